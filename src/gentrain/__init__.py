@@ -1,0 +1,1 @@
+"""gentrain: train, compare and sample the classic deep generative models from one command."""

@@ -1,0 +1,155 @@
+"""When a run saves itself, and how a file comes to be whole or not at all."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.loggers import WandbLogger
+
+from ..errors import UserError
+from ..quality.evaluation import Evaluation
+from .signals import Interrupted
+
+log = logging.getLogger("gentrain")
+
+
+class AtomicIO(TorchCheckpointIO):
+    """A checkpoint replaces the one before it at the moment when all its bytes are on disk.
+
+    Lightning's own writes in $TMPDIR and moves the file: on another file system, that leaves half a checkpoint when it is killed.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None) -> None:
+        """Raises OSError when the disk is full or read-only; the old file is then as it was."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            with open(unfinished, "wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(unfinished, path)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
+        sync_directory(path.parent)
+
+    def load_checkpoint(self, path: str | os.PathLike[str], map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """On the CPU, and never anything but tensors and plain types: loading runs no code that a file brings."""
+        return torch.load(path, map_location=map_location or "cpu", weights_only=True)
+
+
+class Checkpoint(L.Callback):
+    """`checkpoints/last.ckpt` every `every` steps, at the end and when a signal stops the run; `best.ckpt` when a score improves.
+
+    The score is the first of `monitor` that is logged; `best` is its `{metric, value, step, path}`, empty until there is one.
+    After the callbacks that score, in the list: it looks at what they have logged at this step. A dead process's unfinished
+    files are removed at the start.
+    """
+
+    def __init__(self, every: int = 1000, monitor: tuple[str, ...] | list[str] = (), mode: str = "min") -> None:
+        if every < 0:
+            raise UserError(f"a checkpoint every {every} steps (checkpoint.every); give 1 or more, or 0 for one at the end only")
+        if mode not in ("min", "max"):
+            raise UserError(f"the best is {mode!r} (checkpoint.mode); write min or max")
+        self.every, self.monitor, self.sign = every, tuple(monitor), 1 if mode == "min" else -1
+        self.best: dict[str, Any] = {}
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if trainer.is_global_zero:
+            remove_unfinished(directory(trainer))
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        self.keep_best(trainer, pl_module)
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if not pl_module.advanced:
+            return
+        self.keep_best(trainer, pl_module)
+        if pl_module.due(self.every):
+            self.save_last(trainer)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        self.keep_best(trainer, pl_module)
+        self.save_last(trainer)
+
+    def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
+        if isinstance(exception, Interrupted):
+            self.save_last(trainer)
+            log.info("%s; saved %s at step %d", exception, directory(trainer) / "last.ckpt", trainer.global_step)
+
+    def save_last(self, trainer: L.Trainer) -> None:
+        trainer.save_checkpoint(directory(trainer) / "last.ckpt")
+
+    def keep_best(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Rank zero has the scores and every process takes part in saving: where there are several, rank zero tells the others."""
+        if trainer.world_size > 1 and not judged(trainer):
+            return
+        found = trainer.strategy.broadcast(self.improvement(pl_module.latest))
+        if found is not None:
+            path = directory(trainer) / "best.ckpt"
+            self.best = found | {"step": trainer.global_step, "path": str(path.relative_to(trainer.default_root_dir))}
+            trainer.save_checkpoint(path)
+
+    def improvement(self, latest: dict[str, float]) -> dict[str, Any] | None:
+        metric = next((name for name in self.monitor if name in latest), None)
+        if metric is None or not math.isfinite(latest[metric]):
+            return None
+        comparable = self.best.get("metric") == metric  # not after a resume with another judge
+        better = not comparable or self.sign * latest[metric] < self.sign * self.best["value"]
+        return {"metric": metric, "value": latest[metric]} if better else None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best = state_dict["best"]
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint["wandb_id"] = next((logger.version for logger in trainer.loggers if isinstance(logger, WandbLogger)), None)
+        if hasattr(pl_module, "config"):
+            checkpoint["config"] = pl_module.config
+
+
+def directory(trainer: L.Trainer) -> Path:
+    return Path(trainer.default_root_dir) / "checkpoints"
+
+
+def judged(trainer: L.Trainer) -> bool:
+    """Were there scores at this very step? All processes know."""
+    return any(callback.last == trainer.global_step for callback in trainer.callbacks if isinstance(callback, Evaluation))  # type: ignore[attr-defined]
+
+
+def sync_directory(path: Path) -> None:
+    """Make a rename in it last through a power cut."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def remove_unfinished(path: Path) -> None:
+    for file in path.glob(".*.tmp"):
+        writer = re.fullmatch(r"\..+\.(\d+)\.tmp", file.name)
+        if writer and not alive(int(writer[1])):
+            file.unlink(missing_ok=True)
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

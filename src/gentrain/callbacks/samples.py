@@ -1,0 +1,109 @@
+"""What the generator draws, from the same noise every time, so that pictures of two steps can be compared."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lightning as L
+import torch
+from torch import Tensor
+from torchvision.utils import make_grid, save_image
+
+from ..errors import UserError
+from ..quality.evaluation import as_batch, own_randomness
+
+if TYPE_CHECKING:
+    from ..data import Samples as Data
+
+POINTS, BINS, ZOOM = 10_000, 64, 4  # of a density picture: points that are counted, bins a side, pixels a bin
+
+
+class Samples(L.Callback):
+    """Grids of `n` images: `samples/step-000500.png` at step 0 and every `every` steps, `samples/final.png` at the end.
+
+    Where the data are labelled, image i is of class i mod K. `samples/real.png` shows real images of the same labels. Points in the
+    plane are drawn as densities, the generator's left of the data's. Every picture goes to the loggers that take images, too.
+    Training's random numbers are not touched: a run with pictures equals, bit for bit, a run without.
+    """
+
+    def __init__(self, every: int = 500, n: int = 100, seed: int = 0) -> None:
+        if every < 0:
+            raise UserError(f"a grid every {every} steps (samples.every); give 1 or more, or 0 for one at the end only")
+        if n < 1:
+            raise UserError(f"a grid of {n} images (samples.n); give 1 or more")
+        self.every, self.n, self.seed = every, n, seed
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        if not trainer.is_global_zero:
+            return
+        data = trainer.datamodule.load("train")  # type: ignore[attr-defined]
+        self.points = data.images.dim() == 2
+        count = min(POINTS, len(data.images)) if self.points else self.n
+        self.batch = as_batch(data, chosen(data, count, self.seed), pl_module.device)
+        save(self.picture(self.batch[0]), directory(trainer) / "real.png")
+        if trainer.global_step == 0 and self.every:
+            self.draw(trainer, pl_module, "step-000000.png")
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if pl_module.due(self.every) and trainer.is_global_zero:
+            self.draw(trainer, pl_module, f"step-{trainer.global_step:06d}.png")
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        if trainer.is_global_zero:
+            shown = self.every and trainer.global_step % self.every == 0
+            self.draw(trainer, pl_module, "final.png", log=not shown)
+
+    def draw(self, trainer: L.Trainer, pl_module: Any, name: str, log: bool = True) -> None:
+        path = directory(trainer) / name
+        with own_randomness(self.seed, pl_module.device):
+            images = pl_module.sample(self.batch)
+        beside = [self.picture(self.batch[0])] if self.points else []
+        save(torch.cat([self.picture(images), *beside], 2), path)
+        for logger in trainer.loggers if log else []:
+            if hasattr(logger, "log_image"):
+                logger.log_image("samples", [str(path)], step=trainer.global_step)
+
+    def picture(self, images: Tensor) -> Tensor:
+        return density(images) if self.points else grid(images)
+
+
+def chosen(data: Data, n: int, seed: int) -> Tensor:
+    """Rows of `n` samples in a random order of their own; of the classes in turn, where there are labels. They repeat when there are too few."""
+    order = torch.randperm(len(data.images), generator=torch.Generator().manual_seed(seed))
+    if data.labels is None or data.images.dim() == 2:
+        return order.repeat(-(-n // len(order)))[:n]
+    labels = data.labels.cpu()[order]
+    classes = [order[labels == label] for label in labels.unique().tolist()]
+    turns = (divmod(i, len(classes)) for i in range(n))
+    return torch.stack([classes[label][turn % len(classes[label])] for turn, label in turns])
+
+
+def grid(images: Tensor) -> Tensor:
+    """(B, C, H, W) in [-1, 1] -> (3, H', W') in [0, 1], as square as it can be."""
+    return make_grid(unit(images), nrow=math.ceil(math.sqrt(len(images))))
+
+
+def density(points: Tensor) -> Tensor:
+    """(B, 2) in [-1, 1]^2 -> (3, H, W): the more points, the darker; the root of the count, so that sparse places show."""
+    counts = torch.histogramdd(points.float().cpu(), bins=[BINS, BINS], range=[-1.0, 1.0, -1.0, 1.0]).hist
+    ink = (counts / counts.max().clamp(min=1)).sqrt().T.flip(0)  # x to the right, y up
+    return make_grid((1 - ink).repeat_interleave(ZOOM, 0).repeat_interleave(ZOOM, 1)[None], pad_value=0.5)
+
+
+def unit(images: Tensor) -> Tensor:
+    return (images.detach().float().cpu() + 1).div(2).clamp(0, 1)
+
+
+def save(picture: Tensor, path: Path) -> None:
+    """The file is whole or not there: someone may be looking."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    save_image(picture, unfinished, format="png")
+    os.replace(unfinished, path)
+
+
+def directory(trainer: L.Trainer) -> Path:
+    return Path(trainer.default_root_dir) / "samples"

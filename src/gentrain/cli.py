@@ -1,0 +1,229 @@
+"""gentrain [train] key=value ...   torch is imported only when a run is built, so that help and completion are instant."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import signal
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import Diverged, UserError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from .train import Job
+
+VERBS = ("train",)
+
+
+def main() -> None:
+    """The console script. Ends the process with the contract's exit status."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(argv: list[str]) -> int:
+    verb, argv = (argv[0], argv[1:]) if argv and argv[0] in VERBS else ("train", argv)
+    # `+experiment=x` is a habit from elsewhere; here experiment is listed, and so is overridden without the plus
+    sys.argv[1:] = argv = [re.sub(r"^\+(?=experiment=)", "", word) for word in argv]
+    debug = "debug=true" in argv
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors come to us, instead of Hydra's own exit
+    try:
+        return hydra_app(verb, argv)
+    except UserError as error:
+        if debug:
+            raise
+        return complain(str(error), error.status)
+    except Diverged as error:
+        return complain(str(error), error.status)
+    except Exception as error:
+        if (status := interruption(error)) is not None:
+            return status
+        if debug or (line := explain(error, argv)) is None:
+            raise
+        return complain(line, UserError.status)
+    except KeyboardInterrupt:
+        return 130
+
+
+def hydra_app(verb: str, argv: list[str]) -> int:
+    import hydra
+    from hydra._internal.utils import get_args_parser
+
+    from . import config
+
+    python_3_14()
+    config.register()
+    args = parse(get_args_parser(), argv)
+    asks = args.help or args.hydra_help or args.cfg or args.info or args.shell_completion or args.version
+    if asks:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # gentrain --help | head
+    refuse_other_config_path(args)
+    job = None if asks or args.multirun else prepare(verb, args)
+
+    def task(cfg: DictConfig) -> float | None:
+        from hydra.core.hydra_config import HydraConfig
+
+        nonlocal job
+        if job is None:
+            hydra_cfg = HydraConfig.get()
+            job = build(cfg, choices(hydra_cfg), Path(hydra_cfg.runtime.output_dir), None)
+        current, job = job, None
+        return current.fit()
+
+    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(task)()
+    return 0
+
+
+def prepare(verb: str, args: Namespace) -> Job | None:
+    """Compose, check and build before Hydra opens a directory, so that a mistake leaves nothing behind.
+
+    Fixes the run directory on the command line, where Hydra (and the other processes of a DDP run) will find it.
+    """
+    from hydra import compose, initialize_config_dir
+    from omegaconf import open_dict
+
+    from . import runs
+    from .config import resolved
+
+    overlay = [f"hydra.searchpath=[file://{Path(args.config_dir).absolute()}]"] if args.config_dir else []
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = compose(verb, overrides=[*args.overrides, *overlay], return_hydra_config=True)
+        names, given = choices(cfg.hydra), any(word.startswith("hydra.run.dir=") for word in args.overrides)
+        run_dir = Path(run_directory(cfg))
+        with open_dict(cfg):
+            del cfg["hydra"]
+        plain = resolved(with_seed(cfg))
+    checkpoint = None
+    if "LOCAL_RANK" not in os.environ or plain["resume"]:
+        run_dir, checkpoint = to_continue(plain, run_dir, given)
+        if checkpoint and runs.finished(run_dir, plain["steps"]):
+            raise AlreadyFinished(run_dir)
+    if not given:
+        sys.argv.append(f"hydra.run.dir={quoted(run_dir)}")
+    return build(plain, names, run_dir, checkpoint)
+
+
+def run_directory(cfg: DictConfig) -> str:
+    """Where Hydra will put the run; its own interpolations need its own singleton."""
+    from hydra.core.hydra_config import HydraConfig
+
+    HydraConfig.instance().set_config(cfg)
+    return str(cfg.hydra.run.dir)
+
+
+class AlreadyFinished(Exception):
+    """Nothing is left to do; nothing is altered."""
+
+
+def to_continue(plain: dict[str, Any], run_dir: Path, given: bool) -> tuple[Path, Path | None]:
+    """(run directory, checkpoint to start from): what `resume` and `hydra.run.dir` ask for together."""
+    from . import runs
+
+    match plain["resume"]:
+        case None:
+            return run_dir, None
+        case "auto" if given:
+            if not (run_dir / runs.LAST).exists():
+                return run_dir, None
+            runs.same(run_dir, plain)
+            return run_dir, run_dir / runs.LAST
+        case "auto":
+            found = runs.newest_unfinished(run_dir.parent, plain)
+            return (found, found / runs.LAST) if found else (run_dir, None)
+        case path:
+            found, checkpoint = runs.named(path, plain)
+            return (run_dir if given else found), checkpoint
+
+
+def build(cfg: DictConfig | dict[str, Any], names: dict[str, str], run_dir: Path, checkpoint: Path | None) -> Job:
+    from .config import resolved
+
+    plain = cfg if isinstance(cfg, dict) else resolved(with_seed(cfg))
+    for name in ("gentrain",):
+        logging.getLogger(name).setLevel(logging.INFO)
+    try:
+        from .train import Job
+    except RuntimeError as error:
+        if "torchvision::nms" in str(error):
+            raise UserError(
+                "torch and torchvision are of different builds (a CPU wheel of torch beside torchvision from the registry); install both together: make setup"
+            ) from error
+        raise
+    return Job(plain, names, run_dir, checkpoint)
+
+
+def with_seed(cfg: DictConfig) -> DictConfig:
+    """`seed=null` draws one, and writes it on the command line, so that the record of the run has it."""
+    if cfg.seed is None:
+        from omegaconf import open_dict
+
+        from .train import draw_seed
+
+        with open_dict(cfg):
+            cfg.seed = draw_seed()
+        sys.argv[1:] = [word for word in sys.argv[1:] if not word.startswith("seed=")] + [f"seed={cfg.seed}"]
+    return cfg
+
+
+def choices(hydra_cfg: DictConfig) -> dict[str, str]:
+    """The groups by the names typed: {'model': 'wgan_gp', 'data': 'mnist', 'loss': 'wasserstein', ...}"""
+    found = dict(hydra_cfg.runtime.choices)
+    return {group: str(name) for group, name in found.items() if not group.startswith("hydra/") and name is not None}
+
+
+def conf_dir() -> Path:
+    """conf/ beside the package in a wheel, at the top of the repository in an editable install."""
+    here = Path(__file__).resolve().parent
+    inside = here / "conf"
+    return inside if inside.is_dir() else here.parents[1] / "conf"
+
+
+def parse(parser: ArgumentParser, argv: list[str]) -> Namespace:
+    return parser.parse_args(argv)
+
+
+def refuse_other_config_path(args: Namespace) -> None:
+    if args.config_path or args.config_name:
+        raise UserError("the configuration of gentrain is its own (--config-path, --config-name); add yours with --config-dir DIR")
+
+
+def quoted(path: Path) -> str:
+    """A path as a value of Hydra's grammar."""
+    text = str(path).replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{text}'"
+
+
+def python_3_14() -> None:
+    """hydra-core < 1.4 hands argparse a lazy help string, which Python 3.14 rejects before anything is parsed."""
+    if sys.version_info >= (3, 14):
+        ArgumentParser._check_help = lambda self, action: None  # type: ignore[attr-defined]
+
+
+def complain(line: str, status: int) -> int:
+    print(f"gentrain: error: {line}", file=sys.stderr)
+    return status
+
+
+def interruption(error: Exception) -> int | None:
+    """143 or 130 for a run that a signal stopped after saving, 0 for one that was at its end before."""
+    if isinstance(error, AlreadyFinished):
+        print(f"already finished: {error} (give more steps to go on)")
+        return 0
+    number = getattr(error, "signal", None)
+    return 128 + number if type(error).__name__ == "Interrupted" and number else None
+
+
+def explain(error: Exception, argv: list[str]) -> str | None:
+    """Hydra's complaint about a command line, as one line with the nearest names; None for anything else."""
+    from hydra.errors import HydraException
+
+    if not isinstance(error, HydraException) and not type(error).__module__.startswith("omegaconf"):
+        return None
+    from .complaints import one_line
+
+    return one_line(error, argv, conf_dir())

@@ -1,0 +1,64 @@
+"""Hydra's errors as one line: what, which key, what to do."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from hydra import compose
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from hydra.initialize import initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from .config import nearest
+
+
+def one_line(error: Exception, argv: list[str], conf: Path) -> str:
+    text = " ".join(str(error).split())
+    if "Ambiguous value" in text:
+        key, value = re.findall(r"argument '([^=']*)=([^']*)'", text)[0]
+        return f"{key}={value} is a list of values ({key}); give one, or sweep over them with -m (--multirun)"
+    if found := re.search(r"Could not find '([^']*)/([^'/]*)'", text):
+        return f"no option {found[2]} ({found[1]}){nearest(found[2], options(conf, found[1]))}"
+    if found := re.search(r"Could not override '([^']+)'", text) or re.search(r"[Kk]ey '([^']+)' is not in struct", text):
+        return unknown_key(found[1], text, argv, conf)
+    if "parsing" in text or "mismatched input" in text or "extraneous input" in text or "no viable alternative" in text:
+        word = next((w for w in argv if w in str(error)), " ".join(argv))
+        return f"cannot read the override {word!r}: {text.split('See https')[0].strip()[:160]} (command line); balance its brackets and quotes"
+    return f"{text[:300]} (command line); gentrain --help lists the options"
+
+
+def unknown_key(key: str, text: str, argv: list[str], conf: Path) -> str:
+    full = re.search(r"full_key: (\S+)", text)
+    key = full[1] if full else key
+    bare = key.split("@")[0]
+    return f"no option {bare} ({bare}){nearest(bare, keys(argv, bare, conf))}"
+
+
+def options(conf: Path, group: str) -> list[str]:
+    return [p.stem for p in sorted((conf / group).glob("*.yaml")) if not p.stem.startswith("_")]
+
+
+def keys(argv: list[str], bad: str, conf: Path) -> list[str]:
+    """The keys that the command would have had without the bad override, and the groups."""
+    groups = [p.name for p in conf.iterdir() if p.is_dir() and p.name != "hydra"]
+    good = [word for word in argv if "=" in word and word.lstrip("+~").split("=")[0] != bad]
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(conf), version_base="1.3"):
+            found = list(flat(compose("train", overrides=good)))
+    except HydraException:
+        found = []
+    parent = bad.rpartition(".")[0]
+    siblings = [key for key in found if parent and key.rpartition(".")[0] == parent]
+    return siblings or [*groups, *(key for key in found if key.count(".") == bad.count("."))]
+
+
+def flat(cfg: DictConfig, prefix: str = "") -> list[str]:
+    found = []
+    for key in cfg:
+        node = cfg._get_node(key)
+        name = f"{prefix}{key}"
+        found += flat(node, f"{name}.") if isinstance(node, DictConfig) and not OmegaConf.is_missing(cfg, key) and not node._is_interpolation() and not node._is_none() else [name]
+    return found

@@ -1,0 +1,154 @@
+"""The root of every run, and the check of a configuration against the constructors that it names."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import secrets
+import typing
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from .errors import UserError
+
+# what a configuration may construct: never a name that came from elsewhere (FACTS: Hydra's own list is no boundary)
+ALLOWED = ("gentrain.", "torch.optim.", "torch.nn.", "lightning.")
+RESERVED = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
+
+
+@dataclass
+class Sweep:
+    """A multirun lives in outputs/sweeps/<name>/."""
+
+    name: str = "${now:%Y-%m-%d_%H-%M-%S}"
+
+
+@dataclass
+class Run:
+    """The keys allowed at the top of a configuration; anything else is a typo."""
+
+    steps: int = MISSING  # generator updates (updates of the one player, where there is one)
+    seed: int | None = 0  # null draws one and records it
+    resume: str | None = None  # auto | a run directory | a checkpoint
+    compile: bool = False
+    debug: bool = False  # tracebacks for mistakes too
+    data: Any = MISSING
+    model: Any = MISSING
+    scheme: Any = MISSING
+    trainer: Any = MISSING
+    logger: Any = MISSING
+    quality: Any = MISSING
+    samples: Any = MISSING
+    checkpoint: Any = MISSING
+    callbacks: dict[str, Any] = field(default_factory=dict)
+    loss: Any = None
+    lipschitz: Any = None
+    tricks: dict[str, Any] = field(default_factory=dict)
+    sweep: Sweep = field(default_factory=Sweep)
+
+
+def register() -> None:
+    """Make the schema known to Hydra."""
+    ConfigStore.instance().store(name="schema", node=Run)
+    # two runs that start in the same second get two directories
+    OmegaConf.register_new_resolver("unique", lambda: secrets.token_hex(2), use_cache=True, replace=True)
+
+
+def resolved(cfg: DictConfig) -> dict[str, Any]:
+    """Plain containers, every interpolation replaced by its value."""
+    try:
+        return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[return-value]
+    except OmegaConfBaseException as error:
+        raise UserError(f"{str(error).splitlines()[0]} ({error.full_key}); give it a value on the command line") from error
+
+
+def check(config: dict[str, Any]) -> dict[str, Any]:
+    """The same configuration with every constructor's arguments checked, and coerced to their annotated types.
+
+    Raises UserError for an unknown key, a missing one, a wrong type, a value out of range, a target that is not allowed.
+    """
+    if config["steps"] < 1:
+        raise UserError(f"a run of {config['steps']} steps (steps); give 1 or more")
+    if not 0 <= config["seed"] < 2**32:
+        raise UserError(f"seed {config['seed']} is out of range (seed); give 0 to 4294967295, or null to draw one")
+    # the choices first, so that a mistake is reported under the name that was typed and not where it is used
+    first = {key: checked(config[key], key) for key in ("loss", "lipschitz", "tricks")}
+    return first | {key: checked(node, key) for key, node in config.items() if key not in first}
+
+
+def checked(node: Any, path: str) -> Any:
+    if isinstance(node, list):
+        return [checked(item, f"{path}.{i}") for i, item in enumerate(node)]
+    if not isinstance(node, dict):
+        return node
+    node = {key: checked(value, f"{path}.{key}") for key, value in node.items()}
+    return arguments(node, path) if "_target_" in node else node
+
+
+def arguments(node: dict[str, Any], path: str) -> dict[str, Any]:
+    """Check one constructor's node against its signature."""
+    target, partial = locate(node["_target_"], path), node.get("_partial_", False)
+    given = {key: value for key, value in node.items() if key not in RESERVED}
+    parameters = signature(target)
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        for key in given.keys() - parameters.keys():
+            raise UserError(f"no option {key} ({path}.{key}){nearest(key, parameters)}")
+    required = {name for name, p in parameters.items() if p.default is p.empty and p.kind is p.KEYWORD_ONLY | p.POSITIONAL_OR_KEYWORD}
+    if not partial and (missing := sorted(required - given.keys())):
+        raise UserError(f"no value for {missing[0]} ({path}.{missing[0]}); give it on the command line")
+    hints = annotations(target)
+    return node | {key: coerced(value, hints[key], f"{path}.{key}") for key, value in given.items() if key in hints}
+
+
+def locate(name: str, path: str) -> Any:
+    if not name.startswith(ALLOWED):
+        raise UserError(f"{name} may not be constructed from a configuration ({path}._target_); only {', '.join(ALLOWED)}* may")
+    from hydra.utils import get_object
+
+    try:
+        return get_object(name)
+    except Exception as error:
+        raise UserError(f"{name} does not exist ({path}._target_); {str(error).splitlines()[0]}") from error
+
+
+def signature(target: Any) -> dict[str, inspect.Parameter]:
+    return {name: p for name, p in inspect.signature(target).parameters.items() if name != "self"}
+
+
+def annotations(target: Any) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
+    except (NameError, TypeError, AttributeError):  # a library's forward references; its own checks must do
+        return {}
+
+
+def coerced(value: Any, hint: Any, path: str) -> Any:
+    """A plain value as its annotated type; what will be an object is left to its own node."""
+    if has_target(value):
+        return value
+    from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
+
+    try:
+        try:
+            adapter: TypeAdapter[Any] = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+        except PydanticSchemaGenerationError:
+            return value
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        raise UserError(f"{error.errors()[0]['msg']}, not {value!r} ({path})") from error
+
+
+def has_target(value: Any) -> bool:
+    if isinstance(value, dict):
+        return "_target_" in value or any(map(has_target, value.values()))
+    return isinstance(value, list) and any(map(has_target, value))
+
+
+def nearest(word: str, known: typing.Iterable[str]) -> str:
+    """A hint, or nothing: '; did you mean x or y?'"""
+    close = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(close)}?" if close else f"; there are {', '.join(sorted(known))}"

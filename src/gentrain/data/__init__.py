@@ -1,0 +1,28 @@
+"""Sources -> uint8 tensors -> batches on the device."""
+
+from gentrain.data.base import Data, Images
+from gentrain.data.cifar10 import CIFAR10
+from gentrain.data.gaussians import GaussianGrid, GaussianRing, Gaussians
+from gentrain.data.image_folder import ImageFolder
+from gentrain.data.mnist import MNIST, FashionMNIST
+from gentrain.data.mnist_5k import MNIST5k
+from gentrain.data.samples import Samples
+from gentrain.data.stacked_mnist import StackedMNIST
+from gentrain.data.stream import Batches, Order
+
+__all__ = [
+    "CIFAR10",
+    "MNIST",
+    "Batches",
+    "Data",
+    "FashionMNIST",
+    "GaussianGrid",
+    "GaussianRing",
+    "Gaussians",
+    "ImageFolder",
+    "Images",
+    "MNIST5k",
+    "Order",
+    "Samples",
+    "StackedMNIST",
+]

@@ -1,0 +1,173 @@
+"""The contract of a data set: cheap to construct, read once, and an endless stream of batches whose position can be saved."""
+
+import logging
+import os
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+
+from gentrain.data.samples import Samples, constant_images, sha256_of
+from gentrain.data.stream import Batches, Order, fits
+from gentrain.errors import UserError
+
+log = logging.getLogger("gentrain")
+
+SPLITS = ("train", "test")
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Data(LightningDataModule, ABC):
+    """One data set. The fields are the keys under `data` of a config, so the constructor's signature is the schema.
+
+    Constructing reads nothing: networks are built from `shape` and `classes`, and a mistake elsewhere costs no time here.
+    A subclass says how one split is read; `load` keeps what was read.
+    """
+
+    name: str
+    shape: tuple[int, ...]  # (C, H, W), or (2,) for points
+    classes: int | None = None
+    batch_size: int = 64  # per process
+    seed: int = 0  # of the order of the batches
+    flip: bool = False  # mirror half of the images left to right
+    workers: int = 2  # processes that read what does not fit in memory
+    resident: bool | str = "auto"  # keep all images on the device: true, false, or auto: when they take a quarter of its free memory
+    cache: str = "~/.cache/gentrain"  # for what is downloaded or decoded once
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.shape = tuple(self.shape)
+        self._samples: dict[str, Samples] = {}
+        self._digests: dict[str, str] = {}
+        self._start = 0  # position at the start of this iteration
+        self._base: int | None = None  # batches that the trainer had started then; None before an iteration
+        require(is_count(self.batch_size), f"batch_size must be a whole number >= 1, not {self.batch_size!r} (data.batch_size); e.g. 64")
+        require(is_count(self.workers, 0), f"workers must be a whole number >= 0, not {self.workers!r} (data.workers); e.g. 2")
+        require(self.resident in ("auto", True, False), f"resident is {self.resident!r} (data.resident); write auto, true or false")
+
+    @abstractmethod
+    def read(self, split: str) -> Samples:
+        """Read "train" or "test" from wherever it is; called once a split."""
+
+    def load(self, split: str) -> Samples:
+        """The samples of "train" or "test", read at the first call.
+
+        Raises UserError for what the user can mend (a path, a broken file), Unavailable without a network.
+        """
+        if split not in SPLITS:
+            raise ValueError(f"split is {split!r}, not one of {SPLITS}")
+        if split not in self._samples:
+            self._samples[split] = self.checked(self.read(split), split)
+        return self._samples[split]
+
+    def checked(self, samples: Samples, split: str) -> Samples:
+        """What was read, after its shape was compared with the promise of the config."""
+        found = tuple(samples.images.shape[1:])
+        require(found == self.shape, f"samples of {self.name} have shape {found}, the config says {self.shape} (data.shape); mend it")
+        constant = constant_images(samples.images) if samples.images.dtype == torch.uint8 else 0
+        if constant:
+            log.warning("%s: %d of %d %s images have one single colour", self.name, constant, len(samples.images), split)
+        return samples
+
+    def digest(self, split: str = "train") -> str:
+        """sha256 hex of the decoded samples and their shape: names the data in caches and protocols."""
+        if split not in self._digests:
+            self._digests[split] = sha256_of(self.load(split))
+        return self._digests[split]
+
+    def prepare_data(self) -> None:
+        """On one process a machine, before all others read: download and decode into the cache."""
+        self.load("train")
+
+    def setup(self, stage: str | None = None) -> None:
+        self.load("train")
+
+    def train_dataloader(self) -> Batches:
+        """An endless stream that begins where `position` is. Raises UserError when one global batch exceeds the data."""
+        samples, device, order = self.load("train"), self.device, self.order
+        require(
+            order.per_epoch > 0,
+            f"a batch of {self.batch_size} on {order.world} process(es) exceeds the {order.rows} training samples of {self.name} "
+            f"(data.batch_size); at most {order.rows // order.world}",
+        )
+        resident = fits(samples, device) if self.resident == "auto" else bool(self.resident)
+        return Batches(samples, order, device, self.flip, resident, self.usable_workers, self._begin)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """The stream has put the batch there already."""
+        return batch
+
+    @property
+    def order(self) -> Order:
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return Order(len(self.load("train").images), self.batch_size, self.seed, rank, world)
+
+    @property
+    def device(self) -> torch.device:
+        return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+
+    @property
+    def usable_workers(self) -> int:
+        """At most one worker a core that this process may use."""
+        if self.workers > cores():
+            log.warning("%d workers on %d cores (data.workers); %d are used", self.workers, cores(), cores())
+        return min(self.workers, cores())
+
+    @property
+    def position(self) -> int:
+        """Batches consumed so far. The trainer's count, since it fetches one batch ahead of what it has trained on."""
+        return self._start + (0 if self._base is None else self._batches_started - self._base)
+
+    @property
+    def _batches_started(self) -> int:
+        return self.trainer.fit_loop.epoch_loop.batch_progress.total.ready if self.trainer else 0
+
+    def _begin(self) -> int:
+        """An iteration begins: at the position of now."""
+        self._start, self._base = self.position, self._batches_started
+        return self._start
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"position": self.position}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._start, self._base = state_dict["position"], None
+
+    @property
+    def cache_dir(self) -> Path:
+        return Path(self.cache).expanduser()
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Images(Data):
+    """Square images of `size` pixels; what is read in another size is resized once."""
+
+    size: int = 28
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(is_count(self.size), f"size must be a whole number >= 1, not {self.size!r} (data.size); e.g. 32")
+        square = (self.shape[0], self.size, self.size)
+        require(self.shape == square, f"shape {self.shape} is not that of the size, {square} (data.shape); set data.size instead")
+
+
+def require(condition: bool, otherwise: str) -> None:
+    if not condition:
+        raise UserError(otherwise)
+
+
+def is_count(value: object, least: int = 1) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def labelled(images: Tensor, labels: Tensor) -> Samples:
+    return Samples(images.contiguous(), labels.long())

@@ -1,0 +1,122 @@
+"""Files that are whole or absent: atomic writes, downloads that are checked before they count, a lock against two at once."""
+
+import fcntl
+import hashlib
+import http.client
+import logging
+import os
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from gentrain.errors import Unavailable, UserError
+
+log = logging.getLogger("gentrain")
+
+TIMEOUT = 30  # seconds without a byte before a mirror counts as dead
+
+
+class Rejected(Exception):
+    """Bytes that came whole but are not the ones that were asked for."""
+
+
+@contextmanager
+def written(target: Path) -> Iterator[Path]:
+    """A temporary file beside `target` that takes its name when the block ends, and vanishes when it fails."""
+    with writable(target.parent):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        os.close(handle)
+    try:
+        with writable(target.parent):
+            yield Path(name)
+            os.chmod(name, 0o644)  # a cache may be shared
+            os.replace(name, target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def writable(folder: Path) -> Iterator[None]:
+    """A disk that is full or read-only is told in one line."""
+    try:
+        yield
+    except (urllib.error.URLError, TimeoutError, ConnectionError):  # also OSErrors, but not the disk's
+        raise
+    except OSError as error:
+        raise Unavailable(f"cannot write to {folder}: {error.strerror or error} (data.cache); free some space or give another") from error
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """One process at a time; the system frees the lock when its holder dies."""
+    with writable(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def download(urls: Sequence[str], target: Path, decode: Callable[[bytes], bytes], what: str) -> None:
+    """Fill `target` with the decoded bytes of the first url that serves good ones. `decode` raises Rejected for wrong bytes.
+
+    Raises Unavailable that lists every url and what was wrong with it.
+    """
+    failures = []
+    for url in urls:
+        try:
+            content = decode(fetched(url, target.parent))
+        except (Rejected, OSError, EOFError, http.client.HTTPException, ValueError) as error:
+            failures.append(f"{url}: {reason(error)}")
+            log.warning("download failed: %s", failures[-1])
+            continue
+        with written(target) as file:
+            file.write_bytes(content)
+        return
+    raise Unavailable(f"cannot download {what} ({'; '.join(failures) or 'no mirrors'})")
+
+
+def fetched(url: str, folder: Path) -> bytes:
+    """The bytes behind a url, by way of a temporary file in the cache; raises what urllib raises, Rejected when cut off."""
+    with writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed below
+    with file, urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
+        while block := answer.read(1 << 20):
+            with writable(folder):
+                file.write(block)
+        expected, found = answer.headers.get("Content-Length"), file.tell()
+        if expected is not None and int(expected) != found:
+            raise Rejected(f"cut off after {found:,} of {int(expected):,} bytes")
+        file.seek(0)
+        return file.read()
+
+
+def reason(error: BaseException) -> str:
+    """One line on what went wrong, without the wrapping of urllib."""
+    inner = getattr(error, "reason", None)
+    text = str(inner if inner not in (None, "") else error) or type(error).__name__
+    return " ".join(text.split())
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def root_folder(root: str) -> Path:
+    """The folder that data.root names. Raises UserError when it is missing, a file, or closed to us."""
+    path = Path(root).expanduser()
+    try:
+        if not path.exists():
+            raise UserError(f"no such folder {path} (data.root); give the folder that holds the data")
+        if not path.is_dir():
+            raise UserError(f"{path} is a file, not a folder (data.root); give the folder that holds the data")
+        os.listdir(path)
+    except OSError as error:  # closed to us, or a name too long
+        raise UserError(f"cannot read {path}: {error.strerror} (data.root); give a folder that you may read") from error
+    return path

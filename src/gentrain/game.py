@@ -1,0 +1,203 @@
+"""The two-player game: who plays, and what each player minimises on a batch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from .losses import AdversarialLoss
+from .networks.base import Critic, Generator
+from .regularizer import Critic as Scorer
+from .regularizer import Regularizer, coupling
+
+Batch = tuple[Tensor, ...]
+
+
+@dataclass
+class Objective:
+    """Named terms, whose sum is minimised, and named scalars to watch beside them. All are curves in the log."""
+
+    terms: dict[str, Tensor]
+    watched: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def loss(self) -> Tensor:
+        return torch.stack([term.float() for term in self.terms.values()]).sum()
+
+    def scalars(self) -> dict[str, Tensor]:
+        return {name: value.detach() for name, value in (self.terms | self.watched).items()}
+
+
+class Game(nn.Module, ABC):
+    """A generator against a critic.
+
+    Each player is a module, and may hold several networks: what one optimizer updates.
+    `averaged` is the generator that samples, where a trick keeps a better one than the last.
+    """
+
+    labelled: ClassVar[bool] = False  # the critic scores an image together with its label
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        critic: nn.Module,
+        loss: AdversarialLoss,
+        lipschitz: Regularizer,
+        tricks: dict[str, Regularizer] | None = None,
+    ) -> None:
+        super().__init__()
+        self.generator, self.critic, self.loss = generator, critic, loss
+        self.averaged: nn.Module | None = None
+        named = {**(tricks or {}), snake(type(lipschitz).__name__): lipschitz}
+        self.regularizers = nn.ModuleDict(dict(sorted(named.items(), key=lambda item: item[1].order)))
+        for regularizer in self.moments():
+            regularizer.attach(self)
+        self.couples = bool(coupling(self.critic))
+
+    @abstractmethod
+    def generate(self, generator: nn.Module, batch: Batch) -> Tensor:
+        """What `generator` offers in answer to a batch: as many images, of its labels, from its sources."""
+
+    @abstractmethod
+    def critic_loss(self, batch: Batch) -> Objective: ...
+
+    @abstractmethod
+    def generator_loss(self, batch: Batch) -> Objective: ...
+
+    @torch.no_grad()
+    def sample(self, batch: Batch) -> Tensor:
+        """Images for people and for scores: the averaged generator where there is one, running statistics in batch norm."""
+        generator = self.averaged or self.generator
+        training = generator.training
+        try:
+            return self.generate(generator.eval(), batch)
+        finally:
+            generator.train(training)
+
+    @torch.no_grad()
+    def begin(self, batch: Batch) -> None:
+        """Before the first step: every network that keeps something of its first batch sees it, the critic real images first."""
+        self.generate(self.generator, batch)
+        if self.couples:
+            self.critic_loss(batch)
+        for regularizer in self.moments():
+            regularizer.begin(self)
+
+    def moments(self) -> Iterator[Regularizer]:
+        yield from self.regularizers.values()  # type: ignore[misc]
+
+    def critics(self) -> list[Critic]:
+        """Every critic network of the game, inside whatever wrapper."""
+        return [module for module in self.critic.modules() if isinstance(module, Critic)]
+
+    def generators(self) -> list[Generator]:
+        return [module for module in self.generator.modules() if isinstance(module, Generator)]
+
+    def duel(self, critic: Scorer, real: Tensor, fake: Tensor) -> Objective:
+        """What one critic minimises to tell `real` from `fake`."""
+        real, fake = self.shown(real, fake, critics_turn=True)
+        on_real, on_fake = self.scores(critic, real, fake)
+        terms = {"adversarial": self.loss.critic(on_real, on_fake)}
+        watched = {"real_score": on_real.mean(), "fake_score": on_fake.mean()}
+        watched |= {name: estimate(on_real, on_fake) for name, estimate in self.loss.estimates.items()}
+        return Objective(terms | self.extra("critic_term", critic, real, fake), watched)
+
+    def fool(self, critic: Scorer, real: Tensor, fake: Tensor) -> Objective:
+        """What a generator minimises to make `critic` take `fake` for real."""
+        real, fake = self.shown(real, fake, critics_turn=False)
+        terms = {}
+        if self.loss.generator is not None:
+            on_real, on_fake = self.scores(critic, real, fake) if self.loss.relative else (fake, critic(fake))
+            terms["adversarial"] = self.loss.generator(on_real, on_fake)
+        return Objective(terms | self.extra("generator_term", critic, real, fake))
+
+    def scores(self, critic: Scorer, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        """Both batches in one forward, so that the power iteration of spectral norm advances once.
+
+        A critic that couples samples sees each batch alone: statistics of real and fake images must not mix.
+        """
+        if self.couples:
+            return critic(real), critic(fake)
+        on_real, on_fake = critic(torch.cat([real, fake])).chunk(2)
+        return on_real, on_fake
+
+    def shown(self, real: Tensor, fake: Tensor, critics_turn: bool) -> tuple[Tensor, Tensor]:
+        for regularizer in self.moments():
+            real, fake = regularizer.view(real, fake, critics_turn)
+        return real, fake
+
+    def extra(self, moment: str, critic: Scorer, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        terms = {name: getattr(regularizer, moment)(critic, real, fake) for name, regularizer in self.regularizers.items()}
+        return {name: term for name, term in terms.items() if term is not None}
+
+    def after_critic_step(self) -> None:
+        for regularizer in self.moments():
+            regularizer.after_critic_step(self)
+
+    def after_generator_step(self) -> None:
+        for regularizer in self.moments():
+            regularizer.after_generator_step(self)
+
+
+class Unconditional(Game):
+    """Noise in, images out."""
+
+    def generate(self, generator: nn.Module, batch: Batch) -> Tensor:
+        return generator(generator.noise(len(batch[0]), batch[0].device))
+
+    def critic_loss(self, batch: Batch) -> Objective:
+        with torch.no_grad():
+            fake = self.generate(self.generator, batch)
+        return self.duel(self.critic, batch[0], fake)
+
+    def generator_loss(self, batch: Batch) -> Objective:
+        return self.fool(self.critic, batch[0], self.generate(self.generator, batch))
+
+
+class Conditional(Game):
+    """Both players see the label (Mirza & Osindero, 2014)."""
+
+    labelled = True
+
+    def generate(self, generator: nn.Module, batch: Batch) -> Tensor:
+        real, y = batch
+        return generator(generator.noise(len(real), real.device), y)
+
+    def critic_loss(self, batch: Batch) -> Objective:
+        real, y = batch
+        with torch.no_grad():
+            fake = self.generate(self.generator, batch)
+        return self.duel(Given(self.critic, y), real, fake)
+
+    def generator_loss(self, batch: Batch) -> Objective:
+        real, y = batch
+        return self.fool(Given(self.critic, y), real, self.generate(self.generator, batch))
+
+
+class Given:
+    """A conditional critic with its labels fixed: a function of images alone.
+
+    Images may come as several batches of the same labels, one after the other (real and fake in one forward).
+    """
+
+    def __init__(self, critic: nn.Module, y: Tensor) -> None:
+        self.critic, self.y = critic, y
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.critic(x, self.labels(x))
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.critic.features(x, self.labels(x))
+
+    def labels(self, x: Tensor) -> Tensor:
+        return self.y.repeat(len(x) // len(self.y))
+
+
+def snake(name: str) -> str:
+    """GradientPenalty -> gradient_penalty"""
+    return "".join("_" + c.lower() if c.isupper() else c for c in name).lstrip("_")

@@ -1,0 +1,163 @@
+"""Ways to keep a critic Lipschitz."""
+
+from __future__ import annotations
+
+import logging
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+from torch.optim import Optimizer
+
+from .errors import UserError
+from .game import Game
+from .regularizer import Critic, Regularizer, coupling
+from .schema import Count, NonNegative, Positive
+
+log = logging.getLogger("gentrain")
+
+
+class Lipschitz(Regularizer):
+    """A Lipschitz method; it attaches after the tricks that reshape a critic, and so sees every layer."""
+
+    order = Regularizer.LIPSCHITZ
+
+
+class Unconstrained(Lipschitz):
+    """The critic is left free, which a loss without a lower bound cannot afford."""
+
+    def attach(self, game: Game) -> None:
+        if not game.loss.bounded:
+            raise UserError(
+                "the wasserstein loss of a free critic has no minimum (loss=wasserstein lipschitz=none); "
+                "choose lipschitz=gp|clip|spectral_norm, or another loss"
+            )
+
+
+class WeightClip(Lipschitz):
+    """theta <- clip(theta, -bound, bound) after every critic step (Arjovsky et al., 2017).
+
+    The gains and shifts of normalisation layers are left alone: clipping them to 0.01 would switch the layer off.
+    """
+
+    def __init__(self, bound: Positive = 0.01) -> None:
+        super().__init__()
+        self.bound = bound
+
+    def attach(self, game: Game) -> None:
+        self.clipped = [p for module in game.critic.modules() if not affine(module) for p in module.parameters(recurse=False)]
+
+    def optimized(self, player: str, optimizer: Optimizer) -> None:
+        group = optimizer.param_groups[0]
+        if player == "critic" and (group.get("betas", (0.0,))[0] or group.get("momentum")):
+            log.warning(
+                "lipschitz=clip with a momentum optimizer is unstable (Arjovsky et al., 2017, section 4): "
+                "the paper uses RMSprop without momentum, lr 5e-5, as model=wgan does"
+            )
+
+    @torch.no_grad()
+    def after_critic_step(self, game: Game) -> None:
+        for p in self.clipped:
+            p.clamp_(-self.bound, self.bound)
+
+
+class GradientPenalty(Lipschitz):
+    """weight * E[(||grad D(x~)||_2 - center)^2], the norm over each sample's pixels (Gulrajani et al., 2017).
+
+    points: where x~ lies.
+      interpolate  x~ = eps x + (1 - eps) G(z), one eps ~ U(0, 1) per sample (WGAN-GP)
+      real, fake   x~ = x or G(z) (R1, R2 of Mescheder et al., 2018; their gamma is 2 * weight)
+      both         x and G(z): R1 + R2 with gamma = weight (R3GAN)
+      dragan       x~ = x + 1/2 sd(x) eps u, u ~ U(0, 1) per pixel (Kodali et al., 2017)
+    one_sided: only norms above the center cost (Petzka et al., 2018).
+    every: lazy regularisation: computed at every k-th critic step, k times as heavy (Karras et al., 2020).
+
+    The penalty is computed in float32 whatever the precision of the rest.
+    """
+
+    def __init__(
+        self,
+        weight: Positive = 10.0,
+        center: NonNegative = 1.0,
+        one_sided: bool = False,
+        points: Literal["interpolate", "real", "fake", "both", "dragan"] = "interpolate",
+        every: Count = 1,
+    ) -> None:
+        super().__init__()
+        self.weight, self.center, self.one_sided, self.points, self.every = weight, center, one_sided, points, every
+        self.steps = 0
+
+    def attach(self, game: Game) -> None:
+        if mixing := coupling(game.critic):
+            raise UserError(
+                f"a gradient penalty is a statement about one sample, and {', '.join(mixing[:3])} of the critic couple samples "
+                "(lipschitz, model.critic.norm, tricks); use model.critic.norm=layer, and no virtual_batch_norm of the critic or minibatch_discrimination"
+            )
+
+    def critic_term(self, critic: Critic, real: Tensor, fake: Tensor) -> Tensor | None:
+        due = self.steps % self.every == 0
+        self.steps += 1
+        if not due:
+            return None
+        with torch.autocast(real.device.type, enabled=False):
+            grad = input_gradient(critic, self.where(real.float(), fake.detach().float()))
+            excess = sample_norms(grad) - self.center if self.center else sample_norms(grad)
+            excess = excess.clamp_min(0) if self.one_sided else excess
+            return self.weight * self.every * excess.square().mean()
+
+    def where(self, real: Tensor, fake: Tensor) -> Tensor:
+        match self.points:
+            case "real":
+                return real
+            case "fake":
+                return fake
+            case "both":
+                return torch.cat([real, fake])
+            case "dragan":
+                return real + per_sample(real) * 0.5 * real.std() * torch.rand_like(real)
+            case _:
+                return torch.lerp(fake, real, per_sample(real))
+
+    def get_extra_state(self) -> int:
+        return self.steps
+
+    def set_extra_state(self, state: int) -> None:
+        self.steps = state
+
+
+class SpectralNorm(Lipschitz):
+    """W / sigma(W), sigma by one power iteration per training forward (Miyato et al., 2018); u and v are in the checkpoint.
+
+    A convolution's weight is the matrix (out, in * kh * kw).
+    """
+
+    def attach(self, game: Game) -> None:
+        for module in game.critic.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.Embedding):
+                parametrizations.spectral_norm(module)
+
+
+def input_gradient(critic: Critic, x: Tensor) -> Tensor:
+    """grad_x of the sum of scores: each sample's own gradient, as long as no layer couples samples. Differentiable again."""
+    if torch.compiler.is_compiling():
+        return torch.func.grad(lambda v: critic(v).sum())(x)
+    x = x.detach().requires_grad_()
+    with torch.enable_grad():
+        (grad,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
+    return grad
+
+
+def sample_norms(grad: Tensor) -> Tensor:
+    """(B, ...) -> (B,), with a finite derivative where a norm is zero (a hinge critic at its margin)."""
+    return (grad.flatten(1).square().sum(1) + 1e-12).sqrt()
+
+
+def per_sample(x: Tensor) -> Tensor:
+    """U(0, 1), one for each sample."""
+    return torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device)
+
+
+def affine(module: nn.Module) -> bool:
+    """A layer whose parameters are the gain and shift of a normalisation."""
+    return "Norm" in type(module).__name__

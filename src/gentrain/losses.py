@@ -1,0 +1,94 @@
+"""Adversarial losses: pairs of pure functions of critic scores (logits, never probabilities).
+
+Every function takes the scores of a real and of a fake batch, shape (B,), and returns a scalar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor
+
+Pair = Callable[[Tensor, Tensor], Tensor]  # (real scores, fake scores) -> scalar
+
+
+class AdversarialLoss(NamedTuple):
+    """What each player minimises.
+
+    `bounded`: has a minimum for a free critic; without one the critic must be kept Lipschitz.
+    `relative`: the generator's side compares fake with real scores, so it needs both.
+    `smoothed`: the same loss with another target for real images; None when it has no targets.
+    `estimates`: quantities to watch that the scores estimate, by name.
+    """
+
+    critic: Pair
+    generator: Pair | None  # None: a trick has taken its place
+    bounded: bool = True
+    relative: bool = False
+    smoothed: Callable[[float], AdversarialLoss] | None = None
+    estimates: dict[str, Pair] = {}  # noqa: RUF012 (a NamedTuple default, never mutated)
+
+
+def js(saturating: bool = False, real_target: float = 1.0) -> AdversarialLoss:
+    """The original game (Goodfellow et al., 2014), whose value at the optimal critic is 2 JSD - 2 log 2.
+
+    critic: -log s(D(x)) - log(1 - s(D(G)));  generator: -log s(D(G)), or log(1 - s(D(G))) when saturating.
+    -log s(t) = softplus(-t): exact for every logit, where log(s + eps) caps the gradient.
+    """
+
+    def critic(real: Tensor, fake: Tensor) -> Tensor:
+        on_real = real_target * F.softplus(-real) + (1 - real_target) * F.softplus(real)
+        return on_real.mean() + F.softplus(fake).mean()
+
+    def generator(real: Tensor, fake: Tensor) -> Tensor:
+        return -F.softplus(fake).mean() if saturating else F.softplus(-fake).mean()
+
+    return AdversarialLoss(critic, generator, smoothed=lambda target: js(saturating, target))
+
+
+def ls(a: float = 0.0, b: float = 1.0, c: float = 1.0) -> AdversarialLoss:
+    """Least squares (Mao et al., 2017): 1/2 (D(x) - b)^2 + 1/2 (D(G) - a)^2 and 1/2 (D(G) - c)^2.
+
+    (a, b, c) = (0, 1, 1) is the 0-1 coding, (-1, 1, 0) the one that minimises Pearson's chi-squared.
+    """
+    return AdversarialLoss(
+        critic=lambda real, fake: ((real - b).square().mean() + (fake - a).square().mean()) / 2,
+        generator=lambda real, fake: (fake - c).square().mean() / 2,
+        smoothed=lambda target: ls(a, target, c),
+    )
+
+
+def wasserstein() -> AdversarialLoss:
+    """The Kantorovich dual (Arjovsky et al., 2017): D(G) - D(x) and -D(G), for a Lipschitz critic."""
+    return AdversarialLoss(
+        critic=lambda real, fake: fake.mean() - real.mean(),
+        generator=lambda real, fake: -fake.mean(),
+        bounded=False,
+        estimates={"wasserstein_estimate": lambda real, fake: real.mean() - fake.mean()},
+    )
+
+
+def hinge() -> AdversarialLoss:
+    """The geometric game (Lim & Ye, 2017; Miyato et al., 2018): margins for the critic, -D(G) for the generator."""
+    return AdversarialLoss(
+        critic=lambda real, fake: F.relu(1 - real).mean() + F.relu(1 + fake).mean(),
+        generator=lambda real, fake: -fake.mean(),
+    )
+
+
+def relativistic(average: bool = False) -> AdversarialLoss:
+    """Real against fake (Jolicoeur-Martineau, 2019): softplus(-(D(x) - D(G))) and softplus(-(D(G) - D(x))).
+
+    Paired by default (RpGAN, the loss of R3GAN); `average` compares with the other batch's mean (RaGAN).
+    """
+
+    def paired(winner: Tensor, loser: Tensor) -> Tensor:
+        return F.softplus(loser - winner).mean()
+
+    def averaged(winner: Tensor, loser: Tensor) -> Tensor:
+        return F.softplus(loser.mean() - winner).mean() + F.softplus(loser - winner.mean()).mean()
+
+    duel = averaged if average else paired
+    return AdversarialLoss(critic=duel, generator=lambda real, fake: duel(fake, real), relative=True)

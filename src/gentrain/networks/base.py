@@ -1,0 +1,87 @@
+"""What the players of every game have in common: a body, and one thing around it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Prior = Literal["normal", "uniform"]
+
+
+class Generator(nn.Module):
+    """Noise to images: `body`, (B, latent) -> (B, *shape) in [-1, 1]."""
+
+    def __init__(self, body: nn.Module, latent: int, prior: Prior = "normal") -> None:
+        super().__init__()
+        self.body, self.latent, self.prior = body, latent, prior
+
+    def noise(self, n: int, device: torch.device | str) -> Tensor:
+        """(n, latent) from N(0, 1), or from U(-1, 1)."""
+        if self.prior == "uniform":
+            return torch.rand(n, self.latent, device=device) * 2 - 1
+        return torch.randn(n, self.latent, device=device)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.body(z)
+
+
+class Critic(nn.Module):
+    """Images to scores (logits): `body`, (B, *shape) -> features (B, F), then one linear layer -> (B,)."""
+
+    def __init__(self, body: nn.Module, features: int, points: bool = False) -> None:
+        super().__init__()
+        self.body, self.head, self.points = body, nn.Linear(features, 1), points
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.body(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.features(x)).squeeze(1)
+
+    def widen(self, m: int) -> None:
+        """Take m samples at once: a new first layer with m times the inputs, of the same kind and scale of weights."""
+        for parent in self.body.modules():
+            for name, layer in parent.named_children():
+                if isinstance(layer, nn.Linear):
+                    setattr(parent, name, like(nn.Linear(m * layer.in_features, layer.out_features), layer))
+                    return
+                if isinstance(layer, nn.Conv2d):
+                    wider = nn.Conv2d(
+                        m * layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding, bias=layer.bias is not None
+                    )  # type: ignore[arg-type]
+                    setattr(parent, name, like(wider, layer))
+                    return
+        raise TypeError(f"{type(self).__name__} has no first layer to widen")
+
+
+def like(layer: nn.Module, model: nn.Module) -> nn.Module:
+    """Weights of the standard deviation of another layer's."""
+    with torch.no_grad():
+        layer.weight.normal_(0, model.weight.std().item())
+        if layer.bias is not None:
+            layer.bias.zero_()
+    return layer
+
+
+def gaussian_init(network: nn.Module, sd: float = 0.02) -> nn.Module:
+    """Weights of DCGAN (Radford et al., 2016): N(0, 0.02), gains of norms N(1, 0.02), biases 0."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.normal_(module.weight, 0, sd)
+        elif "Norm" in type(module).__name__ and getattr(module, "weight", None) is not None:
+            nn.init.normal_(module.weight, 1, sd)
+        else:
+            continue
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    return network
+
+
+def stages(side: int, smallest: int = 7) -> tuple[int, int]:
+    """(side of the smallest map, how many halvings lead there): 28 -> (7, 2), 32 -> (4, 3), 64 -> (4, 4), 128 -> (4, 5)."""
+    halvings = 0
+    while side > smallest and side % 2 == 0:
+        side, halvings = side // 2, halvings + 1
+    return side, halvings

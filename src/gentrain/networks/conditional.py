@@ -1,0 +1,60 @@
+"""Any generator and any critic, given a label as well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ..schema import Count
+from . import base
+
+
+class LabelledGenerator(nn.Module):
+    """G(z, y): the label's embedding joins the noise (Mirza & Osindero, 2014). `generator` makes a network for the longer vector."""
+
+    def __init__(self, generator: Callable[..., base.Generator], classes: Count, latent: Count = 100, embedding: Count = 50) -> None:
+        super().__init__()
+        self.latent, self.classes = latent, classes
+        self.generator = generator(latent=latent + embedding)
+        self.embed = nn.Embedding(classes, embedding)
+
+    def noise(self, n: int, device: torch.device | str) -> Tensor:
+        return self.generator.noise(n, device)[:, : self.latent]
+
+    def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        return self.generator(torch.cat([z, self.embed(y)], 1))
+
+
+class ConcatCritic(nn.Module):
+    """D(x, y): one more input channel per class, the label's full of ones (for points, one more coordinate)."""
+
+    def __init__(self, critic: Callable[..., base.Critic], shape: list[int], classes: Count) -> None:
+        super().__init__()
+        self.classes = classes
+        self.critic = critic(shape=[shape[0] + classes, *shape[1:]])
+
+    def features(self, x: Tensor, y: Tensor) -> Tensor:
+        planes = nn.functional.one_hot(y, self.classes).to(x.dtype)
+        planes = planes.view(*planes.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:])
+        return self.critic.features(torch.cat([x, planes], 1))
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.critic.head(self.features(x, y)).squeeze(1)
+
+
+class ProjectionCritic(nn.Module):
+    """D(x, y) = head(h) + <h, V y>, h = features(x) (Miyato & Koyama, 2018)."""
+
+    def __init__(self, critic: Callable[..., base.Critic], shape: list[int], classes: Count) -> None:
+        super().__init__()
+        self.critic = critic(shape=shape)
+        self.embed = nn.Embedding(classes, self.critic.head.in_features)
+
+    def features(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.critic.features(x)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        h = self.critic.features(x)
+        return self.critic.head(h).squeeze(1) + (h * self.embed(y)).sum(1)

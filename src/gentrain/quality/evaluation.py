@@ -1,0 +1,130 @@
+"""When a model is judged, and how its fakes are drawn: before the first step, every so many steps and at the end, beside the training."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from gentrain.data.samples import to_float
+from gentrain.errors import Diverged, UserError
+
+if TYPE_CHECKING:
+    from gentrain.data import Data, Samples
+
+
+class Judged(Protocol):
+    """What a scheme offers to be judged."""
+
+    device: torch.device
+    global_step: int
+    protocols: dict[str, dict[str, Any]]
+
+    def sample(self, batch: tuple[Tensor, ...]) -> Tensor: ...
+    def record(self, metrics: dict[str, float]) -> None: ...
+    def due(self, every: int) -> bool: ...
+
+
+class Evaluation(L.Callback, ABC):
+    """Scores at step 0, every `every` generator steps, and at the end. Rank 0 does all the work, the others wait.
+
+    Neither the training's random numbers nor its weights are touched: a run with scores equals, bit for bit, a run without.
+    """
+
+    def __init__(self, every: int, samples: int, batch_size: int, seed: int, at_start: bool) -> None:
+        if every < 1:
+            raise UserError(f"quality.every={every} is no number of steps (quality.every); give 1 or more, or quality=none")
+        if samples < 2:
+            raise UserError(f"a score needs at least 2 fakes and got {samples} (quality.samples); 5000 is usual while training")
+        if batch_size < 1:
+            raise UserError(f"{batch_size} fakes at a time are too few (quality.batch_size); give 1 or more")
+        self.every, self.samples, self.batch_size, self.seed, self.at_start = every, samples, batch_size, seed, at_start
+        self.last: int | None = None  # the step of the latest scores
+
+    @abstractmethod
+    def check(self, data: "Data") -> None:
+        """Refuse, by a UserError, a data set that these scores do not fit."""
+
+    @abstractmethod
+    def prepare(self, data: "Data", model: Judged) -> None:
+        """Whatever is needed once, on rank 0, before the first scores."""
+
+    @abstractmethod
+    def score(self, data: "Data", model: Judged) -> dict[str, float]:
+        """The scores of the model as it stands."""
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self.check(cast(Any, trainer).datamodule)
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.is_global_zero:
+            with own_randomness(self.seed, pl_module.device):
+                self.prepare(cast(Any, trainer).datamodule, cast(Judged, pl_module))
+        trainer.strategy.barrier("quality: prepared")
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.at_start and trainer.global_step == 0:
+            self.evaluate(trainer, pl_module)
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if cast(Judged, pl_module).due(self.every):
+            self.evaluate(trainer, pl_module)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.last != trainer.global_step:
+            self.evaluate(trainer, pl_module)
+
+    def evaluate(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.last = trainer.global_step
+        if trainer.is_global_zero:
+            model = cast(Judged, pl_module)
+            with own_randomness(self.seed, pl_module.device):
+                scores = self.score(cast(Any, trainer).datamodule, model)
+            model.record(scores)
+        trainer.strategy.barrier("quality: scored")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"last": self.last}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.last = state_dict["last"]
+
+    def fakes(self, model: Judged, source: "Samples") -> Tensor:
+        """`samples` fakes, on the CPU, of the labels (and from the images) of a fixed random choice of `source`, repeated if short."""
+        order = torch.randperm(len(source.images), generator=torch.Generator().manual_seed(self.seed))
+        rows = order.repeat(-(-self.samples // len(order)))[: self.samples]
+        fakes = torch.cat([model.sample(as_batch(source, chunk, model.device)).cpu() for chunk in rows.split(self.batch_size)])
+        if not fakes.isfinite().all():
+            raise Diverged(f"sample() gives values that are not finite numbers at step {self.last}; the scores cannot be computed")
+        return fakes
+
+
+def averaged(model: Judged) -> bool:
+    """Are the fakes made with the moving average of the weights?"""
+    return getattr(getattr(model, "model", None), "averaged", None) is not None
+
+
+def as_batch(source: "Samples", rows: Tensor, device: torch.device) -> tuple[Tensor, ...]:
+    """Rows of a data set as training sees them: images in [-1, 1] (points as they are) and labels if there are any."""
+    images = to_float(source.images[rows.to(source.images.device)].to(device))
+    return (images,) if source.labels is None else (images, source.labels[rows.to(source.labels.device)].to(device))
+
+
+def as_bytes(images: Tensor) -> Tensor:
+    """[-1, 1] -> uint8, rounded."""
+    return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+@contextmanager
+def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
+    """Random numbers from `seed` inside, and afterwards the generators as if nothing had been drawn."""
+    on_gpu = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_gpu else []):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would also reseed devices that are not forked
+        if on_gpu:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield

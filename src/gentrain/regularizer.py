@@ -1,0 +1,79 @@
+"""The one extension point of an adversarial game: the moments in which a Lipschitz method or a trick may act."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+if TYPE_CHECKING:
+    from .game import Game
+
+Critic = Callable[[Tensor], Tensor]  # images (B, ...) -> scores (B,); also has .features: images -> (B, F)
+
+
+class Regularizer(nn.Module):
+    """A small change to the game. Override the moments you need; state lives in buffers, so it is in the checkpoint.
+
+    `order` sorts the regularizers of a game, whatever the order in which they were typed:
+    what changes the images comes first, then what reshapes networks, then the Lipschitz method (so that it sees every
+    layer), and last what follows finished weights.
+    """
+
+    order: ClassVar[int] = 40
+    IMAGES, RESHAPE, LIPSCHITZ, WEIGHTS = 10, 20, 30, 50
+
+    def attach(self, game: Game) -> None:
+        """Once, when the game is built: reshape networks or the loss, or refuse them with the reason."""
+
+    def optimized(self, player: str, optimizer: Optimizer) -> None:
+        """Once for each player, when its optimizer is made: warn of one that does not fit, or refuse it."""
+
+    def begin(self, game: Game) -> None:
+        """Once, when training starts and every network has seen a first batch."""
+
+    def view(self, real: Tensor, fake: Tensor, critics_turn: bool) -> tuple[Tensor, Tensor]:
+        """What the critic is shown of both batches; differentiable."""
+        return real, fake
+
+    def critic_term(self, critic: Critic, real: Tensor, fake: Tensor) -> Tensor | None:
+        """An extra term in the critic's objective."""
+
+    def generator_term(self, critic: Critic, real: Tensor, fake: Tensor) -> Tensor | None:
+        """An extra term in the generator's objective."""
+
+    def after_critic_step(self, game: Game) -> None:
+        """After each critic update."""
+
+    def after_generator_step(self, game: Game) -> None:
+        """After each generator update."""
+
+
+class Late(nn.Module):
+    """A module with buffers whose shape is known only at the first batch; a checkpoint brings its own."""
+
+    def late_buffers(self, *names: str) -> None:
+        self._late = names
+        for name in names:
+            self.register_buffer(name, None)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:
+        for name in self._late:
+            if (saved := state_dict.get(prefix + name)) is not None:
+                self.register_buffer(name, torch.empty_like(saved, device=self._device()))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def _device(self) -> torch.device | None:
+        return next((t.device for t in [*self.parameters(), *self.buffers()]), None)
+
+
+def coupling(critic: nn.Module) -> list[str]:
+    """Names of the layers through which one sample's score depends on the others in its batch."""
+    return [
+        name or type(module).__name__
+        for name, module in critic.named_modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) or getattr(module, "couples_samples", False)
+    ]

@@ -1,0 +1,116 @@
+"""A run directory: where it is, what is in it, and which one to continue."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from .errors import UserError
+
+# keys that do not change what a run computes: a run may be continued with others
+OPERATIONAL = (
+    "steps", "resume", "debug", "trainer", "logger", "callbacks", "samples", "checkpoint", "quality", "sweep", "compile",
+    "scheme.log_every", "scheme.compile", "data.root", "data.workers", "data.resident", "data.cache", "data.mirrors", "data.verify",
+)  # fmt: skip
+LAST = Path("checkpoints", "last.ckpt")
+
+
+def flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    """{'a': {'b': 1}} -> {'a.b': 1}; lists are values."""
+    if not isinstance(config, dict):
+        return {prefix: config}
+    return {k: v for key, node in config.items() for k, v in flat(node, f"{prefix}.{key}" if prefix else key).items()}
+
+
+def essence(config: dict[str, Any]) -> dict[str, Any]:
+    """What decides the numbers of a run, flat."""
+    return {k: v for k, v in flat(config).items() if not any(k == o or k.startswith(o + ".") for o in OPERATIONAL)}
+
+
+def fingerprint(config: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(essence(config), sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def saved_config(run_dir: Path) -> dict[str, Any]:
+    return OmegaConf.to_container(OmegaConf.load(run_dir / ".hydra" / "config.yaml"), resolve=True)  # type: ignore[return-value]
+
+
+def summary(run_dir: Path) -> dict[str, Any]:
+    """The summary of a run; empty where it never came to an end."""
+    try:
+        return json.loads((run_dir / "summary.json").read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+
+
+def finished(run_dir: Path, steps: int) -> bool:
+    end = summary(run_dir)
+    return end.get("status") == "completed" and end.get("steps", 0) >= steps
+
+
+def newest_unfinished(parent: Path, config: dict[str, Any]) -> Path | None:
+    """The newest run below `parent` of the same configuration that has a checkpoint and is not at its end."""
+    wanted = fingerprint(config)
+    for checkpoint in sorted(parent.glob(f"*/{LAST}"), key=lambda p: p.stat().st_mtime, reverse=True):
+        run_dir = checkpoint.parents[1]
+        if not finished(run_dir, config["steps"]) and fingerprint(saved_config(run_dir)) == wanted:
+            return run_dir
+    return None
+
+
+def named(resume: str, config: dict[str, Any]) -> tuple[Path, Path]:
+    """(run directory, checkpoint) of `resume=PATH`, refused where there is none or where it is of another configuration."""
+    if "://" in resume:
+        raise UserError(f"{resume} is a URL (resume); give the path of a run directory on this machine")
+    path = Path(resume)
+    if not path.exists():
+        raise UserError(f"{resume} does not exist (resume); give a run directory or a checkpoint in one")
+    checkpoint = path / LAST if path.is_dir() else path
+    if not checkpoint.exists():
+        raise UserError(f"no {LAST} in {resume} (resume); nothing was saved there yet, start without resume")
+    run_dir = path if path.is_dir() else checkpoint.parent.parent
+    if not (run_dir / ".hydra" / "config.yaml").exists():
+        raise UserError(f"{run_dir} is not a run directory, it has no .hydra/config.yaml (resume); give one that gentrain made")
+    same(run_dir, config)
+    return run_dir, checkpoint
+
+
+def same(run_dir: Path, config: dict[str, Any]) -> None:
+    """Refuse to continue a run as something else."""
+    old, new = essence(saved_config(run_dir)), essence(config)
+    differing = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    if differing:
+        shown = ", ".join(f"{key} {old.get(key)} -> {new.get(key)}" for key in differing[:3])
+        raise UserError(f"{run_dir} is a run of another configuration: {shown} (resume); give the same options, or start a new run")
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(content, indent=2, default=str) + "\n")
+    os.replace(temporary, path)
+
+
+def versions() -> dict[str, str]:
+    packages = ("gentrain", "torch", "torchvision", "lightning", "hydra-core", "torchmetrics", "wandb")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
+def probe(run_dir: Path) -> None:
+    """Make the directory and write to it, before anything is computed that could not be kept."""
+    from .errors import Unavailable
+
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        test = run_dir / ".probe"
+        test.write_text("")
+        test.unlink()
+    except OSError as error:
+        raise Unavailable(f"cannot write to {run_dir}: {error.strerror} (hydra.run.dir); choose another directory") from error

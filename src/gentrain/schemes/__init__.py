@@ -1,0 +1,4 @@
+from .adversarial import Adversarial
+from .scheme import Scheme
+
+__all__ = ["Adversarial", "Scheme"]

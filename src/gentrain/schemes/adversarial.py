@@ -1,0 +1,102 @@
+"""Alternate between two players, k critic steps to one generator step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer, do_nothing_closure
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from ..game import Game, Objective
+from ..schema import Count
+from .scheme import Batch, Scheme
+
+
+class Adversarial(Scheme):
+    """One batch is one critic step; after every `critic_steps` of them the generator steps too, with fresh noise.
+
+    `optimizers` makes each player's own from its parameters; `schedule` makes a learning-rate schedule from an optimizer and is
+    stepped once a generator step. `compile` compiles both players' objectives whole, a gradient penalty included.
+    """
+
+    model: Game
+
+    def __init__(
+        self,
+        model: Game,
+        optimizers: dict[str, Callable[..., Optimizer]],
+        critic_steps: Count = 1,
+        schedule: Callable[[Optimizer], LRScheduler] | None = None,
+        log_every: Count = 50,
+        compile: bool = False,
+    ) -> None:
+        super().__init__(model, log_every)
+        self.make_optimizers, self.critic_steps, self.make_schedule = optimizers, critic_steps, schedule
+        self.turns = 0  # critic steps since the last generator step
+        self.resumed = False
+        self.objectives: dict[str, Callable[[Batch], Objective]] = {"critic": model.critic_loss, "generator": model.generator_loss}
+        if compile:
+            self.objectives = {player: torch.compile(objective) for player, objective in self.objectives.items()}
+        self.model.to(memory_format=torch.channels_last)
+
+    def configure_optimizers(self) -> Any:
+        players = {"critic": self.model.critic, "generator": self.model.generator}
+        optimizers = {player: self.make_optimizers[player](network.parameters()) for player, network in players.items()}
+        for player, optimizer in optimizers.items():
+            for regularizer in self.model.moments():
+                regularizer.optimized(player, optimizer)
+        schedules = [self.make_schedule(o) for o in optimizers.values()] if self.make_schedule else []
+        return list(optimizers.values()), schedules
+
+    def on_fit_start(self) -> None:
+        if self.resumed:
+            return
+        self.model.begin(tuple(next(iter(self.trainer.datamodule.train_dataloader()))))  # type: ignore[attr-defined]
+        for buffer in self.model.buffers():  # what was kept of a first batch is rank zero's, everywhere
+            buffer.copy_(self.trainer.strategy.broadcast(buffer))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        critic, generator = self.optimizers()  # type: ignore[misc, attr-defined]
+        # Lightning counts every optimizer's step in global_step; ours counts the generator's
+        critic._on_before_step = critic._on_after_step = do_nothing_closure
+        self.turns += 1
+        advance = self.turns == self.critic_steps
+        self.play("critic", critic, batch, last=advance)
+        self.model.after_critic_step()
+        if advance:
+            self.turns = 0
+            self.play("generator", generator, batch)
+            self.model.after_generator_step()
+            for schedule in self.schedules():
+                schedule.step()
+        self.played(batch, advance)
+
+    def play(self, player: str, optimizer: LightningOptimizer, batch: Batch, last: bool = True) -> None:
+        """One update of one player; the other's weights get no gradient."""
+        with self.toggled_optimizer(optimizer):
+            objective = self.objectives[player](batch)
+            optimizer.zero_grad()
+            self.manual_backward(objective.loss)
+            scalars = objective.scalars()
+            if last and self.logs_next:
+                scalars["gradient_norm"] = self.gradient_norm(optimizer)
+            optimizer.step()
+        self.watch(player, scalars)
+
+    def gradient_norm(self, optimizer: LightningOptimizer) -> torch.Tensor:
+        grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        return torch.nn.utils.get_total_norm(grads) / (scaler.get_scale() if scaler is not None else 1.0)
+
+    def schedules(self) -> list[LRScheduler]:
+        found = self.lr_schedulers()
+        return [] if found is None else found if isinstance(found, list) else [found]  # type: ignore[list-item, return-value]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["turns"] = self.turns
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.turns, self.resumed = checkpoint["turns"], True

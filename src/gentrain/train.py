@@ -1,0 +1,133 @@
+"""compose -> build -> fit -> summary: the one file that instantiates."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from . import runs
+from .callbacks.checkpoint import AtomicIO
+from .callbacks.signals import Interrupted
+from .config import check
+from .errors import Diverged, UserError
+
+log = logging.getLogger("gentrain")
+
+
+class Job:
+    """One run, built and not yet started: whatever cannot work has been refused when this exists."""
+
+    def __init__(self, config: dict[str, Any], choices: dict[str, str], run_dir: Path, checkpoint: Path | None = None) -> None:
+        self.config, self.choices, self.run_dir, self.checkpoint = check(config), choices, run_dir, checkpoint
+        quiet()
+        L.seed_everything(config["seed"], workers=True, verbose=False)
+        self.data = build(self.config["data"], "data")
+        self.scheme = build(self.config["scheme"], "scheme", model=build(self.config["model"], "model"))
+        self.callbacks = [build(self.config[key], key) for key in ("quality", "samples", "checkpoint")]
+        self.callbacks += [build(node, f"callbacks.{name}") for name, node in self.config["callbacks"].items()]
+        self.loggers = build(self.config["logger"], "logger")
+        self.trainer = self.make_trainer()
+
+    def make_trainer(self) -> L.Trainer:
+        node = self.config["trainer"]
+        if str(node["precision"]).startswith("16") and (node["accelerator"] == "cpu" or not torch.cuda.is_available()):
+            raise UserError(f"precision {node['precision']} needs a GPU (trainer.precision); on a CPU use 32-true or bf16-mixed")
+        return build(
+            node, "trainer", max_steps=self.config["steps"], max_epochs=-1, default_root_dir=str(self.run_dir), logger=False,
+            callbacks=self.callbacks, plugins=[AtomicIO()], enable_checkpointing=False, enable_model_summary=False,
+            use_distributed_sampler=False, num_sanity_val_steps=0, log_every_n_steps=1,
+        )  # fmt: skip
+
+    def fit(self) -> float | None:
+        """Train, and leave a summary whatever happens. Returns the best score, for a sweeper to minimise."""
+        runs.probe(self.run_dir)
+        mallopt()
+        started, status = time.time(), "failed"
+        try:
+            self.trainer.loggers = self.loggers.make(self.run_dir, self.config, self.choices, resumed=self.checkpoint is not None)
+            self.trainer.fit(self.scheme, datamodule=self.data, ckpt_path=self.checkpoint, weights_only=True)
+            status = "completed"
+        except Diverged:
+            status = "diverged"
+            raise
+        except Interrupted:
+            status = "interrupted"
+            raise
+        finally:
+            if self.trainer.is_global_zero:
+                runs.write_json(self.run_dir / "summary.json", self.summary(status, started))
+            self.loggers.finish()
+        return self.best().get("value")
+
+    def best(self) -> dict[str, Any]:
+        return next((c.best for c in self.callbacks if hasattr(c, "best")), {})
+
+    def summary(self, status: str, started: float) -> dict[str, Any]:
+        scheme = self.scheme
+        return {
+            "status": status,
+            "choices": self.choices,
+            "seed": self.config["seed"],
+            "steps": scheme.global_step if self.trainer.state.fn else 0,
+            "metrics": scheme.latest,
+            "best": self.best(),
+            "protocols": scheme.protocols,
+            "images_per_second": scheme.images / scheme.seconds if scheme.seconds else None,
+            "wall_seconds": time.time() - started,
+            "device": device_name(self.trainer),
+            "versions": runs.versions(),
+        }
+
+
+def build(node: Any, path: str, **extra: Any) -> Any:
+    """The one call of instantiate. A constructor's refusal becomes the user's one line, with the key that it is about."""
+    try:
+        return instantiate(OmegaConf.create(node), _convert_="all", **extra)
+    except InstantiationException as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, UserError):
+            raise cause from None
+        if isinstance(cause, ValueError | TypeError | RuntimeError) or "Misconfiguration" in type(cause).__name__:
+            raise UserError(f"{' '.join(str(cause).split())} ({path})") from error
+        raise
+
+
+def draw_seed() -> int:
+    return random.SystemRandom().randrange(2**32)
+
+
+def quiet() -> None:
+    """Leave stderr to this program: Lightning's tips and banners say nothing that the log does not."""
+    import warnings
+
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators", "lightning.fabric.utilities.seed"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for text in (".*does not have many workers.*", ".*GPU available but not used.*", ".*LeafSpec.*", ".*isinstance.treespec.*"):
+        warnings.filterwarnings("ignore", text)
+
+
+def mallopt() -> None:
+    """Keep freed memory (glibc): without this, every forward that needs no gradient faults its pages in anew, at 1.3 to 2.8 times the time."""
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        for option, value in ((-3, 1 << 30), (-1, (1 << 31) - 1), (-2, 256 << 20)):  # MMAP_THRESHOLD, TRIM_THRESHOLD, TOP_PAD
+            libc.mallopt(option, value)
+    except (OSError, AttributeError):
+        pass
+
+
+def device_name(trainer: L.Trainer) -> str:
+    device = trainer.strategy.root_device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    return f"{trainer.world_size} x {name}" if trainer.world_size > 1 else name
