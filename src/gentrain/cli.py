@@ -59,24 +59,35 @@ def hydra_app(verb: str, argv: list[str]) -> int:
     python_3_14()
     config.register()
     args = parse(get_args_parser(), argv)
-    asks = args.help or args.hydra_help or args.cfg or args.info or args.shell_completion or args.version
+    asks = args.help or args.hydra_help or args.cfg or args.info or args.shell_completion
     if asks:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # gentrain --help | head
     refuse_other_config_path(args)
-    job = None if asks or args.multirun else prepare(verb, args)
+    prepared = None if asks or args.multirun else prepare(verb, args)
+    failure: Exception | None = None
 
     def task(cfg: DictConfig) -> float | None:
-        from hydra.core.hydra_config import HydraConfig
-
-        nonlocal job
-        if job is None:
-            hydra_cfg = HydraConfig.get()
-            job = build(cfg, choices(hydra_cfg), Path(hydra_cfg.runtime.output_dir), None)
-        current, job = job, None
-        return current.fit()
+        if prepared is None:
+            return cell(cfg)
+        nonlocal failure
+        try:
+            return prepared.fit()
+        except Exception as error:  # kept from Hydra, which would print the overrides over our one line
+            failure = error
+            return None
 
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(task)()
+    if failure is not None:
+        raise failure
     return 0
+
+
+def cell(cfg: DictConfig) -> float | None:
+    """One job of a multirun."""
+    from hydra.core.hydra_config import HydraConfig
+
+    hydra_cfg = HydraConfig.get()
+    return build(cfg, choices(hydra_cfg), Path(hydra_cfg.runtime.output_dir), None).fit()
 
 
 def prepare(verb: str, args: Namespace) -> Job | None:

@@ -43,10 +43,9 @@ class Loggers:
         entity: str | None = None,
         init_timeout: Positive = 20.0,
     ) -> None:
-        if mode not in ("auto", "online", "offline", "off"):
-            raise UserError(f"no such mode: {mode!r} (logger.mode); write auto, online, offline or off")
         self.mode, self.project, self.group = mode, project, group
         self.tags, self.entity, self.init_timeout = list(tags or []), entity, init_timeout
+        self.made: list[Logger] = []
 
     def make(
         self, run_dir: str | os.PathLike[str], config: dict[str, Any], choices: Mapping[str, str], resumed_step: int | None = None
@@ -57,11 +56,11 @@ class Loggers:
         run goes on from, None for a new run. Raises UserError for `mode: online` without a key.
         """
         quiet_lightning()
-        loggers: list[Logger] = [RunCSV(run_dir, resumed_step)]
         mode = self.resolve()
+        self.made = [RunCSV(run_dir, resumed_step)]
         if mode != "off":
-            loggers.append(self.dashboard(mode, Path(run_dir), config, choices, resumed=resumed_step is not None))
-        return loggers
+            self.made.append(self.dashboard(mode, Path(run_dir), config, choices, resumed=resumed_step is not None))
+        return self.made
 
     def resolve(self) -> str:
         """online, offline or off."""
@@ -90,15 +89,14 @@ class Loggers:
             config=config | {"choices": dict(choices)},
         )
 
+    def finish(self, summary: Mapping[str, Any] | None = None, exit_status: int = 0) -> None:
+        """In a `finally`: upload what is left, end W&B's background process, say where the run is.
 
-def finish(loggers: list[Logger], summary: Mapping[str, Any] | None = None, exit_status: int = 0) -> None:
-    """Close the loggers of one run, in a `finally`: upload what is left, stop W&B's background process, say where the run is.
-
-    `summary` is for what is not the newest value of a curve, such as `best/quality/fid`. Never raises, and waits 20 s at most.
-    """
-    for logger in loggers:
-        if isinstance(logger, Dashboard):
-            logger.close(summary or {}, exit_status)
+        `summary` is for what is not the newest value of a curve, such as `best/quality/fid`. Never raises, and waits 20 s at most.
+        """
+        for logger in self.made:
+            if isinstance(logger, Dashboard):
+                logger.close(summary or {}, exit_status)
 
 
 # --- metrics.csv ----------------------------------------------------------------------------------------------------------
@@ -111,7 +109,7 @@ class RunCSV(CSVLogger):
     """
 
     def __init__(self, run_dir: str | os.PathLike[str], resumed_step: int | None = None) -> None:
-        super().__init__(run_dir, name="", version="", flush_logs_every_n_steps=1)
+        super().__init__(os.fspath(run_dir), name="", version="", flush_logs_every_n_steps=1)
         self.resumed_step = resumed_step
 
     @property
@@ -120,7 +118,7 @@ class RunCSV(CSVLogger):
 
     @property
     @rank_zero_experiment
-    def experiment(self) -> Rows:
+    def experiment(self) -> Any:
         if self._experiment is None:
             self._experiment = Rows(self.save_dir, self.resumed_step)
         return self._experiment
@@ -198,6 +196,8 @@ class Dashboard(WandbLogger):
     leaves the run offline.
     """
 
+    _experiment: Any
+
     def __init__(self, save_dir: Path, id: str, mode: str, init_timeout: float, **init: Any) -> None:
         super().__init__(save_dir=save_dir, id=id, **init)
         self.mode, self.init_timeout, self.lost = mode, init_timeout, False
@@ -210,20 +210,23 @@ class Dashboard(WandbLogger):
         return DummyExperiment() if self.lost else self._experiment
 
     def start(self) -> None:
-        try:
-            self._experiment = self.begin(self.mode)
-        except Exception as error:
-            if self.mode == "offline":
-                return self.give_up(error)
-            log.warning("W&B: %s; this run is kept offline", first_line(error))
-            stop_service()
-            self.mode = "offline"
-            return self.start()
+        """Online if that is wanted and possible, else offline, else not at all."""
+        modes = ["online", "offline"] if self.mode == "online" else ["offline"]
+        for self.mode in modes:
+            try:
+                self._experiment = self.begin(self.mode)
+                break
+            except Exception as error:
+                if self.mode == "offline":
+                    self.give_up(error)
+                    return
+                log.warning("W&B: %s; this run is kept offline", first_line(error))
+                stop_service()
         keep_id(Path(self._wandb_init["dir"]), self._experiment.id)
         if self.mode == "online":
             log.info("W&B: %s", self._experiment.url)
 
-    def begin(self, mode: str) -> Any:
+    def begin(self, mode: Any) -> Any:
         """`wandb.init`, and the step as the axis of every curve."""
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # a server that refuses the reports costs 7 s of retries
         import wandb
@@ -255,15 +258,14 @@ class Dashboard(WandbLogger):
         if self._experiment is None:
             return
         folder = Path(self._experiment.dir).parent
-        uploaded = self.mode == "online" and self.uploaded(summary, exit_status)
-        if self.mode == "offline":
-            self.uploaded(summary, exit_status)
+        finished = self.finished(summary, exit_status)
         stop_service()
         self.lost, self._experiment = True, None
-        log.info("W&B: `wandb sync %s` uploads the run", folder) if not uploaded else None
+        if self.mode == "offline" or not finished:
+            log.info("W&B: upload the run with `wandb sync %s`", folder)
 
-    def uploaded(self, summary: Mapping[str, Any], exit_status: int) -> bool:
-        """Write the summary and finish; did all of it leave?"""
+    def finished(self, summary: Mapping[str, Any], exit_status: int) -> bool:
+        """Write the summary and end the run; did all of it arrive?"""
         try:
             if not self.lost:
                 self._experiment.summary.update(dict(summary))

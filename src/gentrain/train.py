@@ -14,11 +14,12 @@ import lightning as L
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from lightning.pytorch.callbacks import ProgressBar
 from omegaconf import OmegaConf
 
 from . import runs
 from .callbacks.checkpoint import AtomicIO
-from .callbacks.signals import Interrupted
+from .callbacks.signals import Interrupted, interruptible
 from .config import check
 from .errors import Diverged, UserError
 
@@ -29,11 +30,13 @@ class Job:
     """One run, built and not yet started: whatever cannot work has been refused when this exists."""
 
     def __init__(self, config: dict[str, Any], choices: dict[str, str], run_dir: Path, checkpoint: Path | None = None) -> None:
-        self.config, self.choices, self.run_dir, self.checkpoint = check(config), choices, run_dir, checkpoint
+        self.config, self.run_dir, self.checkpoint = check(config), run_dir, checkpoint
+        self.choices = choices | {"tricks": " ".join(config["tricks"])}
         quiet()
         L.seed_everything(config["seed"], workers=True, verbose=False)
         self.data = build(self.config["data"], "data")
         self.scheme = build(self.config["scheme"], "scheme", model=build(self.config["model"], "model"))
+        self.scheme.config = self.config
         self.callbacks = [build(self.config[key], key) for key in ("quality", "samples", "checkpoint")]
         self.callbacks += [build(node, f"callbacks.{name}") for name, node in self.config["callbacks"].items()]
         self.loggers = build(self.config["logger"], "logger")
@@ -46,17 +49,19 @@ class Job:
         return build(
             node, "trainer", max_steps=self.config["steps"], max_epochs=-1, default_root_dir=str(self.run_dir), logger=False,
             callbacks=self.callbacks, plugins=[AtomicIO()], enable_checkpointing=False, enable_model_summary=False,
-            use_distributed_sampler=False, num_sanity_val_steps=0, log_every_n_steps=1,
+            use_distributed_sampler=False, enable_progress_bar=any(isinstance(c, ProgressBar) for c in self.callbacks), num_sanity_val_steps=0, log_every_n_steps=1,
         )  # fmt: skip
 
     def fit(self) -> float | None:
         """Train, and leave a summary whatever happens. Returns the best score, for a sweeper to minimise."""
         runs.probe(self.run_dir)
         mallopt()
-        started, status = time.time(), "failed"
+        started, status, step = time.time(), "failed", saved_step(self.checkpoint)
         try:
-            self.trainer.loggers = self.loggers.make(self.run_dir, self.config, self.choices, resumed=self.checkpoint is not None)
-            self.trainer.fit(self.scheme, datamodule=self.data, ckpt_path=self.checkpoint, weights_only=True)
+            self.trainer.loggers = self.loggers.make(self.run_dir, self.config, self.choices, step)
+            log.info("%s", self.introduction(step))
+            with interruptible():
+                self.trainer.fit(self.scheme, datamodule=self.data, ckpt_path=self.checkpoint, weights_only=True)
             status = "completed"
         except Diverged:
             status = "diverged"
@@ -65,10 +70,22 @@ class Job:
             status = "interrupted"
             raise
         finally:
+            end = self.summary(status, started)
             if self.trainer.is_global_zero:
-                runs.write_json(self.run_dir / "summary.json", self.summary(status, started))
-            self.loggers.finish()
+                runs.write_json(self.run_dir / "summary.json", end)
+            self.loggers.finish({f"best/{self.best()['metric']}": self.best()["value"]} if self.best() else {}, status != "completed")
+        log.info("%s", self.conclusion(end))
         return self.best().get("value")
+
+    def introduction(self, step: int | None) -> str:
+        names = " ".join(f"{group}={name}" for group, name in self.choices.items() if group in ("model", "data", "loss", "lipschitz"))
+        where = f"from step {step} " if step is not None else ""
+        return f"{names}: {where}to step {self.config['steps']} on {device_name(self.trainer)}, in {self.run_dir}"
+
+    def conclusion(self, end: dict[str, Any]) -> str:
+        score = f", best {end['best']['metric']} {end['best']['value']:.4g} at step {end['best']['step']}" if end["best"] else ""
+        done = f"done: {end['steps']} steps in {end['wall_seconds']:.0f} s, {end['images_per_second'] or 0:,.0f} images/s{score}"
+        return f"{done}; pictures in {self.run_dir / 'samples'}"
 
     def best(self) -> dict[str, Any]:
         return next((c.best for c in self.callbacks if hasattr(c, "best")), {})
@@ -101,6 +118,10 @@ def build(node: Any, path: str, **extra: Any) -> Any:
         if isinstance(cause, ValueError | TypeError | RuntimeError) or "Misconfiguration" in type(cause).__name__:
             raise UserError(f"{' '.join(str(cause).split())} ({path})") from error
         raise
+
+
+def saved_step(checkpoint: Path | None) -> int | None:
+    return None if checkpoint is None else torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"]
 
 
 def draw_seed() -> int:

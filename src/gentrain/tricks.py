@@ -34,7 +34,7 @@ class LabelSmoothing(Regularizer):
 class FeatureMatching(Regularizer):
     """weight * || mean f(x) - mean f(G(z)) ||^2, the batch means of the features before the critic's last layer.
 
-    It takes the place of the generator's adversarial term, as in the paper; `adversarial=true` keeps that beside it.
+    It takes the place of the generator's adversarial term, as in the paper; `adversarial` keeps that beside it.
     """
 
     def __init__(self, weight: Positive = 1.0, adversarial: bool = False) -> None:

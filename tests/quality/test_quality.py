@@ -148,7 +148,6 @@ def test_ema_is_stated(cache, bars, model, trainer):
     ("changes", "key"),
     [
         ({"samples": 1}, "quality.samples"),
-        ({"every": 0}, "quality.every"),
         ({"batch_size": 0}, "quality.batch_size"),
         ({"kid_subset_size": 91}, "quality.kid_subset_size"),
         ({"kid_subset_size": 1}, "quality.kid_subset_size"),

@@ -6,19 +6,22 @@ import logging
 import math
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.loggers import WandbLogger
 
-from ..errors import UserError
 from ..quality.evaluation import Evaluation
+from ..schema import Whole
 from .signals import Interrupted
 
 log = logging.getLogger("gentrain")
+
+MONITOR = ("quality/fid", "quality/fid_classifier")
 
 
 class AtomicIO(TorchCheckpointIO):
@@ -56,11 +59,7 @@ class Checkpoint(L.Callback):
     files are removed at the start.
     """
 
-    def __init__(self, every: int = 1000, monitor: tuple[str, ...] | list[str] = (), mode: str = "min") -> None:
-        if every < 0:
-            raise UserError(f"a checkpoint every {every} steps (checkpoint.every); give 1 or more, or 0 for one at the end only")
-        if mode not in ("min", "max"):
-            raise UserError(f"the best is {mode!r} (checkpoint.mode); write min or max")
+    def __init__(self, every: Whole = 1000, monitor: Sequence[str] = MONITOR, mode: Literal["min", "max"] = "min") -> None:
         self.every, self.monitor, self.sign = every, tuple(monitor), 1 if mode == "min" else -1
         self.best: dict[str, Any] = {}
 
@@ -118,6 +117,11 @@ class Checkpoint(L.Callback):
         checkpoint["wandb_id"] = next((logger.version for logger in trainer.loggers if isinstance(logger, WandbLogger)), None)
         if hasattr(pl_module, "config"):
             checkpoint["config"] = pl_module.config
+
+
+def step_of(checkpoint: Path) -> int:
+    """The generator step at which a checkpoint was saved; reads the file's head, not its weights."""
+    return torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"]
 
 
 def directory(trainer: L.Trainer) -> Path:

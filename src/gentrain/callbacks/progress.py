@@ -12,15 +12,13 @@ from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ..errors import UserError
+from ..schema import NonNegative
 
 log = logging.getLogger("gentrain")
 
 
-def progress(seconds: float = 10.0, refresh: float = 0.5) -> ProgressBar:
+def progress(seconds: NonNegative = 10.0, refresh: NonNegative = 0.5) -> ProgressBar:
     """A bar that is redrawn every `refresh` seconds where stderr is a terminal, a line at most every `seconds` elsewhere."""
-    if seconds < 0 or refresh < 0:
-        raise UserError(f"progress every {min(seconds, refresh)} seconds (callbacks.progress); give 0 or more")
     return Bar(refresh) if sys.stderr.isatty() else Lines(seconds)
 
 
@@ -107,7 +105,12 @@ class Lines(ProgressBar):
         self.next = now + self.seconds
         rate = self.meter.images_per_second(pl_module)
         left = (trainer.max_steps - step) * (now - self.began) / max(1, step - self.first)
-        parts = [f"step {step}/{trainer.max_steps}", *headlines(pl_module.latest), f"{rate:,.0f} images/s", f"{Tqdm.format_interval(left)} left"]
+        parts = [
+            f"step {step}/{trainer.max_steps}",
+            *headlines(pl_module.latest),
+            f"{rate:,.0f} images/s",
+            f"{Tqdm.format_interval(left)} left",
+        ]
         log.info("  ".join(parts))
 
 

@@ -27,7 +27,11 @@ class RNG(L.Callback):
         if len(saved) == trainer.world_size:
             self.pending = saved[trainer.global_rank]
         else:
-            log.warning("the checkpoint is of %d process(es), this run has %d: it continues with other random numbers", len(saved), trainer.world_size)
+            log.warning(
+                "the checkpoint is of %d process(es), this run has %d: it continues with other random numbers",
+                len(saved),
+                trainer.world_size,
+            )
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
         """Only now: everything from loading to the first batch may still draw."""

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torchvision.utils import make_grid, save_image
 
-from ..errors import UserError
 from ..quality.evaluation import as_batch, own_randomness
+from ..schema import Count, Whole
 
 if TYPE_CHECKING:
     from ..data import Samples as Data
@@ -29,11 +29,7 @@ class Samples(L.Callback):
     Training's random numbers are not touched: a run with pictures equals, bit for bit, a run without.
     """
 
-    def __init__(self, every: int = 500, n: int = 100, seed: int = 0) -> None:
-        if every < 0:
-            raise UserError(f"a grid every {every} steps (samples.every); give 1 or more, or 0 for one at the end only")
-        if n < 1:
-            raise UserError(f"a grid of {n} images (samples.n); give 1 or more")
+    def __init__(self, every: Whole = 500, n: Count = 100, seed: int = 0) -> None:
         self.every, self.n, self.seed = every, n, seed
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
@@ -71,7 +67,7 @@ class Samples(L.Callback):
 
 
 def chosen(data: Data, n: int, seed: int) -> Tensor:
-    """Rows of `n` samples in a random order of their own; of the classes in turn, where there are labels. They repeat when there are too few."""
+    """Rows of `n` samples in a random order of their own, of the classes in turn where there are labels; again when there are too few."""
     order = torch.randperm(len(data.images), generator=torch.Generator().manual_seed(seed))
     if data.labels is None or data.images.dim() == 2:
         return order.repeat(-(-n // len(order)))[:n]

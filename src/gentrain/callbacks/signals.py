@@ -14,12 +14,14 @@ from typing import Any
 import lightning as L
 import torch
 
+from ..schema import Count
+
 CAUGHT = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
 SIGINT_STATUS = 128 + signal.SIGINT
 
 
 class Interrupted(Exception):
-    """A signal stopped the training, after the batch it came in. `status` is what a shell reports for it: 143 for SIGTERM, 130 for SIGINT."""
+    """A signal stopped the training after the batch it came in. `status` is a shell's number for that: 143 for SIGTERM, 130 for SIGINT."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name}")
@@ -34,13 +36,13 @@ class Signals(L.Callback):
     Several processes agree every `agree_every` steps: a stop of one alone would leave the others waiting for it.
     """
 
-    def __init__(self, agree_every: int = 10) -> None:
+    def __init__(self, agree_every: Count = 10) -> None:
         self.agree_every = agree_every
         self.signum: int | None = None
         self.pid = os.getpid()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Not earlier: Lightning installs its own handlers until now. When the fit ends, however it does, it puts back those from before it."""
+        """Not earlier: Lightning installs its own handlers before. However the fit ends, Lightning puts back those from before it."""
         self.pid, self.signum = os.getpid(), signal.SIGTERM if trainer.received_sigterm else None
         if threading.current_thread() is threading.main_thread():
             for signum in CAUGHT:

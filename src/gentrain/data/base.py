@@ -3,9 +3,11 @@
 import logging
 import os
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from types import GenericAlias
+from typing import Any, get_origin
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -40,6 +42,7 @@ class Data(LightningDataModule, ABC):
 
     def __post_init__(self) -> None:
         super().__init__()
+        check_types(self)
         self.shape = tuple(self.shape)
         self._samples: dict[str, Samples] = {}
         self._digests: dict[str, str] = {}
@@ -158,6 +161,18 @@ class Images(Data):
 def require(condition: bool, otherwise: str) -> None:
     if not condition:
         raise UserError(otherwise)
+
+
+def check_types(data: Data) -> None:
+    """Raises UserError for a key whose value has another type than its field; lists are left to their use."""
+    for field in fields(data):
+        kind, value = field.type, getattr(data, field.name)
+        if isinstance(kind, GenericAlias) or get_origin(kind) is Sequence:
+            continue
+        wanted: Any = kind | int if kind is float else kind
+        fits_in = isinstance(value, wanted) and (kind not in (int, float, int | None) or not isinstance(value, bool))
+        word = getattr(kind, "__name__", str(kind))
+        require(fits_in, f"{field.name} must be of type {word}, not {value!r} (data.{field.name}); mend the value")
 
 
 def is_count(value: object, least: int = 1) -> bool:

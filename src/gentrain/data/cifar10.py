@@ -35,7 +35,7 @@ class CIFAR10(Images):
     """Classes: airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck."""
 
     size: int = 32
-    root: str | None = None  # a folder with cifar-10-batches-py/ or -bin/, or with their files; null: the cache, else a download
+    root: str | Path | None = None  # a folder with cifar-10-batches-py/ or -bin/, or with their files; null: the cache, else a download
     mirrors: Sequence[str] = ()  # where cifar-10-python.tar.gz is downloaded from, tried in turn
     verify: bool = True  # compare pickles with their published md5; false: only their structure is checked
 
@@ -97,7 +97,10 @@ class CIFAR10(Images):
             except Unavailable as error:
                 looked = f"no data.root or GENTRAIN_DATA_DIR given, not in {self.cache_dir / PICKLES}"
                 raise Unavailable(f"no {self.name}: {looked}, {error} (data); give data.root=DIR, or use data=mnist_5k") from error
-            unpack(archive, missing)
+            try:
+                unpack(archive, missing)
+            except (tarfile.TarError, KeyError, EOFError) as error:
+                raise UserError(f"{archive} is no archive of CIFAR-10: {error} (data.mirrors); delete it and retry") from error
 
     def accepted(self, content: bytes) -> bytes:
         found = hashlib.md5(content).hexdigest()

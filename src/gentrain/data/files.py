@@ -108,7 +108,7 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def root_folder(root: str) -> Path:
+def root_folder(root: str | Path) -> Path:
     """The folder that data.root names. Raises UserError when it is missing, a file, or closed to us."""
     path = Path(root).expanduser()
     try:

@@ -53,7 +53,7 @@ class Gaussians(Data):
 
     def read(self, split: str) -> Samples:
         count = self.n if split == "train" else self.n // 10
-        draws = generator(self.draw_seed, self.name, split)
+        draws = generator(self.draw_seed, type(self).__name__, split)
         labels = torch.randint(len(self.centres()), (count,), generator=draws)
         return Samples(self.modes()[labels] + self.sd * torch.randn(count, 2, generator=draws), labels)
 

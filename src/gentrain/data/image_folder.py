@@ -42,7 +42,7 @@ Bad = tuple[str, str]  # a picture and what is wrong with it
 class ImageFolder(Images):
     """Squares of `size` pixels; a memory-mapped tensor, so that any number of images does."""
 
-    root: str | None = None  # the folder or .zip
+    root: str | Path | None = None  # the folder or .zip
     size: int = 64
     channels: int = 3  # 3 colour, 1 grey
     crop: bool = True  # cut the centre square; false: squeeze to a square
@@ -109,12 +109,13 @@ class ImageFolder(Images):
     def cached(self, entries: list[tuple[str, int, int]]) -> tuple[Tensor, list[str]]:
         """uint8 (N, C, H, W) mapped from the cache, decoded into it when missing, and the names of the N pictures."""
         key = hashlib.sha256(repr((FORMAT, entries, self.size, self.channels, self.crop, self.on_bad)).encode()).hexdigest()[:24]
-        target = self.cache_dir / self.name / f"{key}.npy"
+        target = self.cache_dir / "image_folder" / f"{key}.npy"
         skipped = target.with_suffix(".skipped.json")
         names = [name for name, *_ in entries]
-        with locked(target.with_suffix(".lock")):
-            if not target.is_file():
-                self.decode(names, target, skipped)
+        if not target.is_file():
+            with locked(target.with_suffix(".lock")):
+                if not target.is_file():  # another process may have been first
+                    self.decode(names, target, skipped)
         bad = dict(json.loads(skipped.read_text())) if skipped.is_file() else {}
         if bad:
             log.warning("%s: %d of %d images are unreadable and skipped: %s", self.path, len(bad), len(names), listed(list(bad.items())))
@@ -125,6 +126,8 @@ class ImageFolder(Images):
         """Write the pictures to `target`, and those left out to `skipped`. Raises UserError for bad ones that are not to be skipped."""
         from gentrain.data.pictures import Form
 
+        for left in target.parent.glob(f".{target.name}.*"):  # of a process that was killed; under the lock nobody else writes
+            left.unlink()
         form = Form(self.size, self.channels, self.crop)
         log.info("decoding %d images of %s into %s", len(names), self.path, target.parent)
         with written(target) as file:

@@ -30,7 +30,7 @@ IMAGES, LABELS = 0x803, 0x801
 class IDX(Images):
     """60,000 + 10,000 grey images of 28 x 28 in ten classes, in four IDX files, raw or gzipped."""
 
-    root: str | None = None  # a folder with the files, or with torchvision's NAME/raw/; null: the cache, else a download
+    root: str | Path | None = None  # a folder with the files, or with torchvision's NAME/raw/; null: the cache, else a download
     mirrors: Sequence[str] = ()  # where `<file>.gz` is downloaded from, tried in turn
     verify: bool = True  # compare files with the pinned sums; false: only their structure is checked
 

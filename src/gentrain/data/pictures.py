@@ -126,8 +126,7 @@ class Zip:
     def tree(self) -> Tree:
         entries = [entry for entry in self.file.infolist() if not is_hidden(entry.filename)]
         files = {entry.filename: (entry.file_size, entry.CRC) for entry in entries if is_picture(entry.filename)}
-        empty = {entry.filename.rstrip("/") for entry in entries if entry.is_dir()}
-        return Tree(files, empty.union(*(above(name) for name in files)))
+        return Tree(files, set().union(*(above(entry.filename) for entry in entries)))
 
     def read(self, name: str) -> bytes:
         return self.file.read(name)
@@ -163,6 +162,6 @@ def stamp(entry: "os.DirEntry[str]") -> tuple[int, int]:
 
 
 def above(name: str) -> set[str]:
-    """a/b/c.png -> {a, a/b}"""
+    """a/b/c.png or a/b/ -> {a, a/b}"""
     parts = name.split("/")[:-1]
     return {"/".join(parts[:depth]) for depth in range(1, len(parts) + 1)}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -19,7 +20,7 @@ class StackedMNIST(Images):
     digits: str = "mnist"  # mnist | mnist_5k: whose digits are stacked
     n: int = 128_000
     draw_seed: int = 0  # which triples are drawn; not the run's seed, so that runs with other seeds share the data
-    root: str | None = None  # of data=mnist, as the next two
+    root: str | Path | None = None  # of data=mnist, as the next two
     mirrors: Sequence[str] = ()
     verify: bool = True
 
@@ -40,5 +41,5 @@ class StackedMNIST(Images):
         images, labels = self.source().load(split)
         assert labels is not None
         count = self.n if split == "train" else self.n // 10
-        triples = torch.randint(len(images), (count, 3), generator=generator(self.draw_seed, self.name, split))
+        triples = torch.randint(len(images), (count, 3), generator=generator(self.draw_seed, type(self).__name__, split))
         return labelled(images[:, 0][triples], labels[triples] @ torch.tensor([100, 10, 1]))

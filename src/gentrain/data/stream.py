@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from gentrain.data.samples import Samples, present, to_float
+from gentrain.errors import Unavailable
 
 
 def generator(*key: int | str) -> torch.Generator:
@@ -107,12 +108,25 @@ class Batches:
             generator=torch.Generator(),  # else the loader would draw its base seed from the global one
             multiprocessing_context=multiprocessing.get_context("fork") if self.workers else None,  # shares the file's pages
         )
-        for batch in loader:
+        for batch in alive(iter(loader)):
             yield tuple(part.to(self.device, non_blocking=True) for part in batch)
 
     def mirrored(self, images: Tensor, position: int) -> Tensor:
         coins = self.order.flips(position).to(self.device)
         return torch.where(coins[:, None, None, None], images.flip(-1), images)
+
+
+def alive(batches: Iterator[list[Tensor]]) -> Iterator[list[Tensor]]:
+    """The batches; a worker that died is told in one line, with its process number."""
+    while True:
+        try:
+            batch = next(batches)
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            text = " ".join(str(error).split()).rstrip(".")
+            raise Unavailable(f"{text} (data.workers); is there enough memory? resume the run, with fewer workers") from error
+        yield batch
 
 
 class Rows(Dataset[tuple[Tensor, ...]]):

@@ -6,17 +6,19 @@ A score means something only beside its protocol, so every one is written down: 
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import lightning as L
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from gentrain.errors import UserError
 from gentrain.quality.cache import cached
-from gentrain.quality.evaluation import Evaluation, Judged, as_bytes, averaged
+from gentrain.quality.evaluation import Evaluation, Judged, averaged
 from gentrain.quality.features import Features
 from gentrain.quality.scores import Moments, census, frechet_distance, inception_score, kernel_distance, moments, prdc
+from gentrain.schema import Count, Whole
 
 if TYPE_CHECKING:
     from gentrain.data import Data
@@ -48,16 +50,16 @@ class Quality(Evaluation):
     def __init__(
         self,
         features: Features,
-        every: int = 1000,
-        samples: int = 5000,
-        batch_size: int = 500,
-        seed: int = 0,
+        every: Whole = 1000,
+        samples: Annotated[int, Field(ge=2)] = 5000,
+        batch_size: Count = 500,
+        seed: Whole = 0,
         at_start: bool = True,
-        reference: str = "train",
-        reference_samples: int | None = None,
-        kid_subsets: int = 100,
+        reference: Literal["train", "test"] = "train",
+        reference_samples: Count | None = None,
+        kid_subsets: Count = 100,
         kid_subset_size: int | None = None,
-        prdc_samples: int = 2000,
+        prdc_samples: Annotated[int, Field(ge=3)] = 2000,
         cache: str = "~/.cache/gentrain",
     ) -> None:
         super().__init__(every, samples, batch_size, seed, at_start)
@@ -97,7 +99,7 @@ class Quality(Evaluation):
         model.protocols["quality"] = self.protocol(data, model, real["samples"])
 
     def score(self, data: "Data", model: Judged) -> dict[str, float]:
-        images = as_bytes(self.fakes(model, data.load(self.reference)))
+        images = self.images(model, data.load(self.reference))
         features, logits = self.features.of(images, self.batch_size, self.device)
         named = self._distances(features, logits)
         scores = {"n": float(self.samples)} | {name.replace("*", self.features.suffix): value for name, value in named.items()}

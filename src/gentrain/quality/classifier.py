@@ -21,6 +21,7 @@ from gentrain.data.samples import to_float
 from gentrain.errors import UserError
 from gentrain.quality.cache import cached
 from gentrain.quality.features import Features, fingerprint
+from gentrain.schema import Count, Positive, Whole
 
 if TYPE_CHECKING:
     from gentrain.data import Data, Samples
@@ -78,7 +79,9 @@ class Classifier(Features):
     suffix = "_classifier"
     certain = True
 
-    def __init__(self, width: int = 16, updates: int = 1000, batch_size: int = 128, learning_rate: float = 3e-3, seed: int = 0) -> None:
+    def __init__(
+        self, width: Count = 16, updates: Count = 1000, batch_size: Count = 128, learning_rate: Positive = 3e-3, seed: Whole = 0
+    ) -> None:
         super().__init__()
         self.options = {"width": width, "updates": updates, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
 

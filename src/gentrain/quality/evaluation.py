@@ -29,14 +29,12 @@ class Judged(Protocol):
 
 
 class Evaluation(L.Callback, ABC):
-    """Scores at step 0, every `every` generator steps, and at the end. Rank 0 does all the work, the others wait.
+    """Scores at step 0, every `every` generator steps (never, for 0), and at the end. Rank 0 does all the work, the others wait.
 
     Neither the training's random numbers nor its weights are touched: a run with scores equals, bit for bit, a run without.
     """
 
     def __init__(self, every: int, samples: int, batch_size: int, seed: int, at_start: bool) -> None:
-        if every < 1:
-            raise UserError(f"quality.every={every} is no number of steps (quality.every); give 1 or more, or quality=none")
         if samples < 2:
             raise UserError(f"a score needs at least 2 fakes and got {samples} (quality.samples); 5000 is usual while training")
         if batch_size < 1:
@@ -92,14 +90,19 @@ class Evaluation(L.Callback, ABC):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.last = state_dict["last"]
 
-    def fakes(self, model: Judged, source: "Samples") -> Tensor:
-        """`samples` fakes, on the CPU, of the labels (and from the images) of a fixed random choice of `source`, repeated if short."""
+    def fakes(self, model: Judged, source: "Samples") -> Iterator[Tensor]:
+        """`samples` fakes in batches, of the labels (and from the images) of a fixed random choice of `source`, repeated if short."""
         order = torch.randperm(len(source.images), generator=torch.Generator().manual_seed(self.seed))
         rows = order.repeat(-(-self.samples // len(order)))[: self.samples]
-        fakes = torch.cat([model.sample(as_batch(source, chunk, model.device)).cpu() for chunk in rows.split(self.batch_size)])
-        if not fakes.isfinite().all():
-            raise Diverged(f"sample() gives values that are not finite numbers at step {self.last}; the scores cannot be computed")
-        return fakes
+        for chunk in rows.split(self.batch_size):
+            fakes = model.sample(as_batch(source, chunk, model.device))
+            if not fakes.isfinite().all():
+                raise Diverged(f"sample() gives values that are not finite numbers at step {self.last}; the scores cannot be computed")
+            yield fakes
+
+    def images(self, model: Judged, source: "Samples") -> Tensor:
+        """The fakes as uint8 (N, C, H, W) on the CPU."""
+        return torch.cat([as_bytes(fakes).cpu() for fakes in self.fakes(model, source)])
 
 
 def averaged(model: Judged) -> bool:

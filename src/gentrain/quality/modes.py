@@ -13,7 +13,8 @@ from torch import Tensor
 from gentrain.data.samples import Samples
 from gentrain.errors import UserError
 from gentrain.quality.classifier import Classifier
-from gentrain.quality.evaluation import Evaluation, Judged, as_bytes, averaged
+from gentrain.quality.evaluation import Evaluation, Judged, averaged
+from gentrain.schema import Count, Whole
 
 if TYPE_CHECKING:
     from gentrain.data import Data
@@ -41,7 +42,9 @@ class ModeCoverage(Evaluation):
     Args: as of `gentrain.quality.Quality`.
     """
 
-    def __init__(self, every: int = 1000, samples: int = 2500, batch_size: int = 2500, seed: int = 0, at_start: bool = True) -> None:
+    def __init__(
+        self, every: Whole = 1000, samples: Count = 2500, batch_size: Count = 2500, seed: Whole = 0, at_start: bool = True
+    ) -> None:
         super().__init__(every, samples, batch_size, seed, at_start)
 
     def check(self, data: "Data") -> None:
@@ -65,7 +68,7 @@ class ModeCoverage(Evaluation):
 
     def score(self, data: "Data", model: Judged) -> dict[str, float]:
         mixture: Any = data
-        points = self.fakes(model, data.load("train"))
+        points = torch.cat([points.cpu() for points in self.fakes(model, data.load("train"))])
         result = found(points, mixture.modes(), float(mixture.sd))
         return {f"quality/{name}": float(value) for name, value in result._asdict().items()} | {"quality/n": float(self.samples)}
 
@@ -80,10 +83,10 @@ class StackedCoverage(Evaluation):
     def __init__(
         self,
         features: Classifier,
-        every: int = 1000,
-        samples: int = 26000,
-        batch_size: int = 500,
-        seed: int = 0,
+        every: Whole = 1000,
+        samples: Count = 26000,
+        batch_size: Count = 500,
+        seed: Whole = 0,
         at_start: bool = False,
         cache: str = "~/.cache/gentrain",
     ) -> None:
@@ -112,7 +115,7 @@ class StackedCoverage(Evaluation):
         }
 
     def score(self, data: "Data", model: Judged) -> dict[str, float]:
-        images = as_bytes(self.fakes(model, data.load("train")))
+        images = self.images(model, data.load("train"))
         _, logits = self.features.of(images.flatten(0, 1).unsqueeze(1), self.batch_size, model.device)
         digits = logits.argmax(1).view(-1, 3).cpu()
         counts = (digits @ torch.tensor([100, 10, 1])).bincount(minlength=1000)

@@ -96,7 +96,9 @@ class Adversarial(Scheme):
         return [] if found is None else found if isinstance(found, list) else [found]  # type: ignore[list-item, return-value]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
         checkpoint["turns"] = self.turns
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
         self.turns, self.resumed = checkpoint["turns"], True

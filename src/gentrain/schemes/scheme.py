@@ -81,17 +81,29 @@ class Scheme(L.LightningModule, ABC):
         names = list(self._window)
         if not names:
             return {}
-        means = torch.stack([torch.stack(self._window[name]).float().mean() for name in names]).tolist()
+        means = torch.stack([self.mean(self._window[name]) for name in names]).tolist()
         self._window.clear()
         scalars = dict(zip(names, means, strict=True))
         if bad := [name for name, value in scalars.items() if not math.isfinite(value)]:
             raise Diverged(f"{', '.join(bad)} not finite at step {self.global_step}; lower scheme.optimizers.*.lr, or resume from an earlier checkpoint")
         return scalars
 
+    def mean(self, values: list[Tensor]) -> Tensor:
+        """Of scalars on the device, some of which a checkpoint may have brought to the CPU."""
+        return torch.stack([value.to(self.device) for value in values]).float().mean()
+
     def throughput(self) -> dict[str, float]:
         images, seconds = self.images - self._counted[0], self.seconds - self._counted[1]
         self._counted = (self.images, self.seconds)
         return {"images_per_second": images / seconds} if seconds else {}
+
+    # --- a checkpoint between two logged steps brings what it had of the curves along ---------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["window"] = {name: torch.stack(values) for name, values in self._window.items()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._window.update({name: list(values) for name, values in checkpoint["window"].items()})
 
     # --- the clock runs while batches are fetched and played, and stands while callbacks draw, score and save ----------
 

@@ -1,0 +1,129 @@
+"""Tiny copies of the data sets, made on the spot: no test needs a network or a file from elsewhere."""
+
+import gzip
+import os
+import pickle
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import get_class
+from omegaconf import OmegaConf
+from PIL import Image
+
+CONF = Path(__file__).parents[2] / "conf" / "data"
+STEMS = {"train": 60, "t10k": 20}
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("GENTRAIN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("GENTRAIN_DATA_DIR", raising=False)
+    monkeypatch.setenv("no_proxy", "*")
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def config() -> Callable[..., dict[str, Any]]:
+    """The keys of one data set as a run would see them, resolved."""
+
+    def composed(name: str, *overrides: str) -> dict[str, Any]:
+        with initialize_config_dir(str(CONF), version_base=None):
+            data = compose(name, overrides=list(overrides))
+        return OmegaConf.to_container(OmegaConf.create({"seed": 7, "data": data}), resolve=True)["data"]
+
+    return composed
+
+
+@pytest.fixture
+def make(config: Callable[..., dict[str, Any]]) -> Callable[..., Any]:
+    """A data set from its YAML, with `key=value` overrides."""
+
+    def made(name: str, *overrides: str) -> Any:
+        keys = config(name, *overrides)
+        return get_class(keys.pop("_target_"))(**keys)  # hydra's instantiate would wrap what the constructor raises
+
+    return made
+
+
+def idx(values: np.ndarray, magic: int | None = None) -> bytes:
+    kind = 0x800 + values.ndim if magic is None else magic
+    return struct.pack(f">{1 + values.ndim}I", kind, *values.shape) + values.astype(np.uint8).tobytes()
+
+
+def idx_files(seed: int = 0) -> dict[str, bytes]:
+    random, files = np.random.default_rng(seed), {}
+    for stem, count in STEMS.items():
+        files[f"{stem}-images-idx3-ubyte"] = idx(random.integers(0, 256, (count, 28, 28)))
+        files[f"{stem}-labels-idx1-ubyte"] = idx(np.arange(count) % 10)
+    return files
+
+
+@pytest.fixture
+def idx_root(tmp_path: Path) -> Path:
+    root = tmp_path / "idx"
+    root.mkdir()
+    for file, content in idx_files().items():
+        (root / file).write_bytes(content)
+    return root
+
+
+@pytest.fixture
+def cifar_root(tmp_path: Path) -> Path:
+    folder = tmp_path / "cifar" / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for file in [f"data_batch_{number}" for number in range(1, 6)] + ["test_batch"]:
+        batch = {"data": random.integers(0, 256, (12, 3072), dtype=np.uint8), "labels": [row % 10 for row in range(12)]}
+        (folder / file).write_bytes(pickle.dumps(batch, protocol=2))
+    return folder.parent
+
+
+@pytest.fixture
+def picture_root(tmp_path: Path) -> Path:
+    """Two classes, two splits, pictures of several sizes."""
+    root, random = tmp_path / "pictures", np.random.default_rng(0)
+    for split, count in (("train", 30), ("test", 5)):
+        for label in ("cat", "dog"):
+            folder = root / split / label
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = random.integers(0, 256, (20 + number, 24, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number}.png")
+    return root
+
+
+@pytest.fixture
+def sets(make: Callable[..., Any], idx_root: Path, cifar_root: Path, picture_root: Path) -> Callable[[str], Any]:
+    """Every data set by a name, small enough to read in a moment."""
+    commands = {
+        "mnist": ("mnist", f"root={idx_root}", "verify=false"),
+        "mnist_32": ("mnist", f"root={idx_root}", "verify=false", "size=32"),
+        "fashion_mnist": ("fashion_mnist", f"root={idx_root}", "verify=false"),
+        "mnist_5k": ("mnist_5k",),
+        "cifar10": ("cifar10", f"root={cifar_root}", "verify=false"),
+        "image_folder": ("image_folder", f"root={picture_root}", "size=16"),
+        "image_folder_classes": ("image_folder", f"root={picture_root}", "size=16", "classes=2", "channels=1"),
+        "gaussian_ring": ("gaussian_ring", "n=1000"),
+        "gaussian_grid": ("gaussian_grid", "n=1000"),
+        "stacked_mnist": ("stacked_mnist", f"root={idx_root}", "verify=false", "n=200"),
+        "stacked_mnist_5k": ("stacked_mnist", "digits=mnist_5k", "n=200"),
+    }
+    return lambda name, *more: make(*commands[name], *more)
+
+
+@pytest.fixture
+def gz() -> Callable[[bytes], bytes]:
+    return gzip.compress
+
+
+@pytest.fixture
+def no_left_overs(own_cache: Path) -> Iterator[None]:
+    """Nothing half-written stays in the cache."""
+    yield
+    found = [name for _, _, names in os.walk(own_cache) for name in names if name.startswith(".") and name != ".lock"]
+    assert found == []

@@ -1,0 +1,224 @@
+"""Every adversarial preset x loss x Lipschitz method x trick: composed, built or refused with the reason; a covering set trains.
+
+A composition is a product: each group has a package of its own, so a configuration is the preset's with the chosen nodes put in.
+That is itself tested, against Hydra on a sample of full commands. The rules of what is refused are written here a second time.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import random
+from functools import cache
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf, open_dict
+
+from gentrain import cli, config
+from gentrain.errors import UserError
+from gentrain.tricks import EMA, Packing, Referenced
+from tests.compose import options
+
+PRESETS = ("gan", "cgan", "dcgan", "lsgan", "wgan", "wgan_gp", "sngan", "hinge_gan", "improved_gan", "r3gan")
+LOSSES, LIPSCHITZ, TRICKS = options("loss"), options("lipschitz"), options("tricks")
+PENALTIES = ("gp", "gp_one_sided", "gp_zero_centred", "r1", "r2", "r1r2", "dragan")
+OUTSIDE = ("logger", "callbacks", "samples", "checkpoint", "quality", "trainer")
+NODES = ("loss", "lipschitz", "tricks")
+
+
+def test_every_preset_is_in_the_matrix() -> None:
+    assert set(PRESETS) == set(options("model"))
+
+
+# --- composition ------------------------------------------------------------------------------------------------------------
+
+
+@cache
+def hydra_composed(*overrides: str) -> dict[str, Any]:
+    config.register()
+    with initialize_config_dir(str(cli.conf_dir()), version_base="1.3"):
+        cfg = compose("train", overrides=list(overrides))
+    with open_dict(cfg):
+        for key in OUTSIDE:
+            cfg.pop(key)
+    return OmegaConf.to_container(cfg)  # type: ignore[return-value]
+
+
+def resolve(raw: dict[str, Any]) -> dict[str, Any]:
+    return config.resolved(OmegaConf.create(raw))
+
+
+def combined(preset: str, loss: str, lipschitz: str, tricks: tuple[str, ...]) -> dict[str, Any]:
+    """The configuration of a command, from compositions in which one thing is chosen at a time."""
+    raw = copy.deepcopy(hydra_composed(f"model={preset}"))
+    raw["loss"] = copy.deepcopy(hydra_composed("model=dcgan", f"loss={loss}")["loss"])
+    raw["lipschitz"] = copy.deepcopy(hydra_composed("model=dcgan", f"lipschitz={lipschitz}")["lipschitz"])
+    raw["tricks"] = {k: v for trick in tricks for k, v in copy.deepcopy(hydra_composed("model=dcgan", f"tricks=[{trick}]")["tricks"]).items()}
+    return resolve(raw)
+
+
+def cells() -> list[tuple[str, str, str, str]]:
+    return list(itertools.product(PRESETS, LOSSES, LIPSCHITZ, TRICKS))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_composition_is_a_product(preset: str) -> None:
+    chosen = random.Random(preset).sample([c for c in cells() if c[0] == preset], 4)
+    for _, loss, lipschitz, trick in chosen:
+        other = random.Random(loss + trick).choice([t for t in TRICKS if t.split("_added")[0] != trick.split("_added")[0]])
+        whole = resolve(hydra_composed(f"model={preset}", f"loss={loss}", f"lipschitz={lipschitz}", f"tricks=[{trick},{other}]"))
+        ours = combined(preset, loss, lipschitz, (trick, other))
+        for volatile in (whole, ours):
+            volatile.pop("sweep")  # holds the time
+        assert whole == ours
+
+
+# --- what is refused, said a second time -------------------------------------------------------------------------------------
+
+
+def refusal(preset: str, loss: str, lipschitz: str, tricks: tuple[str, ...]) -> str | None:
+    """The words in which a combination must be refused; None where it must work."""
+    batch_norm_critic = preset in ("dcgan", "lsgan", "wgan", "hinge_gan", "improved_gan")
+    if "label_smoothing" in tricks and not loss.startswith(("js", "ls")):
+        return "label_smoothing"
+    if "virtual_batch_norm" in tricks and preset in ("gan", "cgan", "r3gan"):
+        return "virtual_batch_norm"
+    if preset == "cgan" and {"packing", "replay"} & set(tricks):
+        return "conditional"
+    if lipschitz in PENALTIES and (batch_norm_critic or "minibatch_discrimination" in tricks):
+        return "couple samples"
+    if loss == "wasserstein" and lipschitz == "none":
+        return "lipschitz=none"
+    return None
+
+
+def small(node: Any) -> Any:
+    """The same networks, a few channels wide."""
+    if not isinstance(node, dict):
+        return node
+    sizes = {"width": 8, "blocks": 1, "depth": 1, "kernels": 3, "dim": 2, "embedding": 4}
+    return {key: sizes.get(key, small(value)) if not isinstance(value, dict) else small(value) for key, value in node.items()}
+
+
+def built(preset: str, loss: str, lipschitz: str, tricks: tuple[str, ...]) -> tuple[Any, dict[str, Any]]:
+    from gentrain.train import build
+
+    checked = config.check(small(combined(preset, loss, lipschitz, tricks)))
+    return build(checked["model"], "model"), checked
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_combination_is_built_or_refused(preset: str) -> None:
+    for loss, lipschitz, trick in itertools.product(LOSSES, LIPSCHITZ, TRICKS):
+        reason = refusal(preset, loss, lipschitz, (trick,))
+        if reason is None:
+            game, _ = built(preset, loss, lipschitz, (trick,))
+            assert trick.removesuffix("_added") in game.regularizers
+        else:
+            with pytest.raises(UserError, match=reason) as refused:
+                built(preset, loss, lipschitz, (trick,))
+            assert "\n" not in str(refused.value)
+
+
+# --- what trains ----------------------------------------------------------------------------------------------------------------
+
+
+def allowed(cell: tuple[str, ...]) -> bool:
+    preset, loss, lipschitz, first, second = cell
+    same = first.removesuffix("_added") == second.removesuffix("_added")
+    return not same and refusal(preset, loss, lipschitz, (first, second)) is None
+
+
+def pairs(cell: tuple[str, ...]) -> set[tuple[Any, ...]]:
+    """Every pair of choices in a cell, tricks as a set."""
+    preset, loss, lipschitz, *tricks = cell
+    named = [("preset", preset), ("loss", loss), ("lipschitz", lipschitz), *(("trick", t) for t in sorted(tricks))]
+    return set(itertools.combinations(named, 2))
+
+
+@cache
+def covering() -> list[tuple[str, ...]]:
+    """Few cells in which every pair of choices that may meet does meet: greedy, from a seeded sample."""
+    every = [c for c in itertools.product(PRESETS, LOSSES, LIPSCHITZ, *[TRICKS] * 2) if c[3] < c[4] and allowed(c)]
+    todo = set().union(*map(pairs, every))
+    draw, chosen = random.Random(0), []
+    while todo:
+        candidates = draw.sample(every, 400)
+        best = max(candidates, key=lambda c: len(pairs(c) & todo))
+        if not pairs(best) & todo:
+            wanted = next(iter(sorted(todo, key=str)))
+            best = next(c for c in every if wanted in pairs(c))
+        chosen.append(best)
+        todo -= pairs(best)
+    return chosen
+
+
+class Toy(L.LightningDataModule):
+    """Random images with labels."""
+
+    def train_dataloader(self) -> Any:
+        g = torch.Generator().manual_seed(0)
+        batch = torch.rand(8, 1, 28, 28, generator=g) * 2 - 1, torch.randint(10, (8,), generator=g)
+        return [batch] * 8
+
+
+EFFECTS = {
+    "ema": lambda game: isinstance(game.regularizers["ema"], EMA) and game.averaged is not None and game.regularizers["ema"].steps == 2,
+    "replay": lambda game: game.regularizers["replay"].filled > 0,
+    "packing": lambda game: isinstance(game.regularizers["packing"], Packing),
+    "instance_noise": lambda game: game.regularizers["instance_noise"].done == 2,
+    "virtual_batch_norm": lambda game: any(isinstance(m, Referenced) and m.reference is not None for m in game.generator.modules()),
+    "minibatch_discrimination": lambda game: any("Closeness" in type(m).__name__ for m in game.critic.modules()),
+    "label_smoothing": lambda game: game.loss.critic(torch.full((1,), 9.0), torch.full((1,), -99.0)) > 0.5,
+    "diff_augment": lambda game: not torch.equal(*game.regularizers["diff_augment"].view(torch.ones(4, 1, 8, 8), torch.ones(4, 1, 8, 8), True)),
+}
+
+
+def train(preset: str, loss: str, lipschitz: str, *tricks: str) -> None:
+    from gentrain.train import build
+
+    game, checked = built(preset, loss, lipschitz, tricks)
+    scheme = build(checked["scheme"] | {"log_every": 1, "critic_steps": 2}, "scheme", model=game)
+    before = {name: p.detach().clone() for name, p in game.named_parameters()}
+    trainer = L.Trainer(
+        accelerator="cpu", max_steps=2, max_epochs=-1, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False
+    )
+    trainer.fit(scheme, datamodule=Toy())
+    assert trainer.global_step == 2
+    expected = {"critic/adversarial", "critic/real_score", "critic/fake_score", "critic/gradient_norm", "generator/gradient_norm"}
+    if "feature_matching" not in tricks:
+        expected |= {"generator/adversarial"}
+    expected |= {"critic/gradient_penalty"} if lipschitz in PENALTIES else set()
+    expected |= {"critic/wasserstein_estimate"} if loss == "wasserstein" else set()
+    for trick in tricks:
+        name = trick.removesuffix("_added")
+        expected |= {"generator/feature_matching"} if name == "feature_matching" else set()
+        expected |= {"critic/historical_averaging", "generator/historical_averaging"} if name == "historical_averaging" else set()
+        if name in EFFECTS:
+            assert EFFECTS[name](game), name
+    assert expected <= scheme.latest.keys()
+    changed = {name for name, p in game.named_parameters() if name in before and not torch.equal(p, before[name])}
+    assert any(name.startswith("critic") for name in changed)
+    assert any(name.startswith("generator") for name in changed)
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_a_covering_set_trains(part: int) -> None:
+    for cell in covering()[part::4]:
+        try:
+            train(*cell)
+        except Exception as error:
+            raise AssertionError(f"model={cell[0]} loss={cell[1]} lipschitz={cell[2]} tricks=[{cell[3]},{cell[4]}]") from error
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_combination_trains(preset: str) -> None:
+    for loss, lipschitz, trick in itertools.product(LOSSES, LIPSCHITZ, TRICKS):
+        if refusal(preset, loss, lipschitz, (trick,)) is None:
+            train(preset, loss, lipschitz, trick)
