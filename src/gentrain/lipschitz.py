@@ -133,9 +133,14 @@ class SpectralNorm(Lipschitz):
     """
 
     def attach(self, game: Game) -> None:
-        for module in game.critic.modules():
-            if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.Embedding):
-                parametrizations.spectral_norm(module)
+        layers = [(name, m) for name, m in game.critic.named_modules() if isinstance(m, nn.Linear | nn.Conv2d | nn.Embedding)]
+        if zero := [name for name, layer in layers if not layer.weight.any()]:
+            raise UserError(
+                f"{', '.join(zero[:3])} of the critic start at zero, which has no spectral norm to divide by (lipschitz=spectral_norm); "
+                "use a network without zero initialisation (network=resnet), or lipschitz=r1r2"
+            )
+        for _, layer in layers:
+            parametrizations.spectral_norm(layer)
 
 
 def input_gradient(critic: Critic, x: Tensor) -> Tensor:

@@ -61,6 +61,7 @@ class Bomb:
         return (open, ("canary", "w"))
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_wrong_files_are_refused_and_no_code_runs(bars, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"x": torch.zeros(2)}, "other.pth")

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import random
 
+import lightning as L
 import numpy as np
 import pytest
 import torch
@@ -104,6 +105,53 @@ def test_training_does_not_notice(cache, bars, model, trainer, tmp_path):
     assert torch.equal(torch.get_rng_state(), before[0])
     assert (random.getstate(), str(np.random.get_state())) == before[1:]
     assert torch.is_grad_enabled()
+
+
+class Noisy(L.LightningModule):
+    """One generator that draws noise at every step, in Lightning's own loop."""
+
+    def __init__(self, data):
+        super().__init__()
+        self.net, self.data, self.records, self.protocols = torch.nn.Linear(4, 256), data, [], {}
+
+    def sample(self, batch):
+        with torch.no_grad():
+            return torch.tanh(self.net(torch.randn(len(batch[0]), 4))).view(-1, 1, 16, 16)
+
+    def training_step(self, batch, batch_idx):
+        return self.net(torch.randn(8, 4)).sub(torch.rand(8, 256)).square().mean()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    def due(self, every):
+        return self.global_step % every == 0
+
+    def record(self, metrics):
+        self.records.append((self.global_step, metrics["quality/fid_classifier"]))
+
+
+class Lit(L.LightningDataModule):
+    def __init__(self, data):
+        super().__init__()
+        self.name, self.shape, self.classes, self.load, self.digest = data.name, data.shape, data.classes, data.load, data.digest
+
+    def train_dataloader(self):
+        return torch.utils.data.DataLoader(torch.zeros(100, 1))
+
+
+def test_a_run_with_scores_equals_a_run_without(cache, bars, tmp_path):
+    def trained(callback):
+        L.seed_everything(3, verbose=False)
+        module = Noisy(bars)
+        settings = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+        trainer = L.Trainer(max_steps=5, accelerator="cpu", callbacks=[callback], default_root_dir=tmp_path, **settings)
+        trainer.fit(module, datamodule=Lit(bars))
+        return module
+
+    plain, scored = trained(NoQuality()), trained(quality(cache, every=2))
+    assert torch.equal(plain.net.weight, scored.net.weight) and torch.equal(plain.net.bias, scored.net.bias)
+    assert [step for step, _ in scored.records] == [0, 2, 4, 5] and plain.records == []
 
 
 def test_scores_do_not_depend_on_the_state_of_training(cache, bars, model, trainer):

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import lightning as L
 import torch
+from toy import train
+
 from gentrain.callbacks.checkpoint import Checkpoint
 from gentrain.callbacks.rng import RNG
 from gentrain.callbacks.signals import Interrupted, Signals, interruptible
 from gentrain.loggers import RunCSV
-from toy import train
 
 
 class Ready(L.Callback):

@@ -9,11 +9,12 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
+from toy import Drawing, Score, assert_equal, train
+
 from gentrain.callbacks.checkpoint import AtomicIO, Checkpoint, step_of
 from gentrain.callbacks.rng import RNG
 from gentrain.callbacks.samples import Samples
 from gentrain.loggers import Loggers, RunCSV
-from toy import Drawing, Score, assert_equal, train
 
 TIMES = ("images_per_second",)
 
@@ -140,7 +141,7 @@ def test_a_checkpoint_with_code_in_it_is_refused(tmp_path: Path) -> None:
             return os.mkdir, (str(tmp_path / "ran"),)
 
     torch.save({"global_step": Payload()}, tmp_path / "bad.ckpt")
-    with pytest.raises(Exception, match="(?i)weights"):
+    with pytest.raises(Exception, match=r"(?i)weights"):
         AtomicIO().load_checkpoint(tmp_path / "bad.ckpt", weights_only=False)
     assert not (tmp_path / "ran").exists()
 

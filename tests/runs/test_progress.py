@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from gentrain.callbacks.progress import Bar, Lines, headlines, progress
 from toy import train
+
+from gentrain.callbacks.progress import Bar, Lines, headlines, progress
 
 
 class Terminal(io.StringIO):

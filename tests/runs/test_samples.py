@@ -6,10 +6,11 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from torchvision.io import read_image
+from toy import assert_equal, train
+
 from gentrain.callbacks.samples import Samples, chosen, density, grid
 from gentrain.data.samples import Samples as Data
-from toy import assert_equal, train
-from torchvision.io import read_image
 
 
 class Album:

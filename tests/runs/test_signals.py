@@ -10,16 +10,19 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
+from toy import train
+
 from gentrain.callbacks.checkpoint import Checkpoint, step_of
 from gentrain.callbacks.signals import CAUGHT, Interrupted, Signals
-from toy import train
 
 SCRIPT = Path(__file__).with_name("script.py")
 
 
 def start(run_dir: Path, *options: str) -> tuple[subprocess.Popen[str], int]:
     """The process, once it trains."""
-    process = subprocess.Popen([sys.executable, str(SCRIPT), str(run_dir), *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPT), str(run_dir), *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     deadline = time.monotonic() + 60
     while not (run_dir / "pid").exists():
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
@@ -36,7 +39,9 @@ def test_a_signal_saves_and_leaves(tmp_path: Path, signum: int, status: int) -> 
     assert process.returncode == status, err
     assert "interrupted by" in out and "Traceback" not in err
     assert step_of(tmp_path / "checkpoints" / "last.ckpt") >= 3
-    resumed = train(tmp_path, step_of(tmp_path / "checkpoints" / "last.ckpt") + 1, [Checkpoint()], resume=tmp_path / "checkpoints" / "last.ckpt")
+    resumed = train(
+        tmp_path, step_of(tmp_path / "checkpoints" / "last.ckpt") + 1, [Checkpoint()], resume=tmp_path / "checkpoints" / "last.ckpt"
+    )
     assert resumed.global_step == step_of(tmp_path / "checkpoints" / "last.ckpt")
 
 
@@ -81,3 +86,13 @@ def test_a_worker_does_not_stop_the_training() -> None:
     signals.pid = os.getpid() + 1
     signals.note(signal.SIGTERM, None)
     assert signals.signum is None
+
+
+def test_two_processes_stop_together_and_go_on(tmp_path: Path) -> None:
+    command = [sys.executable, str(SCRIPT.with_name("two_processes.py")), str(tmp_path)]
+    stopped = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert stopped.returncode == 143, stopped.stderr
+    saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == 4 and len(saved["rng"]) == 2
+    subprocess.run([*command, "resume"], capture_output=True, text=True, timeout=100, check=True)
+    assert step_of(tmp_path / "checkpoints" / "last.ckpt") == 6

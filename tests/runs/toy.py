@@ -9,6 +9,8 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
+from lightning.pytorch.callbacks import ProgressBar
+
 from gentrain.callbacks.checkpoint import AtomicIO
 from gentrain.data.base import Data
 from gentrain.data.samples import Samples
@@ -75,7 +77,7 @@ def trainer(run_dir: Path, steps: int, callbacks: list[L.Callback], loggers: Any
         plugins=[AtomicIO()],
         enable_checkpointing=False,
         enable_model_summary=False,
-        enable_progress_bar=False,
+        enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
         use_distributed_sampler=False,
     )
 

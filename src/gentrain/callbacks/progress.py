@@ -80,6 +80,7 @@ class Lines(ProgressBar):
     def __init__(self, seconds: float = 10.0) -> None:
         super().__init__()
         self.seconds, self.meter, self.enabled = seconds, Meter(), True
+        self.told: int | None = None  # the step of the last line
 
     def enable(self) -> None:
         self.enabled = True
@@ -96,13 +97,14 @@ class Lines(ProgressBar):
             self.line(trainer, pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        self.line(trainer, pl_module)
+        if self.told != trainer.global_step:
+            self.line(trainer, pl_module)
 
     def line(self, trainer: L.Trainer, pl_module: Any) -> None:
         if not self.enabled:
             return
         step, now = trainer.global_step, time.monotonic()
-        self.next = now + self.seconds
+        self.told, self.next = step, now + self.seconds
         rate = self.meter.images_per_second(pl_module)
         left = (trainer.max_steps - step) * (now - self.began) / max(1, step - self.first)
         parts = [
