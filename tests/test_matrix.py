@@ -85,7 +85,7 @@ def refusal(preset: str, loss: str, lipschitz: str, tricks: tuple[str, ...]) -> 
     batch_norm_critic = preset in ("dcgan", "lsgan", "wgan", "hinge_gan", "improved_gan")
     if preset == "cgan" and {"packing", "replay"} & set(tricks):
         return "conditional"
-    if "virtual_batch_norm" in tricks and preset in ("gan", "cgan", "r3gan"):
+    if "virtual_batch_norm" in tricks and preset == "r3gan":
         return "virtual_batch_norm"
     if lipschitz in PENALTIES and (batch_norm_critic or "minibatch_discrimination" in tricks):
         return "couple samples"

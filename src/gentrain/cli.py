@@ -216,7 +216,7 @@ def python_3_14() -> None:
 
 
 def complain(line: str, status: int) -> int:
-    print(f"gentrain: error: {line}", file=sys.stderr)
+    print(f"gentrain: error: {' '.join(line.split())}", file=sys.stderr)
     return status
 
 

@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from omegaconf import OmegaConf
 
 from . import runs
-from .callbacks.checkpoint import AtomicIO
+from .callbacks.checkpoint import AtomicIO, step_of
 from .callbacks.signals import Interrupted, interruptible
 from .config import check
 from .errors import Diverged, UserError
@@ -56,10 +56,11 @@ class Job:
         """Train, and leave a summary whatever happens. Returns the best score, for a sweeper to minimise."""
         runs.probe(self.run_dir)
         mallopt()
-        started, status, step = time.time(), "failed", saved_step(self.checkpoint)
+        started, status, step = time.time(), "failed", step_of(self.checkpoint) if self.checkpoint else None
         try:
             self.trainer.loggers = self.loggers.make(self.run_dir, self.config, self.choices, step)
-            log.info("%s", self.introduction(step))
+            if self.trainer.is_global_zero:
+                log.info("%s", self.introduction(step))
             with interruptible():
                 self.trainer.fit(self.scheme, datamodule=self.data, ckpt_path=self.checkpoint, weights_only=True)
             status = "completed"
@@ -74,7 +75,8 @@ class Job:
             if self.trainer.is_global_zero:
                 runs.write_json(self.run_dir / "summary.json", end)
             self.loggers.finish({f"best/{self.best()['metric']}": self.best()["value"]} if self.best() else {}, status != "completed")
-        log.info("%s", self.conclusion(end))
+        if self.trainer.is_global_zero:
+            log.info("%s", self.conclusion(end))
         return self.best().get("value")
 
     def introduction(self, step: int | None) -> str:
@@ -118,10 +120,6 @@ def build(node: Any, path: str, **extra: Any) -> Any:
         if isinstance(cause, ValueError | TypeError | RuntimeError) or "Misconfiguration" in type(cause).__name__:
             raise UserError(f"{' '.join(str(cause).split())} ({path})") from error
         raise
-
-
-def saved_step(checkpoint: Path | None) -> int | None:
-    return None if checkpoint is None else torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"]
 
 
 def draw_seed() -> int:

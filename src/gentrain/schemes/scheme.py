@@ -100,10 +100,12 @@ class Scheme(L.LightningModule, ABC):
     # --- a checkpoint between two logged steps brings what it had of the curves along ---------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["window"] = {name: torch.stack(values) for name, values in self._window.items()}
+        checkpoint["window"] = {name: [float(value) for value in values] for name, values in self._window.items()}
+        checkpoint["latest"], checkpoint["protocols"] = self.latest, self.protocols
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._window.update({name: list(values) for name, values in checkpoint["window"].items()})
+        self._window.update({name: [torch.tensor(value) for value in values] for name, values in checkpoint["window"].items()})
+        self.latest, self.protocols = checkpoint["latest"], checkpoint["protocols"]
 
     # --- the clock runs while batches are fetched and played, and stands while callbacks draw, score and save ----------
 
