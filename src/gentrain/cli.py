@@ -162,7 +162,8 @@ def build(cfg: DictConfig | dict[str, Any], names: dict[str, str], run_dir: Path
     except RuntimeError as error:
         if "torchvision::nms" in str(error):
             raise UserError(
-                "torch and torchvision are of different builds (a CPU wheel of torch beside torchvision from the registry); install both together: make setup"
+                "torch and torchvision are of different builds (a CPU wheel of torch beside torchvision from the registry); "
+                "install both together: make setup"
             ) from error
         raise
     return Job(plain, names, run_dir, checkpoint)
@@ -181,7 +182,7 @@ def with_seed(cfg: DictConfig) -> DictConfig:
     return cfg
 
 
-def choices(hydra_cfg: DictConfig) -> dict[str, str]:
+def choices(hydra_cfg: Any) -> dict[str, str]:
     """The groups by the names typed: {'model': 'wgan_gp', 'data': 'mnist', 'loss': 'wasserstein', ...}"""
     found = dict(hydra_cfg.runtime.choices)
     return {group: str(name) for group, name in found.items() if not group.startswith("hydra/") and name is not None}

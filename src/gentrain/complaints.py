@@ -25,7 +25,9 @@ def one_line(error: Exception, argv: list[str], conf: Path) -> str:
         return unknown_key(found[1], text, argv, conf)
     if "parsing" in text or "mismatched input" in text or "extraneous input" in text or "no viable alternative" in text:
         word = next((w for w in argv if w in str(error)), " ".join(argv))
-        return f"cannot read the override {word!r}: {text.split('See https')[0].strip()[:160]} (command line); balance its brackets and quotes"
+        return (
+            f"cannot read the override {word!r}: {text.split('See https')[0].strip()[:160]} (command line); balance its brackets and quotes"
+        )
     return f"{text[:300]} (command line); gentrain --help lists the options"
 
 
@@ -60,5 +62,9 @@ def flat(cfg: DictConfig, prefix: str = "") -> list[str]:
     for key in cfg:
         node = cfg._get_node(key)
         name = f"{prefix}{key}"
-        found += flat(node, f"{name}.") if isinstance(node, DictConfig) and not OmegaConf.is_missing(cfg, key) and not node._is_interpolation() and not node._is_none() else [name]
+        found += (
+            flat(node, f"{name}.")
+            if isinstance(node, DictConfig) and not OmegaConf.is_missing(cfg, key) and not node._is_interpolation() and not node._is_none()
+            else [name]
+        )
     return found

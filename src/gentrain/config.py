@@ -97,10 +97,10 @@ def arguments(node: dict[str, Any], path: str) -> dict[str, Any]:
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         for key in given.keys() - parameters.keys():
             raise UserError(f"no option {key} ({path}.{key}){nearest(key, parameters)}")
-    required = {name for name, p in parameters.items() if p.default is p.empty and p.kind is p.KEYWORD_ONLY | p.POSITIONAL_OR_KEYWORD}
+    required = {name for name, p in parameters.items() if p.default is p.empty and p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
     if not partial and (missing := sorted(required - given.keys())):
         raise UserError(f"no value for {missing[0]} ({path}.{missing[0]}); give it on the command line")
-    hints = annotations(target)
+    hints = annotated(target)
     return node | {key: coerced(value, hints[key], f"{path}.{key}") for key, value in given.items() if key in hints}
 
 
@@ -119,7 +119,7 @@ def signature(target: Any) -> dict[str, inspect.Parameter]:
     return {name: p for name, p in inspect.signature(target).parameters.items() if name != "self"}
 
 
-def annotations(target: Any) -> dict[str, Any]:
+def annotated(target: Any) -> dict[str, Any]:
     try:
         return typing.get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
     except (NameError, TypeError, AttributeError):  # a library's forward references; its own checks must do

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -51,16 +51,18 @@ class Game(nn.Module, ABC):
         tricks: dict[str, Regularizer] | None = None,
     ) -> None:
         super().__init__()
-        self.generator, self.critic, self.loss = generator, critic, loss
-        self.averaged: nn.Module | None = None
+        self.generator: Any = generator
+        self.critic: Any = critic
+        self.loss = loss
+        self.averaged: Any = None
         named = {**(tricks or {}), snake(type(lipschitz).__name__): lipschitz}
-        self.regularizers = nn.ModuleDict(dict(sorted(named.items(), key=lambda item: item[1].order)))
+        self.regularizers = nn.ModuleDict({name: named[name] for name in sorted(named, key=lambda name: named[name].order)})
         for regularizer in self.moments():
             regularizer.attach(self)
         self.couples = bool(coupling(self.critic))
 
     @abstractmethod
-    def generate(self, generator: nn.Module, batch: Batch) -> Tensor:
+    def generate(self, generator: Any, batch: Batch) -> Tensor:
         """What `generator` offers in answer to a batch: as many images, of its labels, from its sources."""
 
     @abstractmethod
@@ -147,7 +149,7 @@ class Game(nn.Module, ABC):
 class Unconditional(Game):
     """Noise in, images out."""
 
-    def generate(self, generator: nn.Module, batch: Batch) -> Tensor:
+    def generate(self, generator: Any, batch: Batch) -> Tensor:
         return generator(generator.noise(len(batch[0]), batch[0].device))
 
     def critic_loss(self, batch: Batch) -> Objective:
@@ -164,7 +166,7 @@ class Conditional(Game):
 
     labelled = True
 
-    def generate(self, generator: nn.Module, batch: Batch) -> Tensor:
+    def generate(self, generator: Any, batch: Batch) -> Tensor:
         real, y = batch
         return generator(generator.noise(len(real), real.device), y)
 
@@ -185,7 +187,7 @@ class Given:
     Images may come as several batches of the same labels, one after the other (real and fake in one forward).
     """
 
-    def __init__(self, critic: nn.Module, y: Tensor) -> None:
+    def __init__(self, critic: Any, y: Tensor) -> None:
         self.critic, self.y = critic, y
 
     def __call__(self, x: Tensor) -> Tensor:

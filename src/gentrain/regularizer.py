@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,13 @@ from torch.optim import Optimizer
 if TYPE_CHECKING:
     from .game import Game
 
-Critic = Callable[[Tensor], Tensor]  # images (B, ...) -> scores (B,); also has .features: images -> (B, F)
+
+class Critic(Protocol):
+    """A function of images alone: scores (B,) of (B, ...), and the features (B, F) that they are a function of."""
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+    def features(self, x: Tensor) -> Tensor: ...
 
 
 class Regularizer(nn.Module):

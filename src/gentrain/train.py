@@ -49,7 +49,8 @@ class Job:
         return build(
             node, "trainer", max_steps=self.config["steps"], max_epochs=-1, default_root_dir=str(self.run_dir), logger=False,
             callbacks=self.callbacks, plugins=[AtomicIO()], enable_checkpointing=False, enable_model_summary=False,
-            use_distributed_sampler=False, enable_progress_bar=any(isinstance(c, ProgressBar) for c in self.callbacks), num_sanity_val_steps=0, log_every_n_steps=1,
+            use_distributed_sampler=False, enable_progress_bar=any(isinstance(c, ProgressBar) for c in self.callbacks),
+            num_sanity_val_steps=0, log_every_n_steps=1,
         )  # fmt: skip
 
     def fit(self) -> float | None:
@@ -137,7 +138,7 @@ def quiet() -> None:
 
 
 def mallopt() -> None:
-    """Keep freed memory (glibc): without this, every forward that needs no gradient faults its pages in anew, at 1.3 to 2.8 times the time."""
+    """Keep freed memory (glibc): else every forward that needs no gradient faults its pages in anew, at 1.3 to 2.8 times the time."""
     try:
         libc = ctypes.CDLL("libc.so.6")
         for option, value in ((-3, 1 << 30), (-1, (1 << 31) - 1), (-2, 256 << 20)):  # MMAP_THRESHOLD, TRIM_THRESHOLD, TOP_PAD
@@ -148,5 +149,7 @@ def mallopt() -> None:
 
 def device_name(trainer: L.Trainer) -> str:
     device = trainer.strategy.root_device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    name = (
+        torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    )
     return f"{trainer.world_size} x {name}" if trainer.world_size > 1 else name

@@ -27,7 +27,9 @@ class LabelSmoothing(Regularizer):
 
     def attach(self, game: Game) -> None:
         if game.loss.smoothed is None:
-            raise UserError("label smoothing needs a loss with targets (tricks=[label_smoothing]); use loss=js or loss=ls, or leave the trick out")
+            raise UserError(
+                "label smoothing needs a loss with targets (tricks=[label_smoothing]); use loss=js or loss=ls, or leave the trick out"
+            )
         game.loss = game.loss.smoothed(self.target)
 
 
@@ -177,6 +179,7 @@ class Replay(Late, Regularizer):
     """
 
     order = Regularizer.IMAGES
+    pool: Tensor | None
 
     def __init__(self, size: Count = 50, p: Share = 0.5) -> None:
         super().__init__()
@@ -185,7 +188,9 @@ class Replay(Late, Regularizer):
 
     def attach(self, game: Game) -> None:
         if game.labelled:
-            raise UserError("replayed images would meet labels that are not theirs (tricks=[replay] with a conditional game); leave the trick out")
+            raise UserError(
+                "replayed images would meet labels that are not theirs (tricks=[replay] with a conditional game); leave the trick out"
+            )
 
     @torch.no_grad()
     def view(self, real: Tensor, fake: Tensor, critics_turn: bool) -> tuple[Tensor, Tensor]:
@@ -221,6 +226,8 @@ class InstanceNoise(Regularizer):
     """Gaussian noise on everything the critic is shown (Sonderby et al., 2017), sd falling linearly to 0 in `steps` generator steps."""
 
     order = Regularizer.IMAGES + 2
+    initial: Tensor
+    done: Tensor
 
     def __init__(self, sd: Positive = 0.1, steps: Count = 10_000) -> None:
         super().__init__()
@@ -298,7 +305,10 @@ AUGMENTATIONS = {"color": color, "translation": translation, "cutout": cutout}
 
 
 class Packing(Regularizer):
-    """PacGAN (Lin et al., 2018): the critic judges m samples at once, concatenated on channels. Its input layer is made anew, m times as wide."""
+    """PacGAN (Lin et al., 2018): the critic judges m samples at once, concatenated on channels.
+
+    Its input layer is made anew, m times as wide.
+    """
 
     order = Regularizer.RESHAPE
 
@@ -355,5 +365,3 @@ class EMA(Regularizer):
 
     def set_extra_state(self, state: int) -> None:
         self.steps = state
-
-

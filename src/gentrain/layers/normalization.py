@@ -75,6 +75,8 @@ class VirtualBatchNorm(nn.Module):
 class Referenced(Late):
     """A network whose virtual batch norms see a reference batch: the inputs of its first forward, kept from then on."""
 
+    reference: Tensor | None
+
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network

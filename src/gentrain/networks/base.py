@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +32,8 @@ class Critic(nn.Module):
 
     def __init__(self, body: nn.Module, features: int, points: bool = False) -> None:
         super().__init__()
-        self.body, self.head, self.points = body, nn.Linear(features, 1), points
+        self.body, self.points = body, points
+        self.head: Any = nn.Linear(features, 1)  # a trick may put more before it
 
     def features(self, x: Tensor) -> Tensor:
         return self.body(x)
@@ -48,15 +49,14 @@ class Critic(nn.Module):
                     setattr(parent, name, like(nn.Linear(m * layer.in_features, layer.out_features), layer))
                     return
                 if isinstance(layer, nn.Conv2d):
-                    wider = nn.Conv2d(
-                        m * layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding, bias=layer.bias is not None
-                    )  # type: ignore[arg-type]
+                    geometry: dict[str, Any] = {key: getattr(layer, key) for key in ("kernel_size", "stride", "padding")}
+                    wider = nn.Conv2d(m * layer.in_channels, layer.out_channels, bias=layer.bias is not None, **geometry)
                     setattr(parent, name, like(wider, layer))
                     return
         raise TypeError(f"{type(self).__name__} has no first layer to widen")
 
 
-def like(layer: nn.Module, model: nn.Module) -> nn.Module:
+def like(layer: nn.Linear | nn.Conv2d, model: nn.Linear | nn.Conv2d) -> nn.Module:
     """Weights of the standard deviation of another layer's."""
     with torch.no_grad():
         layer.weight.normal_(0, model.weight.std().item())
@@ -67,15 +67,16 @@ def like(layer: nn.Module, model: nn.Module) -> nn.Module:
 
 def gaussian_init(network: nn.Module, sd: float = 0.02) -> nn.Module:
     """Weights of DCGAN (Radford et al., 2016): N(0, 0.02), gains of norms N(1, 0.02), biases 0."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            nn.init.normal_(module.weight, 0, sd)
-        elif "Norm" in type(module).__name__ and getattr(module, "weight", None) is not None:
-            nn.init.normal_(module.weight, 1, sd)
+    layer: Any
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.normal_(layer.weight, 0, sd)
+        elif "Norm" in type(layer).__name__ and getattr(layer, "weight", None) is not None:
+            nn.init.normal_(layer.weight, 1, sd)
         else:
             continue
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
     return network
 
 

@@ -19,11 +19,17 @@ from .dcgan import halvings
 
 
 class Generator(base.Generator):
-    """(B, latent) -> a learned small map, each channel scaled by a linear function of z -> stages, the side doubling between them -> (B, *shape)."""
+    """(B, latent) -> a learned small map, its channels scaled by z -> stages, the side doubling between -> (B, *shape)."""
 
     def __init__(
-        self, shape: list[int], latent: Count = 64, width: Count = 64, blocks: Count = 2, groups: Count = 16,
-        norm: Literal["none"] = "none", prior: base.Prior = "normal",
+        self,
+        shape: list[int],
+        latent: Count = 64,
+        width: Count = 64,
+        blocks: Count = 2,
+        groups: Count = 16,
+        norm: Literal["none"] = "none",
+        prior: base.Prior = "normal",
     ) -> None:
         side, ups = halvings(shape)
         total = blocks * (ups + 1)

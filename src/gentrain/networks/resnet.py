@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -14,9 +15,11 @@ from .dcgan import halvings
 
 
 class Generator(base.Generator):
-    """(B, latent) -> linear -> one up-sampling block per doubling -> norm, ReLU, 3x3 convolution, tanh. `width` is the last block's channels."""
+    """(B, latent) -> linear -> one up-sampling block per doubling -> norm, ReLU, 3x3, tanh. `width` is the last block's channels."""
 
-    def __init__(self, shape: list[int], latent: Count = 128, width: Count = 64, norm: Norm = "batch", prior: base.Prior = "normal") -> None:
+    def __init__(
+        self, shape: list[int], latent: Count = 128, width: Count = 64, norm: Norm = "batch", prior: base.Prior = "normal"
+    ) -> None:
         side, ups = halvings(shape)
         # up to 32 px one width throughout (256 in both papers' CIFAR-10 networks); above, 16 w, 16 w, 8 w ... w as in SN-GAN at 128 px
         channels = [width] * (ups + 1) if shape[1] <= 32 else [width * 2 ** min(ups - i, ups - 1) for i in range(ups + 1)]
@@ -44,7 +47,7 @@ class Critic(base.Critic):
         _, downs = halvings(shape)
         halving, plain = ([width] * 2, 2) if shape[1] <= 32 else ([width * 2**i for i in range(downs)], 1)
         blocks: list[nn.Module] = [FirstDownBlock(shape[0], halving[0])]
-        blocks += [DownBlock(above, below, norm) for above, below in zip(halving, halving[1:], strict=False)]
+        blocks += [DownBlock(above, below, norm) for above, below in pairwise(halving)]
         blocks += [DownBlock(halving[-1], halving[-1], norm, down=False) for _ in range(plain)]
         super().__init__(nn.Sequential(*blocks, ReLU(), SumPool()), halving[-1])
         glorot_init(self)
@@ -111,5 +114,3 @@ def glorot_init(network: nn.Module) -> nn.Module:
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     return network
-
-

@@ -44,6 +44,8 @@ class Scheme(L.LightningModule, ABC):
         """In `on_train_batch_end`: has the batch just played completed a multiple of `every` steps? Never, for 0."""
         return self.advanced and bool(every) and self.global_step % every == 0
 
+    model: Any
+
     def sample(self, batch: Batch) -> Tensor:
         """As many images as the batch has, of its labels, from its sources; float in [-1, 1]."""
         return self.model.sample(batch)
@@ -85,7 +87,9 @@ class Scheme(L.LightningModule, ABC):
         self._window.clear()
         scalars = dict(zip(names, means, strict=True))
         if bad := [name for name, value in scalars.items() if not math.isfinite(value)]:
-            raise Diverged(f"{', '.join(bad)} not finite at step {self.global_step}; lower scheme.optimizers.*.lr, or resume from an earlier checkpoint")
+            raise Diverged(
+                f"{', '.join(bad)} not finite at step {self.global_step}; lower scheme.optimizers.*.lr, or resume an earlier checkpoint"
+            )
         return scalars
 
     def mean(self, values: list[Tensor]) -> Tensor:

@@ -1,0 +1,54 @@
+# make train, make test: each does all the set-up it needs, from a bare clone.
+PYTHON ?= python3
+BIN := .venv/bin
+WORKERS ?= 2
+
+.PHONY: help setup train test lint test-slow test-gpu bench results gpu clean
+help:
+	@echo "make train      set up, train WGAN-GP on real digits (some minutes on two cores)"
+	@echo "make test       set up, lint, run every test that fits in 12 minutes on two cores"
+	@echo "make test-slow  the whole matrix and the other long tests     make test-gpu  what needs a CUDA device"
+	@echo "make bench      the loop against hand-written ones            make gpu       tests, benchmark and a training on a GPU"
+
+setup: .venv/.stamp
+
+.venv/.stamp: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "gentrain needs Python 3.11 or newer: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv .venv || { echo "no venv module; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@if command -v uv >/dev/null; then uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev,joblib]'; \
+	else $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,joblib]'; fi
+	@touch $@
+
+train: setup
+	$(BIN)/gentrain model=wgan_gp data=mnist_5k steps=1000 quality.every=500 samples.every=250
+	@echo
+	@echo "Next:  source .venv/bin/activate"
+	@echo "       gentrain model=wgan_gp data=mnist          # the whole of MNIST (data.root=DIR where you have it)"
+	@echo "       gentrain model=sngan                       # another model;  gentrain --help lists them"
+	@echo "       gentrain -m model=wgan_gp,sngan seed=0,1   # several runs"
+
+test: setup lint
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test-slow: setup
+	$(BIN)/python -m pytest -n $(WORKERS) -q -m slow
+
+test-gpu: setup
+	$(BIN)/python -m pytest -q -m gpu
+
+bench: setup
+	$(BIN)/python benchmarks/loop.py --out benchmarks/results/loop-cpu.md
+
+results: setup
+	$(BIN)/python scripts/results.py outputs/results --out docs/results.md
+
+gpu: setup
+	scripts/on_gpu.sh $(BIN)/python
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache
