@@ -57,7 +57,9 @@ def combined(preset: str, loss: str, lipschitz: str, tricks: tuple[str, ...]) ->
     raw = copy.deepcopy(hydra_composed(f"model={preset}"))
     raw["loss"] = copy.deepcopy(hydra_composed("model=dcgan", f"loss={loss}")["loss"])
     raw["lipschitz"] = copy.deepcopy(hydra_composed("model=dcgan", f"lipschitz={lipschitz}")["lipschitz"])
-    raw["tricks"] = {k: v for trick in tricks for k, v in copy.deepcopy(hydra_composed("model=dcgan", f"tricks=[{trick}]")["tricks"]).items()}
+    raw["tricks"] = {
+        k: v for trick in tricks for k, v in copy.deepcopy(hydra_composed("model=dcgan", f"tricks=[{trick}]")["tricks"]).items()
+    }
     return resolve(raw)
 
 
@@ -165,7 +167,8 @@ class Toy(L.LightningDataModule):
     def train_dataloader(self) -> Any:
         g = torch.Generator().manual_seed(0)
         return torch.utils.data.DataLoader(
-            torch.utils.data.TensorDataset(torch.rand(64, 1, 28, 28, generator=g) * 2 - 1, torch.randint(10, (64,), generator=g)), batch_size=8
+            torch.utils.data.TensorDataset(torch.rand(64, 1, 28, 28, generator=g) * 2 - 1, torch.randint(10, (64,), generator=g)),
+            batch_size=8,
         )
 
 
@@ -178,7 +181,9 @@ EFFECTS = {
     "virtual_batch_norm": lambda game: any(isinstance(m, Referenced) and m.reference is not None for m in game.generator.modules()),
     "minibatch_discrimination": lambda game: any("Closeness" in type(m).__name__ for m in game.critic.modules()),
     "label_smoothing": lambda game: game.loss.critic(torch.full((1,), 9.0), torch.full((1,), -99.0)) > 0.5,
-    "diff_augment": lambda game: not torch.equal(*game.regularizers["diff_augment"].view(torch.ones(4, 1, 8, 8), torch.ones(4, 1, 8, 8), True)),
+    "diff_augment": lambda game: (
+        not torch.equal(*game.regularizers["diff_augment"].view(torch.ones(4, 1, 8, 8), torch.ones(4, 1, 8, 8), True))
+    ),
 }
 
 
@@ -189,7 +194,13 @@ def train(preset: str, loss: str, lipschitz: str, *tricks: str) -> None:
     scheme = build(checked["scheme"] | {"log_every": 1, "critic_steps": 2}, "scheme", model=game)
     before = {name: p.detach().clone() for name, p in game.named_parameters()}
     trainer = L.Trainer(
-        accelerator="cpu", max_steps=2, max_epochs=-1, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False
+        accelerator="cpu",
+        max_steps=2,
+        max_epochs=-1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
     )
     trainer.fit(scheme, datamodule=Toy())
     assert trainer.global_step == 2

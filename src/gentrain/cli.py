@@ -54,7 +54,7 @@ def hydra_app(verb: str, argv: list[str]) -> int:
     import hydra
     from hydra._internal.utils import get_args_parser
 
-    from . import config
+    from . import config, runs
 
     python_3_14()
     config.register()
@@ -76,18 +76,46 @@ def hydra_app(verb: str, argv: list[str]) -> int:
             failure = error
             return None
 
+    made = runs.missing(prepared.run_dir) if prepared else []
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(task)()
     if failure is not None:
+        if prepared and isinstance(failure, UserError) and not prepared.began:
+            runs.discard(made)
         raise failure
     return 0
 
 
 def cell(cfg: DictConfig) -> float | None:
-    """One job of a multirun."""
+    """One job of a multirun. A failure is told at once, since Hydra goes on with the others and raises only the first, at the end."""
     from hydra.core.hydra_config import HydraConfig
 
     hydra_cfg = HydraConfig.get()
-    return build(cfg, choices(hydra_cfg), Path(hydra_cfg.runtime.output_dir), None).fit()
+    where = f"job {hydra_cfg.job.num} ({hydra_cfg.job.override_dirname})"
+    run_dir = Path(hydra_cfg.runtime.output_dir)
+    try:
+        if cfg.resume is not None:
+            raise UserError("a multirun cannot be resumed (resume); resume its jobs one by one, with resume=DIR")
+        if cfg.seed is None:
+            record(with_seed(cfg), run_dir)
+        return build(cfg, choices(hydra_cfg), run_dir, None).fit()
+    except (UserError, Diverged) as error:
+        logging.getLogger("gentrain").error("%s: %s", where, error)
+        raise type(error)(f"{where}: {error}") from error
+    except Exception as error:
+        if (status := interruption(error)) is not None:
+            raise Stopped(status) from error  # no Exception: a signal is for the whole multirun
+        raise
+
+
+class Stopped(SystemExit):
+    """A signal stopped a multirun."""
+
+
+def record(cfg: DictConfig, run_dir: Path) -> None:
+    """Hydra has kept the configuration of a job before its seed was drawn."""
+    from omegaconf import OmegaConf
+
+    OmegaConf.save(cfg, run_dir / ".hydra" / "config.yaml")
 
 
 def prepare(verb: str, args: Namespace) -> Job | None:
@@ -99,7 +127,7 @@ def prepare(verb: str, args: Namespace) -> Job | None:
     from omegaconf import open_dict
 
     from . import runs
-    from .config import resolved
+    from .config import check_run, resolved
 
     overlay = [f"hydra.searchpath=[file://{Path(args.config_dir).absolute()}]"] if args.config_dir else []
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
@@ -109,11 +137,13 @@ def prepare(verb: str, args: Namespace) -> Job | None:
         with open_dict(cfg):
             del cfg["hydra"]
         plain = resolved(with_seed(cfg))
+    check_run(plain)
     checkpoint = None
     if "LOCAL_RANK" not in os.environ or plain["resume"]:
         run_dir, checkpoint = to_continue(plain, run_dir, given)
         if checkpoint and runs.finished(run_dir, plain["steps"]):
             raise AlreadyFinished(run_dir)
+    runs.check_place(run_dir)
     if not given:
         sys.argv.append(f"hydra.run.dir={quoted(run_dir)}")
     return build(plain, names, run_dir, checkpoint)

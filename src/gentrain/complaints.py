@@ -23,12 +23,17 @@ def one_line(error: Exception, argv: list[str], conf: Path) -> str:
         return f"no option {found[2]} ({found[1]}){nearest(found[2], options(conf, found[1]))}"
     if found := re.search(r"Could not override '([^']+)'", text) or re.search(r"[Kk]ey '([^']+)' is not in struct", text):
         return unknown_key(found[1], text, argv, conf)
-    if "parsing" in text or "mismatched input" in text or "extraneous input" in text or "no viable alternative" in text:
+    if found := re.search(r"Error merging override (\S+?)=", text):
+        return f"{str(error.__cause__ or error).splitlines()[0]} ({found[1]}); mend the value"
+    if "LexerNoViableAlt" in text or "parsing" in text or "mismatched input" in text or "extraneous input" in text or "no viable alternative" in text:
         word = next((w for w in argv if w in str(error)), " ".join(argv))
-        return (
-            f"cannot read the override {word!r}: {text.split('See https')[0].strip()[:160]} (command line); balance its brackets and quotes"
-        )
+        return f"cannot read the override {word!r}: {reason(text)} (command line); balance its brackets and quotes"
     return f"{text[:300]} (command line); gentrain --help lists the options"
+
+
+def reason(text: str) -> str:
+    """The parser's own words, without its picture of the place and its link."""
+    return re.sub(r"^\w+Exception: .*", "a quote or bracket stays open", text.split("See https")[0].strip())[:160]
 
 
 def unknown_key(key: str, text: str, argv: list[str], conf: Path) -> str:

@@ -18,6 +18,7 @@ from .errors import UserError
 # what a configuration may construct: never a name that came from elsewhere (FACTS: Hydra's own list is no boundary)
 ALLOWED = ("gentrain.", "torch.optim.", "torch.nn.", "lightning.")
 RESERVED = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
+HANDED_IN = {"scheme.model"}  # arguments that train.py gives, not the configuration
 
 
 @dataclass
@@ -71,13 +72,18 @@ def check(config: dict[str, Any]) -> dict[str, Any]:
 
     Raises UserError for an unknown key, a missing one, a wrong type, a value out of range, a target that is not allowed.
     """
+    check_run(config)
+    # the choices first, so that a mistake is reported under the name that was typed and not where it is used
+    first = {key: checked(config[key], key) for key in ("loss", "lipschitz", "tricks")}
+    return first | {key: checked(node, key) for key, node in config.items() if key not in first}
+
+
+def check_run(config: dict[str, Any]) -> None:
+    """The numbers at the top, which need no constructor and so no import of torch."""
     if config["steps"] < 1:
         raise UserError(f"a run of {config['steps']} steps (steps); give 1 or more")
     if not 0 <= config["seed"] < 2**32:
         raise UserError(f"seed {config['seed']} is out of range (seed); give 0 to 4294967295, or null to draw one")
-    # the choices first, so that a mistake is reported under the name that was typed and not where it is used
-    first = {key: checked(config[key], key) for key in ("loss", "lipschitz", "tricks")}
-    return first | {key: checked(node, key) for key, node in config.items() if key not in first}
 
 
 def checked(node: Any, path: str) -> Any:
@@ -97,7 +103,8 @@ def arguments(node: dict[str, Any], path: str) -> dict[str, Any]:
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         for key in given.keys() - parameters.keys():
             raise UserError(f"no option {key} ({path}.{key}){nearest(key, parameters)}")
-    required = {name for name, p in parameters.items() if p.default is p.empty and p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+    named = {name: p for name, p in parameters.items() if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+    required = {name for name, p in named.items() if p.default is p.empty and f"{path}.{name}" not in HANDED_IN}
     if not partial and (missing := sorted(required - given.keys())):
         raise UserError(f"no value for {missing[0]} ({path}.{missing[0]}); give it on the command line")
     hints = annotated(target)
@@ -110,9 +117,13 @@ def locate(name: str, path: str) -> Any:
     from hydra.utils import get_object
 
     try:
-        return get_object(name)
+        found = get_object(name)
     except Exception as error:
         raise UserError(f"{name} does not exist ({path}._target_); {str(error).splitlines()[0]}") from error
+    home = f"{getattr(found, '__module__', None)}."
+    if not home.startswith(ALLOWED):  # gentrain.runs.os.system is os.system
+        raise UserError(f"{name} may not be constructed from a configuration ({path}._target_); it is no part of {', '.join(ALLOWED)}*")
+    return found
 
 
 def signature(target: Any) -> dict[str, inspect.Parameter]:
@@ -139,7 +150,12 @@ def coerced(value: Any, hint: Any, path: str) -> Any:
             return value
         return adapter.validate_python(value)
     except ValidationError as error:
-        raise UserError(f"{error.errors()[0]['msg']}, not {value!r} ({path})") from error
+        raise UserError(f"{expectation(error.errors()[0]['msg'])}, not {value!r} ({path}); mend the value") from error
+
+
+def expectation(message: str) -> str:
+    """pydantic's 'Input should be a valid integer, unable to parse string as an integer' -> 'expected a valid integer'."""
+    return message.split(", unable to parse")[0].replace("Input should be", "expected", 1)
 
 
 def has_target(value: Any) -> bool:

@@ -86,7 +86,7 @@ class GradientPenalty(Lipschitz):
     ) -> None:
         super().__init__()
         self.weight, self.center, self.one_sided, self.points, self.every = weight, center, one_sided, points, every
-        self.steps = 0
+        self.steps, self.due = 0, True
 
     def attach(self, game: Game) -> None:
         if mixing := coupling(game.critic):
@@ -97,15 +97,17 @@ class GradientPenalty(Lipschitz):
             )
 
     def critic_term(self, critic: Critic, real: Tensor, fake: Tensor) -> Tensor | None:
-        due = self.steps % self.every == 0
-        self.steps += 1
-        if not due:
+        if not self.due:
             return None
         with torch.autocast(real.device.type, enabled=False):
             grad = input_gradient(critic, self.where(real.float(), fake.detach().float()))
             excess = sample_norms(grad) - self.center if self.center else sample_norms(grad)
             excess = excess.clamp_min(0) if self.one_sided else excess
             return self.weight * self.every * excess.square().mean()
+
+    def after_critic_step(self, game: Game) -> None:
+        """The count moves here and `due` is a bool: a number that changes inside a compiled step would compile it anew each time."""
+        self.set_extra_state(self.steps + 1)
 
     def where(self, real: Tensor, fake: Tensor) -> Tensor:
         match self.points:
@@ -124,7 +126,7 @@ class GradientPenalty(Lipschitz):
         return self.steps
 
     def set_extra_state(self, state: int) -> None:
-        self.steps = state
+        self.steps, self.due = state, state % self.every == 0
 
 
 class SpectralNorm(Lipschitz):

@@ -29,6 +29,7 @@ class Regularizer(nn.Module):
     """
 
     order: ClassVar[int] = 40
+    compiles: ClassVar[bool] = True  # its moments inside an objective keep their state in buffers, or in a bool: nothing that counts
     IMAGES, RESHAPE, LIPSCHITZ, WEIGHTS = 10, 20, 30, 50
 
     def attach(self, game: Game) -> None:

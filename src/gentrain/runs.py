@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import platform
+import shutil
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -101,6 +103,36 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 def versions() -> dict[str, str]:
     packages = ("gentrain", "torch", "torchvision", "lightning", "hydra-core", "torchmetrics", "wandb")
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
+def check_place(run_dir: Path) -> None:
+    """Can the directory be made? Asked before anything is imported, read or computed, and answered without making it."""
+    from .errors import Unavailable
+
+    place = run_dir.absolute()
+    try:
+        while not place.exists():
+            place = place.parent
+    except OSError as error:  # a name too long
+        raise Unavailable(f"cannot make {run_dir}: {error.strerror} (hydra.run.dir); choose another directory") from error
+    if not place.is_dir():
+        raise Unavailable(f"cannot make {run_dir}: {place} is a file (hydra.run.dir); choose another directory")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise Unavailable(f"cannot make {run_dir}: {place} is not writable (hydra.run.dir); choose another directory")
+
+
+def missing(run_dir: Path) -> list[Path]:
+    """The run directory and those above it that do not exist yet, the deepest first."""
+    return [path for path in (run_dir, *run_dir.parents) if not path.exists()]
+
+
+def discard(made: list[Path]) -> None:
+    """Remove what a run that never began has made: its directory, and those above it where nobody else has put anything."""
+    for path in made[:1]:
+        shutil.rmtree(path, ignore_errors=True)
+    for path in made[1:]:
+        with suppress(OSError):
+            path.rmdir()
 
 
 def probe(run_dir: Path) -> None:

@@ -44,6 +44,7 @@ class Job:
 
     def make_trainer(self) -> L.Trainer:
         node = self.config["trainer"]
+        check_devices(node)
         if str(node["precision"]).startswith("16") and (node["accelerator"] == "cpu" or not torch.cuda.is_available()):
             raise UserError(f"precision {node['precision']} needs a GPU (trainer.precision); on a CPU use 32-true or bf16-mixed")
         return build(
@@ -56,6 +57,7 @@ class Job:
     def fit(self) -> float | None:
         """Train, and leave a summary whatever happens. Returns the best score, for a sweeper to minimise."""
         runs.probe(self.run_dir)
+        self.data.load("train")  # what is wrong with it is told before a dashboard opens
         mallopt()
         started, status, step = time.time(), "failed", step_of(self.checkpoint) if self.checkpoint else None
         try:
@@ -79,6 +81,11 @@ class Job:
         if self.trainer.is_global_zero:
             log.info("%s", self.conclusion(end))
         return self.best().get("value")
+
+    @property
+    def began(self) -> bool:
+        """Is there anything to keep?"""
+        return self.checkpoint is not None or self.scheme.global_step > 0
 
     def introduction(self, step: int | None) -> str:
         names = " ".join(f"{group}={name}" for group, name in self.choices.items() if group in ("model", "data", "loss", "lipschitz"))
@@ -121,6 +128,21 @@ def build(node: Any, path: str, **extra: Any) -> Any:
         if isinstance(cause, ValueError | TypeError | RuntimeError) or "Misconfiguration" in type(cause).__name__:
             raise UserError(f"{' '.join(str(cause).split())} ({path})") from error
         raise
+
+
+def check_devices(node: dict[str, Any]) -> None:
+    """Refuse devices that are not there, and several where one process is meant."""
+    found = torch.cuda.device_count()
+    if node["accelerator"] in ("gpu", "cuda") and not found:
+        raise UserError("this machine has no GPU that torch can use (trainer.accelerator); choose trainer=cpu, or trainer=auto")
+    if not isinstance(node["devices"], int):  # "auto", or a list of GPUs: Lightning's to judge
+        return
+    if node["devices"] > 1 and "ddp" not in str(node.get("strategy")):
+        raise UserError(f"{node['devices']} devices need a process each (trainer.devices); choose trainer=ddp, or trainer.devices=1")
+    there = found if found and node["accelerator"] != "cpu" else max(2, os.cpu_count() or 1)  # two processes run anywhere, in turn
+    kind = "GPUs" if found and node["accelerator"] != "cpu" else "CPU cores"
+    if not 1 <= node["devices"] <= there:
+        raise UserError(f"{node['devices']} devices on a machine with {there} {kind} (trainer.devices); give 1 to {there}")
 
 
 def draw_seed() -> int:

@@ -179,6 +179,7 @@ class Replay(Late, Regularizer):
     """
 
     order = Regularizer.IMAGES
+    compiles = False  # how full the pool is decides which images are swapped
     pool: Tensor | None
 
     def __init__(self, size: Count = 50, p: Share = 0.5) -> None:

@@ -59,7 +59,13 @@ def test_resnet_critic_of_the_papers() -> None:
     for layer in list(big.body)[:-2]:
         h = layer(h)
     assert h.shape[-1] == 4
-    assert [b.residual[3].in_channels for b in list(resnet.Generator([3, 128, 128], 8, 64).body) if type(b).__name__ == "UpBlock"] == [1024, 1024, 512, 256, 128]
+    assert [b.residual[3].in_channels for b in list(resnet.Generator([3, 128, 128], 8, 64).body) if type(b).__name__ == "UpBlock"] == [
+        1024,
+        1024,
+        512,
+        256,
+        128,
+    ]
 
 
 def test_norm_free_networks_start_as_the_identity_between_stages() -> None:

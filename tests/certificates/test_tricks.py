@@ -17,7 +17,9 @@ from gentrain.regularizer import Regularizer
 SHAPE = [1, 28, 28]
 
 
-def play(*chosen: Regularizer, norm: str = "batch", loss: losses.AdversarialLoss | None = None, lipschitz: Regularizer | None = None) -> Game:
+def play(
+    *chosen: Regularizer, norm: str = "batch", loss: losses.AdversarialLoss | None = None, lipschitz: Regularizer | None = None
+) -> Game:
     named = {type(t).__name__: t for t in chosen}
     critic = dcgan.Critic(SHAPE, 8, norm)  # type: ignore[arg-type]
     return Unconditional(dcgan.Generator(SHAPE, 16, 8), critic, loss or losses.js(), lipschitz or Unconstrained(), named)
@@ -279,7 +281,12 @@ def test_tricks_on_conditional_players(critic: type[nn.Module]) -> None:
         return Conditional(generator, judge, losses.js(), lipschitz or Unconstrained(), {type(t).__name__: t for t in chosen})
 
     batch = (images(8), torch.randint(10, (8,)))
-    full = game(tricks.MinibatchDiscrimination(4, 3), tricks.FeatureMatching(), tricks.VirtualBatchNormalization(["generator", "critic"]), norm="batch")
+    full = game(
+        tricks.MinibatchDiscrimination(4, 3),
+        tricks.FeatureMatching(),
+        tricks.VirtualBatchNormalization(["generator", "critic"]),
+        norm="batch",
+    )
     full.begin(batch)
     assert full.critic_loss(batch).loss.isfinite()
     assert full.generator_loss(batch).loss.isfinite()

@@ -1,69 +1,43 @@
-"""When a run saves itself, and how a file comes to be whole or not at all."""
+"""When a run saves itself."""
 
 from __future__ import annotations
 
 import logging
 import math
-import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
-import torch
-from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.loggers import WandbLogger
 
+from ..checkpoints import AtomicIO, remove_unfinished, step_of
 from ..quality.evaluation import Evaluation
-from ..schema import Whole
+from ..schema import Count, Whole
 from .signals import Interrupted
 
 log = logging.getLogger("gentrain")
 
+__all__ = ["AtomicIO", "Checkpoint", "step_of"]
 MONITOR = ("quality/fid", "quality/fid_classifier")
-
-
-class AtomicIO(TorchCheckpointIO):
-    """A checkpoint replaces the one before it at the moment when all its bytes are on disk.
-
-    Lightning's own writes in $TMPDIR and moves the file: on another file system, that leaves half a checkpoint when it is killed.
-    """
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None) -> None:
-        """Raises OSError when the disk is full or read-only; the old file is then as it was."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with open(unfinished, "wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(unfinished, path)
-        except BaseException:
-            unfinished.unlink(missing_ok=True)
-            raise
-        sync_directory(path.parent)
-
-    def load_checkpoint(self, path: str | os.PathLike[str], map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """On the CPU, and never anything but tensors and plain types: loading runs no code that a file brings."""
-        return torch.load(path, map_location=map_location or "cpu", weights_only=True)
 
 
 class Checkpoint(L.Callback):
     """`checkpoints/last.ckpt` every `every` steps, at the end and when a signal stops the run; `best.ckpt` when a score improves.
 
     The score is the first of `monitor` that is logged; `best` is its `{metric, value, step, path}`, empty until there is one.
-    After the callbacks that score, in the list: it looks at what they have logged at this step. A dead process's unfinished
-    files are removed at the start.
+    After the callbacks that score, in the list: it looks at what they have logged at this step. The last `keep` stay, as
+    last-1.ckpt and so on. A dead process's unfinished files are removed at the start.
     """
 
-    def __init__(self, every: Whole = 1000, monitor: Sequence[str] = MONITOR, mode: Literal["min", "max"] = "min") -> None:
+    def __init__(self, every: Whole = 1000, monitor: Sequence[str] = MONITOR, mode: Literal["min", "max"] = "min", keep: Count = 2) -> None:
+        self.keep = keep
         self.every, self.monitor, self.sign = every, tuple(monitor), 1 if mode == "min" else -1
         self.best: dict[str, Any] = {}
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if isinstance(trainer.strategy.checkpoint_io, AtomicIO):
+            trainer.strategy.checkpoint_io.keep = self.keep
         if trainer.is_global_zero:
             remove_unfinished(directory(trainer))
 
@@ -119,11 +93,6 @@ class Checkpoint(L.Callback):
             checkpoint["config"] = pl_module.config
 
 
-def step_of(checkpoint: Path) -> int:
-    """The generator step at which a checkpoint was saved; reads the file's head, not its weights."""
-    return torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"]
-
-
 def directory(trainer: L.Trainer) -> Path:
     return Path(trainer.default_root_dir) / "checkpoints"
 
@@ -131,29 +100,3 @@ def directory(trainer: L.Trainer) -> Path:
 def judged(trainer: L.Trainer) -> bool:
     """Were there scores at this very step? All processes know."""
     return any(callback.last == trainer.global_step for callback in trainer.callbacks if isinstance(callback, Evaluation))  # type: ignore[attr-defined]
-
-
-def sync_directory(path: Path) -> None:
-    """Make a rename in it last through a power cut."""
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
-
-
-def remove_unfinished(path: Path) -> None:
-    for file in path.glob(".*.tmp"):
-        writer = re.fullmatch(r"\..+\.(\d+)\.tmp", file.name)
-        if writer and not alive(int(writer[1])):
-            file.unlink(missing_ok=True)
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -10,6 +10,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer, do_nothing_clos
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from ..errors import UserError
 from ..game import Game, Objective
 from ..schema import Count
 from .scheme import Batch, Scheme
@@ -39,7 +40,8 @@ class Adversarial(Scheme):
         self.resumed = False
         self.objectives: dict[str, Callable[[Batch], Objective]] = {"critic": model.critic_loss, "generator": model.generator_loss}
         if compile:
-            self.objectives = {player: torch.compile(objective) for player, objective in self.objectives.items()}
+            self.objectives = {player: compiled(objective) for player, objective in self.objectives.items()}
+            refuse_uncompilable(model)
         self.model.to(memory_format=torch.channels_last)
 
     def configure_optimizers(self) -> Any:
@@ -102,3 +104,14 @@ class Adversarial(Scheme):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
         self.turns, self.resumed = checkpoint["turns"], True
+
+
+def compiled(objective: Callable[[Batch], Objective]) -> Callable[[Batch], Objective]:
+    """Whole or not at all: a graph that broke inside the penalty would differentiate twice through a compiled critic, which torch cannot."""
+    return torch.compile(objective, fullgraph=True, dynamic=False)
+
+
+def refuse_uncompilable(model: Game) -> None:
+    for name, regularizer in model.regularizers.items():
+        if not regularizer.compiles:
+            raise UserError(f"{name} cannot be compiled (compile=true with tricks=[{name}]); use compile=false, or leave the trick out")

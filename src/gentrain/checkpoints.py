@@ -1,0 +1,227 @@
+"""Checkpoint files: whole or not at all, with a digest of every byte, several of them, and never code.
+
+A file is what torch.save writes and 80 bytes more: the words `gentrain sha256` and the digest of all bytes before them. torch.load
+reads it as it is; `verified` looks at the digest first.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import logging
+import os
+import queue
+import re
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+
+from .errors import Unavailable, UserError
+
+log = logging.getLogger("gentrain")
+
+MARK = b"gentrain sha256 "
+TRAILER = len(MARK) + 64  # bytes
+
+
+class Damaged(Exception):
+    """A file that is not, byte for byte, what was saved."""
+
+
+class AtomicIO(TorchCheckpointIO):
+    """A checkpoint replaces the one before it at the moment when all its bytes are on disk; the last `keep` stay.
+
+    Lightning's own writes in $TMPDIR and moves the file: on another file system, that leaves half a checkpoint when it is killed.
+    """
+
+    def __init__(self, keep: int = 2) -> None:
+        super().__init__()
+        self.keep = keep
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None) -> None:
+        """Raises Unavailable when the disk is full or read-only; the old file is then as it was."""
+        path = Path(path)
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(checkpoint, unfinished)
+            rotate(path, self.keep)
+            os.replace(unfinished, path)
+            sync_directory(path.parent)
+        except BaseException as error:
+            reason = why(error, path, unfinished)
+            unfinished.unlink(missing_ok=True)
+            if reason is None:
+                raise
+            raise Unavailable(reason) from error
+
+    def load_checkpoint(self, path: str | os.PathLike[str], map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """On the CPU, and never anything but tensors and plain types: loading runs no code that a file brings."""
+        return load(Path(path), map_location)
+
+
+def write(checkpoint: dict[str, Any], path: Path) -> None:
+    """All bytes, their digest, and not before the disk has them."""
+    with open(path, "wb") as file:
+        digesting = Digesting(file)
+        try:
+            torch.save(checkpoint, digesting)
+        finally:
+            digest = digesting.end()
+        if digesting.failed is not None:
+            raise digesting.failed
+        file.write(MARK + digest.encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+class Digesting(io.RawIOBase):
+    """Passes bytes on to a file and computes their sha256 beside it, in a thread, so that writing does not wait for it."""
+
+    def __init__(self, file: io.BufferedWriter) -> None:
+        super().__init__()
+        self.file, self.sha256, self.chunks = file, hashlib.sha256(), queue.SimpleQueue[bytes | None]()
+        self.failed: OSError | None = None  # torch's writer would bury the reason
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self) -> None:
+        while (chunk := self.chunks.get()) is not None:
+            self.sha256.update(chunk)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, chunk: Any) -> int:
+        data = bytes(chunk)
+        self.chunks.put(data)
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.failed = error
+            raise
+
+    def end(self) -> str:
+        self.chunks.put(None)
+        self.thread.join()
+        return self.sha256.hexdigest()
+
+
+def why(error: BaseException, path: Path, unfinished: Path) -> str | None:
+    """A full or read-only disk in one line; None for anything else."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    if error is None:
+        return None
+    text = f"cannot save {path}: {error.strerror or error} (checkpoint)"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        needed = path.stat().st_size if path.exists() else unfinished.stat().st_size if unfinished.exists() else 0
+        free = shutil.disk_usage(path.parent).free
+        return f"{text}; {needed / 1e6:.1f} MB and more are needed, {free / 1e6:.1f} MB are free, make room and resume"
+    return f"{text}; mend the directory and resume"
+
+
+def rotate(path: Path, keep: int) -> None:
+    """last.ckpt stays and is also last-1.ckpt, the one before last-2.ckpt ...; whenever this is interrupted, `path` is whole."""
+    if keep < 2 or not path.exists() or path.stem != "last":
+        return
+    for number in range(keep - 1, 1, -1):
+        older = numbered(path, number - 1)
+        if older.exists():
+            os.replace(older, numbered(path, number))
+    link = path.with_name(f".{path.name}.{os.getpid()}.link.tmp")
+    link.unlink(missing_ok=True)
+    os.link(path, link)
+    os.replace(link, numbered(path, 1))
+
+
+def numbered(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.stem}-{number}{path.suffix}")
+
+
+def verified(path: Path) -> None:
+    """Raises Damaged unless every byte is the one that was saved."""
+    size = path.stat().st_size
+    if size <= TRAILER:
+        raise Damaged(f"{path} has {size} bytes")
+    digest, left = hashlib.sha256(), size - TRAILER
+    with open(path, "rb") as file:
+        while left:
+            chunk = file.read(min(left, 1 << 20))
+            digest.update(chunk)
+            left -= len(chunk)
+        trailer = file.read()
+    if not trailer.startswith(MARK):
+        raise Damaged(f"{path} does not end as a checkpoint of gentrain does")
+    if trailer[len(MARK) :] != digest.hexdigest().encode():
+        raise Damaged(f"{path} is not what was saved, its digest differs")
+
+
+def load(path: Path, map_location: Any = None) -> dict[str, Any]:
+    """Raises UserError for a file that brings code instead of numbers."""
+    import pickle
+
+    try:
+        return torch.load(path, map_location=map_location or "cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{path} holds more than tensors and plain values, and was not loaded (resume); give a checkpoint of gentrain"
+        ) from error
+
+
+def newest_valid(path: Path) -> Path:
+    """`path`, or the newest older one beside it that is whole, with a warning that names both. Raises Unavailable when none is."""
+    tried = []
+    for candidate in [path, *sorted(path.parent.glob(f"{path.stem}-*{path.suffix}"), key=age)]:
+        try:
+            verified(candidate)
+        except (Damaged, OSError) as error:
+            tried.append(str(error))
+            continue
+        if tried:
+            log.warning("%s; %s is used instead", "; ".join(tried), candidate)
+        return candidate
+    raise Unavailable(f"{'; '.join(tried)} (resume); no whole checkpoint is left, start a new run without resume")
+
+
+def age(path: Path) -> int:
+    """last-1 before last-2."""
+    number = re.search(r"-(\d+)$", path.stem)
+    return int(number[1]) if number else 0
+
+
+def step_of(path: Path) -> int:
+    """The generator step at which a checkpoint was saved; reads the file's head, not its weights."""
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"]
+
+
+def sync_directory(path: Path) -> None:
+    """Make a rename in it last through a power cut."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def remove_unfinished(path: Path) -> None:
+    """What dead processes left half-written."""
+    for file in path.glob(".*.tmp"):
+        writer = re.fullmatch(r"\..+?\.(\d+)(\.link)?\.tmp", file.name)
+        if writer and not alive(int(writer[1])):
+            file.unlink(missing_ok=True)
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,109 @@
+"""Bad command lines, by their rows in the table of bad inputs: one line that names the key and the remedy, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from shell import SMALL, Done, assert_refused
+
+Run = Callable[..., Done]
+
+LONG = "x" * 300
+
+COMPOSITION = {
+    "1-unknown-key": (["modle=gan"], ["(modle)", "did you mean model"]),
+    "2-unknown-option": (["model=gann"], ["(model)", "did you mean gan or"]),
+    "3-unknown-key-in-a-group": (["model.generator.wdth=3"], ["(model.generator.wdth)", "did you mean model.generator.width"]),
+    "7-seed-below-0": (["seed=-1"], ["(seed)", "4294967295"]),
+    "7-seed-no-integer": (["seed=1e99"], ["(seed)", "1e+99"]),
+    "7-no-steps": (["steps=0"], ["(steps)", "1 or more"]),
+    "8-two-values": (["steps=1,2"], ["(steps)", "-m"]),
+    "9-open-bracket": (["tricks=[ema"], ["'tricks=[ema'", "brackets"]),
+    "9-open-quote": (["steps='1"], ["steps='1", "quotes"]),
+    "10-missing-value": (["steps=???"], ["(steps)", "give it a value"]),
+    "10-bad-interpolation": (["steps=${nope}"], ["(steps)", "nope"]),
+    "21-no-such-run": (["resume=nowhere"], ["(resume)", "nowhere does not exist"]),
+    "21-no-checkpoint": (["resume=."], ["(resume)", "checkpoints/last.ckpt"]),
+    "21-url": (["resume=https://example.org/last.ckpt"], ["(resume)", "is a URL"]),
+    "42-config-path": (["--config-path", "elsewhere"], ["--config-path", "--config-dir"]),
+    "42-config-name": (["--config-name", "elsewhere"], ["--config-name", "--config-dir"]),
+}
+
+
+@pytest.mark.parametrize("row", COMPOSITION)
+def test_composition(run_light: Run, tmp_path: Path, row: str) -> None:
+    words, told = COMPOSITION[row]
+    assert_refused(run_light(*words), tmp_path, *told)
+
+
+CONSTRUCTION = {
+    "3-added-key": (["+model.dmi=3"], ["(model.dmi)"]),
+    "4-empty": (["model.generator.width="], ["(model.generator.width)", "expected a valid integer, not ''"]),
+    "4-no-number": (["model.generator.width=abc"], ["(model.generator.width)", "expected a valid integer, not 'abc'"]),
+    "5-learning-rate": (["scheme.optimizers.critic.lr=-1"], ["scheme.optimizers.critic"]),
+    "6-batch-of-0": (["data.batch_size=0"], ["(data.batch_size)", ">= 1"]),
+    "6-batch-of-too-many": (["data.batch_size=4501", *SMALL], ["(data.batch_size)", "at most 4500"]),
+    "11-batch-norm-and-penalty": (["model=wgan_gp", "model.critic.norm=batch"], ["model.critic.norm"]),
+    "34-half-on-a-cpu": (["trainer=cpu", "trainer.precision=16-mixed"], ["(trainer.precision)", "bf16-mixed"]),
+    "33-eight-devices": (["trainer.devices=8"], ["(trainer.devices)", "trainer=ddp"]),
+    "33-eight-processes": (["trainer=ddp", "trainer.devices=1000"], ["(trainer.devices)", "1000 devices on a machine with"]),
+    "33-no-gpu": (["trainer=gpu"], ["(trainer.accelerator)", "trainer=cpu"]),
+    "35-workers-below-0": (["data.workers=-1"], ["(data.workers)", ">= 0"]),
+    "36-no-key": (["logger=wandb", "trainer=cpu", "quality=none"], ["(logger=wandb)", "wandb login"]),
+    "41-os-system": (["model._target_=os.system", "+model.command=touch canary"], ["(model._target_)", "os.system may not"]),
+    "41-by-a-detour": (["loss._target_=gentrain.runs.os.system", "+loss.command=touch canary"], ["(loss._target_)", "may not"]),
+    "41-torch-load": (["model.critic._target_=torch.load", "+model.critic.f=evil.pt"], ["(model.critic._target_)", "torch.load may not"]),
+}
+
+
+@pytest.mark.parametrize("row", CONSTRUCTION)
+def test_construction(run: Run, tmp_path: Path, row: str) -> None:
+    words, told = CONSTRUCTION[row]
+    assert_refused(run(*words), tmp_path, *told)
+    assert not (tmp_path / "canary").exists()
+
+
+def test_29_a_run_below_a_file(run_light: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert_refused(run_light("hydra.run.dir=file/run"), tmp_path, "(hydra.run.dir)", "file is a file", status=4)
+
+
+def test_31_a_name_too_long(run_light: Run, tmp_path: Path) -> None:
+    assert_refused(run_light(f"hydra.run.dir={LONG}"), tmp_path, "(hydra.run.dir)", "too long", status=4)
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("only root can mount a small disk")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_30_a_full_disk(run: Run, tmp_path: Path, full_disk: Path) -> None:
+    (full_disk / "ballast").write_bytes(b"0" * 900_000)
+    done = run(f"hydra.run.dir={full_disk}/run", "steps=2", "samples.every=0", *SMALL)
+    assert done.returncode == 4, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("gentrain: error: ") and "No space left" in last and "Traceback" not in done.stderr, done.stderr
+
+
+def test_36_no_key_asks_nothing_in_a_terminal_of_its_own(run: Run, tmp_path: Path) -> None:
+    done = run("logger=wandb", "trainer=cpu", "quality=none", WANDB_API_KEY="short")
+    assert_refused(done, tmp_path, "(logger=wandb)")
+
+
+def test_45_builds_that_do_not_belong_together(run: Run, tmp_path: Path) -> None:
+    package = tmp_path / "path" / "torchvision"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    done = run("steps=2", PYTHONPATH=str(package.parent))
+    assert_refused(done, tmp_path, "torchvision", "different builds", "make setup")
