@@ -290,8 +290,9 @@ def test_under_autocast_the_generator_meets_the_new_critic() -> None:
     """Autocast keeps its 16-bit copies of weights till the end of a step: one made before the critic's update must not be used after it."""
     seen = {}
     for precision in ("32-true", "bf16-mixed"):
-        options: dict[str, Any] = {"critic_steps": 1, "log_every": 1, "optimizers": descent(0.1)}
+        options: dict[str, Any] = {"critic_steps": 1, "log_every": 1, "optimizers": descent(1.0)}
         seen[precision] = trained("model=wgan_gp", "network=mlp", *NARROW, steps=1, precision=precision, **options).latest
+    assert abs(seen["32-true"]["generator/adversarial"] - seen["32-true"]["critic/fake_score"]) > 1  # the update was a large one
     assert seen["bf16-mixed"]["generator/adversarial"] == pytest.approx(seen["32-true"]["generator/adversarial"], rel=0.05, abs=0.02)
 
 

@@ -16,7 +16,7 @@ import re
 import shutil
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
@@ -70,7 +70,7 @@ def write(checkpoint: dict[str, Any], path: Path) -> None:
     with open(path, "wb") as file:
         digesting = Digesting(file)
         try:
-            torch.save(checkpoint, digesting)
+            torch.save(checkpoint, cast(Any, digesting))
         finally:
             digest = digesting.end()
         if digesting.failed is not None:

@@ -13,6 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from .config import nearest
 
+# how Hydra's parser complains
+UNREADABLE = ("LexerNoViableAlt", "parsing", "mismatched input", "extraneous input", "no viable alternative")
+
 
 def one_line(error: Exception, argv: list[str], conf: Path) -> str:
     text = " ".join(str(error).split())
@@ -25,7 +28,7 @@ def one_line(error: Exception, argv: list[str], conf: Path) -> str:
         return unknown_key(found[1], text, argv, conf)
     if found := re.search(r"Error merging override (\S+?)=", text):
         return f"{str(error.__cause__ or error).splitlines()[0]} ({found[1]}); mend the value"
-    if "LexerNoViableAlt" in text or "parsing" in text or "mismatched input" in text or "extraneous input" in text or "no viable alternative" in text:
+    if any(sign in text for sign in UNREADABLE):
         word = next((w for w in argv if w in str(error)), " ".join(argv))
         return f"cannot read the override {word!r}: {reason(text)} (command line); balance its brackets and quotes"
     return f"{text[:300]} (command line); gentrain --help lists the options"
@@ -65,11 +68,11 @@ def keys(argv: list[str], bad: str, conf: Path) -> list[str]:
 def flat(cfg: DictConfig, prefix: str = "") -> list[str]:
     found = []
     for key in cfg:
-        node = cfg._get_node(key)
-        name = f"{prefix}{key}"
-        found += (
-            flat(node, f"{name}.")
-            if isinstance(node, DictConfig) and not OmegaConf.is_missing(cfg, key) and not node._is_interpolation() and not node._is_none()
-            else [name]
-        )
+        name, node = f"{prefix}{key!s}", cfg._get_node(key)
+        found += flat(node, f"{name}.") if isinstance(node, DictConfig) and is_branch(cfg, str(key)) else [name]
     return found
+
+
+def is_branch(cfg: DictConfig, key: str) -> bool:
+    node = cfg._get_node(key)
+    return isinstance(node, DictConfig) and not (OmegaConf.is_missing(cfg, key) or node._is_interpolation() or node._is_none())

@@ -107,8 +107,23 @@ def arguments(node: dict[str, Any], path: str) -> dict[str, Any]:
     required = {name for name, p in named.items() if p.default is p.empty and f"{path}.{name}" not in HANDED_IN}
     if not partial and (missing := sorted(required - given.keys())):
         raise UserError(f"no value for {missing[0]} ({path}.{missing[0]}); give it on the command line")
+    if node["_target_"].startswith("torch.optim.") and "lr" in given:
+        check_optimizer(target, given, path)
     hints = annotated(target)
     return node | {key: coerced(value, hints[key], f"{path}.{key}") for key, value in given.items() if key in hints}
+
+
+def check_optimizer(target: Any, given: dict[str, Any], path: str) -> None:
+    """torch judges the numbers of an optimizer only when it has parameters: here, one that nobody trains."""
+    import torch
+
+    from .schema import Positive
+
+    coerced(given["lr"], Positive, f"{path}.lr")
+    try:
+        target([torch.nn.Parameter(torch.zeros(1))], **given)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{error} ({path}); mend the value") from error
 
 
 def locate(name: str, path: str) -> Any:

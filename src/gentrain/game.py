@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any, ClassVar
 
 import torch
@@ -27,7 +28,7 @@ class Objective:
 
     @property
     def loss(self) -> Tensor:
-        return torch.stack([term.float() for term in self.terms.values()]).sum()
+        return reduce(torch.add, (term.float() for term in self.terms.values()))
 
     def scalars(self) -> dict[str, Tensor]:
         return {name: value.detach() for name, value in (self.terms | self.watched).items()}
@@ -146,22 +147,44 @@ class Game(nn.Module, ABC):
             regularizer.after_generator_step(self)
 
 
-class Unconditional(Game):
+class Duel(Game, ABC):
+    """One critic, which judges one image at a time."""
+
+    @abstractmethod
+    def scorer(self, batch: Batch) -> Scorer:
+        """The critic as a function of images alone."""
+
+    def critic_loss(self, batch: Batch) -> Objective:
+        with torch.no_grad():
+            fake = self.generate(self.generator, batch)
+        return self.duel(self.scorer(batch), batch[0], fake)
+
+    def generator_loss(self, batch: Batch) -> Objective:
+        return self.fool(self.scorer(batch), batch[0], self.generate(self.generator, batch))
+
+    @torch.no_grad()
+    def judge(self, batch: Batch) -> Tensor:
+        """Scores of a batch as it stands, for people; nothing in the critic moves."""
+        training = self.critic.training
+        try:
+            self.critic.eval()
+            shown, _ = self.shown(batch[0], batch[0], critics_turn=False)
+            return self.scorer(batch)(shown)
+        finally:
+            self.critic.train(training)
+
+
+class Unconditional(Duel):
     """Noise in, images out."""
 
     def generate(self, generator: Any, batch: Batch) -> Tensor:
         return generator(generator.noise(len(batch[0]), batch[0].device))
 
-    def critic_loss(self, batch: Batch) -> Objective:
-        with torch.no_grad():
-            fake = self.generate(self.generator, batch)
-        return self.duel(self.critic, batch[0], fake)
-
-    def generator_loss(self, batch: Batch) -> Objective:
-        return self.fool(self.critic, batch[0], self.generate(self.generator, batch))
+    def scorer(self, batch: Batch) -> Scorer:
+        return self.critic
 
 
-class Conditional(Game):
+class Conditional(Duel):
     """Both players see the label (Mirza & Osindero, 2014)."""
 
     labelled = True
@@ -170,15 +193,8 @@ class Conditional(Game):
         real, y = batch
         return generator(generator.noise(len(real), real.device), y)
 
-    def critic_loss(self, batch: Batch) -> Objective:
-        real, y = batch
-        with torch.no_grad():
-            fake = self.generate(self.generator, batch)
-        return self.duel(Given(self.critic, y), real, fake)
-
-    def generator_loss(self, batch: Batch) -> Objective:
-        real, y = batch
-        return self.fool(Given(self.critic, y), real, self.generate(self.generator, batch))
+    def scorer(self, batch: Batch) -> Scorer:
+        return Given(self.critic, batch[1])
 
 
 class Given:

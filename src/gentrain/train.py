@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import logging
 import os
@@ -15,6 +16,7 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.profilers import PassThroughProfiler
 from omegaconf import OmegaConf
 
 from . import runs
@@ -51,7 +53,7 @@ class Job:
             node, "trainer", max_steps=self.config["steps"], max_epochs=-1, default_root_dir=str(self.run_dir), logger=False,
             callbacks=self.callbacks, plugins=[AtomicIO()], enable_checkpointing=False, enable_model_summary=False,
             use_distributed_sampler=False, enable_progress_bar=any(isinstance(c, ProgressBar) for c in self.callbacks),
-            num_sanity_val_steps=0, log_every_n_steps=1,
+            num_sanity_val_steps=0, log_every_n_steps=1, **({} if "profiler" in node else {"profiler": Unprofiled()}),
         )  # fmt: skip
 
     def fit(self) -> float | None:
@@ -59,6 +61,8 @@ class Job:
         runs.probe(self.run_dir)
         self.data.load("train")  # what is wrong with it is told before a dashboard opens
         mallopt()
+        if self.trainer.strategy.root_device.type == "cpu":
+            os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"  # Lightning's "1" makes every optimizer step look for NVIDIA's library
         started, status, step = time.time(), "failed", step_of(self.checkpoint) if self.checkpoint else None
         try:
             self.trainer.loggers = self.loggers.make(self.run_dir, self.config, self.choices, step)
@@ -77,7 +81,7 @@ class Job:
             end = self.summary(status, started)
             if self.trainer.is_global_zero:
                 runs.write_json(self.run_dir / "summary.json", end)
-            self.loggers.finish({f"best/{self.best()['metric']}": self.best()["value"]} if self.best() else {}, status != "completed")
+            self.loggers.finish({f"best/{self.best()['metric']}": self.best()["value"]} if self.best() else {}, int(status != "completed"))
         if self.trainer.is_global_zero:
             log.info("%s", self.conclusion(end))
         return self.best().get("value")
@@ -145,6 +149,15 @@ def check_devices(node: dict[str, Any]) -> None:
         raise UserError(f"{node['devices']} devices on a machine with {there} {kind} (trainer.devices); give 1 to {there}")
 
 
+class Unprofiled(PassThroughProfiler):
+    """Lightning opens a profiler's context around every hook of every callback; this one is made once."""
+
+    nothing = contextlib.nullcontext()
+
+    def profile(self, action_name: str) -> contextlib.nullcontext[None]:  # type: ignore[override]
+        return self.nothing
+
+
 def draw_seed() -> int:
     return random.SystemRandom().randrange(2**32)
 
@@ -155,7 +168,8 @@ def quiet() -> None:
 
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators", "lightning.fabric.utilities.seed"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for text in (".*does not have many workers.*", ".*GPU available but not used.*", ".*LeafSpec.*", ".*isinstance.treespec.*"):
+    texts = (".*does not have many workers.*", ".*GPU available but not used.*", ".*LeafSpec.*", ".*isinstance.treespec.*")
+    for text in (*texts, "(?s).*Grad strides do not match.*"):  # of weights with one channel, whose two layouts are the same
         warnings.filterwarnings("ignore", text)
 
 

@@ -30,10 +30,10 @@ def gentrain(cwd: Path, env: dict[str, str], *words: str) -> Done:
     return subprocess.run([GENTRAIN, *words], cwd=cwd, env=env, text=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=200)
 
 
-def assert_refused(done: Done, cwd: Path, *words: str, status: int = 2) -> None:
-    """One line that holds all the words, the status, and nothing left behind."""
+def assert_refused(done: Done, cwd: Path, *words: str, status: int = 2, lines_before: int = 0) -> None:
+    """One line that holds all the words, the status, and nothing left behind. Long work may have told what it does, before."""
     assert done.returncode == status, done.stderr
-    line = done.stderr.rstrip("\n")
+    line = done.stderr.rstrip("\n").split("\n", lines_before)[-1]
     assert line.startswith("gentrain: error: ") and "\n" not in line, done.stderr
     assert not [word for word in words if word not in line], line
     assert line.count("(") and ("; " in line), f"no key or no remedy: {line}"

@@ -11,128 +11,133 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from shell import SMALL, TINY, Done, assert_fine, assert_refused, only_run, summary
+from shell import SMALL, TINY, Done, assert_fine, assert_refused, gentrain, only_run, summary
 
 Run = Callable[..., Done]
 FOLDER = ("data=image_folder", "data.root=pictures", *SMALL)
-MNIST = ("data=mnist", "data.root=idx", *SMALL)
 
 
-def fill(folder: Path, count: int = 12) -> None:
+def fill(folder: Path, count: int = 7) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(0)
     for number in range(count):
         Image.fromarray(random.integers(0, 256, (12, 10, 3), dtype=np.uint8)).save(folder / f"{number}.png")
 
 
-def missing(here: Path) -> None:
-    """Nothing at all."""
-
-
-def a_file(here: Path) -> None:
-    (here / "pictures").write_text("no zip")
-
-
-def unreadable(here: Path) -> None:
+def test_13_an_unreadable_folder(run: Run, tmp_path: Path) -> None:
     if os.geteuid() == 0:
         pytest.skip("root reads everything")
-    (here / "pictures").mkdir(mode=0)
+    (tmp_path / "pictures").mkdir(mode=0)
+    assert_refused(run(*FOLDER), tmp_path, "cannot read pictures", "(data.root)")
 
 
-def empty(here: Path) -> None:
-    (here / "pictures").mkdir()
+def test_14_an_empty_class(run: Run, tmp_path: Path) -> None:
+    fill(tmp_path / "pictures" / "cat")
+    (tmp_path / "pictures" / "dog").mkdir()
+    assert_refused(run(*FOLDER, "data.classes=2"), tmp_path, "0 images", "dog", "(data.root)")
 
 
-def empty_class(here: Path) -> None:
-    fill(here / "pictures" / "cat")
-    (here / "pictures" / "dog").mkdir()
+def test_15_corrupt_pictures(run: Run, tmp_path: Path) -> None:
+    spoil(tmp_path / "pictures")
+    done = run(*FOLDER)
+    assert_refused(done, tmp_path, "2 of 9 images", "'cut.png'", "'nothing.png' (zero bytes)", "(data.on_bad)", "skip", lines_before=1)
 
 
-def corrupt(here: Path) -> None:
-    fill(here / "pictures")
-    (here / "pictures" / "cut.png").write_bytes((here / "pictures" / "0.png").read_bytes()[:60])
-    (here / "pictures" / "nothing.png").touch()
+def test_18_an_altered_file(run: Run, tmp_path: Path) -> None:
+    digits(tmp_path / "idx")
+    done = run("data=mnist", "data.root=idx", *SMALL)
+    assert_refused(done, tmp_path, "sha256 begins", "expected ba891046e650", "(data.root)", "delete and retry")
 
 
-def bomb(here: Path) -> None:
-    fill(here / "pictures")
-    Image.new("1", (20_000, 20_000)).save(here / "pictures" / "bomb.png")
+def spoil(folder: Path) -> None:
+    fill(folder)
+    (folder / "cut.png").write_bytes((folder / "0.png").read_bytes()[:60])
+    (folder / "nothing.png").touch()
 
 
-PICTURES = {
-    "13-missing": (missing, [], ["no such folder", "pictures (data.root)"]),
-    "13-a-file": (a_file, [], ["cannot read pictures", "(data.root)", ".zip"]),
-    "13-unreadable": (unreadable, [], ["cannot read pictures", "(data.root)"]),
-    "14-empty-folder": (empty, [], ["0 images in pictures (data.root)", ".png .jpg"]),
-    "14-empty-class": (empty_class, ["data.classes=2"], ["0 images", "dog", "(data.root)"]),
-    "15-corrupt": (corrupt, [], ["2 of 14 images", "'cut.png'", "'nothing.png' (zero bytes)", "(data.on_bad)", "skip"]),
-    "17-bomb": (bomb, [], ["1 of 13 images", "'bomb.png'", "limit", "(data.on_bad)"]),
-}
-
-
-@pytest.mark.parametrize("row", PICTURES)
-def test_pictures(run: Run, tmp_path: Path, row: str) -> None:
-    make, words, told = PICTURES[row]
-    make(tmp_path)
-    assert_refused(run(*FOLDER, *words), tmp_path, *told)
+def bomb(folder: Path) -> None:
+    fill(folder)
+    Image.new("1", (20_000, 20_000)).save(folder / "bomb.png")
 
 
 def idx(values: np.ndarray) -> bytes:
     return struct.pack(f">{1 + values.ndim}I", 0x800 + values.ndim, *values.shape) + values.astype(np.uint8).tobytes()
 
 
-def digits(folder: Path, labels: int = 60) -> None:
+def digits(folder: Path, labels: int = 60) -> Path:
+    """MNIST of zeros; its training images are returned."""
     folder.mkdir()
     for stem in ("train", "t10k"):
         (folder / f"{stem}-images-idx3-ubyte").write_bytes(idx(np.zeros((60, 28, 28))))
         (folder / f"{stem}-labels-idx1-ubyte").write_bytes(idx(np.arange(labels) % 10))
+    return folder / "train-images-idx3-ubyte"
 
 
-def altered(here: Path) -> None:
-    digits(here / "idx")
-
-
-def cut_off(here: Path) -> None:
-    digits(here / "idx")
-    file = here / "idx" / "train-images-idx3-ubyte"
-    file.write_bytes(file.read_bytes()[:1000])
-
-
-def half_zipped(here: Path) -> None:
-    digits(here / "idx")
-    file = here / "idx" / "train-images-idx3-ubyte"
-    file.with_suffix(".gz").write_bytes(gzip.compress(file.read_bytes())[:40])
-    file.unlink()
-
-
-def short_labels(here: Path) -> None:
-    digits(here / "idx", 50)
-
-
+PICTURES = {
+    "13-a-file": ["cannot read a_file", "(data.root)", ".zip"],
+    "13-missing": ["no such folder or file missing (data.root)"],
+    "14-empty-folder": ["0 images in empty (data.root)", ".png .jpg"],
+    "17-bomb": ["1 of 8 images", "'bomb.png'", "limit", "(data.on_bad)"],
+}
 IDX = {
-    "18-altered": (altered, [], ["sha256 begins", "expected ba891046e650", "(data.root)", "delete and retry"]),
-    "18-cut-off": (cut_off, ["data.verify=false"], ["is truncated: 984 bytes", "its header says 47,040", "(data.root)"]),
-    "18-half-zipped": (half_zipped, [], ["is damaged", "(data.root)", "delete and retry"]),
-    "19-short-labels": (short_labels, ["data.verify=false"], ["has 50 labels for the 60 images", "(data.root)"]),
+    "18-cut-off": ["is truncated: 984 bytes", "its header says 47,040", "(data.root)"],
+    "18-half-zipped": ["is damaged", "(data.root)", "delete and retry"],
+    "19-short-labels": ["has 50 labels for the 60 images", "(data.root)"],
+    "13-a-file-again": ["a_file is a file, not a folder", "(data.root)"],
 }
 
 
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory, env: dict[str, str]) -> Done:
+    """The rows of PICTURES as the jobs of one multirun: the import of torch costs more than they do."""
+    here = tmp_path_factory.mktemp("pictures")
+    (here / "a_file").write_text("no zip")
+    (here / "empty").mkdir()
+    bomb(here / "bomb")
+    return gentrain(here, env, "-m", "data=image_folder", "data.root=a_file,missing,empty,bomb", *SMALL)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory, env: dict[str, str]) -> Done:
+    """The rows of IDX, the same way."""
+    here = tmp_path_factory.mktemp("files")
+    images = digits(here / "cut")
+    images.write_bytes(images.read_bytes()[:1000])
+    images = digits(here / "zipped")
+    images.with_suffix(".gz").write_bytes(gzip.compress(images.read_bytes())[:40])
+    images.unlink()
+    digits(here / "short", 50)
+    (here / "a_file").touch()
+    return gentrain(here, env, "-m", "data=mnist", "data.root=cut,zipped,short,a_file", "data.verify=false", *SMALL)
+
+
+def assert_told(done: Done, job: int, words: list[str]) -> None:
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    told = [line for line in done.stderr.splitlines() if line.startswith(f"job {job} (")]
+    assert len(told) == 1 and all(word in told[0] for word in words), done.stderr
+
+
+@pytest.mark.parametrize("row", PICTURES)
+def test_pictures(pictures: Done, row: str) -> None:
+    assert_told(pictures, list(PICTURES).index(row), PICTURES[row])
+
+
 @pytest.mark.parametrize("row", IDX)
-def test_idx(run: Run, tmp_path: Path, row: str) -> None:
-    make, words, told = IDX[row]
-    make(tmp_path)
-    assert_refused(run(*MNIST, *words), tmp_path, *told)
+def test_idx(files: Done, row: str) -> None:
+    assert_told(files, list(IDX).index(row), IDX[row])
 
 
 def test_20_no_network(run: Run, tmp_path: Path) -> None:
     done = run("data=mnist", "data.mirrors=[http://127.0.0.1:9/]", *SMALL, no_proxy="*", GENTRAIN_CACHE=str(tmp_path / "cache"))
-    assert_refused(done, tmp_path, "(data)", "http://127.0.0.1:9/", "data=mnist_5k", status=4)
+    assert_refused(done, tmp_path, "(data)", "http://127.0.0.1:9/", "data=mnist_5k", status=4, lines_before=1)
 
 
 def test_16_pictures_of_every_kind(run: Run, tmp_path: Path) -> None:
     """Sizes, 16 bits, palettes, transparency, CMYK, 1 bit; 17: a loop of links; 35: more workers than cores."""
-    folder = tmp_path / "pictures"
-    fill(folder)
+    folder = tmp_path / "pictures" / "train"
+    fill(folder, 20)
+    fill(tmp_path / "pictures" / "test")
     random = np.random.default_rng(0)
     Image.fromarray(random.integers(0, 65536, (9, 7)).astype(np.uint16)).save(folder / "grey16.png")
     for mode, name in (("P", "p.png"), ("RGBA", "rgba.png"), ("LA", "la.png"), ("CMYK", "cmyk.jpg"), ("1", "bit.png"), ("L", "l.bmp")):

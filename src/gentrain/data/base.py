@@ -116,7 +116,7 @@ class Data(LightningDataModule, ABC):
     @property
     def usable_workers(self) -> int:
         """At most one worker a core that this process may use."""
-        if self.workers > cores():
+        if self.workers > max(cores(), 2):  # two are the default, and no one's wish
             log.warning("%d workers on %d cores (data.workers); %d are used", self.workers, cores(), cores())
         return min(self.workers, cores())
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,6 +15,8 @@ from ..errors import UserError
 from ..game import Game, Objective
 from ..schema import Count
 from .scheme import Batch, Scheme
+
+OPPONENT = {"critic": "generator", "generator": "critic"}
 
 
 class Adversarial(Scheme):
@@ -45,8 +48,9 @@ class Adversarial(Scheme):
         self.model.to(memory_format=torch.channels_last)
 
     def configure_optimizers(self) -> Any:
-        players = {"critic": self.model.critic, "generator": self.model.generator}
-        optimizers = {player: self.make_optimizers[player](network.parameters()) for player, network in players.items()}
+        networks = {"critic": self.model.critic, "generator": self.model.generator}
+        self.players = {player: [p for p in network.parameters() if p.requires_grad] for player, network in networks.items()}
+        optimizers = {player: self.make_optimizers[player](network.parameters()) for player, network in networks.items()}
         for player, optimizer in optimizers.items():
             for regularizer in self.model.moments():
                 regularizer.optimized(player, optimizer)
@@ -59,6 +63,8 @@ class Adversarial(Scheme):
         self.model.begin(tuple(next(iter(self.trainer.datamodule.train_dataloader()))))  # type: ignore[attr-defined]
         for buffer in self.model.buffers():  # what was kept of a first batch is rank zero's, everywhere
             buffer.copy_(self.trainer.strategy.broadcast(buffer))
+        if rank := self.trainer.global_rank:  # noise of its own: the same in all processes would be a batch as small as one's
+            torch.manual_seed(torch.initial_seed() + (rank << 32))
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         critic, generator = self.optimizers()  # type: ignore[misc, attr-defined]
@@ -78,20 +84,48 @@ class Adversarial(Scheme):
 
     def play(self, player: str, optimizer: LightningOptimizer, batch: Batch, last: bool = True) -> None:
         """One update of one player; the other's weights get no gradient."""
-        with self.toggled_optimizer(optimizer):
+        with self.frozen(OPPONENT[player]):
             objective = self.objectives[player](batch)
             optimizer.zero_grad()
-            self.manual_backward(objective.loss)
             scalars = objective.scalars()
+            self.differentiate(objective.loss)
             if last and self.logs_next:
                 scalars["gradient_norm"] = self.gradient_norm(optimizer)
-            optimizer.step()
+            self.update(optimizer)
         self.watch(player, scalars)
+
+    @contextmanager
+    def frozen(self, player: str) -> Iterator[None]:
+        for p in self.players[player]:
+            p.requires_grad = False
+        try:
+            yield
+        finally:
+            for p in self.players[player]:
+                p.requires_grad = True
+
+    # Lightning's `manual_backward` and `optimizer.step`, less their rounds through all callbacks, of which none listens
+
+    def differentiate(self, loss: torch.Tensor) -> None:
+        self.trainer.strategy.pre_backward(loss)  # tells DDP which weights are in this graph
+        (loss if self.scaler is None else self.scaler.scale(loss)).backward()
+
+    def update(self, optimizer: LightningOptimizer) -> None:
+        optimizer._on_before_step()
+        if self.scaler is None:
+            optimizer.optimizer.step()
+        else:
+            self.scaler.step(optimizer.optimizer)
+            self.scaler.update()
+        optimizer._on_after_step()
+
+    @property
+    def scaler(self) -> torch.amp.GradScaler | None:
+        return getattr(self.trainer.precision_plugin, "scaler", None)
 
     def gradient_norm(self, optimizer: LightningOptimizer) -> torch.Tensor:
         grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-        return torch.nn.utils.get_total_norm(grads) / (scaler.get_scale() if scaler is not None else 1.0)
+        return torch.nn.utils.get_total_norm(grads) / (1.0 if self.scaler is None else self.scaler.get_scale())
 
     def schedules(self) -> list[LRScheduler]:
         found = self.lr_schedulers()
@@ -107,7 +141,7 @@ class Adversarial(Scheme):
 
 
 def compiled(objective: Callable[[Batch], Objective]) -> Callable[[Batch], Objective]:
-    """Whole or not at all: a graph that broke inside the penalty would differentiate twice through a compiled critic, which torch cannot."""
+    """Whole or not at all: a graph that broke off before the penalty would be differentiated twice, which torch cannot do."""
     return torch.compile(objective, fullgraph=True, dynamic=False)
 
 

@@ -1,0 +1,153 @@
+"""What ails a GAN: a few measurements of a game, and what each says when it is out of bounds.
+
+Every verdict has its evidence, in numbers, and one override to try. Thresholds are chosen so that healthy runs of every preset are silent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Scores = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One finding."""
+
+    name: str
+    evidence: str
+    remedy: str  # an override
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.evidence}; try {self.remedy}"
+
+
+@dataclass(frozen=True)
+class Signs:
+    """What is measured of a game at one moment. Batches are of equal size B; `None` where something cannot be had."""
+
+    fakes: Tensor  # (B, ...)
+    reals: Tensor  # (B, ...), of the training split
+    on_train: Tensor  # (B,) critic scores of training images
+    on_test: Tensor | None  # (B,) critic scores of held-out images
+    on_fake: Tensor  # (B,) critic scores of fakes
+    labels: Tensor | None  # (N,) of the training split, where the model uses labels
+    scalars: dict[str, float]  # the newest of everything logged
+    bounded: bool  # the loss has a minimum for a free critic
+
+
+def examine(signs: Signs) -> list[Verdict]:
+    """Every verdict that holds, the gravest first."""
+    found = [check(signs) for check in (nearly_infinite, one_label, collapsed, dropping, saturated, vanished, overfitting)]
+    return [verdict for verdict in found if verdict is not None]
+
+
+def nearly_infinite(signs: Signs) -> Verdict | None:
+    """Numbers on their way out of float32."""
+    watched = {name: value for name, value in signs.scalars.items() if name.startswith(("critic/", "generator/"))}
+    bad = [f"{name} {value:.3g}" for name, value in watched.items() if not abs(value) < 1e6]
+    return Verdict("near infinity", ", ".join(bad[:3]), "scheme.optimizers.critic.lr=1e-5") if bad else None
+
+
+def one_label(signs: Signs) -> Verdict | None:
+    if signs.labels is None or signs.labels.unique().numel() > 1:
+        return None
+    return Verdict("one label", f"all {len(signs.labels)} training images have the label {int(signs.labels[0])}", "model=dcgan")
+
+
+def collapsed(signs: Signs) -> Verdict | None:
+    """Fakes that lie much nearer to each other than real images do."""
+    fake, real = spread(signs.fakes), spread(signs.reals)
+    ratio = fake / max(real, 1e-12)
+    if ratio > 0.25:
+        return None
+    evidence = f"fakes are {ratio:.1%} as far from each other as real images ({fake:.3g} to {real:.3g})"
+    return Verdict("mode collapse", evidence, "'tricks=[minibatch_discrimination]'")
+
+
+def dropping(signs: Signs) -> Verdict | None:
+    """Diverse fakes, of few classes."""
+    covered, entropy = signs.scalars.get("quality/classes_covered"), signs.scalars.get("quality/class_entropy")
+    if covered is None or entropy is None or entropy > 0.5 or signs.scalars.get("quality/confident", 0) < 0.2:
+        return None
+    evidence = f"confident fakes are of {covered:.0f} classes, their entropy is {entropy:.2f} of the largest"
+    return Verdict("mode dropping", evidence, "'tricks=[packing]'")
+
+
+def saturated(signs: Signs) -> Verdict | None:
+    """A critic that tells every pair apart with logits at which the loss is flat; a Wasserstein critic has no such place."""
+    if not signs.bounded:
+        return None
+    apart = auc(signs.on_train, signs.on_fake)
+    margin = float(signs.on_train.median() - signs.on_fake.median())
+    if apart < 0.999 or margin < 20:
+        return None
+    evidence = f"it ranks {apart:.1%} of pairs right, by {margin:.3g} in the median"
+    return Verdict("critic saturated", evidence, "scheme.optimizers.critic.lr=5e-5")
+
+
+def vanished(signs: Signs) -> Verdict | None:
+    """No gradient for the generator while the critic still tells fakes from real images."""
+    norm = signs.scalars.get("generator/gradient_norm")
+    if norm is None or norm > 1e-5 or auc(signs.on_train, signs.on_fake) < 0.9:
+        return None
+    return Verdict("generator gradient vanished", f"its norm is {norm:.2g}", "loss=js" if signs.bounded else "lipschitz=gp")
+
+
+def overfitting(signs: Signs) -> Verdict | None:
+    """r = (D(train) - D(test)) / (D(train) - D(fake)), near 1 when the critic has learned its training images by heart (Karras et al., 2020)."""
+    if signs.on_test is None:
+        return None
+    gap = signs.on_train.mean() - signs.on_fake.mean()
+    r = float((signs.on_train.mean() - signs.on_test.mean()) / gap) if gap > 1e-6 else 0.0
+    if r < 0.6 or auc(signs.on_train, signs.on_test) < 0.8:
+        return None
+    evidence = f"held-out images score {r:.0%} of the way from training images to fakes"
+    return Verdict("critic overfitting", evidence, "'tricks=[diff_augment]'")
+
+
+def spread(x: Tensor) -> float:
+    """The median distance between two of a batch."""
+    return float(torch.pdist(x.flatten(1).float()).median())
+
+
+def auc(high: Tensor, low: Tensor) -> float:
+    """The share of pairs in which the first is larger."""
+    return float((high[:, None] > low[None]).float().mean())
+
+
+@torch.no_grad()
+def measure(scheme: Any, data: Any, n: int = 256) -> Signs:
+    """The signs of a game as it stands, on `n` images of each kind; touches neither its weights nor its random numbers."""
+    from .data.samples import to_float
+
+    game, device = scheme.model, scheme.device
+    cuda = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(cuda):
+        torch.manual_seed(0)
+        train, test = data.load("train"), data.load("test")
+        n = min(n, len(train.images), len(test.images)) if len(test.images) else min(n, len(train.images))
+
+        def batch(samples: Any) -> tuple[Tensor, ...]:
+            rows = torch.randperm(len(samples.images))[:n]
+            parts = [samples.images[rows], *([] if samples.labels is None else [samples.labels[rows]])]
+            return tuple(part.to(device) for part in (to_float(parts[0]), *parts[1:]))
+
+        seen, held_out = batch(train), batch(test) if len(test.images) else None
+        fakes = scheme.sample(seen)
+        on_train, on_fake = game.judge(seen), game.judge((fakes, *seen[1:]))
+        return Signs(
+            fakes=fakes.cpu(),
+            reals=seen[0].cpu(),
+            on_train=on_train.cpu(),
+            on_test=None if held_out is None else game.judge(held_out).cpu(),
+            on_fake=on_fake.cpu(),
+            labels=train.labels if game.labelled else None,
+            scalars=scheme.latest,
+            bounded=game.loss.bounded,
+        )

@@ -1,0 +1,111 @@
+"""What is stopped goes on where it was, bit for bit; what must not go on is refused."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from shell import TINY, Done, assert_fine, assert_refused, curves, gentrain, only_run, signalled, summary, tensors
+
+Run = Callable[..., Done]
+GAME = ("model=dcgan", "tricks=[ema,replay,historical_averaging]", "checkpoint.every=5", "samples.every=0", *TINY)
+STEPS = 60
+WHOLE = (*GAME, f"steps={STEPS}")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, env: dict[str, str]) -> Path:
+    """A run that nothing stopped; `resume=auto` began it, since there was nothing to go on from."""
+    here = tmp_path_factory.mktemp("finished")
+    done = gentrain(here, env, *WHOLE, "hydra.run.dir=run", "resume=auto")
+    assert_fine(done)
+    assert "from step" not in done.stderr
+    return here / "run"
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Equal weights, optimizers, averages, random numbers and curves."""
+    import torch
+
+    mine, theirs = (tensors(torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)) for run in (one, other))
+    assert mine and mine.keys() == theirs.keys()
+    assert not [name for name, tensor in mine.items() if not torch.equal(tensor, theirs[name])]
+    rows = [[{key: value for key, value in row.items() if key != "images_per_second"} for row in curves(run)] for run in (one, other)]
+    assert rows[0] == rows[1]
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_been(finished: Path, env: dict[str, str], tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    status, _ = signalled(tmp_path, env, run_dir, 7, signal.SIGKILL, *WHOLE)
+    assert status == -signal.SIGKILL and not (run_dir / "summary.json").exists()
+    done = gentrain(tmp_path, env, *WHOLE, "hydra.run.dir=run", "resume=auto")
+    assert_fine(done)
+    assert "from step " in done.stderr
+    assert summary(run_dir)["status"] == "completed" and [int(row["step"]) for row in curves(run_dir)] == list(range(1, STEPS + 1))
+    assert_same_run(run_dir, finished)
+
+
+def test_sigterm_and_auto_find_the_run(finished: Path, env: dict[str, str], tmp_path: Path) -> None:
+    """Without a directory, `resume=auto` goes on with the newest unfinished run of the same configuration, and only of that."""
+    run_dir = tmp_path / "outputs" / "dcgan-mnist_5k" / "stopped"
+    status, stderr = signalled(tmp_path, env, run_dir, 7, signal.SIGTERM, *WHOLE)
+    assert status == 143, stderr
+    assert summary(run_dir)["status"] == "interrupted" and "stopped by SIGTERM; saved" in stderr and "Traceback" not in stderr
+    assert_fine(gentrain(tmp_path, env, *WHOLE, "resume=auto"))
+    assert only_run(tmp_path) == run_dir
+    assert_same_run(run_dir, finished)
+
+
+def test_ctrl_c(env: dict[str, str], tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    status, stderr = signalled(tmp_path, env, run_dir, 7, signal.SIGINT, *WHOLE)
+    assert status == 130 and "Traceback" not in stderr, stderr
+    assert summary(run_dir)["status"] == "interrupted" and (run_dir / "checkpoints" / "last.ckpt").exists()
+
+
+def test_a_signal_is_for_the_whole_multirun(env: dict[str, str], tmp_path: Path) -> None:
+    cell = tmp_path / "sweep" / "0"
+    status, stderr = signalled(tmp_path, env, cell, 7, signal.SIGTERM, "-m", "seed=0,1", "hydra.sweep.dir=sweep", *WHOLE)
+    assert status == 143 and "Traceback" not in stderr, stderr
+    assert summary(cell)["status"] == "interrupted" and not (tmp_path / "sweep" / "1").exists()
+
+
+def test_a_finished_run_is_left_alone(finished: Path, light: dict[str, str]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+    done = gentrain(finished.parent, light, *WHOLE, "hydra.run.dir=run", "resume=auto")
+    assert (done.returncode, done.stderr) == (0, "") and "already finished" in done.stdout
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
+
+
+def test_more_steps_from_a_checkpoint(finished: Path, env: dict[str, str], tmp_path: Path) -> None:
+    checkpoint = finished / "checkpoints" / "last.ckpt"
+    done = gentrain(tmp_path, env, *GAME, f"steps={STEPS + 2}", f"resume={checkpoint}", "hydra.run.dir=longer")
+    assert_fine(done)
+    assert f"from step {STEPS}" in done.stderr
+    assert [row["step"] for row in curves(tmp_path / "longer")] == [str(STEPS + 1), str(STEPS + 2)]
+    assert summary(finished)["steps"] == STEPS
+
+
+DIFFERENT = {
+    "23-seed": (["seed=1"], ["seed 0 -> 1"]),
+    "23-size": (["model.generator.width=16"], ["model.generator.width 8 -> 16"]),
+    "23-loss": (["loss=ls"], ["loss._target_"]),
+}
+
+
+@pytest.mark.parametrize("row", DIFFERENT)
+@pytest.mark.parametrize("how", ["resume={}", "resume={}/checkpoints/last.ckpt", "resume=auto hydra.run.dir={}"])
+def test_another_configuration_is_refused(finished: Path, light: dict[str, str], tmp_path: Path, row: str, how: str) -> None:
+    words, told = DIFFERENT[row]
+    done = gentrain(tmp_path, light, *WHOLE, *words, *how.format(finished).split())
+    assert_refused(done, tmp_path, "is a run of another configuration", "(resume)", *told)
+
+
+def test_divergence(run: Run, tmp_path: Path) -> None:
+    done = run("steps=50", "scheme.optimizers.critic.lr=1e30", *TINY)
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("gentrain: error: ") and "not finite at step" in last and "lr" in last
+    assert summary(only_run(tmp_path))["status"] == "diverged"

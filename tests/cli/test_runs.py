@@ -1,0 +1,152 @@
+"""Runs that end well: every preset, the commands of the README, sweeps, seeds, overlays, strange places."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+from shell import GENTRAIN, SMALL, TINY, Done, assert_fine, curves, gentrain, only_run, summary
+from test_help import presets
+
+Run = Callable[..., Done]
+BARE = ("wgan_gp", "gan")
+KEYS = {
+    "status", "choices", "seed", "steps", "metrics", "best", "protocols", "images_per_second", "wall_seconds", "device", "versions",
+}  # fmt: skip
+OTHERS = tuple(sorted(presets() - set(BARE)))
+
+
+def assert_complete(run_dir: Path, model: str, pictures: set[str]) -> None:
+    """Everything that a run directory promises."""
+    end = summary(run_dir)
+    assert end.keys() == KEYS
+    assert (end["status"], end["steps"], end["choices"]["model"], end["choices"]["data"]) == ("completed", 2, model, "mnist_5k")
+    assert end["images_per_second"] > 0 and end["wall_seconds"] > 0 and end["device"].startswith("CPU") and end["versions"]["torch"]
+    config = yaml.safe_load((run_dir / ".hydra" / "config.yaml").read_text())
+    assert (config["steps"], config["seed"]) == (2, end["seed"])
+    assert {picture.name for picture in (run_dir / "samples").iterdir()} == {"real.png", "final.png", *pictures}
+    for picture in (run_dir / "samples").iterdir():
+        Image.open(picture).load()
+    assert (run_dir / "checkpoints" / "last.ckpt").stat().st_size > 0
+    assert f"model={model}" in (run_dir / "train.log").read_text() and "done: 2 steps" in (run_dir / "train.log").read_text()
+
+
+@pytest.mark.parametrize("model", BARE)
+def test_a_bare_preset(run: Run, tmp_path: Path, model: str) -> None:
+    done = run(f"model={model}", "steps=2", "trainer=cpu")
+    assert_fine(done)
+    run_dir = only_run(tmp_path)
+    assert run_dir.parent == tmp_path / "outputs" / f"{model}-mnist_5k"
+    assert_complete(run_dir, model, {"step-000000.png"})
+    end = summary(run_dir)
+    assert end["best"]["metric"] == "quality/fid_classifier" and (run_dir / end["best"]["path"]).exists()
+    assert "quality" in end["protocols"] and end["metrics"]["quality/fid_classifier"] > 0
+    assert (run_dir / "wandb").is_dir(), "without a key, W&B keeps the run on disk"
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory, env: dict[str, str]) -> Path:
+    """Every other preset in one process, which imports torch once."""
+    here = tmp_path_factory.mktemp("sweep")
+    words = ["steps=2", "samples.every=1", "scheme.log_every=1", "sweep.name=all", *SMALL]
+    assert_fine(gentrain(here, env, "-m", f"model={','.join(OTHERS)}", *words))
+    return here / "outputs" / "sweeps" / "all"
+
+
+@pytest.mark.parametrize("model", OTHERS)
+def test_a_preset(sweep: Path, model: str) -> None:
+    run_dir = sweep / str(OTHERS.index(model))
+    assert_complete(run_dir, model, {f"step-00000{step}.png" for step in range(3)})
+    rows = curves(run_dir)
+    assert [row["step"] for row in rows] == ["1", "2"]
+    assert {"generator/adversarial", "critic/adversarial", "images_per_second"} < rows[0].keys() or model == "improved_gan"
+
+
+COMMANDS = {
+    "hinge": (
+        ["loss=hinge", "lipschitz=spectral_norm", "tricks=[feature_matching,historical_averaging]"],
+        {"loss": "hinge", "lipschitz": "spectral_norm", "tricks": "feature_matching historical_averaging"},
+        "generator/historical_averaging",
+    ),
+    "ls": (
+        ["loss=ls", "tricks=[label_smoothing,minibatch_discrimination,virtual_batch_norm]", "scheme.critic_steps=2"],
+        {"loss": "ls", "lipschitz": "none", "tricks": "label_smoothing minibatch_discrimination virtual_batch_norm"},
+        "critic/adversarial",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_of_the_readme(run: Run, tmp_path: Path, name: str) -> None:
+    words, chosen, curve = COMMANDS[name]
+    assert_fine(run("model=dcgan", *words, "steps=2", *TINY))
+    run_dir = only_run(tmp_path)
+    assert chosen.items() <= summary(run_dir)["choices"].items()
+    assert float(curves(run_dir)[-1][curve]) == pytest.approx(summary(run_dir)["metrics"][curve])
+
+
+def test_a_multirun_with_a_mistake(run: Run, tmp_path: Path) -> None:
+    """The job that cannot be built is named; the others train; the status tells."""
+    done = run(
+        "-m",
+        "model=wgan_gp,sngan",
+        "seed=0,1",
+        "model.critic.norm=none,batch",
+        "steps=2",
+        "logger=auto",
+        "sweep.name=s",
+        *TINY[:1],
+        *TINY[2:],
+    )
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("gentrain: error: job 1 (") and "model=wgan_gp" in last and "model.critic.norm" in last
+    cells = [tmp_path / "outputs" / "sweeps" / "s" / str(number) for number in range(8)]
+    ended = {cell.name: summary(cell) for cell in cells if (cell / "summary.json").exists()}
+    assert ended.keys() == {"0", "2", "4", "5", "6", "7"}
+    assert all(end["status"] == "completed" for end in ended.values())
+    assert [ended[name]["seed"] for name in sorted(ended)] == [0, 1, 0, 0, 1, 1]
+    assert all(len(list((cells[int(name)] / "wandb").glob("offline-run-*"))) == 1 for name in ended), "one W&B run a job"
+
+
+def test_31_43_a_strange_place(env: dict[str, str], tmp_path: Path) -> None:
+    """Spaces, letters of other alphabets and `=` in the path; no locale, no HOME, no terminal."""
+    here = tmp_path / "a b"
+    here.mkdir()
+    bare = {key: value for key, value in env.items() if key not in ("HOME", "TERM")} | {"LC_ALL": "C"}
+    done = gentrain(here, bare, "hydra.run.dir='zähler 数 x=1'", "steps=2", *TINY[:1], *TINY[2:])
+    assert_fine(done)
+    assert summary(here / "zähler 数 x=1")["status"] == "completed" and not (here / "outputs").exists()
+
+
+def test_7_a_drawn_seed_and_two_runs_at_once(env: dict[str, str], tmp_path: Path) -> None:
+    command = [GENTRAIN, "seed=null", "steps=1", "samples.every=0", *TINY]
+    both = [subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [process.communicate()[1] and process.returncode for process in both] == [0, 0]
+    configs = list(tmp_path.glob("outputs/wgan_gp-mnist_5k/*/.hydra/config.yaml"))
+    seeds = {yaml.safe_load(file.read_text())["seed"] for file in configs}
+    assert len(configs) == len(seeds) == 2
+    assert seeds == {summary(file.parents[1])["seed"] for file in configs}
+
+
+def test_overlays(run_light: Run, tmp_path: Path) -> None:
+    overlay = tmp_path / "mine" / "experiment"
+    overlay.mkdir(parents=True)
+    (overlay / "short_sngan.yaml").write_text("# @package _global_\ndefaults:\n  - override /model: sngan\nsteps: 7\n")
+    for word in ("experiment=short_sngan", "+experiment=short_sngan"):
+        done = run_light("--config-dir", "mine", word, "--cfg", "job")
+        assert done.returncode == 0 and "steps: 7" in done.stdout, done.stderr
+
+
+def test_an_overlay_trains(run: Run, tmp_path: Path) -> None:
+    overlay = tmp_path / "mine" / "experiment"
+    overlay.mkdir(parents=True)
+    (overlay / "short_sngan.yaml").write_text("# @package _global_\ndefaults:\n  - override /model: sngan\nsteps: 1\n")
+    assert_fine(run("--config-dir", os.path.join(".", "mine"), "+experiment=short_sngan", *TINY))
+    end = summary(only_run(tmp_path))
+    assert (end["steps"], end["choices"]["model"], end["choices"]["experiment"]) == (1, "sngan", "short_sngan")

@@ -1,0 +1,209 @@
+"""Several processes, half precision, and a GPU where there is one: through the command, as a user runs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+PROBE = Path(__file__).parent / "probe.py"
+SMALL = ("model.generator.width=8", "model.critic.width=8", "data.batch_size=8", "samples.n=4", "quality=none", "logger=csv")
+TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
+
+
+def run(directory: Path, *overrides: str, status: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(PROBE), "data=mnist_5k", *SMALL, *overrides, f"hydra.run.dir={directory}"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | env
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment)
+    assert done.returncode == status, done.stderr[-4000:]
+    return done
+
+
+def rank(directory: Path, number: int = 0) -> dict[str, Any]:
+    return torch.load(directory / f"rank-{number}.pt", weights_only=True)
+
+
+def weights(end: dict[str, Any]) -> list[str]:
+    """All but the running statistics: they are each process's own, rank zero's are the ones that sample and are saved."""
+    return [name for name in end["model"] if ".running_" not in name]
+
+
+def assert_ranks_equal(directory: Path) -> None:
+    """Weights bit by bit, of images and random numbers that are each process's own."""
+    one, other = rank(directory, 0), rank(directory, 1)
+    for name in weights(one):
+        assert torch.equal(one["model"][name], other["model"][name]), name
+    assert not set(one["images"]) & set(other["images"])
+    assert not set(one["random"]) & set(other["random"])
+
+
+def checkpoint(directory: Path) -> dict[str, Any]:
+    return torch.load(directory / "checkpoints" / "last.ckpt", weights_only=True, map_location="cpu")
+
+
+def assert_same_run(one: Path, other: Path, processes: int, since: int = 0) -> None:
+    for number in range(processes):
+        a, b = rank(one, number), rank(other, number)
+        for name in weights(a):
+            assert torch.equal(a["model"][name], b["model"][name]), name
+        assert a["images"][since:] == b["images"]
+        assert a["random"][since:] == b["random"]
+
+
+# --- two processes --------------------------------------------------------------------------------------------------------------
+
+
+def test_two_processes_stay_equal_and_resume_exactly(tmp_path: Path) -> None:
+    """k:1 steps with a gradient penalty; a run resumed after its third step equals, in both processes, the one that was not stopped."""
+    options = ("model=wgan_gp", *TWO, "scheme.critic_steps=2", "checkpoint.every=0", "samples.every=0")
+    run(tmp_path / "whole", *options, "steps=4")
+    assert_ranks_equal(tmp_path / "whole")
+    run(tmp_path / "parts", *options, "steps=3")
+    assert len(checkpoint(tmp_path / "parts")["rng"]) == 2
+    run(tmp_path / "parts", *options, "steps=4", "resume=auto")
+    assert_same_run(tmp_path / "whole", tmp_path / "parts", processes=2, since=6)
+
+
+def test_batch_norm_in_the_critic_of_two_processes(tmp_path: Path) -> None:
+    """Two forwards before one backward."""
+    done = run(tmp_path, "model=dcgan", *TWO, "steps=3", "scheme.critic_steps=2")
+    assert_ranks_equal(tmp_path)
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("model=sngan",),
+        ("model=wgan_gp", "compile=true"),
+        ("model=r3gan",),
+        ("model=cgan",),
+        ("model=wgan_gp", "trainer.precision=bf16-mixed"),
+    ],
+    ids=lambda options: " ".join(options),
+)
+def test_other_games_of_two_processes(options: tuple[str, ...], tmp_path: Path) -> None:
+    run(tmp_path, *options, *TWO, "steps=2", "scheme.critic_steps=2")
+    assert_ranks_equal(tmp_path)
+
+
+def test_two_processes_of_eight_are_one_of_sixteen(tmp_path: Path) -> None:
+    """The mean of the processes' gradients is the gradient of the joint batch, for networks that do not mix its samples."""
+    descent = ("optimizer=sgd", "scheme.optimizers.critic.lr=1e-2", "scheme.optimizers.generator.lr=1e-2")
+    game = ("model=dcgan", "network=mlp", "loss=wasserstein", "lipschitz=gp", *descent, "scheme.critic_steps=2", "steps=3")
+    run(tmp_path / "two", *game, *TWO, PROBE_JOINT="1")
+    run(tmp_path / "one", *game, "trainer=cpu", "data.batch_size=16", PROBE_JOINT="1")
+    two, one = rank(tmp_path / "two")["model"], rank(tmp_path / "one")["model"]
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], rtol=1e-4, atol=1e-6)
+
+
+# --- half precision ------------------------------------------------------------------------------------------------------------
+
+
+def test_bf16_on_a_cpu_trains_both_players(tmp_path: Path) -> None:
+    for steps in (1, 3):
+        run(
+            tmp_path / str(steps), "model=wgan_gp", "trainer=cpu", "trainer.precision=bf16-mixed", f"steps={steps}", "scheme.critic_steps=2"
+        )
+    early, late = rank(tmp_path / "1"), rank(tmp_path / "3")
+    changed = {name.split(".")[0] for name in early["parameters"] if not torch.equal(early["model"][name], late["model"][name])}
+    assert changed == {"generator", "critic"}
+    assert all(tensor.isfinite().all() and tensor.dtype != torch.bfloat16 for tensor in late["model"].values())
+
+
+def test_fp16_on_a_cpu_is_refused(tmp_path: Path) -> None:
+    done = run(tmp_path, "trainer=cpu", "trainer.precision=16-mixed", "steps=1", status=2)
+    assert "trainer.precision" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+# --- a GPU ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("compile", ["false", "true"])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
+def test_a_gpu_trains_in_every_precision(precision: str, compile: str, tmp_path: Path) -> None:
+    run(
+        tmp_path,
+        "model=wgan_gp",
+        "trainer=gpu",
+        f"trainer.precision={precision}",
+        f"compile={compile}",
+        "steps=20",
+        "scheme.critic_steps=5",
+    )
+    end = rank(tmp_path)
+    assert all(tensor.isfinite().all() for tensor in end["model"].values())
+    assert end["latest"]["critic/gradient_penalty"] > 0
+    saved = checkpoint(tmp_path)
+    assert saved["global_step"] == 20
+    assert "cuda" in saved["rng"][0]
+
+
+@pytest.mark.gpu
+def test_the_scale_of_fp16_moves_and_is_saved(tmp_path: Path) -> None:
+    """It starts at 2^16 and is halved when a gradient overflows, doubled after 2000 steps of either player without one."""
+    run(tmp_path, "model=wgan_gp", "network=mlp", "trainer=gpu", "trainer.precision=16-mixed", "steps=450", "scheme.critic_steps=4")
+    scaler = checkpoint(tmp_path)["MixedPrecision"]
+    assert scaler["scale"] != 2.0**16
+    assert scaler["growth_interval"] == 2000
+
+
+@pytest.mark.gpu
+def test_a_resumed_fp16_run_equals_the_uninterrupted(tmp_path: Path) -> None:
+    options = (
+        "model=wgan_gp",
+        "network=mlp",
+        "trainer=gpu",
+        "trainer.precision=16-mixed",
+        "scheme.critic_steps=2",
+        "checkpoint.every=0",
+        "samples.every=0",
+    )
+    run(tmp_path / "whole", *options, "steps=6")
+    run(tmp_path / "parts", *options, "steps=4")
+    run(tmp_path / "parts", *options, "steps=6", "resume=auto")
+    whole, parts = rank(tmp_path / "whole"), rank(tmp_path / "parts")
+    for name, tensor in whole["model"].items():
+        torch.testing.assert_close(parts["model"][name], tensor, rtol=1e-4, atol=1e-5)
+    assert checkpoint(tmp_path / "whole")["MixedPrecision"] == checkpoint(tmp_path / "parts")["MixedPrecision"]
+
+
+@pytest.mark.gpu
+def test_the_data_live_on_the_gpu() -> None:
+    from gentrain.data.samples import Samples
+    from gentrain.data.stream import Batches, Order
+
+    samples = Samples(torch.zeros(64, 1, 28, 28, dtype=torch.uint8), torch.zeros(64, dtype=torch.int64))
+    batches = Batches(samples, Order(64, 8, 0), "cuda")
+    images, labels = next(iter(batches))
+    assert batches.samples.images.is_cuda
+    assert images.is_cuda
+    assert labels.is_cuda
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("norm", ["none", "layer"])
+def test_a_gpu_computes_the_penalty_of_the_cpu(norm: str) -> None:
+    from gentrain.lipschitz import GradientPenalty
+    from gentrain.networks import dcgan
+
+    critic, penalty = dcgan.Critic([1, 28, 28], 16, norm), GradientPenalty(points="both")  # type: ignore[arg-type]
+    real, fake = torch.rand(2, 16, 1, 28, 28)
+    found = []
+    for device in ("cpu", "cuda"):
+        critic.to(device)
+        value = penalty.critic_term(critic, real.to(device), fake.to(device))
+        assert value is not None
+        grads = torch.autograd.grad(value, list(critic.parameters()), allow_unused=True)
+        found.append([value.cpu(), *(g.cpu() for g in grads if g is not None)])
+    for cpu, gpu in zip(*found, strict=True):
+        torch.testing.assert_close(gpu, cpu, rtol=5e-3, atol=1e-4 * float(cpu.abs().max()) + 1e-6)  # cuDNN's convolutions use TF32
