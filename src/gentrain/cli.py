@@ -144,6 +144,8 @@ def prepare(verb: str, args: Namespace) -> Job | None:
         if checkpoint and runs.finished(run_dir, plain["steps"]):
             raise AlreadyFinished(run_dir)
     runs.check_place(run_dir)
+    if run_dir.is_dir():
+        runs.own(run_dir)  # before Hydra writes there
     if not given:
         sys.argv.append(f"hydra.run.dir={quoted(run_dir)}")
     return build(plain, names, run_dir, checkpoint)
@@ -166,6 +168,8 @@ def to_continue(plain: dict[str, Any], run_dir: Path, given: bool) -> tuple[Path
     from . import runs
 
     match plain["resume"]:
+        case None if (run_dir / runs.LAST).exists():
+            raise UserError(f"{run_dir} holds a run already (hydra.run.dir); add resume=auto to continue it, or give another directory")
         case None:
             return run_dir, None
         case "auto" if given:

@@ -200,6 +200,7 @@ class Dashboard(WandbLogger):
 
     def __init__(self, save_dir: Path, id: str, mode: str, init_timeout: float, **init: Any) -> None:
         super().__init__(save_dir=save_dir, id=id, **init)
+        self._wandb_init.pop("anonymous", None)  # Lightning's, and W&B warns of it
         self.mode, self.init_timeout, self.lost = mode, init_timeout, False
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -10,7 +11,7 @@ import shutil
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from omegaconf import OmegaConf
 
@@ -133,6 +134,37 @@ def discard(made: list[Path]) -> None:
     for path in made[1:]:
         with suppress(OSError):
             path.rmdir()
+
+
+_owned: dict[Path, TextIO] = {}  # locks live as long as this process
+
+
+def own(run_dir: Path) -> None:
+    """Make this process the one that writes in a run directory. Raises UserError while another does.
+
+    The kernel gives up the lock of a process that dies, however it dies, so a lock is never stale.
+    """
+    run_dir = run_dir.resolve()
+    if run_dir in _owned or os.environ.get("LOCAL_RANK", "0") != "0" or os.environ.get("NODE_RANK", "0") != "0":
+        return
+    file = open(run_dir / ".lock", "a+")  # noqa: SIM115 (held until the end)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.seek(0)
+        owner = file.read().strip() or "another process"
+        file.close()
+        raise UserError(f"{owner} is writing in {run_dir} (hydra.run.dir, resume); wait for it, or give another directory") from None
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {platform.node()}")
+    file.flush()
+    _owned[run_dir] = file
+
+
+def release(run_dir: Path) -> None:
+    """The run is over; a multirun goes on."""
+    if (file := _owned.pop(run_dir.resolve(), None)) is not None:
+        file.close()
 
 
 def probe(run_dir: Path) -> None:

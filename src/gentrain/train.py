@@ -20,8 +20,8 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from omegaconf import OmegaConf
 
 from . import runs
-from .callbacks.checkpoint import AtomicIO, step_of
 from .callbacks.signals import Interrupted, interruptible
+from .checkpoints import AtomicIO, newest_valid, step_of
 from .config import check
 from .errors import Diverged, UserError
 
@@ -32,7 +32,7 @@ class Job:
     """One run, built and not yet started: whatever cannot work has been refused when this exists."""
 
     def __init__(self, config: dict[str, Any], choices: dict[str, str], run_dir: Path, checkpoint: Path | None = None) -> None:
-        self.config, self.run_dir, self.checkpoint = check(config), run_dir, checkpoint
+        self.config, self.run_dir, self.checkpoint = check(config), run_dir, checkpoint and newest_valid(checkpoint)
         self.choices = choices | {"tricks": " ".join(config["tricks"])}
         quiet()
         L.seed_everything(config["seed"], workers=True, verbose=False)
@@ -59,6 +59,7 @@ class Job:
     def fit(self) -> float | None:
         """Train, and leave a summary whatever happens. Returns the best score, for a sweeper to minimise."""
         runs.probe(self.run_dir)
+        runs.own(self.run_dir)
         self.data.load("train")  # what is wrong with it is told before a dashboard opens
         mallopt()
         if self.trainer.strategy.root_device.type == "cpu":
@@ -82,6 +83,7 @@ class Job:
             if self.trainer.is_global_zero:
                 runs.write_json(self.run_dir / "summary.json", end)
             self.loggers.finish({f"best/{self.best()['metric']}": self.best()["value"]} if self.best() else {}, int(status != "completed"))
+            runs.release(self.run_dir)
         if self.trainer.is_global_zero:
             log.info("%s", self.conclusion(end))
         return self.best().get("value")

@@ -1,0 +1,30 @@
+"""F15: a run directory has one live owner. F14 is in tests/cli."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gentrain import runs
+from gentrain.errors import UserError
+
+HOLD = "import sys, time; from pathlib import Path; from gentrain import runs; runs.own(Path(sys.argv[1])); print('mine', flush=True); time.sleep(60)"
+
+
+def test_the_second_process_is_refused_until_the_first_is_dead(tmp_path: Path) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "mine\n"
+    with pytest.raises(UserError, match=rf"process {holder.pid} on .*hydra\.run\.dir"):
+        runs.own(tmp_path)
+    os.kill(holder.pid, signal.SIGKILL)  # leaves no time to tidy up
+    holder.wait()
+    holder.stdout.close()
+    runs.own(tmp_path)
+    runs.own(tmp_path)  # its owner may ask again
+    runs.release(tmp_path)
