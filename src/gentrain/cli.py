@@ -144,8 +144,8 @@ def prepare(verb: str, args: Namespace) -> Job | None:
         if checkpoint and runs.finished(run_dir, plain["steps"]):
             raise AlreadyFinished(run_dir)
     runs.check_place(run_dir)
-    if run_dir.is_dir():
-        runs.own(run_dir)  # before Hydra writes there
+    if (run_dir / ".hydra").is_dir():
+        runs.own(run_dir)  # before Hydra writes over what is there
     if not given:
         sys.argv.append(f"hydra.run.dir={quoted(run_dir)}")
     return build(plain, names, run_dir, checkpoint)

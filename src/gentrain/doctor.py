@@ -100,7 +100,7 @@ def vanished(signs: Signs) -> Verdict | None:
 
 
 def overfitting(signs: Signs) -> Verdict | None:
-    """r = (D(train) - D(test)) / (D(train) - D(fake)) is near 1 when the critic knows its training images by heart (Karras et al., 2020)."""
+    """r = (D(train) - D(test)) / (D(train) - D(fake)), near 1 when the critic knows its training images by heart (Karras, 2020)."""
     if signs.on_test is None:
         return None
     gap = signs.on_train.mean() - signs.on_fake.mean()
