@@ -179,10 +179,9 @@ class Gate(L.Callback):
         self.wait()
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *_: Any) -> None:
-        if pl_module.advanced:
-            self.allowed -= 1
-            if self.allowed == 0:
-                self.wait()
+        self.allowed -= 1
+        if self.allowed == 0:
+            self.wait()
 
     def wait(self) -> None:
         self.done.set()

@@ -20,7 +20,7 @@ from gentrain import cli, lipschitz
 
 
 class Probe(L.Callback):
-    """Keeps, for every batch: a digest of the images, of the state of the random numbers; and the weights at the end."""
+    """Keeps a digest of every batch's images and, for every step, of the random numbers' state; and the weights at the end."""
 
     def __init__(self) -> None:
         self.images: list[str] = []
@@ -31,7 +31,7 @@ class Probe(L.Callback):
             join(trainer, pl_module, batch_idx)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.images.append(digest(batch[0]))
+        self.images += [digest(images) for images, *_ in batch]
         self.random.append(digest(torch.get_rng_state()))
 
     def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:

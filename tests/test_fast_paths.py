@@ -202,15 +202,20 @@ def test_compiled_by_inductor_equals_float64(name: str, draws: Draws, backend: C
 
 
 class Toy(L.LightningDataModule):
+    group = 1
+
     def train_dataloader(self) -> Iterator[tuple[Tensor, ...]]:
-        return _Stream()  # type: ignore[return-value]
+        return _Stream(self.group)  # type: ignore[return-value]
 
 
 class _Stream:
-    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+    def __init__(self, group: int) -> None:
+        self.group = group
+
+    def __iter__(self) -> Iterator[list[tuple[Tensor, ...]]]:
         draw = torch.Generator().manual_seed(4)
         while True:
-            yield torch.rand(B, 1, 28, 28, generator=draw) * 2 - 1, torch.randint(10, (B,), generator=draw)
+            yield [(torch.rand(B, 1, 28, 28, generator=draw) * 2 - 1, torch.randint(10, (B,), generator=draw)) for _ in range(self.group)]
 
 
 def trained(*overrides: str, steps: int = 3, precision: str = "32-true", **options: Any) -> Adversarial:

@@ -19,6 +19,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf, open_dict
 
 from gentrain import cli, config
+from gentrain.data.base import Data
+from gentrain.data.samples import Samples
 from gentrain.errors import UserError
 from gentrain.tricks import EMA, Packing, Referenced
 from tests.compose import options
@@ -161,15 +163,12 @@ def covering() -> list[tuple[str, ...]]:
     return chosen
 
 
-class Toy(L.LightningDataModule):
+class Toy(Data):
     """Random images with labels."""
 
-    def train_dataloader(self) -> Any:
-        g = torch.Generator().manual_seed(0)
-        return torch.utils.data.DataLoader(
-            torch.utils.data.TensorDataset(torch.rand(64, 1, 28, 28, generator=g) * 2 - 1, torch.randint(10, (64,), generator=g)),
-            batch_size=8,
-        )
+    def read(self, split: str) -> Samples:
+        draw = torch.Generator().manual_seed(0)
+        return Samples(torch.randint(256, (64, 1, 28, 28), generator=draw, dtype=torch.uint8), torch.randint(10, (64,), generator=draw))
 
 
 # a trick without a term of its own must have done what it is for
@@ -202,7 +201,7 @@ def train(preset: str, loss: str, lipschitz: str, *tricks: str) -> None:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(scheme, datamodule=Toy())
+    trainer.fit(scheme, datamodule=Toy(name="toy", shape=(1, 28, 28), classes=10, batch_size=8))
     assert trainer.global_step == 2
     expected = {"critic/adversarial", "critic/real_score", "critic/fake_score", "critic/gradient_norm", "generator/gradient_norm"}
     if "feature_matching" not in tricks:

@@ -13,7 +13,14 @@ import pytest
 from gentrain import runs
 from gentrain.errors import UserError
 
-HOLD = "import sys, time; from pathlib import Path; from gentrain import runs; runs.own(Path(sys.argv[1])); print('mine', flush=True); time.sleep(60)"
+HOLD = """
+import sys, time
+from pathlib import Path
+from gentrain import runs
+runs.own(Path(sys.argv[1]))
+print("mine", flush=True)
+time.sleep(60)
+"""
 
 
 def test_the_second_process_is_refused_until_the_first_is_dead(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ class Data(LightningDataModule, ABC):
         self.shape = tuple(self.shape)
         self._samples: dict[str, Samples] = {}
         self._digests: dict[str, str] = {}
+        self.group: int | None = None  # k: the stream's items are lists of k batches, what one training step of k:1 players takes
         self._start = 0  # position at the start of this iteration
         self._base: int | None = None  # batches that the trainer had started then; None before an iteration
         require(is_count(self.batch_size), f"batch_size must be a whole number >= 1, not {self.batch_size!r} (data.batch_size); e.g. 64")
@@ -98,7 +99,7 @@ class Data(LightningDataModule, ABC):
             f"(data.batch_size); at most {order.rows // order.world}",
         )
         resident = fits(samples, device) if self.resident == "auto" else bool(self.resident)
-        return Batches(samples, order, device, self.flip, resident, self.usable_workers, self._begin)
+        return Batches(samples, order, device, self.flip, resident, self.usable_workers, self._begin, self.group)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """The stream has put the batch there already."""
@@ -127,7 +128,8 @@ class Data(LightningDataModule, ABC):
 
     @property
     def _batches_started(self) -> int:
-        return self.trainer.fit_loop.epoch_loop.batch_progress.total.ready if self.trainer else 0
+        started = self.trainer.fit_loop.epoch_loop.batch_progress.total.ready if self.trainer else 0
+        return started * (self.group or 1)
 
     def _begin(self) -> int:
         """An iteration begins: at the position of now."""

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -66,6 +67,7 @@ class Batches:
 
     `position` is asked for the number of the first batch whenever an iteration begins.
     `resident` keeps all images on the device and indexes them there; otherwise `workers` processes read them from where they are.
+    `group` makes the items lists of as many batches.
     """
 
     def __init__(
@@ -77,13 +79,15 @@ class Batches:
         resident: bool = True,
         workers: int = 0,
         position: Callable[[], int] = zero,
+        group: int | None = None,
     ) -> None:
         self.order, self.device, self.flip = order, torch.device(device), flip
-        self.resident, self.workers, self.position = resident, workers, position
+        self.resident, self.workers, self.position, self.group = resident, workers, position, group
         self.samples = on_device(samples, self.device) if resident else samples
 
-    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        return self.at(self.position())
+    def __iter__(self) -> Iterator[Any]:
+        stream = self.at(self.position())
+        return stream if self.group is None else (list(batches) for batches in zip(*[stream] * self.group, strict=True))
 
     def at(self, position: int) -> Iterator[tuple[Tensor, ...]]:
         """The stream from batch number `position` on."""

@@ -20,7 +20,7 @@ OPPONENT = {"critic": "generator", "generator": "critic"}
 
 
 class Adversarial(Scheme):
-    """One batch is one critic step; after every `critic_steps` of them the generator steps too, with fresh noise.
+    """A training step is `critic_steps` critic updates, each on a batch of its own, and then a generator update, with fresh noise.
 
     `optimizers` makes each player's own from its parameters; `schedule` makes a learning-rate schedule from an optimizer and is
     stepped once a generator step. `compile` compiles both players' objectives whole, a gradient penalty included.
@@ -39,13 +39,15 @@ class Adversarial(Scheme):
     ) -> None:
         super().__init__(model, log_every)
         self.make_optimizers, self.critic_steps, self.make_schedule = optimizers, critic_steps, schedule
-        self.turns = 0  # critic steps since the last generator step
         self.resumed = False
         self.objectives: dict[str, Callable[[Batch], Objective]] = {"critic": model.critic_loss, "generator": model.generator_loss}
         if compile:
             self.objectives = {player: compiled(objective) for player, objective in self.objectives.items()}
             refuse_uncompilable(model)
         self.model.to(memory_format=torch.channels_last)
+
+    def setup(self, stage: str) -> None:
+        self.trainer.datamodule.group = self.critic_steps  # type: ignore[attr-defined]
 
     def configure_optimizers(self) -> Any:
         networks = {"critic": self.model.critic, "generator": self.model.generator}
@@ -60,27 +62,24 @@ class Adversarial(Scheme):
     def on_fit_start(self) -> None:
         if self.resumed:
             return
-        self.model.begin(tuple(next(iter(self.trainer.datamodule.train_dataloader()))))  # type: ignore[attr-defined]
+        self.model.begin(next(iter(self.trainer.datamodule.train_dataloader()))[0])  # type: ignore[attr-defined]
         for buffer in self.model.buffers():  # what was kept of a first batch is rank zero's, everywhere
             buffer.copy_(self.trainer.strategy.broadcast(buffer))
         if rank := self.trainer.global_rank:  # noise of its own: the same in all processes would be a batch as small as one's
             torch.manual_seed(torch.initial_seed() + (rank << 32))
 
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
+    def training_step(self, batches: list[Batch], batch_idx: int) -> None:
         critic, generator = self.optimizers()  # type: ignore[misc, attr-defined]
         # Lightning counts every optimizer's step in global_step; ours counts the generator's
         critic._on_before_step = critic._on_after_step = do_nothing_closure
-        self.turns += 1
-        advance = self.turns == self.critic_steps
-        self.play("critic", critic, batch, last=advance)
-        self.model.after_critic_step()
-        if advance:
-            self.turns = 0
-            self.play("generator", generator, batch)
-            self.model.after_generator_step()
-            for schedule in self.schedules():
-                schedule.step()
-        self.played(batch, advance)
+        for batch in batches:
+            self.play("critic", critic, batch, last=batch is batches[-1])
+            self.model.after_critic_step()
+        self.play("generator", generator, batches[-1])
+        self.model.after_generator_step()
+        for schedule in self.schedules():
+            schedule.step()
+        self.played(sum(len(batch[0]) for batch in batches))
 
     def play(self, player: str, optimizer: LightningOptimizer, batch: Batch, last: bool = True) -> None:
         """One update of one player; the other's weights get no gradient."""
@@ -131,13 +130,9 @@ class Adversarial(Scheme):
         found = self.lr_schedulers()
         return [] if found is None else found if isinstance(found, list) else [found]  # type: ignore[list-item, return-value]
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["turns"] = self.turns
-
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
-        self.turns, self.resumed = checkpoint["turns"], True
+        self.resumed = True
 
 
 def compiled(objective: Callable[[Batch], Objective]) -> Callable[[Batch], Objective]:
