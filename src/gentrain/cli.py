@@ -1,4 +1,4 @@
-"""gentrain [train] key=value ...   torch is imported only when a run is built, so that help and completion are instant."""
+"""gentrain [train|doctor] key=value ...   torch is imported only when a run is built, so that help and completion are instant."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from .train import Job
 
-VERBS = ("train",)
+VERBS = ("train", "doctor")
 
 
 def main() -> None:
@@ -51,10 +52,9 @@ def run(argv: list[str]) -> int:
 
 
 def hydra_app(verb: str, argv: list[str]) -> int:
-    import hydra
     from hydra._internal.utils import get_args_parser
 
-    from . import config, runs
+    from . import config
 
     python_3_14()
     config.register()
@@ -63,26 +63,51 @@ def hydra_app(verb: str, argv: list[str]) -> int:
     if asks:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # gentrain --help | head
     refuse_other_config_path(args)
-    prepared = None if asks or args.multirun else prepare(verb, args)
-    failure: Exception | None = None
+    if verb == "doctor":
+        under_hydra(verb, consult)
+    elif asks or args.multirun:
+        under_hydra(verb, cell, hold=False)
+    else:
+        train(prepare(verb, args))
+    return 0
 
-    def task(cfg: DictConfig) -> float | None:
-        if prepared is None:
-            return cell(cfg)
-        nonlocal failure
+
+def under_hydra(verb: str, task: Callable[[DictConfig], Any], hold: bool = True) -> None:
+    """Run a task as a Hydra app. `hold` keeps its error from Hydra, which would print the overrides over our one line."""
+    import hydra
+
+    failures: list[Exception] = []
+
+    def held(cfg: DictConfig) -> Any:
         try:
-            return prepared.fit()
-        except Exception as error:  # kept from Hydra, which would print the overrides over our one line
-            failure = error
+            return task(cfg)
+        except Exception as error:
+            failures.append(error)
             return None
 
-    made = runs.missing(prepared.run_dir) if prepared else []
-    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(task)()
-    if failure is not None:
-        if prepared and isinstance(failure, UserError) and not prepared.began:
+    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(held if hold else task)()
+    if failures:
+        raise failures[0]
+
+
+def train(job: Job) -> None:
+    """Fit what was prepared; a run that never began leaves nothing."""
+    from . import runs
+
+    made = runs.missing(job.run_dir)
+    try:
+        under_hydra("train", lambda cfg: job.fit())
+    except UserError:
+        if not job.began:
             runs.discard(made)
-        raise failure
-    return 0
+        raise
+
+
+def consult(cfg: DictConfig) -> None:
+    """gentrain doctor run=PATH"""
+    from .doctor import diagnose
+
+    diagnose(Path(cfg.run), cfg.samples)
 
 
 def cell(cfg: DictConfig) -> float | None:
@@ -118,7 +143,7 @@ def record(cfg: DictConfig, run_dir: Path) -> None:
     OmegaConf.save(cfg, run_dir / ".hydra" / "config.yaml")
 
 
-def prepare(verb: str, args: Namespace) -> Job | None:
+def prepare(verb: str, args: Namespace) -> Job:
     """Compose, check and build before Hydra opens a directory, so that a mistake leaves nothing behind.
 
     Fixes the run directory on the command line, where Hydra (and the other processes of a DDP run) will find it.

@@ -19,6 +19,8 @@ UNREADABLE = ("LexerNoViableAlt", "parsing", "mismatched input", "extraneous inp
 
 def one_line(error: Exception, argv: list[str], conf: Path) -> str:
     text = " ".join(str(error).split())
+    if found := re.search(r"Missing mandatory value: (\S+)", text):
+        return f"no value for {found[1]} ({found[1]}); give it on the command line, {found[1]}=..."
     if "Ambiguous value" in text:
         key, value = re.findall(r"argument '([^=']*)=([^']*)'", text)[0]
         return f"{key}={value} is a list of values ({key}); give one, or sweep over them with -m (--multirun)"

@@ -45,6 +45,8 @@ class Checkpoint(L.Callback):
         self.keep_best(trainer, pl_module)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if not pl_module.advanced:
+            return
         self.keep_best(trainer, pl_module)
         if pl_module.due(self.every):
             self.save_last(trainer)

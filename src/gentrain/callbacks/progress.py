@@ -55,7 +55,7 @@ class Bar(TQDMProgressBar):
     def on_train_epoch_end(self, *_: Any) -> None: ...
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if self.train_progress_bar.update(1):  # tqdm compares a count, and the clock when it is near
+        if pl_module.advanced and self.train_progress_bar.update(1):  # tqdm compares a count, and the clock when it is near
             rate = self.meter.images_per_second(pl_module)
             self.train_progress_bar.set_postfix_str("  ".join([f"{rate:,.0f} images/s", *headlines(pl_module.latest)]), refresh=False)
 

@@ -13,7 +13,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from ..errors import UserError
 from ..game import Game, Objective
-from ..schema import Count
+from ..schema import Count, Whole
+from .guard import Guard, OnDivergence
 from .scheme import Batch, Scheme
 
 OPPONENT = {"critic": "generator", "generator": "critic"}
@@ -24,6 +25,7 @@ class Adversarial(Scheme):
 
     `optimizers` makes each player's own from its parameters; `schedule` makes a learning-rate schedule from an optimizer and is
     stepped once a generator step. `compile` compiles both players' objectives whole, a gradient penalty included.
+    `on_divergence` (stop, skip or rollback) says what happens to an update whose gradient is not finite; see `Guard`.
     """
 
     model: Game
@@ -36,8 +38,11 @@ class Adversarial(Scheme):
         schedule: Callable[[Optimizer], LRScheduler] | None = None,
         log_every: Count = 50,
         compile: bool = False,
+        on_divergence: OnDivergence = "stop",
+        divergence_budget: Whole = 10,
     ) -> None:
         super().__init__(model, log_every)
+        self.guard = Guard(on_divergence, divergence_budget)
         self.make_optimizers, self.critic_steps, self.make_schedule = optimizers, critic_steps, schedule
         self.resumed = False
         self.objectives: dict[str, Callable[[Batch], Objective]] = {"critic": model.critic_loss, "generator": model.generator_loss}
@@ -73,25 +78,29 @@ class Adversarial(Scheme):
         # Lightning counts every optimizer's step in global_step; ours counts the generator's
         critic._on_before_step = critic._on_after_step = do_nothing_closure
         for batch in batches:
-            self.play("critic", critic, batch, last=batch is batches[-1])
-            self.model.after_critic_step()
-        self.play("generator", generator, batches[-1])
-        self.model.after_generator_step()
-        for schedule in self.schedules():
-            schedule.step()
+            if self.play("critic", critic, batch):
+                self.model.after_critic_step()
+        self.advanced = self.play("generator", generator, batches[-1])
+        if self.advanced:
+            self.model.after_generator_step()
+            for schedule in self.schedules():
+                schedule.step()
         self.played(sum(len(batch[0]) for batch in batches))
 
-    def play(self, player: str, optimizer: LightningOptimizer, batch: Batch, last: bool = True) -> None:
-        """One update of one player; the other's weights get no gradient."""
+    def play(self, player: str, optimizer: LightningOptimizer, batch: Batch) -> bool:
+        """One update of one player; the other's weights get no gradient. False if it was not fit to be made."""
         with self.frozen(OPPONENT[player]):
             objective = self.objectives[player](batch)
             optimizer.zero_grad()
             scalars = objective.scalars()
             self.differentiate(objective.loss)
-            if last and self.logs_next:
-                scalars["gradient_norm"] = self.gradient_norm(optimizer)
-            self.update(optimizer)
+            if self.scaler is None:
+                scalars["gradient_norm"] = self.gradient_norm(player)
+                if not self.guard.admits(scalars["gradient_norm"], self, player, objective.terms):
+                    return False
+            self.update(optimizer)  # a scaler looks for itself, and leaves out what its own scale made infinite
         self.watch(player, scalars)
+        return True
 
     @contextmanager
     def frozen(self, player: str) -> Iterator[None]:
@@ -122,17 +131,20 @@ class Adversarial(Scheme):
     def scaler(self) -> torch.amp.GradScaler | None:
         return getattr(self.trainer.precision_plugin, "scaler", None)
 
-    def gradient_norm(self, optimizer: LightningOptimizer) -> torch.Tensor:
-        grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        return torch.nn.utils.get_total_norm(grads) / (1.0 if self.scaler is None else self.scaler.get_scale())
+    def gradient_norm(self, player: str) -> torch.Tensor:
+        return torch.nn.utils.get_total_norm([p.grad for p in self.players[player] if p.grad is not None])
 
     def schedules(self) -> list[LRScheduler]:
         found = self.lr_schedulers()
         return [] if found is None else found if isinstance(found, list) else [found]  # type: ignore[list-item, return-value]
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["divergences"] = self.guard.used
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
-        self.resumed = True
+        self.resumed, self.guard.used = True, checkpoint["divergences"]
 
 
 def compiled(objective: Callable[[Batch], Objective]) -> Callable[[Batch], Objective]:

@@ -30,6 +30,7 @@ class Scheme(L.LightningModule, ABC):
         super().__init__()
         self.automatic_optimization = False
         self.model, self.log_every = model, log_every
+        self.advanced = False  # the last training step made a step; an update that was not fit to be made is none
         self.latest: dict[str, float] = {}  # the newest value of everything logged
         self.protocols: dict[str, Any] = {}  # how each score was measured
         self.images, self.seconds = 0, 0.0  # since the start of this process
@@ -41,7 +42,7 @@ class Scheme(L.LightningModule, ABC):
 
     def due(self, every: int) -> bool:
         """In `on_train_batch_end`: is the step just made a multiple of `every`? Never, for 0."""
-        return bool(every) and self.global_step % every == 0
+        return self.advanced and bool(every) and self.global_step % every == 0
 
     model: Any
 
@@ -61,15 +62,10 @@ class Scheme(L.LightningModule, ABC):
         for name, value in scalars.items():
             self._window[f"{player}/{name}"].append(value)
 
-    @property
-    def logs_next(self) -> bool:
-        """Will the step that is being made be logged?"""
-        return (self.global_step + 1) % self.log_every == 0
-
     def played(self, images: int) -> None:
         """At the end of every training step: count the real images it took, and log when it is time."""
         self.images += images * self.trainer.world_size
-        if self.due(self.log_every) or self.global_step == self.trainer.max_steps:
+        if self.due(self.log_every) or (self.advanced and self.global_step == self.trainer.max_steps):
             scalars = self.flush()
             self.stop_clock()
             self.record(scalars | self.throughput())
