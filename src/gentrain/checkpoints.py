@@ -54,7 +54,7 @@ class AtomicIO(TorchCheckpointIO):
             os.replace(unfinished, path)
             sync_directory(path.parent)
         except BaseException as error:
-            reason = why(error, path, unfinished)
+            reason = why(error, path, size(checkpoint))
             unfinished.unlink(missing_ok=True)
             if reason is None:
                 raise
@@ -112,7 +112,15 @@ class Digesting(io.RawIOBase):
         return self.sha256.hexdigest()
 
 
-def why(error: BaseException, path: Path, unfinished: Path) -> str | None:
+def size(value: Any) -> int:
+    """Bytes of the tensors in nested containers."""
+    if isinstance(value, torch.Tensor):
+        return value.numel() * value.element_size()
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return sum(map(size, items))
+
+
+def why(error: BaseException, path: Path, needed: int) -> str | None:
     """A full or read-only disk in one line; None for anything else."""
     while error is not None and not isinstance(error, OSError):
         error = error.__cause__ or error.__context__  # type: ignore[assignment]
@@ -120,7 +128,6 @@ def why(error: BaseException, path: Path, unfinished: Path) -> str | None:
         return None
     text = f"cannot save {path}: {error.strerror or error} (checkpoint)"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        needed = path.stat().st_size if path.exists() else unfinished.stat().st_size if unfinished.exists() else 0
         free = shutil.disk_usage(path.parent).free
         return f"{text}; {needed / 1e6:.1f} MB and more are needed, {free / 1e6:.1f} MB are free, make room and resume"
     return f"{text}; mend the directory and resume"

@@ -163,12 +163,12 @@ def prepare(verb: str, args: Namespace) -> Job:
             del cfg["hydra"]
         plain = resolved(with_seed(cfg))
     check_run(plain)
+    runs.check_place(run_dir)
     checkpoint = None
     if "LOCAL_RANK" not in os.environ or plain["resume"]:
         run_dir, checkpoint = to_continue(plain, run_dir, given)
         if checkpoint and runs.finished(run_dir, plain["steps"]):
             raise AlreadyFinished(run_dir)
-    runs.check_place(run_dir)
     if (run_dir / ".hydra").is_dir():
         runs.own(run_dir)  # before Hydra writes over what is there
     if not given:

@@ -23,7 +23,7 @@ from . import runs
 from .callbacks.signals import Interrupted, interruptible
 from .checkpoints import AtomicIO, newest_valid, step_of
 from .config import check
-from .errors import Diverged, UserError
+from .errors import Diverged, Unavailable, UserError
 
 log = logging.getLogger("gentrain")
 
@@ -81,12 +81,20 @@ class Job:
         finally:
             end = self.summary(status, started)
             if self.trainer.is_global_zero:
-                runs.write_json(self.run_dir / "summary.json", end)
+                self.leave(end)
             self.loggers.finish({f"best/{self.best()['metric']}": self.best()["value"]} if self.best() else {}, int(status != "completed"))
             runs.release(self.run_dir)
         if self.trainer.is_global_zero:
             log.info("%s", self.conclusion(end))
         return self.best().get("value")
+
+    def leave(self, end: dict[str, Any]) -> None:
+        """Write the summary. Where the disk is full, that has been told by what was saved before, and must not be told over."""
+        try:
+            runs.write_json(self.run_dir / "summary.json", end)
+        except OSError as error:
+            if end["status"] == "completed":
+                raise Unavailable(f"cannot write {self.run_dir / 'summary.json'}: {error.strerror} (hydra.run.dir); make room") from error
 
     @property
     def began(self) -> bool:

@@ -107,5 +107,5 @@ def test_divergence(run: Run, tmp_path: Path) -> None:
     done = run("steps=50", "scheme.optimizers.critic.lr=1e30", *TINY)
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     last = done.stderr.splitlines()[-1]
-    assert last.startswith("gentrain: error: ") and "not finite at step" in last and "lr" in last
+    assert last.startswith("gentrain: error: ") and "not finite in the critic's update after step 0" in last and "lr" in last
     assert summary(only_run(tmp_path))["status"] == "diverged"

@@ -125,10 +125,10 @@ def alive(batches: Iterator[list[Tensor]]) -> Iterator[list[Tensor]]:
     while True:
         try:
             batch = next(batches)
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+        except (RuntimeError, ConnectionError, EOFError) as error:
+            if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                 raise
-            text = " ".join(str(error).split()).rstrip(".")
+            text = " ".join(str(error).split()).rstrip(".") if isinstance(error, RuntimeError) else "a DataLoader worker was killed"
             raise Unavailable(f"{text} (data.workers); is there enough memory? resume the run, with fewer workers") from error
         yield batch
 
