@@ -46,13 +46,14 @@ def checkpoint(directory: Path) -> dict[str, Any]:
     return torch.load(directory / "checkpoints" / "last.ckpt", weights_only=True, map_location="cpu")
 
 
-def assert_same_run(one: Path, other: Path, processes: int, since: int = 0) -> None:
+def assert_same_run(one: Path, other: Path, processes: int, steps: int = 0, batches: int = 0) -> None:
+    """The second run is the first from a step, and that step's first batch, on."""
     for number in range(processes):
         a, b = rank(one, number), rank(other, number)
         for name in weights(a):
             assert torch.equal(a["model"][name], b["model"][name]), name
-        assert a["images"][since:] == b["images"]
-        assert a["random"][since:] == b["random"]
+        assert a["images"][batches:] == b["images"]
+        assert a["random"][steps:] == b["random"]
 
 
 # --- two processes --------------------------------------------------------------------------------------------------------------
@@ -66,7 +67,7 @@ def test_two_processes_stay_equal_and_resume_exactly(tmp_path: Path) -> None:
     run(tmp_path / "parts", *options, "steps=3")
     assert len(checkpoint(tmp_path / "parts")["rng"]) == 2
     run(tmp_path / "parts", *options, "steps=4", "resume=auto")
-    assert_same_run(tmp_path / "whole", tmp_path / "parts", processes=2, since=6)
+    assert_same_run(tmp_path / "whole", tmp_path / "parts", processes=2, steps=3, batches=6)
 
 
 def test_batch_norm_in_the_critic_of_two_processes(tmp_path: Path) -> None:
