@@ -20,7 +20,7 @@ setup: .venv/.stamp
 	@touch $@
 
 train: setup
-	$(BIN)/gentrain model=wgan_gp data=mnist_5k steps=1000 quality.every=500 samples.every=250
+	$(BIN)/gentrain model=wgan_gp data=mnist_5k steps=1200 'tricks=[ema]' quality.every=600 samples.every=200
 	@echo
 	@echo "Next:  source .venv/bin/activate"
 	@echo "       gentrain model=wgan_gp data=mnist          # the whole of MNIST (data.root=DIR where you have it)"
