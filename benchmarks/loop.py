@@ -294,7 +294,7 @@ def rows(work: Work, device: str, rounds: int, seconds: float, folder: Path) -> 
     found = contenders(work, device, folder)
     distance = apart(found)
     # equal arithmetic must give equal weights; another order of the sums, at most what float32 and three steps of Adam make of it
-    if distance["the same arithmetic by hand"] > 1e-5 or max(distance.values()) > 1e-2:
+    if distance["the same arithmetic by hand"] > 1e-4 or max(distance.values()) > 1e-2:
         raise SystemExit(f"{work.name}: the contenders do not compute the same: {distance}")
     times = interleaved(found, rounds, seconds, device)
     for name, own in times.items():
