@@ -305,7 +305,7 @@ def test_two_processes_at_once_make_it_once(tmp_path):
     for worker in workers:
         worker.join(60)
     assert found[0] == found[1]
-    made.get(timeout=5)
+    made.get(timeout=60)
     assert made.empty()
     assert {file.name for file in tmp_path.iterdir()} <= {"kept.pt", "kept.pt.lock"}
 

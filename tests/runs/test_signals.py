@@ -35,7 +35,7 @@ def start(run_dir: Path, *options: str) -> tuple[subprocess.Popen[str], int]:
 def test_a_signal_saves_and_leaves(tmp_path: Path, signum: int, status: int) -> None:
     process, pid = start(tmp_path)
     os.kill(pid, signum)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == status, err
     assert "interrupted by" in out and "Traceback" not in err
     assert step_of(tmp_path / "checkpoints" / "last.ckpt") >= 3
@@ -51,14 +51,14 @@ def test_a_second_ctrl_c_leaves_at_once(tmp_path: Path) -> None:
     time.sleep(0.5)
     assert process.poll() is None  # in its evaluation
     os.kill(pid, signal.SIGINT)
-    _, err = process.communicate(timeout=5)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and "without saving" in err
 
 
 def test_ctrl_c_before_the_first_batch(tmp_path: Path) -> None:
     process, pid = start(tmp_path, "0")
     os.kill(pid, signal.SIGINT)
-    out, err = process.communicate(timeout=10)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "interrupted by SIGINT" in out and not (tmp_path / "checkpoints").exists()
 

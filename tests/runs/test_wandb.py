@@ -146,7 +146,7 @@ def test_a_server_that_is_not_there(
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     began = time.monotonic()
     model = run(run_dir, Loggers("online", init_timeout=3))
-    assert time.monotonic() - began < 25
+    assert time.monotonic() - began < 60
     assert model.global_step == 4 and read(run_dir).history
     assert len([r for r in caplog.records if r.name == "gentrain" and r.levelname == "WARNING"]) == 1
     assert_nothing_left()
@@ -167,7 +167,7 @@ def test_a_server_that_goes_away(run_dir: Path, monkeypatch: pytest.MonkeyPatch,
         began = time.monotonic()
         with caplog.at_level("INFO", "gentrain"):
             assert run(run_dir, Loggers("auto"), extra=[Gone()]).global_step == 4
-        assert time.monotonic() - began < 25
+        assert time.monotonic() - began < 60
     assert "wandb sync" in caplog.text
     assert_nothing_left()
 
