@@ -21,7 +21,12 @@ SCRIPT = Path(__file__).with_name("script.py")
 def start(run_dir: Path, *options: str) -> tuple[subprocess.Popen[str], int]:
     """The process, once it trains."""
     process = subprocess.Popen(
-        [sys.executable, str(SCRIPT), str(run_dir), *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, str(SCRIPT), str(run_dir), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell's background job, and so everything below it, is started with SIGINT ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
     while not (run_dir / "pid").exists():
