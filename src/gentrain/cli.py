@@ -58,7 +58,7 @@ def hydra_app(verb: str, argv: list[str]) -> int:
 
     python_3_14()
     config.register()
-    args = parse(get_args_parser(), argv)
+    args = get_args_parser().parse_args(argv)
     asks = args.help or args.hydra_help or args.cfg or args.info or args.shell_completion
     if asks:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # gentrain --help | head
@@ -214,8 +214,7 @@ def build(cfg: DictConfig | dict[str, Any], names: dict[str, str], run_dir: Path
     from .config import resolved
 
     plain = cfg if isinstance(cfg, dict) else resolved(with_seed(cfg))
-    for name in ("gentrain",):
-        logging.getLogger(name).setLevel(logging.INFO)
+    logging.getLogger("gentrain").setLevel(logging.INFO)
     try:
         from .train import Job
     except RuntimeError as error:
@@ -252,10 +251,6 @@ def conf_dir() -> Path:
     here = Path(__file__).resolve().parent
     inside = here / "conf"
     return inside if inside.is_dir() else here.parents[1] / "conf"
-
-
-def parse(parser: ArgumentParser, argv: list[str]) -> Namespace:
-    return parser.parse_args(argv)
 
 
 def refuse_other_config_path(args: Namespace) -> None:
