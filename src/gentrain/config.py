@@ -54,6 +54,8 @@ class Run:
 
 def register() -> None:
     """Make the schema known to Hydra."""
+    # Hydra copies its sources, this singleton with them, at each look into a group: half the time of --help
+    ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
     ConfigStore.instance().store(name="schema", node=Run)
     # two runs that start in the same second get two directories
     OmegaConf.register_new_resolver("unique", lambda: secrets.token_hex(2), use_cache=True, replace=True)
