@@ -3,11 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: help setup train test lint test-slow test-gpu bench results gpu clean
+.PHONY: help setup train test lint test-slow torture test-gpu bench results gpu clean
 help:
 	@echo "make train      set up, train WGAN-GP on real digits (some minutes on two cores)"
 	@echo "make test       set up, lint, run every test that fits in 12 minutes on two cores"
 	@echo "make test-slow  the whole matrix and the other long tests     make test-gpu  what needs a CUDA device"
+	@echo "make torture    kill runs 500 times, and compare bits"
 	@echo "make bench      the loop against hand-written ones            make gpu       tests, benchmark and a training on a GPU"
 
 setup: .venv/.stamp
@@ -37,6 +38,9 @@ lint: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -n $(WORKERS) -q -m slow
+
+torture: setup
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -rA -q -m torture
 
 test-gpu: setup
 	$(BIN)/python -m pytest -q -m gpu

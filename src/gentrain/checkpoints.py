@@ -15,12 +15,15 @@ import queue
 import re
 import shutil
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
+from packaging.version import Version
 
+from . import runs
 from .errors import Unavailable, UserError
 
 log = logging.getLogger("gentrain")
@@ -55,7 +58,8 @@ class AtomicIO(TorchCheckpointIO):
             sync_directory(path.parent)
         except BaseException as error:
             reason = why(error, path, size(checkpoint))
-            unfinished.unlink(missing_ok=True)
+            with suppress(OSError):  # the disk may have become read-only since
+                unfinished.unlink(missing_ok=True)
             if reason is None:
                 raise
             raise Unavailable(reason) from error
@@ -169,16 +173,37 @@ def verified(path: Path) -> None:
         raise Damaged(f"{path} is not what was saved, its digest differs")
 
 
-def load(path: Path, map_location: Any = None) -> dict[str, Any]:
-    """Raises UserError for a file that brings code instead of numbers."""
+def load(path: Path, map_location: Any = None, mmap: bool = False) -> dict[str, Any]:
+    """With `mmap`, tensors are read when they are used. Raises UserError for a file that brings code instead of numbers."""
     import pickle
 
     try:
-        return torch.load(path, map_location=map_location or "cpu", weights_only=True)
+        return torch.load(path, map_location=map_location or "cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         raise UserError(
             f"{path} holds more than tensors and plain values, and was not loaded (resume); give a checkpoint of gentrain"
         ) from error
+
+
+def refuse_foreign(path: Path, scheme: Any) -> None:
+    """Raises UserError for the checkpoint of a newer gentrain, of another configuration, or of a model whose weights are not `scheme`'s."""
+    saved = load(path, mmap=True)
+    theirs, ours = saved["origin"], scheme.origin
+    if Version(theirs["version"]) > Version(ours["version"]):
+        raise UserError(f"{path} was saved by gentrain {theirs['version']}, and this is {ours['version']} (resume); install that")
+    runs.refuse_changes(path, (theirs["config"], theirs["choices"]), (ours["config"], ours["choices"]))
+    try:
+        scheme.load_state_dict(saved["state_dict"])
+    except RuntimeError as error:
+        names = [" ".join(f"{group}={origin['choices'].get(group)}" for group in ("model", "network")) for origin in (theirs, ours)]
+        keys = ", ".join(misfits(saved["state_dict"], scheme.state_dict())[:3])
+        raise UserError(f"{path} holds {names[0]}, and this is {names[1]}: {keys} differ (resume); resume it as what it is") from error
+
+
+def misfits(saved: dict[str, torch.Tensor], own: dict[str, torch.Tensor]) -> list[str]:
+    """Keys that only one of them has, or whose tensors are of two shapes."""
+    theirs, ours = ({key: getattr(value, "shape", ()) for key, value in state.items()} for state in (saved, own))
+    return sorted(key for key in theirs.keys() | ours.keys() if theirs.get(key) != ours.get(key))
 
 
 def newest_valid(path: Path) -> Path:
@@ -204,7 +229,7 @@ def age(path: Path) -> int:
 
 def step_of(path: Path) -> int:
     """The generator step at which a checkpoint was saved; reads the file's head, not its weights."""
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"]
+    return load(path, mmap=True)["global_step"]
 
 
 def sync_directory(path: Path) -> None:

@@ -114,15 +114,22 @@ def cell(cfg: DictConfig) -> float | None:
     """One job of a multirun. A failure is told at once, since Hydra goes on with the others and raises only the first, at the end."""
     from hydra.core.hydra_config import HydraConfig
 
+    from . import runs
+
     hydra_cfg = HydraConfig.get()
     where = f"job {hydra_cfg.job.num} ({hydra_cfg.job.override_dirname})"
     run_dir = Path(hydra_cfg.runtime.output_dir)
     try:
-        if cfg.resume is not None:
-            raise UserError("a multirun cannot be resumed (resume); resume its jobs one by one, with resume=DIR")
+        if cfg.resume not in (None, "auto"):
+            raise UserError("the jobs of a multirun cannot all resume one run (resume); give sweep.name=NAME resume=auto")
         if cfg.seed is None:
             record(with_seed(cfg), run_dir)
-        return build(cfg, choices(hydra_cfg), run_dir, None).fit()
+        checkpoint = run_dir / runs.LAST if cfg.resume and (run_dir / runs.LAST).exists() else None
+        job = build(cfg, choices(hydra_cfg), run_dir, checkpoint)
+        if checkpoint and runs.finished(run_dir, cfg.steps):
+            logging.getLogger("gentrain").info("%s: already finished, in %s", where, run_dir)
+            return runs.summary(run_dir)["best"].get("value")
+        return job.fit()
     except (UserError, Diverged) as error:
         logging.getLogger("gentrain").error("%s: %s", where, error)
         raise type(error)(f"{where}: {error}") from error
@@ -166,7 +173,7 @@ def prepare(verb: str, args: Namespace) -> Job:
     runs.check_place(run_dir)
     checkpoint = None
     if "LOCAL_RANK" not in os.environ or plain["resume"]:
-        run_dir, checkpoint = to_continue(plain, run_dir, given)
+        run_dir, checkpoint = to_continue(plain, names, run_dir, given)
         if checkpoint and runs.finished(run_dir, plain["steps"]):
             raise AlreadyFinished(run_dir)
     if (run_dir / ".hydra").is_dir():
@@ -188,7 +195,7 @@ class AlreadyFinished(Exception):
     """Nothing is left to do; nothing is altered."""
 
 
-def to_continue(plain: dict[str, Any], run_dir: Path, given: bool) -> tuple[Path, Path | None]:
+def to_continue(plain: dict[str, Any], names: dict[str, str], run_dir: Path, given: bool) -> tuple[Path, Path | None]:
     """(run directory, checkpoint to start from): what `resume` and `hydra.run.dir` ask for together."""
     from . import runs
 
@@ -200,13 +207,13 @@ def to_continue(plain: dict[str, Any], run_dir: Path, given: bool) -> tuple[Path
         case "auto" if given:
             if not (run_dir / runs.LAST).exists():
                 return run_dir, None
-            runs.same(run_dir, plain)
+            runs.same(run_dir, plain, names)
             return run_dir, run_dir / runs.LAST
         case "auto":
             found = runs.newest_unfinished(run_dir.parent, plain)
             return (found, found / runs.LAST) if found else (run_dir, None)
         case path:
-            found, checkpoint = runs.named(path, plain)
+            found, checkpoint = runs.named(path, plain, names)
             return (run_dir if given else found), checkpoint
 
 

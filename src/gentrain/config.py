@@ -35,6 +35,7 @@ class Run:
     steps: int = MISSING  # generator updates (updates of the one player, where there is one)
     seed: int | None = 0  # null draws one and records it
     resume: str | None = None  # auto | a run directory | a checkpoint
+    force: bool = False  # resume as something else: another loss, rate or seed
     compile: bool = False
     debug: bool = False  # tracebacks for mistakes too
     data: Any = MISSING

@@ -250,6 +250,11 @@ class Dashboard(WandbLogger):
         self.lost = True
         log.warning("W&B: %s; the training goes on without it", first_line(error))
 
+    @fail_open
+    def alert(self, title: str, text: str) -> None:
+        """A message to the people who follow the run, by e-mail or chat as they have set it."""
+        self.experiment.alert(title=title, text=text)
+
     log_metrics = fail_open(WandbLogger.log_metrics)
     log_image = fail_open(WandbLogger.log_image)
     log_hyperparams = fail_open(WandbLogger.log_hyperparams)

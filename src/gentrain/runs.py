@@ -19,10 +19,11 @@ from .errors import UserError
 
 # keys that do not change what a run computes: a run may be continued with others
 OPERATIONAL = (
-    "steps", "resume", "debug", "trainer", "logger", "callbacks", "samples", "checkpoint", "quality", "sweep", "compile",
+    "steps", "resume", "force", "debug", "trainer", "logger", "callbacks", "samples", "checkpoint", "quality", "sweep", "compile",
     "scheme.log_every", "scheme.compile", "data.root", "data.workers", "data.resident", "data.cache", "data.mirrors", "data.verify",
 )  # fmt: skip
 LAST = Path("checkpoints", "last.ckpt")
+Made = tuple[dict[str, Any], dict[str, str]]  # a configuration, and the groups by the names typed
 
 
 def flat(config: Any, prefix: str = "") -> dict[str, Any]:
@@ -43,6 +44,11 @@ def fingerprint(config: dict[str, Any]) -> str:
 
 def saved_config(run_dir: Path) -> dict[str, Any]:
     return OmegaConf.to_container(OmegaConf.load(run_dir / ".hydra" / "config.yaml"), resolve=True)  # type: ignore[return-value]
+
+
+def saved_choices(run_dir: Path) -> dict[str, str]:
+    """The groups by the names typed."""
+    return dict(OmegaConf.load(run_dir / ".hydra" / "hydra.yaml").hydra.runtime.choices)
 
 
 def summary(run_dir: Path) -> dict[str, Any]:
@@ -68,7 +74,7 @@ def newest_unfinished(parent: Path, config: dict[str, Any]) -> Path | None:
     return None
 
 
-def named(resume: str, config: dict[str, Any]) -> tuple[Path, Path]:
+def named(resume: str, config: dict[str, Any], choices: dict[str, str]) -> tuple[Path, Path]:
     """(run directory, checkpoint) of `resume=PATH`, refused where there is none or where it is of another configuration."""
     if "://" in resume:
         raise UserError(f"{resume} is a URL (resume); give the path of a run directory on this machine")
@@ -81,17 +87,30 @@ def named(resume: str, config: dict[str, Any]) -> tuple[Path, Path]:
     run_dir = path if path.is_dir() else checkpoint.parent.parent
     if not (run_dir / ".hydra" / "config.yaml").exists():
         raise UserError(f"{run_dir} is not a run directory, it has no .hydra/config.yaml (resume); give one that gentrain made")
-    same(run_dir, config)
+    same(run_dir, config, choices)
     return run_dir, checkpoint
 
 
-def same(run_dir: Path, config: dict[str, Any]) -> None:
-    """Refuse to continue a run as something else."""
-    old, new = essence(saved_config(run_dir)), essence(config)
-    differing = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
-    if differing:
-        shown = ", ".join(f"{key} {old.get(key)} -> {new.get(key)}" for key in differing[:3])
-        raise UserError(f"{run_dir} is a run of another configuration: {shown} (resume); give the same options, or start a new run")
+def same(run_dir: Path, config: dict[str, Any], choices: dict[str, str]) -> None:
+    """Refuse to continue a run as something else, unless that is forced."""
+    refuse_changes(run_dir, (saved_config(run_dir), saved_choices(run_dir)), (config, choices))
+
+
+def refuse_changes(path: Path, old: Made, new: Made) -> None:
+    """Raises UserError where two configurations compute different numbers; `force` of the new one allows that."""
+    changed = differences(essence(old[0]), essence(new[0]))
+    if changed and not new[0]["force"]:
+        groups = ("model", "data", "loss", "lipschitz")
+        names = differences(*({group: choices.get(group) for group in groups} for _, choices in (old, new)))
+        shown = ", ".join([*names, *changed[:3]])
+        raise UserError(
+            f"{path} is a run of another configuration: {shown} (resume); give the same options, start a new run, or add force=true"
+        )
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """['model dcgan -> wgan_gp']"""
+    return [f"{key} {old.get(key)} -> {new.get(key)}" for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

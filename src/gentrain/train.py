@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import logging
 import os
 import random
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,13 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.profilers import PassThroughProfiler
 from omegaconf import OmegaConf
 
 from . import runs
-from .callbacks.signals import Interrupted, interruptible
-from .checkpoints import AtomicIO, newest_valid, step_of
+from .callbacks.signals import Interrupted, hand_on, interruptible
+from .checkpoints import AtomicIO, newest_valid, refuse_foreign, step_of
 from .config import check
 from .errors import Diverged, Unavailable, UserError
 
@@ -38,7 +41,9 @@ class Job:
         L.seed_everything(config["seed"], workers=True, verbose=False)
         self.data = build(self.config["data"], "data")
         self.scheme = build(self.config["scheme"], "scheme", model=build(self.config["model"], "model"))
-        self.scheme.config = self.config
+        self.scheme.origin = {"config": self.config, "choices": self.choices, "version": version("gentrain")}
+        if self.checkpoint:
+            refuse_foreign(self.checkpoint, self.scheme)
         self.callbacks = [build(self.config[key], key) for key in ("quality", "samples", "checkpoint")]
         self.callbacks += [build(node, f"callbacks.{name}") for name, node in self.config["callbacks"].items()]
         self.loggers = build(self.config["logger"], "logger")
@@ -51,7 +56,7 @@ class Job:
             raise UserError(f"precision {node['precision']} needs a GPU (trainer.precision); on a CPU use 32-true or bf16-mixed")
         return build(
             node, "trainer", max_steps=self.config["steps"], max_epochs=-1, default_root_dir=str(self.run_dir), logger=False,
-            callbacks=self.callbacks, plugins=[AtomicIO()], enable_checkpointing=False, enable_model_summary=False,
+            callbacks=self.callbacks, plugins=plugins(), enable_checkpointing=False, enable_model_summary=False,
             use_distributed_sampler=False, enable_progress_bar=any(isinstance(c, ProgressBar) for c in self.callbacks),
             num_sanity_val_steps=0, log_every_n_steps=1, **({} if "profiler" in node else {"profiler": Unprofiled()}),
         )  # fmt: skip
@@ -65,6 +70,7 @@ class Job:
         if self.trainer.strategy.root_device.type == "cpu":
             os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"  # Lightning's "1" makes every optimizer step look for NVIDIA's library
         started, status, step = time.time(), "failed", step_of(self.checkpoint) if self.checkpoint else None
+        stopped_by = None
         try:
             self.trainer.loggers = self.loggers.make(self.run_dir, self.config, self.choices, step)
             if self.trainer.is_global_zero:
@@ -75,8 +81,12 @@ class Job:
         except Diverged:
             status = "diverged"
             raise
-        except Interrupted:
-            status = "interrupted"
+        except (OSError, RuntimeError) as error:
+            if (reason := self.misfortune(error)) is not None:
+                raise Unavailable(reason) from error
+            raise
+        except Interrupted as error:
+            status, stopped_by = "interrupted", error.signal
             raise
         finally:
             end = self.summary(status, started)
@@ -84,9 +94,19 @@ class Job:
                 self.leave(end)
             self.loggers.finish({f"best/{self.best()['metric']}": self.best()["value"]} if self.best() else {}, int(status != "completed"))
             runs.release(self.run_dir)
+            if stopped_by and self.trainer.is_global_zero:
+                hand_on(stopped_by, self.config["resume"] is not None)
         if self.trainer.is_global_zero:
             log.info("%s", self.conclusion(end))
         return self.best().get("value")
+
+    def misfortune(self, error: Exception) -> str | None:
+        """A full disk, or a process of this run that died, in one line; None for what is our own fault."""
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            return f"cannot write in {self.run_dir}: {error.strerror} (hydra.run.dir); make room, and go on with resume={self.run_dir}"
+        if self.trainer.world_size > 1 and (isinstance(error, torch.distributed.DistError) or "gloo" in str(error)):
+            return f"another process of this run is gone (trainer.devices); see what it said, and go on with resume={self.run_dir}"
+        return None
 
     def leave(self, end: dict[str, Any]) -> None:
         """Write the summary. Where the disk is full, that has been told by what was saved before, and must not be told over."""
@@ -157,6 +177,12 @@ def check_devices(node: dict[str, Any]) -> None:
     kind = "GPUs" if found and node["accelerator"] != "cpu" else "CPU cores"
     if not 1 <= node["devices"] <= there:
         raise UserError(f"{node['devices']} devices on a machine with {there} {kind} (trainer.devices); give 1 to {there}")
+
+
+def plugins() -> list[Any]:
+    """Our checkpoints; and SLURM without Lightning's requeue, which saves inside the signal handler, in the middle of a step."""
+    slurm = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
+    return [AtomicIO(), *slurm]
 
 
 class Unprofiled(PassThroughProfiler):

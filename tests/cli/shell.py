@@ -8,7 +8,11 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,17 +73,70 @@ def steps(run_dir: Path) -> list[int]:
         return []
 
 
+Runs = subprocess.Popen[str]
+
+
+@contextmanager
+def started(cwd: Path, env: dict[str, str], *words: str) -> Iterator[Runs]:
+    """A run in the background, with nothing of it left when the block is left."""
+    # a shell's background job, and so everything below it, is started with SIGINT ignored
+    default = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with tempfile.TemporaryFile("w+") as stderr:  # no pipe, which would fill up
+        process = subprocess.Popen(
+            [GENTRAIN, *words], cwd=cwd, env=env, text=True, stderr=stderr, stdin=subprocess.DEVNULL, preexec_fn=default
+        )
+        process.stderr = Told(stderr)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+class Told:
+    """All that a process has written so far."""
+
+    def __init__(self, file: Any) -> None:
+        self.file = file
+
+    def read(self) -> str:
+        self.file.seek(0)
+        return self.file.read()
+
+    def close(self) -> None: ...
+
+
+def reach(process: Runs, run_dir: Path, at: int | str, or_end: bool = False) -> None:
+    """Wait until a run has logged a step, or has said something."""
+    deadline = time.monotonic() + 100
+    while at not in process.stderr.read() if isinstance(at, str) else max(steps(run_dir), default=0) < at:
+        if process.poll() is not None and or_end:
+            return
+        assert process.poll() is None and time.monotonic() < deadline, process.stderr.read()
+        time.sleep(0.005)
+
+
 def signalled(cwd: Path, env: dict[str, str], run_dir: Path, at: int, number: signal.Signals, *words: str) -> tuple[int, str]:
     """Start a run, send a signal when it has logged step `at`; its status and stderr."""
-    command = [GENTRAIN, *words, f"hydra.run.dir={run_dir}"]
-    process = subprocess.Popen(command, cwd=cwd, env=env, text=True, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
-    deadline = time.monotonic() + 100
-    while max(steps(run_dir), default=0) < at:
-        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
-        time.sleep(0.02)
-    process.send_signal(number)
-    stderr = process.communicate(timeout=100)[1]
-    return process.returncode, stderr
+    with started(cwd, env, *words, f"hydra.run.dir={run_dir}") as process:
+        reach(process, run_dir, at)
+        process.send_signal(number)
+        return process.wait(100), process.stderr.read()
+
+
+def assert_same_run(one: Path, other: Path, rows: bool = True, pictures: bool = False) -> None:
+    """Equal weights, optimizers, averages, random numbers, curves and pictures."""
+    import torch
+
+    mine, theirs = (tensors(torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)) for run in (one, other))
+    assert mine and mine.keys() == theirs.keys()
+    assert not [name for name, tensor in mine.items() if not torch.equal(tensor, theirs[name])]
+    if rows:
+        logged = [[{key: value for key, value in row.items() if key != "images_per_second"} for row in curves(run)] for run in (one, other)]
+        assert logged[0] == logged[1]
+    if pictures:
+        drawn = [{path.name: path.read_bytes() for path in (run / "samples").iterdir()} for run in (one, other)]
+        assert drawn[0] == drawn[1] and drawn[0]
 
 
 def tensors(value: Any, name: str = "") -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from shell import TINY, Done, assert_fine, assert_refused, curves, gentrain, only_run, signalled, summary, tensors
+from shell import TINY, Done, assert_fine, assert_refused, assert_same_run, curves, gentrain, only_run, signalled, summary
 
 Run = Callable[..., Done]
 GAME = ("model=dcgan", "tricks=[ema,replay,historical_averaging]", "checkpoint.every=5", "samples.every=0", *TINY)
@@ -23,17 +23,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory, env: dict[str, str]) -> P
     assert_fine(done)
     assert "from step" not in done.stderr
     return here / "run"
-
-
-def assert_same_run(one: Path, other: Path) -> None:
-    """Equal weights, optimizers, averages, random numbers and curves."""
-    import torch
-
-    mine, theirs = (tensors(torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)) for run in (one, other))
-    assert mine and mine.keys() == theirs.keys()
-    assert not [name for name, tensor in mine.items() if not torch.equal(tensor, theirs[name])]
-    rows = [[{key: value for key, value in row.items() if key != "images_per_second"} for row in curves(run)] for run in (one, other)]
-    assert rows[0] == rows[1]
 
 
 def test_a_killed_run_goes_on_as_if_nothing_had_been(finished: Path, env: dict[str, str], tmp_path: Path) -> None:

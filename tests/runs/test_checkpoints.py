@@ -11,9 +11,10 @@ import pytest
 import torch
 from toy import Drawing, Score, assert_equal, train
 
-from gentrain.callbacks.checkpoint import AtomicIO, Checkpoint, step_of
+from gentrain.callbacks.checkpoint import Checkpoint
 from gentrain.callbacks.rng import RNG
 from gentrain.callbacks.samples import Samples
+from gentrain.checkpoints import AtomicIO, step_of
 from gentrain.errors import Unavailable, UserError
 from gentrain.loggers import Loggers, RunCSV
 
@@ -102,10 +103,10 @@ def test_best_is_the_first_monitored_score_at_its_best(tmp_path: Path) -> None:
 def test_a_configuration_is_in_the_checkpoint(tmp_path: Path) -> None:
     class Configured(L.Callback):
         def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-            pl_module.config = {"seed": 0, "data": {"name": "noise"}}
+            pl_module.origin = {"config": {"seed": 0, "data": {"name": "noise"}}}
 
     train(tmp_path, 1, [Configured(), Checkpoint()])
-    assert loaded(tmp_path / "checkpoints" / "last.ckpt")["config"] == {"seed": 0, "data": {"name": "noise"}}
+    assert loaded(tmp_path / "checkpoints" / "last.ckpt")["origin"]["config"] == {"seed": 0, "data": {"name": "noise"}}
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

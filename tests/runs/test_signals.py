@@ -12,8 +12,9 @@ import pytest
 import torch
 from toy import train
 
-from gentrain.callbacks.checkpoint import Checkpoint, step_of
+from gentrain.callbacks.checkpoint import Checkpoint
 from gentrain.callbacks.signals import CAUGHT, Interrupted, Signals
+from gentrain.checkpoints import step_of
 
 SCRIPT = Path(__file__).with_name("script.py")
 

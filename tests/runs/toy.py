@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import ProgressBar
 
-from gentrain.callbacks.checkpoint import AtomicIO
+from gentrain.checkpoints import AtomicIO
 from gentrain.data.base import Data
 from gentrain.data.samples import Samples
 from gentrain.game import Unconditional

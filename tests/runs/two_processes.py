@@ -9,10 +9,11 @@ import lightning as L
 import torch
 from toy import Noise, scheme
 
-from gentrain.callbacks.checkpoint import AtomicIO, Checkpoint
+from gentrain.callbacks.checkpoint import Checkpoint
 from gentrain.callbacks.rng import RNG
 from gentrain.callbacks.samples import Samples
 from gentrain.callbacks.signals import Interrupted, Signals, interruptible
+from gentrain.checkpoints import AtomicIO
 
 
 class Send(L.Callback):

@@ -11,14 +11,13 @@ from typing import Any, Literal
 import lightning as L
 from lightning.pytorch.loggers import WandbLogger
 
-from ..checkpoints import AtomicIO, remove_unfinished, step_of
+from ..checkpoints import AtomicIO, remove_unfinished
 from ..quality.evaluation import Evaluation
 from ..schema import Count, Whole
 from .signals import Interrupted
 
 log = logging.getLogger("gentrain")
 
-__all__ = ["AtomicIO", "Checkpoint", "step_of"]
 MONITOR = ("quality/fid", "quality/fid_classifier")
 
 
@@ -89,8 +88,6 @@ class Checkpoint(L.Callback):
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["wandb_id"] = next((logger.version for logger in trainer.loggers if isinstance(logger, WandbLogger)), None)
-        if hasattr(pl_module, "config"):
-            checkpoint["config"] = pl_module.config
 
 
 def directory(trainer: L.Trainer) -> Path:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -16,7 +18,9 @@ import torch
 
 from ..schema import Count
 
+log = logging.getLogger("gentrain")
 CAUGHT = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
+WARNINGS = [getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name)]  # what a cluster's user asks to be sent
 SIGINT_STATUS = 128 + signal.SIGINT
 
 
@@ -81,3 +85,26 @@ def interruptible() -> Iterator[None]:
         raise
     except KeyboardInterrupt:
         raise Interrupted(signal.SIGINT) from None
+
+
+def hand_on(signum: signal.Signals, resumes: bool) -> None:
+    """When everything is saved and closed: whoever listened before the training hears the signal, as submitit does to requeue its job.
+
+    A SLURM job of one's own, warned by USR1 or USR2 (`sbatch --requeue --signal=USR1@90`), is put back into the queue if its command
+    `resumes`; else it would begin again for ever.
+    """
+    handler, job = signal.getsignal(signum), slurm_job()
+    if callable(handler) and handler is not signal.default_int_handler:
+        handler(signum, None)
+    elif job and signum in WARNINGS:
+        if not resumes:
+            log.warning("SLURM job %s is not requeued: its command would begin anew; add resume=auto", job)
+            return
+        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True)
+        log.info("SLURM job %s %s", job, "is requeued" if done.returncode == 0 else f"could not be requeued: {done.stderr.strip()}")
+
+
+def slurm_job() -> str | None:
+    """Of a job array, the task."""
+    of = os.environ
+    return f"{of['SLURM_ARRAY_JOB_ID']}_{of['SLURM_ARRAY_TASK_ID']}" if "SLURM_ARRAY_JOB_ID" in of else of.get("SLURM_JOB_ID")

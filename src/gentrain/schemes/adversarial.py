@@ -73,6 +73,13 @@ class Adversarial(Scheme):
         if rank := self.trainer.global_rank:  # noise of its own: the same in all processes would be a batch as small as one's
             torch.manual_seed(torch.initial_seed() + (rank << 32))
 
+    def on_train_start(self) -> None:
+        """A forced resume may ask for other rates than those in the checkpoint; a schedule goes on from where it was."""
+        super().on_train_start()
+        for player, optimizer in zip(self.players, self.trainer.optimizers, strict=True):
+            schedules = [schedule for schedule in self.schedules() if schedule.optimizer is optimizer]
+            adopt(optimizer, schedules, getattr(self.make_optimizers[player], "keywords", {}))
+
     def training_step(self, batches: list[Batch], batch_idx: int) -> None:
         critic, generator = self.optimizers()  # type: ignore[misc, attr-defined]
         # Lightning counts every optimizer's step in global_step; ours counts the generator's
@@ -145,6 +152,19 @@ class Adversarial(Scheme):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
         self.resumed, self.guard.used = True, checkpoint["divergences"]
+
+
+def adopt(optimizer: Optimizer, schedules: list[LRScheduler], wanted: dict[str, Any]) -> None:
+    """Give an optimizer the numbers of the configuration, where a checkpoint has brought it others."""
+    for group in optimizer.param_groups:
+        initial = group.get("initial_lr", group["lr"])
+        group.update({key: value for key, value in wanted.items() if key in group and key != "lr"})
+        if (rate := wanted.get("lr", initial)) == initial:
+            continue
+        group["lr"] *= rate / initial
+        for schedule in schedules:
+            group["initial_lr"] = rate
+            schedule.base_lrs = [rate for _ in schedule.base_lrs]
 
 
 def compiled(objective: Callable[[Batch], Objective]) -> Callable[[Batch], Objective]:

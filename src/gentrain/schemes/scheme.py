@@ -33,6 +33,7 @@ class Scheme(L.LightningModule, ABC):
         self.advanced = False  # the last training step made a step; an update that was not fit to be made is none
         self.latest: dict[str, float] = {}  # the newest value of everything logged
         self.protocols: dict[str, Any] = {}  # how each score was measured
+        self.origin: dict[str, Any] = {}  # what a checkpoint says of where it comes from: config, choices, version
         self.images, self.seconds = 0, 0.0  # since the start of this process
         self._window: dict[str, list[Tensor]] = defaultdict(list)
         self._since: float | None = None
@@ -99,7 +100,7 @@ class Scheme(L.LightningModule, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["window"] = {name: [float(value) for value in values] for name, values in self._window.items()}
-        checkpoint["latest"], checkpoint["protocols"] = self.latest, self.protocols
+        checkpoint["latest"], checkpoint["protocols"], checkpoint["origin"] = self.latest, self.protocols, self.origin
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._window.update({name: [torch.tensor(value) for value in values] for name, values in checkpoint["window"].items()})
