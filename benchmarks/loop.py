@@ -316,7 +316,7 @@ def spread(values: list[float], digits: int = 3) -> str:
 def heading(args: argparse.Namespace) -> Iterator[str]:
     device = torch.cuda.get_device_name() if args.device == "cuda" else processor()
     yield "# The training loop beside hand-written ones\n"
-    yield f"`python benchmarks/loop.py {shlex.join(sys.argv[1:])}`, {time.strftime('%Y-%m-%d')}.\n".replace(" `", "`")
+    yield f"`python {sys.argv[0]} {shlex.join(sys.argv[1:])}`, {time.strftime('%Y-%m-%d')}.\n".replace(" `", "`")
     versions = f"Python {platform.python_version()}, torch {torch.__version__}, lightning {L.__version__}"
     yield f"{device}, {os.cpu_count()} cores, {args.threads} thread(s); load {os.getloadavg()[0]:.1f} at the start; {versions}.\n"
     yield (

@@ -227,7 +227,7 @@ def test_25_a_pickle_with_code_in_it(halfway: Path, env: dict[str, str], tmp_pat
 
 
 def resave(path: Path, change: Callable[[dict], object]) -> None:
-    """Change what a checkpoint holds; its digest is right."""
+    """Change what a checkpoint holds; its checksum is right."""
     import torch
 
     from gentrain.checkpoints import AtomicIO

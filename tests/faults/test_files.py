@@ -27,16 +27,16 @@ def last(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_file_is_torchs_own_and_a_digest(last: Path) -> None:
+def test_a_file_is_torchs_own_and_a_checksum(last: Path) -> None:
     verified(last)
     assert torch.equal(torch.load(last, weights_only=True)["weights"], state()["weights"])
     assert step_of(last) == 1
-    assert last.read_bytes()[-80:].startswith(MARK)
+    assert last.read_bytes()[-24:].startswith(MARK)
 
 
 def test_every_flipped_bit_is_found(last: Path) -> None:
     whole, draw = last.read_bytes(), random.Random(0)
-    for place in [0, len(whole) - 1, len(whole) - 70, *(draw.randrange(len(whole)) for _ in range(200))]:
+    for place in [0, len(whole) - 1, len(whole) - 20, *(draw.randrange(len(whole)) for _ in range(200))]:
         broken = bytearray(whole)
         broken[place] ^= 1 << draw.randrange(8)
         last.write_bytes(broken)
@@ -44,7 +44,7 @@ def test_every_flipped_bit_is_found(last: Path) -> None:
             verified(last)
 
 
-@pytest.mark.parametrize("size", [0, 1, 79, 80, 81, 5000, -1])
+@pytest.mark.parametrize("size", [0, 1, 23, 24, 25, 5000, -1])
 def test_a_cut_file_is_found(last: Path, size: int) -> None:
     last.write_bytes(last.read_bytes()[:size])
     with pytest.raises(Damaged):
@@ -79,7 +79,7 @@ class Bomb:
 
 @pytest.mark.parametrize("dressed", [False, True])
 def test_a_malicious_pickle_is_not_run(tmp_path: Path, dressed: bool) -> None:
-    """Plain, or in torch's own format with a right digest."""
+    """Plain, or in torch's own format with a right checksum."""
     path, canary = tmp_path / "last.ckpt", tmp_path / "canary"
     if dressed:
         AtomicIO().save_checkpoint({"global_step": 1, "x": Bomb(canary)}, path)

@@ -47,7 +47,8 @@ class Checkpoint(L.Callback):
         if not pl_module.advanced:
             return
         self.keep_best(trainer, pl_module)
-        if pl_module.due(self.every):
+        # a file that is at the end says that all is done, the last scores and pictures too
+        if pl_module.due(self.every) and trainer.global_step < trainer.max_steps:
             self.save_last(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:

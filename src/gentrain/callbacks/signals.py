@@ -61,6 +61,8 @@ class Signals(L.Callback):
         self.signum = signum
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step >= trainer.max_steps:
+            return  # it ends by itself
         if trainer.world_size > 1:
             self.agree(trainer, pl_module)
         elif self.signum is not None:

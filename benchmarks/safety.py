@@ -1,0 +1,122 @@
+"""What safety costs: a summed, atomic checkpoint beside torch.save, and the divergence guard beside none, in turn in one process.
+
+    python benchmarks/safety.py [--megabytes 100] [--rounds 15] [--folder DIR] [--out FILE]
+
+See README.md beside this file for how to read the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import loop
+import torch
+from torch import Tensor
+
+from gentrain.checkpoints import AtomicIO
+from gentrain.schemes.guard import Guard
+from gentrain.train import Job, mallopt
+
+
+def plain(state: dict[str, Any], path: Path) -> None:
+    torch.save(state, path)
+
+
+def synced(state: dict[str, Any], path: Path) -> None:
+    with open(path, "wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def ours(state: dict[str, Any], path: Path) -> None:
+    AtomicIO().save_checkpoint(state, path)
+
+
+def in_turn(contenders: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of every contender in every round: A B C, then C B A. The first round is not counted."""
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for number in range(rounds + 1):
+        for name in list(contenders) if number % 2 == 0 else list(contenders)[::-1]:
+            began = time.perf_counter()
+            contenders[name]()
+            if number:
+                times[name].append(time.perf_counter() - began)
+    return times
+
+
+def table(times: dict[str, list[float]], unit: float, *bases: str) -> Iterator[str]:
+    for name, own in times.items():
+        ratios = (loop.spread([a / b for a, b in zip(own, times[base], strict=True)]) for base in bases)
+        yield f"| {name} | {loop.spread([t * unit for t in own], 1)} | {' | '.join(ratios)} |"
+
+
+def saving(megabytes: int, rounds: int, folder: Path) -> Iterator[str]:
+    """A model of 20 tensors and Adam's two moments of each."""
+    state = {"state": {i: torch.randn(megabytes * 250_000 // 60) for i in range(60)}, "global_step": 1}
+    yield f"\n## A checkpoint of {megabytes} MB\n\n| | ms | to torch.save | to torch.save and fsync |\n|---|---|---|---|"
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        names = {"torch.save": plain, "torch.save and fsync": synced, "gentrain: checksum, fsync, rename, the last two kept": ours}
+        calls = {name: partial(save, state, Path(place, f"{save.__name__}.ckpt")) for name, save in names.items()}
+        yield from table(in_turn(calls, rounds), 1e3, *list(names)[:2])
+
+
+class Unguarded(Guard):
+    def admits(self, norm: Tensor, *_: Any) -> bool:
+        return True
+
+
+def guarding(work: loop.Work, rounds: int, folder: Path) -> Iterator[str]:
+    """The same run with and without a look at the gradient's norm; the norm itself is a curve, and computed in both."""
+    runs = {}
+    for name in ("guarded", "unguarded"):
+        job = Job(loop.configuration(work, "cpu"), {"model": "benchmark", "data": "mnist_5k"}, folder / name)
+        if name == "unguarded":
+            job.scheme.guard = Unguarded("stop", 0)
+        runs[name] = loop.Gentrain(job)
+        runs[name].iterate(3)
+    times = in_turn({name: partial(run.iterate, 10) for name, run in runs.items()}, rounds)
+    yield f"\n## The guard: {work.name}\n\n| | ms a generator iteration | to unguarded |\n|---|---|---|"
+    yield from table(times, 1e2, "unguarded")
+    for run in runs.values():
+        run.close()
+
+
+def report(args: argparse.Namespace) -> Iterator[str]:
+    yield "# What safety costs\n"
+    yield from list(loop.heading(args))[1:3]
+    yield f"Medians of {args.rounds} rounds [least-most]; ratios are taken in each round."
+    yield from saving(args.megabytes, args.rounds, args.folder)
+    with tempfile.TemporaryDirectory() as folder:
+        yield from guarding(loop.WORKS["mlp"], args.rounds, Path(folder))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Time checkpoints and the guard.")
+    parser.add_argument("--megabytes", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--folder", type=Path, default=Path.cwd(), help="on the disk that the checkpoints would be on")
+    parser.add_argument("--out", type=Path, help="write the table to a file, too")
+    args = parser.parse_args()
+    args.device = "cpu"
+    torch.set_num_threads(args.threads)
+    loop.one_heap()
+    mallopt()
+    lines = []
+    for line in report(args):
+        print(line, flush=True)
+        lines.append(line)
+    if args.out:
+        args.out.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
