@@ -21,6 +21,7 @@ class Offline:
     config: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
+    alerts: list[tuple[str, str]] = field(default_factory=list)
     axes: dict[str, str] = field(default_factory=dict)  # pattern -> step metric
 
 
@@ -38,6 +39,8 @@ def read(run_dir: Path) -> Offline:
             found.history.append(values(record.history.item))
         elif kind == "summary":
             found.summary |= values(record.summary.update)
+        elif kind == "alert":
+            found.alerts.append((record.alert.title, record.alert.text))
         elif kind == "metric":
             found.axes[record.metric.glob_name or record.metric.name] = record.metric.step_metric
     return found

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import pytest
@@ -18,7 +19,9 @@ from offline_file import read
 from toy import train
 
 from gentrain.callbacks.checkpoint import Checkpoint
+from gentrain.callbacks.doctor import Doctor
 from gentrain.callbacks.samples import Samples
+from gentrain.doctor import Verdict
 from gentrain.errors import UserError
 from gentrain.loggers import Loggers
 
@@ -111,6 +114,18 @@ def test_a_resumed_run_is_the_same_run(run_dir: Path) -> None:
     time.sleep(1)
     run(run_dir, Loggers("offline"))  # a new run in the same place
     assert read(run_dir).run.run_id != first
+
+
+def test_a_doctors_verdict_is_an_alert(run_dir: Path) -> None:
+    verdict = Verdict("mode collapse", "fakes differ by 0.01", "tricks=[minibatch_discrimination]")
+
+    class Worried(Doctor):
+        def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *_: object) -> None:
+            if pl_module.due(2):
+                self.tell(trainer, verdict)
+
+    run(run_dir, Loggers("offline"), extra=[Worried()])
+    assert read(run_dir).alerts == [(f"mode collapse at step {step}", str(verdict)) for step in (2, 4)]
 
 
 def test_two_runs_in_one_process_are_two(tmp_path: Path) -> None:
