@@ -63,8 +63,8 @@ class Game(nn.Module, ABC):
         self.couples = bool(coupling(self.critic))
 
     @abstractmethod
-    def generate(self, generator: Any, batch: Batch) -> Tensor:
-        """What `generator` offers in answer to a batch: as many images, of its labels, from its sources."""
+    def generate(self, generator: Any, batch: Batch, noise: Tensor | None = None) -> Tensor:
+        """What `generator` offers in answer to a batch: as many images, of its labels, from its sources, with this noise or new one."""
 
     @abstractmethod
     def critic_loss(self, batch: Batch) -> Objective: ...
@@ -73,12 +73,12 @@ class Game(nn.Module, ABC):
     def generator_loss(self, batch: Batch) -> Objective: ...
 
     @torch.no_grad()
-    def sample(self, batch: Batch) -> Tensor:
+    def sample(self, batch: Batch, noise: Tensor | None = None) -> Tensor:
         """Images for people and for scores: the averaged generator where there is one, running statistics in batch norm."""
         generator = self.averaged or self.generator
         training = generator.training
         try:
-            return self.generate(generator.eval(), batch)
+            return self.generate(generator.eval(), batch, noise)
         finally:
             generator.train(training)
 
@@ -177,8 +177,8 @@ class Duel(Game, ABC):
 class Unconditional(Duel):
     """Noise in, images out."""
 
-    def generate(self, generator: Any, batch: Batch) -> Tensor:
-        return generator(generator.noise(len(batch[0]), batch[0].device))
+    def generate(self, generator: Any, batch: Batch, noise: Tensor | None = None) -> Tensor:
+        return generator(generator.noise(len(batch[0]), batch[0].device) if noise is None else noise)
 
     def scorer(self, batch: Batch) -> Scorer:
         return self.critic
@@ -189,9 +189,9 @@ class Conditional(Duel):
 
     labelled = True
 
-    def generate(self, generator: Any, batch: Batch) -> Tensor:
+    def generate(self, generator: Any, batch: Batch, noise: Tensor | None = None) -> Tensor:
         real, y = batch
-        return generator(generator.noise(len(real), real.device), y)
+        return generator(generator.noise(len(real), real.device) if noise is None else noise, y)
 
     def scorer(self, batch: Batch) -> Scorer:
         return Given(self.critic, batch[1])
