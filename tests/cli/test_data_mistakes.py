@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import os
 import struct
 from collections.abc import Callable
@@ -77,6 +78,7 @@ PICTURES = {
     "13-a-file": ["cannot read a_file", "(data.root)", ".zip"],
     "13-missing": ["no such folder or file missing (data.root)"],
     "14-empty-folder": ["0 images in empty (data.root)", ".png .jpg"],
+    "27-not-a-number": ["1 of 8 images", "'nan.tiff'", "floating-point pixels", "(data.on_bad)"],
     "17-bomb": ["1 of 8 images", "'bomb.png'", "limit", "(data.on_bad)"],
 }
 IDX = {
@@ -94,7 +96,9 @@ def pictures(tmp_path_factory: pytest.TempPathFactory, env: dict[str, str]) -> D
     (here / "a_file").write_text("no zip")
     (here / "empty").mkdir()
     bomb(here / "bomb")
-    return gentrain(here, env, "-m", "data=image_folder", "data.root=a_file,missing,empty,bomb", *SMALL)
+    fill(here / "floats")
+    Image.fromarray(np.full((9, 9), np.nan, dtype=np.float32)).save(here / "floats" / "nan.tiff")
+    return gentrain(here, env, "-m", "data=image_folder", "data.root=a_file,missing,empty,floats,bomb", *SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +130,25 @@ def test_pictures(pictures: Done, row: str) -> None:
 @pytest.mark.parametrize("row", IDX)
 def test_idx(files: Done, row: str) -> None:
     assert_told(files, list(IDX).index(row), IDX[row])
+
+
+def test_28_images_of_one_colour(run: Run, tmp_path: Path) -> None:
+    """A warning, and a score that is a number."""
+    digits(tmp_path / "zeros")
+    scored = ("quality=classifier", "quality.samples=50", "quality.batch_size=50", "quality.features.updates=2", "samples.n=4")
+    done = run(
+        "model=dcgan",
+        "data=mnist",
+        "data.root=zeros",
+        "data.verify=false",
+        "data.batch_size=16",
+        *scored,
+        "steps=2",
+        "logger=csv",
+        "trainer=cpu",
+    )
+    assert done.returncode == 0 and "60 of 60 train images have one single colour" in done.stderr, done.stderr
+    assert math.isfinite(summary(only_run(tmp_path))["metrics"]["quality/fid_classifier"])
 
 
 def test_20_no_network(run: Run, tmp_path: Path) -> None:
