@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from functools import reduce
 from typing import Any, ClassVar
 
 import torch
@@ -13,25 +11,11 @@ from torch import Tensor, nn
 
 from .losses import AdversarialLoss
 from .networks.base import Critic, Generator
+from .objective import Objective
 from .regularizer import Critic as Scorer
 from .regularizer import Regularizer, coupling
 
 Batch = tuple[Tensor, ...]
-
-
-@dataclass
-class Objective:
-    """Named terms, whose sum is minimised, and named scalars to watch beside them. All are curves in the log."""
-
-    terms: dict[str, Tensor]
-    watched: dict[str, Tensor] = field(default_factory=dict)
-
-    @property
-    def loss(self) -> Tensor:
-        return reduce(torch.add, (term.float() for term in self.terms.values()))
-
-    def scalars(self) -> dict[str, Tensor]:
-        return {name: value.detach() for name, value in (self.terms | self.watched).items()}
 
 
 class Game(nn.Module, ABC):

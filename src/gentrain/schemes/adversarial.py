@@ -12,20 +12,20 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from ..errors import UserError
-from ..game import Game, Objective
+from ..game import Game
+from ..objective import Objective
 from ..schema import Count, Whole
-from .guard import Guard, OnDivergence
-from .scheme import Batch, Scheme
+from .descent import Descent, Maker
+from .guard import OnDivergence
+from .scheme import Batch
 
 OPPONENT = {"critic": "generator", "generator": "critic"}
 
 
-class Adversarial(Scheme):
+class Adversarial(Descent):
     """A training step is `critic_steps` critic updates, each on a batch of its own, and then a generator update, with fresh noise.
 
-    `optimizers` makes each player's own from its parameters; `schedule` makes a learning-rate schedule from an optimizer and is
-    stepped once a generator step. `compile` compiles both players' objectives whole, a gradient penalty included.
-    `on_divergence` (stop, skip or rollback) says what happens to an update whose gradient is not finite; see `Guard`.
+    `compile` compiles both players' objectives whole, a gradient penalty included. The other options are those of `Descent`.
     """
 
     model: Game
@@ -33,7 +33,7 @@ class Adversarial(Scheme):
     def __init__(
         self,
         model: Game,
-        optimizers: dict[str, Callable[..., Optimizer]],
+        optimizers: dict[str, Maker],
         critic_steps: Count = 1,
         schedule: Callable[[Optimizer], LRScheduler] | None = None,
         log_every: Count = 50,
@@ -41,10 +41,8 @@ class Adversarial(Scheme):
         on_divergence: OnDivergence = "stop",
         divergence_budget: Whole = 10,
     ) -> None:
-        super().__init__(model, log_every)
-        self.guard = Guard(on_divergence, divergence_budget)
-        self.make_optimizers, self.critic_steps, self.make_schedule = optimizers, critic_steps, schedule
-        self.resumed = False
+        super().__init__(model, optimizers, schedule, log_every, on_divergence, divergence_budget)
+        self.critic_steps = critic_steps
         self.objectives: dict[str, Callable[[Batch], Objective]] = {"critic": model.critic_loss, "generator": model.generator_loss}
         if compile:
             self.objectives = {player: compiled(objective) for player, objective in self.objectives.items()}
@@ -55,30 +53,11 @@ class Adversarial(Scheme):
         self.trainer.datamodule.group = self.critic_steps  # type: ignore[attr-defined]
 
     def configure_optimizers(self) -> Any:
-        networks = {"critic": self.model.critic, "generator": self.model.generator}
-        self.players = {player: [p for p in network.parameters() if p.requires_grad] for player, network in networks.items()}
-        optimizers = {player: self.make_optimizers[player](network.parameters()) for player, network in networks.items()}
+        optimizers = self.equip({"critic": self.model.critic, "generator": self.model.generator})
         for player, optimizer in optimizers.items():
             for regularizer in self.model.moments():
                 regularizer.optimized(player, optimizer)
-        schedules = [self.make_schedule(o) for o in optimizers.values()] if self.make_schedule else []
-        return list(optimizers.values()), schedules
-
-    def on_fit_start(self) -> None:
-        if self.resumed:
-            return
-        self.model.begin(next(iter(self.trainer.datamodule.train_dataloader()))[0])  # type: ignore[attr-defined]
-        for buffer in self.model.buffers():  # what was kept of a first batch is rank zero's, everywhere
-            buffer.copy_(self.trainer.strategy.broadcast(buffer))
-        if rank := self.trainer.global_rank:  # noise of its own: the same in all processes would be a batch as small as one's
-            torch.manual_seed(torch.initial_seed() + (rank << 32))
-
-    def on_train_start(self) -> None:
-        """A forced resume may ask for other rates than those in the checkpoint; a schedule goes on from where it was."""
-        super().on_train_start()
-        for player, optimizer in zip(self.players, self.trainer.optimizers, strict=True):
-            schedules = [schedule for schedule in self.schedules() if schedule.optimizer is optimizer]
-            adopt(optimizer, schedules, getattr(self.make_optimizers[player], "keywords", {}))
+        return self.scheduled(optimizers)
 
     def training_step(self, batches: list[Batch], batch_idx: int) -> None:
         critic, generator = self.optimizers()  # type: ignore[misc, attr-defined]
@@ -90,24 +69,13 @@ class Adversarial(Scheme):
         self.advanced = self.play("generator", generator, batches[-1])
         if self.advanced:
             self.model.after_generator_step()
-            for schedule in self.schedules():
-                schedule.step()
+            self.step_schedules()
         self.played(sum(len(batch[0]) for batch in batches))
 
     def play(self, player: str, optimizer: LightningOptimizer, batch: Batch) -> bool:
         """One update of one player; the other's weights get no gradient. False if it was not fit to be made."""
         with self.frozen(OPPONENT[player]):
-            objective = self.objectives[player](batch)
-            optimizer.zero_grad()
-            scalars = objective.scalars()
-            self.differentiate(objective.loss)
-            if self.scaler is None:
-                scalars["gradient_norm"] = self.gradient_norm(player)
-                if not self.guard.admits(scalars["gradient_norm"], self, player, objective.terms):
-                    return False
-            self.update(optimizer)  # a scaler looks for itself, and leaves out what its own scale made infinite
-        self.watch(player, scalars)
-        return True
+            return self.descend(player, optimizer, self.objectives[player](batch))
 
     @contextmanager
     def frozen(self, player: str) -> Iterator[None]:
@@ -118,53 +86,6 @@ class Adversarial(Scheme):
         finally:
             for p in self.players[player]:
                 p.requires_grad = True
-
-    # Lightning's `manual_backward` and `optimizer.step`, less their rounds through all callbacks, of which none listens
-
-    def differentiate(self, loss: torch.Tensor) -> None:
-        self.trainer.strategy.pre_backward(loss)  # tells DDP which weights are in this graph
-        (loss if self.scaler is None else self.scaler.scale(loss)).backward()
-
-    def update(self, optimizer: LightningOptimizer) -> None:
-        optimizer._on_before_step()
-        if self.scaler is None:
-            optimizer.optimizer.step()
-        else:
-            self.scaler.step(optimizer.optimizer)
-            self.scaler.update()
-        optimizer._on_after_step()
-
-    @property
-    def scaler(self) -> torch.amp.GradScaler | None:
-        return getattr(self.trainer.precision_plugin, "scaler", None)
-
-    def gradient_norm(self, player: str) -> torch.Tensor:
-        return torch.nn.utils.get_total_norm([p.grad for p in self.players[player] if p.grad is not None])
-
-    def schedules(self) -> list[LRScheduler]:
-        found = self.lr_schedulers()
-        return [] if found is None else found if isinstance(found, list) else [found]  # type: ignore[list-item, return-value]
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["divergences"] = self.guard.used
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        super().on_load_checkpoint(checkpoint)
-        self.resumed, self.guard.used = True, checkpoint["divergences"]
-
-
-def adopt(optimizer: Optimizer, schedules: list[LRScheduler], wanted: dict[str, Any]) -> None:
-    """Give an optimizer the numbers of the configuration, where a checkpoint has brought it others."""
-    for group in optimizer.param_groups:
-        initial = group.get("initial_lr", group["lr"])
-        group.update({key: value for key, value in wanted.items() if key in group and key != "lr"})
-        if (rate := wanted.get("lr", initial)) == initial:
-            continue
-        group["lr"] *= rate / initial
-        for schedule in schedules:
-            group["initial_lr"] = rate
-            schedule.base_lrs = [rate for _ in schedule.base_lrs]
 
 
 def compiled(objective: Callable[[Batch], Objective]) -> Callable[[Batch], Objective]:

@@ -1,0 +1,128 @@
+"""Guarded updates of one or several players, each with an optimizer of its own, and what a resume must bring them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from ..objective import Objective
+from .guard import Guard, OnDivergence
+from .scheme import Scheme
+
+Maker = Callable[..., Optimizer]
+
+
+class Descent(Scheme):
+    """`optimizers` makes each player's own from its parameters; `schedule` makes a learning-rate schedule from an optimizer and is
+    stepped once a step. `on_divergence` (stop, skip or rollback) says what happens to an update whose gradient is not finite; see `Guard`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizers: dict[str, Maker],
+        schedule: Callable[[Optimizer], LRScheduler] | None,
+        log_every: int,
+        on_divergence: OnDivergence,
+        divergence_budget: int,
+    ) -> None:
+        super().__init__(model, log_every)
+        self.makers, self.make_schedule = optimizers, schedule
+        self.guard, self.resumed = Guard(on_divergence, divergence_budget), False
+
+    def equip(self, networks: dict[str, nn.Module]) -> dict[str, Optimizer]:
+        """An optimizer for each player."""
+        self.players = {player: [p for p in network.parameters() if p.requires_grad] for player, network in networks.items()}
+        return {player: self.makers[player](network.parameters()) for player, network in networks.items()}
+
+    def scheduled(self, optimizers: dict[str, Optimizer]) -> Any:
+        """What Lightning wants of `configure_optimizers`."""
+        return list(optimizers.values()), [self.make_schedule(o) for o in optimizers.values()] if self.make_schedule else []
+
+    def on_fit_start(self) -> None:
+        if self.resumed:
+            return
+        first = next(iter(self.trainer.datamodule.train_dataloader()))  # type: ignore[attr-defined]
+        self.model.begin(first[0] if isinstance(first, list) else first)
+        for buffer in self.model.buffers():  # what was kept of a first batch is rank zero's, everywhere
+            buffer.copy_(self.trainer.strategy.broadcast(buffer))
+        if rank := self.trainer.global_rank:  # noise of its own: the same in all processes would be a batch as small as one's
+            torch.manual_seed(torch.initial_seed() + (rank << 32))
+
+    def on_train_start(self) -> None:
+        """A forced resume may ask for other rates than those in the checkpoint; a schedule goes on from where it was."""
+        super().on_train_start()
+        for player, optimizer in zip(self.players, self.trainer.optimizers, strict=True):
+            schedules = [schedule for schedule in self.schedules() if schedule.optimizer is optimizer]
+            adopt(optimizer, schedules, getattr(self.makers[player], "keywords", {}))
+
+    def descend(self, player: str, optimizer: LightningOptimizer, objective: Objective) -> bool:
+        """One update of one player. False if it was not fit to be made."""
+        optimizer.zero_grad()
+        scalars = objective.scalars()
+        self.differentiate(objective.loss)
+        if self.scaler is None:
+            scalars["gradient_norm"] = gradient_norm(self.players[player])
+            if not self.guard.admits(scalars["gradient_norm"], self, player, objective.terms):
+                return False
+        self.update(optimizer)  # a scaler looks for itself, and leaves out what its own scale made infinite
+        self.watch(player, scalars)
+        return True
+
+    def step_schedules(self) -> None:
+        for schedule in self.schedules():
+            schedule.step()
+
+    # Lightning's `manual_backward` and `optimizer.step`, less their rounds through all callbacks, of which none listens
+
+    def differentiate(self, loss: Tensor) -> None:
+        self.trainer.strategy.pre_backward(loss)  # tells DDP which weights are in this graph
+        (loss if self.scaler is None else self.scaler.scale(loss)).backward()
+
+    def update(self, optimizer: LightningOptimizer) -> None:
+        optimizer._on_before_step()
+        if self.scaler is None:
+            optimizer.optimizer.step()
+        else:
+            self.scaler.step(optimizer.optimizer)
+            self.scaler.update()
+        optimizer._on_after_step()
+
+    @property
+    def scaler(self) -> torch.amp.GradScaler | None:
+        return getattr(self.trainer.precision_plugin, "scaler", None)
+
+    def schedules(self) -> list[LRScheduler]:
+        found = self.lr_schedulers()
+        return [] if found is None else found if isinstance(found, list) else [found]  # type: ignore[list-item, return-value]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["divergences"] = self.guard.used
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        self.resumed, self.guard.used = True, checkpoint["divergences"]
+
+
+def gradient_norm(parameters: list[nn.Parameter]) -> Tensor:
+    return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+
+
+def adopt(optimizer: Optimizer, schedules: list[LRScheduler], wanted: dict[str, Any]) -> None:
+    """Give an optimizer the numbers of the configuration, where a checkpoint has brought it others."""
+    for group in optimizer.param_groups:
+        initial = group.get("initial_lr", group["lr"])
+        group.update({key: value for key, value in wanted.items() if key in group and key != "lr"})
+        if (rate := wanted.get("lr", initial)) == initial:
+            continue
+        group["lr"] *= rate / initial
+        for schedule in schedules:
+            group["initial_lr"] = rate
+            schedule.base_lrs = [rate for _ in schedule.base_lrs]
