@@ -155,7 +155,7 @@ class Rows(_ExperimentWriter):
         if not rows:
             os.unlink(self.metrics_file_path)
             return
-        unfinished = f"{self.metrics_file_path}.{os.getpid()}.tmp"
+        unfinished = os.path.join(self.log_dir, f".metrics.csv.{os.getpid()}.tmp")
         with open(unfinished, "w", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=columns)
             writer.writeheader()

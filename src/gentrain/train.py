@@ -24,7 +24,7 @@ from omegaconf import OmegaConf
 
 from . import runs
 from .callbacks.signals import Interrupted, hand_on, interruptible
-from .checkpoints import AtomicIO, newest_valid, refuse_foreign, step_of
+from .checkpoints import AtomicIO, newest_valid, refuse_foreign, remove_unfinished, step_of
 from .config import check
 from .errors import Diverged, Unavailable, UserError
 
@@ -65,6 +65,8 @@ class Job:
         """Train, and leave a summary whatever happens. Returns the best score, for a sweeper to minimise."""
         runs.probe(self.run_dir)
         runs.own(self.run_dir)
+        for place in ("", "checkpoints", "samples") if self.trainer.is_global_zero else ():
+            remove_unfinished(self.run_dir / place)
         self.data.load("train")  # what is wrong with it is told before a dashboard opens
         mallopt()
         if self.trainer.strategy.root_device.type == "cpu":

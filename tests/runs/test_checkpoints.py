@@ -125,18 +125,6 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     assert os.listdir(tmp_path) == ["last.ckpt"]
 
 
-def test_unfinished_files_of_dead_processes_are_removed(tmp_path: Path) -> None:
-    folder = tmp_path / "checkpoints"
-    folder.mkdir()
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    (folder / f".last.ckpt.{dead.pid}.tmp").write_text("half")
-    (folder / ".last.ckpt.1.tmp").write_text("being written")
-    train(tmp_path, 1, [Checkpoint()])
-    assert not (folder / f".last.ckpt.{dead.pid}.tmp").exists()
-    assert (folder / ".last.ckpt.1.tmp").exists()
-
-
 def test_a_checkpoint_with_code_in_it_is_refused(tmp_path: Path) -> None:
     class Payload:
         def __reduce__(self) -> tuple:

@@ -11,14 +11,14 @@ from typing import Any, Literal
 import lightning as L
 from lightning.pytorch.loggers import WandbLogger
 
-from ..checkpoints import AtomicIO, remove_unfinished
+from ..checkpoints import AtomicIO
 from ..quality.evaluation import Evaluation
 from ..schema import Count, Whole
 from .signals import Interrupted
 
 log = logging.getLogger("gentrain")
 
-MONITOR = ("quality/fid", "quality/fid_classifier")
+MONITOR = ("quality/fid", "quality/fid_classifier", "quality/nats")
 
 
 class Checkpoint(L.Callback):
@@ -26,7 +26,7 @@ class Checkpoint(L.Callback):
 
     The score is the first of `monitor` that is logged; `best` is its `{metric, value, step, path}`, empty until there is one.
     After the callbacks that score, in the list: it looks at what they have logged at this step. The last `keep` stay, as
-    last-1.ckpt and so on. A dead process's unfinished files are removed at the start.
+    last-1.ckpt and so on.
     """
 
     def __init__(self, every: Whole = 1000, monitor: Sequence[str] = MONITOR, mode: Literal["min", "max"] = "min", keep: Count = 2) -> None:
@@ -37,8 +37,6 @@ class Checkpoint(L.Callback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if isinstance(trainer.strategy.checkpoint_io, AtomicIO):
             trainer.strategy.checkpoint_io.keep = self.keep
-        if trainer.is_global_zero:
-            remove_unfinished(directory(trainer))
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         self.keep_best(trainer, pl_module)

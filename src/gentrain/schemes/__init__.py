@@ -1,4 +1,5 @@
 from .adversarial import Adversarial
+from .likelihood import Likelihood
 from .scheme import Scheme
 
-__all__ = ["Adversarial", "Scheme"]
+__all__ = ["Adversarial", "Likelihood", "Scheme"]

@@ -1,0 +1,1 @@
+"""What is unique to one paper, a file each."""

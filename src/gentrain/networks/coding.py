@@ -1,0 +1,107 @@
+"""Encoders and decoders: images to the two vectors of a Gaussian over codes, codes to the parameters of a likelihood over images.
+
+With `classes`, both see the label: one-hot beside the vector, planes beside the image.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..schema import Count, Whole
+from .dcgan import halvings
+
+
+class Encoder(nn.Module):
+    """(B, *shape) -> features -> mean and log-variance (B, latent) each, and `context` more numbers for what follows."""
+
+    def __init__(self, body: nn.Module, features: int, latent: int, classes: int, context: int) -> None:
+        super().__init__()
+        self.body, self.latent, self.classes, self.context = body, latent, classes, context
+        self.head = nn.Linear(features, 2 * latent + context)
+
+    def forward(self, v: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        out = self.head(self.body(beside(v, y, self.classes)))
+        mean, log_variance, context = out.split([self.latent, self.latent, self.context], 1)
+        return mean, log_variance, context
+
+
+class Decoder(nn.Module):
+    """(B, latent) -> (B, parameters, *shape)."""
+
+    def __init__(self, body: nn.Module, latent: int, classes: int) -> None:
+        super().__init__()
+        self.body, self.latent, self.classes = body, latent, classes
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        return self.body(beside(z, y, self.classes))
+
+
+def beside(x: Tensor, y: Tensor | None, classes: int) -> Tensor:
+    """The label's one-hot (or a distribution over labels) as more channels; nothing for 0 classes."""
+    if not classes:
+        return x
+    assert y is not None
+    planes: Any = F.one_hot(y, classes).to(x.dtype) if y.ndim == 1 else y
+    return torch.cat([x, planes.view(*planes.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:])], 1)
+
+
+class MLPEncoder(Encoder):
+    """shape -> width x depth (tanh)."""
+
+    def __init__(
+        self, shape: list[int], latent: Count = 40, width: Count = 400, depth: Count = 2, classes: Whole = 0, context: Whole = 0
+    ) -> None:
+        size = math.prod([shape[0] + classes, *shape[1:]])
+        super().__init__(nn.Sequential(nn.Flatten(), *hidden(size, width, depth)), width, latent, classes, context)
+
+
+class MLPDecoder(Decoder):
+    """latent -> width x depth (tanh) -> parameters."""
+
+    def __init__(
+        self, shape: list[int], latent: Count = 40, width: Count = 400, depth: Count = 2, parameters: Count = 1, classes: Whole = 0
+    ) -> None:
+        last = nn.Linear(width, parameters * math.prod(shape))
+        body = nn.Sequential(*hidden(latent + classes, width, depth), last, nn.Unflatten(1, (parameters, *shape)))
+        super().__init__(body, latent, classes)
+
+
+def hidden(size: int, width: int, depth: int) -> list[nn.Module]:
+    return [layer for i in range(depth) for layer in (nn.Linear(size if i == 0 else width, width), nn.Tanh())]
+
+
+class ConvEncoder(Encoder):
+    """Half the side and twice the channels, again and again (ELU), then `hidden` features."""
+
+    def __init__(
+        self, shape: list[int], latent: Count = 40, width: Count = 32, hidden: Count = 256, classes: Whole = 0, context: Whole = 0
+    ) -> None:
+        side, downs = halvings(shape)
+        channels = [shape[0] + classes, *(width * 2**i for i in range(downs))]
+        layers: list[nn.Module] = []
+        for above, below in pairwise(channels):
+            layers += [nn.Conv2d(above, below, 4, 2, 1), nn.ELU()]
+        layers += [nn.Flatten(), nn.Linear(channels[-1] * side * side, hidden), nn.ELU()]
+        super().__init__(nn.Sequential(*layers), hidden, latent, classes, context)
+
+
+class ConvDecoder(Decoder):
+    """The way back."""
+
+    def __init__(
+        self, shape: list[int], latent: Count = 40, width: Count = 32, hidden: Count = 256, parameters: Count = 1, classes: Whole = 0
+    ) -> None:
+        side, ups = halvings(shape)
+        channels = [width * 2**i for i in reversed(range(ups))]
+        layers: list[nn.Module] = [nn.Linear(latent + classes, hidden), nn.ELU(), nn.Linear(hidden, channels[0] * side * side), nn.ELU()]
+        layers += [nn.Unflatten(1, (channels[0], side, side))]
+        for above, below in pairwise([*channels, channels[-1]]):
+            layers += [nn.ConvTranspose2d(above, below, 4, 2, 1), nn.ELU()]
+        layers += [nn.Conv2d(channels[-1], parameters * shape[0], 3, padding=1), nn.Unflatten(1, (parameters, shape[0]))]
+        super().__init__(nn.Sequential(*layers), latent, classes)

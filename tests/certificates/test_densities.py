@@ -1,0 +1,235 @@
+"""Densities against closed forms, enumeration and autograd's Jacobian."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.distributions import Bernoulli as TorchBernoulli
+from torch.distributions import MultivariateNormal, Normal, kl_divergence
+
+from gentrain import likelihoods
+from gentrain.models.flow import Planar, planar
+from gentrain.models.vae import VAE, gaussian_divergence, log_prior
+from gentrain.networks.coding import ConvDecoder, ConvEncoder, Decoder, Encoder, MLPDecoder, MLPEncoder
+from gentrain.pixels import Binary, Levels, Logit, Real
+
+D = torch.float64
+
+
+def levels(n: int = 5, shape: tuple[int, ...] = (1, 4, 4)) -> Tensor:
+    return torch.randint(256, (n, *shape)).to(D) / 127.5 - 1
+
+
+# --- pixels -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pixels", [Binary(), Binary(threshold=True), Levels(), Real(), Logit(), Logit(1e-6)])
+def test_images_come_back(pixels: nn.Module) -> None:
+    x = levels()
+    v, log_det = pixels(x)
+    assert v.shape == x.shape and log_det.shape == (5,)
+    if isinstance(pixels, Binary):
+        assert set(pixels.inverse(v).unique().tolist()) <= {-1.0, 1.0}
+    else:
+        torch.testing.assert_close(pixels.inverse(v), x)
+
+
+def test_dynamic_binarisation_has_the_brightness_for_its_mean() -> None:
+    x = torch.tensor([-1.0, -0.5, 0.0, 0.8, 1.0]).expand(20_000, 5)
+    drawn = Binary()(x)[0].mean(0)
+    torch.testing.assert_close(drawn, (x[0] + 1) / 2, atol=0.02, rtol=0)
+    assert drawn[0] == 0 and drawn[-1] == 1
+
+
+def test_the_logits_jacobian(monkeypatch: pytest.MonkeyPatch) -> None:
+    """dv/dk of each pixel, by autograd through the level and its noise."""
+    monkeypatch.setattr(torch, "rand_like", lambda k: torch.full_like(k, 0.3))
+    alpha, k = 0.05, torch.randint(256, (16,)).to(D).requires_grad_()
+    s = alpha + (1 - 2 * alpha) * (k + 0.3) / 256
+    (slope,) = torch.autograd.grad(torch.logit(s).sum(), k)
+    _, log_det = Logit(alpha)((k.detach() / 127.5 - 1).view(1, 1, 4, 4))
+    torch.testing.assert_close(log_det, slope.log().sum().view(1))
+
+
+# --- likelihoods ----------------------------------------------------------------------------------------------------------------
+
+
+def test_bernoulli() -> None:
+    logits, v = torch.randn(3, 1, 2, 4, 4, dtype=D) * 5, torch.randint(2, (3, 2, 4, 4)).to(D)
+    want = TorchBernoulli(logits=logits.squeeze(1)).log_prob(v).flatten(1).sum(1)
+    torch.testing.assert_close(likelihoods.Bernoulli().log_prob(v, logits), want)
+
+
+def test_gaussian() -> None:
+    mean, v = torch.randn(3, 1, 2, 4, 4, dtype=D), torch.randn(3, 2, 4, 4, dtype=D)
+    want = Normal(mean.squeeze(1), 0.3).log_prob(v).flatten(1).sum(1)
+    torch.testing.assert_close(likelihoods.Gaussian(0.3).to(D).log_prob(v, mean), want)
+
+
+def test_the_discretised_logistic_sums_to_one_and_is_a_difference_of_cdfs() -> None:
+    parameters = torch.stack([torch.linspace(-1.2, 1.2, 7, dtype=D), torch.linspace(-7, 0, 7, dtype=D)], 1).view(7, 2, 1, 1, 1)
+    every = torch.arange(256, dtype=D).view(256, 1, 1, 1)
+    log_p = torch.stack([likelihoods.DiscretisedLogistic().log_prob(every, p.expand(256, -1, -1, -1, -1)) for p in parameters[:, None]])
+    torch.testing.assert_close(log_p.exp().sum(1), torch.ones(7, dtype=D))
+    mean, scale = 0.2, 0.1
+    edges = torch.sigmoid(((torch.arange(257, dtype=D) - 0.5) / 127.5 - 1 - mean) / scale)
+    edges[0], edges[-1] = 0, 1
+    given = torch.tensor([mean, math.log(scale)], dtype=D).view(1, 2, 1, 1, 1).expand(256, -1, -1, -1, -1)
+    torch.testing.assert_close(likelihoods.DiscretisedLogistic().log_prob(every, given).exp(), edges.diff())
+
+
+@pytest.mark.parametrize("likelihood", [likelihoods.Bernoulli(), likelihoods.Gaussian(), likelihoods.DiscretisedLogistic()])
+def test_draws_have_the_mean(likelihood: likelihoods.Likelihood) -> None:
+    one = torch.tensor([0.3, -2.0])[: likelihood.parameters_per_value].view(1, -1, 1, 1, 1)
+    drawn = likelihood.draw(one.expand(40_000, -1, -1, -1, -1))
+    torch.testing.assert_close(drawn.mean(0), likelihood.mean(one)[0], rtol=0.02, atol=0.01)
+
+
+# --- the bound ------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_divergence() -> None:
+    mean, log_variance = torch.randn(4, 6, dtype=D), torch.randn(4, 6, dtype=D)
+    want = kl_divergence(Normal(mean, torch.exp(log_variance / 2)), Normal(torch.zeros_like(mean), 1.0)).sum(1)
+    torch.testing.assert_close(gaussian_divergence(mean, log_variance), want)
+
+
+class Exact(nn.Module):
+    """The posterior of p(z) = N(0, I), p(v | z) = N(W z + b, sd^2 I), off by `shift`: N(S W^T (v - b) / sd^2, S), 1/S = I + W^T W / sd^2.
+
+    W has orthogonal columns, so that S is diagonal.
+    """
+
+    def __init__(self, W: Tensor, b: Tensor, sd: float, shift: float) -> None:
+        super().__init__()
+        self.W, self.b, self.sd, self.shift, self.classes = W, b, sd, shift, 0
+
+    def forward(self, v: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        variance = 1 / (1 + self.W.square().sum(0) / self.sd**2)
+        mean = variance * ((v.flatten(1) - self.b) @ self.W) / self.sd**2 + self.shift
+        return mean, variance.log().expand_as(mean), mean[:, :0]
+
+
+def linear(shift: float) -> tuple[VAE, Tensor, Tensor]:
+    """A linear-Gaussian model with its posterior (or one beside it), some points, and their exact log p = log N(v; b, W W^T + sd^2 I)."""
+    sd, W, b = 0.5, torch.linalg.qr(torch.randn(6, 2, dtype=D))[0] * 1.3, torch.randn(6, dtype=D) * 0.1
+    body = nn.Sequential(nn.Linear(2, 6), nn.Unflatten(1, (1, 6))).to(D)
+    with torch.no_grad():
+        body[0].weight.copy_(W), body[0].bias.copy_(b)
+    encoder = Exact(W, b, sd, shift)
+    vae = VAE(lambda **_: encoder, lambda **_: Decoder(body, 2, 0), likelihoods.Gaussian(sd, learned=False).to(D))
+    x = torch.randn(5, 6, dtype=D)
+    return vae, x, MultivariateNormal(b, W @ W.T + sd**2 * torch.eye(6, dtype=D)).log_prob(x)
+
+
+def test_with_the_true_posterior_the_bound_is_the_evidence() -> None:
+    vae, x, exact = linear(0.0)
+    torch.testing.assert_close(vae.log_likelihood((x,), 1), exact)
+    torch.testing.assert_close(vae.log_likelihood((x,), 60), exact)
+
+
+def test_with_another_the_bound_rises_to_the_evidence() -> None:
+    vae, x, exact = linear(0.3)
+    one = torch.stack([vae.log_likelihood((x,), 1) for _ in range(400)]).mean(0)
+    objective = torch.stack([vae.objective((x,)).loss.detach() for _ in range(400)]).mean()
+    torch.testing.assert_close(-objective, one.mean().float(), atol=0.15, rtol=0)
+    ten = torch.stack([vae.log_likelihood((x,), 10) for _ in range(100)]).mean(0)
+    assert one.mean() < ten.mean() < exact.mean()
+    torch.testing.assert_close(vae.log_likelihood((x,), 20_000), exact, atol=0.06, rtol=0)
+
+
+@pytest.mark.parametrize("samples", [1, 24, 25, 26, 60])
+def test_as_many_importance_samples_as_asked(samples: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    vae, x, _ = linear(0.5)
+    counted: list[int] = []
+    weigh = vae.log_weights
+    monkeypatch.setattr(vae, "log_weights", lambda v, y, e, n: counted.append(n) or weigh(v, y, e, n))  # type: ignore[func-returns-value]
+    vae.log_likelihood((x,), samples)
+    assert sum(counted) == samples
+
+
+def test_beta_and_the_warm_up_weigh_the_divergence_alone() -> None:
+    shape = [1, 4, 4]
+    vae = VAE(partial(MLPEncoder, shape), partial(MLPDecoder, shape, latent=3), likelihoods.Bernoulli(), beta=4, warm_up=10)
+    x = torch.rand(6, *shape) * 2 - 1
+    for steps, weight in ((0, 0.0), (5, 2.0), (10, 4.0), (20, 4.0)):
+        vae.steps.fill_(steps)
+        found = vae.objective((x,))
+        torch.testing.assert_close(found.terms["kl"], weight * found.watched["kl_nats"])
+        torch.testing.assert_close(found.watched["negative_elbo"], found.terms["reconstruction"] + found.watched["kl_nats"])
+
+
+# --- flows in the posterior -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_planar_maps_determinant_and_that_it_can_be_inverted() -> None:
+    z, u, w, b = (torch.randn(50, 4, dtype=D) * 3 for _ in range(4))
+    _, log_det = planar(z, u, w, b[:, :1])
+    for i in range(50):
+        given = [part[i : i + 1] for part in (u, w, b[:, :1])]
+        determinant = torch.det(torch.autograd.functional.jacobian(lambda z, given=given: planar(z[None], *given)[0][0], z[i]))
+        assert determinant > 0  # w . u^ > -1: one to one
+        torch.testing.assert_close(log_det[i], determinant.log(), atol=1e-6, rtol=1e-6)
+
+
+def test_a_flows_density_integrates_to_one() -> None:
+    """log q(z) of z = f(z_0) on a grid: q(f(z_0)) |det f'| = q_0(z_0), summed over a fine grid of z_0 pushed forward."""
+    flow, steps = Planar(1, layers=6).to(D), 20_001
+    context = torch.randn(1, flow.context, dtype=D).expand(steps, -1)
+    z0 = torch.linspace(-12, 12, steps, dtype=D)[:, None]
+    z, log_det = flow(z0, context)
+    q = (log_prior(z0) - log_det).exp()
+    assert (z.diff(dim=0) > 0).all()
+    torch.testing.assert_close(torch.trapezoid(q, z[:, 0]), torch.ones((), dtype=D), atol=1e-4, rtol=0)
+
+
+# --- the contract of all densities ------------------------------------------------------------------------------------------------
+
+
+def densities() -> dict[str, VAE]:
+    shape = [1, 8, 8]
+    mlp = partial(MLPEncoder, shape, width=16), partial(MLPDecoder, shape, latent=3, width=16)
+    conv = partial(ConvEncoder, shape, width=4, hidden=16), partial(ConvDecoder, shape, latent=3, width=4, hidden=16)
+    labelled = partial(MLPEncoder, shape, width=16, classes=4), partial(MLPDecoder, shape, latent=3, width=16, classes=4)
+    return {
+        "vae": VAE(*mlp, likelihoods.Bernoulli()),
+        "conv": VAE(*conv, likelihoods.DiscretisedLogistic()),
+        "gaussian": VAE(*mlp, likelihoods.Gaussian()),
+        "cvae": VAE(*labelled, likelihoods.Bernoulli()),
+        "planar": VAE(*mlp, likelihoods.Bernoulli(), flow=Planar(3, layers=2)),
+    }
+
+
+@pytest.mark.parametrize("name", densities())
+def test_contract(name: str) -> None:
+    density = densities()[name]
+    batch = (torch.rand(6, 1, 8, 8) * 2 - 1, torch.arange(6) % 4)
+    density.objective(batch).loss.backward()
+    assert [n for n, p in density.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())] == []
+    nats = density.log_likelihood(batch, 3)
+    assert nats.shape == (6,) and nats.isfinite().all() and density.training
+    images = density.sample(batch)
+    assert images.shape == batch[0].shape and images.abs().max() <= 1
+    noise = torch.randn(6, 3)
+    assert torch.equal(density.sample(batch, noise), density.sample(batch, noise))
+    assert set(density.protocol(3)) >= {"likelihood", "pixels"}
+    code = density.encode(batch[0], batch[1] if density.labelled else None)
+    assert code.shape == (6, 3)
+
+
+def test_the_label_reaches_both_networks() -> None:
+    density = densities()["cvae"]
+    x, noise = torch.rand(4, 1, 8, 8) * 2 - 1, torch.zeros(4, 3)
+    assert not torch.equal(density.sample((x, torch.zeros(4).long()), noise), density.sample((x, torch.ones(4).long()), noise))
+    one, other = (F.one_hot(torch.full((4,), k), 4).float() for k in (0, 1))
+    v = x  # the same modelled values for both
+    assert not torch.equal(density.encoder(v, one)[0], density.encoder(v, other)[0])
+
+
+def test_encoders_are_what_they_say() -> None:
+    assert isinstance(densities()["conv"].encoder, Encoder) and densities()["planar"].encoder.context == 2 * (2 * 3 + 1)
