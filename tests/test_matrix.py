@@ -16,6 +16,7 @@ import lightning as L
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
 from omegaconf import OmegaConf, open_dict
 
 from gentrain import cli, config
@@ -26,6 +27,7 @@ from gentrain.tricks import EMA, Packing, Referenced
 from tests.compose import options
 
 PRESETS = ("gan", "cgan", "dcgan", "lsgan", "wgan", "wgan_gp", "sngan", "hinge_gan", "improved_gan", "r3gan")
+DENSITIES = ("vae", "beta_vae", "cvae", "vae_planar")  # whose own axes are open, and none of a game's
 LOSSES, LIPSCHITZ, TRICKS = options("loss"), options("lipschitz"), options("tricks")
 PENALTIES = ("gp", "gp_one_sided", "gp_zero_centred", "r1", "r2", "r1r2", "dragan")
 OUTSIDE = ("logger", "callbacks", "samples", "checkpoint", "quality", "trainer")
@@ -33,7 +35,7 @@ NODES = ("loss", "lipschitz", "tricks")
 
 
 def test_every_preset_is_in_the_matrix() -> None:
-    assert set(PRESETS) == set(options("model"))
+    assert set(PRESETS) | set(DENSITIES) == set(options("model"))
 
 
 # --- composition ------------------------------------------------------------------------------------------------------------
@@ -79,6 +81,13 @@ def test_composition_is_a_product(preset: str) -> None:
         for volatile in (whole, ours):
             volatile.pop("sweep")  # holds the time
         assert whole == ours
+
+
+@pytest.mark.parametrize("preset", DENSITIES)
+def test_a_density_has_no_axes_of_a_game(preset: str) -> None:
+    for axis in ("loss=hinge", "lipschitz=gp", "tricks=[ema]"):
+        with pytest.raises(HydraException):
+            hydra_composed(f"model={preset}", axis)
 
 
 # --- what is refused, said a second time -------------------------------------------------------------------------------------
