@@ -27,7 +27,7 @@ from gentrain.tricks import EMA, Packing, Referenced
 from tests.compose import options
 
 PRESETS = ("gan", "cgan", "dcgan", "lsgan", "wgan", "wgan_gp", "sngan", "hinge_gan", "improved_gan", "r3gan")
-DENSITIES = ("vae", "beta_vae", "cvae", "vae_planar")  # whose own axes are open, and none of a game's
+DENSITIES = ("vae", "beta_vae", "cvae", "vae_planar", "vae_iaf", "maf")  # whose own axes are open, and none of a game's
 LOSSES, LIPSCHITZ, TRICKS = options("loss"), options("lipschitz"), options("tricks")
 PENALTIES = ("gp", "gp_one_sided", "gp_zero_centred", "r1", "r2", "r1r2", "dragan")
 OUTSIDE = ("logger", "callbacks", "samples", "checkpoint", "quality", "trainer")

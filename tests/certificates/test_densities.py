@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,8 @@ from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from gentrain import likelihoods
-from gentrain.models.flow import Planar, planar
+from gentrain.layers.masked import MADE
+from gentrain.models.flow import FlowDensity, InverseAutoregressive, MaskedAutoregressive, Planar, planar
 from gentrain.models.vae import VAE, gaussian_divergence, log_prior
 from gentrain.networks.coding import ConvDecoder, ConvEncoder, Decoder, Encoder, MLPDecoder, MLPEncoder
 from gentrain.pixels import Binary, Levels, Logit, Real
@@ -188,10 +190,80 @@ def test_a_flows_density_integrates_to_one() -> None:
     torch.testing.assert_close(torch.trapezoid(q, z[:, 0]), torch.ones((), dtype=D), atol=1e-4, rtol=0)
 
 
+# --- autoregressive flows ---------------------------------------------------------------------------------------------------------
+
+
+def stirred(module: nn.Module) -> nn.Module:
+    """Double precision, and no weight zero."""
+    for p in module.to(D).parameters():
+        nn.init.normal_(p, 0, 0.3)
+    return module
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_each_output_sees_all_values_before_it_and_no_other(depth: int) -> None:
+    made = stirred(MADE(6, 2, 24, depth))
+    points = (torch.randn(6, dtype=D) for _ in range(20))  # a rectifier may be shut at one of them
+    seen = sum(torch.autograd.functional.jacobian(lambda x: made(x[None])[0].sum(0), x).abs() for x in points)
+    assert torch.equal(seen != 0, torch.ones(6, 6).tril(-1).bool())
+
+
+FLOWS = {
+    "maf": lambda: MaskedAutoregressive(6, layers=3, width=20),
+    "iaf": lambda: InverseAutoregressive(6, layers=3, width=20),
+    "iaf-given": lambda: InverseAutoregressive(6, layers=2, width=20, context=4),
+}
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_a_flow_there_and_back_with_the_jacobians_determinant(name: str) -> None:
+    flow = stirred(FLOWS[name]())
+    z, context = torch.randn(4, 6, dtype=D), torch.randn(4, flow.context, dtype=D) if flow.context else None
+    out, log_det = flow(z, context)
+    torch.testing.assert_close(flow.inverse(out, context), z)
+    for i in range(4):
+        given = None if context is None else context[i : i + 1]
+        jacobian = torch.autograd.functional.jacobian(lambda z, given=given: flow(z[None], given)[0][0], z[i])
+        torch.testing.assert_close(log_det[i], torch.linalg.slogdet(jacobian)[1])
+
+
+@pytest.mark.parametrize("context", [0, 3])
+@pytest.mark.parametrize("depth", [1, 3])
+def test_values_made_one_by_one_are_those_of_whole_forwards(depth: int, context: int) -> None:
+    made = stirred(MADE(7, 2, 30, depth, context))
+    like, given = torch.zeros(5, 7, dtype=D), torch.randn(5, context, dtype=D) if context else None
+
+    def fill(i: int, outputs: Tensor) -> Tensor:
+        return outputs[:, 0] * (i + 1) + outputs[:, 1].cos()
+
+    naive = like.clone()
+    for i in range(7):
+        naive[:, i] = fill(i, made(naive, given)[:, :, i])
+    torch.testing.assert_close(made.one_by_one(fill, like, given), naive)
+
+
+def test_a_masked_autoregressive_density_integrates_to_one() -> None:
+    flow = stirred(FlowDensity(lambda size: MaskedAutoregressive(size, layers=2, width=8), Real(), [2]))
+    line = torch.linspace(-40, 40, 1601, dtype=D)
+    grid = torch.cartesian_prod(line, line)
+    total = sum(flow.log_prob(part).detach().exp().sum() for part in grid.split(100_000)) * (line[1] - line[0]) ** 2
+    torch.testing.assert_close(total, torch.ones((), dtype=D), atol=5e-3, rtol=0)
+
+
+def test_samples_have_the_moments_of_the_density() -> None:
+    """Of one affine autoregressive map, whose values are Gaussian: x_0 = e^a0 u_0 + m0."""
+    flow = MaskedAutoregressive(3, layers=1, width=4)
+    with torch.no_grad():
+        flow.maps[0].last.bias.copy_(torch.tensor([1.0, -1.0, 0.5, 0.3, -0.7, 0.0]))
+    drawn = flow.inverse(torch.randn(50_000, 3).flip(1))
+    torch.testing.assert_close(drawn.mean(0), torch.tensor([1.0, -1.0, 0.5]), atol=0.03, rtol=0)
+    torch.testing.assert_close(drawn.std(0), torch.tensor([0.3, -0.7, 0.0]).exp(), atol=0.03, rtol=0)
+
+
 # --- the contract of all densities ------------------------------------------------------------------------------------------------
 
 
-def densities() -> dict[str, VAE]:
+def densities() -> dict[str, Any]:
     shape = [1, 8, 8]
     mlp = partial(MLPEncoder, shape, width=16), partial(MLPDecoder, shape, latent=3, width=16)
     conv = partial(ConvEncoder, shape, width=4, hidden=16), partial(ConvDecoder, shape, latent=3, width=4, hidden=16)
@@ -202,6 +274,8 @@ def densities() -> dict[str, VAE]:
         "gaussian": VAE(*mlp, likelihoods.Gaussian()),
         "cvae": VAE(*labelled, likelihoods.Bernoulli()),
         "planar": VAE(*mlp, likelihoods.Bernoulli(), flow=Planar(3, layers=2)),
+        "iaf posterior": VAE(*mlp, likelihoods.Bernoulli(), flow=InverseAutoregressive(3, layers=2, width=8, context=5)),
+        "maf": FlowDensity(lambda size: MaskedAutoregressive(size, layers=2, width=64), Logit(), shape),
     }
 
 
@@ -209,15 +283,21 @@ def densities() -> dict[str, VAE]:
 def test_contract(name: str) -> None:
     density = densities()[name]
     batch = (torch.rand(6, 1, 8, 8) * 2 - 1, torch.arange(6) % 4)
+    with torch.no_grad():  # what starts at zero lets no gradient through to what is before it
+        for weights in density.parameters():
+            if not weights.any():
+                weights.normal_(0, 0.1)
     density.objective(batch).loss.backward()
     assert [n for n, p in density.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())] == []
     nats = density.log_likelihood(batch, 3)
     assert nats.shape == (6,) and nats.isfinite().all() and density.training
     images = density.sample(batch)
     assert images.shape == batch[0].shape and images.abs().max() <= 1
-    noise = torch.randn(6, 3)
+    noise = torch.randn(6, 64 if isinstance(density, FlowDensity) else 3)
     assert torch.equal(density.sample(batch, noise), density.sample(batch, noise))
     assert set(density.protocol(3)) >= {"likelihood", "pixels"}
+    if not isinstance(density, VAE):
+        return
     code = density.encode(batch[0], batch[1] if density.labelled else None)
     assert code.shape == (6, 3)
 
