@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,8 @@ from .regularizer import Critic, Regularizer, coupling
 from .schema import Count, NonNegative, Positive
 
 log = logging.getLogger("gentrain")
+
+Player = Literal["generator", "critic"]
 
 
 class Lipschitz(Regularizer):
@@ -132,18 +134,31 @@ class GradientPenalty(Lipschitz):
 class SpectralNorm(Lipschitz):
     """W / sigma(W), sigma by one power iteration per training forward (Miyato et al., 2018); u and v are in the checkpoint.
 
-    A convolution's weight is the matrix (out, in * kh * kw).
+    A convolution's weight is the matrix (out, in * kh * kw). Of the critic alone by default, which is what makes it Lipschitz;
+    of the generator too in SAGAN and BigGAN, whose tables of labels are left as they are.
     """
 
+    def __init__(self, players: list[Player] | None = None) -> None:
+        super().__init__()
+        self.players: list[Player] = players or ["critic"]
+        if "critic" not in self.players:
+            raise UserError("spectral norm of the generator alone leaves the critic free (lipschitz.players); add critic")
+
     def attach(self, game: Game) -> None:
-        layers = [(name, m) for name, m in game.critic.named_modules() if isinstance(m, nn.Linear | nn.Conv2d | nn.Embedding)]
+        layers = [(f"{player}.{name}", layer) for player in self.players for name, layer in normalisable(game, player)]
         if zero := [name for name, layer in layers if not layer.weight.any()]:
             raise UserError(
-                f"{', '.join(zero[:3])} of the critic start at zero, which has no spectral norm to divide by (lipschitz=spectral_norm); "
+                f"{', '.join(zero[:3])} start at zero, which has no spectral norm to divide by (lipschitz=spectral_norm); "
                 "use a network without zero initialisation (network=resnet), or lipschitz=r1r2"
             )
         for _, layer in layers:
             parametrizations.spectral_norm(layer)
+
+
+def normalisable(game: Game, player: Player) -> list[tuple[str, Any]]:
+    """Layers whose weight is a matrix, by name; a critic's embedding of labels is one more linear map, a generator's is its input."""
+    kinds: tuple[type[nn.Module], ...] = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, *([nn.Embedding] if player == "critic" else []))
+    return [(name, m) for name, m in getattr(game, player).named_modules() if isinstance(m, kinds)]
 
 
 def input_gradient(critic: Critic, x: Tensor) -> Tensor:

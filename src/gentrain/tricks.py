@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .errors import UserError
 from .game import Game
+from .layers.conditional import ConditionalBatchNorm
 from .layers.normalization import Referenced, VirtualBatchNorm
 from .regularizer import Critic, Late, Regularizer
 from .schema import Count, Positive, Share
@@ -105,6 +106,10 @@ class VirtualBatchNormalization(Regularizer):
 
     def attach(self, game: Game) -> None:
         found = 0
+        if any(isinstance(m, ConditionalBatchNorm) for player in self.players for m in getattr(game, player).modules()):
+            raise UserError(
+                "conditional batch norm has no virtual form (tricks=[virtual_batch_norm]); choose another network=, or leave the trick out"
+            )
         for player in self.players:
             for network in game.generators() if player == "generator" else game.critics():
                 found += virtualize(network.body)
