@@ -177,6 +177,33 @@ class HistoricalAveraging(Regularizer):
         self.follow("generator")
 
 
+class Orthogonal(Regularizer):
+    """weight * sum over W of || W W^T * (1 - I) ||_F^2 in the generator's objective (Brock et al., 2019): rows of a weight, its filters
+    as vectors, are kept at right angles and their lengths left free.
+
+    Of every weight with two dimensions or more but embeddings; under spectral norm of what is learned, not of what it is divided to.
+    """
+
+    order = Regularizer.WEIGHTS  # after spectral norm, which hands the weight to be learned on under another name
+
+    def __init__(self, weight: Positive = 1e-4) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def attach(self, game: Game) -> None:
+        embeddings = {id(p) for m in game.generator.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
+        self.weights = [p for p in game.generator.parameters() if p.ndim >= 2 and id(p) not in embeddings]
+
+    def generator_term(self, critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
+        return self.weight * torch.stack([off_diagonal(w.flatten(1)) for w in self.weights]).sum()
+
+
+def off_diagonal(W: Tensor) -> Tensor:
+    """|| W W^T * (1 - I) ||_F^2"""
+    products = W @ W.T
+    return (products - torch.diag_embed(products.diagonal())).square().sum()
+
+
 class Replay(Late, Regularizer):
     """A history of generated images (Shrivastava et al., 2017): the critic is shown old fakes among the new.
 

@@ -23,6 +23,8 @@ OPPONENT = {"critic": "generator", "generator": "critic"}
 class Adversarial(Scheme):
     """A training step is `critic_steps` critic updates, each on a batch of its own, and then a generator update, with fresh noise.
 
+    `accumulate` makes every update of the mean gradient of n batches: the batch of n times the size in the memory of one (BigGAN). What
+    looks at a batch as a whole (batch norm, feature matching, a mean in the loss) still sees each of the n alone, as BigGAN's own does.
     `optimizers` makes each player's own from its parameters; `schedule` makes a learning-rate schedule from an optimizer and is
     stepped once a generator step. `compile` compiles both players' objectives whole, a gradient penalty included.
     `on_divergence` (stop, skip or rollback) says what happens to an update whose gradient is not finite; see `Guard`.
@@ -40,10 +42,12 @@ class Adversarial(Scheme):
         compile: bool = False,
         on_divergence: OnDivergence = "stop",
         divergence_budget: Whole = 10,
+        accumulate: Count = 1,
     ) -> None:
         super().__init__(model, log_every)
         self.guard = Guard(on_divergence, divergence_budget)
         self.make_optimizers, self.critic_steps, self.make_schedule = optimizers, critic_steps, schedule
+        self.accumulate = accumulate
         self.resumed = False
         self.objectives: dict[str, Callable[[Batch], Objective]] = {"critic": model.critic_loss, "generator": model.generator_loss}
         if compile:
@@ -52,7 +56,7 @@ class Adversarial(Scheme):
         self.model.to(memory_format=torch.channels_last)
 
     def setup(self, stage: str) -> None:
-        self.trainer.datamodule.group = self.critic_steps  # type: ignore[attr-defined]
+        self.trainer.datamodule.group = self.critic_steps * self.accumulate  # type: ignore[attr-defined]
 
     def configure_optimizers(self) -> Any:
         networks = {"critic": self.model.critic, "generator": self.model.generator}
@@ -84,23 +88,22 @@ class Adversarial(Scheme):
         critic, generator = self.optimizers()  # type: ignore[misc, attr-defined]
         # Lightning counts every optimizer's step in global_step; ours counts the generator's
         critic._on_before_step = critic._on_after_step = do_nothing_closure
-        for batch in batches:
-            if self.play("critic", critic, batch):
+        for i in range(0, len(batches), self.accumulate):
+            if self.play("critic", critic, batches[i : i + self.accumulate]):
                 self.model.after_critic_step()
-        self.advanced = self.play("generator", generator, batches[-1])
+        self.advanced = self.play("generator", generator, batches[-self.accumulate :])
         if self.advanced:
             self.model.after_generator_step()
             for schedule in self.schedules():
                 schedule.step()
         self.played(sum(len(batch[0]) for batch in batches))
 
-    def play(self, player: str, optimizer: LightningOptimizer, batch: Batch) -> bool:
+    def play(self, player: str, optimizer: LightningOptimizer, batches: list[Batch]) -> bool:
         """One update of one player; the other's weights get no gradient. False if it was not fit to be made."""
         with self.frozen(OPPONENT[player]):
-            objective = self.objectives[player](batch)
             optimizer.zero_grad()
+            objective = mean([self.descend(player, batch, 1 / len(batches)) for batch in batches])
             scalars = objective.scalars()
-            self.differentiate(objective.loss)
             if self.scaler is None:
                 scalars["gradient_norm"] = self.gradient_norm(player)
                 if not self.guard.admits(scalars["gradient_norm"], self, player, objective.terms):
@@ -108,6 +111,12 @@ class Adversarial(Scheme):
             self.update(optimizer)  # a scaler looks for itself, and leaves out what its own scale made infinite
         self.watch(player, scalars)
         return True
+
+    def descend(self, player: str, batch: Batch, share: float) -> Objective:
+        """Add `share` of one batch's gradient to what there is. What is returned has no graph, which ends with the batch."""
+        objective = self.objectives[player](batch)
+        self.differentiate(objective.loss * share if share < 1 else objective.loss)
+        return Objective(detached(objective.terms), detached(objective.watched))
 
     @contextmanager
     def frozen(self, player: str) -> Iterator[None]:
@@ -165,6 +174,20 @@ def adopt(optimizer: Optimizer, schedules: list[LRScheduler], wanted: dict[str, 
         for schedule in schedules:
             group["initial_lr"] = rate
             schedule.base_lrs = [rate for _ in schedule.base_lrs]
+
+
+def detached(scalars: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: value.detach() for name, value in scalars.items()}
+
+
+def mean(objectives: list[Objective]) -> Objective:
+    """Of each scalar over the batches of one update."""
+
+    def over(kind: str) -> dict[str, torch.Tensor]:
+        each = [getattr(objective, kind) for objective in objectives]
+        return {name: torch.stack([scalars[name] for scalars in each]).mean(0) for name in each[0]}
+
+    return objectives[0] if len(objectives) == 1 else Objective(over("terms"), over("watched"))
 
 
 def compiled(objective: Callable[[Batch], Objective]) -> Callable[[Batch], Objective]:
