@@ -73,6 +73,9 @@ class GradientPenalty(Lipschitz):
       both         x and G(z): R1 + R2 with gamma = weight (R3GAN)
       dragan       x~ = x + 1/2 sd(x) eps u, u ~ U(0, 1) per pixel (Kodali et al., 2017)
     one_sided: only norms above the center cost (Petzka et al., 2018).
+    coupled: "refuse" a critic in which one sample's score depends on others, since their gradient then is no sample's own; or let those
+      layers pass that couple samples only "within_groups", as the minibatch standard deviation of progressive GANs does. That paper and its
+      code penalise the gradient of the sum of scores there: of a sample, plus what it does to the scores of its group of 4.
     every: lazy regularisation: computed at every k-th critic step, k times as heavy (Karras et al., 2020).
 
     The penalty is computed in float32 whatever the precision of the rest.
@@ -85,17 +88,19 @@ class GradientPenalty(Lipschitz):
         one_sided: bool = False,
         points: Literal["interpolate", "real", "fake", "both", "dragan"] = "interpolate",
         every: Count = 1,
+        coupled: Literal["refuse", "within_groups"] = "refuse",
     ) -> None:
         super().__init__()
+        self.coupled = coupled
         self.weight, self.center, self.one_sided, self.points, self.every = weight, center, one_sided, points, every
         self.steps, self.due = 0, True
 
     def attach(self, game: Game) -> None:
-        if mixing := coupling(game.critic):
+        if mixing := coupling(game.critic, within_groups=self.coupled == "refuse"):
             raise UserError(
                 f"a gradient penalty is a statement about one sample, and {', '.join(mixing[:3])} of the critic couple samples "
                 "(lipschitz, model.critic.norm, tricks); "
-                "use model.critic.norm=layer, and no virtual_batch_norm of the critic or minibatch_discrimination"
+                "use model.critic.norm=layer, and no virtual_batch_norm of the critic or minibatch_discrimination (lipschitz=gp_grouped for progan)"
             )
 
     def critic_term(self, critic: Critic, real: Tensor, fake: Tensor) -> Tensor | None:
