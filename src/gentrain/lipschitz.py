@@ -100,7 +100,8 @@ class GradientPenalty(Lipschitz):
             raise UserError(
                 f"a gradient penalty is a statement about one sample, and {', '.join(mixing[:3])} of the critic couple samples "
                 "(lipschitz, model.critic.norm, tricks); "
-                "use model.critic.norm=layer, and no virtual_batch_norm of the critic or minibatch_discrimination (lipschitz=gp_grouped for progan)"
+                "use model.critic.norm=layer, and no virtual_batch_norm of the critic or minibatch_discrimination; "
+                "lipschitz=gp_grouped is for network=progan"
             )
 
     def critic_term(self, critic: Critic, real: Tensor, fake: Tensor) -> Tensor | None:

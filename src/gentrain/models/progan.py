@@ -9,6 +9,9 @@ gradient penalty is about the pixels that there are.
 
 from __future__ import annotations
 
+from itertools import pairwise
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -72,7 +75,8 @@ class Critic(base.Critic):
         self.head = equalized(self.head, gain=1.0)
 
     def widen(self, m: int) -> None:
-        for layer in self.body.from_image:
+        layer: Any
+        for layer in self.body.from_image:  # type: ignore[union-attr]
             layer[0] = equalized(nn.Conv2d(m * layer[0].in_channels, layer[0].out_channels, 1))
 
 
@@ -88,8 +92,7 @@ class Up(Growing):
             LeakyReLU(0.2), PixelNorm(), *conv(channels[0], channels[0]), PixelNorm(),
         )  # fmt: skip
         self.blocks = nn.ModuleList(
-            nn.Sequential(nn.Upsample(scale_factor=2), *conv(c, d), PixelNorm(), *conv(d, d), PixelNorm())
-            for c, d in zip(channels[:-1], channels[1:], strict=True)
+            nn.Sequential(nn.Upsample(scale_factor=2), *conv(c, d), PixelNorm(), *conv(d, d), PixelNorm()) for c, d in pairwise(channels)
         )
         self.to_image = nn.ModuleList(equalized(nn.Conv2d(c, shape[0], 1), gain=1.0) for c in channels)
 
@@ -112,9 +115,7 @@ class Down(Growing):
         super().__init__(shape)
         channels, side = widths(self.sides, width), self.sides[0]
         self.from_image = nn.ModuleList(nn.Sequential(equalized(nn.Conv2d(shape[0], c, 1)), LeakyReLU(0.2)) for c in channels)
-        self.blocks = nn.ModuleList(
-            nn.Sequential(*conv(d, d), *conv(d, c), nn.AvgPool2d(2)) for c, d in zip(channels[:-1], channels[1:], strict=True)
-        )
+        self.blocks = nn.ModuleList(nn.Sequential(*conv(d, d), *conv(d, c), nn.AvgPool2d(2)) for c, d in pairwise(channels))
         self.last = nn.Sequential(
             MinibatchStddev(group), *conv(channels[0] + 1, channels[0]), nn.Flatten(),
             equalized(nn.Linear(channels[0] * side * side, width)), LeakyReLU(0.2),

@@ -32,10 +32,11 @@ class Generator(base.Generator):
         prior: base.Prior = "normal",
     ) -> None:
         super().__init__(Stack(shape, latent, width, per_class(classes), attention), latent, prior)
+        self.blocks = halvings(shape)[1]
         glorot_init(self)
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:  # type: ignore[override]
-        return self.body(z, [y] * len(self.body.blocks))
+        return self.body(z, [y] * self.blocks)
 
 
 class Stack(nn.Module):
