@@ -41,6 +41,9 @@ OTHERS = {
     "norm-free, R1 + R2, averaged": ("model=r3gan", "model.generator.blocks=1", "model.critic.blocks=1", *NARROW),
     "points around real images": ("model=wgan_gp", "lipschitz=dragan", *NARROW),
     "lazy": ("model=wgan_gp", "lipschitz.every=3", *NARROW),
+    "attention, conditional batch norm": ("model=sagan", "model.generator.width=8", "model.critic.critic.width=8"),
+    "orthogonal, in parts": ("model=biggan", "scheme.accumulate=2", "model.generator.width=8", "model.critic.critic.width=8"),
+    "growing": ("model=progan", "model.growth.fade=16", "model.growth.stable=16", *NARROW),
     "five tricks": ("model=improved_gan", *NARROW),
     "a history and packs": ("model=wgan_gp", "tricks=[historical_averaging,packing]", *NARROW),
 }

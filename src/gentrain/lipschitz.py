@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,8 @@ from .regularizer import Critic, Regularizer, coupling
 from .schema import Count, NonNegative, Positive
 
 log = logging.getLogger("gentrain")
+
+Player = Literal["generator", "critic"]
 
 
 class Lipschitz(Regularizer):
@@ -71,6 +73,9 @@ class GradientPenalty(Lipschitz):
       both         x and G(z): R1 + R2 with gamma = weight (R3GAN)
       dragan       x~ = x + 1/2 sd(x) eps u, u ~ U(0, 1) per pixel (Kodali et al., 2017)
     one_sided: only norms above the center cost (Petzka et al., 2018).
+    coupled: "refuse" a critic in which one sample's score depends on others, since their gradient then is no sample's own; or let those
+      layers pass that couple samples only "within_groups", as the minibatch standard deviation of progressive GANs does. That paper and its
+      code penalise the gradient of the sum of scores there: of a sample, plus what it does to the scores of its group of 4.
     every: lazy regularisation: computed at every k-th critic step, k times as heavy (Karras et al., 2020).
 
     The penalty is computed in float32 whatever the precision of the rest.
@@ -83,17 +88,20 @@ class GradientPenalty(Lipschitz):
         one_sided: bool = False,
         points: Literal["interpolate", "real", "fake", "both", "dragan"] = "interpolate",
         every: Count = 1,
+        coupled: Literal["refuse", "within_groups"] = "refuse",
     ) -> None:
         super().__init__()
+        self.coupled = coupled
         self.weight, self.center, self.one_sided, self.points, self.every = weight, center, one_sided, points, every
         self.steps, self.due = 0, True
 
     def attach(self, game: Game) -> None:
-        if mixing := coupling(game.critic):
+        if mixing := coupling(game.critic, within_groups=self.coupled == "refuse"):
             raise UserError(
                 f"a gradient penalty is a statement about one sample, and {', '.join(mixing[:3])} of the critic couple samples "
                 "(lipschitz, model.critic.norm, tricks); "
-                "use model.critic.norm=layer, and no virtual_batch_norm of the critic or minibatch_discrimination"
+                "use model.critic.norm=layer, and no virtual_batch_norm of the critic or minibatch_discrimination; "
+                "lipschitz=gp_grouped is for network=progan"
             )
 
     def critic_term(self, critic: Critic, real: Tensor, fake: Tensor) -> Tensor | None:
@@ -132,18 +140,31 @@ class GradientPenalty(Lipschitz):
 class SpectralNorm(Lipschitz):
     """W / sigma(W), sigma by one power iteration per training forward (Miyato et al., 2018); u and v are in the checkpoint.
 
-    A convolution's weight is the matrix (out, in * kh * kw).
+    A convolution's weight is the matrix (out, in * kh * kw). Of the critic alone by default, which is what makes it Lipschitz;
+    of the generator too in SAGAN and BigGAN, whose tables of labels are left as they are.
     """
 
+    def __init__(self, players: list[Player] | None = None) -> None:
+        super().__init__()
+        self.players: list[Player] = players or ["critic"]
+        if "critic" not in self.players:
+            raise UserError("spectral norm of the generator alone leaves the critic free (lipschitz.players); add critic")
+
     def attach(self, game: Game) -> None:
-        layers = [(name, m) for name, m in game.critic.named_modules() if isinstance(m, nn.Linear | nn.Conv2d | nn.Embedding)]
+        layers = [(f"{player}.{name}", layer) for player in self.players for name, layer in normalisable(game, player)]
         if zero := [name for name, layer in layers if not layer.weight.any()]:
             raise UserError(
-                f"{', '.join(zero[:3])} of the critic start at zero, which has no spectral norm to divide by (lipschitz=spectral_norm); "
+                f"{', '.join(zero[:3])} start at zero, which has no spectral norm to divide by (lipschitz=spectral_norm); "
                 "use a network without zero initialisation (network=resnet), or lipschitz=r1r2"
             )
         for _, layer in layers:
             parametrizations.spectral_norm(layer)
+
+
+def normalisable(game: Game, player: Player) -> list[tuple[str, Any]]:
+    """Layers whose weight is a matrix, by name; a critic's embedding of labels is one more linear map, a generator's is its input."""
+    kinds: tuple[type[nn.Module], ...] = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, *([nn.Embedding] if player == "critic" else []))
+    return [(name, m) for name, m in getattr(game, player).named_modules() if isinstance(m, kinds)]
 
 
 def input_gradient(critic: Critic, x: Tensor) -> Tensor:

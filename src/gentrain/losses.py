@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor
 
+from .schema import NonNegative
+
 Pair = Callable[[Tensor, Tensor], Tensor]  # (real scores, fake scores) -> scalar
 
 
@@ -60,10 +62,18 @@ def ls(a: float = 0.0, b: float = 1.0, c: float = 1.0) -> AdversarialLoss:
     )
 
 
-def wasserstein() -> AdversarialLoss:
-    """The Kantorovich dual (Arjovsky et al., 2017): D(G) - D(x) and -D(G), for a Lipschitz critic."""
+def wasserstein(drift: NonNegative = 0.0) -> AdversarialLoss:
+    """The Kantorovich dual (Arjovsky et al., 2017): D(G) - D(x) and -D(G), for a Lipschitz critic.
+
+    The dual fixes scores up to a constant; `drift` * D(x)^2 in the critic's loss keeps them near zero (Karras et al., 2018: 0.001).
+    """
+
+    def critic(real: Tensor, fake: Tensor) -> Tensor:
+        estimate = fake.mean() - real.mean()
+        return estimate + drift * real.square().mean() if drift else estimate
+
     return AdversarialLoss(
-        critic=lambda real, fake: fake.mean() - real.mean(),
+        critic=critic,
         generator=lambda real, fake: -fake.mean(),
         bounded=False,
         estimates={"wasserstein_estimate": lambda real, fake: real.mean() - fake.mean()},

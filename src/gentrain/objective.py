@@ -19,6 +19,3 @@ class Objective:
     @property
     def loss(self) -> Tensor:
         return reduce(torch.add, (term.float() for term in self.terms.values()))
-
-    def scalars(self) -> dict[str, Tensor]:
-        return {name: value.detach() for name, value in (self.terms | self.watched).items()}

@@ -76,10 +76,14 @@ class Late(nn.Module):
         return next((t.device for t in [*self.parameters(), *self.buffers()]), None)
 
 
-def coupling(critic: nn.Module) -> list[str]:
-    """Names of the layers through which one sample's score depends on the others in its batch."""
+def coupling(critic: nn.Module, within_groups: bool = True) -> list[str]:
+    """Names of the layers through which one sample's score depends on the others in its batch.
+
+    Without `within_groups`, less those that say of themselves that they reach no further than a small group of samples.
+    """
     return [
         name or type(module).__name__
         for name, module in critic.named_modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) or getattr(module, "couples_samples", False)
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        or (getattr(module, "couples_samples", False) and (within_groups or not getattr(module, "within_groups", False)))
     ]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .errors import UserError
 from .game import Game
+from .layers.conditional import ConditionalBatchNorm
 from .layers.normalization import Referenced, VirtualBatchNorm
 from .regularizer import Critic, Late, Regularizer
 from .schema import Count, Positive, Share
@@ -105,6 +106,10 @@ class VirtualBatchNormalization(Regularizer):
 
     def attach(self, game: Game) -> None:
         found = 0
+        if any(isinstance(m, ConditionalBatchNorm) for player in self.players for m in getattr(game, player).modules()):
+            raise UserError(
+                "conditional batch norm has no virtual form (tricks=[virtual_batch_norm]); choose another network=, or leave the trick out"
+            )
         for player in self.players:
             for network in game.generators() if player == "generator" else game.critics():
                 found += virtualize(network.body)
@@ -170,6 +175,33 @@ class HistoricalAveraging(Regularizer):
 
     def after_generator_step(self, game: Game) -> None:
         self.follow("generator")
+
+
+class Orthogonal(Regularizer):
+    """weight * sum over W of || W W^T * (1 - I) ||_F^2 in the generator's objective (Brock et al., 2019): rows of a weight, its filters
+    as vectors, are kept at right angles and their lengths left free.
+
+    Of every weight with two dimensions or more but embeddings; under spectral norm of what is learned, not of what it is divided to.
+    """
+
+    order = Regularizer.WEIGHTS  # after spectral norm, which hands the weight to be learned on under another name
+
+    def __init__(self, weight: Positive = 1e-4) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def attach(self, game: Game) -> None:
+        embeddings = {id(p) for m in game.generator.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
+        self.weights = [p for p in game.generator.parameters() if p.ndim >= 2 and id(p) not in embeddings]
+
+    def generator_term(self, critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
+        return self.weight * torch.stack([off_diagonal(w.flatten(1)) for w in self.weights]).sum()
+
+
+def off_diagonal(W: Tensor) -> Tensor:
+    """|| W W^T * (1 - I) ||_F^2"""
+    products = W @ W.T
+    return (products - torch.diag_embed(products.diagonal())).square().sum()
 
 
 class Replay(Late, Regularizer):

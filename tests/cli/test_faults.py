@@ -428,6 +428,8 @@ TORTURED = {
     "sngan": ("model=sngan", "network=dcgan", "model.critic.norm=none"),
     "cgan": ("model=cgan", "network=conditional_dcgan", "data.flip=true"),
     "vae": ("model=vae_planar", "schedule=cosine", "model.warm_up=20", *SCORED),
+    "accumulated": ("model=dcgan", "tricks=[ema]", "scheme.accumulate=2", "scheme.critic_steps=2"),
+    "progan": ("model=progan", "model.growth.fade=160", "model.growth.stable=80"),
     "workers": ("model=lsgan", "data.resident=false", "data.workers=1"),
     "score": ("model=dcgan", "quality=classifier", "quality.every=10", "quality.samples=64", "quality.batch_size=32"),
     "skip": ("model=dcgan", "scheme.on_divergence=skip", "trainer.precision=bf16-mixed", "scheme.log_every=7"),

@@ -90,3 +90,10 @@ class Referenced(Late):
             if isinstance(module, VirtualBatchNorm):
                 module.reference = n
         return self.network(torch.cat([self.reference.to(x.dtype), x]))[n:]
+
+
+class PixelNorm(nn.Module):
+    """x / sqrt(mean over channels of x^2 + 1e-8), at every place (Karras et al., 2018); nothing to learn."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt()

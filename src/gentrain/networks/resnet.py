@@ -8,8 +8,9 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from ..layers.activation import ReLU
+from ..layers.attention import SelfAttention, nearest
 from ..layers.normalization import Norm, norm2d
-from ..schema import Count
+from ..schema import Count, Whole
 from . import base
 from .dcgan import halvings
 
@@ -21,8 +22,7 @@ class Generator(base.Generator):
         self, shape: list[int], latent: Count = 128, width: Count = 64, norm: Norm = "batch", prior: base.Prior = "normal"
     ) -> None:
         side, ups = halvings(shape)
-        # up to 32 px one width throughout (256 in both papers' CIFAR-10 networks); above, 16 w, 16 w, 8 w ... w as in SN-GAN at 128 px
-        channels = [width] * (ups + 1) if shape[1] <= 32 else [width * 2 ** min(ups - i, ups - 1) for i in range(ups + 1)]
+        channels = widths(shape, width)
         blocks = [UpBlock(channels[i], channels[i + 1], norm) for i in range(ups)]
         body = nn.Sequential(
             nn.Linear(latent, channels[0] * side * side),
@@ -40,17 +40,28 @@ class Critic(base.Critic):
     """(B, *shape) -> blocks, most of which halve the side -> ReLU, sum over pixels -> score.
 
     Up to 32 px two halving blocks and two more, of one width (128 in the CIFAR-10 networks); above, halving blocks of w, 2 w, 4 w ...
-    down to 4 px and one more.
+    down to 4 px and one more. `attention` is the side of the map that attends to itself (SAGAN; the nearest there is; 0: none).
     """
 
-    def __init__(self, shape: list[int], width: Count = 64, norm: Norm = "none") -> None:
+    def __init__(self, shape: list[int], width: Count = 64, norm: Norm = "none", attention: Whole = 0) -> None:
         _, downs = halvings(shape)
         halving, plain = ([width] * 2, 2) if shape[1] <= 32 else ([width * 2**i for i in range(downs)], 1)
         blocks: list[nn.Module] = [FirstDownBlock(shape[0], halving[0])]
         blocks += [DownBlock(above, below, norm) for above, below in pairwise(halving)]
+        if (attended := nearest(attention, [shape[1] // 2 ** (i + 1) for i in range(len(halving))])) is not None:
+            blocks.insert(attended + 1, SelfAttention(halving[attended]))
         blocks += [DownBlock(halving[-1], halving[-1], norm, down=False) for _ in range(plain)]
         super().__init__(nn.Sequential(*blocks, ReLU(), SumPool()), halving[-1])
         glorot_init(self)
+
+
+def widths(shape: list[int], width: int) -> list[int]:
+    """A generator's channels, before the first block and after each.
+
+    Up to 32 px one width throughout (256 in both papers' CIFAR-10 networks); above, 16 w, 16 w, 8 w ... w as in SN-GAN at 128 px.
+    """
+    _, ups = halvings(shape)
+    return [width] * (ups + 1) if shape[1] <= 32 else [width * 2 ** min(ups - i, ups - 1) for i in range(ups + 1)]
 
 
 class UpBlock(nn.Module):

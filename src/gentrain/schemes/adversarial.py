@@ -25,6 +25,8 @@ OPPONENT = {"critic": "generator", "generator": "critic"}
 class Adversarial(Descent):
     """A training step is `critic_steps` critic updates, each on a batch of its own, and then a generator update, with fresh noise.
 
+    `accumulate` makes every update of the mean gradient of n batches: the batch of n times the size in the memory of one (BigGAN). What
+    looks at a batch as a whole (batch norm, feature matching, a mean in the loss) still sees each of the n alone, as BigGAN's own does.
     `compile` compiles both players' objectives whole, a gradient penalty included. The other options are those of `Descent`.
     """
 
@@ -40,9 +42,10 @@ class Adversarial(Descent):
         compile: bool = False,
         on_divergence: OnDivergence = "stop",
         divergence_budget: Whole = 10,
+        accumulate: Count = 1,
     ) -> None:
         super().__init__(model, optimizers, schedule, log_every, on_divergence, divergence_budget)
-        self.critic_steps = critic_steps
+        self.critic_steps, self.accumulate = critic_steps, accumulate
         self.objectives: dict[str, Callable[[Batch], Objective]] = {"critic": model.critic_loss, "generator": model.generator_loss}
         if compile:
             self.objectives = {player: compiled(objective) for player, objective in self.objectives.items()}
@@ -50,7 +53,7 @@ class Adversarial(Descent):
         self.model.to(memory_format=torch.channels_last)
 
     def setup(self, stage: str) -> None:
-        self.trainer.datamodule.group = self.critic_steps  # type: ignore[attr-defined]
+        self.trainer.datamodule.group = self.critic_steps * self.accumulate  # type: ignore[attr-defined]
 
     def configure_optimizers(self) -> Any:
         optimizers = self.equip({"critic": self.model.critic, "generator": self.model.generator})
@@ -63,19 +66,19 @@ class Adversarial(Descent):
         critic, generator = self.optimizers()  # type: ignore[misc, attr-defined]
         # Lightning counts every optimizer's step in global_step; ours counts the generator's
         critic._on_before_step = critic._on_after_step = do_nothing_closure
-        for batch in batches:
-            if self.play("critic", critic, batch):
+        for i in range(0, len(batches), self.accumulate):
+            if self.play("critic", critic, batches[i : i + self.accumulate]):
                 self.model.after_critic_step()
-        self.advanced = self.play("generator", generator, batches[-1])
+        self.advanced = self.play("generator", generator, batches[-self.accumulate :])
         if self.advanced:
             self.model.after_generator_step()
             self.step_schedules()
         self.played(sum(len(batch[0]) for batch in batches))
 
-    def play(self, player: str, optimizer: LightningOptimizer, batch: Batch) -> bool:
+    def play(self, player: str, optimizer: LightningOptimizer, batches: list[Batch]) -> bool:
         """One update of one player; the other's weights get no gradient. False if it was not fit to be made."""
         with self.frozen(OPPONENT[player]):
-            return self.descend(player, optimizer, self.objectives[player](batch))
+            return self.descend(player, optimizer, self.objectives[player], batches)
 
     @contextmanager
     def frozen(self, player: str) -> Iterator[None]:

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from ..objective import Objective
 from .guard import Guard, OnDivergence
-from .scheme import Scheme
+from .scheme import Batch, Scheme
 
 Maker = Callable[..., Optimizer]
 
@@ -49,7 +49,7 @@ class Descent(Scheme):
         if self.resumed:
             return
         first = next(iter(self.trainer.datamodule.train_dataloader()))  # type: ignore[attr-defined]
-        self.model.begin(first[0] if isinstance(first, list) else first)
+        self.model.begin(first[0])
         for buffer in self.model.buffers():  # what was kept of a first batch is rank zero's, everywhere
             buffer.copy_(self.trainer.strategy.broadcast(buffer))
         if rank := self.trainer.global_rank:  # noise of its own: the same in all processes would be a batch as small as one's
@@ -62,18 +62,23 @@ class Descent(Scheme):
             schedules = [schedule for schedule in self.schedules() if schedule.optimizer is optimizer]
             adopt(optimizer, schedules, getattr(self.makers[player], "keywords", {}))
 
-    def descend(self, player: str, optimizer: LightningOptimizer, objective: Objective) -> bool:
-        """One update of one player. False if it was not fit to be made."""
+    def descend(self, player: str, optimizer: LightningOptimizer, objective: Callable[[Batch], Objective], batches: list[Batch]) -> bool:
+        """One update of one player, down the mean of its objective over some batches. False if it was not fit to be made."""
         optimizer.zero_grad()
-        scalars = objective.scalars()
-        self.differentiate(objective.loss)
+        found = mean([self.gradient(objective(batch), 1 / len(batches)) for batch in batches])
+        scalars = found.terms | found.watched
         if self.scaler is None:
             scalars["gradient_norm"] = gradient_norm(self.players[player])
-            if not self.guard.admits(scalars["gradient_norm"], self, player, objective.terms):
+            if not self.guard.admits(scalars["gradient_norm"], self, player, found.terms):
                 return False
         self.update(optimizer)  # a scaler looks for itself, and leaves out what its own scale made infinite
         self.watch(player, scalars)
         return True
+
+    def gradient(self, objective: Objective, share: float) -> Objective:
+        """Add `share` of an objective's gradient to what there is. What is returned has no graph."""
+        self.differentiate(objective.loss * share if share < 1 else objective.loss)
+        return Objective(detached(objective.terms), detached(objective.watched))
 
     def step_schedules(self) -> None:
         for schedule in self.schedules():
@@ -109,6 +114,20 @@ class Descent(Scheme):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
         self.resumed, self.guard.used = True, checkpoint["divergences"]
+
+
+def detached(scalars: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach() for name, value in scalars.items()}
+
+
+def mean(objectives: list[Objective]) -> Objective:
+    """Of each scalar over the batches of one update."""
+
+    def over(kind: str) -> dict[str, Tensor]:
+        each = [getattr(objective, kind) for objective in objectives]
+        return {name: torch.stack([scalars[name] for scalars in each]).mean(0) for name in each[0]}
+
+    return objectives[0] if len(objectives) == 1 else Objective(over("terms"), over("watched"))
 
 
 def gradient_norm(parameters: list[nn.Parameter]) -> Tensor:

@@ -17,7 +17,7 @@ from .scheme import Batch
 
 
 class Likelihood(Descent):
-    """A training step is one update of the model on one batch. `compile` compiles its objective whole. The other options: see `Descent`."""
+    """A training step is one update of the model, on `accumulate` batches. `compile` compiles its objective whole; see `Descent`."""
 
     model: Density
 
@@ -30,16 +30,21 @@ class Likelihood(Descent):
         compile: bool = False,
         on_divergence: OnDivergence = "stop",
         divergence_budget: Whole = 10,
+        accumulate: Count = 1,
     ) -> None:
         super().__init__(model, optimizers, schedule, log_every, on_divergence, divergence_budget)
+        self.accumulate = accumulate
         self.objective = compiled(model.objective) if compile else model.objective
 
     def configure_optimizers(self) -> Any:
         return self.scheduled(self.equip({"model": self.model}))
 
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
-        self.advanced = self.descend("model", self.optimizers(), self.objective(batch))  # type: ignore[arg-type]
+    def setup(self, stage: str) -> None:
+        self.trainer.datamodule.group = self.accumulate  # type: ignore[attr-defined]
+
+    def training_step(self, batches: list[Batch], batch_idx: int) -> None:
+        self.advanced = self.descend("model", self.optimizers(), self.objective, batches)  # type: ignore[arg-type]
         if self.advanced:
             self.model.after_step()
             self.step_schedules()
-        self.played(len(batch[0]))
+        self.played(sum(len(batch[0]) for batch in batches))
