@@ -101,6 +101,7 @@ def test_batch_norm_in_the_critic_of_two_processes(tmp_path: Path) -> None:
         ("model=cgan",),
         ("model=vae",),
         ("model=wgan_gp", "trainer.precision=bf16-mixed"),
+        ("model=progan", "model.growth.fade=32", "model.growth.stable=16"),
     ],
     ids=lambda options: " ".join(options),
 )
@@ -109,10 +110,20 @@ def test_other_games_of_two_processes(options: tuple[str, ...], tmp_path: Path) 
     assert_ranks_equal(tmp_path)
 
 
-def test_two_processes_of_eight_are_one_of_sixteen(tmp_path: Path) -> None:
+@pytest.mark.parametrize("accumulate", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_two_processes_of_eight_are_one_of_sixteen(tmp_path: Path, accumulate: int) -> None:
     """The mean of the processes' gradients is the gradient of the joint batch, for networks that do not mix its samples."""
     descent = ("optimizer=sgd", "scheme.optimizers.critic.lr=1e-2", "scheme.optimizers.generator.lr=1e-2")
-    game = ("model=dcgan", "network=mlp", "loss=wasserstein", "lipschitz=gp", *descent, "scheme.critic_steps=2", "steps=3")
+    game = (
+        "model=dcgan",
+        "network=mlp",
+        "loss=wasserstein",
+        "lipschitz=gp",
+        *descent,
+        "scheme.critic_steps=2",
+        f"scheme.accumulate={accumulate}",
+        "steps=3",
+    )
     run(tmp_path / "two", *game, *TWO, PROBE_JOINT="1")
     run(tmp_path / "one", *game, "trainer=cpu", "data.batch_size=16", PROBE_JOINT="1")
     two, one = rank(tmp_path / "two")["model"], rank(tmp_path / "one")["model"]

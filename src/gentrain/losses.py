@@ -68,15 +68,17 @@ def wasserstein(drift: NonNegative = 0.0) -> AdversarialLoss:
     The dual fixes scores up to a constant; `drift` * D(x)^2 in the critic's loss keeps them near zero (Karras et al., 2018: 0.001).
     """
 
-    def critic(real: Tensor, fake: Tensor) -> Tensor:
-        estimate = fake.mean() - real.mean()
-        return estimate + drift * real.square().mean() if drift else estimate
+    def distance(real: Tensor, fake: Tensor) -> Tensor:
+        return real.mean() - fake.mean()
+
+    def pull(real: Tensor, fake: Tensor) -> Tensor:
+        return drift * real.square().mean()
 
     return AdversarialLoss(
-        critic=critic,
+        critic=(lambda real, fake: pull(real, fake) - distance(real, fake)) if drift else lambda real, fake: fake.mean() - real.mean(),
         generator=lambda real, fake: -fake.mean(),
         bounded=False,
-        estimates={"wasserstein_estimate": lambda real, fake: real.mean() - fake.mean()},
+        estimates={"wasserstein_estimate": distance} | ({"drift": pull} if drift else {}),
     )
 
 

@@ -95,6 +95,8 @@ def test_minibatch_stddev_of_equal_samples_is_zero_and_of_odd_batches_refused() 
     assert MinibatchStddev(4)(torch.ones(8, 2, 3, 3))[:, 2].max() < 1e-3
     with pytest.raises(UserError, match=r"data\.batch_size"):
         MinibatchStddev(4)(torch.ones(6, 2, 3, 3))
+    x = torch.randn(6, 2, 3, 3)
+    torch.testing.assert_close(MinibatchStddev(4).eval()(x), MinibatchStddev(4)(torch.cat([x, x[:2]]))[:6])
 
 
 def test_drift() -> None:
@@ -223,7 +225,7 @@ def test_growth_counts_images_and_resets_the_optimizers(tmp_path: Path) -> None:
     assert [alpha for _, alpha, *_ in watch.seen] == pytest.approx([1, 0, 1 / 3, 2 / 3, 1, 1, 0, 1 / 3, 2 / 3, 1, 1])
     assert [ages for *_, ages in watch.seen] == [{1.0}, set(), {1.0}, {2.0}, {3.0}, {4.0}, set(), {1.0}, {2.0}, {3.0}, {4.0}]
     assert scheme.latest["critic/levels_grown"] == pytest.approx(2)
-    assert {"critic/gradient_penalty", "critic/wasserstein_estimate"} < scheme.latest.keys()
+    assert {"critic/gradient_penalty", "critic/wasserstein_estimate", "critic/drift"} < scheme.latest.keys()
 
 
 @pytest.mark.parametrize("stopped", [4, 6])  # in mid-fade, and in the step before a new level
