@@ -12,7 +12,7 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from .errors import UserError
 
@@ -115,6 +115,9 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
     """Plain containers, every interpolation replaced by its value."""
     try:
         return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[return-value]
+    except MissingMandatoryValue as error:
+        key = error.full_key
+        raise UserError(f"no value for {key} ({key}); give it on the command line, {key}=...") from error
     except OmegaConfBaseException as error:
         raise UserError(f"{str(error).splitlines()[0]} ({error.full_key}); give it a value on the command line") from error
 
