@@ -117,7 +117,7 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
         return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[return-value]
     except MissingMandatoryValue as error:
         key = error.full_key
-        raise UserError(f"no value for {key} ({key}); give it on the command line, {key}=...") from error
+        raise UserError(f"no value for {key} ({key}); give it a value, {key}=...") from error
     except OmegaConfBaseException as error:
         raise UserError(f"{str(error).splitlines()[0]} ({error.full_key}); give it a value on the command line") from error
 

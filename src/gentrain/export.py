@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from . import runs
 from .config import checked
 from .errors import Unavailable, UserError
-from .sampling.output import told
+from .sampling.output import remove_if_empty, told
 from .sampling.studio import Studio
 from .train import build, reopen
 
@@ -72,6 +72,7 @@ def export(config: dict[str, Any]) -> Path:
                 os.replace(file, out / file.name)
         finally:
             shutil.rmtree(part, ignore_errors=True)
+            remove_if_empty(out)
     count = sum(p.numel() for p in studio.generator.parameters())
     print(f"{run_dir} at step {saved['global_step']}: generator of {count:,} parameters in {out}{agreement}")
     return out
