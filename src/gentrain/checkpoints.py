@@ -226,7 +226,7 @@ def misfits(saved: dict[str, torch.Tensor], own: dict[str, torch.Tensor]) -> lis
     return sorted(key for key in theirs.keys() | ours.keys() if theirs.get(key) != ours.get(key))
 
 
-def newest_valid(path: Path) -> Path:
+def newest_valid(path: Path, remedy: str = "(resume); no whole checkpoint is left, start a new run without resume") -> Path:
     """`path`, or the newest older one beside it that is whole, with a warning that names both. Raises Unavailable when none is."""
     tried = []
     for candidate in [path, *sorted(path.parent.glob(f"{path.stem}-*{path.suffix}"), key=age)]:
@@ -238,7 +238,7 @@ def newest_valid(path: Path) -> Path:
         if tried:
             log.warning("%s; %s is used instead", "; ".join(tried), candidate)
         return candidate
-    raise Unavailable(f"{'; '.join(tried)} (resume); no whole checkpoint is left, start a new run without resume")
+    raise Unavailable(f"{'; '.join(tried)} {remedy}")
 
 
 def age(path: Path) -> int:
@@ -264,9 +264,9 @@ def sync_directory(path: Path) -> None:
 def remove_unfinished(path: Path) -> None:
     """What dead processes left half-written."""
     for file in path.glob(".*.tmp"):
-        writer = re.fullmatch(r"\..+?\.(\d+)(\.link)?\.tmp", file.name)
+        writer = re.fullmatch(r"\..+?\.(\d+)(\.link|\.former)?\.tmp", file.name)
         if writer and not alive(int(writer[1])):
-            file.unlink(missing_ok=True)
+            shutil.rmtree(file) if file.is_dir() else file.unlink(missing_ok=True)
 
 
 def alive(pid: int) -> bool:

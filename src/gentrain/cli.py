@@ -1,4 +1,4 @@
-"""gentrain [train|doctor] key=value ...   torch is imported only when a run is built, so that help and completion are instant."""
+"""gentrain [train|doctor|sample|export] key=value ...   torch is imported only when a run is built: help and completion are instant."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .train import Job
 
-VERBS = ("train", "doctor")
+VERBS = ("train", "doctor", "sample", "export")
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def run(argv: list[str]) -> int:
-    verb, argv = (argv[0], argv[1:]) if argv and argv[0] in VERBS else ("train", argv)
+    verb, argv = (argv[0], argv[1:]) if argv and argv[0] in VERBS else (completed_verb(), argv)
     # `+experiment=x` is a habit from elsewhere; here experiment is listed, and so is overridden without the plus
     sys.argv[1:] = argv = [re.sub(r"^\+(?=experiment=)", "", word) for word in argv]
     debug = "debug=true" in argv
@@ -44,11 +44,21 @@ def run(argv: list[str]) -> int:
     except Exception as error:
         if (status := interruption(error)) is not None:
             return status
-        if debug or (line := explain(error, argv)) is None:
+        if debug or (line := explain(error, argv, verb)) is None:
             raise
         return complain(line, UserError.status)
     except KeyboardInterrupt:
         return 130
+
+
+def completed_verb() -> str:
+    """The shell asks for completions of a whole line, which Hydra reads without its verb; train on any other occasion."""
+    name, *words = os.environ.get("COMP_LINE", "").split(" ")
+    if not words or words[0] not in VERBS or len(words) == 1:
+        return "train"
+    os.environ["COMP_LINE"] = line = " ".join([name, *words[1:]])
+    os.environ["COMP_POINT"] = str(len(line))
+    return words[0]
 
 
 def hydra_app(verb: str, argv: list[str]) -> int:
@@ -63,8 +73,8 @@ def hydra_app(verb: str, argv: list[str]) -> int:
     if asks:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # gentrain --help | head
     refuse_other_config_path(args)
-    if verb == "doctor":
-        under_hydra(verb, consult)
+    if verb in AFTERWARDS:
+        under_hydra(verb, AFTERWARDS[verb])
     elif asks or args.multirun:
         under_hydra(verb, cell, hold=False)
     else:
@@ -108,6 +118,28 @@ def consult(cfg: DictConfig) -> None:
     from .doctor import diagnose
 
     diagnose(Path(cfg.run), cfg.samples)
+
+
+def draw(cfg: DictConfig) -> None:
+    """gentrain sample run=PATH"""
+    from hydra.core.hydra_config import HydraConfig
+
+    from .config import resolved
+    from .sampling import sample
+
+    sample(resolved(cfg), HydraConfig.get().runtime.choices["mode"])
+
+
+def write(cfg: DictConfig) -> None:
+    """gentrain export run=PATH"""
+    from .config import resolved
+    from .export import export
+
+    export(resolved(cfg))
+
+
+# the verbs that look at a finished run
+AFTERWARDS: dict[str, Callable[[DictConfig], Any]] = {"doctor": consult, "sample": draw, "export": write}
 
 
 def cell(cfg: DictConfig) -> float | None:
@@ -291,7 +323,7 @@ def interruption(error: Exception) -> int | None:
     return 128 + number if type(error).__name__ == "Interrupted" and number else None
 
 
-def explain(error: Exception, argv: list[str]) -> str | None:
+def explain(error: Exception, argv: list[str], verb: str = "train") -> str | None:
     """Hydra's complaint about a command line, as one line with the nearest names; None for anything else."""
     from hydra.errors import HydraException
 
@@ -299,4 +331,4 @@ def explain(error: Exception, argv: list[str]) -> str | None:
         return None
     from .complaints import one_line
 
-    return one_line(error, argv, conf_dir())
+    return one_line(error, argv, conf_dir(), verb)

@@ -17,7 +17,7 @@ from .config import nearest
 UNREADABLE = ("LexerNoViableAlt", "parsing", "mismatched input", "extraneous input", "no viable alternative")
 
 
-def one_line(error: Exception, argv: list[str], conf: Path) -> str:
+def one_line(error: Exception, argv: list[str], conf: Path, verb: str = "train") -> str:
     text = " ".join(str(error).split())
     if found := re.search(r"Missing mandatory value: (\S+)", text):
         return f"no value for {found[1]} ({found[1]}); give it on the command line, {found[1]}=..."
@@ -27,7 +27,7 @@ def one_line(error: Exception, argv: list[str], conf: Path) -> str:
     if found := re.search(r"Could not find '([^']*)/([^'/]*)'", text):
         return f"no option {found[2]} ({found[1]}){nearest(found[2], options(conf, found[1]))}"
     if found := re.search(r"Could not override '([^']+)'", text) or re.search(r"[Kk]ey '([^']+)' is not in struct", text):
-        return unknown_key(found[1], text, argv, conf)
+        return unknown_key(found[1], text, argv, conf, verb)
     if found := re.search(r"Error merging override (\S+?)=", text):
         return f"{str(error.__cause__ or error).splitlines()[0]} ({found[1]}); mend the value"
     if any(sign in text for sign in UNREADABLE):
@@ -41,27 +41,27 @@ def reason(text: str) -> str:
     return re.sub(r"^\w+Exception: .*", "a quote or bracket stays open", text.split("See https")[0].strip())[:160]
 
 
-def unknown_key(key: str, text: str, argv: list[str], conf: Path) -> str:
+def unknown_key(key: str, text: str, argv: list[str], conf: Path, verb: str) -> str:
     full = re.search(r"full_key: (\S+)", text)
     key = full[1] if full else key
     bare = key.split("@")[0]
     if (conf / bare).is_dir():  # a group that this model's preset does not open
         return f"this model leaves no choice of {bare} ({bare}); leave it out, or choose another model"
-    return f"no option {bare} ({bare}){nearest(bare, keys(argv, bare, conf))}"
+    return f"no option {bare} ({bare}){nearest(bare, keys(argv, bare, conf, verb))}"
 
 
 def options(conf: Path, group: str) -> list[str]:
     return [p.stem for p in sorted((conf / group).glob("*.yaml")) if not p.stem.startswith("_")]
 
 
-def keys(argv: list[str], bad: str, conf: Path) -> list[str]:
+def keys(argv: list[str], bad: str, conf: Path, verb: str) -> list[str]:
     """The keys that the command would have had without the bad override, and the groups."""
-    groups = [p.name for p in conf.iterdir() if p.is_dir() and p.name != "hydra"]
+    groups = [p.name for p in conf.iterdir() if p.is_dir() and p.name not in ("hydra", "mode")] if verb == "train" else []
     good = [word for word in argv if "=" in word and word.lstrip("+~").split("=")[0] != bad]
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(conf), version_base="1.3"):
-            found = list(flat(compose("train", overrides=good)))
+            found = list(flat(compose(verb, overrides=good)))
     except HydraException:
         found = []
     parent = bad.rpartition(".")[0]

@@ -7,11 +7,12 @@ import inspect
 import secrets
 import typing
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from .errors import UserError
 
@@ -55,11 +56,59 @@ class Run:
     sweep: Sweep = field(default_factory=Sweep)
 
 
+class Saved(Enum):
+    """Which checkpoint of a finished run."""
+
+    last = 1
+    best = 2
+
+
+class Keep(Enum):
+    """How images are kept beside the pictures."""
+
+    npz = 1
+    folder = 2
+    none = 3
+
+
+class Device(Enum):
+    auto = 1
+    cpu = 2
+    cuda = 3
+
+
+@dataclass
+class Finished:
+    """The keys of a verb that looks at a finished run."""
+
+    run: str = MISSING
+    checkpoint: Saved = Saved.last
+    averaged: bool = True
+    out: str | None = None
+    debug: bool = False
+
+
+@dataclass
+class Export(Finished):
+    onnx: bool = True
+
+
+@dataclass
+class Sample(Finished):
+    seed: int = 0
+    labels: list[int] | None = None
+    save: Keep = Keep.npz
+    device: Device = Device.auto
+    n: int | None = None  # the mode's own number, where it has one
+    mode: Any = MISSING
+
+
 def register() -> None:
     """Make the schema known to Hydra."""
     # Hydra copies its sources, this singleton with them, at each look into a group: half the time of --help
     ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
-    ConfigStore.instance().store(name="schema", node=Run)
+    for name, node in {"schema": Run, "sample_schema": Sample, "export_schema": Export}.items():
+        ConfigStore.instance().store(name=name, node=node)
     # two runs that start in the same second get two directories
     OmegaConf.register_new_resolver("unique", lambda: secrets.token_hex(2), use_cache=True, replace=True)
 
@@ -68,6 +117,9 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
     """Plain containers, every interpolation replaced by its value."""
     try:
         return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[return-value]
+    except MissingMandatoryValue as error:
+        key = error.full_key
+        raise UserError(f"no value for {key} ({key}); give it a value, {key}=...") from error
     except OmegaConfBaseException as error:
         raise UserError(f"{str(error).splitlines()[0]} ({error.full_key}); give it a value on the command line") from error
 

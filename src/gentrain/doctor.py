@@ -167,18 +167,9 @@ def measure(scheme: Any, data: Any, n: int = 256) -> Signs:
 
 def diagnose(run_dir: Path, samples: int) -> list[Verdict]:
     """Say what ails a run. Raises UserError where there is no run, Unavailable where no checkpoint of it is whole."""
-    from . import runs
-    from .checkpoints import load, newest_valid
-    from .train import Job
+    from .train import reopen
 
-    if not (run_dir / runs.LAST).exists() or not (run_dir / ".hydra" / "config.yaml").exists():
-        raise UserError(f"no checkpoint of a run in {run_dir} (run); give a run directory, such as outputs/dcgan-mnist/...")
-    saved = load(newest_valid(run_dir / runs.LAST))
-    on_cpu = {"_target_": "lightning.Trainer", "accelerator": "cpu", "devices": 1, "precision": "32-true"}
-    config = runs.saved_config(run_dir) | {"trainer": on_cpu}
-    job = Job(config, {}, run_dir)
-    job.scheme.load_state_dict(saved["state_dict"])
-    job.scheme.latest = saved["latest"]
+    job, saved = reopen(run_dir)
     verdicts = examine(measure(job.scheme, job.data, samples))
     print(f"{run_dir} at step {saved['global_step']}: {'nothing found' if not verdicts else f'{len(verdicts)} found'}")
     for verdict in verdicts:

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from .errors import UserError
 
@@ -43,7 +45,14 @@ def fingerprint(config: dict[str, Any]) -> str:
 
 
 def saved_config(run_dir: Path) -> dict[str, Any]:
-    return OmegaConf.to_container(OmegaConf.load(run_dir / ".hydra" / "config.yaml"), resolve=True)  # type: ignore[return-value]
+    path = run_dir / ".hydra" / "config.yaml"
+    try:
+        found = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except (YAMLError, OmegaConfBaseException, OSError, UnicodeError) as error:
+        raise UserError(f"{path} cannot be read: {' '.join(str(error).split())[:120]} (run, resume); give a run as it was made") from error
+    if not isinstance(found, dict) or "model" not in found:
+        raise UserError(f"{path} is no configuration of a run (run, resume); give a run as it was made")
+    return found  # type: ignore[return-value]
 
 
 def saved_choices(run_dir: Path) -> dict[str, str]:

@@ -24,7 +24,7 @@ from omegaconf import OmegaConf
 
 from . import runs
 from .callbacks.signals import Interrupted, hand_on, interruptible
-from .checkpoints import AtomicIO, newest_valid, refuse_foreign, remove_unfinished, step_of
+from .checkpoints import AtomicIO, load, misfits, newest_valid, refuse_foreign, remove_unfinished, step_of
 from .config import check
 from .errors import Diverged, Unavailable, UserError
 
@@ -151,6 +151,30 @@ class Job:
             "device": device_name(self.trainer),
             "versions": runs.versions(),
         }
+
+
+def reopen(run_dir: Path, checkpoint: str = "last", device: str = "cpu") -> tuple[Job, dict[str, Any]]:
+    """A run built as it was, with the weights of its checkpoint `last` or `best`, and what that checkpoint holds; nothing is altered.
+
+    Raises UserError where there is no run or no such checkpoint, Unavailable where none is whole.
+    """
+    file = run_dir / "checkpoints" / f"{checkpoint}.ckpt"
+    if not (run_dir / ".hydra" / "config.yaml").exists():
+        raise UserError(f"no run in {run_dir} (run); give a run directory, such as outputs/dcgan-mnist/...")
+    if not file.exists():
+        remedy = "train on, or give another run" if checkpoint == "last" else "it has no scores yet; give checkpoint=last"
+        raise UserError(f"no {file.relative_to(run_dir)} in {run_dir} (run, checkpoint); {remedy}")
+    saved = load(newest_valid(file, "(run, checkpoint); no whole checkpoint is left there, give another run"))
+    on_cpu = {"_target_": "lightning.Trainer", "accelerator": "cpu", "devices": 1, "precision": "32-true"}
+    job = Job(runs.saved_config(run_dir) | {"trainer": on_cpu}, {}, run_dir)
+    try:
+        job.scheme.load_state_dict(saved["state_dict"])
+    except RuntimeError as error:
+        keys = ", ".join(misfits(saved["state_dict"], job.scheme.state_dict())[:3])
+        raise UserError(f"{file} is not of the model in {run_dir}: {keys} differ (run); give a run as it was trained") from error
+    job.scheme.latest = saved["latest"]
+    job.scheme.to(device)
+    return job, saved
 
 
 def build(node: Any, path: str, **extra: Any) -> Any:

@@ -60,16 +60,19 @@ class VirtualBatchNorm(nn.Module):
         return made
 
     def forward(self, x: Tensor) -> Tensor:
-        n, inside = self.reference, tuple(range(2, x.ndim))
+        inside = tuple(range(2, x.ndim))
         mean = x.mean(inside, keepdim=True) if inside else x
         square = x.square().mean(inside, keepdim=True) if inside else x.square()
-        ref_mean, ref_square = mean[:n].mean(0, keepdim=True), square[:n].mean(0, keepdim=True)
-        own = torch.full((len(x), *[1] * (x.ndim - 1)), 1 / (n + 1), device=x.device, dtype=x.dtype)
-        own[:n] = 0
-        mean = torch.lerp(ref_mean.expand_as(mean), mean, own)
-        var = torch.lerp(ref_square.expand_as(square), square, own) - mean.square()
+        mean, square = self.with_reference(mean), self.with_reference(square)
+        var = square - mean.square()
         shape = (1, -1, *[1] * len(inside))
         return (x - mean) * (var.clamp_min(0) + self.eps).rsqrt() * self.weight.view(shape) + self.bias.view(shape)
+
+    def with_reference(self, moment: Tensor) -> Tensor:
+        """A moment of each example, (n + B, C, ...) -> m for the reference, n/(n+1) m + 1/(n+1) m_i for the others."""
+        own, others = moment[: self.reference], moment[self.reference :]
+        mean = own.mean(0, keepdim=True)
+        return torch.cat([mean.expand_as(own), torch.lerp(mean, others, 1 / (self.reference + 1))])
 
 
 class Referenced(Late):

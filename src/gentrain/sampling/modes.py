@@ -1,0 +1,350 @@
+"""What may be drawn from a finished run. A mode is one class: its constructor's arguments are its options (conf/mode/*.yaml)."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from functools import partial
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torchvision.utils import make_grid
+
+from ..callbacks.samples import density, unit
+from ..data.samples import to_float
+from ..errors import UserError
+from ..quality.evaluation import Evaluation, as_bytes, own_randomness
+from ..schema import Count, Whole
+from .noise import linear, octant, slerp, standing_statistics, truncated
+from .output import Output
+from .studio import BLOCK, Studio
+
+Steps = Annotated[int, Field(ge=2)]
+Tau = Annotated[float, Field(ge=0.01, allow_inf_nan=False)]  # below, hardly a draw in a hundred is inside
+Index = Annotated[int, Field(ge=0, lt=100_000)]
+
+
+class Mode(ABC):
+    """One way to draw. `check` refuses, by a UserError, a run that it does not fit; `draw` returns what the record shall say."""
+
+    points: ClassVar[bool] = False  # it can show points in the plane
+
+    def check(self, studio: Studio) -> None:
+        if studio.points and not self.points:
+            raise UserError(f"mode={self.name} shows images, and data={studio.data.name} gives points (mode); choose mode=grid")
+
+    @abstractmethod
+    def draw(self, studio: Studio, out: Output) -> dict[str, Any]: ...
+
+    @property
+    def name(self) -> str:
+        from ..game import snake
+
+        return snake(type(self).__name__)
+
+    def needs_noise(self, studio: Studio) -> None:
+        if studio.prior is None:
+            raise UserError(f"this model has no noise to choose (mode={self.name}); choose mode=grid")
+
+    def needs_normal_noise(self, studio: Studio, remedy: str = "choose mode=grid") -> None:
+        self.needs_noise(studio)
+        if studio.prior != "normal":
+            raise UserError(f"mode={self.name} is of normal noise, and this generator's is {studio.prior} (mode); {remedy}")
+
+
+class Grid(Mode):
+    """`n` images of new noise, of the classes in turn where there are labels; the first `shown` as one picture."""
+
+    points = True
+
+    def __init__(self, n: Count = 64, shown: Count = 100) -> None:
+        self.n, self.shown = n, shown
+
+    def draw(self, studio: Studio, out: Output) -> dict[str, Any]:
+        first = out.images(studio.stream(self.n), self.n, self.n if studio.points else self.shown)
+        out.picture("grid", density(first) if studio.points else table(first, math.ceil(math.sqrt(len(first)))))
+        return {}
+
+
+class ClassGrid(Mode):
+    """A row for each class, `n` images long; the same noise down each column."""
+
+    def __init__(self, n: Count = 10) -> None:
+        self.n = n
+
+    def check(self, studio: Studio) -> None:
+        super().check(studio)
+        if studio.classes is None:
+            raise UserError("mode=class_grid has a row a class, and this model knows no labels (mode); choose mode=grid")
+
+    def draw(self, studio: Studio, out: Output) -> dict[str, Any]:
+        classes = torch.tensor(studio.classes)
+        z, labels = studio.noise(self.n).repeat(len(classes), 1), classes.repeat_interleave(self.n)
+        draw_table(studio, out, "class_grid", z, labels, self.n)
+        return {}
+
+
+class Interpolate(Mode):
+    """`n` strips, each from one noise vector to another in `steps` images; of one class each where there are labels."""
+
+    paths: ClassVar[dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]]] = {"slerp": slerp, "linear": linear}
+
+    def __init__(self, n: Count = 8, steps: Steps = 9, path: Literal["slerp", "linear"] = "slerp") -> None:
+        self.n, self.steps, self.path = n, steps, path
+
+    def check(self, studio: Studio) -> None:
+        super().check(studio)
+        self.needs_noise(studio)
+        if self.path == "slerp":
+            self.needs_normal_noise(studio, "give mode.path=linear")
+
+    def draw(self, studio: Studio, out: Output) -> dict[str, Any]:
+        ends, t = studio.noise(2 * self.n).unflatten(0, (self.n, 2)), torch.linspace(0, 1, self.steps)
+        z = torch.cat([self.paths[self.path](z0, z1, t) for z0, z1 in ends])
+        draw_table(studio, out, "interpolate", z, repeated(studio.labels(self.n), self.steps), self.steps)
+        return {}
+
+
+class Sphere(Mode):
+    """`n` pictures, each the octant between four noise vectors: `steps` by `steps` images, of one class where there are labels."""
+
+    def __init__(self, n: Count = 1, steps: Steps = 9) -> None:
+        self.n, self.steps = n, steps
+
+    def check(self, studio: Studio) -> None:
+        super().check(studio)
+        self.needs_normal_noise(studio)
+
+    def draw(self, studio: Studio, out: Output) -> dict[str, Any]:
+        corners = studio.noise(4 * self.n).unflatten(0, (self.n, 4))
+        z = torch.cat([octant(four, self.steps) for four in corners])
+        labels = repeated(studio.labels(self.n), self.steps**2)
+        images = keep(studio, out, z, labels)
+        for i, picture in enumerate(images.split(self.steps**2)):
+            out.picture("sphere" if self.n == 1 else f"sphere-{i}", table(picture, self.steps))
+        return {}
+
+
+class Arithmetic(Mode):
+    """z1 - z2 + z3 (Radford et al., "Unsupervised Representation Learning with Deep Convolutional GANs", 2016).
+
+    One strip: the images of z1, z2, z3, and of the result. `pick` says which rows of the noise they are, as mode=grid numbers its images
+    from 0, left to right; a list in the place of a number is the mean of several, as in the paper. With labels, all four are of the
+    first class of `labels`.
+    """
+
+    def __init__(
+        self, pick: Annotated[list[Index | Annotated[list[Index], Field(min_length=1)]], Field(min_length=3, max_length=3)]
+    ) -> None:
+        self.pick = [[one] if isinstance(one, int) else one for one in pick]
+
+    def check(self, studio: Studio) -> None:
+        super().check(studio)
+        self.needs_noise(studio)
+
+    def draw(self, studio: Studio, out: Output) -> dict[str, Any]:
+        noise = studio.noise(1 + max(i for rows in self.pick for i in rows))
+        z1, z2, z3 = (noise[rows].mean(0) for rows in self.pick)
+        draw_table(studio, out, "arithmetic", torch.stack([z1, z2, z3, z1 - z2 + z3]), repeated(studio.labels(1), 4), 4)
+        return {}
+
+
+class Truncation(Mode):
+    """The truncation trick (BigGAN, 2019): noise with |z| > tau is drawn again. Less variety for more fidelity.
+
+    For each of `taus` a picture of `n` images and, with `fid`, the scores of the run's own quality protocol beside those of the whole
+    noise. Batch norm takes standing statistics, of `standing` images at that tau; 0 keeps the running ones of training, whose scale the
+    truncated activations miss: small taus then give empty images. The whole noise always keeps those of training, so that its scores are
+    the run's own. Where batch norm stands directly behind the linear layer of z, as in DCGAN, standing statistics give back the scale
+    that truncation took, and little changes.
+    """
+
+    SHOWN = ("fid", "kid", "precision", "recall")  # of the scores in the table; all are in the record
+
+    def __init__(self, taus: Annotated[list[Tau], Field(min_length=1)], n: Count = 64, fid: bool = True, standing: Whole = 5000) -> None:
+        self.taus, self.n, self.fid, self.standing = taus, n, fid, standing
+        if standing == 1:
+            raise UserError("statistics of one image (mode.standing); give 2 or more, or 0 for the running ones of training")
+
+    def check(self, studio: Studio) -> None:
+        super().check(studio)
+        self.needs_normal_noise(studio)
+        if self.fid and not isinstance(studio.job.callbacks[0], Evaluation):
+            raise UserError("this run has no quality protocol, so no FID (mode.fid); give mode.fid=false for the pictures alone")
+
+    def draw(self, studio: Studio, out: Output) -> dict[str, Any]:
+        judge, judged = studio.job.callbacks[0] if self.fid else None, Truncated(studio)
+        if judge is not None:
+            judge.check(studio.data)
+            with own_randomness(judge.seed, studio.device):
+                judge.prepare(studio.data, judged)
+        z, labels, results, drawn = studio.noise(self.n), studio.labels(self.n), [], []
+        for tau in [None, *self.taus]:
+            judged.tau = tau
+            name = "whole" if tau is None else f"tau-{tau:g}"
+            with standing_statistics(studio.generator, self.forwards(studio, tau)) if tau and self.standing else nullcontext():
+                images = studio.images(z if tau is None else truncated(z, tau), labels)
+                out.picture(name, table(images, math.ceil(math.sqrt(self.n))))
+                results.append({"tau": tau, **(self.score(judge, studio, judged) if judge is not None else {})})
+            drawn.append((images, labels))
+        out.images(iter(drawn), self.n * len(drawn))
+        if judge is not None:
+            print("\n".join(lines(results, self.SHOWN)))
+        norm = f"standing statistics of {self.standing} images at each tau, running ones of the whole" if self.standing else "eval"
+        truncation = {"truncation": "tau of each row, drawn again", "batch_norm": norm}
+        return {"scores": results, "protocol": judged.protocols.get("quality", {}) | truncation}
+
+    def forwards(self, studio: Studio, tau: float) -> Iterator[Callable[[], object]]:
+        size = min(BLOCK, self.standing)
+        for start in range(0, self.standing - self.standing % size, size):
+            z = truncated(studio.generator.noise(size, studio.device), tau)
+            yield partial(studio.game.generate, studio.generator, studio.batch(size, studio.labels(size, start)), z)
+
+    @staticmethod
+    def score(judge: Any, studio: Studio, judged: Truncated) -> dict[str, float]:
+        with own_randomness(judge.seed, studio.device):
+            return judge.score(studio.data, judged)
+
+
+class Truncated:
+    """A run as the quality protocol judges it, with its noise truncated."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.model, self.device, self.global_step = studio.game, studio.device, 0
+        self.protocols: dict[str, dict[str, Any]] = {}
+        self.generator, self.tau = studio.generator, None
+
+    tau: float | None
+
+    def sample(self, batch: tuple[Tensor, ...]) -> Tensor:
+        if self.tau is None:
+            return self.model.sample(batch)
+        return self.model.sample(batch, truncated(self.generator.noise(len(batch[0]), self.device), self.tau))
+
+
+class Nearest(Mode):
+    """Does the model know its training images by heart? A row a sample: the sample, and its `neighbours` nearest training images.
+
+    The distance is the root mean square difference of pixels in 0..255. Beside it stands that of held-out images to their nearest
+    training images: a model that repeats what it has seen is much nearer than those are.
+    """
+
+    def __init__(self, n: Count = 8, neighbours: Count = 7) -> None:
+        self.n, self.neighbours = n, neighbours
+
+    def draw(self, studio: Studio, out: Output) -> dict[str, Any]:
+        train, drawn = studio.data.load("train").images, list(studio.stream(self.n))
+        k = min(self.neighbours, len(train))
+        out.images(iter(drawn), self.n)
+        samples = as_bytes(torch.cat([images for images, _ in drawn]))
+        distances, rows = nearest(samples, train, k)
+        found = train[rows.flatten().to(train.device)].cpu().unflatten(0, (self.n, k))
+        shown = torch.cat([samples[:, None], found], 1).flatten(0, 1)
+        out.picture("nearest", table(to_float(shown), k + 1))
+        result = {"distances": distances.tolist(), "rows": rows.tolist(), "median": float(distances[:, 0].median())}
+        text = f"nearest training image: {result['median']:.2f} away in the median"
+        held_out = held_out_images(studio)
+        if held_out is not None:
+            beside = float(nearest(held_out[: max(self.n, 100)], train, 1)[0].median())
+            result["median_of_held_out_images"] = beside
+            text += f", of held-out images {beside:.2f}"
+        print("\n".join(f"{i:>5}  " + "  ".join(f"{d:7.2f}" for d in row) for i, row in enumerate(distances.tolist())))
+        print(f"{text} (root mean square of pixels in 0..255)")
+        return result
+
+
+def held_out_images(studio: Studio) -> Tensor | None:
+    from ..doctor import held_out_split
+
+    test = held_out_split(studio.data)
+    return None if test is None else test.images
+
+
+def nearest(samples: Tensor, train: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """uint8 (n, ...), uint8 (N, ...) -> root mean square distances (n, k), the nearest first, and rows of `train` (n, k)."""
+    x, best, rows = samples.float().flatten(1), torch.empty(len(samples), 0), torch.empty(len(samples), 0, dtype=torch.long)
+    start = 0
+    for chunk in train.split(4096):
+        # differences, not dot products: an image that is repeated is at exactly 0
+        new = torch.cdist(x, chunk.cpu().float().flatten(1), compute_mode="donot_use_mm_for_euclid_dist")
+        number = torch.arange(start, start + len(chunk)).expand(len(x), -1)
+        best, order = torch.cat([best, new], 1).sort(dim=1, stable=True)
+        best, rows = best[:, :k], torch.cat([rows, number], 1).gather(1, order)[:, :k]
+        start += len(chunk)
+    return best / math.sqrt(x.shape[1]), rows
+
+
+class Invert(Mode):
+    """Images through the model's encoder and back, G(E(x)): a row of `n` held-out images, a row of their reconstructions.
+
+    Beside the distance (as in mode=nearest) stands that of images of random noise, G(z): an encoder that knows nothing is no better.
+    """
+
+    def __init__(self, n: Count = 10) -> None:
+        self.n = n
+
+    def check(self, studio: Studio) -> None:
+        super().check(studio)
+        if not hasattr(studio.game, "encode"):
+            raise UserError("mode=invert needs an encoder, and this model has none (mode); choose mode=grid or mode=nearest")
+
+    def draw(self, studio: Studio, out: Output) -> dict[str, Any]:
+        from ..doctor import held_out_split
+
+        test = held_out_split(studio.data)
+        source, split = (studio.data.load("train"), "train") if test is None else (test, "test")
+        count = min(self.n, len(source.images))
+        x = to_float(source.images[:count]).to(studio.device)
+        labels = source.labels[:count].cpu() if studio.classes is not None and source.labels is not None else None
+        with torch.no_grad():
+            z = studio.game.encode(x).cpu()
+        x = x.cpu()
+        again = keep(studio, out, z, labels)
+        out.picture("invert", table(torch.cat([x, again]), count))
+        result = {"split": split, "median": away(x, again), "median_of_random_noise": away(x, studio.images(studio.noise(count), labels))}
+        print(
+            f"reconstructions of {count} {split} images: {result['median']:.2f} away in the median, "
+            f"images of random noise {result['median_of_random_noise']:.2f} (root mean square of pixels in 0..255)"
+        )
+        return result
+
+
+def away(x: Tensor, y: Tensor) -> float:
+    """The median root mean square difference of images in [-1, 1], in units of 0..255."""
+    return float((x - y).flatten(1).square().mean(1).sqrt().median()) * 127.5
+
+
+def draw_table(studio: Studio, out: Output, name: str, z: Tensor, labels: Tensor | None, columns: int) -> None:
+    out.picture(name, table(keep(studio, out, z, labels), columns))
+
+
+def keep(studio: Studio, out: Output, z: Tensor, labels: Tensor | None) -> Tensor:
+    """The images of z, all of them, kept as `save` says."""
+    ys = labels.split(BLOCK) if labels is not None else [None] * -(-len(z) // BLOCK)
+    batches = ((studio.images(part, y), y) for part, y in zip(z.split(BLOCK), ys, strict=True))
+    return out.images(batches, len(z), len(z))
+
+
+def repeated(labels: Tensor | None, times: int) -> Tensor | None:
+    return None if labels is None else labels.repeat_interleave(times)
+
+
+def table(images: Tensor, columns: int) -> Tensor:
+    """(B, C, H, W) in [-1, 1] -> one picture, `columns` to a row."""
+    return make_grid(unit(images), nrow=columns)
+
+
+def lines(rows: list[dict[str, Any]], shown: tuple[str, ...]) -> list[str]:
+    """Scores against tau: a head, then a line a row. The scores named `shown`, or all where there are none of those."""
+    names = [name for name in rows[0] if name != "tau"]
+    wanted = [n for n in names if n.split("/")[-1].split("_")[0] in shown and not n.endswith(("_floor", "_std"))] or names
+    heads = [name.split("/")[-1] for name in wanted]
+    found = ["    tau  " + "  ".join(heads)]
+    for row in rows:
+        tau = "  whole" if row["tau"] is None else f"{row['tau']:7g}"
+        found.append(tau + "  " + "  ".join(f"{row[name]:>{len(head)}.4g}" for name, head in zip(wanted, heads, strict=True)))
+    return found
