@@ -5,7 +5,7 @@ Every function takes the scores of a real and of a fake batch, shape (B,), and r
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch.nn.functional as F
@@ -30,7 +30,7 @@ class AdversarialLoss(NamedTuple):
     bounded: bool = True
     relative: bool = False
     smoothed: Callable[[float], AdversarialLoss] | None = None
-    estimates: dict[str, Pair] = {}  # noqa: RUF012 (a NamedTuple default, never mutated)
+    estimates: Mapping[str, Pair] = {}  # noqa: RUF012 (a NamedTuple default, never mutated)
 
 
 def js(saturating: bool = False, real_target: float = 1.0) -> AdversarialLoss:
