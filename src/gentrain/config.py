@@ -131,7 +131,7 @@ def check(config: dict[str, Any]) -> dict[str, Any]:
     """
     check_run(config)
     # the choices first, so that a mistake is reported under the name that was typed and not where it is used
-    first = {key: checked(config[key], key) for key in ("loss", "lipschitz", "tricks", "likelihood", "pixels")}
+    first = {key: checked(config[key], key) for key in ("loss", "lipschitz", "tricks", "likelihood", "pixels") if key in config}
     return first | {key: checked(node, key) for key, node in config.items() if key not in first}
 
 

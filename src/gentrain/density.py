@@ -23,6 +23,7 @@ class Density(nn.Module, ABC):
     """
 
     labelled: ClassVar[bool] = False  # log p(x | y)
+    prior: ClassVar[str] = "normal"  # of the noise that samples are a function of
     averaged: Any = None
 
     def __init__(self, pixels: Pixels) -> None:
@@ -44,6 +45,19 @@ class Density(nn.Module, ABC):
     @abstractmethod
     def sample(self, batch: Batch, noise: Tensor | None = None) -> Tensor:
         """As many images as the batch has, of its labels; float in [-1, 1]."""
+
+    @abstractmethod
+    def noise(self, n: int, device: torch.device | str) -> Tensor:
+        """(n, ...) numbers that a sample is a function of."""
+
+    # what draws from a game draws from a density too
+
+    @property
+    def generator(self) -> Density:
+        return self
+
+    def generate(self, generator: Density, batch: Batch, noise: Tensor | None = None) -> Tensor:
+        return generator.sample(batch, noise)
 
     def begin(self, batch: Batch) -> None:
         """Before the first step."""

@@ -30,7 +30,7 @@ class AdversarialLoss(NamedTuple):
     bounded: bool = True
     relative: bool = False
     smoothed: Callable[[float], AdversarialLoss] | None = None
-    estimates: Mapping[str, Pair] = {}  # noqa: RUF012 (a NamedTuple default, never mutated)
+    estimates: Mapping[str, Pair] = {}
 
 
 def js(saturating: bool = False, real_target: float = 1.0) -> AdversarialLoss:

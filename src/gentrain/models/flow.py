@@ -147,8 +147,10 @@ class FlowDensity(Density):
     def protocol(self, samples: int) -> dict[str, Any]:
         return {"likelihood": "exact, of the dequantised values", "pixels": self.pixels.name}
 
+    def noise(self, n: int, device: torch.device | str) -> Tensor:
+        return torch.randn(n, math.prod(self.shape), device=device)
+
     def sample(self, batch: Batch, noise: Tensor | None = None) -> Tensor:
         with judged(self):
-            x = batch[0]
-            u = torch.randn(len(x), math.prod(self.shape), device=x.device) if noise is None else noise
+            u = self.noise(len(batch[0]), batch[0].device) if noise is None else noise
             return self.pixels.inverse(self.flow.inverse(u).unflatten(1, self.shape))

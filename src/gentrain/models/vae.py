@@ -90,11 +90,13 @@ class VAE(Density):
         bound = f"importance-weighted bound with {samples} samples" if samples > 1 else "ELBO, one sample"
         return {"likelihood": bound, "pixels": self.pixels.name}
 
+    def noise(self, n: int, device: torch.device | str) -> Tensor:
+        return torch.randn(n, self.decoder.latent, device=device)
+
     def sample(self, batch: Batch, noise: Tensor | None = None) -> Tensor:
         """The decoder's means, from the prior."""
         with judged(self):
-            x = batch[0]
-            z = torch.randn(len(x), self.decoder.latent, device=x.device) if noise is None else noise
+            z = self.noise(len(batch[0]), batch[0].device) if noise is None else noise
             return self.pixels.inverse(self.likelihood.mean(self.decoder(z, batch[1] if self.labelled else None)))
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
