@@ -44,6 +44,7 @@ class Game(nn.Module, ABC):
 
     labelled: ClassVar[bool] = False  # every image that the critic is shown, real or fake, has a label
     classifies: ClassVar[bool] = False  # the critic names the class of single images as well
+    semi_supervised: ClassVar[bool] = False  # it learns from few labels: batches are (images, labelled images, their labels)
 
     def __init__(
         self,
@@ -83,6 +84,20 @@ class Game(nn.Module, ABC):
             return self.generate(generator.eval(), batch, noise)
         finally:
             generator.train(training)
+
+    @abstractmethod
+    def judge(self, batch: Batch) -> Tensor:
+        """Scores of a batch as it stands, for people; nothing in the critic moves."""
+
+    @torch.no_grad()
+    def at_rest(self, critic: Scorer, x: Tensor) -> Tensor:
+        training = self.critic.training
+        try:
+            self.critic.eval()
+            shown, _ = self.shown(x, x, critics_turn=False)
+            return critic(shown)
+        finally:
+            self.critic.train(training)
 
     @torch.no_grad()
     def begin(self, batch: Batch) -> None:
@@ -181,16 +196,8 @@ class Duel(Game, ABC):
     def generator_loss(self, batch: Batch) -> Objective:
         return self.fool(self.scorer(batch), batch[0], self.generate(self.generator, batch))
 
-    @torch.no_grad()
     def judge(self, batch: Batch) -> Tensor:
-        """Scores of a batch as it stands, for people; nothing in the critic moves."""
-        training = self.critic.training
-        try:
-            self.critic.eval()
-            shown, _ = self.shown(batch[0], batch[0], critics_turn=False)
-            return self.scorer(batch)(shown)
-        finally:
-            self.critic.train(training)
+        return self.at_rest(self.scorer(batch), batch[0])
 
 
 class Unconditional(Duel):

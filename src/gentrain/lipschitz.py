@@ -136,7 +136,8 @@ class SpectralNorm(Lipschitz):
     """
 
     def attach(self, game: Game) -> None:
-        layers = [(name, m) for name, m in game.critic.named_modules() if isinstance(m, nn.Linear | nn.Conv2d | nn.Embedding)]
+        kinds = nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.Embedding
+        layers = [(name, m) for name, m in game.critic.named_modules() if isinstance(m, kinds)]
         if zero := [name for name, layer in layers if not layer.weight.any()]:
             raise UserError(
                 f"{', '.join(zero[:3])} of the critic start at zero, which has no spectral norm to divide by (lipschitz=spectral_norm); "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ def drawn(n: int) -> tuple[Tensor, Tensor]:
     return CENTRES[y] + 0.05 * torch.randn(n, 2), y
 
 
-def play(game: Game, steps: int, batch: int = 64, lr: float = 1e-3) -> None:
+def play(game: Game, steps: int, batch: int = 64, lr: float = 1e-3, drawn: Callable[[int], tuple[Tensor, ...]] = drawn) -> None:
     """Adversarial steps as the scheme makes them, 1:1."""
     critic, generator = (torch.optim.Adam(player.parameters(), lr, betas=(0.5, 0.999)) for player in (game.critic, game.generator))
     for _ in range(steps):

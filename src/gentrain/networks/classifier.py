@@ -31,3 +31,26 @@ class ClassifierCritic(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.critic(x)
+
+
+class LogitCritic(nn.Module):
+    """K logits l instead of a score; the score is that of "any class at all" against "generated", whose logit is held at zero:
+
+    D(x) = log sum_k exp l_k(x),   so that sigmoid(D) = Z / (Z + 1) with Z = sum_k exp l_k   (Salimans et al., 2016, section 5).
+    """
+
+    def __init__(self, critic: Callable[..., base.Critic], shape: list[int], classes: Count) -> None:
+        super().__init__()
+        self.critic = critic(shape=shape)
+        head = nn.Linear(self.critic.head.in_features, classes)
+        self.critic.head = base.like(head, self.critic.head)
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.critic.features(x)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Images -> (B, K)."""
+        return self.critic.head(self.critic.features(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.logits(x).logsumexp(1)
