@@ -45,8 +45,9 @@ def unknown_key(key: str, text: str, argv: list[str], conf: Path, verb: str) -> 
     full = re.search(r"full_key: (\S+)", text)
     key = full[1] if full else key
     bare = key.split("@")[0]
-    if (conf / bare).is_dir():  # a group that this model's preset does not open
-        return f"this model leaves no choice of {bare} ({bare}); leave it out, or choose another model"
+    if (conf / bare).is_dir():
+        model = next((word for word in argv if word.startswith("model=")), "this model")
+        return f"{model} leaves no choice of {bare} ({bare}); leave it out, or choose another model"
     return f"no option {bare} ({bare}){nearest(bare, keys(argv, bare, conf, verb))}"
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from .errors import UserError
 from .losses import AdversarialLoss
 from .networks.base import Critic, Generator
 from .objective import Objective
@@ -25,7 +26,9 @@ class Game(nn.Module, ABC):
     `averaged` is the generator that samples, where a trick keeps a better one than the last.
     """
 
-    labelled: ClassVar[bool] = False  # the critic scores an image together with its label
+    labelled: ClassVar[bool] = False  # every image that the critic is shown, real or fake, has a label
+    classifies: ClassVar[bool] = False  # the critic names the class of single images as well
+    semi_supervised: ClassVar[bool] = False  # it learns from few labels: batches are (images, labelled images, their labels)
 
     def __init__(
         self,
@@ -66,6 +69,20 @@ class Game(nn.Module, ABC):
         finally:
             generator.train(training)
 
+    @abstractmethod
+    def judge(self, batch: Batch) -> Tensor:
+        """Scores of a batch as it stands, for people; nothing in the critic moves."""
+
+    @torch.no_grad()
+    def at_rest(self, critic: Scorer, x: Tensor) -> Tensor:
+        training = self.critic.training
+        try:
+            self.critic.eval()
+            shown, _ = self.shown(x, x, critics_turn=False)
+            return critic(shown)
+        finally:
+            self.critic.train(training)
+
     @torch.no_grad()
     def begin(self, batch: Batch) -> None:
         """Before the first step: every network that keeps something of its first batch sees it, the critic real images first."""
@@ -85,25 +102,42 @@ class Game(nn.Module, ABC):
     def generators(self) -> list[Generator]:
         return [module for module in self.generator.modules() if isinstance(module, Generator)]
 
-    def duel(self, critic: Scorer, real: Tensor, fake: Tensor) -> Objective:
-        """What one critic minimises to tell `real` from `fake`."""
+    def duel(self, critic: Scorer, real: Tensor, fake: Tensor, mismatched: Scorer | None = None) -> Objective:
+        """What one critic minimises to tell `real` from `fake`.
+
+        `mismatched` is the critic with wrong labels: in its eyes real images are fakes as well, and count for half of them.
+        """
         real, fake = self.shown(real, fake, critics_turn=True)
         on_real, on_fake = self.scores(critic, real, fake)
-        terms = {"adversarial": self.loss.critic(on_real, on_fake)}
+        objective = self.contest(on_real, on_fake)
+        if mismatched is not None:
+            wrong = self.contest(on_real, mismatched(real))
+            objective.terms["adversarial"] = (objective.terms["adversarial"] + wrong.terms["adversarial"]) / 2
+            objective.watched["mismatched_score"] = wrong.watched["fake_score"]
+        objective.terms |= self.extra("critic_term", critic, real, fake)
+        return objective
+
+    def contest(self, on_real: Tensor, on_fake: Tensor) -> Objective:
+        """The critic's adversarial term of these scores, and what is watched of them."""
         watched = {"real_score": on_real.mean(), "fake_score": on_fake.mean()}
         watched |= {name: estimate(on_real, on_fake) for name, estimate in self.loss.estimates.items()}
-        return Objective(terms | self.extra("critic_term", critic, real, fake), watched)
+        return Objective({"adversarial": self.loss.critic(on_real, on_fake)}, watched)
 
     def fool(self, critic: Scorer, real: Tensor, fake: Tensor) -> Objective:
         """What a generator minimises to make `critic` take `fake` for real."""
         real, fake = self.shown(real, fake, critics_turn=False)
-        terms = {}
-        if self.loss.generator is not None:
-            on_real, on_fake = self.scores(critic, real, fake) if self.loss.relative else (fake, critic(fake))
-            terms["adversarial"] = self.loss.generator(on_real, on_fake)
+        terms = {} if self.loss.generator is None else self.persuasion(*self.compared(critic, real, fake))
         return Objective(terms | self.extra("generator_term", critic, real, fake))
 
-    def scores(self, critic: Scorer, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    def persuasion(self, on_real: Tensor, on_fake: Tensor) -> dict[str, Tensor]:
+        """The generator's adversarial term of these scores; none where a trick has taken its place."""
+        return {} if self.loss.generator is None else {"adversarial": self.loss.generator(on_real, on_fake)}
+
+    def compared(self, critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        """What the generator's side needs: both batches where the loss compares them, else the fakes alone, in either place."""
+        return self.scores(critic, real, fake) if self.loss.relative else (on_fake := critic(fake), on_fake)
+
+    def scores(self, critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """Both batches in one forward, so that the power iteration of spectral norm advances once.
 
         A critic that couples samples sees each batch alone: statistics of real and fake images must not mix.
@@ -146,16 +180,8 @@ class Duel(Game, ABC):
     def generator_loss(self, batch: Batch) -> Objective:
         return self.fool(self.scorer(batch), batch[0], self.generate(self.generator, batch))
 
-    @torch.no_grad()
     def judge(self, batch: Batch) -> Tensor:
-        """Scores of a batch as it stands, for people; nothing in the critic moves."""
-        training = self.critic.training
-        try:
-            self.critic.eval()
-            shown, _ = self.shown(batch[0], batch[0], critics_turn=False)
-            return self.scorer(batch)(shown)
-        finally:
-            self.critic.train(training)
+        return self.at_rest(self.scorer(batch), batch[0])
 
 
 class Unconditional(Duel):
@@ -169,9 +195,29 @@ class Unconditional(Duel):
 
 
 class Conditional(Duel):
-    """Both players see the label (Mirza & Osindero, 2014)."""
+    """Both players see the label (Mirza & Osindero, 2014).
+
+    `matching_aware` shows the critic a third pair, a real image with a wrong label, as one more fake (GAN-CLS: Reed et al.,
+    "Generative Adversarial Text to Image Synthesis", 2016). The loss on fakes is the mean of the two: for the original game
+
+        -log D(x, y) - 1/2 [log(1 - D(G(z, y), y)) + log(1 - D(x, y'))],   y' uniform over the other classes.
+    """
 
     labelled = True
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        critic: nn.Module,
+        loss: AdversarialLoss,
+        lipschitz: Regularizer,
+        tricks: dict[str, Regularizer] | None = None,
+        matching_aware: bool = False,
+    ) -> None:
+        super().__init__(generator, critic, loss, lipschitz, tricks)
+        self.matching_aware = matching_aware
+        if matching_aware and self.generator.classes < 2:
+            raise UserError("with one class there is no wrong label (model.matching_aware); use data of two classes or more")
 
     def generate(self, generator: Any, batch: Batch, noise: Tensor | None = None) -> Tensor:
         real, y = batch
@@ -179,6 +225,19 @@ class Conditional(Duel):
 
     def scorer(self, batch: Batch) -> Scorer:
         return Given(self.critic, batch[1])
+
+    def critic_loss(self, batch: Batch) -> Objective:
+        if not self.matching_aware:
+            return super().critic_loss(batch)
+        real, y = batch
+        with torch.no_grad():
+            fake = self.generate(self.generator, batch)
+        return self.duel(self.scorer(batch), real, fake, mismatched=Given(self.critic, wrong_labels(y, self.generator.classes)))
+
+
+def wrong_labels(y: Tensor, classes: int) -> Tensor:
+    """For each label one of the other classes, each as likely."""
+    return (y + torch.randint_like(y, 1, classes)) % classes
 
 
 class Given:

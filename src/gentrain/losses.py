@@ -6,12 +6,13 @@ Every function takes the scores of a real and of a fake batch, shape (B,), and r
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from operator import neg
 from typing import NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from .schema import NonNegative
+from .schema import NonNegative, Positive
 
 Pair = Callable[[Tensor, Tensor], Tensor]  # (real scores, fake scores) -> scalar
 
@@ -23,6 +24,7 @@ class AdversarialLoss(NamedTuple):
     `relative`: the generator's side compares fake with real scores, so it needs both.
     `smoothed`: the same loss with another target for real images; None when it has no targets.
     `estimates`: quantities to watch that the scores estimate, by name.
+    `mirror`: a score with real and fake exchanged, critic(real, fake) = critic(mirror(fake), mirror(real)) for hard targets.
     """
 
     critic: Pair
@@ -31,6 +33,7 @@ class AdversarialLoss(NamedTuple):
     relative: bool = False
     smoothed: Callable[[float], AdversarialLoss] | None = None
     estimates: Mapping[str, Pair] = {}
+    mirror: Callable[[Tensor], Tensor] = neg
 
 
 def js(saturating: bool = False, real_target: float = 1.0) -> AdversarialLoss:
@@ -55,10 +58,15 @@ def ls(a: float = 0.0, b: float = 1.0, c: float = 1.0) -> AdversarialLoss:
 
     (a, b, c) = (0, 1, 1) is the 0-1 coding, (-1, 1, 0) the one that minimises Pearson's chi-squared.
     """
+
+    def mirror(score: Tensor) -> Tensor:
+        return a + b - score
+
     return AdversarialLoss(
         critic=lambda real, fake: ((real - b).square().mean() + (fake - a).square().mean()) / 2,
         generator=lambda real, fake: (fake - c).square().mean() / 2,
-        smoothed=lambda target: ls(a, target, c),
+        smoothed=lambda target: ls(a, target, c)._replace(mirror=mirror),
+        mirror=mirror,
     )
 
 
@@ -104,3 +112,14 @@ def relativistic(average: bool = False) -> AdversarialLoss:
 
     duel = averaged if average else paired
     return AdversarialLoss(critic=duel, generator=lambda real, fake: duel(fake, real), relative=True)
+
+
+def margin(m: Positive = 10.0) -> AdversarialLoss:
+    """EBGAN (Zhao, Mathieu & LeCun, 2017), of an energy E >= 0 whose negative is the score: E(x) + max(0, m - E(G)) and E(G).
+
+    The margin is each sample's own. Only an energy bounds it from below: it is for critics whose scores are never positive.
+    """
+    return AdversarialLoss(
+        critic=lambda real, fake: F.relu(m + fake).mean() - real.mean(),
+        generator=lambda real, fake: -fake.mean(),
+    )

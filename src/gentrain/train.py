@@ -41,6 +41,7 @@ class Job:
         L.seed_everything(config["seed"], workers=True, verbose=False)
         self.data = build(self.config["data"], "data")
         self.scheme = build(self.config["scheme"], "scheme", model=build(self.config["model"], "model"))
+        refuse_labels(self.data, self.scheme.model)
         self.scheme.origin = {"config": self.config, "choices": self.choices, "version": version("gentrain")}
         if self.checkpoint:
             refuse_foreign(self.checkpoint, self.scheme)
@@ -188,6 +189,17 @@ def build(node: Any, path: str, **extra: Any) -> Any:
         if isinstance(cause, ValueError | TypeError | RuntimeError) or "Misconfiguration" in type(cause).__name__:
             raise UserError(f"{' '.join(str(cause).split())} ({path})") from error
         raise
+
+
+def refuse_labels(data: Any, model: Any) -> None:
+    """Few labels are for a model that learns from few, and such a model for them."""
+    few = getattr(model, "semi_supervised", False)
+    if few and data.labelled is None:
+        raise UserError(f"this model learns from few labels and data={data.name} gives all (data.labelled); e.g. data.labelled=100")
+    if not few and data.labelled is not None:
+        raise UserError(
+            f"this model does not learn from {data.labelled} labels (data.labelled); choose model=semi_supervised_gan, or give null"
+        )
 
 
 def check_devices(node: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ import math
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .errors import UserError
@@ -54,6 +55,25 @@ class FeatureMatching(Regularizer):
         return self.weight * (wanted - critic.features(fake).mean(0)).square().sum()
 
 
+class PullingAway(Regularizer):
+    """weight * 1/(B (B - 1)) sum over i and j != i of cos(S_i, S_j)^2, S the features of B fakes (EBGAN: Zhao, Mathieu & LeCun, 2017).
+
+    In the generator's objective: fakes are to be as orthogonal as they can. In EBGAN the features are the autoencoder's codes.
+    """
+
+    def __init__(self, weight: Positive = 0.1) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def generator_term(self, critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
+        B = len(fake)
+        if B < 2:
+            raise UserError("one fake has no other to be pulled away from (tricks=[pulling_away], data.batch_size); give 2 or more")
+        S = F.normalize(critic.features(fake), dim=1)
+        squares = (S @ S.T).square()
+        return self.weight * (squares.sum() - squares.diagonal().sum()) / (B * (B - 1))
+
+
 class MinibatchDiscrimination(Regularizer):
     """Let the critic's last layer see how near each sample lies to the rest of its batch.
 
@@ -69,6 +89,11 @@ class MinibatchDiscrimination(Regularizer):
     def attach(self, game: Game) -> None:
         for critic in game.critics():
             head = critic.head
+            if not isinstance(head, nn.Linear):
+                raise UserError(
+                    "minibatch discrimination comes before a critic's last linear layer, and this one has none "
+                    "(tricks=[minibatch_discrimination]); leave the trick out"
+                )
             closeness = Closeness(head.in_features, self.kernels, self.dim)
             wider = nn.Linear(head.in_features + self.kernels, head.out_features)
             with torch.no_grad():
@@ -287,7 +312,9 @@ class DiffAugment(Regularizer):
 
     def attach(self, game: Game) -> None:
         if any(critic.points for critic in game.critics()):
-            raise UserError("points in the plane have no colours to augment (tricks=[diff_augment]); use it with a data set of images")
+            raise UserError(
+                "points in the plane, and pairs with a code, have no colours to augment (tricks=[diff_augment]); use it on images"
+            )
 
     def view(self, real: Tensor, fake: Tensor, critics_turn: bool) -> tuple[Tensor, Tensor]:
         return self.augment(real), self.augment(fake)
@@ -350,8 +377,8 @@ class Packing(Regularizer):
         self.m = m
 
     def attach(self, game: Game) -> None:
-        if game.labelled:
-            raise UserError("a pack of samples has no one label (tricks=[packing] with a conditional game); leave the trick out")
+        if game.labelled or game.classifies:
+            raise UserError("a pack of samples has no one label (tricks=[packing] in a conditional game or a classifier); leave it out")
         for critic in game.critics():
             critic.widen(self.m)
 

@@ -14,7 +14,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from gentrain.data.samples import Samples, constant_images, sha256_of
-from gentrain.data.stream import Batches, Order, fits
+from gentrain.data.stream import Accompanied, Batches, Order, fits, generator
 from gentrain.errors import UserError
 
 log = logging.getLogger("gentrain")
@@ -33,6 +33,7 @@ class Data(LightningDataModule, ABC):
     name: str
     shape: tuple[int, ...]  # (C, H, W), or (2,) for points
     classes: int | None = None
+    labelled: int | None = None  # images whose labels may be used, as many of each class; null: all
     batch_size: int = 64  # per process
     seed: int = 0  # of the order of the batches
     flip: bool = False  # mirror half of the images left to right
@@ -50,8 +51,19 @@ class Data(LightningDataModule, ABC):
         self._start = 0  # position at the start of this iteration
         self._base: int | None = None  # batches that the trainer had started then; None before an iteration
         require(is_count(self.batch_size), f"batch_size must be a whole number >= 1, not {self.batch_size!r} (data.batch_size); e.g. 64")
+        self.check_labelled()
         require(is_count(self.workers, 0), f"workers must be a whole number >= 0, not {self.workers!r} (data.workers); e.g. 2")
         require(self.resident in ("auto", True, False), f"resident is {self.resident!r} (data.resident); write auto, true or false")
+
+    def check_labelled(self) -> None:
+        if self.labelled is None:
+            return
+        require(self.classes is not None, f"data={self.name} has no labels of which to keep {self.labelled} (data.labelled); write null")
+        require(is_count(self.labelled), f"labelled must be a whole number >= 1, not {self.labelled!r} (data.labelled); e.g. 100")
+        require(
+            self.labelled % (self.classes or 1) == 0,
+            f"{self.labelled} labels are not as many for each of {self.classes} classes (data.labelled); give a multiple of {self.classes}",
+        )
 
     @abstractmethod
     def read(self, split: str) -> Samples:
@@ -90,8 +102,12 @@ class Data(LightningDataModule, ABC):
     def setup(self, stage: str | None = None) -> None:
         self.load("train")
 
-    def train_dataloader(self) -> Batches:
-        """An endless stream that begins where `position` is. Raises UserError when one global batch exceeds the data."""
+    def train_dataloader(self) -> Batches | Accompanied:
+        """An endless stream that begins where `position` is. Raises UserError when one global batch exceeds the data.
+
+        With `labelled`, batches are (images, images that have labels, their labels): `order` is that of the first, and no label of
+        theirs is in them; the others are as many, or fewer where there are fewer, and in an order of their own.
+        """
         samples, device, order = self.load("train"), self.device, self.order
         require(
             order.per_epoch > 0,
@@ -99,7 +115,36 @@ class Data(LightningDataModule, ABC):
             f"(data.batch_size); at most {order.rows // order.world}",
         )
         resident = fits(samples, device) if self.resident == "auto" else bool(self.resident)
-        return Batches(samples, order, device, self.flip, resident, self.usable_workers, self._begin, self.group)
+        if self.labelled is None:
+            return Batches(samples, order, device, self.flip, resident, self.usable_workers, self._begin, self.group)
+        images = Batches(Samples(samples.images, None), order, device, self.flip, resident, self.usable_workers)
+        few = self.few()
+        size = min(self.batch_size, len(few.images) // order.world)
+        require(
+            size > 0,
+            f"{len(few.images)} labelled images cannot be shared by {order.world} processes (data.labelled); give {order.world} or more",
+        )
+        beside = Batches(few, Order(len(few.images), size, self.seed, order.rank, order.world), device, self.flip)
+        return Accompanied(images, beside, self._begin, self.group)
+
+    def few(self) -> Samples:
+        """The training samples whose labels may be used: of each class as many, drawn by `seed`, in the order of the data set."""
+        images, labels = self.load("train")
+        assert labels is not None and self.labelled is not None and self.classes is not None
+        each, found = self.labelled // self.classes, torch.bincount(labels, minlength=self.classes)
+        rarest = int(found.argmin())
+        least = int(found[rarest])
+        require(
+            each <= least,
+            f"{self.labelled} labels are {each} for each class, and class {rarest} of {self.name} has {least} images "
+            f"(data.labelled); give at most {least * self.classes}",
+        )
+        chosen = []
+        for label in range(self.classes):
+            rows = (labels == label).nonzero().squeeze(1)
+            chosen.append(rows[torch.randperm(len(rows), generator=generator(self.seed, "labelled", label))[:each]])
+        rows = torch.cat(chosen).sort().values
+        return Samples(images[rows], labels[rows])
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """The stream has put the batch there already."""

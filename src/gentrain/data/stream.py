@@ -86,8 +86,7 @@ class Batches:
         self.samples = on_device(samples, self.device) if resident else samples
 
     def __iter__(self) -> Iterator[Any]:
-        stream = self.at(self.position())
-        return stream if self.group is None else (list(batches) for batches in zip(*[stream] * self.group, strict=True))
+        return grouped(self.at(self.position()), self.group)
 
     def at(self, position: int) -> Iterator[tuple[Tensor, ...]]:
         """The stream from batch number `position` on."""
@@ -118,6 +117,29 @@ class Batches:
     def mirrored(self, images: Tensor, position: int) -> Tensor:
         coins = self.order.flips(position).to(self.device)
         return torch.where(coins[:, None, None, None], images.flip(-1), images)
+
+
+class Accompanied:
+    """Every batch of images with one of the few that have labels beside it: (images, labelled images, their labels).
+
+    A function of (seed, position) as its two parts are.
+    """
+
+    def __init__(self, images: Batches, labelled: Batches, position: Callable[[], int] = zero, group: int | None = None) -> None:
+        self.images, self.labelled, self.position, self.group = images, labelled, position, group
+
+    def __iter__(self) -> Iterator[Any]:
+        return grouped(self.at(self.position()), self.group)
+
+    def at(self, position: int) -> Iterator[tuple[Tensor, ...]]:
+        """The stream from batch number `position` on."""
+        for images, labelled in zip(self.images.at(position), self.labelled.at(position), strict=False):
+            yield (*images, *labelled)
+
+
+def grouped(stream: Iterator[Any], group: int | None) -> Iterator[Any]:
+    """Lists of `group` items, or the items as they are."""
+    return stream if group is None else (list(items) for items in zip(*[stream] * group, strict=True))
 
 
 def alive(batches: Iterator[list[Tensor]]) -> Iterator[list[Tensor]]:

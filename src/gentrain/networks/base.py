@@ -38,8 +38,12 @@ class Critic(nn.Module):
     def features(self, x: Tensor) -> Tensor:
         return self.body(x)
 
+    def score(self, h: Tensor) -> Tensor:
+        """Features (B, F) -> scores (B,)."""
+        return self.head(h).squeeze(1)
+
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.features(x)).squeeze(1)
+        return self.score(self.features(x))
 
     def widen(self, m: int) -> None:
         """Take m samples at once: a new first layer with m times the inputs, of the same kind and scale of weights."""

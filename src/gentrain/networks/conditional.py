@@ -41,7 +41,7 @@ class ConcatCritic(nn.Module):
         return self.critic.features(torch.cat([x, planes], 1))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return self.critic.head(self.features(x, y)).squeeze(1)
+        return self.critic.score(self.features(x, y))
 
 
 class ProjectionCritic(nn.Module):
@@ -57,4 +57,4 @@ class ProjectionCritic(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         h = self.critic.features(x)
-        return self.critic.head(h).squeeze(1) + (h * self.embed(y)).sum(1)
+        return self.critic.score(h) + (h * self.embed(y)).sum(1)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
-from ..layers.activation import LeakyReLU
+from ..layers.activation import LeakyReLU, ReLU
 from ..layers.normalization import Norm, norm1d
 from ..schema import Count
 from . import base
@@ -49,3 +51,32 @@ class Maxout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.linear(x).unflatten(1, (-1, self.pieces)).amax(2)
+
+
+class NoisyCritic(base.Critic):
+    """The critic of semi-supervised MNIST in Salimans et al. (2016): five rectified layers with Gaussian noise before each of them.
+
+    width, width / 2, and three times width / 4 units (1000, 500, 250, 250, 250 in the paper), and noise before the last layer as well.
+    `input_noise` is for pixels in [-1, 1]: twice the paper's 0.3 in [0, 1].
+    """
+
+    def __init__(self, shape: list[int], width: Count = 1000, input_noise: float = 0.6, noise: float = 0.5) -> None:
+        layers: list[nn.Module] = [nn.Flatten(), GaussianNoise(input_noise)]
+        sizes = [math.prod(shape), width, *(max(1, width // part) for part in (2, 4, 4, 4))]
+        for inputs, outputs in pairwise(sizes):
+            linear = nn.Linear(inputs, outputs)
+            nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")  # activations of the size of the noise's
+            nn.init.zeros_(linear.bias)
+            layers += [linear, ReLU(), GaussianNoise(noise)]
+        super().__init__(nn.Sequential(*layers), sizes[-1], points=len(shape) == 1)
+
+
+class GaussianNoise(nn.Module):
+    """x + sd * u, u ~ N(0, 1), while training."""
+
+    def __init__(self, sd: float) -> None:
+        super().__init__()
+        self.sd = sd
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.sd * torch.randn_like(x) if self.training else x

@@ -1,0 +1,81 @@
+"""Conditional image synthesis with auxiliary classifier GANs (Odena, Olah & Shlens, 2017).
+
+The critic is not told the label, as in a conditional GAN, but must name it: a second head on its features gives log P(c | x).
+With L_S the original game's log-likelihood of the source and
+
+    L_C = E[log P(C = c | x)] + E[log P(C = c | G(z, c))],
+
+the critic maximises L_S + L_C and the generator L_C - L_S.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..game import Batch, Duel, Objective
+from ..losses import AdversarialLoss
+from ..regularizer import Critic as Scorer
+from ..regularizer import Regularizer
+from ..schema import NonNegative
+
+
+class AuxiliaryClassifier(Duel):
+    """A generator that is given the label, against a critic that must find it; any adversarial loss in the place of L_S.
+
+    `weight` is that of L_C in both objectives, where it is the term `classification` (a cross-entropy, in nats: the negative of L_C).
+    """
+
+    labelled = classifies = True
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        critic: nn.Module,
+        loss: AdversarialLoss,
+        lipschitz: Regularizer,
+        tricks: dict[str, Regularizer] | None = None,
+        weight: NonNegative = 1.0,
+    ) -> None:
+        super().__init__(generator, critic, loss, lipschitz, tricks)
+        self.weight = weight
+
+    def generate(self, generator: Any, batch: Batch, noise: Tensor | None = None) -> Tensor:
+        real, y = batch
+        return generator(generator.noise(len(real), real.device) if noise is None else noise, y)
+
+    def scorer(self, batch: Batch) -> Scorer:
+        return self.critic
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Images -> logits of their classes (B, K)."""
+        return self.critic.classify(self.critic.features(x))
+
+    def critic_loss(self, batch: Batch) -> Objective:
+        real, y = batch
+        with torch.no_grad():
+            fake = self.generate(self.generator, batch)
+        real, fake = self.shown(real, fake, critics_turn=True)
+        of_real, of_fake = self.scores(self.critic.features, real, fake)  # both heads share them
+        objective = self.contest(self.critic.score(of_real), self.critic.score(of_fake))
+        on_real, on_fake = self.critic.classify(of_real), self.critic.classify(of_fake)
+        objective.terms["classification"] = self.weight * (F.cross_entropy(on_real, y) + F.cross_entropy(on_fake, y))
+        objective.terms |= self.extra("critic_term", self.critic, real, fake)
+        objective.watched |= {"accuracy_real": accuracy(on_real, y), "accuracy_fake": accuracy(on_fake, y)}
+        return objective
+
+    def generator_loss(self, batch: Batch) -> Objective:
+        real, y = batch
+        real, fake = self.shown(real, self.generate(self.generator, batch), critics_turn=False)
+        of_real, of_fake = self.compared(self.critic.features, real, fake)
+        objective = Objective(self.persuasion(self.critic.score(of_real), self.critic.score(of_fake)))
+        objective.terms["classification"] = self.weight * F.cross_entropy(self.critic.classify(of_fake), y)
+        objective.terms |= self.extra("generator_term", self.critic, real, fake)
+        return objective
+
+
+def accuracy(logits: Tensor, y: Tensor) -> Tensor:
+    return (logits.argmax(1) == y).float().mean()

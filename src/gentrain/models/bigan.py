@@ -1,0 +1,175 @@
+"""BiGAN, adversarial feature learning (Donahue, Krähenbühl & Darrell, 2017), and ALI, adversarially learned inference (Dumoulin et al., 2017).
+
+An encoder E goes the generator's way back. The critic is shown pairs of an image and a code, (x, E(x)) as real and (G(z), z) as fake;
+where it cannot tell them apart, E inverts G. G and E are one player, with one objective: the critic's with the roles exchanged,
+
+    softplus(-D(G(z), z)) + softplus(D(x, E(x)))        for the original game in its non-saturating form.
+
+E is a function in BiGAN, and in ALI a normal distribution, E(x) = mu(x) + sigma(x) eps.
+
+A pair is one flat vector, the image's pixels and then the code, so that losses, penalties and tricks act on it as on any sample.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UserError
+from ..game import Batch, Game, Objective
+from ..layers.activation import LeakyReLU
+from ..layers.normalization import Norm
+from ..losses import AdversarialLoss
+from ..networks import base, mlp
+from ..regularizer import Regularizer
+from ..schema import Count, Share
+
+
+def paired(x: Tensor, z: Tensor) -> Tensor:
+    """Images (B, ...) and codes (B, L) -> (B, pixels + L)."""
+    return torch.cat([x.flatten(1), z], 1)
+
+
+class Encoder(nn.Module):
+    """Images to codes: the body of any critic network, then a linear layer.
+
+    (B, *shape) -> (B, latent). `stochastic` makes it ALI's: mean and log-variance, and a draw from that normal distribution.
+    """
+
+    def __init__(self, network: Callable[..., base.Critic], shape: list[int], latent: Count, stochastic: bool = False) -> None:
+        super().__init__()
+        critic = network(shape=shape)
+        self.body, self.stochastic = critic.body, stochastic
+        self.head = nn.Linear(critic.head.in_features, latent * (2 if stochastic else 1))
+
+    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the codes of x, (B, latent) each; zero deviation where the encoder is a function."""
+        out = self.head(self.body(x))
+        if not self.stochastic:
+            return out, torch.zeros_like(out)
+        mean, log_variance = out.chunk(2, 1)
+        return mean, (log_variance / 2).exp()
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean, sd = self.posterior(x)
+        return mean + sd * torch.randn_like(mean) if self.stochastic else mean
+
+
+class Bidirectional(nn.Module):
+    """One player that goes both ways: `generator`, z to x, and `encoder`, x to z. `encoder` makes a network for codes of that length."""
+
+    def __init__(self, generator: base.Generator, encoder: Callable[..., Encoder]) -> None:
+        super().__init__()
+        self.generator, self.latent = generator, generator.latent
+        self.encoder = encoder(latent=generator.latent)
+
+    def noise(self, n: int, device: torch.device | str) -> Tensor:
+        return self.generator.noise(n, device)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.generator(z)
+
+
+class PairCritic(mlp.Critic):
+    """D(x, z) by one perceptron on the whole pair, as in the paper's experiments on MNIST: (B, pixels + latent) -> (B,)."""
+
+    def __init__(
+        self, shape: list[int], latent: Count, width: Count = 1024, depth: Count = 2, norm: Norm = "none", dropout: Share = 0.0
+    ) -> None:
+        super().__init__([math.prod(shape) + latent], width, depth, norm, dropout)
+
+
+class JointCritic(base.Critic):
+    """D(x, z) by any critic network's features of the image, then two layers on these and the code: (B, pixels + latent) -> (B,)."""
+
+    def __init__(self, critic: Callable[..., base.Critic], shape: list[int], latent: Count, width: Count = 512) -> None:
+        image = critic(shape=shape)
+        super().__init__(Joint(image.body, shape, image.head.in_features + latent, width), width, points=True)
+
+    def widen(self, m: int) -> None:
+        raise UserError("pairs of an image and a code cannot be packed (tricks=[packing] with this network); use network=bidirectional_mlp")
+
+
+class Joint(nn.Module):
+    """A flat pair -> features of both."""
+
+    def __init__(self, body: nn.Module, shape: list[int], inputs: int, width: int) -> None:
+        super().__init__()
+        self.body, self.shape = body, tuple(shape)
+        self.layers = nn.Sequential(nn.Linear(inputs, width), LeakyReLU(0.2), nn.Linear(width, width), LeakyReLU(0.2))
+
+    def forward(self, pair: Tensor) -> Tensor:
+        pixels = math.prod(self.shape)
+        x, z = pair[:, :pixels], pair[:, pixels:]
+        return self.layers(torch.cat([self.body(x.unflatten(1, self.shape)), z], 1))
+
+
+class BidirectionalGame(Game):
+    """A generator with an encoder against a critic of pairs. Batches are (images, ...); labels are not looked at."""
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        critic: nn.Module,
+        loss: AdversarialLoss,
+        lipschitz: Regularizer,
+        tricks: dict[str, Regularizer] | None = None,
+    ) -> None:
+        super().__init__(generator, critic, loss, lipschitz, tricks)
+        if self.loss.generator is None:
+            raise UserError(
+                "features to match give the encoder nothing to learn from (tricks=[feature_matching]); use feature_matching_added"
+            )
+
+    def generate(self, generator: Any, batch: Batch, noise: Tensor | None = None) -> Tensor:
+        return generator(generator.noise(len(batch[0]), batch[0].device) if noise is None else noise)
+
+    def generators(self) -> list[Any]:
+        return [*super().generators(), *(module for module in self.generator.modules() if isinstance(module, Encoder))]
+
+    @torch.no_grad()
+    def begin(self, batch: Batch) -> None:
+        self.generator.encoder(batch[0])
+        super().begin(batch)
+
+    def pairs(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(x, E(x)) and (G(z), z), with new noise."""
+        x, player = batch[0], self.generator
+        z = player.noise(len(x), x.device)
+        return paired(x, player.encoder(x)), paired(player(z), z)
+
+    def critic_loss(self, batch: Batch) -> Objective:
+        with torch.no_grad():
+            real, fake = self.pairs(batch)
+        return self.duel(self.critic, real, fake)
+
+    def generator_loss(self, batch: Batch) -> Objective:
+        real, fake = self.shown(*self.pairs(batch), critics_turn=False)
+        on_real, on_fake = self.scores(self.critic, real, fake)
+        objective = Objective(self.persuasion(on_real, on_fake))
+        if not self.loss.relative:  # else real scores are in it already
+            objective.terms["inference"] = self.persuasion(self.loss.mirror(on_fake), self.loss.mirror(on_real))["adversarial"]
+        objective.terms |= self.extra("generator_term", self.critic, real, fake)
+        return objective
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> Tensor:
+        """Images to codes (B, latent), in ALI to their means; by the averaged encoder where there is one."""
+        player = self.averaged or self.generator
+        training = player.training
+        try:
+            return player.eval().encoder.posterior(x)[0]
+        finally:
+            player.train(training)
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """G(E(x))."""
+        return self.sample((x,), self.encode(x))
+
+    def judge(self, batch: Batch) -> Tensor:
+        """Scores of images with the codes that the encoder gives them."""
+        return self.at_rest(self.critic, paired(batch[0], self.encode(batch[0])))

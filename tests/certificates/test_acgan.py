@@ -1,0 +1,107 @@
+"""AC-GAN: both objectives against the paper's likelihoods, and a generator that its labels steer."""
+
+import pytest
+import torch
+
+from gentrain import losses, tricks
+from gentrain.errors import UserError
+from gentrain.lipschitz import GradientPenalty, SpectralNorm, Unconstrained
+from gentrain.models.acgan import AuxiliaryClassifier
+from gentrain.networks import classifier, conditional, mlp
+from gentrain.regularizer import Regularizer
+
+from . import plane
+
+
+def play(
+    *chosen: Regularizer, loss: losses.AdversarialLoss | None = None, lipschitz: Regularizer | None = None, weight: float = 1.0
+) -> AuxiliaryClassifier:
+    generator = conditional.LabelledGenerator(lambda latent: mlp.Generator(plane.SHAPE, latent, 64), plane.MODES, 4, 8)
+    critic = classifier.ClassifierCritic(lambda shape: mlp.Critic(shape, 64), plane.SHAPE, plane.MODES)
+    named = {type(t).__name__: t for t in chosen}
+    return AuxiliaryClassifier(generator, critic, loss or losses.js(), lipschitz or Unconstrained(), named, weight)
+
+
+def likelihoods(game: AuxiliaryClassifier, x: torch.Tensor, fake: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """L_S, the classes' part on real images and on fakes, from probabilities as in the paper."""
+    source = torch.sigmoid(game.critic(x)).log().mean() + (1 - torch.sigmoid(game.critic(fake))).log().mean()
+    of_real, of_fake = (game.classify(images).softmax(1)[torch.arange(len(y)), y].log().mean() for images in (x, fake))
+    return source, of_real, of_fake
+
+
+def test_both_objectives_are_those_of_the_paper() -> None:
+    """The critic descends -(L_S + L_C), the generator, with the saturating loss, -(L_C - L_S) but for what it cannot change."""
+    game = play(loss=losses.js(saturating=True))
+    batch = x, y = plane.drawn(8)
+    torch.manual_seed(5)
+    critics = game.critic_loss(batch)
+    torch.manual_seed(5)
+    generators = game.generator_loss(batch)
+    torch.manual_seed(5)
+    source, of_real, of_fake = likelihoods(game, x, game.generate(game.generator, batch), y)
+    torch.testing.assert_close(critics.loss, -(source + of_real + of_fake))
+    weights = list(game.generator.parameters())
+    ours, theirs = torch.autograd.grad(generators.loss, weights), torch.autograd.grad(source - of_real - of_fake, weights)
+    for mine, papers in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, papers)
+    assert set(critics.terms) == set(generators.terms) == {"adversarial", "classification"}
+
+
+def test_the_score_does_not_see_the_label() -> None:
+    game = play()
+    x, y = plane.drawn(8)
+    torch.testing.assert_close(game.judge((x, y)), game.judge((x, (y + 1) % plane.MODES)))
+    wrong = game.critic_loss((x, y)).terms["classification"] - game.critic_loss((x, (y + 1) % plane.MODES)).terms["classification"]
+    assert wrong != 0
+
+
+def test_the_weight_is_that_of_the_classification() -> None:
+    game, heavy = play(), play(weight=3.0)
+    heavy.load_state_dict(game.state_dict())
+    batch = plane.drawn(8)
+    values = []
+    for each in (game, heavy):
+        torch.manual_seed(1)
+        values.append((each.critic_loss(batch).terms, each.generator_loss(batch).terms))
+    for one, three in zip(*values, strict=True):
+        torch.testing.assert_close(3 * one["classification"], three["classification"])
+        torch.testing.assert_close(one["adversarial"], three["adversarial"])
+
+
+@pytest.mark.parametrize("loss", [losses.js(), losses.hinge(), losses.ls(), losses.relativistic()])
+def test_one_forward_of_the_critic_serves_both_heads(loss: losses.AdversarialLoss) -> None:
+    """The power iteration of spectral norm advances once a turn; and the terms are those of separate forwards."""
+    game = play(loss=loss, lipschitz=SpectralNorm())
+    calls: list[int] = []
+    game.critic.critic.body.register_forward_hook(lambda *_: calls.append(1))
+    batch = plane.drawn(8)
+    game.critic_loss(batch)
+    assert len(calls) == 1
+    game.generator_loss(batch)
+    assert len(calls) == 2
+    plain = play(loss=loss)
+    torch.manual_seed(2)
+    objective = plain.generator_loss(batch)
+    torch.manual_seed(2)
+    fake = plain.generate(plain.generator, batch)
+    torch.testing.assert_close(objective.terms["adversarial"], loss.generator(plain.critic(batch[0]), plain.critic(fake)))  # type: ignore[misc]
+
+
+def test_tricks_that_reach_both_heads() -> None:
+    batch = plane.drawn(8)
+    closeness = play(tricks.MinibatchDiscrimination(3, 2))
+    assert closeness.critic_loss(batch).loss.isfinite() and closeness.generator_loss(batch).loss.isfinite()
+    matched = play(tricks.FeatureMatching(), lipschitz=GradientPenalty()).generator_loss(batch)
+    assert set(matched.terms) == {"FeatureMatching", "classification"}
+    for refused in (tricks.Packing(), tricks.Replay()):
+        with pytest.raises(UserError, match="conditional"):
+            play(refused)
+
+
+def test_samples_follow_their_labels_and_the_critic_names_them() -> None:
+    game = play()
+    plane.play(game, 300)
+    x, y = plane.drawn(1000)
+    assert (plane.mode(game.sample((x, y))) == y).float().mean() > 0.9
+    assert (plane.mode(game.sample((x, (y + 1) % plane.MODES))) == y).float().mean() < 0.1
+    assert (game.classify(x).argmax(1) == y).float().mean() > 0.95

@@ -1,0 +1,167 @@
+"""BiGAN and ALI: the objectives from probabilities, one player of two networks, and an encoder that inverts its generator."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from gentrain import losses, tricks
+from gentrain.errors import UserError
+from gentrain.layers.normalization import Referenced
+from gentrain.lipschitz import GradientPenalty, SpectralNorm, Unconstrained
+from gentrain.models.bigan import Bidirectional, BidirectionalGame, Encoder, JointCritic, PairCritic, paired
+from gentrain.networks import dcgan, mlp
+from gentrain.regularizer import Regularizer
+
+from . import plane
+
+SHAPE, LATENT = [1, 8, 8], 5
+
+
+def play(
+    *chosen: Regularizer,
+    loss: losses.AdversarialLoss | None = None,
+    lipschitz: Regularizer | None = None,
+    stochastic: bool = False,
+    shape: list[int] = SHAPE,
+    latent: int = LATENT,
+    width: int = 32,
+    norm: str = "none",
+) -> BidirectionalGame:
+    player = Bidirectional(
+        mlp.Generator(shape, latent, width, norm=norm),  # type: ignore[arg-type]
+        lambda latent: Encoder(lambda shape: mlp.Critic(shape, width, norm=norm), shape, latent, stochastic),  # type: ignore[arg-type]
+    )
+    named = {type(t).__name__: t for t in chosen}
+    return BidirectionalGame(player, PairCritic(shape, latent, width), loss or losses.js(), lipschitz or Unconstrained(), named)
+
+
+def drawn_pairs(game: BidirectionalGame, x: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(seed)
+    return game.pairs((x,))
+
+
+def test_both_objectives_are_those_of_the_paper() -> None:
+    game, x = play(), torch.rand(6, *SHAPE) * 2 - 1
+    real, fake = drawn_pairs(game, x, 1)
+    torch.testing.assert_close(real, torch.cat([x.flatten(1), game.generator.encoder(x)], 1))
+    torch.testing.assert_close(fake[:, :64].view(6, *SHAPE), game.generator(fake[:, 64:]))
+    assert fake[:, 64:].shape == (6, LATENT)
+    on_real, on_fake = game.critic(real).sigmoid(), game.critic(fake).sigmoid()
+    torch.manual_seed(1)
+    torch.testing.assert_close(game.critic_loss((x,)).loss, -(on_real.log() + (1 - on_fake).log()).mean())
+    torch.manual_seed(1)
+    torch.testing.assert_close(game.generator_loss((x,)).loss, -((1 - on_real).log() + on_fake.log()).mean())
+
+
+def test_the_saturating_loss_makes_it_a_zero_sum_game() -> None:
+    game, x = play(loss=losses.js(saturating=True)), torch.rand(6, *SHAPE) * 2 - 1
+    torch.manual_seed(1)
+    critics = game.critic_loss((x,)).loss
+    torch.manual_seed(1)
+    torch.testing.assert_close(game.generator_loss((x,)).loss, -critics)
+
+
+MIRRORED = {
+    "js": losses.js(), "ls": losses.ls(), "pearson": losses.ls(-1, 1, 0), "wasserstein": losses.wasserstein(), "hinge": losses.hinge(),
+    "relativistic": losses.relativistic(), "average": losses.relativistic(average=True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MIRRORED)
+def test_a_mirrored_score_exchanges_real_and_fake(name: str) -> None:
+    loss = MIRRORED[name]
+    real, fake = torch.randn(7), torch.randn(7)
+    torch.testing.assert_close(loss.critic(real, fake), loss.critic(loss.mirror(fake), loss.mirror(real)))
+    if loss.smoothed:
+        smoothed = loss.smoothed(0.9)
+        torch.testing.assert_close(smoothed.mirror(real), loss.mirror(real))
+
+
+@pytest.mark.parametrize("name", MIRRORED)
+def test_every_loss_teaches_both_networks(name: str) -> None:
+    """Encoder and generator both get a gradient, in a direction that lowers what the critic can tell."""
+    game, x = play(loss=MIRRORED[name], lipschitz=GradientPenalty()), torch.rand(6, *SHAPE) * 2 - 1
+    objective = game.generator_loss((x,))
+    assert set(objective.terms) == ({"adversarial"} if MIRRORED[name].relative else {"adversarial", "inference"})
+    real, fake = torch.randn(6, requires_grad=True), torch.randn(6, requires_grad=True)
+    terms = game.persuasion(real, fake)["adversarial"]
+    if not game.loss.relative:
+        terms = terms + game.persuasion(game.loss.mirror(fake), game.loss.mirror(real))["adversarial"]
+    terms.backward()
+    if name not in ("ls", "pearson"):  # which pull scores to a target from either side
+        assert (real.grad > 0).all() and (fake.grad < 0).all()
+    objective.loss.backward()
+    assert all(p.grad is not None and p.grad.any() for p in game.generator.encoder.parameters())
+    assert all(p.grad is not None and p.grad.any() for p in game.generator.generator.parameters())
+
+
+def test_the_penalty_is_of_the_gradient_with_respect_to_the_whole_pair() -> None:
+    game, x = play(lipschitz=GradientPenalty(points="real", center=0.0, weight=1.0)), torch.rand(4, *SHAPE) * 2 - 1
+    real, fake = drawn_pairs(game, x, 1)
+    term = game.duel(game.critic, real.detach(), fake.detach()).terms["gradient_penalty"]
+    image, code = real[:, :64].detach().requires_grad_(), real[:, 64:].detach().requires_grad_()
+    of_image, of_code = torch.autograd.grad(game.critic(torch.cat([image, code], 1)).sum(), (image, code))
+    torch.testing.assert_close(term, (of_image.square().sum(1) + of_code.square().sum(1)).mean())
+    assert of_code.any()
+
+
+def test_the_stochastic_encoder_is_the_normal_distribution_that_it_says() -> None:
+    game = play(stochastic=True)
+    x = (torch.rand(1, *SHAPE) * 2 - 1).expand(20_000, -1, -1, -1)
+    mean, sd = game.generator.encoder.posterior(x[:1])
+    draws = game.generator.encoder(x)
+    torch.testing.assert_close(draws.mean(0), mean[0], atol=0.03, rtol=0.03)
+    torch.testing.assert_close(draws.std(0), sd[0], atol=0.03, rtol=0.03)
+    torch.testing.assert_close(game.encode(x[:2]), mean.expand(2, -1))
+    game.generator_loss((x[:8],)).loss.backward()  # reparameterised: the deviation learns as well
+    assert game.generator.encoder.head.weight.grad[LATENT:].any()
+
+
+def test_tricks_on_pairs() -> None:
+    batch = (torch.rand(8, *SHAPE) * 2 - 1,)
+    full = play(
+        tricks.MinibatchDiscrimination(3, 2), tricks.FeatureMatching(adversarial=True), tricks.Replay(4, 1.0), tricks.Packing(),
+        tricks.VirtualBatchNormalization(), tricks.EMA(), tricks.InstanceNoise(), norm="batch",
+    )  # fmt: skip
+    full.begin(batch)
+    assert full.critic_loss(batch).loss.isfinite() and full.generator_loss(batch).loss.isfinite()
+    full.after_generator_step()
+    assert sum(isinstance(m, Referenced) for m in full.generator.modules()) == 2  # generator and encoder
+    assert full.sample(batch).shape == full.reconstruct(batch[0]).shape == batch[0].shape
+    with pytest.raises(UserError, match="feature_matching_added"):
+        play(tricks.FeatureMatching())
+    with pytest.raises(UserError, match="diff_augment"):
+        play(tricks.DiffAugment())
+
+
+def test_the_joint_critic_unpacks_what_was_packed() -> None:
+    shape = [1, 28, 28]
+    critic = JointCritic(lambda shape: dcgan.Critic(shape, 4, "none"), shape, LATENT, 16)
+    x, z = torch.randn(3, *shape), torch.randn(3, LATENT)
+    seen: list[Tensor] = []
+    critic.body.body.register_forward_hook(lambda _, given, __: seen.append(given[0]))
+    score = critic(paired(x, z))
+    assert torch.equal(seen[0], x) and score.shape == (3,)
+    assert not torch.equal(score, critic(paired(x, z + 1))) and not torch.equal(score, critic(paired(x + 1, z)))
+    player = Bidirectional(dcgan.Generator(shape, LATENT, 4), lambda latent: Encoder(lambda shape: dcgan.Critic(shape, 4), shape, latent))
+    game = BidirectionalGame(player, critic, losses.hinge(), SpectralNorm())
+    assert game.generator_loss((x,)).loss.isfinite() and game.judge((x,)).shape == (3,)
+    with pytest.raises(UserError, match="packing"):
+        BidirectionalGame(player, critic, losses.js(), Unconstrained(), {"packing": tricks.Packing()})
+
+
+def test_the_encoder_inverts_the_generator() -> None:
+    """The paper's theorem at work, on a square: G(E(x)) lies nearer to x than G of a random code, or of another sample's, does."""
+
+    def square(n: int) -> tuple[Tensor]:
+        return (torch.rand(n, 2) * 1.4 - 0.7,)
+
+    game = play(shape=plane.SHAPE, latent=2, width=64, lipschitz=GradientPenalty(0.1, center=0.0, points="both"))  # settles in seconds
+    plane.play(game, 800, lr=2e-3, drawn=square)
+    (x,) = square(1000)
+
+    def distance(to: Tensor) -> float:
+        return float((x - to).norm(dim=1).median())
+
+    own, other, random = game.reconstruct(x), game.reconstruct(x.roll(1, 0)), game.sample((x,))
+    assert distance(own) < 0.55 * min(distance(other), distance(random))

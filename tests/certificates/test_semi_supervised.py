@@ -1,0 +1,197 @@
+"""The K + 1 classes of Salimans et al. (2016): the objective from probabilities, the few labels and no others, a test error that falls."""
+
+import itertools
+
+import lightning as L
+import pytest
+import torch
+import torch.nn.functional as F
+
+from gentrain import losses, tricks
+from gentrain.data.base import Data
+from gentrain.data.samples import Samples
+from gentrain.errors import UserError
+from gentrain.lipschitz import GradientPenalty, Unconstrained
+from gentrain.models.semi_supervised import SemiSupervised
+from gentrain.networks import classifier, mlp
+from gentrain.quality.classification import TestError
+from gentrain.regularizer import Regularizer
+from gentrain.schemes import Adversarial
+
+K, SHAPE = 3, [1, 8, 8]
+
+
+def play(*chosen: Regularizer, lipschitz: Regularizer | None = None, critic: type = mlp.Critic, width: int = 32) -> SemiSupervised:
+    network = classifier.LogitCritic(lambda shape: critic(shape, width), SHAPE, K)
+    return SemiSupervised(
+        mlp.Generator(SHAPE, 8, 32), network, losses.js(), lipschitz or Unconstrained(), {type(t).__name__: t for t in chosen}
+    )
+
+
+class Bars(Data):
+    """Noisy images of a bright row: its number is the class. `hidden` replaces the labels of all images but the few."""
+
+    hidden: int | None = None
+    kept: Samples | None = None
+
+    def read(self, split: str) -> Samples:
+        draw = torch.Generator().manual_seed(int(split == "test"))
+        y = torch.randint(K, (300,), generator=draw)
+        images = torch.rand(300, *SHAPE, generator=draw) * 120
+        images[torch.arange(300), 0, 2 * y + 1] += 110
+        return Samples(images.byte(), y)
+
+    def few(self) -> Samples:
+        if self.hidden is None:
+            return super().few()
+        if self.kept is None:  # the few are chosen first, and so are the same; then all labels are lost
+            self.kept = super().few()
+            samples = self.load("train")
+            self._samples["train"] = Samples(samples.images, torch.full_like(samples.labels, self.hidden))  # type: ignore[arg-type]
+        return self.kept
+
+
+def bars(**changes: object) -> Bars:
+    return Bars(**({"name": "bars", "shape": (1, 8, 8), "classes": K, "batch_size": 20, "labelled": 15} | changes))  # type: ignore[arg-type]
+
+
+def test_the_objective_is_that_of_k_plus_one_classes() -> None:
+    """A softmax over K + 1 logits, the last of them zero, gives every term of the paper."""
+    game = play()
+    images, x, y = torch.randn(6, *SHAPE), torch.randn(4, *SHAPE), torch.tensor([0, 2, 1, 1])
+    torch.manual_seed(1)
+    objective = game.critic_loss((images, x, y))
+    torch.manual_seed(1)
+    with torch.no_grad():
+        fake = game.generate(game.generator, (images,))
+
+    def p(v: torch.Tensor) -> torch.Tensor:
+        return torch.cat([game.classify(v), torch.zeros(len(v), 1)], 1).softmax(1)
+
+    supervised = -(p(x)[torch.arange(4), y] / p(x)[:, :K].sum(1)).log().mean()  # log p(y | x, y < K + 1)
+    unsupervised = -(1 - p(images)[:, K]).log().mean() - p(fake)[:, K].log().mean()
+    torch.testing.assert_close(objective.terms["classification"], supervised)
+    torch.testing.assert_close(objective.terms["adversarial"], unsupervised)
+    score = game.critic(images)
+    lse = game.critic(fake)
+    torch.testing.assert_close(unsupervised, (-(score - F.softplus(score))).mean() + F.softplus(lse).mean())
+    Z = game.classify(images).exp().sum(1)
+    torch.testing.assert_close(score.sigmoid(), Z / (Z + 1))
+
+
+def test_there_is_no_second_head() -> None:
+    """The score is a function of the K logits alone."""
+    game = play()
+    x = torch.randn(5, *SHAPE)
+    assert game.critic.critic.head.out_features == K
+    torch.testing.assert_close(game.critic(x), game.classify(x).logsumexp(1))
+    names = [name for name, _ in game.critic.named_parameters() if "body" not in name]
+    assert names == ["critic.head.weight", "critic.head.bias"]
+
+
+def test_tricks_and_penalties_act_on_the_logits() -> None:
+    batch = (torch.randn(6, *SHAPE), torch.randn(3, *SHAPE), torch.tensor([0, 1, 2]))
+    game = play(tricks.FeatureMatching(), tricks.Replay(4, 1.0), lipschitz=GradientPenalty())
+    assert set(game.critic_loss(batch).terms) == {"adversarial", "classification", "gradient_penalty"}
+    assert set(game.generator_loss(batch).terms) == {"FeatureMatching"}
+    game = play(tricks.MinibatchDiscrimination(3, 2))
+    assert game.classify(batch[0]).shape == (6, K) and game.critic_loss(batch).loss.isfinite()
+    with pytest.raises(UserError, match="classifier"):
+        play(tricks.Packing())
+
+
+def test_the_noisy_critic_is_that_of_the_paper() -> None:
+    critic = mlp.NoisyCritic([1, 28, 28])
+    assert [m.out_features for m in critic.body if isinstance(m, torch.nn.Linear)] == [1000, 500, 250, 250, 250]
+    x = torch.rand(64, 1, 28, 28) * 2 - 1
+    assert not torch.equal(critic(x), critic(x))
+    assert torch.equal(critic.eval()(x), critic(x))
+    assert 0.2 < critic.features(x).square().mean().sqrt() < 2  # the noise of 0.5 does not drown it
+
+
+# --- the few labels ---------------------------------------------------------------------------------------------------------------
+
+
+def test_as_many_of_each_class_chosen_by_the_seed() -> None:
+    data = bars(labelled=15)
+    few = data.few()
+    assert torch.bincount(few.labels).tolist() == [5, 5, 5]  # type: ignore[arg-type]
+    images, labels = data.load("train")
+    rows = [(images == one).flatten(1).all(1).nonzero().item() for one in few.images]
+    assert torch.equal(labels[rows], few.labels)  # type: ignore[index]
+    assert torch.equal(few.images, bars().few().images)
+    assert not torch.equal(few.images, bars(seed=1).few().images)
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_batches_are_a_function_of_the_position(resident: bool) -> None:
+    def first(data: Bars, n: int) -> list[tuple[torch.Tensor, ...]]:
+        return list(itertools.islice(data.train_dataloader(), n))
+
+    whole = first(bars(resident=resident, workers=0, flip=True), 24)
+    few = bars().few()
+    known = {(one.float() / 127.5 - 1).flip(-1).numpy().tobytes() for one in few.images}
+    known |= {(one.float() / 127.5 - 1).numpy().tobytes() for one in few.images}
+    for images, x, y in whole:
+        assert images.shape == (20, 1, 8, 8) and x.shape == (15, 1, 8, 8) and y.shape == (15,)
+        assert all(one.numpy().tobytes() in known for one in x)
+    for position in (1, 14, 15, 16):  # 15 batches an epoch
+        data = bars(resident=resident, workers=0, flip=True)
+        data.load_state_dict({"position": position})
+        for one, other in zip(first(data, 24 - position), whole[position:], strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    grouped = bars()
+    grouped.group = 2
+    assert [len(item) for item in first(grouped, 2)] == [2, 2]  # type: ignore[arg-type]
+    # the images are those of a run with all labels
+    plain = first(bars(labelled=None, flip=True), 3)
+    assert all(torch.equal(one[0], other[0]) for one, other in zip(plain, whole, strict=False))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"labelled": 16}, "multiple of 3"),
+        ({"labelled": 0}, "whole number"),
+        ({"labelled": 600}, "200 for each class"),
+        ({"classes": None}, "no labels"),
+    ],
+)
+def test_labels_that_cannot_be_had(changes: dict[str, object], words: str) -> None:
+    with pytest.raises(UserError, match=rf"{words}.*data\.labelled|data\.labelled.*{words}"):
+        bars(**changes).few()
+
+
+def trained(data: Bars, game: SemiSupervised, steps: int) -> Adversarial:
+    def adam(parameters: object) -> torch.optim.Adam:
+        return torch.optim.Adam(parameters, 2e-3, betas=(0.5, 0.999))  # type: ignore[arg-type]
+
+    scheme = Adversarial(game, {"critic": adam, "generator": adam}, log_every=10)
+    trainer = L.Trainer(
+        accelerator="cpu", max_steps=steps, max_epochs=-1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, callbacks=[TestError(every=steps)],
+    )  # fmt: skip
+    trainer.fit(scheme, datamodule=data)
+    return scheme
+
+
+def test_hidden_labels_never_reach_the_weights() -> None:
+    """The same run, whatever the labels of the other images are: to the last bit."""
+    ended = []
+    for hidden in (None, 0, 2):
+        torch.manual_seed(4)
+        data = bars()
+        data.hidden = hidden
+        ended.append(trained(data, play(tricks.FeatureMatching()), 5).model.state_dict())
+    for other in ended[1:]:
+        assert all(torch.equal(ended[0][name], other[name]) for name in ended[0] if torch.is_tensor(other[name]))
+
+
+def test_the_test_error_falls_and_is_recorded() -> None:
+    scheme = trained(bars(), play(tricks.FeatureMatching(), critic=mlp.NoisyCritic, width=64), 60)
+    x, y = (part for part in scheme.trainer.datamodule.load("test"))
+    x = x.float() / 127.5 - 1
+    scheme.model.critic.eval()
+    assert scheme.latest["quality/test_error"] == pytest.approx(float((scheme.model.classify(x).argmax(1) != y).float().mean()))
+    assert scheme.latest["quality/test_error"] < 0.1
+    assert scheme.protocols["test_error"]["labelled"] == 15
