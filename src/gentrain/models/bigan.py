@@ -1,4 +1,4 @@
-"""BiGAN, adversarial feature learning (Donahue, Krähenbühl & Darrell, 2017), and ALI, adversarially learned inference (Dumoulin et al., 2017).
+"""BiGAN, adversarial feature learning (Donahue, Krähenbühl & Darrell, 2017); ALI, adversarially learned inference (Dumoulin et al., 2017).
 
 An encoder E goes the generator's way back. The critic is shown pairs of an image and a code, (x, E(x)) as real and (G(z), z) as fake;
 where it cannot tell them apart, E inverts G. G and E are one player, with one objective: the critic's with the roles exchanged,
