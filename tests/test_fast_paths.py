@@ -47,6 +47,7 @@ OTHERS = {
     "five tricks": ("model=improved_gan", *NARROW),
     "a history and packs": ("model=wgan_gp", "tricks=[historical_averaging,packing]", *NARROW),
 }
+LARGE = ("attention, conditional batch norm", "orthogonal, in parts")  # many small layers to trace
 WITH_A_FORMULA = [*PENALISED, "spectral norm", "batch norm, two forwards"]
 B = 8
 
@@ -232,7 +233,7 @@ def trained(*overrides: str, steps: int = 3, precision: str = "32-true", **optio
     return model
 
 
-@pytest.mark.parametrize("name", [*PENALISED, *OTHERS])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in (*PENALISED, *OTHERS)])
 def test_three_compiled_iterations_equal_three_eager(name: str, backend: Callable[[str], None]) -> None:
     """The same draws: parameters, buffers and curves."""
     options: dict[str, Any] = {"critic_steps": 2, "log_every": 1, "optimizers": descent(1e-3)}
