@@ -172,7 +172,8 @@ def refuse_labels(data: Any, model: Any) -> None:
         raise UserError(f"this model learns from few labels and data={data.name} gives all (data.labelled); e.g. data.labelled=100")
     if not few and data.labelled is not None:
         raise UserError(
-            f"this model does not learn from few labels (data.labelled={data.labelled}); choose model=semi_supervised_gan, or data.labelled=null"
+            f"this model does not learn from few labels (data.labelled={data.labelled}); "
+            "choose model=semi_supervised_gan, or data.labelled=null"
         )
 
 

@@ -346,7 +346,9 @@ class Packing(Regularizer):
 
     def attach(self, game: Game) -> None:
         if game.labelled or game.classifies:
-            raise UserError("a pack of samples has no one label (tricks=[packing] with a conditional game or a classifier); leave the trick out")
+            raise UserError(
+                "a pack of samples has no one label (tricks=[packing] with a conditional game or a classifier); leave the trick out"
+            )
         for critic in game.critics():
             critic.widen(self.m)
 

@@ -143,9 +143,7 @@ def test_the_joint_critic_unpacks_what_was_packed() -> None:
     score = critic(paired(x, z))
     assert torch.equal(seen[0], x) and score.shape == (3,)
     assert not torch.equal(score, critic(paired(x, z + 1))) and not torch.equal(score, critic(paired(x + 1, z)))
-    player = Bidirectional(
-        dcgan.Generator(shape, LATENT, 4), lambda latent: Encoder(lambda shape: dcgan.Critic(shape, 4), shape, latent)
-    )
+    player = Bidirectional(dcgan.Generator(shape, LATENT, 4), lambda latent: Encoder(lambda shape: dcgan.Critic(shape, 4), shape, latent))
     game = BidirectionalGame(player, critic, losses.hinge(), SpectralNorm())
     assert game.generator_loss((x,)).loss.isfinite() and game.judge((x,)).shape == (3,)
     with pytest.raises(UserError, match="packing"):

@@ -131,8 +131,8 @@ class Data(LightningDataModule, ABC):
         """The training samples whose labels may be used: of each class as many, drawn by `seed`, in the order of the data set."""
         images, labels = self.load("train")
         assert labels is not None and self.labelled is not None and self.classes is not None
-        each, found = self.labelled // self.classes, torch.bincount(labels, minlength=self.classes)
-        rarest = int(found.argmin())
+        each, found = self.labelled // self.classes, torch.bincount(labels, minlength=self.classes).tolist()
+        rarest = found.index(min(found))
         require(
             each <= found[rarest],
             f"{self.labelled} labels are {each} for each class, and class {rarest} of {self.name} has {found[rarest]} images "

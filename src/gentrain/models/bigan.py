@@ -1,4 +1,4 @@
-"""Adversarial feature learning, BiGAN (Donahue, Krähenbühl & Darrell, 2017), and adversarially learned inference, ALI (Dumoulin et al., 2017).
+"""Adversarial feature learning, BiGAN (Donahue, Krähenbühl & Darrell, 2017); adversarially learned inference, ALI (Dumoulin et al., 2017).
 
 An encoder E goes the generator's way back. The critic is shown pairs of an image and a code, (x, E(x)) as real and (G(z), z) as fake;
 where it cannot tell them apart, E inverts G. G and E are one player, with one objective: the critic's with the roles exchanged,
@@ -158,7 +158,7 @@ class BidirectionalGame(Game):
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
-        """Images to codes (B, latent), in ALI to their means; by the averaged encoder where there is one, running statistics in batch norm."""
+        """Images to codes (B, latent), in ALI to their means. The averaged encoder where there is one; running statistics."""
         player = self.averaged or self.generator
         training = player.training
         try:
