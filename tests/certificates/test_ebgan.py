@@ -5,13 +5,14 @@ import math
 import pytest
 import torch
 
-from gentrain import losses, tricks
+from gentrain import cli, complaints, losses, tricks
 from gentrain.errors import UserError
 from gentrain.game import Unconditional
 from gentrain.lipschitz import GradientPenalty, SpectralNorm, Unconstrained
 from gentrain.networks import autoencoder, mlp
 from gentrain.regularizer import Regularizer
 
+from ..compose import composed
 from . import plane
 
 SHAPE = [1, 28, 28]
@@ -118,6 +119,16 @@ def test_what_works_on_an_energy_and_what_is_refused() -> None:
     ):  # fmt: skip
         with pytest.raises(UserError, match=word):
             play(trick)
+
+
+def test_the_preset_leaves_no_choice_of_the_loss() -> None:
+    """The choice is refused by composition itself, in words of ours; the margin has a key."""
+    from hydra.errors import HydraException
+
+    with pytest.raises(HydraException, match="loss") as refused:
+        composed("model=ebgan", "loss=hinge")
+    assert "model=ebgan leaves no choice of loss" in complaints.one_line(refused.value, ["model=ebgan", "loss=hinge"], cli.conf_dir())
+    assert composed("model=ebgan", "model.loss.m=3")["model"]["loss"] == {"_target_": "gentrain.losses.margin", "m": 3}
 
 
 def test_data_get_low_energy_and_fakes_come_to_them() -> None:

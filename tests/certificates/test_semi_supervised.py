@@ -11,12 +11,14 @@ from gentrain import losses, tricks
 from gentrain.data.base import Data
 from gentrain.data.samples import Samples
 from gentrain.errors import UserError
+from gentrain.game import Unconditional
 from gentrain.lipschitz import GradientPenalty, Unconstrained
 from gentrain.models.semi_supervised import SemiSupervised
 from gentrain.networks import classifier, mlp
 from gentrain.quality.classification import TestError
 from gentrain.regularizer import Regularizer
 from gentrain.schemes import Adversarial
+from gentrain.train import refuse_labels
 
 K, SHAPE = 3, [1, 8, 8]
 
@@ -195,3 +197,17 @@ def test_the_test_error_falls_and_is_recorded() -> None:
     assert scheme.latest["quality/test_error"] == pytest.approx(float((scheme.model.classify(x).argmax(1) != y).float().mean()))
     assert scheme.latest["quality/test_error"] < 0.1
     assert scheme.protocols["test_error"]["labelled"] == 15
+
+
+def test_few_labels_and_their_model_belong_together() -> None:
+    """By the configuration of a command; a model that would not use them refuses them, and the other way round."""
+    game = play()
+    refuse_labels(bars(), game)
+    with pytest.raises(UserError, match=r"data\.labelled=100"):
+        refuse_labels(bars(labelled=None), game)
+    other = Unconditional(mlp.Generator(SHAPE), mlp.Critic(SHAPE), losses.js(), Unconstrained())
+    refuse_labels(bars(labelled=None), other)
+    with pytest.raises(UserError, match="does not learn from few labels"):
+        refuse_labels(bars(), other)
+    with pytest.raises(UserError, match="names no classes"):
+        TestError().setup(None, Adversarial(other, {}), "fit")  # type: ignore[arg-type]
