@@ -82,11 +82,12 @@ def wasserstein(drift: NonNegative = 0.0) -> AdversarialLoss:
     def pull(real: Tensor, fake: Tensor) -> Tensor:
         return drift * real.square().mean()
 
+    estimates: dict[str, Pair] = {"wasserstein_estimate": distance, "drift": pull}
     return AdversarialLoss(
         critic=(lambda real, fake: pull(real, fake) - distance(real, fake)) if drift else lambda real, fake: fake.mean() - real.mean(),
         generator=lambda real, fake: -fake.mean(),
         bounded=False,
-        estimates={"wasserstein_estimate": distance} | ({"drift": pull} if drift else {}),
+        estimates=estimates if drift else {"wasserstein_estimate": distance},
     )
 
 
