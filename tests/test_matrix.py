@@ -291,3 +291,19 @@ def test_every_combination_trains(preset: str) -> None:
     for loss, lipschitz, trick in itertools.product(losses(preset), LIPSCHITZ, TRICKS):
         if refusal(preset, loss, lipschitz, (trick,)) is None:
             train(preset, loss, lipschitz, trick)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("model=cgan", "network=dcgan"), "networks.dcgan.Generator as the generator sees no label"),
+        (("model=gan", "network=conditional_mlp"), "networks.conditional.LabelledGenerator as the generator wants labels"),
+        (("model=gan", "network=sagan"), "networks.conditional_resnet.Generator as the generator wants labels"),
+        (("model=acgan", "network=conditional_mlp"), "networks.conditional.ConcatCritic as the critic wants labels"),
+    ],
+)
+def test_players_of_another_game_are_refused(words: tuple[str, ...], told: str) -> None:
+    from gentrain.train import build
+
+    with pytest.raises(UserError, match=told):
+        build(config.check(small(resolve(hydra_composed(*words))))["model"], "model")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
@@ -28,6 +29,7 @@ class Game(nn.Module, ABC):
 
     labelled: ClassVar[bool] = False  # every image that the critic is shown, real or fake, has a label
     classifies: ClassVar[bool] = False  # the critic names the class of single images as well
+    sees_labels: ClassVar[dict[str, bool]] = {}  # which players are given labels, where that is the same for all networks
     semi_supervised: ClassVar[bool] = False  # it learns from few labels: batches are (images, labelled images, their labels)
 
     def __init__(
@@ -41,6 +43,7 @@ class Game(nn.Module, ABC):
         super().__init__()
         self.generator: Any = generator
         self.critic: Any = critic
+        self.refuse_strangers()
         self.loss = loss
         self.averaged: Any = None
         named = {**(tricks or {}), snake(type(lipschitz).__name__): lipschitz}
@@ -48,6 +51,15 @@ class Game(nn.Module, ABC):
         for regularizer in self.moments():
             regularizer.attach(self)
         self.couples = bool(coupling(self.critic))
+
+    def refuse_strangers(self) -> None:
+        """Raises UserError for players that see labels in a game without, or the other way round."""
+        for player, sees in self.sees_labels.items():
+            network = getattr(self, player)
+            if ("y" in inspect.signature(network.forward).parameters) != sees:
+                name = f"{type(network).__module__.removeprefix('gentrain.')}.{type(network).__name__}"
+                says = ("sees no label, and this game's must", "network=conditional_dcgan") if sees else ("wants labels", "network=dcgan")
+                raise UserError(f"{name} as the {player} {says[0]} (model.{player}, network); choose another, such as {says[1]}")
 
     @abstractmethod
     def generate(self, generator: Any, batch: Batch, noise: Tensor | None = None) -> Tensor:
@@ -187,6 +199,8 @@ class Duel(Game, ABC):
 class Unconditional(Duel):
     """Noise in, images out."""
 
+    sees_labels: ClassVar[dict[str, bool]] = {"generator": False, "critic": False}
+
     def generate(self, generator: Any, batch: Batch, noise: Tensor | None = None) -> Tensor:
         return generator(generator.noise(len(batch[0]), batch[0].device) if noise is None else noise)
 
@@ -204,6 +218,7 @@ class Conditional(Duel):
     """
 
     labelled = True
+    sees_labels: ClassVar[dict[str, bool]] = {"generator": True, "critic": True}
 
     def __init__(
         self,

@@ -26,6 +26,7 @@ from . import runs
 from .callbacks.signals import Interrupted, hand_on, interruptible
 from .checkpoints import AtomicIO, load, misfits, newest_valid, refuse_foreign, remove_unfinished, step_of
 from .config import check
+from .data.stream import worker_death
 from .errors import Diverged, Unavailable, UserError
 
 log = logging.getLogger("gentrain")
@@ -105,6 +106,8 @@ class Job:
 
     def misfortune(self, error: Exception) -> str | None:
         """A full disk, or a process of this run that died, in one line; None for what is our own fault."""
+        if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
+            return worker_death(error)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             return f"cannot write in {self.run_dir}: {error.strerror} (hydra.run.dir); make room, and go on with resume={self.run_dir}"
         if self.trainer.world_size > 1 and (isinstance(error, torch.distributed.DistError) or "gloo" in str(error)):

@@ -207,7 +207,7 @@ def test_few_labels_and_their_model_belong_together() -> None:
         refuse_labels(bars(labelled=None), game)
     other = Unconditional(mlp.Generator(SHAPE), mlp.Critic(SHAPE), losses.js(), Unconstrained())
     refuse_labels(bars(labelled=None), other)
-    with pytest.raises(UserError, match="does not learn from few labels"):
+    with pytest.raises(UserError, match="does not learn from 15 labels"):
         refuse_labels(bars(), other)
     with pytest.raises(UserError, match="names no classes"):
         TestError().setup(None, Adversarial(other, {}), "fit")  # type: ignore[arg-type]

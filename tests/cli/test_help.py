@@ -48,7 +48,8 @@ def completed(cwd: Path, env: dict[str, str], typed: str) -> set[str]:
 
 
 def test_completion(light: dict[str, str], tmp_path: Path) -> None:
-    assert completed(tmp_path, light, "gentrain model=") - {"model=_game"} == {f"model={name}" for name in presets()}
+    offered = {word for word in completed(tmp_path, light, "gentrain model=") if not word.startswith("model=_")}
+    assert offered == {f"model={name}" for name in presets()}
     assert completed(tmp_path, light, "gentrain model=wgan_gp loss=h") == {"loss=hinge"}
     assert "scheme.critic_steps=" in completed(tmp_path, light, "gentrain scheme.cri")
 

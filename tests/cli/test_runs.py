@@ -63,8 +63,7 @@ def test_a_preset(sweep: Path, model: str) -> None:
     run_dir = sweep / str(OTHERS.index(model))
     assert_complete(run_dir, model, {f"step-00000{step}.png" for step in range(3)})
     rows = curves(run_dir)
-    assert [row["step"] for row in rows] == ["1", "2"]
-    assert "images_per_second" in rows[0]
+    assert [row["step"] for row in rows if row["images_per_second"]] == ["1", "2"]
     if "model/gradient_norm" not in rows[0]:  # a game
         assert {"generator/gradient_norm", "critic/adversarial"} < rows[0].keys()
         assert {"generator/adversarial", "generator/feature_matching"} & rows[0].keys()

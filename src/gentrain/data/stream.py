@@ -142,6 +142,12 @@ def grouped(stream: Iterator[Any], group: int | None) -> Iterator[Any]:
     return stream if group is None else (list(items) for items in zip(*[stream] * group, strict=True))
 
 
+def worker_death(error: Exception) -> str:
+    """One line. torch tells it by a signal, whose RuntimeError comes up at whatever line is being executed."""
+    text = " ".join(str(error).split()).rstrip(".") if isinstance(error, RuntimeError) else "a DataLoader worker was killed"
+    return f"{text} (data.workers); is there enough memory? resume the run, with fewer workers"
+
+
 def alive(batches: Iterator[list[Tensor]]) -> Iterator[list[Tensor]]:
     """The batches; a worker that died is told in one line, with its process number."""
     while True:
@@ -150,8 +156,7 @@ def alive(batches: Iterator[list[Tensor]]) -> Iterator[list[Tensor]]:
         except (RuntimeError, ConnectionError, EOFError) as error:
             if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                 raise
-            text = " ".join(str(error).split()).rstrip(".") if isinstance(error, RuntimeError) else "a DataLoader worker was killed"
-            raise Unavailable(f"{text} (data.workers); is there enough memory? resume the run, with fewer workers") from error
+            raise Unavailable(worker_death(error)) from error
         yield batch
 
 

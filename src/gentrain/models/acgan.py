@@ -10,7 +10,7 @@ the critic maximises L_S + L_C and the generator L_C - L_S.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +30,7 @@ class AuxiliaryClassifier(Duel):
     """
 
     labelled = classifies = True
+    sees_labels: ClassVar[dict[str, bool]] = {"generator": True, "critic": False}
 
     def __init__(
         self,
