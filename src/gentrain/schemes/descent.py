@@ -64,8 +64,13 @@ class Descent(Scheme):
 
     def descend(self, player: str, optimizer: LightningOptimizer, objective: Callable[[Batch], Objective], batches: list[Batch]) -> bool:
         """One update of one player, down the mean of its objective over some batches. False if it was not fit to be made."""
-        optimizer.zero_grad()
-        found = mean([self.gradient(objective(batch), 1 / len(batches)) for batch in batches])
+        parts: list[Objective] = []
+        for batch in batches:
+            part = objective(batch)
+            if not parts:
+                optimizer.zero_grad()  # the old gradients' memory goes to the new ones, and not to what is computed before them
+            parts.append(self.gradient(part, 1 / len(batches)))
+        found = mean(parts)
         scalars = found.terms | found.watched
         if self.scaler is None:
             scalars["gradient_norm"] = gradient_norm(self.players[player])
