@@ -23,7 +23,7 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from omegaconf import OmegaConf
 
 from . import runs
-from .callbacks.signals import Interrupted, hand_on, interruptible
+from .callbacks.signals import Interrupted, hand_on, interruptible, undisturbed
 from .checkpoints import AtomicIO, load, misfits, newest_valid, refuse_foreign, remove_unfinished, step_of
 from .config import check
 from .data.stream import worker_death
@@ -93,13 +93,15 @@ class Job:
             status, stopped_by = "interrupted", error.signal
             raise
         finally:
-            end = self.summary(status, started)
-            if self.trainer.is_global_zero:
-                self.leave(end)
-            self.loggers.finish({f"best/{self.best()['metric']}": self.best()["value"]} if self.best() else {}, int(status != "completed"))
-            runs.release(self.run_dir)
-            if stopped_by and self.trainer.is_global_zero:
-                hand_on(stopped_by, self.config["resume"] is not None)
+            with undisturbed():
+                end = self.summary(status, started)
+                if self.trainer.is_global_zero:
+                    self.leave(end)
+                best = end["best"]
+                self.loggers.finish({f"best/{best['metric']}": best["value"]} if best else {}, int(status != "completed"))
+                runs.release(self.run_dir)
+                if stopped_by and self.trainer.is_global_zero:
+                    hand_on(stopped_by, self.config["resume"] is not None)
         if self.trainer.is_global_zero:
             log.info("%s", self.conclusion(end))
         return self.best().get("value")

@@ -332,7 +332,7 @@ def test_f11_a_killed_worker(finished: Path, env: dict[str, str], tmp_path: Path
         reach(process, tmp_path / "run", EVERY + 1)
         (worker,) = [pid for pid in children(process.pid) if "gentrain" in Path(f"/proc/{pid}/cmdline").read_text()]
         os.kill(worker, signal.SIGKILL)
-        assert process.wait(60) == 4
+        assert process.wait(60) == 4, process.stderr.read()
         error = process.stderr.read().splitlines()[-1]
         assert error.startswith("gentrain: error: ") and "worker" in error and "(data.workers)" in error, error
     if steps_saved(tmp_path / LAST) < STEPS:

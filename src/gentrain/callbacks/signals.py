@@ -89,6 +89,19 @@ def interruptible() -> Iterator[None]:
         raise Interrupted(signal.SIGINT) from None
 
 
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """No word of dead children: torch raises an error wherever it hears of a worker's, a second time while the first is being told."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
+        yield
+        return
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
 def hand_on(signum: signal.Signals, resumes: bool) -> None:
     """When everything is saved and closed: whoever listened before the training hears the signal, as submitit does to requeue its job.
 
