@@ -181,7 +181,7 @@ def own(run_dir: Path) -> None:
         return
     file = open(run_dir / ".lock", "a+")  # noqa: SIM115 (held until the end)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # flock's would live on in a data worker that outlives its killed run
     except OSError:
         file.seek(0)
         owner = file.read().strip() or "another process"

@@ -68,7 +68,7 @@ def curves(run_dir: Path) -> list[dict[str, str]]:
 def steps(run_dir: Path) -> list[int]:
     """The logged steps, of a file that a process may be writing."""
     try:
-        return [int(row["step"]) for row in curves(run_dir) if (row["step"] or "").isdigit()]
+        return [int(row["step"]) for row in curves(run_dir) if (row.get("step") or "").isdigit()]
     except FileNotFoundError:
         return []
 

@@ -26,11 +26,11 @@ from shell import (
     assert_fine,
     assert_refused,
     assert_same_run,
-    curves,
     gentrain,
     reach,
     signalled,
     started,
+    steps,
     summary,
 )
 
@@ -470,10 +470,6 @@ def struck(process: Runs, run_dir: Path, draw: random.Random) -> bool:
         time.sleep(draw.uniform(0, 0.02))
     process.kill()
     return process.wait() == -signal.SIGKILL
-
-
-def steps(run_dir: Path) -> list[int]:
-    return [int(row["step"]) for row in curves(run_dir) if (row["step"] or "").isdigit()] if (run_dir / "metrics.csv").exists() else []
 
 
 def assert_little_lost(run_dir: Path) -> None:
