@@ -212,12 +212,17 @@ def refuse_foreign(path: Path, scheme: Any) -> None:
     if Version(theirs["version"]) > Version(ours["version"]):
         raise UserError(f"{path} was saved by gentrain {theirs['version']}, and this is {ours['version']} (resume); install that")
     runs.refuse_changes(path, (theirs["config"], theirs["choices"]), (ours["config"], ours["choices"]))
+    names = [" ".join(f"{group}={origin['choices'].get(group)}" for group in ("model", "network")) for origin in (theirs, ours)]
+    fill(scheme, saved, f"{path} holds {names[0]}, and this is {names[1]}", "(resume); resume it as what it is")
+
+
+def fill(scheme: Any, saved: dict[str, Any], what: str, remedy: str) -> None:
+    """Give a model the weights of a checkpoint. Raises UserError with the first keys that differ where they are not its own."""
     try:
         scheme.load_state_dict(saved["state_dict"])
     except RuntimeError as error:
-        names = [" ".join(f"{group}={origin['choices'].get(group)}" for group in ("model", "network")) for origin in (theirs, ours)]
         keys = ", ".join(misfits(saved["state_dict"], scheme.state_dict())[:3])
-        raise UserError(f"{path} holds {names[0]}, and this is {names[1]}: {keys} differ (resume); resume it as what it is") from error
+        raise UserError(f"{what}: {keys} differ {remedy}") from error
 
 
 def misfits(saved: dict[str, torch.Tensor], own: dict[str, torch.Tensor]) -> list[str]:

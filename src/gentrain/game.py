@@ -61,9 +61,10 @@ class Game(nn.Module, ABC):
                 says = ("sees no label, and this game's must", "network=conditional_dcgan") if sees else ("wants labels", "network=dcgan")
                 raise UserError(f"{name} as the {player} {says[0]} (model.{player}, network); choose another, such as {says[1]}")
 
-    @abstractmethod
     def generate(self, generator: Any, batch: Batch, noise: Tensor | None = None) -> Tensor:
         """What `generator` offers in answer to a batch: as many images, of its labels, from its sources, with this noise or new one."""
+        z = generator.noise(len(batch[0]), batch[0].device) if noise is None else noise
+        return generator(z, batch[1]) if self.labelled else generator(z)
 
     @abstractmethod
     def critic_loss(self, batch: Batch) -> Objective: ...
@@ -201,9 +202,6 @@ class Unconditional(Duel):
 
     sees_labels: ClassVar[dict[str, bool]] = {"generator": False, "critic": False}
 
-    def generate(self, generator: Any, batch: Batch, noise: Tensor | None = None) -> Tensor:
-        return generator(generator.noise(len(batch[0]), batch[0].device) if noise is None else noise)
-
     def scorer(self, batch: Batch) -> Scorer:
         return self.critic
 
@@ -233,10 +231,6 @@ class Conditional(Duel):
         self.matching_aware = matching_aware
         if matching_aware and self.generator.classes < 2:
             raise UserError("with one class there is no wrong label (model.matching_aware); use data of two classes or more")
-
-    def generate(self, generator: Any, batch: Batch, noise: Tensor | None = None) -> Tensor:
-        real, y = batch
-        return generator(generator.noise(len(real), real.device) if noise is None else noise, y)
 
     def scorer(self, batch: Batch) -> Scorer:
         return Given(self.critic, batch[1])

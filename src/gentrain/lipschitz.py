@@ -12,12 +12,10 @@ from torch.optim import Optimizer
 
 from .errors import UserError
 from .game import Game
-from .regularizer import Critic, Regularizer, coupling
+from .regularizer import Critic, Player, Regularizer, coupling
 from .schema import Count, NonNegative, Positive
 
 log = logging.getLogger("gentrain")
-
-Player = Literal["generator", "critic"]
 
 
 class Lipschitz(Regularizer):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,9 @@ from torch.optim import Optimizer
 
 if TYPE_CHECKING:
     from .game import Game
+
+
+Player = Literal["generator", "critic"]
 
 
 class Critic(Protocol):

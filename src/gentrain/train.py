@@ -24,7 +24,7 @@ from omegaconf import OmegaConf
 
 from . import runs
 from .callbacks.signals import Interrupted, hand_on, interruptible, undisturbed
-from .checkpoints import AtomicIO, load, misfits, newest_valid, refuse_foreign, remove_unfinished, step_of
+from .checkpoints import AtomicIO, fill, load, newest_valid, refuse_foreign, remove_unfinished, step_of
 from .config import check
 from .data.stream import worker_death
 from .errors import Diverged, Unavailable, UserError
@@ -173,11 +173,7 @@ def reopen(run_dir: Path, checkpoint: str = "last", device: str = "cpu") -> tupl
     saved = load(newest_valid(file, "(run, checkpoint); no whole checkpoint is left there, give another run"))
     on_cpu = {"_target_": "lightning.Trainer", "accelerator": "cpu", "devices": 1, "precision": "32-true"}
     job = Job(runs.saved_config(run_dir) | {"trainer": on_cpu}, {}, run_dir)
-    try:
-        job.scheme.load_state_dict(saved["state_dict"])
-    except RuntimeError as error:
-        keys = ", ".join(misfits(saved["state_dict"], job.scheme.state_dict())[:3])
-        raise UserError(f"{file} is not of the model in {run_dir}: {keys} differ (run); give a run as it was trained") from error
+    fill(job.scheme, saved, f"{file} is not of the model in {run_dir}", "(run); give a run as it was trained")
     job.scheme.latest = saved["latest"]
     job.scheme.to(device)
     return job, saved

@@ -14,10 +14,8 @@ from .errors import UserError
 from .game import Game
 from .layers.conditional import ConditionalBatchNorm
 from .layers.normalization import Referenced, VirtualBatchNorm
-from .regularizer import Critic, Late, Regularizer
+from .regularizer import Critic, Late, Player, Regularizer
 from .schema import Count, Positive, Share
-
-Player = Literal["generator", "critic"]
 
 
 class LabelSmoothing(Regularizer):

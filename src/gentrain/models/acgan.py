@@ -10,7 +10,7 @@ the critic maximises L_S + L_C and the generator L_C - L_S.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..game import Batch, Duel, Objective
 from ..losses import AdversarialLoss
+from ..networks.classifier import accuracy
 from ..regularizer import Critic as Scorer
 from ..regularizer import Regularizer
 from ..schema import NonNegative
@@ -43,10 +44,6 @@ class AuxiliaryClassifier(Duel):
     ) -> None:
         super().__init__(generator, critic, loss, lipschitz, tricks)
         self.weight = weight
-
-    def generate(self, generator: Any, batch: Batch, noise: Tensor | None = None) -> Tensor:
-        real, y = batch
-        return generator(generator.noise(len(real), real.device) if noise is None else noise, y)
 
     def scorer(self, batch: Batch) -> Scorer:
         return self.critic
@@ -76,7 +73,3 @@ class AuxiliaryClassifier(Duel):
         objective.terms["classification"] = self.weight * F.cross_entropy(self.critic.classify(of_fake), y)
         objective.terms |= self.extra("generator_term", self.critic, real, fake)
         return objective
-
-
-def accuracy(logits: Tensor, y: Tensor) -> Tensor:
-    return (logits.argmax(1) == y).float().mean()

@@ -125,9 +125,6 @@ class BidirectionalGame(Game):
                 "features to match give the encoder nothing to learn from (tricks=[feature_matching]); use feature_matching_added"
             )
 
-    def generate(self, generator: Any, batch: Batch, noise: Tensor | None = None) -> Tensor:
-        return generator(generator.noise(len(batch[0]), batch[0].device) if noise is None else noise)
-
     def generators(self) -> list[Any]:
         return [*super().generators(), *(module for module in self.generator.modules() if isinstance(module, Encoder))]
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..game import Batch, Objective, Unconditional
 from ..losses import AdversarialLoss
+from ..networks.classifier import accuracy
 from ..regularizer import Regularizer
 from ..schema import Positive
 
@@ -50,5 +51,5 @@ class SemiSupervised(Unconditional):
         shown, _ = self.shown(x, x, critics_turn=False)
         logits = self.classify(shown)
         objective.terms["classification"] = self.weight * F.cross_entropy(logits, y)
-        objective.watched["accuracy"] = (logits.argmax(1) == y).float().mean()
+        objective.watched["accuracy"] = accuracy(logits, y)
         return objective

@@ -54,3 +54,8 @@ class LogitCritic(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.logits(x).logsumexp(1)
+
+
+def accuracy(logits: Tensor, y: Tensor) -> Tensor:
+    """The share of samples whose largest logit is the label's."""
+    return (logits.argmax(1) == y).float().mean()

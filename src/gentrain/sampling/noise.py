@@ -21,11 +21,11 @@ def slerp(z0: Tensor, z1: Tensor, t: Tensor) -> Tensor:
 
     z0, z1: (latent,); t: (T,). Returns (T, latent). Vectors on one line span no circle: they are joined by that line.
     """
-    t = t[:, None].to(z0)
     r0, r1 = z0.norm(), z1.norm()
     w = torch.arccos((z0 @ z1 / (r0 * r1)).clamp(-1, 1))
     if not torch.sin(w) > 1e-3:
-        return (1 - t) * z0 + t * z1
+        return linear(z0, z1, t)
+    t = t[:, None].to(z0)
     return ((1 - t) * r0 + t * r1) * (torch.sin((1 - t) * w) * z0 / r0 + torch.sin(t * w) * z1 / r1) / torch.sin(w)
 
 

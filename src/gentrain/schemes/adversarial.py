@@ -15,7 +15,7 @@ from ..errors import UserError
 from ..game import Game
 from ..objective import Objective
 from ..schema import Count, Whole
-from .descent import Descent, Maker
+from .descent import Descent, Maker, compiled
 from .guard import OnDivergence
 from .scheme import Batch
 
@@ -89,11 +89,6 @@ class Adversarial(Descent):
         finally:
             for p in self.players[player]:
                 p.requires_grad = True
-
-
-def compiled(objective: Callable[[Batch], Objective]) -> Callable[[Batch], Objective]:
-    """Whole or not at all: a graph that broke off before the penalty would be differentiated twice, which torch cannot do."""
-    return torch.compile(objective, fullgraph=True, dynamic=False)
 
 
 def refuse_uncompilable(model: Game) -> None:

@@ -150,3 +150,8 @@ def adopt(optimizer: Optimizer, schedules: list[LRScheduler], wanted: dict[str, 
         for schedule in schedules:
             group["initial_lr"] = rate
             schedule.base_lrs = [rate for _ in schedule.base_lrs]
+
+
+def compiled(objective: Callable[[Batch], Objective]) -> Callable[[Batch], Objective]:
+    """Whole or not at all: a graph that broke off before the penalty would be differentiated twice, which torch cannot do."""
+    return torch.compile(objective, fullgraph=True, dynamic=False)

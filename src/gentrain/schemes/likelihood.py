@@ -10,8 +10,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from ..density import Density
 from ..schema import Count, Whole
-from .adversarial import compiled
-from .descent import Descent, Maker
+from .descent import Descent, Maker, compiled
 from .guard import OnDivergence
 from .scheme import Batch
 
