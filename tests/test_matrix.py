@@ -300,6 +300,10 @@ def test_every_combination_trains(preset: str) -> None:
         (("model=gan", "network=conditional_mlp"), "networks.conditional.LabelledGenerator as the generator wants labels"),
         (("model=gan", "network=sagan"), "networks.conditional_resnet.Generator as the generator wants labels"),
         (("model=acgan", "network=conditional_mlp"), "networks.conditional.ConcatCritic as the critic wants labels"),
+        (("model=gan", "network=bidirectional_mlp"), "models.bigan.PairCritic as the critic judges pairs, and this game's images"),
+        (("model=bigan", "network=dcgan"), r"networks.dcgan.Generator as the generator has no encoder\(\)"),
+        (("model=ebgan", "network=dcgan"), r"networks.dcgan.Critic as the critic has no energy\(\)"),
+        (("model=semi_supervised_gan", "network=dcgan"), r"networks.dcgan.Critic as the critic has no logits\(\)"),
     ],
 )
 def test_players_of_another_game_are_refused(words: tuple[str, ...], told: str) -> None:

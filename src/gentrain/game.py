@@ -19,6 +19,15 @@ from .regularizer import Regularizer, coupling
 
 Batch = tuple[Tensor, ...]
 
+MADE_FOR = {  # an example of a network for each thing that a game may need
+    "images": "dcgan",
+    "pairs": "bidirectional_mlp",
+    "encoder": "bidirectional_mlp",
+    "energy": "autoencoder_mlp",
+    "logits": "logits_mlp",
+    "classify": "classifier_dcgan",
+}
+
 
 class Game(nn.Module, ABC):
     """A generator against a critic.
@@ -30,6 +39,8 @@ class Game(nn.Module, ABC):
     labelled: ClassVar[bool] = False  # every image that the critic is shown, real or fake, has a label
     classifies: ClassVar[bool] = False  # the critic names the class of single images as well
     sees_labels: ClassVar[dict[str, bool]] = {}  # which players are given labels, where that is the same for all networks
+    needs: ClassVar[dict[str, str]] = {}  # what a player must be able to do besides, by name
+    judged: ClassVar[str] = "images"  # what the critic is shown
     semi_supervised: ClassVar[bool] = False  # it learns from few labels: batches are (images, labelled images, their labels)
 
     def __init__(
@@ -43,8 +54,8 @@ class Game(nn.Module, ABC):
         super().__init__()
         self.generator: Any = generator
         self.critic: Any = critic
-        self.refuse_strangers()
         self.loss = loss
+        self.refuse_strangers()
         self.averaged: Any = None
         named = {**(tricks or {}), snake(type(lipschitz).__name__): lipschitz}
         self.regularizers = nn.ModuleDict({name: named[name] for name in sorted(named, key=lambda name: named[name].order)})
@@ -53,13 +64,22 @@ class Game(nn.Module, ABC):
         self.couples = bool(coupling(self.critic))
 
     def refuse_strangers(self) -> None:
-        """Raises UserError for players that see labels in a game without, or the other way round."""
+        """Raises UserError for players that were made for another game."""
         for player, sees in self.sees_labels.items():
-            network = getattr(self, player)
-            if ("y" in inspect.signature(network.forward).parameters) != sees:
-                name = f"{type(network).__module__.removeprefix('gentrain.')}.{type(network).__name__}"
-                says = ("sees no label, and this game's must", "network=conditional_dcgan") if sees else ("wants labels", "network=dcgan")
-                raise UserError(f"{name} as the {player} {says[0]} (model.{player}, network); choose another, such as {says[1]}")
+            if ("y" in inspect.signature(getattr(self, player).forward).parameters) != sees:
+                says = ("sees no label, and this game's must", "conditional_dcgan") if sees else ("wants labels", "dcgan")
+                raise self.stranger(player, *says)
+        for player, ability in (self.needs | ({"critic": "energy"} if self.loss.of_energy else {})).items():
+            if not hasattr(getattr(self, player), ability):
+                raise self.stranger(player, f"has no {ability}()", MADE_FOR[ability])
+        for critic in self.critics():
+            if critic.judges != self.judged:
+                raise self.stranger("critic", f"judges {critic.judges}, and this game's {self.judged}", MADE_FOR[self.judged])
+
+    def stranger(self, player: str, says: str, network: str) -> UserError:
+        kind = type(getattr(self, player))
+        name = f"{kind.__module__.removeprefix('gentrain.')}.{kind.__name__}"
+        return UserError(f"{name} as the {player} {says} (model.{player}, network); choose another, such as network={network}")
 
     def generate(self, generator: Any, batch: Batch, noise: Tensor | None = None) -> Tensor:
         """What `generator` offers in answer to a batch: as many images, of its labels, from its sources, with this noise or new one."""

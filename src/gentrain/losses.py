@@ -25,6 +25,7 @@ class AdversarialLoss(NamedTuple):
     `smoothed`: the same loss with another target for real images; None when it has no targets.
     `estimates`: quantities to watch that the scores estimate, by name.
     `mirror`: a score with real and fake exchanged, critic(real, fake) = critic(mirror(fake), mirror(real)) for hard targets.
+    `of_energy`: scores must be minus an energy, which is never negative.
     """
 
     critic: Pair
@@ -34,6 +35,7 @@ class AdversarialLoss(NamedTuple):
     smoothed: Callable[[float], AdversarialLoss] | None = None
     estimates: Mapping[str, Pair] = {}
     mirror: Callable[[Tensor], Tensor] = neg
+    of_energy: bool = False
 
 
 def js(saturating: bool = False, real_target: float = 1.0) -> AdversarialLoss:
@@ -123,4 +125,5 @@ def margin(m: Positive = 10.0) -> AdversarialLoss:
     return AdversarialLoss(
         critic=lambda real, fake: F.relu(m + fake).mean() - real.mean(),
         generator=lambda real, fake: -fake.mean(),
+        of_energy=True,
     )

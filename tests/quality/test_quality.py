@@ -64,6 +64,22 @@ def test_noise_scores_worse_than_data_and_collapse_is_seen(cache, bars, model, t
     assert collapsed["quality/recall_classifier"] < 0.1
 
 
+def test_a_model_of_labels_is_asked_whether_it_keeps_to_them(cache, bars, model, trainer):
+    """Fakes that are the asked class, and fakes of the class after it; permuted labels fall to chance, a third."""
+
+    def scores(draw):
+        judged = model(draw)
+        judged.model = type("Conditional", (), {"labelled": True})
+        ready(cache, bars, judged, trainer, samples=600).on_train_start(trainer(bars), judged)
+        return judged.records[0]
+
+    images, labels = bars.load("train")
+    ofclass = torch.stack([images[labels == k][0] for k in range(3)]) / 127.5 - 1
+    right, wrong = scores(lambda b: ofclass[b[1]]), scores(lambda b: ofclass[(b[1] + 1) % 3])
+    assert right["quality/label_agreement"] == 1 and wrong["quality/label_agreement"] == 0
+    assert abs(right["quality/label_agreement_permuted"] - 1 / 3) < 0.06
+
+
 def test_when_it_scores(cache, bars, model, trainer):
     """At 0, at each multiple, and at the end unless it has just been done; a resumed run does not start anew."""
     judged = model()

@@ -32,6 +32,7 @@ class AuxiliaryClassifier(Duel):
 
     labelled = classifies = True
     sees_labels: ClassVar[dict[str, bool]] = {"generator": True, "critic": False}
+    needs: ClassVar[dict[str, str]] = {"critic": "classify"}
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -77,6 +77,8 @@ class Bidirectional(nn.Module):
 class PairCritic(mlp.Critic):
     """D(x, z) by one perceptron on the whole pair, as in the paper's experiments on MNIST: (B, pixels + latent) -> (B,)."""
 
+    judges = "pairs"
+
     def __init__(
         self, shape: list[int], latent: Count, width: Count = 1024, depth: Count = 2, norm: Norm = "none", dropout: Share = 0.0
     ) -> None:
@@ -85,6 +87,8 @@ class PairCritic(mlp.Critic):
 
 class JointCritic(base.Critic):
     """D(x, z) by any critic network's features of the image, then two layers on these and the code: (B, pixels + latent) -> (B,)."""
+
+    judges = "pairs"
 
     def __init__(self, critic: Callable[..., base.Critic], shape: list[int], latent: Count, width: Count = 512) -> None:
         image = critic(shape=shape)
@@ -110,6 +114,9 @@ class Joint(nn.Module):
 
 class BidirectionalGame(Game):
     """A generator with an encoder against a critic of pairs. Batches are (images, ...); labels are not looked at."""
+
+    needs: ClassVar[dict[str, str]] = {"generator": "encoder"}
+    judged = "pairs"
 
     def __init__(
         self,

@@ -11,6 +11,8 @@ and the generator matches features. No label of an image counts that is not amon
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -28,6 +30,7 @@ class SemiSupervised(Unconditional):
     """
 
     semi_supervised = classifies = True
+    needs: ClassVar[dict[str, str]] = {"critic": "logits"}
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,8 @@ class Generator(nn.Module):
 
 class Critic(nn.Module):
     """Images to scores (logits): `body`, (B, *shape) -> features (B, F), then one linear layer -> (B,)."""
+
+    judges: ClassVar[str] = "images"
 
     def __init__(self, body: nn.Module, features: int, points: bool = False) -> None:
         super().__init__()

@@ -57,16 +57,21 @@ class NoisyCritic(base.Critic):
     """The critic of semi-supervised MNIST in Salimans et al. (2016): five rectified layers with Gaussian noise before each of them.
 
     width, width / 2, and three times width / 4 units (1000, 500, 250, 250, 250 in the paper), and noise before the last layer as well.
-    `input_noise` is for pixels in [-1, 1]: twice the paper's 0.3 in [0, 1].
+    `input_noise` is for pixels in [-1, 1]: twice the paper's 0.3 in [0, 1]. `weight_norm` is the paper's as well: a unit learns the
+    direction of its weights, w = g v / |v|, and keeps their length g.
     """
 
-    def __init__(self, shape: list[int], width: Count = 1000, input_noise: float = 0.6, noise: float = 0.5) -> None:
+    def __init__(
+        self, shape: list[int], width: Count = 1000, input_noise: float = 0.6, noise: float = 0.5, weight_norm: bool = False
+    ) -> None:
         layers: list[nn.Module] = [nn.Flatten(), GaussianNoise(input_noise)]
         sizes = [math.prod(shape), width, *(max(1, width // part) for part in (2, 4, 4, 4))]
         for inputs, outputs in pairwise(sizes):
             linear = nn.Linear(inputs, outputs)
             nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")  # activations of the size of the noise's
             nn.init.zeros_(linear.bias)
+            if weight_norm:
+                nn.utils.parametrizations.weight_norm(linear).parametrizations.weight.original0.requires_grad = False
             layers += [linear, ReLU(), GaussianNoise(noise)]
         super().__init__(nn.Sequential(*layers), sizes[-1], points=len(shape) == 1)
 

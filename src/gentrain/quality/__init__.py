@@ -15,9 +15,9 @@ from torch import Tensor
 
 from gentrain.errors import UserError
 from gentrain.quality.cache import cached
-from gentrain.quality.evaluation import Evaluation, Judged, averaged
+from gentrain.quality.evaluation import Evaluation, Judged, averaged, labelled
 from gentrain.quality.features import Features
-from gentrain.quality.scores import Moments, census, frechet_distance, inception_score, kernel_distance, moments, prdc
+from gentrain.quality.scores import Moments, agreement, census, frechet_distance, inception_score, kernel_distance, moments, prdc
 from gentrain.schema import Count, Whole
 
 if TYPE_CHECKING:
@@ -99,9 +99,12 @@ class Quality(Evaluation):
         model.protocols["quality"] = self.protocol(data, model, real["samples"])
 
     def score(self, data: "Data", model: Judged) -> dict[str, float]:
-        images = self.images(model, data.load(self.reference))
-        features, logits = self.features.of(images, self.batch_size, self.device)
+        source = data.load(self.reference)
+        features, logits = self.features.of(self.images(model, source), self.batch_size, self.device)
         named = self._distances(features, logits)
+        if self.features.certain and labelled(model) and source.labels is not None:
+            asked = source.labels[self.asked(source).to(source.labels.device)].to(logits.device)
+            named |= agreement(logits, asked, self.seed)._asdict()
         scores = {"n": float(self.samples)} | {name.replace("*", self.features.suffix): value for name, value in named.items()}
         return {f"quality/{name}": value for name, value in scores.items()}
 

@@ -91,14 +91,17 @@ class Evaluation(L.Callback, ABC):
         self.last = state_dict["last"]
 
     def fakes(self, model: Judged, source: "Samples") -> Iterator[Tensor]:
-        """`samples` fakes in batches, of the labels (and from the images) of a fixed random choice of `source`, repeated if short."""
-        order = torch.randperm(len(source.images), generator=torch.Generator().manual_seed(self.seed))
-        rows = order.repeat(-(-self.samples // len(order)))[: self.samples]
-        for chunk in rows.split(self.batch_size):
+        """`samples` fakes in batches, of the labels (and from the images) of the rows `asked` of `source`."""
+        for chunk in self.asked(source).split(self.batch_size):
             fakes = model.sample(as_batch(source, chunk, model.device))
             if not fakes.isfinite().all():
                 raise Diverged(f"sample() gives values that are not finite numbers at step {self.last}; the scores cannot be computed")
             yield fakes
+
+    def asked(self, source: "Samples") -> Tensor:
+        """`samples` rows, a fixed random choice, repeated if there are fewer."""
+        order = torch.randperm(len(source.images), generator=torch.Generator().manual_seed(self.seed))
+        return order.repeat(-(-self.samples // len(order)))[: self.samples]
 
     def images(self, model: Judged, source: "Samples") -> Tensor:
         """The fakes as uint8 (N, C, H, W) on the CPU."""
@@ -108,6 +111,11 @@ class Evaluation(L.Callback, ABC):
 def averaged(model: Judged) -> bool:
     """Are the fakes made with the moving average of the weights?"""
     return getattr(getattr(model, "model", None), "averaged", None) is not None
+
+
+def labelled(model: Judged) -> bool:
+    """Are the fakes made for labels?"""
+    return bool(getattr(getattr(model, "model", None), "labelled", False))
 
 
 def as_batch(source: "Samples", rows: Tensor, device: torch.device) -> tuple[Tensor, ...]:

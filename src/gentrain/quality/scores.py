@@ -120,3 +120,17 @@ def census(logits: Tensor, sure: float = 0.9, held: float = 0.01) -> Census:
     p = predicted.bincount(minlength=classes).double() / len(predicted)
     entropy = torch.special.entr(p).sum().item() / math.log(classes)
     return Census(_share(confident), int((held_by >= held).sum()), entropy)
+
+
+class Agreement(NamedTuple):
+    """Does a classifier see the class that was asked for? See `agreement`."""
+
+    label_agreement: float
+    label_agreement_permuted: float
+
+
+def agreement(logits: Tensor, asked: Tensor, seed: int) -> Agreement:
+    """Share of fakes whose most likely class is the label (N,) they were made for; and, for what chance gives, the labels permuted."""
+    predicted = logits.argmax(1)
+    permuted = asked[torch.randperm(len(asked), generator=torch.Generator().manual_seed(seed)).to(asked.device)]
+    return Agreement(_share(predicted == asked), _share(predicted == permuted))
