@@ -115,6 +115,8 @@ def refusal(preset: str, loss: str, lipschitz: str, tricks: tuple[str, ...]) -> 
         return "conditional"
     if preset == "semi_supervised_gan" and "packing" in tricks:
         return "classifier"
+    if preset == "semi_supervised_gan" and lipschitz == "clip":
+        return "weight_norm"
     if preset == "bigan" and "diff_augment" in tricks:
         return "diff_augment"
     if preset == "ebgan" and (refused := {"packing", "minibatch_discrimination"} & set(tricks)):

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
+from torch.nn.utils.parametrizations import _WeightNorm
 from torch.optim import Optimizer
 
 from .errors import UserError
@@ -46,6 +47,11 @@ class WeightClip(Lipschitz):
         self.bound = bound
 
     def attach(self, game: Game) -> None:
+        if any(isinstance(module, _WeightNorm) for module in game.critic.modules()):
+            raise UserError(
+                "units that keep the length of their weights have none to clip (lipschitz=clip with weight_norm=true); "
+                "write model.critic.critic.weight_norm=false, or lipschitz=gp|spectral_norm"
+            )
         self.clipped = [p for module in game.critic.modules() if not affine(module) for p in module.parameters(recurse=False)]
 
     def optimized(self, player: str, optimizer: Optimizer) -> None:

@@ -80,6 +80,16 @@ def test_a_model_of_labels_is_asked_whether_it_keeps_to_them(cache, bars, model,
     assert abs(right["quality/label_agreement_permuted"] - 1 / 3) < 0.06
 
 
+def test_a_model_that_reconstructs_is_asked_whether_the_class_is_kept(cache, bars, model, trainer):
+    def kept(reconstruct):
+        judged = model()
+        judged.model = type("Bidirectional", (), {"reconstruct": staticmethod(reconstruct)})
+        ready(cache, bars, judged, trainer).on_train_start(trainer(bars), judged)
+        return judged.records[0]["quality/class_kept"]
+
+    assert kept(lambda x: x) > 0.95 and kept(lambda x: x[:1].expand_as(x)) < 0.6
+
+
 def test_when_it_scores(cache, bars, model, trainer):
     """At 0, at each multiple, and at the end unless it has just been done; a resumed run does not start anew."""
     judged = model()

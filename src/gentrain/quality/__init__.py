@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gentrain.errors import UserError
 from gentrain.quality.cache import cached
-from gentrain.quality.evaluation import Evaluation, Judged, averaged, labelled
+from gentrain.quality.evaluation import Evaluation, Judged, as_batch, as_bytes, averaged, labelled
 from gentrain.quality.features import Features
 from gentrain.quality.scores import Moments, agreement, census, frechet_distance, inception_score, kernel_distance, moments, prdc
 from gentrain.schema import Count, Whole
@@ -102,9 +102,8 @@ class Quality(Evaluation):
         source = data.load(self.reference)
         features, logits = self.features.of(self.images(model, source), self.batch_size, self.device)
         named = self._distances(features, logits)
-        if self.features.certain and labelled(model) and source.labels is not None:
-            asked = source.labels[self.asked(source).to(source.labels.device)].to(logits.device)
-            named |= agreement(logits, asked, self.seed)._asdict()
+        if self.features.certain:
+            named |= self._classes_kept(data, model, logits)
         scores = {"n": float(self.samples)} | {name.replace("*", self.features.suffix): value for name, value in named.items()}
         return {f"quality/{name}": value for name, value in scores.items()}
 
@@ -146,6 +145,20 @@ class Quality(Evaluation):
         }
         scores |= {f"{name}*": value for name, value in manifold._asdict().items()}
         return scores | (dict(census(logits)._asdict()) if self.features.certain else {})
+
+    def _classes_kept(self, data: "Data", model: Judged, logits: Tensor) -> dict[str, float]:
+        """Does the classifier see the class that was asked for, and that of an image in its reconstruction (`class_kept`)?"""
+        source, test = data.load(self.reference), data.load("test")
+        kept: dict[str, float] = {}
+        if labelled(model) and source.labels is not None:
+            asked = source.labels[self.asked(source).to(source.labels.device)].to(logits.device)
+            kept |= agreement(logits, asked, self.seed)._asdict()
+        if reconstruct := getattr(getattr(model, "model", None), "reconstruct", None):
+            rows = torch.arange(min(self.samples, len(test.images))).split(self.batch_size)
+            again = torch.cat([as_bytes(reconstruct(as_batch(test, chunk, model.device)[0])).cpu() for chunk in rows])
+            found = self.features.of(again, self.batch_size, self.device)[1].argmax(1).cpu()
+            kept["class_kept"] = (found == test.labels[: len(found)].cpu()).double().mean().item()  # type: ignore[index]
+        return kept
 
     def _subset_size(self) -> int:
         return self.kid_subset_size or min(1000, self.samples, len(self.real_features))
