@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=5, help="choices of the labels, of which the mean is told")
     parser.add_argument("--checkpoint", default="last")
     args = parser.parse_args()
-    job, _ = reopen(args.run, args.checkpoint, torch.device("cpu"))
+    job, _ = reopen(args.run, args.checkpoint)
     model = job.scheme.model
     (x, y), (u, t) = ((to_float(images), labels) for images, labels in (job.data.load("train"), job.data.load("test")))
     views = {

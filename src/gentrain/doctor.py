@@ -152,7 +152,7 @@ def measure(scheme: Any, data: Any, n: int = 256) -> Signs:
 
         seen, held_out = batch(train), None if test is None else batch(test)
         fakes = scheme.sample(seen)
-        on_train, on_fake = game.judge(seen), game.judge((fakes, *seen[1:]))
+        on_train, on_fake = game.judge(seen), game.judge((fakes, *seen[1:]), made=True)
         return Signs(
             fakes=fakes.cpu(),
             reals=seen[0].cpu(),

@@ -103,16 +103,15 @@ class Game(nn.Module, ABC):
             generator.train(training)
 
     @abstractmethod
-    def judge(self, batch: Batch) -> Tensor:
-        """Scores of a batch as it stands, for people; nothing in the critic moves."""
+    def judge(self, batch: Batch, made: bool = False) -> Tensor:
+        """Scores of a batch, of images that were `made` or real ones, for people; nothing in the critic moves."""
 
     @torch.no_grad()
-    def at_rest(self, critic: Scorer, x: Tensor) -> Tensor:
+    def at_rest(self, critic: Scorer, x: Tensor, made: bool) -> Tensor:
         training = self.critic.training
         try:
             self.critic.eval()
-            shown, _ = self.shown(x, x, critics_turn=False)
-            return critic(shown)
+            return critic(self.shown(x, x, critics_turn=False)[made])
         finally:
             self.critic.train(training)
 
@@ -213,8 +212,8 @@ class Duel(Game, ABC):
     def generator_loss(self, batch: Batch) -> Objective:
         return self.fool(self.scorer(batch), batch[0], self.generate(self.generator, batch))
 
-    def judge(self, batch: Batch) -> Tensor:
-        return self.at_rest(self.scorer(batch), batch[0])
+    def judge(self, batch: Batch, made: bool = False) -> Tensor:
+        return self.at_rest(self.scorer(batch), batch[0], made)
 
 
 class Unconditional(Duel):

@@ -184,6 +184,9 @@ def test_real_images_fade_as_the_players_do() -> None:
     growth.settle(model, 2, 0.25)
     old = F.avg_pool2d(x, 2).repeat_interleave(2, 2).repeat_interleave(2, 3)
     torch.testing.assert_close(growth.view(x, x, False)[0], 0.75 * old + 0.25 * x)
+    real, made = model.judge((x,)), model.judge((x,), made=True)  # which has faded in the generator
+    torch.testing.assert_close(made, model.critic(x))
+    torch.testing.assert_close(real, model.critic(0.75 * old + 0.25 * x))
     growth.settle(model, 1, 1.0)
     fake = model.generate(model.generator, (x,))
     real, small = growth.view(x, fake, False)

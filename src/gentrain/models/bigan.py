@@ -174,6 +174,6 @@ class BidirectionalGame(Game):
         """G(E(x))."""
         return self.sample((x,), self.encode(x))
 
-    def judge(self, batch: Batch) -> Tensor:
+    def judge(self, batch: Batch, made: bool = False) -> Tensor:
         """Scores of images with the codes that the encoder gives them."""
-        return self.at_rest(self.critic, paired(batch[0], self.encode(batch[0])))
+        return self.at_rest(self.critic, paired(batch[0], self.encode(batch[0])), made)
