@@ -16,10 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from omegaconf.basecontainer import BaseContainer
 from PIL import Image
 
 from gentrain import cli
 from gentrain.export import open_exported
+from gentrain.train import reopen
 
 CGAN = ("model=cgan", "network=conditional_dcgan", "quality=none", "model.generator.generator.width=8", "model.critic.critic.width=8")
 GAN = ("model=dcgan", "model.generator.prior=normal", "model.generator.width=8", "model.critic.width=8", "tricks=[ema]")
@@ -73,6 +75,14 @@ def gentrain(place: pytest.MonkeyPatch, tmp_path: Path, monkeypatch: pytest.Monk
 def sample(trained: Path, tmp_path: Path, gentrain: Sample) -> Sample:
     """`sample('gan', ...)` into tmp_path/out."""
     return lambda name, *words: gentrain("sample", f"run={trained / name}", f"out={tmp_path / 'out'}", *words)
+
+
+def test_a_program_that_only_reads_runs_may_open_one(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without Hydra's resolvers, which a command has and a notebook has not."""
+    bare = {name: resolver for name, resolver in BaseContainer._resolvers.items() if name.startswith("oc.")}
+    monkeypatch.setattr(BaseContainer, "_resolvers", bare)
+    job, saved = reopen(trained / "gan")
+    assert saved["global_step"] > 0 and job.scheme.sample((torch.zeros(3, 1, 28, 28),)).shape == (3, 1, 28, 28)
 
 
 def fine(done: Done) -> None:
