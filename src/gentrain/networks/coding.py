@@ -1,6 +1,6 @@
 """Encoders and decoders: images to the two vectors of a Gaussian over codes, codes to the parameters of a likelihood over images.
 
-With `classes`, both see the label: one-hot beside the vector, planes beside the image.
+With `classes`, both see the label: its one-hot beside a vector, as planes beside the channels of an image.
 """
 
 from __future__ import annotations
@@ -18,15 +18,18 @@ from .dcgan import halvings
 
 
 class Encoder(nn.Module):
-    """(B, *shape) -> features -> mean and log-variance (B, latent) each, and `context` more numbers for what follows."""
+    """(B, *shape) -> features -> mean and log-variance (B, latent) each, and `context` more numbers for what follows.
 
-    def __init__(self, body: nn.Module, features: int, latent: int, classes: int, context: int) -> None:
+    `flat` where the body takes vectors.
+    """
+
+    def __init__(self, body: nn.Module, features: int, latent: int, classes: int, context: int, flat: bool = False) -> None:
         super().__init__()
-        self.body, self.latent, self.classes, self.context = body, latent, classes, context
+        self.body, self.latent, self.classes, self.context, self.flat = body, latent, classes, context, flat
         self.head = nn.Linear(features, 2 * latent + context)
 
     def forward(self, v: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        out = self.head(self.body(beside(v, y, self.classes)))
+        out = self.head(self.body(beside(v.flatten(1) if self.flat else v, y, self.classes)))
         mean, log_variance, context = out.split([self.latent, self.latent, self.context], 1)
         return mean, log_variance, context
 
@@ -57,8 +60,7 @@ class MLPEncoder(Encoder):
     def __init__(
         self, shape: list[int], latent: Count = 40, width: Count = 400, depth: Count = 2, classes: Whole = 0, context: Whole = 0
     ) -> None:
-        size = math.prod([shape[0] + classes, *shape[1:]])
-        super().__init__(nn.Sequential(nn.Flatten(), *hidden(size, width, depth)), width, latent, classes, context)
+        super().__init__(nn.Sequential(*hidden(math.prod(shape) + classes, width, depth)), width, latent, classes, context, flat=True)
 
 
 class MLPDecoder(Decoder):
