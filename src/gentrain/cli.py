@@ -1,4 +1,4 @@
-"""gentrain [train|eval|sample|export|doctor] key=value ...   torch is imported only when a run is built: help and completion are instant."""
+"""gentrain [train|eval|sample|export|doctor] key=value ...   torch is imported only when a run is built: help is instant."""
 
 from __future__ import annotations
 

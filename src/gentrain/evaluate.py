@@ -63,7 +63,9 @@ def judges(job: Job, config: dict[str, Any]) -> list[Evaluation]:
     found: list[Evaluation] = []
     model, own = job.scheme.model, job.callbacks[0]
     if isinstance(model, Density):
-        found = [Nats(0, config["images"], config["importance"], config["batch_size"] or BATCH, config["seed"], False, config["split"].name)]
+        found = [
+            Nats(0, config["images"], config["importance"], config["batch_size"] or BATCH, config["seed"], False, config["split"].name)
+        ]
     elif isinstance(own, Evaluation):
         own.samples, own.batch_size = config["images"] or own.samples, config["batch_size"] or own.batch_size
         found = [own]

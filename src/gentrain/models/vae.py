@@ -62,7 +62,7 @@ class VAE(Density):
 
     def bound(self, v: Tensor, y: Tensor | None, encoded: Encoded, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """-log p(v | z) of one z ~ q, and KL(q || p(z)): (B,) nats each."""
-        z, log_q = self.posterior(*encoded, noise=noise)
+        z, log_q = self.posterior(encoded, noise)
         divergence = log_q - log_prior(z) if self.flow is not None else gaussian_divergence(*encoded[:2])
         return -self.likelihood.log_prob(v, self.decoder(z, y)), divergence
 
@@ -73,8 +73,9 @@ class VAE(Density):
     def after_step(self) -> None:
         self.steps += 1
 
-    def posterior(self, mean: Tensor, log_variance: Tensor, context: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def posterior(self, encoded: Encoded, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """One code of each image, and log q of it."""
+        mean, log_variance, context = encoded
         noise = torch.randn_like(mean) if noise is None else noise
         z = mean + torch.exp(0.5 * log_variance) * noise
         log_q = log_prior(noise) - 0.5 * log_variance.sum(1)
@@ -97,7 +98,8 @@ class VAE(Density):
     def log_weights(self, v: Tensor, y: Tensor | None, encoded: Encoded, samples: int) -> Tensor:
         """(samples, B): log p(v, z) - log q(z | v)."""
         many, labels = v.repeat(samples, *[1] * (v.ndim - 1)), y.repeat(samples) if y is not None else None
-        z, log_q = self.posterior(*(part.repeat(samples, 1) for part in encoded))
+        mean, log_variance, context = encoded
+        z, log_q = self.posterior((mean.repeat(samples, 1), log_variance.repeat(samples, 1), context.repeat(samples, 1)))
         return (self.likelihood.log_prob(many, self.decoder(z, labels)) + log_prior(z) - log_q).view(samples, len(v))
 
     def protocol(self, samples: int) -> dict[str, Any]:
@@ -119,8 +121,8 @@ class VAE(Density):
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """The code of each image without noise: the mean of z_0, sent through the flow where there is one."""
         with judged(self):
-            mean, *rest = self.encoder(self.pixels(x)[0], y)
-            return self.posterior(mean, *rest, noise=torch.zeros_like(mean))[0]
+            encoded = self.encoder(self.pixels(x)[0], y)
+            return self.posterior(encoded, torch.zeros_like(encoded[0]))[0]
 
     def reconstruct(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Through the encoder and back, without noise."""

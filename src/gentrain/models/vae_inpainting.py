@@ -70,14 +70,14 @@ class InpaintingVAE(VAE):
         with judged(self):
             x, y = batch[0], self.label(batch)
             known = known.to(x.device).expand(len(x), 1, *x.shape[2:])
-            z, _ = self.posterior(*self.encoder(self.pixels(x)[0], y, known), noise=noise)
+            z, _ = self.posterior(self.encoder(self.pixels(x)[0], y, known), noise)
             return torch.where(known, x, self.decoded(z, y))
 
 
 def rectangles(n: int, height: int, width: int, device: torch.device) -> Tensor:
     """Masks (n, 1, H, W), true where a pixel is known. Half of them hide a rectangle, the others show nothing but one.
 
-    A side's ends are uniform in [-1/2, 3/2] of the image and cut to it: it spans the whole of it with probability 1/8, and nothing with 1/8.
+    A side's ends are uniform in [-1/2, 3/2] of the image and cut to it: all of it with probability 1/8, nothing with 1/8.
     """
     inside = torch.ones(n, 1, 1, 1, dtype=torch.bool, device=device)
     for axis, size in ((2, height), (3, width)):

@@ -23,6 +23,7 @@ class TestError(Evaluation):
     """
 
     __test__ = False  # the name is no test's
+    of_fakes = False
 
     def __init__(self, every: Whole = 1000, batch_size: Count = 500, at_start: bool = True) -> None:
         super().__init__(every, samples=2, batch_size=batch_size, seed=0, at_start=at_start)

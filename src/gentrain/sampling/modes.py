@@ -173,8 +173,11 @@ class Truncation(Mode):
     def check(self, studio: Studio) -> None:
         super().check(studio)
         self.needs_normal_noise(studio)
-        if self.fid and not isinstance(studio.job.callbacks[0], Evaluation):
-            raise UserError("this run has no quality protocol, so no FID (mode.fid); give mode.fid=false for the pictures alone")
+        judge = studio.job.callbacks[0]
+        if self.fid and not (isinstance(judge, Evaluation) and judge.of_fakes):
+            raise UserError(
+                "this run has no quality protocol of its fakes, so no FID (mode.fid); give mode.fid=false for the pictures alone"
+            )
 
     def draw(self, studio: Studio, out: Output) -> dict[str, Any]:
         judge, judged = studio.job.callbacks[0] if self.fid else None, Truncated(studio)
