@@ -1,4 +1,4 @@
-"""The VAE that completes images: its encoder sees nothing that is hidden, known pixels stay, and what is hidden follows from what is not."""
+"""The VAE that completes images: its encoder sees nothing hidden, known pixels stay, and the hidden ones follow from them."""
 
 from __future__ import annotations
 
