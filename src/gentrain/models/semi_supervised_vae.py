@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ..density import Batch, judged
 from ..likelihoods import Likelihood
 from ..networks.classifier import accuracy
-from ..networks.coding import Decoder, Encoder
+from ..networks.coding import Decoder, Encoder, again
 from ..objective import Objective
 from ..schema import NonNegative, Whole
 from .flow import Flow
@@ -33,7 +33,7 @@ from .vae import VAE
 class SemiSupervisedVAE(VAE):
     """M2. Training batches are (images, labelled images, their labels), see `Data.train_dataloader`; `classifier` gives logits of q(y | x).
 
-    All K + 1 bounds of a batch are one pass of the networks. `unlabelled=0` leaves the images without labels out: the classifier alone.
+    The K bounds of a batch are one pass of the networks. `unlabelled=0` leaves the images without labels out: the classifier alone.
     """
 
     semi_supervised = classifies = True
@@ -61,28 +61,25 @@ class SemiSupervisedVAE(VAE):
 
     def objective(self, batch: Batch) -> Objective:
         x, few, y = batch
-        if not self.unlabelled_weight:
-            x = x[:0]
-        values, tried, noise = self.pixels(few)[0], self.pixels(x)[0], self.noise(len(x), x.device)
-        costs = self.costs(
-            torch.cat([values, every(tried, self.classes)]),
-            torch.cat([y, torch.arange(self.classes, device=y.device).repeat_interleave(len(x))]),
-            torch.cat([self.noise(len(few), x.device), every(noise, self.classes)]),  # the labels differ by less noise if it is the same
-        )
-        labelled, unlabelled = costs[: len(few)].mean(), costs[len(few) :].view(self.classes, len(x))
+        labelled = self.costs(few, y).mean()
         logits = self.classify(few)
         cross_entropy = F.cross_entropy(logits, y)
         terms = {"labelled": self.labelled_weight * labelled, "classification": self.alpha * cross_entropy}
         watched = {"cross_entropy": cross_entropy, "accuracy": accuracy(logits, y)}
         if self.unlabelled_weight:
-            bound, entropy = marginal(unlabelled, self.classify(x))
+            tried = torch.arange(self.classes, device=x.device).repeat_interleave(len(x))
+            bound, entropy = marginal(self.costs(x, tried).view(self.classes, len(x)), self.classify(x))
             terms["unlabelled"] = self.unlabelled_weight * bound.mean()
             watched["class_entropy"] = entropy.mean()
         return Objective(terms, watched)
 
-    def costs(self, v: Tensor, y: Tensor, noise: Tensor) -> Tensor:
-        """-L(x, y) of modelled values, (B,)"""
-        reconstruction, divergence = self.bound(v, y, self.encoder(v, y), noise)
+    def costs(self, x: Tensor, y: Tensor) -> Tensor:
+        """-L(x, y), (n B,), of labels that are n times as many as images.
+
+        All labels of an image have the same pixels and the same noise, so that chance tells them apart no more than it must.
+        """
+        v, noise = self.pixels(x)[0], self.noise(len(x), x.device)
+        reconstruction, divergence = self.bound(again(v, len(y)), y, self.encoder(v, y), again(noise, len(y)))
         return reconstruction + self.weight() * divergence + math.log(self.classes)
 
     def log_likelihood(self, batch: Batch, samples: int) -> Tensor:
@@ -95,11 +92,6 @@ class SemiSupervisedVAE(VAE):
     def protocol(self, samples: int) -> dict[str, Any]:
         found = super().protocol(samples)
         return found | {"likelihood": f"{found['likelihood']} of each of {self.classes} labels, summed over the labels"}
-
-
-def every(x: Tensor, times: int) -> Tensor:
-    """The whole batch, again and again."""
-    return x.repeat(times, *[1] * (x.ndim - 1))
 
 
 def marginal(costs: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
