@@ -16,7 +16,7 @@ from gentrain import likelihoods
 from gentrain.models.semi_supervised_vae import SemiSupervisedVAE, marginal
 from gentrain.networks import mlp
 from gentrain.networks.classifier import Classifier
-from gentrain.networks.coding import Decoder, MLPDecoder, MLPEncoder
+from gentrain.networks.coding import ConvEncoder, Decoder, MLPDecoder, MLPEncoder
 
 D, K, SHAPE = torch.float64, 3, [1, 4, 4]
 
@@ -127,6 +127,23 @@ def test_the_baseline_is_the_classifier_alone() -> None:
     alone = torch.autograd.grad(2 * F.cross_entropy(m2.classifier(few), y), list(m2.classifier.parameters()))
     for p, g in zip(m2.classifier.parameters(), alone, strict=True):
         torch.testing.assert_close(p.grad, g)
+
+
+def test_a_label_that_is_not_given_is_the_classifiers() -> None:
+    m2, x = model(), images(6)
+    y = m2.classify(x).argmax(1)
+    torch.testing.assert_close(m2.encode(x), m2.encode(x, y))
+    torch.testing.assert_close(m2.reconstruct(x), m2.reconstruct(x, y))
+    assert not torch.allclose(m2.reconstruct(x), m2.reconstruct(x, (y + 1) % K))
+
+
+def test_labels_tried_at_once_are_those_tried_one_by_one() -> None:
+    for encoder in (MLPEncoder(SHAPE, 3, 16, 2, K).to(D), ConvEncoder(SHAPE, 3, 4, 8, K).to(D)):
+        x = images(5)
+        together = encoder(x, torch.arange(K).repeat_interleave(5))[0].view(K, 5, 3)
+        for y in range(K):
+            torch.testing.assert_close(together[y], encoder(x, torch.full((5,), y))[0])
+        assert not torch.allclose(together[0], together[1])
 
 
 def test_images_without_labels_teach_the_classifier() -> None:

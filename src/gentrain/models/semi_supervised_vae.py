@@ -89,6 +89,18 @@ class SemiSupervisedVAE(VAE):
             each = [self.importance(v, torch.full((len(v),), y, device=v.device), samples) for y in range(self.classes)]
             return torch.logsumexp(torch.stack(each), 0) - math.log(self.classes) + log_det
 
+    def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """As of a VAE; a label that is not given is the classifier's."""
+        return super().encode(x, self.likeliest(x) if y is None else y)
+
+    def reconstruct(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        return super().reconstruct(x, self.likeliest(x) if y is None else y)
+
+    def likeliest(self, x: Tensor) -> Tensor:
+        """The classifier's labels, (B,)"""
+        with judged(self):
+            return self.classify(x).argmax(1)
+
     def protocol(self, samples: int) -> dict[str, Any]:
         found = super().protocol(samples)
         return found | {"likelihood": f"{found['likelihood']} of each of {self.classes} labels, summed over the labels"}

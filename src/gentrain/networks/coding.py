@@ -78,7 +78,8 @@ class MLPEncoder(Encoder):
 
     def features(self, v: Tensor, y: Tensor | None) -> Tensor:
         h = self.first(v.flatten(1))
-        if self.label is not None and y is not None:
+        if self.label is not None:
+            assert y is not None
             h = again(h, len(y)) + self.label(y)
         return self.rest(h)
 
