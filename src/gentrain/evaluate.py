@@ -38,6 +38,7 @@ def evaluate(config: dict[str, Any]) -> Path:
         judge.check(job.data)
         with own_randomness(judge.seed, studio.device):
             judge.prepare(job.data, job.scheme)
+        with own_randomness(judge.seed, studio.device):  # as a run does, whose numbers these are
             scores |= judge.score(job.data, job.scheme)
     record = {
         "run": str(run_dir.resolve()),

@@ -138,8 +138,8 @@ def test_a_label_that_is_not_given_is_the_classifiers() -> None:
 
 
 def test_labels_tried_at_once_are_those_tried_one_by_one() -> None:
-    for encoder in (MLPEncoder(SHAPE, 3, 16, 2, K).to(D), ConvEncoder(SHAPE, 3, 4, 8, K).to(D)):
-        x = images(5)
+    for encoder, shape in ((MLPEncoder(SHAPE, 3, 16, 2, K), SHAPE), (ConvEncoder([1, 8, 8], 3, 4, 8, K), [1, 8, 8])):
+        encoder, x = encoder.to(D), torch.rand(5, *shape, dtype=D)
         together = encoder(x, torch.arange(K).repeat_interleave(5))[0].view(K, 5, 3)
         for y in range(K):
             torch.testing.assert_close(together[y], encoder(x, torch.full((5,), y))[0])

@@ -112,6 +112,17 @@ def test_truncation_measures_as_the_run_did(sample: Program, trained: Path, tmp_
     assert protocol["features_hash"] == end["protocols"]["quality"]["features_hash"] and "standing" in protocol["batch_norm"]
 
 
+def test_eval_of_a_game_measures_as_the_run_did(trained: Path, tmp_path: Path, gentrain: Program) -> None:
+    fine(done := gentrain("eval", f"run={trained / 'gan'}", f"out={tmp_path / 'eval.json'}"))
+    found, end = json.loads((tmp_path / "eval.json").read_text()), json.loads((trained / "gan" / "summary.json").read_text())
+    assert found["averaged"] and found["protocols"] == end["protocols"]
+    assert found["scores"] == {key: value for key, value in end["metrics"].items() if key.startswith("quality/")}
+    assert "fid_classifier_floor" in done.stdout and "200 fakes" in done.stdout
+    fine(done := gentrain("eval", f"run={trained / 'gan'}", "images=100", f"out={tmp_path / 'eval.json'}"))
+    assert json.loads((tmp_path / "eval.json").read_text())["scores"]["quality/n"] == 100
+    refused(gentrain("eval", f"run={trained / 'cgan'}"), "quality=none", "(run)")
+
+
 @pytest.mark.parametrize(
     ("name", "words", "said"),
     [
