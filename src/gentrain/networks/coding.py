@@ -80,7 +80,7 @@ class MLPEncoder(Encoder):
         h = self.first(v.flatten(1))
         if self.label is not None:
             assert y is not None
-            h = again(h, len(y)) + self.label(y)
+            h = again(h, len(y)) + (self.label(y) if y.ndim == 1 else y @ self.label.weight)  # or a distribution over labels
         return self.rest(h)
 
 
