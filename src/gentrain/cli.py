@@ -1,4 +1,4 @@
-"""gentrain [train|doctor|sample|export] key=value ...   torch is imported only when a run is built: help and completion are instant."""
+"""gentrain [train|eval|sample|export|doctor] key=value ...   torch is imported only when a run is built: help is instant."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .train import Job
 
-VERBS = ("train", "doctor", "sample", "export")
+VERBS = ("train", "eval", "sample", "export", "doctor")
 
 
 def main() -> None:
@@ -130,6 +130,14 @@ def draw(cfg: DictConfig) -> None:
     sample(resolved(cfg), HydraConfig.get().runtime.choices["mode"])
 
 
+def score(cfg: DictConfig) -> None:
+    """gentrain eval run=PATH"""
+    from .config import resolved
+    from .evaluate import evaluate
+
+    evaluate(resolved(cfg))
+
+
 def write(cfg: DictConfig) -> None:
     """gentrain export run=PATH"""
     from .config import resolved
@@ -139,7 +147,7 @@ def write(cfg: DictConfig) -> None:
 
 
 # the verbs that look at a finished run
-AFTERWARDS: dict[str, Callable[[DictConfig], Any]] = {"doctor": consult, "sample": draw, "export": write}
+AFTERWARDS: dict[str, Callable[[DictConfig], Any]] = {"eval": score, "sample": draw, "export": write, "doctor": consult}
 
 
 def cell(cfg: DictConfig) -> float | None:

@@ -93,6 +93,21 @@ class Export(Finished):
     onnx: bool = True
 
 
+class Split(Enum):
+    test = 1
+    train = 2
+
+
+@dataclass
+class Evaluate(Finished):
+    images: int | None = None
+    importance: int = 100
+    batch_size: int | None = None
+    split: Split = Split.test
+    seed: int = 0
+    device: Device = Device.auto
+
+
 @dataclass
 class Sample(Finished):
     seed: int = 0
@@ -107,7 +122,7 @@ def register() -> None:
     """Make the schema known to Hydra."""
     # Hydra copies its sources, this singleton with them, at each look into a group: half the time of --help
     ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
-    for name, node in {"schema": Run, "sample_schema": Sample, "export_schema": Export}.items():
+    for name, node in {"schema": Run, "sample_schema": Sample, "export_schema": Export, "eval_schema": Evaluate}.items():
         ConfigStore.instance().store(name=name, node=node)
     # two runs that start in the same second get two directories
     OmegaConf.register_new_resolver("unique", lambda: secrets.token_hex(2), use_cache=True, replace=True)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from .errors import UserError
 from .objective import Objective
 from .pixels import Pixels
 
@@ -49,6 +50,12 @@ class Density(nn.Module, ABC):
     @abstractmethod
     def noise(self, n: int, device: torch.device | str) -> Tensor:
         """(n, ...) numbers that a sample is a function of."""
+
+    def complete(self, batch: Batch, known: Tensor, noise: Tensor | None = None) -> Tensor:
+        """The images with what is not `known` drawn anew, given what is; `known` is bool, broadcastable to (B, 1, H, W), and those
+        pixels are kept exactly. A capability: raises UserError where a model has it not.
+        """
+        raise UserError("this model does not complete images (mode); choose a run of one that does, such as model=vae_inpainting")
 
     # what draws from a game draws from a density too
 

@@ -1,4 +1,4 @@
-"""What ails a GAN: a few measurements of a game, and what each says when it is out of bounds.
+"""What ails a game or a density: a few measurements of it, and what each says when it is out of bounds.
 
 Every verdict has its evidence, in numbers, and one override to try. Thresholds are chosen so that healthy runs of every preset are silent.
 """
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .density import Density
 from .errors import UserError
 
 Scores = Callable[[Tensor], Tensor]
@@ -44,17 +45,32 @@ class Signs:
     bounded: bool  # the loss has a minimum for a free critic
 
 
-def examine(signs: Signs) -> list[Verdict]:
+@dataclass(frozen=True)
+class NatsSigns:
+    """What is measured of a density at one moment; see `Density`."""
+
+    fakes: Tensor  # (B, ...)
+    reals: Tensor  # (B, ...), of the training split
+    on_train: Tensor  # (N,) -log p of training images
+    on_test: Tensor | None  # (N,) -log p of held-out images
+    scalars: dict[str, float]  # the newest of everything logged
+
+
+def examine(signs: Signs | NatsSigns) -> list[Verdict]:
     """Every verdict that holds, the gravest first."""
-    found = [check(signs) for check in (nearly_infinite, one_label, collapsed, dropping, saturated, vanished, overfitting)]
+    if isinstance(signs, NatsSigns):
+        found = [nearly_infinite(signs), collapsed(signs), silent_latents(signs), memorising(signs)]
+    else:
+        found = [check(signs) for check in (nearly_infinite, one_label, collapsed, dropping, saturated, vanished, overfitting)]
     return [verdict for verdict in found if verdict is not None]
 
 
-def nearly_infinite(signs: Signs) -> Verdict | None:
+def nearly_infinite(signs: Signs | NatsSigns) -> Verdict | None:
     """Numbers on their way out of float32."""
-    watched = {name: value for name, value in signs.scalars.items() if name.startswith(("critic/", "generator/"))}
+    watched = {name: value for name, value in signs.scalars.items() if name.startswith(("critic/", "generator/", "model/"))}
     bad = [f"{name} {value:.3g}" for name, value in watched.items() if not abs(value) < 1e6]
-    return Verdict("near infinity", ", ".join(bad[:3]), "scheme.optimizers.critic.lr=1e-5") if bad else None
+    player = "model" if isinstance(signs, NatsSigns) else "critic"
+    return Verdict("near infinity", ", ".join(bad[:3]), f"scheme.optimizers.{player}.lr=1e-5") if bad else None
 
 
 def one_label(signs: Signs) -> Verdict | None:
@@ -63,14 +79,18 @@ def one_label(signs: Signs) -> Verdict | None:
     return Verdict("one label", f"all {len(signs.labels)} training images have the label {int(signs.labels[0])}", "model=dcgan")
 
 
-def collapsed(signs: Signs) -> Verdict | None:
+def collapsed(signs: Signs | NatsSigns) -> Verdict | None:
     """Fakes that lie much nearer to each other than real images do."""
     fake, real = spread(signs.fakes), spread(signs.reals)
     ratio = fake / max(real, 1e-12)
     if ratio > 0.05:  # blurred images of a young generator are at a tenth and more
         return None
     evidence = f"fakes are {ratio:.1%} as far from each other as real images ({fake:.3g} to {real:.3g})"
-    return Verdict("mode collapse", evidence, "'tricks=[minibatch_discrimination]'")
+    return Verdict(
+        "mode collapse",
+        evidence,
+        "scheme.optimizers.model.lr=1e-4" if isinstance(signs, NatsSigns) else "'tricks=[minibatch_discrimination]'",
+    )
 
 
 def dropping(signs: Signs) -> Verdict | None:
@@ -114,6 +134,26 @@ def overfitting(signs: Signs) -> Verdict | None:
     return Verdict("critic overfitting", evidence, "'tricks=[diff_augment]'")
 
 
+def silent_latents(signs: NatsSigns) -> Verdict | None:
+    """Codes that say nothing of their image (posterior collapse): the decoder does without them."""
+    rate = signs.scalars.get("model/kl_nats")
+    if rate is None or rate > 0.5:
+        return None
+    return Verdict("posterior collapse", f"codes hold {rate:.2g} nats of their image", "model.warm_up=5000")
+
+
+def memorising(signs: NatsSigns) -> Verdict | None:
+    """Held-out images that are much less probable than those of the training: by a tenth of the nats, and by 8 standard errors."""
+    if signs.on_test is None:
+        return None
+    gap, size = float(signs.on_test.mean() - signs.on_train.mean()), float(signs.on_train.mean().abs())
+    error = float((signs.on_train.var() / len(signs.on_train) + signs.on_test.var() / len(signs.on_test)).sqrt())
+    if gap < 0.1 * size or gap < 8 * error:
+        return None
+    evidence = f"held-out images take {float(signs.on_test.mean()):.4g} nats, those of the training {float(signs.on_train.mean()):.4g}"
+    return Verdict("overfitting", evidence, "fewer steps=; checkpoint=best is the best of this run")
+
+
 def spread(x: Tensor) -> float:
     """The median distance between two of a batch."""
     return float(torch.pdist(x.flatten(1).float()).median())
@@ -133,9 +173,12 @@ def held_out_split(data: Any) -> Any:
     return test if len(test.images) else None
 
 
+DRAWN = 16  # samples of a density, of which some take a pass for each pixel
+
+
 @torch.no_grad()
-def measure(scheme: Any, data: Any, n: int = 256) -> Signs:
-    """The signs of a game as it stands, on `n` images of each kind; touches neither its weights nor its random numbers."""
+def measure(scheme: Any, data: Any, n: int = 256) -> Signs | NatsSigns:
+    """The signs of a model as it stands, on `n` images of each kind; touches neither its weights nor its random numbers."""
     from .data.samples import to_float
 
     game, device = scheme.model, scheme.device
@@ -151,6 +194,15 @@ def measure(scheme: Any, data: Any, n: int = 256) -> Signs:
             return tuple(part.to(device) for part in (to_float(parts[0]), *parts[1:]))
 
         seen, held_out = batch(train), None if test is None else batch(test)
+        if isinstance(game, Density):
+            few = tuple(part[:DRAWN] for part in seen)
+            return NatsSigns(
+                fakes=scheme.sample(few).cpu(),
+                reals=few[0].cpu(),
+                on_train=-game.log_likelihood(seen, 1).cpu(),
+                on_test=None if held_out is None else -game.log_likelihood(held_out, 1).cpu(),
+                scalars=scheme.latest,
+            )
         fakes = scheme.sample(seen)
         on_train, on_fake = game.judge(seen), game.judge((fakes, *seen[1:]), made=True)
         return Signs(

@@ -199,7 +199,7 @@ def refuse_labels(data: Any, model: Any) -> None:
         raise UserError(f"this model learns from few labels and data={data.name} gives all (data.labelled); e.g. data.labelled=100")
     if not few and data.labelled is not None:
         raise UserError(
-            f"this model does not learn from {data.labelled} labels (data.labelled); choose model=semi_supervised_gan, or give null"
+            f"this model does not learn from {data.labelled} labels (data.labelled); choose model=semi_supervised_vae or _gan, or give null"
         )
 
 

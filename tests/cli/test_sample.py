@@ -67,7 +67,7 @@ def test_export(trained: Path, tmp_path: Path, env: dict[str, str]) -> None:
 # --- what answers at once ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("verb", ["sample", "export"])
+@pytest.mark.parametrize("verb", ["sample", "export", "eval"])
 def test_questions_without_torch(run_light: Run, tmp_path: Path, verb: str) -> None:
     shown = run_light(verb, "--help")
     assert (shown.returncode, shown.stderr) == (0, "") and f"gentrain {verb} run=PATH" in shown.stdout
@@ -81,4 +81,5 @@ def test_completion(light: dict[str, str], tmp_path: Path) -> None:
     assert completed(tmp_path, light, "gentrain sample mode=") == {f"mode={mode}" for mode in MODES}
     assert completed(tmp_path, light, "gentrain sample run=x mode=interpolate mode.st") == {"mode.steps="}
     assert completed(tmp_path, light, "gentrain export ave") == {"averaged="}
+    assert completed(tmp_path, light, "gentrain eval imp") == {"importance="}
     assert "COMP_LINE" not in os.environ

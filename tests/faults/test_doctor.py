@@ -12,7 +12,7 @@ import torch
 
 from gentrain import config
 from gentrain.callbacks.doctor import Doctor
-from gentrain.doctor import Signs, examine, measure
+from gentrain.doctor import NatsSigns, Signs, examine, measure
 from tests.compose import composed
 
 
@@ -104,6 +104,35 @@ def signs(**changed: Any) -> Signs:
 def test_verdicts_by_their_signs(changed: dict[str, Any], name: str | None) -> None:
     found = {verdict.name for verdict in examine(signs(**changed))}
     assert (name in found) if name else not found
+
+
+@pytest.mark.parametrize(
+    ("changed", "name"),
+    [
+        ({}, None),
+        ({"on_test": None}, None),
+        ({"on_test": torch.linspace(125, 145, 64)}, "overfitting"),
+        ({"on_test": torch.linspace(0, 250, 64)}, None),  # a difference that chance explains
+        ({"fakes": torch.full((16, 1, 8, 8), 0.3)}, "mode collapse"),
+        ({"scalars": {"model/kl_nats": 0.01}}, "posterior collapse"),
+        ({"scalars": {"model/reconstruction": 3e8}}, "near infinity"),
+    ],
+)
+def test_verdicts_on_a_density(changed: dict[str, Any], name: str | None) -> None:
+    draw = torch.Generator().manual_seed(0)
+    healthy = {
+        "fakes": torch.rand(16, 1, 8, 8, generator=draw), "reals": torch.rand(16, 1, 8, 8, generator=draw),
+        "on_train": torch.linspace(95, 115, 64), "on_test": torch.linspace(96, 116, 64), "scalars": {"model/kl_nats": 20.0},
+    }  # fmt: skip
+    found = {verdict.name for verdict in examine(NatsSigns(**(healthy | changed)))}
+    assert found == ({name} if name else set())
+
+
+def test_silent_on_a_young_vae() -> None:
+    scheme, data = trained("model=vae", "model.encoder.width=64", "model.decoder.width=64", steps=60)
+    state = torch.get_rng_state()
+    assert names(scheme, data) == set()
+    assert torch.equal(torch.get_rng_state(), state) and scheme.model.training
 
 
 def test_measuring_touches_neither_weights_nor_random_numbers() -> None:

@@ -55,6 +55,9 @@ class Invertible(Unconditional):
     def encode(self, x: Tensor) -> Tensor:
         return torch.atanh(x.flatten(1).clamp(-0.999999, 0.999999)) @ self.generator.weight
 
+    def reconstruct(self, x: Tensor) -> Tensor:
+        return self.sample((x,), self.encode(x))
+
 
 class Orthonormal(nn.Module):
     prior = "normal"
@@ -160,13 +163,13 @@ def test_nearest_finds_what_was_copied(tmp_path: Path) -> None:
     assert torch.allclose(distances.double(), brute.values[:, :3], atol=1e-4)
 
 
-def test_invert_gives_back_what_a_true_inverse_encoded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_reconstruct_gives_back_what_a_true_inverse_encoded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     generator = Orthonormal()
     game = Invertible(generator, mlp.Critic(SHAPE, width=16, depth=1), js(), Unconstrained())
     here = studio(game)
     own = as_bytes(generator(torch.randn(12, 6, generator=torch.Generator().manual_seed(5))))  # images that the generator can draw
     here.data._samples["test"] = here.data.load("train")._replace(images=own)
-    result = modes.Invert(10).draw(here, Output(tmp_path, "npz"))
+    result = modes.Reconstruct(10).draw(here, Output(tmp_path, "npz"))
     assert result["split"] == "test" and result["median"] < 1 < 10 < result["median_of_random_noise"]
     back = images(tmp_path)[..., 0].astype(int)
     assert np.abs(back - own[:10, 0].int().numpy()).max() <= 3
@@ -192,7 +195,7 @@ def test_truncation_draws_inside_tau_and_gives_back_the_statistics(tmp_path: Pat
     ("mode", "here", "words"),
     [
         (modes.ClassGrid(), lambda: studio(), "no labels"),
-        (modes.Invert(), lambda: studio(), "needs an encoder"),
+        (modes.Reconstruct(), lambda: studio(), "needs an encoder"),
         (modes.Truncation([1.0]), lambda: studio(unconditional("uniform")), "is uniform"),
         (modes.Truncation([1.0]), lambda: studio(), "mode.fid=false"),
         (modes.Interpolate(), lambda: studio(unconditional("uniform")), "mode.path=linear"),

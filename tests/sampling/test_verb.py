@@ -6,18 +6,16 @@ tests/cli/test_sample.py runs the program itself.
 from __future__ import annotations
 
 import json
-import logging
 import shutil
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from omegaconf.basecontainer import BaseContainer
 from PIL import Image
+from program import Program, fine, refused
 
 from gentrain import cli
 from gentrain.export import open_exported
@@ -27,27 +25,6 @@ CGAN = ("model=cgan", "network=conditional_dcgan", "quality=none", "model.genera
 GAN = ("model=dcgan", "model.generator.prior=normal", "model.generator.width=8", "model.critic.width=8", "tricks=[ema]")
 CLASSIFIER = ("quality=classifier", "quality.samples=200", "quality.features.updates=20", "quality.at_start=false")
 SMALL = ("trainer=cpu", "logger=csv", "samples.n=4", "data.batch_size=16", "steps=3")
-
-
-class Done(NamedTuple):
-    status: int
-    stdout: str
-    stderr: str
-
-
-Sample = Callable[..., Done]
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pytest.MonkeyPatch]:
-    """A cache of our own; the log as it was."""
-    root, before = logging.getLogger(), (logging.getLogger().handlers[:], logging.getLogger().level)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GENTRAIN_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(sys, "argv", ["gentrain"])
-        patch.delenv("COMP_LINE", raising=False)
-        yield patch
-    root.handlers[:], root.level = before
 
 
 @pytest.fixture(scope="module")
@@ -60,19 +37,7 @@ def trained(place: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture
-def gentrain(place: pytest.MonkeyPatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Sample:
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: str) -> Done:
-        capsys.readouterr()
-        status = cli.run(list(words))
-        return Done(status, *capsys.readouterr())
-
-    return run
-
-
-@pytest.fixture
-def sample(trained: Path, tmp_path: Path, gentrain: Sample) -> Sample:
+def sample(trained: Path, tmp_path: Path, gentrain: Program) -> Program:
     """`sample('gan', ...)` into tmp_path/out."""
     return lambda name, *words: gentrain("sample", f"run={trained / name}", f"out={tmp_path / 'out'}", *words)
 
@@ -83,17 +48,6 @@ def test_a_program_that_only_reads_runs_may_open_one(trained: Path, monkeypatch:
     monkeypatch.setattr(BaseContainer, "_resolvers", bare)
     job, saved = reopen(trained / "gan")
     assert saved["global_step"] > 0 and job.scheme.sample((torch.zeros(3, 1, 28, 28),)).shape == (3, 1, 28, 28)
-
-
-def fine(done: Done) -> None:
-    assert done.status == 0 and done.stderr == "", done
-
-
-def refused(done: Done, *words: str, status: int = 2) -> None:
-    """One line with all the words, and a remedy."""
-    assert done.status == status and done.stdout == "", done
-    assert done.stderr.startswith("gentrain: error: ") and done.stderr.count("\n") == 1 and "; " in done.stderr, done.stderr
-    assert not [word for word in words if word not in done.stderr], done.stderr
 
 
 def record(tmp_path: Path) -> dict[str, Any]:
@@ -111,7 +65,7 @@ def record(tmp_path: Path) -> dict[str, Any]:
         ("gan", ("mode=nearest", "n=3", "mode.neighbours=2"), {"nearest.png"}, (3, 28, 28, 1)),
     ],
 )
-def test_modes(sample: Sample, tmp_path: Path, name: str, words: tuple[str, ...], files: set[str], shape: tuple[int, ...]) -> None:
+def test_modes(sample: Program, tmp_path: Path, name: str, words: tuple[str, ...], files: set[str], shape: tuple[int, ...]) -> None:
     done = sample(name, *words)
     fine(done)
     out = tmp_path / "out"
@@ -124,7 +78,7 @@ def test_modes(sample: Sample, tmp_path: Path, name: str, words: tuple[str, ...]
     assert {p.name for p in tmp_path.iterdir()} == {"out"}
 
 
-def test_seeds(sample: Sample, tmp_path: Path) -> None:
+def test_seeds(sample: Program, tmp_path: Path) -> None:
     """The same images again, bit for bit, more of them, other ones by another seed, others without the average."""
 
     def drawn(*words: str) -> np.ndarray:
@@ -142,7 +96,7 @@ def test_seeds(sample: Sample, tmp_path: Path) -> None:
     assert record(tmp_path)["checkpoint"] == "best"
 
 
-def test_a_folder_inside_the_run(trained: Path, tmp_path: Path, gentrain: Sample) -> None:
+def test_a_folder_inside_the_run(trained: Path, tmp_path: Path, gentrain: Program) -> None:
     """By default the pictures go into the run; the images may be a folder that data=image_folder reads."""
     shutil.copytree(trained / "cgan", tmp_path / "run")
     fine(gentrain("sample", "run=run", "n=12", "save=folder"))
@@ -153,7 +107,7 @@ def test_a_folder_inside_the_run(trained: Path, tmp_path: Path, gentrain: Sample
     assert {p.name for p in tmp_path.iterdir()} == {"run"}
 
 
-def test_truncation_measures_as_the_run_did(sample: Sample, trained: Path, tmp_path: Path) -> None:
+def test_truncation_measures_as_the_run_did(sample: Program, trained: Path, tmp_path: Path) -> None:
     done = sample("gan", "mode=truncation", "mode.taus=[1,0.5]", "n=4", "mode.standing=100")
     fine(done)
     assert {p.name for p in (tmp_path / "out").glob("*.png")} == {"whole.png", "tau-1.png", "tau-0.5.png"}
@@ -168,6 +122,17 @@ def test_truncation_measures_as_the_run_did(sample: Sample, trained: Path, tmp_p
     assert protocol["features_hash"] == end["protocols"]["quality"]["features_hash"] and "standing" in protocol["batch_norm"]
 
 
+def test_eval_of_a_game_measures_as_the_run_did(trained: Path, tmp_path: Path, gentrain: Program) -> None:
+    fine(done := gentrain("eval", f"run={trained / 'gan'}", f"out={tmp_path / 'eval.json'}"))
+    found, end = json.loads((tmp_path / "eval.json").read_text()), json.loads((trained / "gan" / "summary.json").read_text())
+    assert found["averaged"] and found["protocols"] == end["protocols"]
+    assert found["scores"] == {key: value for key, value in end["metrics"].items() if key.startswith("quality/")}
+    assert "fid_classifier_floor" in done.stdout and "200 fakes" in done.stdout
+    fine(done := gentrain("eval", f"run={trained / 'gan'}", "images=100", f"out={tmp_path / 'eval.json'}"))
+    assert json.loads((tmp_path / "eval.json").read_text())["scores"]["quality/n"] == 100
+    refused(gentrain("eval", f"run={trained / 'cgan'}"), "quality=none", "(run)")
+
+
 @pytest.mark.parametrize(
     ("name", "words", "said"),
     [
@@ -180,7 +145,7 @@ def test_truncation_measures_as_the_run_did(sample: Sample, trained: Path, tmp_p
         ("nothing", (), ["no run in", "(run)"]),
     ],
 )
-def test_what_does_not_fit(sample: Sample, tmp_path: Path, name: str, words: tuple[str, ...], said: list[str]) -> None:
+def test_what_does_not_fit(sample: Program, tmp_path: Path, name: str, words: tuple[str, ...], said: list[str]) -> None:
     refused(sample(name, *words), *said)
     assert list(tmp_path.iterdir()) == []
 
@@ -202,17 +167,17 @@ def test_what_does_not_fit(sample: Sample, tmp_path: Path, name: str, words: tup
         (("device=cuda",), ["(device)"]),
     ],
 )
-def test_mistakes(gentrain: Sample, words: tuple[str, ...], said: list[str]) -> None:
+def test_mistakes(gentrain: Program, words: tuple[str, ...], said: list[str]) -> None:
     """Before a run is looked for: there is none here."""
     refused(gentrain("sample", "run=nowhere", *words), *said)
 
 
-def test_no_run_given(gentrain: Sample) -> None:
+def test_no_run_given(gentrain: Program) -> None:
     refused(gentrain("sample"), "no value for run", "run=")
     refused(gentrain("export"), "no value for run", "run=")
 
 
-def test_damaged_runs(trained: Path, tmp_path: Path, gentrain: Sample) -> None:
+def test_damaged_runs(trained: Path, tmp_path: Path, gentrain: Program) -> None:
     """A checkpoint that is not what was saved, one that is gone, a configuration that is none: one line each."""
     run = tmp_path / "run"
     shutil.copytree(trained / "gan", run)
@@ -232,7 +197,7 @@ def test_damaged_runs(trained: Path, tmp_path: Path, gentrain: Sample) -> None:
     refused(gentrain(*words), "is not of the model", "differ")
 
 
-def test_a_place_that_is_a_file(sample: Sample, tmp_path: Path) -> None:
+def test_a_place_that_is_a_file(sample: Program, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine")
     refused(sample("gan", "n=2"), "cannot write in", "(out)", status=4)
     assert (tmp_path / "out").read_text() == "mine"
@@ -241,7 +206,7 @@ def test_a_place_that_is_a_file(sample: Sample, tmp_path: Path) -> None:
 # --- export -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_exported_files_give_the_generator_back(trained: Path, tmp_path: Path, gentrain: Sample) -> None:
+def test_the_exported_files_give_the_generator_back(trained: Path, tmp_path: Path, gentrain: Program) -> None:
     """The average or the last weights, as the run has them; ONNX agrees at batch sizes that the export did not try."""
     import onnxruntime
 
@@ -260,7 +225,7 @@ def test_the_exported_files_give_the_generator_back(trained: Path, tmp_path: Pat
             assert images.std() > 0
 
 
-def test_export_without_onnx(trained: Path, tmp_path: Path, gentrain: Sample) -> None:
+def test_export_without_onnx(trained: Path, tmp_path: Path, gentrain: Program) -> None:
     fine(gentrain("export", f"run={trained / 'cgan'}", "onnx=false", f"out={tmp_path / 'out'}"))
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"generator.safetensors", "config.json"}
     about = json.loads((tmp_path / "out" / "config.json").read_text())
@@ -268,7 +233,7 @@ def test_export_without_onnx(trained: Path, tmp_path: Path, gentrain: Sample) ->
 
 
 def test_an_onnx_file_that_differs_is_not_handed_out(
-    trained: Path, tmp_path: Path, gentrain: Sample, monkeypatch: pytest.MonkeyPatch
+    trained: Path, tmp_path: Path, gentrain: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gentrain.export.TOLERANCE", 0.0)
     refused(gentrain("export", f"run={trained / 'gan'}", f"out={tmp_path / 'out'}"), "differs", "(onnx)", status=4)
@@ -276,7 +241,7 @@ def test_an_onnx_file_that_differs_is_not_handed_out(
 
 
 @pytest.mark.parametrize("package", ["onnx", "safetensors"])
-def test_without_the_extra(trained: Path, tmp_path: Path, gentrain: Sample, monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+def test_without_the_extra(trained: Path, tmp_path: Path, gentrain: Program, monkeypatch: pytest.MonkeyPatch, package: str) -> None:
     """One line names it, and nothing is written."""
     monkeypatch.setattr("gentrain.export.find_spec", lambda name: None if name == package else name)
     refused(gentrain("export", f"run={trained / 'gan'}", f"out={tmp_path / 'out'}"), package, "gentrain[export]")

@@ -44,6 +44,10 @@ class SemiSupervised(Unconditional):
         super().__init__(generator, critic, loss, lipschitz, tricks)
         self.weight = weight
 
+    @property
+    def classifier(self) -> nn.Module:
+        return self.critic
+
     def classify(self, x: Tensor) -> Tensor:
         """Images -> logits of their classes (B, K)."""
         return self.critic.logits(x)

@@ -19,6 +19,7 @@ from ..schema import NonNegative, Whole
 from .flow import Flow
 
 CHUNK = 25  # importance samples at a time
+Encoded = tuple[Tensor, Tensor, Tensor]  # an encoder's mean, log-variance and context
 
 
 class VAE(Density):
@@ -48,22 +49,34 @@ class VAE(Density):
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
     def objective(self, batch: Batch) -> Objective:
-        v, _ = self.pixels(batch[0])
-        y = batch[1] if self.labelled else None
-        mean, log_variance, context = self.encoder(v, y)
-        z, log_q = self.posterior(mean, log_variance, context)
-        reconstruction = -self.likelihood.log_prob(v, self.decoder(z, y)).mean()
-        divergence = (log_q - log_prior(z) if self.flow is not None else gaussian_divergence(mean, log_variance)).mean()
-        weight = self.beta * (self.steps / self.warm_up).clamp(max=1) if self.warm_up else self.beta
-        terms = {"reconstruction": reconstruction, "kl": weight * divergence}
-        return Objective(terms, {"kl_nats": divergence, "negative_elbo": reconstruction + divergence})
+        v, y = self.pixels(batch[0])[0], self.label(batch)
+        return self.named(*self.bound(v, y, self.encoder(v, y)))
+
+    def label(self, batch: Batch) -> Tensor | None:
+        return batch[1] if self.labelled else None
+
+    def named(self, reconstruction: Tensor, divergence: Tensor) -> Objective:
+        """The terms, of nats (B,) each: distortion and rate (`kl_nats`), whose sum is `negative_elbo`."""
+        distortion, rate = reconstruction.mean(), divergence.mean()
+        return Objective({"reconstruction": distortion, "kl": self.weight() * rate}, {"kl_nats": rate, "negative_elbo": distortion + rate})
+
+    def bound(self, v: Tensor, y: Tensor | None, encoded: Encoded, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """-log p(v | z) of one z ~ q, and KL(q || p(z)): (B,) nats each."""
+        z, log_q = self.posterior(encoded, noise)
+        divergence = log_q - log_prior(z) if self.flow is not None else gaussian_divergence(*encoded[:2])
+        return -self.likelihood.log_prob(v, self.decoder(z, y)), divergence
+
+    def weight(self) -> Tensor | float:
+        """Of the divergence, at this step."""
+        return self.beta * (self.steps / self.warm_up).clamp(max=1) if self.warm_up else self.beta
 
     def after_step(self) -> None:
         self.steps += 1
 
-    def posterior(self, mean: Tensor, log_variance: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+    def posterior(self, encoded: Encoded, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """One code of each image, and log q of it."""
-        noise = torch.randn_like(mean)
+        mean, log_variance, context = encoded
+        noise = torch.randn_like(mean) if noise is None else noise
         z = mean + torch.exp(0.5 * log_variance) * noise
         log_q = log_prior(noise) - 0.5 * log_variance.sum(1)
         if self.flow is not None:
@@ -72,18 +85,21 @@ class VAE(Density):
         return z, log_q
 
     def log_likelihood(self, batch: Batch, samples: int) -> Tensor:
-        """log 1/S sum_s p(v | z_s) p(z_s) / q(z_s | v) (Burda, Grosse & Salakhutdinov, 2016); `samples=1` is the ELBO itself."""
         with judged(self):
             v, log_det = self.pixels(batch[0])
-            y = batch[1] if self.labelled else None
-            encoded = self.encoder(v, y)
-            weights = [self.log_weights(v, y, encoded, min(CHUNK, samples - at)) for at in range(0, samples, CHUNK)]
-            return torch.logsumexp(torch.cat(weights), 0) - math.log(samples) + log_det
+            return self.importance(v, self.label(batch), samples) + log_det
 
-    def log_weights(self, v: Tensor, y: Tensor | None, encoded: tuple[Tensor, Tensor, Tensor], samples: int) -> Tensor:
+    def importance(self, v: Tensor, y: Tensor | None, samples: int) -> Tensor:
+        """log 1/S sum_s p(v | z_s) p(z_s) / q(z_s | v) (Burda, Grosse & Salakhutdinov, 2016), (B,); `samples=1` is the ELBO itself."""
+        encoded = self.encoder(v, y)
+        weights = [self.log_weights(v, y, encoded, min(CHUNK, samples - at)) for at in range(0, samples, CHUNK)]
+        return torch.logsumexp(torch.cat(weights), 0) - math.log(samples)
+
+    def log_weights(self, v: Tensor, y: Tensor | None, encoded: Encoded, samples: int) -> Tensor:
         """(samples, B): log p(v, z) - log q(z | v)."""
         many, labels = v.repeat(samples, *[1] * (v.ndim - 1)), y.repeat(samples) if y is not None else None
-        z, log_q = self.posterior(*(part.repeat(samples, 1) for part in encoded))
+        mean, log_variance, context = encoded
+        z, log_q = self.posterior((mean.repeat(samples, 1), log_variance.repeat(samples, 1), context.repeat(samples, 1)))
         return (self.likelihood.log_prob(many, self.decoder(z, labels)) + log_prior(z) - log_q).view(samples, len(v))
 
     def protocol(self, samples: int) -> dict[str, Any]:
@@ -97,12 +113,21 @@ class VAE(Density):
         """The decoder's means, from the prior."""
         with judged(self):
             z = self.noise(len(batch[0]), batch[0].device) if noise is None else noise
-            return self.pixels.inverse(self.likelihood.mean(self.decoder(z, batch[1] if self.labelled else None)))
+            return self.decoded(z, self.label(batch))
+
+    def decoded(self, z: Tensor, y: Tensor | None) -> Tensor:
+        return self.pixels.inverse(self.likelihood.mean(self.decoder(z, y)))
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """The mean of the code of each image."""
+        """The code of each image without noise: the mean of z_0, sent through the flow where there is one."""
         with judged(self):
-            return self.encoder(self.pixels(x)[0], y)[0]
+            encoded = self.encoder(self.pixels(x)[0], y)
+            return self.posterior(encoded, torch.zeros_like(encoded[0]))[0]
+
+    def reconstruct(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Through the encoder and back, without noise."""
+        with judged(self):
+            return self.decoded(self.encode(x, y), y)
 
 
 def log_prior(z: Tensor) -> Tensor:

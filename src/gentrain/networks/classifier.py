@@ -56,6 +56,18 @@ class LogitCritic(nn.Module):
         return self.logits(x).logsumexp(1)
 
 
+class Classifier(nn.Module):
+    """The features of any critic network and K logits of them: (B, *shape) -> (B, K)."""
+
+    def __init__(self, network: Callable[..., base.Critic], shape: list[int], classes: Count) -> None:
+        super().__init__()
+        critic = network(shape=shape)
+        self.body, self.head = critic.body, nn.Linear(critic.head.in_features, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x))
+
+
 def accuracy(logits: Tensor, y: Tensor) -> Tensor:
     """The share of samples whose largest logit is the label's."""
     return (logits.argmax(1) == y).float().mean()

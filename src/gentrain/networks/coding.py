@@ -1,11 +1,12 @@
 """Encoders and decoders: images to the two vectors of a Gaussian over codes, codes to the parameters of a likelihood over images.
 
-With `classes`, both see the label: one-hot beside the vector, planes beside the image.
+With `classes`, both see the label: its one-hot beside a vector, as planes beside the channels of an image.
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from itertools import pairwise
 from typing import Any
 
@@ -17,17 +18,23 @@ from ..schema import Count, Whole
 from .dcgan import halvings
 
 
-class Encoder(nn.Module):
-    """(B, *shape) -> features -> mean and log-variance (B, latent) each, and `context` more numbers for what follows."""
+class Encoder(nn.Module, ABC):
+    """(B, *shape) -> features -> mean and log-variance (B, latent) each, and `context` more numbers for what follows.
 
-    def __init__(self, body: nn.Module, features: int, latent: int, classes: int, context: int) -> None:
+    Labels (n B,), n times as many as there are images, are tried on the whole batch n times in turn.
+    """
+
+    def __init__(self, features: int, latent: int, classes: int, context: int) -> None:
         super().__init__()
-        self.body, self.latent, self.classes, self.context = body, latent, classes, context
+        self.latent, self.classes, self.context = latent, classes, context
         self.head = nn.Linear(features, 2 * latent + context)
 
+    @abstractmethod
+    def features(self, v: Tensor, y: Tensor | None) -> Tensor:
+        """(n B, features)"""
+
     def forward(self, v: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        out = self.head(self.body(beside(v, y, self.classes)))
-        mean, log_variance, context = out.split([self.latent, self.latent, self.context], 1)
+        mean, log_variance, context = self.head(self.features(v, y)).split([self.latent, self.latent, self.context], 1)
         return mean, log_variance, context
 
 
@@ -51,14 +58,30 @@ def beside(x: Tensor, y: Tensor | None, classes: int) -> Tensor:
     return torch.cat([x, planes.view(*planes.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:])], 1)
 
 
+def again(x: Tensor, rows: int) -> Tensor:
+    """The whole batch, again and again, until there are so many rows."""
+    return x if len(x) == rows else x.repeat(rows // len(x), *[1] * (x.ndim - 1))
+
+
 class MLPEncoder(Encoder):
-    """shape -> width x depth (tanh)."""
+    """shape -> width x depth (tanh). The label is an input of the first layer, whose sums over pixels serve all labels that are tried."""
 
     def __init__(
         self, shape: list[int], latent: Count = 40, width: Count = 400, depth: Count = 2, classes: Whole = 0, context: Whole = 0
     ) -> None:
-        size = math.prod([shape[0] + classes, *shape[1:]])
-        super().__init__(nn.Sequential(nn.Flatten(), *hidden(size, width, depth)), width, latent, classes, context)
+        super().__init__(width, latent, classes, context)
+        self.first = nn.Linear(math.prod(shape), width)
+        self.label = nn.Embedding(classes, width) if classes else None
+        self.rest = nn.Sequential(nn.Tanh(), *hidden(width, width, depth - 1))
+        if self.label is not None:
+            nn.init.uniform_(self.label.weight, -1, 1)  # one input of an image's many is a label's: it must be heard
+
+    def features(self, v: Tensor, y: Tensor | None) -> Tensor:
+        h = self.first(v.flatten(1))
+        if self.label is not None:
+            assert y is not None
+            h = again(h, len(y)) + (self.label(y) if y.ndim == 1 else y @ self.label.weight)  # or a distribution over labels
+        return self.rest(h)
 
 
 class MLPDecoder(Decoder):
@@ -88,7 +111,11 @@ class ConvEncoder(Encoder):
         for above, below in pairwise(channels):
             layers += [nn.Conv2d(above, below, 4, 2, 1), nn.ELU()]
         layers += [nn.Flatten(), nn.Linear(channels[-1] * side * side, hidden), nn.ELU()]
-        super().__init__(nn.Sequential(*layers), hidden, latent, classes, context)
+        super().__init__(hidden, latent, classes, context)
+        self.body = nn.Sequential(*layers)
+
+    def features(self, v: Tensor, y: Tensor | None) -> Tensor:
+        return self.body(beside(again(v, len(y)) if y is not None else v, y, self.classes))
 
 
 class ConvDecoder(Decoder):

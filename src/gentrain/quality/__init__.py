@@ -155,7 +155,8 @@ class Quality(Evaluation):
             kept |= agreement(logits, asked, self.seed)._asdict()
         if reconstruct := getattr(getattr(model, "model", None), "reconstruct", None):
             rows = torch.arange(min(self.samples, len(test.images))).split(self.batch_size)
-            again = torch.cat([as_bytes(reconstruct(as_batch(test, chunk, model.device)[0])).cpu() for chunk in rows])
+            given = None if labelled(model) else 1  # labels, where the model takes them
+            again = torch.cat([as_bytes(reconstruct(*as_batch(test, chunk, model.device)[:given])).cpu() for chunk in rows])
             found = self.features.of(again, self.batch_size, self.device)[1].argmax(1).cpu()
             kept["class_kept"] = (found == test.labels[: len(found)].cpu()).double().mean().item()  # type: ignore[index]
         return kept

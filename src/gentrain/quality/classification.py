@@ -1,11 +1,11 @@
-"""How often a critic that names classes is wrong on images that it never saw."""
+"""How often a model that names classes is wrong on images that it never saw."""
 
 from typing import TYPE_CHECKING, Any, cast
 
 import lightning as L
-import torch
 
 from gentrain.data.samples import to_float
+from gentrain.density import judged
 from gentrain.errors import UserError
 from gentrain.quality.evaluation import Evaluation, Judged
 from gentrain.schema import Count, Whole
@@ -23,6 +23,7 @@ class TestError(Evaluation):
     """
 
     __test__ = False  # the name is no test's
+    of_fakes = False
 
     def __init__(self, every: Whole = 1000, batch_size: Count = 500, at_start: bool = True) -> None:
         super().__init__(every, samples=2, batch_size=batch_size, seed=0, at_start=at_start)
@@ -39,17 +40,12 @@ class TestError(Evaluation):
     def prepare(self, data: "Data", model: Judged) -> None:
         model.protocols["test_error"] = {"data": data.name, "split": "test", "digest": data.digest("test"), "labelled": data.labelled}
 
-    @torch.no_grad()
     def score(self, data: "Data", model: Judged) -> dict[str, float]:
         images, labels = data.load("test")
         assert labels is not None
-        game, wrong = cast(Any, model).model, 0
-        training = game.critic.training
-        try:
-            game.critic.eval()
+        named, wrong = cast(Any, model).model, 0
+        with judged(named.classifier):
             for x, y in zip(images.split(self.batch_size), labels.split(self.batch_size), strict=True):
-                found = game.classify(to_float(x.to(model.device))).argmax(1).cpu()
+                found = named.classify(to_float(x.to(model.device))).argmax(1).cpu()
                 wrong += int((found != y.cpu()).sum())
-        finally:
-            game.critic.train(training)
         return {"quality/test_error": wrong / len(labels)}

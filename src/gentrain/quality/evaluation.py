@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 import lightning as L
 import torch
@@ -33,6 +33,8 @@ class Evaluation(L.Callback, ABC):
 
     Neither the training's random numbers nor its weights are touched: a run with scores equals, bit for bit, a run without.
     """
+
+    of_fakes: ClassVar[bool] = True  # the scores are of what the model draws
 
     def __init__(self, every: int, samples: int, batch_size: int, seed: int, at_start: bool) -> None:
         if samples < 2:

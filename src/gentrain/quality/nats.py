@@ -22,6 +22,8 @@ class Nats(Evaluation):
         every, batch_size, seed, at_start: as of `gentrain.quality.Quality`.
     """
 
+    of_fakes = False
+
     def __init__(
         self,
         every: Whole = 1000,

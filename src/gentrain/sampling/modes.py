@@ -17,8 +17,8 @@ from torchvision.utils import make_grid
 from ..callbacks.samples import density, unit
 from ..data.samples import to_float
 from ..errors import UserError
-from ..quality.evaluation import Evaluation, as_bytes, own_randomness
-from ..schema import Count, Whole
+from ..quality.evaluation import Evaluation, as_batch, as_bytes, own_randomness
+from ..schema import Count, Positive, Whole
 from .noise import linear, octant, slerp, standing_statistics, truncated
 from .output import Output
 from .studio import BLOCK, Studio
@@ -173,8 +173,11 @@ class Truncation(Mode):
     def check(self, studio: Studio) -> None:
         super().check(studio)
         self.needs_normal_noise(studio)
-        if self.fid and not isinstance(studio.job.callbacks[0], Evaluation):
-            raise UserError("this run has no quality protocol, so no FID (mode.fid); give mode.fid=false for the pictures alone")
+        judge = studio.job.callbacks[0]
+        if self.fid and not (isinstance(judge, Evaluation) and judge.of_fakes):
+            raise UserError(
+                "this run has no quality protocol of its fakes, so no FID (mode.fid); give mode.fid=false for the pictures alone"
+            )
 
     def draw(self, studio: Studio, out: Output) -> dict[str, Any]:
         judge, judged = studio.job.callbacks[0] if self.fid else None, Truncated(studio)
@@ -278,7 +281,7 @@ def nearest(samples: Tensor, train: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return best / math.sqrt(x.shape[1]), rows
 
 
-class Invert(Mode):
+class Reconstruct(Mode):
     """Images through the model's encoder and back, G(E(x)): a row of `n` held-out images, a row of their reconstructions.
 
     Beside the distance (as in mode=nearest) stands that of images of random noise, G(z): an encoder that knows nothing is no better.
@@ -289,28 +292,116 @@ class Invert(Mode):
 
     def check(self, studio: Studio) -> None:
         super().check(studio)
-        if not hasattr(studio.game, "encode"):
-            raise UserError("mode=invert needs an encoder, and this model has none (mode); choose mode=grid or mode=nearest")
+        if not hasattr(studio.game, "reconstruct"):
+            raise UserError(f"mode={self.name} needs an encoder, and this model has none (mode); choose mode=grid or mode=nearest")
 
     def draw(self, studio: Studio, out: Output) -> dict[str, Any]:
-        from ..doctor import held_out_split
-
-        test = held_out_split(studio.data)
-        source, split = (studio.data.load("train"), "train") if test is None else (test, "test")
-        count = min(self.n, len(source.images))
-        x = to_float(source.images[:count]).to(studio.device)
-        labels = source.labels[:count].cpu() if studio.classes is not None and source.labels is not None else None
-        with torch.no_grad():
-            z = studio.game.encode(x).cpu()
-        x = x.cpu()
-        again = keep(studio, out, z, labels)
-        out.picture("invert", table(torch.cat([x, again]), count))
+        batch, split = held_out(studio, self.n)
+        again, labels = studio.game.reconstruct(*batch).cpu(), batch[1].cpu() if len(batch) > 1 else None
+        x, count = batch[0].cpu(), len(batch[0])
+        out.images(iter([(again, labels)]), count)
+        out.picture(self.name, table(torch.cat([x, again]), count))
         result = {"split": split, "median": away(x, again), "median_of_random_noise": away(x, studio.images(studio.noise(count), labels))}
         print(
             f"reconstructions of {count} {split} images: {result['median']:.2f} away in the median, "
             f"images of random noise {result['median_of_random_noise']:.2f} (root mean square of pixels in 0..255)"
         )
         return result
+
+
+class Complete(Mode):
+    """What is missing of an image, given the rest: a row for each of `n` held-out images, with the image, what is `known` of it (the
+    rest grey), and `times` completions of different noise.
+    """
+
+    # (row, column) in [0, 1] -> is it known?
+    parts: ClassVar[dict[str, Callable[[Tensor, Tensor], Tensor]]] = {
+        "upper": lambda i, j: i < 0.5,
+        "lower": lambda i, j: i > 0.5,
+        "left": lambda i, j: j < 0.5,
+        "right": lambda i, j: j > 0.5,
+        "centre": lambda i, j: torch.maximum((i - 0.5).abs(), (j - 0.5).abs()) < 0.25,
+        "border": lambda i, j: torch.maximum((i - 0.5).abs(), (j - 0.5).abs()) > 0.25,
+    }
+
+    def __init__(
+        self, n: Count = 8, known: Literal["upper", "lower", "left", "right", "centre", "border"] = "upper", times: Count = 4
+    ) -> None:
+        self.n, self.known, self.times = n, known, times
+
+    def check(self, studio: Studio) -> None:
+        super().check(studio)
+        if not hasattr(studio.game, "complete"):
+            raise UserError("this model does not complete images (mode); choose a run of one that does, such as model=vae_inpainting")
+
+    def draw(self, studio: Studio, out: Output) -> dict[str, Any]:
+        batch, split = held_out(studio, self.n)
+        x, count = batch[0], len(batch[0])
+        known = self.mask(*x.shape[2:]).to(x.device)
+        noise = studio.noise(count * self.times).unflatten(0, (self.times, count)) if studio.prior else [None] * self.times
+        found = [studio.game.complete(batch, known, None if z is None else z.to(x.device)).cpu() for z in noise]
+        labels = batch[1].cpu() if len(batch) > 1 else None
+        out.images(iter([(images, labels) for images in found]), count * self.times)
+        shown = [x.cpu(), torch.where(known, x, 0.0).cpu(), *found]
+        out.picture(self.name, table(torch.stack(shown, 1).flatten(0, 1), len(shown)))
+        return {"split": split, "known": self.known}
+
+    def mask(self, height: int, width: int) -> Tensor:
+        """(1, 1, H, W), true where a pixel is known."""
+        i, j = ((torch.arange(size) + 0.5) / size for size in (height, width))
+        return self.parts[self.known](*torch.meshgrid(i, j, indexing="ij")).view(1, 1, height, width)
+
+
+class Traverse(Mode):
+    """A latent variable a row, from -`reach` to `reach` in `steps` images, while the others stay as they are in one draw of noise.
+
+    `latents` are their numbers; where they are not given the `n` whose codes vary most from image to image, if the model has an encoder
+    (the active units of Burda et al., 2016: those of the others are the prior's, and nothing moves), else the first n.
+    """
+
+    IMAGES = 256  # whose codes are looked at
+
+    def __init__(
+        self,
+        n: Count = 10,
+        latents: Annotated[list[Index], Field(min_length=1)] | None = None,
+        steps: Steps = 7,
+        reach: Positive = 3.0,
+    ) -> None:
+        self.n, self.latents, self.steps, self.reach = n, latents, steps, reach
+
+    def check(self, studio: Studio) -> None:
+        super().check(studio)
+        self.needs_normal_noise(studio)
+        size = studio.noise(1)[0].numel()
+        if unknown := [i for i in self.latents or [] if i >= size]:
+            raise UserError(f"no latent variable {unknown[0]} among {size} (mode.latents); give 0 to {size - 1}")
+
+    def draw(self, studio: Studio, out: Output) -> dict[str, Any]:
+        latents = self.latents or self.active(studio)
+        z = studio.noise(1).repeat(len(latents) * self.steps, *[1] * (studio.noise(1).ndim - 1))
+        rows = torch.arange(len(z))
+        z.flatten(1)[rows, torch.tensor(latents).repeat_interleave(self.steps)] = torch.linspace(
+            -self.reach, self.reach, self.steps
+        ).repeat(len(latents))
+        draw_table(studio, out, self.name, z, repeated(studio.labels(1), len(z)), self.steps)
+        return {"latents": latents}
+
+    def active(self, studio: Studio) -> list[int]:
+        n = min(self.n, studio.noise(1)[0].numel())
+        if not hasattr(studio.game, "encode"):
+            return list(range(n))
+        return studio.game.encode(*held_out(studio, self.IMAGES)[0]).flatten(1).var(0).argsort(descending=True)[:n].tolist()
+
+
+def held_out(studio: Studio, n: int) -> tuple[tuple[Tensor, ...], str]:
+    """The first images that the model was not trained on (of the training split where there are none), with labels if it takes them."""
+    from ..doctor import held_out_split
+
+    test = held_out_split(studio.data)
+    source, split = (studio.data.load("train"), "train") if test is None else (test, "test")
+    batch = as_batch(source, torch.arange(min(n, len(source.images))), studio.device)
+    return batch if studio.classes is not None else batch[:1], split
 
 
 def away(x: Tensor, y: Tensor) -> float:
