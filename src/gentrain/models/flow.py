@@ -16,7 +16,7 @@ from ..errors import UserError
 from ..layers.masked import MADE
 from ..objective import Objective
 from ..pixels import Pixels
-from ..schema import Count, Whole
+from ..schema import Count, Positive, Whole
 
 Pair = tuple[Tensor, Tensor]
 
@@ -33,6 +33,9 @@ class Flow(nn.Module, ABC):
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Pair:
         """z -> (f^-1(z), log |det df^-1/dz|)."""
 
+    def begin(self, z: Tensor) -> None:
+        """Before the first step, with a first batch."""
+
 
 class Reversed(Flow):
     """A flow read from its other end. `flow` makes one of `latent` numbers: `shape` in all."""
@@ -46,6 +49,31 @@ class Reversed(Flow):
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Pair:
         return self.flow(z, context)
+
+
+class Standardised(Flow):
+    """(x - mean) / sd of each value, mean and sd those of the first batch for ever; then a flow, which so begins near the data."""
+
+    mean: Tensor
+    sd: Tensor
+
+    def __init__(self, shape: list[int], flow: Callable[..., Flow]) -> None:
+        super().__init__()
+        self.flow = flow(shape=shape)
+        self.register_buffer("mean", torch.zeros(math.prod(shape)))
+        self.register_buffer("sd", torch.ones(math.prod(shape)))
+
+    def begin(self, z: Tensor) -> None:
+        self.mean.copy_(z.mean(0))
+        self.sd.copy_(z.std(0).nan_to_num(1.0).clamp_min(1e-3))  # of one sample there is none
+
+    def forward(self, z: Tensor, context: Tensor | None = None) -> Pair:
+        z, log_det = self.flow((z - self.mean) / self.sd, context)
+        return z, log_det - self.sd.log().sum()
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> Pair:
+        z, log_det = self.flow.inverse(z, context)
+        return self.mean + self.sd * z, log_det + self.sd.log().sum()
 
 
 # --- planar maps ------------------------------------------------------------------------------------------------------------------
@@ -137,11 +165,14 @@ def planar_log_det(u: Tensor, w: Tensor, h: Tensor) -> Tensor:
 class Autoregressive(Flow):
     """`layers` maps, of each value a function with parameters that are functions of the values before it, and of the context; the order
     of the values is reversed between them. One pass there, and back one value after the other.
+
+    A logarithm of a slope is a free number a; with a `bound` c it is c tanh(a / c). Far from the data a grows without end, and exp(a) of
+    one map is what the next one sees: a few maps overflow.
     """
 
-    def __init__(self, size: int, layers: int, width: int, depth: int, context: int = 0) -> None:
+    def __init__(self, size: int, layers: int, width: int, depth: int, context: int = 0, bound: float | None = None) -> None:
         super().__init__()
-        self.context = context
+        self.context, self.bound = context, bound
         self.maps = nn.ModuleList(MADE(size, 2, max(width, size), depth, context) for _ in range(layers))
 
     @abstractmethod
@@ -150,6 +181,9 @@ class Autoregressive(Flow):
 
     @abstractmethod
     def back(self, z: Tensor, first: Tensor, second: Tensor) -> Pair: ...
+
+    def slope(self, a: Tensor) -> Tensor:
+        return a if self.bound is None else self.bound * torch.tanh(a / self.bound)
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> Pair:
         total = z.new_zeros(len(z))
@@ -193,37 +227,48 @@ class InverseAutoregressive(Autoregressive):
     """
 
     def __init__(
-        self, latent: Count, layers: Count = 4, width: Count = 320, depth: Count = 1, context: Whole = 0, gated: bool = True
+        self,
+        latent: Count,
+        layers: Count = 4,
+        width: Count = 320,
+        depth: Count = 1,
+        context: Whole = 0,
+        gated: bool = True,
+        bound: Positive | None = None,
     ) -> None:
-        super().__init__(latent, layers, width, depth, context)
+        super().__init__(latent, layers, width, depth, context, bound)
         self.gated = gated
 
     def there(self, z: Tensor, first: Tensor, second: Tensor) -> Pair:
-        if not self.gated:
-            return z * torch.exp(second) + first, second
-        gate = torch.sigmoid(second + 2)
-        return gate * z + (1 - gate) * first, F.logsigmoid(second + 2)
+        if self.gated:
+            gate = torch.sigmoid(second + 2)
+            return gate * z + (1 - gate) * first, F.logsigmoid(second + 2)
+        a = self.slope(second)
+        return z * torch.exp(a) + first, a
 
     def back(self, z: Tensor, first: Tensor, second: Tensor) -> Pair:
-        if not self.gated:
-            return (z - first) * torch.exp(-second), -second
-        gate = torch.sigmoid(second + 2)
-        return (z - (1 - gate) * first) / gate, -F.logsigmoid(second + 2)
+        if self.gated:
+            gate = torch.sigmoid(second + 2)
+            return (z - (1 - gate) * first) / gate, -F.logsigmoid(second + 2)
+        a = self.slope(second)
+        return (z - first) * torch.exp(-a), -a
 
 
 class MaskedAutoregressive(Autoregressive):
     """MAF (Papamakarios, Pavlakou & Murray, 2017), from data: u_i = (x_i - m_i) exp(-a_i), m_i and a_i functions of x_0 ... x_(i-1);
-    log |det du/dx| = -sum a_i.
+    log |det du/dx| = -sum a_i. The paper has no `bound`.
     """
 
-    def __init__(self, shape: list[int], layers: Count = 5, width: Count = 1024, depth: Count = 1) -> None:
-        super().__init__(math.prod(shape), layers, width, depth)
+    def __init__(self, shape: list[int], layers: Count = 5, width: Count = 1024, depth: Count = 1, bound: Positive | None = None) -> None:
+        super().__init__(math.prod(shape), layers, width, depth, bound=bound)
 
     def there(self, z: Tensor, first: Tensor, second: Tensor) -> Pair:
-        return (z - first) * torch.exp(-second), -second
+        a = self.slope(second)
+        return (z - first) * torch.exp(-a), -a
 
     def back(self, z: Tensor, first: Tensor, second: Tensor) -> Pair:
-        return z * torch.exp(second) + first, second
+        a = self.slope(second)
+        return z * torch.exp(a) + first, a
 
 
 # --- densities --------------------------------------------------------------------------------------------------------------------
@@ -243,6 +288,10 @@ class FlowDensity(Density):
         """(B,) nats of modelled values, images or points."""
         u, log_det = self.flow(v.flatten(1))
         return log_normal(u) + log_det
+
+    def begin(self, batch: Batch) -> None:
+        with torch.no_grad():
+            self.flow.begin(self.pixels(batch[0])[0].flatten(1))
 
     def objective(self, batch: Batch) -> Objective:
         v, log_det = self.pixels(batch[0])
