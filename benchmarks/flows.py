@@ -20,9 +20,10 @@ import loop
 import torch
 import zuko
 
+from gentrain.data.stream import Batches
 from gentrain.models.flow import FlowDensity, InverseAutoregressive, MaskedAutoregressive, Reversed
 from gentrain.pixels import Logit
-from gentrain.train import Job, mallopt
+from gentrain.train import Job, build, mallopt
 
 WORK = loop.Work("maf, 5 x 1,024, digits of 28 x 28, batch 100", ("model=maf",))
 SHAPE, SIZE, LAYERS, WIDTH = [1, 28, 28], 784, 5, 1024
@@ -33,7 +34,8 @@ class ByHand:
 
     def __init__(self, job: Job, model: torch.nn.Module, nll: Callable[[torch.Tensor], torch.Tensor]) -> None:
         self.model, self.nll, self.pixels = model, nll, Logit(1e-6)
-        self.batches = (batch for group in job.data.train_dataloader() for batch in group)
+        data = build(job.config["data"], "data")
+        self.batches = iter(Batches(data.load("train"), data.order, "cpu"))
         self.optimizer = torch.optim.Adam(model.parameters(), 1e-4)
 
     def iterate(self, n: int) -> None:
@@ -99,7 +101,8 @@ def sampling(args: argparse.Namespace) -> Iterator[str]:
         ratio = loop.spread([once / t for t in own], 0)
         yield f"| teacher, a whole pass for each value (timed once) | {once * 1e3:,.0f} | {ratio} |"
         for name, each in times.items():
-            yield f"| {name} | {loop.spread([t * 1e3 for t in each], 1)} | {loop.spread([a / b for a, b in zip(each, own, strict=True)], 1)} |"
+            ratio = loop.spread([a / b for a, b in zip(each, own, strict=True)], 1)
+            yield f"| {name} | {loop.spread([t * 1e3 for t in each], 1)} | {ratio} |"
 
 
 def in_turn(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
