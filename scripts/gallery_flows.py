@@ -1,7 +1,7 @@
 """docs/gallery-flows.png: exact densities of flows in the plane, a row for each data set, the data first.
 
     for data in two_moons checkerboard rings; do for model in planar realnvp maf iaf; do
-        gentrain model=$model data=$data pixels=real steps=6000 data.batch_size=256 schedule=cosine scheme.optimizers.model.lr=2e-3 \
+        gentrain model=$model data=$data pixels=real steps=3000 data.batch_size=256 schedule=cosine scheme.optimizers.model.lr=2e-3 \
             samples.every=0 hydra.run.dir=outputs/gallery/$model-$data      # maf: model.flow.width=64 model.flow.depth=2
     done; done
     python scripts/gallery_flows.py outputs/gallery
