@@ -93,23 +93,25 @@ class Planar(Flow):
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> Pair:
         total = z.new_zeros(len(z))
-        for u, w, b in self.maps(context):
-            z, log_det = planar(z, u, w, b)
+        for given in self.maps(context):
+            z, log_det = bent_planar(z, *given)
             total = total + log_det
         return z, total
 
     @torch.no_grad()
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Pair:
         total = z.new_zeros(len(z))
-        for u, w, b in reversed(self.maps(context)):
-            z, log_det = planar_inverse(z, u, w, b)
+        for given in reversed(self.maps(context)):
+            z, log_det = planar_inverse(z, *given)
             total = total + log_det
         return z, total
 
     def maps(self, context: Tensor | None) -> list[tuple[Tensor, ...]]:
-        """u and w (B, latent) and b (B, 1) of every map."""
+        """u^ and w (B, latent), b and w . u^ (B, 1) of every map."""
         assert context is not None
-        return [part.split([self.latent, self.latent, 1], 1) for part in context.chunk(self.layers, 1)]
+        u, w, b = context.view(len(context), self.layers, -1).split([self.latent, self.latent, 1], 2)
+        u = bent(u, w)
+        return list(zip(u.unbind(1), w.unbind(1), b.unbind(1), dot(w, u).unbind(1), strict=True))
 
 
 class PlanarMaps(Flow):
@@ -121,42 +123,48 @@ class PlanarMaps(Flow):
         self.given = nn.Parameter(torch.randn(1, self.flow.context) / math.sqrt(math.prod(shape)))
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> Pair:
-        return self.flow(z, self.given.expand(len(z), -1))
+        return self.flow(z, self.given)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Pair:
-        return self.flow.inverse(z, self.given.expand(len(z), -1))
+        return self.flow.inverse(z, self.given)
 
 
 def planar(z: Tensor, u: Tensor, w: Tensor, b: Tensor) -> Pair:
     """One planar map of each sample: z, u, w (B, D), b (B, 1)."""
     u = bent(u, w)
-    h = torch.tanh((w * z).sum(1, keepdim=True) + b)
-    return z + u * h, planar_log_det(u, w, h)
+    return bent_planar(z, u, w, b, dot(w, u))
 
 
-def planar_inverse(z: Tensor, u: Tensor, w: Tensor, b: Tensor) -> Pair:
+def bent_planar(z: Tensor, u: Tensor, w: Tensor, b: Tensor, slope: Tensor) -> Pair:
+    """With u^ in the place of u, and w . u^."""
+    h = torch.tanh(dot(w, z) + b)
+    return z + u * h, planar_log_det(h, slope)
+
+
+def planar_inverse(z: Tensor, u: Tensor, w: Tensor, b: Tensor, slope: Tensor) -> Pair:
     """z = x + u^ tanh(t + b), t = w . x: so w . z = t + (w . u^) tanh(t + b), which rises with t, and |t - w . z| <= |w . u^|: bisected."""
-    u = bent(u, w)
-    goal, slope = (w * z).sum(1, keepdim=True), (w * u).sum(1, keepdim=True)
+    goal = dot(w, z)
     low, high = goal - slope.abs(), goal + slope.abs()
     for _ in range(torch.finfo(z.dtype).bits):
         middle = (low + high) / 2
         over = middle + slope * torch.tanh(middle + b) > goal
         low, high = torch.where(over, low, middle), torch.where(over, middle, high)
     h = torch.tanh((low + high) / 2 + b)
-    return z - u * h, -planar_log_det(u, w, h)
+    return z - u * h, -planar_log_det(h, slope)
 
 
 def bent(u: Tensor, w: Tensor) -> Tensor:
     """u^, the nearest to u with w . u^ = m(w . u)."""
-    inner = (w * u).sum(1, keepdim=True)
     # m(t) - t = softplus(t) - 1 - t = softplus(-t) - 1
-    return u + (F.softplus(-inner) - 1) * w / (w.square().sum(1, keepdim=True) + 1e-8)
+    return u + (F.softplus(-dot(w, u)) - 1) * w / (w.square().sum(-1, keepdim=True) + 1e-8)
 
 
-def planar_log_det(u: Tensor, w: Tensor, h: Tensor) -> Tensor:
-    det = 1 + (1 - h.square()) * (w * u).sum(1, keepdim=True)
-    return det.clamp_min(1e-8).log().squeeze(1)
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).sum(-1, keepdim=True)
+
+
+def planar_log_det(h: Tensor, slope: Tensor) -> Tensor:
+    return (1 + (1 - h.square()) * slope).clamp_min(1e-8).log().squeeze(-1)
 
 
 # --- autoregressive maps ----------------------------------------------------------------------------------------------------------
