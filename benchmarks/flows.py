@@ -27,6 +27,7 @@ from gentrain.train import Job, build, mallopt
 
 WORK = loop.Work("maf, 5 x 1,024, digits of 28 x 28, batch 100", ("model=maf",))
 SHAPE, SIZE, LAYERS, WIDTH = [1, 28, 28], 784, 5, 1024
+PASSES = 10  # whole passes that are timed, of as many as there are values and maps
 
 
 class ByHand:
@@ -73,11 +74,10 @@ def stirred(flow: Any, sd: float = 0.02) -> Any:
     return flow.eval().requires_grad_(False)
 
 
-def naive(flow: MaskedAutoregressive, u: torch.Tensor) -> torch.Tensor:
-    """A whole pass of a map for each of its values."""
-    for made in reversed(flow.maps):
-        u = flow.passes(made, u.flip(1), None)[0]
-    return u
+def whole_passes(flow: MaskedAutoregressive, x: torch.Tensor) -> None:
+    """Of one map; a sample takes one for each value and map."""
+    for _ in range(PASSES):
+        flow.back(x, *flow.maps[0](x, None).unbind(1))
 
 
 def sampling(args: argparse.Namespace) -> Iterator[str]:
@@ -86,23 +86,19 @@ def sampling(args: argparse.Namespace) -> Iterator[str]:
     for n in args.samples:
         u = torch.randn(n, SIZE)
         calls: dict[str, Callable[[], Any]] = {
+            "teacher (maf), a whole pass for each value and map": lambda u=u: whole_passes(teacher, u),
             "teacher (maf), gentrain's sampler": lambda u=u: teacher.inverse(u),
-            "student (iaf)": lambda u=u: student.inverse(u),
+            "student (iaf), one pass": lambda u=u: student.inverse(u),
         }
         with torch.no_grad():
-            began = time.perf_counter()
-            slow = naive(teacher, u)
-            once = time.perf_counter() - began
-            if not torch.allclose(slow, teacher.inverse(u)[0], rtol=1e-3, atol=1e-3):
-                raise SystemExit("the two samplers do not give the same samples")
             times = in_turn(calls, args.rounds)
-        own = times["student (iaf)"]
+        naive, _, own = times
+        times[naive] = [t * SIZE * LAYERS / PASSES for t in times[naive]]
         yield f"\n## {n} sample(s) of {SIZE} values\n\n| | ms | to the student |\n|---|---|---|"
-        ratio = loop.spread([once / t for t in own], 0)
-        yield f"| teacher, a whole pass for each value (timed once) | {once * 1e3:,.0f} | {ratio} |"
         for name, each in times.items():
-            ratio = loop.spread([a / b for a, b in zip(each, own, strict=True)], 1)
+            ratio = loop.spread([a / b for a, b in zip(each, times[own], strict=True)], 1)
             yield f"| {name} | {loop.spread([t * 1e3 for t in each], 1)} | {ratio} |"
+    yield "\nThe whole passes are scaled up from ten; that they give the same samples is a test (tests/certificates/test_flows.py)."
 
 
 def in_turn(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
