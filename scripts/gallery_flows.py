@@ -40,7 +40,7 @@ def figure(runs: Path, rows: list[str], out: Path) -> None:
             axis.imshow(p.sqrt().T.flip(0), cmap="magma", extent=(-1, 1, -1, 1))
             test = job.data.load("test").images
             nats = -density.log_likelihood((test,), 1).double().mean().item()
-            axis.set_xlabel(f"{nats:.2f} nats", fontsize=8, labelpad=2)
+            axis.set_xlabel(f"{nats:.2f} nats, {saved['global_step']:,} steps", fontsize=8, labelpad=2)
             print(f"{model} {name}: {nats:.3f} nats on {len(test)} test points, step {saved['global_step']}")
         counts = torch.histogramdd(points, bins=[128, 128], range=[-1.0, 1.0, -1.0, 1.0]).hist
         row[0].imshow(counts.sqrt().T.flip(0), cmap="magma", extent=(-1, 1, -1, 1))
