@@ -20,6 +20,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import torch
+from hydra.core.utils import setup_globals
 
 from gentrain.sampling.modes import exact_density
 from gentrain.train import reopen
@@ -56,6 +57,7 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", default=["two_moons", "checkerboard", "rings"])
     parser.add_argument("--out", type=Path, default=Path("docs/gallery-flows.png"))
     args = parser.parse_args()
+    setup_globals()  # the resolvers in a run's configuration
     figure(args.runs, args.data, args.out)
 
 
