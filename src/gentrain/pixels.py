@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,7 @@ class Pixels(nn.Module, ABC):
     """A map from images in [-1, 1] to modelled values, and back."""
 
     name: str
+    of_levels: ClassVar[bool] = True  # of 8-bit images
 
     @abstractmethod
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -65,6 +67,7 @@ class Real(Pixels):
     """Real numbers in [-1, 1], as they come: nats of a density, which may be negative."""
 
     name = "real numbers in [-1, 1]"
+    of_levels = False
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return x, x.new_zeros(len(x))

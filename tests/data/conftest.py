@@ -110,6 +110,9 @@ def sets(make: Callable[..., Any], idx_root: Path, cifar_root: Path, picture_roo
         "image_folder_classes": ("image_folder", f"root={picture_root}", "size=16", "classes=2", "channels=1"),
         "gaussian_ring": ("gaussian_ring", "n=1000"),
         "gaussian_grid": ("gaussian_grid", "n=1000"),
+        "two_moons": ("two_moons", "n=1000"),
+        "checkerboard": ("checkerboard", "n=1000"),
+        "rings": ("rings", "n=1000"),
         "stacked_mnist": ("stacked_mnist", f"root={idx_root}", "verify=false", "n=200"),
         "stacked_mnist_5k": ("stacked_mnist", "digits=mnist_5k", "n=200"),
     }

@@ -18,7 +18,7 @@ from gentrain.data import Batches, GaussianGrid, GaussianRing, Order, Samples
 from gentrain.errors import UserError
 
 SETS = ["mnist", "mnist_32", "fashion_mnist", "mnist_5k", "cifar10", "image_folder", "image_folder_classes"]
-SETS += ["gaussian_ring", "gaussian_grid", "stacked_mnist", "stacked_mnist_5k"]
+SETS += ["gaussian_ring", "gaussian_grid", "two_moons", "checkerboard", "rings", "stacked_mnist", "stacked_mnist_5k"]
 CONFIGS = sorted(path.stem for path in (Path(__file__).parents[2] / "conf" / "data").glob("*.yaml") if path.stem[0] != "_")
 
 Make = Callable[..., Any]
@@ -228,6 +228,25 @@ def test_points_lie_around_their_modes(make: Make) -> None:
         assert torch.equal(torch.cdist(points, modes).argmin(1), labels)
         assert labels.bincount(minlength=count).min() > 0.7 * 20000 / count
     assert torch.allclose((modes[1] - modes[0]).norm() / data.sd, torch.tensor(2 / 0.05))
+
+
+def test_toys_in_the_plane_have_their_shapes(make: Make) -> None:
+    """Without noise: on the half circles, in the black squares, on the circles; evenly, and with noise inside (-1, 1)."""
+    points, labels = make("two_moons", "n=20000", "noise=0").load("train")
+    x, y = (points * 1.5 + torch.tensor([0.5, 0.25]) * (1 - 2 * labels[:, None])).T
+    assert torch.allclose(x.square() + y.square(), torch.ones(20000), atol=1e-5) and ((y >= -1e-6) == (labels == 0)).all()
+    data = make("checkerboard", "n=20000")
+    points, labels = data.load("train")
+    squares = (points * 2 + 2).floor().long()
+    assert (squares.sum(1) % 2 == 0).all() and squares.min() == 0 and squares.max() == 3
+    assert (squares[:, 0] * 4 + squares[:, 1]).unique(return_counts=True)[1].min() > 0.85 * 20000 / 8 and len(squares.unique(dim=0)) == 8
+    points, labels = make("rings", "n=20000", "noise=0").load("train")
+    assert torch.allclose(points.norm(dim=1), (labels + 1) / 4, atol=1e-5)
+    assert points.mean(0).abs().max() < 0.02 and labels.bincount().min() > 0.9 * 20000 / 4
+    for name in ("two_moons", "checkerboard", "rings"):
+        assert make(name).load("train").images.abs().max() < 1
+        with pytest.raises(UserError, match=r"data\.noise"):
+            make(name, "noise=-1")
 
 
 def test_digits_of_mnist_5k(make: Make) -> None:

@@ -85,8 +85,13 @@ def grid(images: Tensor) -> Tensor:
 def density(points: Tensor) -> Tensor:
     """(B, 2) in [-1, 1]^2 -> (3, H, W): the more points, the darker; the root of the count, so that sparse places show."""
     counts = torch.histogramdd(points.float().cpu(), bins=[BINS, BINS], range=[-1.0, 1.0, -1.0, 1.0]).hist
-    ink = (counts / counts.max().clamp(min=1)).sqrt().T.flip(0)  # x to the right, y up
-    return make_grid((1 - ink).repeat_interleave(ZOOM, 0).repeat_interleave(ZOOM, 1)[None], pad_value=0.5)
+    return inked(counts.repeat_interleave(ZOOM, 0).repeat_interleave(ZOOM, 1))
+
+
+def inked(values: Tensor) -> Tensor:
+    """Numbers >= 0 at (x, y) -> (3, H, W): the greatest is black."""
+    ink = (values / values.max().clamp(min=1e-30)).sqrt().T.flip(0)  # x to the right, y up
+    return make_grid((1 - ink)[None], pad_value=0.5)
 
 
 def unit(images: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from gentrain.data.gaussians import GaussianGrid, GaussianRing, Gaussians
 from gentrain.data.image_folder import ImageFolder
 from gentrain.data.mnist import MNIST, FashionMNIST
 from gentrain.data.mnist_5k import MNIST5k
+from gentrain.data.plane import Checkerboard, Plane, Rings, TwoMoons
 from gentrain.data.samples import Samples
 from gentrain.data.stacked_mnist import StackedMNIST
 from gentrain.data.stream import Batches, Order
@@ -14,6 +15,7 @@ __all__ = [
     "CIFAR10",
     "MNIST",
     "Batches",
+    "Checkerboard",
     "Data",
     "FashionMNIST",
     "GaussianGrid",
@@ -23,6 +25,9 @@ __all__ = [
     "Images",
     "MNIST5k",
     "Order",
+    "Plane",
+    "Rings",
     "Samples",
     "StackedMNIST",
+    "TwoMoons",
 ]

@@ -26,14 +26,15 @@ class MaskedLinear(nn.Linear):
 class MADE(nn.Module):
     """(B, D) and a context (B, context) -> (B, outputs, D); output i of each is a function of values 0 to i - 1, and of the context.
 
-    Degrees: value i has i + 1; hidden units are given 0 to D - 1 in turn; a hidden unit sees what has at most its degree (>=), an output
-    what has less than its own (strict >).
+    Degrees: value i has i + 1; hidden units have 0 to D - 1, in rising order; a hidden unit sees what has at most its degree (>=), an
+    output what has less than its own (strict >).
     """
 
     def __init__(self, size: int, outputs: int, width: int, depth: int, context: int = 0) -> None:
         super().__init__()
         self.outputs, self.size = outputs, size
-        values, hidden = torch.arange(size) + 1, torch.arange(width) % size
+        values, hidden = torch.arange(size) + 1, torch.arange(width) * size // width
+        self.ends = torch.searchsorted(hidden, torch.arange(size), right=True).tolist()  # units of degree i or less
         layers: list[nn.Module] = []
         degrees = values
         for _ in range(depth):
@@ -52,16 +53,27 @@ class MADE(nn.Module):
             h = h + self.context(context)
         return self.last(self.rest(h)).view(-1, self.outputs, self.size)
 
+    @torch.no_grad()
     def one_by_one(self, fill: Callable[[int, Tensor], Tensor], like: Tensor, context: Tensor | None = None) -> Tensor:
-        """Values x (B, D) made in their order: x_i = fill(i, outputs of i (B, outputs)). No forward of the whole network a value: the first
-        layer's sums grow by one column at a time, and of the last layer only the rows of i are computed.
+        """Values x (B, D) made in their order: x_i = fill(i, outputs of i (B, outputs)), with the arithmetic of one forward in all.
+
+        A unit of degree i sees no value from i on, so it is computed once, at step i, from what is kept of the steps before: units are
+        in the order of their degrees, so what it sees are the first ones of the layer below, and no mask is needed. Gives no gradient.
         """
-        W, V = self.first.weight * self.first.mask, (self.last.weight * self.last.mask).view(self.outputs, self.size, -1)
-        h = self.first.bias.expand(len(like), -1)
-        if self.context is not None:
-            h = h + self.context(context)
-        bias, x = self.last.bias.view(self.outputs, self.size), torch.zeros_like(like)
-        for i in range(self.size):
-            x[:, i] = fill(i, F.linear(self.rest(h), V[:, i], bias[:, i]))
-            h = torch.addcmul(h, x[:, i, None], W[:, i])
-        return x
+        layers: list[Any] = [self.first, *(layer for layer in self.rest if isinstance(layer, MaskedLinear))]
+        V, c = self.last.weight.view(self.outputs, self.size, -1), self.last.bias.view(self.outputs, self.size, 1)
+        beside = None if self.context is None else self.context(context).T
+        x = like.new_empty(self.size, len(like))  # values and units down, samples across
+        kept = [like.new_empty(layer.out_features, len(like)) for layer in layers]
+        start = 0
+        for i, end in enumerate(self.ends):
+            seen = x[:i]
+            for layer, units in zip(layers, kept, strict=True):
+                new = torch.addmm(layer.bias[start:end, None], layer.weight[start:end, : len(seen)], seen, out=units[start:end])
+                if beside is not None and layer is self.first:
+                    new += beside[start:end]
+                new.relu_()
+                seen = units[:end]
+            x[i] = fill(i, torch.addmm(c[:, i], V[:, i, :end], seen).T)
+            start = end
+        return x.T.contiguous()

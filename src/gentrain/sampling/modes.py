@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from ..callbacks.samples import density, unit
+from ..callbacks.samples import BINS, ZOOM, density, inked, unit
 from ..data.samples import to_float
 from ..errors import UserError
 from ..quality.evaluation import Evaluation, as_batch, as_bytes, own_randomness
@@ -68,6 +68,40 @@ class Grid(Mode):
         first = out.images(studio.stream(self.n), self.n, self.n if studio.points else self.shown)
         out.picture("grid", density(first) if studio.points else table(first, math.ceil(math.sqrt(len(first)))))
         return {}
+
+
+class Density(Mode):
+    """p(x) of points in the plane, exp(log p) on a grid over [-1, 1]^2; right of it `n` samples, and as many points of the data.
+
+    The darker, the denser, each picture to its own maximum. `mass` in the record is the part of the density that the picture shows.
+    """
+
+    points = True
+
+    def __init__(self, n: Count = 10_000) -> None:
+        self.n = n
+
+    def check(self, studio: Studio) -> None:
+        if tuple(studio.data.shape) != (2,):
+            raise UserError(f"mode=density is for points in the plane, and data={studio.data.name} gives others (mode); choose mode=grid")
+        if not hasattr(studio.game, "log_prob"):
+            raise UserError("mode=density draws an exact density, and this model has none (mode); choose mode=grid, or a flow's run")
+
+    def draw(self, studio: Studio, out: Output) -> dict[str, Any]:
+        p, cell = exact_density(studio.game, studio.device)
+        samples = out.images(studio.stream(self.n), self.n, self.n)
+        panels = [inked(p), density(samples), density(studio.data.load("train").images[: self.n])]
+        out.picture("density", torch.cat(panels, 2))
+        return {"mass": float(p.sum()) * cell}
+
+
+def exact_density(flow: Any, device: torch.device, side: int = BINS * ZOOM) -> tuple[Tensor, float]:
+    """exp(log p) at the middles of side x side squares, (x, y), and the area of one."""
+    line = (torch.arange(side) + 0.5) * 2 / side - 1
+    places = torch.cartesian_prod(line, line).split(side)
+    with torch.no_grad():
+        log_p = torch.cat([flow.log_likelihood((part.to(device),), 1).cpu() for part in places])
+    return log_p.exp().view(side, side), (2 / side) ** 2
 
 
 class ClassGrid(Mode):

@@ -1,0 +1,147 @@
+"""Masked autoregressive flows: a training step beside the same model in zuko, and samples of a teacher beside its student's.
+
+    python benchmarks/flows.py [--rounds 9] [--threads 1] [--out FILE]
+
+See README.md beside this file for how to read the tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import loop
+import torch
+import zuko
+
+from gentrain.data.stream import Batches
+from gentrain.models.flow import FlowDensity, InverseAutoregressive, MaskedAutoregressive, Reversed
+from gentrain.pixels import Logit
+from gentrain.train import Job, build, mallopt
+
+WORK = loop.Work("maf, 5 x 1,024, digits of 28 x 28, batch 100", ("model=maf",))
+SHAPE, SIZE, LAYERS, WIDTH = [1, 28, 28], 784, 5, 1024
+PASSES = 10  # whole passes that are timed, of as many as there are values and maps
+
+
+class ByHand:
+    """`nll` of modelled values, down with Adam, and nothing else."""
+
+    def __init__(self, job: Job, model: torch.nn.Module, nll: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        self.model, self.nll, self.pixels = model, nll, Logit(1e-6)
+        data = build(job.config["data"], "data")
+        self.batches = iter(Batches(data.load("train"), data.order, "cpu"))
+        self.optimizer = torch.optim.Adam(model.parameters(), 1e-4)
+
+    def iterate(self, n: int) -> None:
+        for _ in range(n):
+            v, log_det = self.pixels(next(self.batches)[0])
+            self.optimizer.zero_grad()
+            (self.nll(v.flatten(1)) - log_det).mean().backward()
+            self.optimizer.step()
+
+
+def training(args: argparse.Namespace, folder: Path) -> Iterator[str]:
+    job = Job(loop.configuration(WORK, "cpu"), {"model": "benchmark", "data": "mnist_5k"}, folder)
+    theirs = zuko.flows.MAF(SIZE, transforms=LAYERS, hidden_features=(WIDTH,))
+    ours = FlowDensity(partial(MaskedAutoregressive, layers=LAYERS, width=WIDTH, bound=5.0), Logit(1e-6), SHAPE)
+    counts = [sum(p.numel() for p in model.parameters()) for model in (theirs, ours)]
+    if counts[0] != counts[1]:
+        raise SystemExit(f"not the same model: {counts} parameters")
+    found: dict[str, Any] = {
+        "zuko, a loop by hand": ByHand(job, theirs, lambda v: -theirs().log_prob(v)),
+        "gentrain's flow, a loop by hand": ByHand(job, ours, lambda v: -ours.log_prob(v)),
+        "gentrain": loop.Gentrain(job),
+    }
+    yield f"\n## A training step: {WORK.name}\n\n| | ms | to zuko |\n|---|---|---|"
+    times = loop.interleaved(found, args.rounds, args.seconds, "cpu")
+    for name, own in times.items():
+        ratio = loop.spread([a / b for a, b in zip(own, times["zuko, a loop by hand"], strict=True)])
+        yield f"| {name} | {loop.spread([t * 1e3 for t in own], 1)} | {ratio} |"
+    found["gentrain"].close()
+
+
+def stirred(flow: Any, sd: float = 0.02) -> Any:
+    """Weights as large as after training: zeros would be no work for the exponentials."""
+    for weights in flow.parameters():
+        torch.nn.init.normal_(weights, 0, sd)
+    return flow.eval().requires_grad_(False)
+
+
+def whole_passes(flow: MaskedAutoregressive, x: torch.Tensor) -> None:
+    """Of one map; a sample takes one for each value and map."""
+    for _ in range(PASSES):
+        flow.back(x, *flow.maps[0](x, None).unbind(1))
+
+
+def sampling(args: argparse.Namespace) -> Iterator[str]:
+    teacher = stirred(MaskedAutoregressive(SHAPE, LAYERS, WIDTH, bound=5.0))
+    student = stirred(Reversed(SHAPE, partial(InverseAutoregressive, layers=4, width=WIDTH, gated=False, bound=5.0)))
+    for n in args.samples:
+        u = torch.randn(n, SIZE)
+        calls: dict[str, Callable[[], Any]] = {
+            "teacher (maf), a whole pass for each value and map": lambda u=u: whole_passes(teacher, u),
+            "teacher (maf), gentrain's sampler": lambda u=u: teacher.inverse(u),
+            "student (iaf), one pass": lambda u=u: student.inverse(u),
+        }
+        with torch.no_grad():
+            times = in_turn(calls, args.rounds)
+        naive, _, own = times
+        times[naive] = [t * SIZE * LAYERS / PASSES for t in times[naive]]
+        yield f"\n## {n} sample(s) of {SIZE} values\n\n| | ms | to the student |\n|---|---|---|"
+        for name, each in times.items():
+            ratio = loop.spread([a / b for a, b in zip(each, times[own], strict=True)], 1)
+            yield f"| {name} | {loop.spread([t * 1e3 for t in each], 1)} | {ratio} |"
+    yield "\nThe whole passes are scaled up from ten; that they give the same samples is a test (tests/certificates/test_flows.py)."
+
+
+def in_turn(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of every call in every round: A B, then B A. The first round is not counted."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for number in range(rounds + 1):
+        for name in list(calls) if number % 2 == 0 else list(calls)[::-1]:
+            began = time.perf_counter()
+            calls[name]()
+            if number:
+                times[name].append(time.perf_counter() - began)
+    return times
+
+
+def report(args: argparse.Namespace) -> Iterator[str]:
+    yield "# Autoregressive flows: training and sampling\n"
+    yield from list(loop.heading(args))[1:3]
+    yield f"zuko {zuko.__version__}. Medians of {args.rounds} rounds [least-most]; ratios are taken in each round."
+    with tempfile.TemporaryDirectory() as folder:
+        yield from training(args, Path(folder))
+    yield from sampling(args)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Time autoregressive flows.")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each block of training steps")
+    parser.add_argument("--samples", type=int, nargs="+", default=[1, 64])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, help="write the tables to a file, too")
+    args = parser.parse_args()
+    args.device = "cpu"
+    torch.set_num_threads(args.threads)
+    loop.one_heap()
+    mallopt()
+    lines = []
+    for line in report(args):
+        logging.getLogger("gentrain").setLevel(logging.WARNING)
+        print(line, flush=True)
+        lines.append(line)
+    if args.out:
+        args.out.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

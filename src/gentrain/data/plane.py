@@ -1,0 +1,93 @@
+"""Toys in the plane that flows are drawn with: two moons, a checkerboard, rings (as in Grathwohl et al., "FFJORD", 2019).
+
+A point is scale * (its place + noise * z), z ~ N(0, 1), with the scale at which everything lies in (-1, 1), as pixels do. Labels say
+which moon, square or ring it is of.
+"""
+
+import math
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from gentrain.data.base import Data, is_count, require
+from gentrain.data.samples import Samples
+from gentrain.data.stream import generator
+
+FAR = 6  # deviations of the noise that are kept inside: one number in 500 million is farther out
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Plane(Data):
+    """`n` points for "train", a tenth as many for "test". `noise` is in the units of the places, which reach from -`reach` to `reach`."""
+
+    reach: ClassVar[float]
+    parts: ClassVar[int]
+    noise: float
+    n: int = 100_000
+    draw_seed: int = 0  # which points are drawn; not the run's seed, so that runs with other seeds share the data
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.classes == self.parts, f"{self.name} has {self.parts} parts, not {self.classes!r} (data.classes); leave it out")
+        require(is_count(self.n, 10), f"n must be a whole number >= 10, not {self.n!r} (data.n); e.g. 100000")
+        require(0 <= self.noise < math.inf, f"the noise must be 0 or above, not {self.noise!r} (data.noise); e.g. 0.05")
+        require(not self.flip, "points have no left and right (data.flip); write false")
+
+    @abstractmethod
+    def places(self, labels: Tensor, u: Tensor, v: Tensor) -> Tensor:
+        """(N, 2) of parts (N,) and two uniform numbers in [0, 1) of each."""
+
+    @property
+    def scale(self) -> float:
+        return 1 / (self.reach + FAR * self.noise)
+
+    def read(self, split: str) -> Samples:
+        count = self.n if split == "train" else self.n // 10
+        draws = generator(self.draw_seed, type(self).__name__, split)
+        labels = torch.randint(self.parts, (count,), generator=draws)
+        places = self.places(labels, *torch.rand(2, count, generator=draws))
+        return Samples(self.scale * (places + self.noise * torch.randn(count, 2, generator=draws)), labels)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class TwoMoons(Plane):
+    """Half circles of radius 1, the second turned around and moved in between the ends of the first."""
+
+    reach: ClassVar[float] = 1.5
+    parts: ClassVar[int] = 2
+    classes: int | None = 2
+    noise: float = 0.1
+
+    def places(self, labels: Tensor, u: Tensor, v: Tensor) -> Tensor:
+        turn = 1 - 2 * labels.float()  # about the origin
+        return turn[:, None] * torch.stack([torch.cos(math.pi * u) - 0.5, torch.sin(math.pi * u) - 0.25], 1)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Checkerboard(Plane):
+    """The 8 black squares of a board of 4 x 4, each filled evenly."""
+
+    reach: ClassVar[float] = 2.0
+    parts: ClassVar[int] = 8
+    classes: int | None = 8
+    noise: float = 0.0
+
+    def places(self, labels: Tensor, u: Tensor, v: Tensor) -> Tensor:
+        row = labels // 2
+        return torch.stack([2 * (labels % 2) + row % 2 + u, row + v], 1) - 2
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Rings(Plane):
+    """Four circles about the origin, of radius 1/4, 1/2, 3/4 and 1, with as many points each."""
+
+    reach: ClassVar[float] = 1.0
+    parts: ClassVar[int] = 4
+    classes: int | None = 4
+    noise: float = 0.02
+
+    def places(self, labels: Tensor, u: Tensor, v: Tensor) -> Tensor:
+        return (labels[:, None] + 1) / 4 * torch.stack([torch.cos(2 * math.pi * u), torch.sin(2 * math.pi * u)], 1)
