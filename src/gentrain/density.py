@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from .errors import UserError
 from .objective import Objective
 from .pixels import Pixels
 
@@ -49,6 +50,12 @@ class Density(nn.Module, ABC):
     @abstractmethod
     def noise(self, n: int, device: torch.device | str) -> Tensor:
         """(n, ...) numbers that a sample is a function of."""
+
+    def complete(self, batch: Batch, known: Tensor, noise: Tensor | None = None) -> Tensor:
+        """The batch's images in [-1, 1] with what is not known drawn anew. `known` is a bool tensor that broadcasts to (B, 1, H, W); known
+        pixels are kept exactly. `noise` as `sample` has it. Raises UserError where a model cannot.
+        """
+        raise UserError(f"{type(self).__name__} does not complete images (mode); choose an autoregressive model, such as gated_pixelcnn")
 
     # what draws from a game draws from a density too
 
