@@ -30,6 +30,7 @@ from tests.compose import options
 PRESETS = ("gan", "cgan", "dcgan", "lsgan", "wgan", "wgan_gp", "sngan", "hinge_gan", "improved_gan", "r3gan", "sagan", "biggan", "progan")
 PRESETS += ("acgan", "semi_supervised_gan", "bigan", "ebgan")
 DENSITIES = ("vae", "beta_vae", "cvae", "vae_planar", "vae_iaf", "maf")  # whose own axes are open, and none of a game's
+DENSITIES += ("pixelcnn", "gated_pixelcnn", "pixelrnn_row", "pixelrnn_diagonal")
 LABELLED = ("cgan", "acgan", "sagan", "biggan")
 LOSSES, LIPSCHITZ, TRICKS = options("loss"), options("lipschitz"), options("tricks")
 PENALTIES = ("gp", "gp_grouped", "gp_one_sided", "gp_zero_centred", "r1", "r2", "r1r2", "dragan")

@@ -3,14 +3,15 @@ or from diagonal to diagonal:
 
     o, f, i = sigmoid, g = tanh  of  K_is * x + K_ss * h_before       c = f c_before + i g       h = o tanh(c)
 
-K_is, the input-to-state convolution, is masked (B) and computed for all pixels at once; K_ss, state-to-state, sees earlier pixels alone, all
-of their channels. Maps (B, features, H, W) -> (B, width, H, W); `colours` groups of channels, as in `causal.py`. States begin at zero.
+K_is, input-to-state, is masked (B) and computed for all pixels at once; K_ss, state-to-state, sees earlier pixels alone, all of their
+channels. Maps (B, features, H, W) -> (B, width, H, W); `colours` groups of channels, as in `causal.py`. States begin at zero.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,8 @@ from .causal import CausalConv2d, ConvCache, grouped, pointwise
 
 
 class PixelLSTM(nn.Module, ABC):
+    beyond: ClassVar[int] = 0  # columns that its maps must have beyond the right edge of the image
+
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor: ...
 
@@ -101,8 +104,11 @@ class DiagonalBiLSTM(PixelLSTM):
     pixels are computed at once. K_is is 1 x 1.
 
     (i, j + 1) lies in the future: the map from right to left is moved down by one row before it is added to the one from left to right.
-    So pixel (i, j) sees all pixels before it.
+    What it brings to row i is of maps at row i - 1, which mask A has kept from their own pixels: that of the last pixel but one. So
+    the maps have one column more, behind the last pixel, and pixel (i, j) sees all pixels before it.
     """
+
+    beyond = 1
 
     def __init__(self, features: int, width: int, colours: int) -> None:
         super().__init__()

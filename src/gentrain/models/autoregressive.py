@@ -33,9 +33,13 @@ class Autoregressive(Density):
     ) -> None:
         super().__init__(pixels)
         if pixels.values is None:
-            raise UserError(f"an autoregressive model draws one of finitely many values, and not {pixels.name} (pixels); choose binary or levels")
+            raise UserError(
+                f"an autoregressive model draws one of finitely many values, and not {pixels.name} (pixels); choose binary or levels"
+            )
         if len(shape) != 3:
-            raise UserError(f"an autoregressive model of pixels wants images, and the data's shape is {list(shape)} (data); e.g. data=mnist_5k")
+            raise UserError(
+                f"an autoregressive model of pixels wants images, and the data's shape is {list(shape)} (data); e.g. data=mnist_5k"
+            )
         if conditional and not classes:
             raise UserError("these data have no labels to be given (model.conditional); choose others, or give false")
         self.shape, self.values = list(shape), pixels.values
@@ -51,7 +55,9 @@ class Autoregressive(Density):
 
     def log_prob(self, v: Tensor, y: Tensor | None = None) -> Tensor:
         """v (B, C, H, W), whole numbers -> (B,) nats."""
-        return -F.cross_entropy(self.network(self.scaled(v), y).float(), v.long(), reduction="none").flatten(1).sum(1)
+        logits = self.network(self.scaled(v), y)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # half precision may give logits, and no sums of logarithms
+        return -F.cross_entropy(logits, v.long(), reduction="none").flatten(1).sum(1)
 
     def objective(self, batch: Batch) -> Objective:
         v, _ = self.pixels(batch[0])
@@ -86,7 +92,9 @@ class Autoregressive(Density):
         u = self.noise(len(batch[0]), batch[0].device) if noise is None else noise
         return u.unflatten(1, self.shape)
 
-    def fill(self, u: Tensor, y: Tensor | None = None, given: Tensor | None = None, known: Tensor | None = None, naive: bool = False) -> Tensor:
+    def fill(
+        self, u: Tensor, y: Tensor | None = None, given: Tensor | None = None, known: Tensor | None = None, naive: bool = False
+    ) -> Tensor:
         """Values (B, C, H, W) of uniforms u, one after the other; those that are `known` are as `given`. `naive` computes the whole network
         for each value, which is slow, and what the other way is proved by.
         """

@@ -1,12 +1,13 @@
 """Networks that give at each pixel, for each colour, the distribution of its value given all values before it.
 
-Whole images in one pass, (B, C, H, W) -> (B, values, C, H, W) logits, or a pixel at a time for images in the making: `begin` gives a `Past`.
+Whole images in one pass, (B, C, H, W) -> (B, values, C, H, W) logits; or, for images in the making, a pixel at a time: `begin`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -121,7 +122,7 @@ class PixelCNN(Causal):
         without_labels(self, classes)
         features, side = grouped(2 * width, shape[0]), first // 2
         self.first = CausalConv2d(self.colours, features, side, side, strict=True)
-        self.blocks = nn.ModuleList(ResidualBlock(width, kernel, shape[0]) for _ in range(depth))
+        self.blocks: Any = nn.ModuleList(ResidualBlock(width, kernel, shape[0]) for _ in range(depth))
         self.last = self.head(2 * width)
         self.to(memory_format=torch.channels_last)
 
@@ -190,8 +191,8 @@ class GatedPixelCNN(Causal):
         odd(first, "first")
         vertical = EdgedConv2d(shape[0], width, max(first // 2 - 1, 0), first // 2, first // 2)
         horizontal = CausalConv2d(self.colours, grouped(width, shape[0]), side=first // 2, strict=True)
-        self.first = nn.ModuleDict({"vertical": vertical, "horizontal": horizontal, "down": EdgedConv2d(width, width)})
-        self.layers = nn.ModuleList(GatedLayer(width, kernel, shape[0], classes) for _ in range(depth))
+        self.first: Any = nn.ModuleDict({"vertical": vertical, "horizontal": horizontal, "down": EdgedConv2d(width, width)})
+        self.layers: Any = nn.ModuleList(GatedLayer(width, kernel, shape[0], classes) for _ in range(depth))
         self.last = self.head(width)
         self.to(memory_format=torch.channels_last)
 
@@ -234,7 +235,7 @@ def gated(z: Tensor, dim: int) -> Tensor:
 
 
 class GatedPast(Past):
-    """The vertical stack advances by a row at a time, and leaves what each layer of the horizontal one, which advances by a pixel, takes of it."""
+    """The vertical stack advances by rows, and leaves what each layer of the horizontal one takes of it; that one advances by pixels."""
 
     def __init__(self, network: GatedPixelCNN, n: int, y: Tensor | None) -> None:
         pixels = network.shape[2]
@@ -305,15 +306,16 @@ class PixelRNN(Causal):
         without_labels(self, classes)
         wide, side = grouped(2 * width, shape[0]), first // 2
         self.first = CausalConv2d(self.colours, wide, side, side, strict=True)
-        self.lstms = nn.ModuleList(lstm(features=2 * width, width=width, colours=shape[0]) for _ in range(depth))
-        self.outs = nn.ModuleList(CausalConv2d(grouped(width, shape[0]), wide) for _ in range(depth))
+        self.lstms: Any = nn.ModuleList(lstm(features=2 * width, width=width, colours=shape[0]) for _ in range(depth))
+        self.beyond = max(layer.beyond for layer in self.lstms)
+        self.outs: Any = nn.ModuleList(CausalConv2d(grouped(width, shape[0]), wide) for _ in range(depth))
         self.last = self.head(2 * width)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        h = self.first(x)
+        h = self.first(F.pad(x, (0, self.beyond)))
         for lstm, out in zip(self.lstms, self.outs, strict=True):
             h = h + out(lstm(h))
-        return self.as_logits(self.last(h))
+        return self.as_logits(self.last(h[..., : x.shape[3]]))
 
     def begin(self, n: int, y: Tensor | None = None) -> Past:
         return PixelRNNPast(self, n)
@@ -321,20 +323,28 @@ class PixelRNN(Causal):
 
 class PixelRNNPast(Past):
     def __init__(self, network: PixelRNN, n: int) -> None:
-        pixels = network.shape[2]
+        pixels = network.shape[2] + network.beyond
         self.network, self.first, self.last = network, ConvCache(network.first, n, pixels), at_pixel(network.last)
         self.lstms: list[LSTMPast] = [lstm.begin(n, pixels) for lstm in network.lstms]
         self.outs = [pointwise(out) for out in network.outs]
+        self.begun = False
 
     def next_row(self) -> None:
-        for cache in (self.first, *self.lstms):
-            cache.next_row()
+        for j in range(self.network.beyond if self.begun else 0):  # the row is whole: what lies behind it
+            self.features(self.network.shape[2] + j)
+        self.begun = True
+        self.first.next_row()
+        for lstm in self.lstms:
+            lstm.next_row()
 
     def put(self, j: int, x: Tensor) -> None:
         self.first.put(j, x)
 
-    def logits(self, j: int) -> Tensor:
+    def features(self, j: int) -> Tensor:
         h = self.first.pixel(j)
         for lstm, out in zip(self.lstms, self.outs, strict=True):
             h = h + out(lstm.step(j, h))
-        return self.network.as_logits(self.last(h))
+        return h
+
+    def logits(self, j: int) -> Tensor:
+        return self.network.as_logits(self.last(self.features(j)))
