@@ -73,7 +73,7 @@ def test_it_sums_to_one(name: str, space: str) -> None:
     assert pixels.values is not None
     found = model(name, pixels, shape).log_prob(every_image(pixels.values, shape)).exp()
     torch.testing.assert_close(found.sum(), torch.ones((), dtype=D))
-    assert found.max() < 0.5 and found.min() > 0
+    assert found.min() > 0 and found.max() > 2 * found.min()
 
 
 @networks
@@ -263,7 +263,7 @@ def test_the_row_lstm_pixel_by_pixel(colours: int) -> None:
         for i, j in itertools.product(range(H), range(W)):
             z = lstm.input.bias + kernel[:, :, 1] @ x[n, :, i, j] + (kernel[:, :, 0] @ x[n, :, i, j - 1] if j else 0)
             for k in (-1, 0, 1):
-                z = z + lstm.state.weight[:, :, k + 1] @ h.get((i - 1, j + k), zero)
+                z = z + lstm.state.view(4 * width, 3, width)[:, k + 1] @ h.get((i - 1, j + k), zero)
             h[i, j], c[i, j] = gates(z, c.get((i - 1, j), zero))
             torch.testing.assert_close(found[n, :, i, j], h[i, j])
 
@@ -374,6 +374,7 @@ def test_completion(name: str) -> None:
         (Binary(), {"conditional": True}, "model.conditional"),
         (Binary(), {"network": partial(PixelCNN, kernel=4)}, "model.network.kernel"),
         (Binary(), {"network": partial(GatedPixelCNN, first=2)}, "model.network.first"),
+        (Binary(), {"network": partial(PixelRNN, lstm=partial(RowLSTM, kernel=2))}, "model.network.lstm.kernel"),
     ],
 )
 def test_refused(pixels: Pixels, options: dict[str, Any], told: str) -> None:
@@ -407,7 +408,7 @@ def test_a_resumed_run_is_the_run_that_was_not_stopped(name: str, tmp_path: Path
 @networks
 def test_one_graph(name: str) -> None:
     """compile=true compiles an objective whole or not at all."""
-    density = model(name, Levels(4), [1, 4, 4])
-    batch = (torch.rand(2, 1, 4, 4, dtype=D) * 2 - 1,)
+    density = model(name, Levels(4), [1, 2, 2])
+    batch = (torch.rand(2, 1, 2, 2, dtype=D) * 2 - 1,)
     compiled = torch.compile(density.objective, fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(batch).loss, density.objective(batch).loss)

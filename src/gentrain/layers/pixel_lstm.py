@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import UserError
+from ..schema import Count
 from .causal import CausalConv2d, ConvCache, grouped, pointwise
 
 
@@ -42,11 +44,12 @@ class LSTMPast(ABC):
         """x (n, features) at pixel j of the row -> (n, width)."""
 
 
-def cell(z: Tensor, c: Tensor, dim: int = -1) -> tuple[Tensor, Tensor]:
-    """Sums of the four gates and the cell before -> h and c."""
-    o, f, i, g = z.chunk(4, dim)
-    c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
-    return torch.sigmoid(o) * torch.tanh(c), c
+def cell(z: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums of the four gates (..., 4 width) and the cell before (..., width) -> h and c."""
+    gates, g = z.split([3 * c.shape[-1], c.shape[-1]], -1)
+    o, f, i = torch.sigmoid(gates).chunk(3, -1)
+    c = f * c + i * torch.tanh(g)
+    return o * torch.tanh(c), c
 
 
 # --- rows -----------------------------------------------------------------------------------------------------------------------
@@ -57,41 +60,49 @@ class RowLSTM(PixelLSTM):
     pixel is a triangle; K_is is as wide on the row itself, masked.
     """
 
-    def __init__(self, features: int, width: int, colours: int, kernel: int = 3) -> None:
+    def __init__(self, features: int, width: int, colours: int, kernel: Count = 3) -> None:
         super().__init__()
-        self.width, side = width, kernel // 2
-        self.input = CausalConv2d(grouped(features, colours), grouped(width, colours).repeat(4), side=side)
-        self.state = nn.Conv1d(width, 4 * width, kernel, padding=side, bias=False)
+        if kernel % 2 == 0:
+            raise UserError(f"a kernel {kernel} wide has no middle (model.network.lstm.kernel); give an odd number")
+        self.width = width
+        self.input = CausalConv2d(grouped(features, colours), grouped(width, colours).repeat(4), side=kernel // 2)
+        # from h of the pixels above, from left to right, to the gates
+        self.state = nn.Parameter(torch.empty(4 * width, kernel * width).uniform_(-1, 1) / math.sqrt(kernel * width))
 
     def forward(self, x: Tensor) -> Tensor:
-        h = c = x.new_zeros(len(x), self.width, x.shape[3])
+        z = self.input(x).permute(0, 2, 3, 1)  # (B, H, W, 4 width)
+        h = c = z.new_zeros(len(x), x.shape[3], self.width)
         rows = []
-        for z in self.input(x).unbind(2):
-            h, c = cell(z + self.state(h), c, 1)
+        for row in z.unbind(1):
+            h, c = cell(row + self.sums(h), c)
             rows.append(h)
-        return torch.stack(rows, 2)
+        return torch.stack(rows, 1).permute(0, 3, 1, 2)
+
+    def sums(self, h: Tensor) -> Tensor:
+        """K_ss * h of a row, (B, W, width) -> (B, W, 4 width)."""
+        W, side = h.shape[1], self.state.shape[1] // self.width // 2
+        padded = F.pad(h, (0, 0, side, side))
+        return F.linear(torch.cat([padded[:, k : k + W] for k in range(2 * side + 1)], 2), self.state)
 
     def begin(self, n: int, width: int) -> LSTMPast:
         return RowPast(self, n, width)
 
 
 class RowPast(LSTMPast):
-    """h and c of the row above and of the row itself, (n, width of the network, pixels of a row); K_ss * h of the row above."""
+    """h and c of the row above and of the row itself, (n, pixels of a row, width); K_ss * h of the row above."""
 
     def __init__(self, lstm: RowLSTM, n: int, width: int) -> None:
         self.lstm, self.input = lstm, ConvCache(lstm.input, n, width)
-        self.h = self.c = self.input.rows.new_zeros(n, lstm.width, width)
-        self.row_h, self.row_c = self.h.clone(), self.c.clone()
+        self.above = self.h = self.c = self.input.rows.new_zeros(n, width, lstm.width)
 
     def next_row(self) -> None:
         self.input.next_row()
-        self.h, self.c = self.row_h, self.row_c
-        self.row_h, self.row_c = torch.empty_like(self.h), torch.empty_like(self.c)
-        self.sums = self.lstm.state(self.h)
+        self.sums, self.above = self.lstm.sums(self.h), self.c
+        self.h, self.c = torch.empty_like(self.h), torch.empty_like(self.c)
 
     def step(self, j: int, x: Tensor) -> Tensor:
-        h, c = cell(self.input.step(j, x) + self.sums[:, :, j], self.c[:, :, j])
-        self.row_h[:, :, j], self.row_c[:, :, j] = h, c
+        h, self.c[:, j] = cell(self.input.step(j, x) + self.sums[:, j], self.above[:, j])
+        self.h[:, j] = h
         return h
 
 

@@ -306,13 +306,15 @@ class PixelRNN(Causal):
         without_labels(self, classes)
         wide, side = grouped(2 * width, shape[0]), first // 2
         self.first = CausalConv2d(self.colours, wide, side, side, strict=True)
-        self.lstms: Any = nn.ModuleList(lstm(features=2 * width, width=width, colours=shape[0]) for _ in range(depth))
-        self.beyond = max(layer.beyond for layer in self.lstms)
+        lstms: list[PixelLSTM] = [lstm(features=2 * width, width=width, colours=shape[0]) for _ in range(depth)]
+        self.lstms: Any = nn.ModuleList(lstms)
+        self.beyond: int = lstms[0].beyond
         self.outs: Any = nn.ModuleList(CausalConv2d(grouped(width, shape[0]), wide) for _ in range(depth))
         self.last = self.head(2 * width)
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        h = self.first(F.pad(x, (0, self.beyond)))
+        h = self.first(F.pad(x, (0, self.beyond))).contiguous(memory_format=torch.channels_last)
         for lstm, out in zip(self.lstms, self.outs, strict=True):
             h = h + out(lstm(h))
         return self.as_logits(self.last(h[..., : x.shape[3]]))
