@@ -25,6 +25,7 @@ class Density(nn.Module, ABC):
 
     labelled: ClassVar[bool] = False  # log p(x | y)
     prior: ClassVar[str] = "normal"  # of the noise that samples are a function of
+    one_by_one: ClassVar[bool] = False  # a sample is no single pass, but its values in their order
     averaged: Any = None
 
     def __init__(self, pixels: Pixels) -> None:
