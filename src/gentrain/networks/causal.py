@@ -114,7 +114,7 @@ class PixelCNN(Causal):
     """
 
     def __init__(
-        self, shape: list[int], values: int, width: Count = 32, depth: Count = 7, kernel: Count = 3, first: Count = 7, classes: Whole = 0
+        self, shape: list[int], values: int, width: Count = 32, depth: Count = 15, kernel: Count = 3, first: Count = 7, classes: Whole = 0
     ) -> None:
         super().__init__(shape, values)
         odd(kernel, "kernel")
@@ -184,7 +184,7 @@ class GatedPixelCNN(Causal):
     """
 
     def __init__(
-        self, shape: list[int], values: int, width: Count = 32, depth: Count = 8, kernel: Count = 3, first: Count = 7, classes: Whole = 0
+        self, shape: list[int], values: int, width: Count = 32, depth: Count = 8, kernel: Count = 5, first: Count = 7, classes: Whole = 0
     ) -> None:
         super().__init__(shape, values, classes)
         odd(kernel, "kernel")
