@@ -48,8 +48,11 @@ def model(name: str, pixels: Pixels, shape: list[int], **options: Any) -> Autore
 
 
 def wide(shape: list[int]) -> Autoregressive:
-    """Enough channels for a label to tell."""
-    return stirred(Autoregressive(partial(GatedPixelCNN, width=24, depth=2), Binary(), shape, conditional=True, classes=3), 0.3)
+    """Of labels that tell."""
+    density = stirred(Autoregressive(partial(GatedPixelCNN, width=24, depth=2), Binary(), shape, conditional=True, classes=3), 0.3)
+    for layer in density.network.layers:  # type: ignore[union-attr]
+        nn.init.normal_(layer.label.weight, 0, 2)
+    return density
 
 
 def every_image(values: int, shape: list[int]) -> Tensor:
@@ -91,6 +94,14 @@ def test_given_each_label_it_sums_to_one_and_the_label_matters(name: str) -> Non
     black_and_white = density.pixels.inverse(every)
     torch.testing.assert_close(density.log_likelihood((black_and_white, labels), 1), of_each[labels, torch.arange(len(every))])
     torch.testing.assert_close(density.objective((black_and_white, labels)).loss, -density.log_prob(every, labels).mean().float())
+
+
+def test_levels_may_be_few() -> None:
+    x = torch.tensor([-1.0, -0.6, -0.4, 0.0, 0.4, 0.6, 1.0])
+    v, _ = Levels(3)(x)
+    assert v.tolist() == [0, 0, 1, 1, 1, 2, 2] and Levels(3).inverse(v).tolist() == [-1, -1, 0, 0, 0, 1, 1]
+    every = torch.arange(256)
+    assert torch.equal(Levels()(every / 127.5 - 1)[0], every.float())
 
 
 def test_values_follow_their_distribution_as_the_uniforms_do() -> None:
@@ -172,7 +183,7 @@ def test_pixelcnn_has_its_blind_spot() -> None:
 
 
 def test_the_gated_network_of_the_same_kernels_has_none() -> None:
-    found = offsets(stirred(GatedPixelCNN([1, 3, 9], 2, width=6, depth=4, first=3)))
+    found = offsets(stirred(GatedPixelCNN([1, 3, 9], 2, width=6, depth=4, kernel=3, first=3)))
     assert found == {(y, x) for y in (-2, -1, 0) for x in range(-4, 5) if y < 0 or x < 0}
 
 
@@ -211,7 +222,7 @@ def test_a_cropped_kernel_is_a_masked_one(strict: bool, above: int, colours: int
 
 def test_colours_are_groups_of_channels_in_order() -> None:
     assert grouped(6, 3).tolist() == [0, 0, 1, 1, 2, 2] and grouped(7, 3).tolist() == [0, 0, 0, 1, 1, 2, 2]
-    network = GatedPixelCNN([3, 4, 4], 5, width=6, depth=1)
+    network = GatedPixelCNN([3, 4, 4], 5, width=6, depth=1, kernel=3)
     mask = network.layers[0].horizontal.mask
     assert mask is not None
     # tanh's half and sigmoid's half both: R sees R, G sees R and G, B all three
@@ -221,7 +232,7 @@ def test_colours_are_groups_of_channels_in_order() -> None:
 
 def test_a_gated_layer() -> None:
     """v = gate(W_v v + V y),  h = h + U gate(W_h h + N (W_v v) + V' y),  gate(a, b) = tanh a sigmoid b."""
-    layer = stirred(GatedPixelCNN([1, 4, 5], 2, width=3, depth=1, classes=4)).layers[0]
+    layer = stirred(GatedPixelCNN([1, 4, 5], 2, width=3, depth=1, kernel=3, classes=4)).layers[0]
     v, h, y = torch.randn(2, 3, 4, 5, dtype=D), torch.randn(2, 3, 4, 5, dtype=D), torch.tensor([1, 3])
     padded = F.pad(v, (1, 1, 1, 0))
     a = torch.stack(

@@ -81,7 +81,9 @@ class Autoregressive(Density):
             return self.pixels.inverse(self.fill(self.uniforms(batch, noise), self.label(batch)))
 
     def complete(self, batch: Batch, known: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Known values are given, in their order, like drawn ones; so what is drawn sees the known pixels before it, not those after."""
+        """Known values are given, in their order, like drawn ones; so what is drawn sees the known pixels before it, not those after. It
+        sees them as `pixels` has them: binarised, where the model is of black and white; in the result they are as they came.
+        """
         with judged(self):
             v, _ = self.pixels(batch[0])
             kept = known.expand_as(v)
