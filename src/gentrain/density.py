@@ -25,6 +25,7 @@ class Density(nn.Module, ABC):
 
     labelled: ClassVar[bool] = False  # log p(x | y)
     prior: ClassVar[str] = "normal"  # of the noise that samples are a function of
+    one_by_one: ClassVar[bool] = False  # a sample is no single pass, but its values in their order
     averaged: Any = None
 
     def __init__(self, pixels: Pixels) -> None:
@@ -52,10 +53,10 @@ class Density(nn.Module, ABC):
         """(n, ...) numbers that a sample is a function of."""
 
     def complete(self, batch: Batch, known: Tensor, noise: Tensor | None = None) -> Tensor:
-        """The images with what is not `known` drawn anew, given what is; `known` is bool, broadcastable to (B, 1, H, W), and those
-        pixels are kept exactly. A capability: raises UserError where a model has it not.
+        """The batch's images in [-1, 1] with what is not known drawn anew. `known` is a bool tensor that broadcasts to (B, 1, H, W); known
+        pixels are kept exactly. `noise` as `sample` has it. A capability: raises UserError where a model has it not.
         """
-        raise UserError("this model does not complete images (mode); choose a run of one that does, such as model=vae_inpainting")
+        raise UserError(f"{type(self).__name__} does not complete images (mode); choose a run of model=gated_pixelcnn or vae_inpainting")
 
     # what draws from a game draws from a density too
 

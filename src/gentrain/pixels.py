@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from .schema import Share
@@ -21,6 +22,7 @@ class Pixels(nn.Module, ABC):
 
     name: str
     of_levels: ClassVar[bool] = True  # of 8-bit images
+    values: int | None = None  # 0 to values - 1; None for real numbers
 
     @abstractmethod
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -37,6 +39,8 @@ class Binary(Pixels):
     With `threshold`, bright pixels are 1: another benchmark, whose nats must not be compared.
     """
 
+    values = 2
+
     def __init__(self, threshold: bool = False) -> None:
         super().__init__()
         self.threshold = threshold
@@ -52,15 +56,19 @@ class Binary(Pixels):
 
 
 class Levels(Pixels):
-    """The level itself, 0 to 255: log p is of 8-bit images, -log2 p / D its bits a dimension."""
+    """The level itself, 0 to 255: log p is of 8-bit images, -log2 p / D its bits a dimension. With fewer `values`, of the nearest level."""
 
-    name = "256 levels"
+    values: int
+
+    def __init__(self, values: Annotated[int, Field(ge=2, le=256)] = 256) -> None:
+        super().__init__()
+        self.values, self.name = values, f"{values} levels"
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return ((x + 1) * 127.5).round(), x.new_zeros(len(x))
+        return ((x + 1) / 2 * (self.values - 1)).round(), x.new_zeros(len(x))
 
     def inverse(self, v: Tensor) -> Tensor:
-        return v / 127.5 - 1
+        return 2 * v / (self.values - 1) - 1
 
 
 class Real(Pixels):

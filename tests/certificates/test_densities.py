@@ -14,11 +14,15 @@ from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from gentrain import likelihoods
+from gentrain.errors import UserError
 from gentrain.layers.masked import MADE
+from gentrain.layers.pixel_lstm import DiagonalBiLSTM, RowLSTM
+from gentrain.models.autoregressive import Autoregressive
 from gentrain.models.distillation import Distilled
 from gentrain.models.flow import FlowDensity, InverseAutoregressive, MaskedAutoregressive, Planar, Reversed, planar
 from gentrain.models.realnvp import RealNVP
 from gentrain.models.vae import VAE, gaussian_divergence, log_prior
+from gentrain.networks.causal import GatedPixelCNN, PixelCNN, PixelRNN
 from gentrain.networks.coding import ConvDecoder, ConvEncoder, Decoder, Encoder, MLPDecoder, MLPEncoder
 from gentrain.pixels import Binary, Levels, Logit, Real
 
@@ -286,6 +290,10 @@ def densities() -> dict[str, Any]:
             shape,
             teacher="none is read before training",
         ),
+        "pixelcnn": Autoregressive(partial(PixelCNN, width=4, depth=2), Binary(), shape),
+        "gated pixelcnn": Autoregressive(partial(GatedPixelCNN, width=4, depth=2), Levels(), shape, conditional=True, classes=4),
+        "row lstm": Autoregressive(partial(PixelRNN, lstm=RowLSTM, width=4, depth=2), Binary(), shape),
+        "diagonal lstm": Autoregressive(partial(PixelRNN, lstm=DiagonalBiLSTM, width=4, depth=2), Levels(), shape),
     }
 
 
@@ -303,9 +311,18 @@ def test_contract(name: str) -> None:
     assert nats.shape == (6,) and nats.isfinite().all() and density.training
     images = density.sample(batch)
     assert images.shape == batch[0].shape and images.abs().max() <= 1
-    noise = torch.randn(6, 64 if isinstance(density, FlowDensity) else 3)
+    noise = density.noise(6, "cpu")
+    assert noise.shape[0] == 6 and noise.ndim == 2
     assert torch.equal(density.sample(batch, noise), density.sample(batch, noise))
     assert set(density.protocol(3)) >= {"likelihood", "pixels"}
+    known = torch.ones(1, 1, 8, 8, dtype=torch.bool)
+    known[..., 4:, :] = False
+    if isinstance(density, Autoregressive):
+        completed = density.complete(batch, known, noise)
+        assert torch.equal(completed[:, :, :4], batch[0][:, :, :4]) and completed.shape == batch[0].shape
+    else:
+        with pytest.raises(UserError, match="does not complete"):
+            density.complete(batch, known, noise)
     if not isinstance(density, VAE):
         return
     code = density.encode(batch[0], batch[1] if density.labelled else None)

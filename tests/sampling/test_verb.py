@@ -265,3 +265,16 @@ def test_every_generator_goes_into_onnx(tmp_path: Path) -> None:
         drawing, path = Drawing(made, made.generator).eval(), tmp_path / "generator.onnx"
         write_onnx(drawing, here, {"prior": here.prior, "classes": None}, path)
         assert agree(drawing, here, path) < 1e-5, words
+
+
+def test_a_model_that_draws_value_by_value(tmp_path: Path, gentrain: Program) -> None:
+    """Images and rows of classes, the same however they are asked for; no ONNX file of 784 passes."""
+    network = ("model.network.width=4", "model.network.depth=1", "model.conditional=true", "data.size=8")
+    run = f"run={tmp_path / 'run'}"
+    assert cli.run(["model=gated_pixelcnn", *network, "quality=none", *SMALL, f"hydra.{run.replace('=', '.dir=')}"]) == 0
+    fine(gentrain("sample", run, "n=5", f"out={tmp_path / 'out'}"))
+    five = np.load(tmp_path / "out" / "images.npz")["images"]
+    fine(gentrain("sample", run, "n=3", f"out={tmp_path / 'three'}"))
+    assert five.shape[0] == 5 and (np.load(tmp_path / "three" / "images.npz")["images"] == five[:3]).all()
+    fine(gentrain("sample", run, "mode=class_grid", "mode.n=2", f"out={tmp_path / 'rows'}"))
+    refused(gentrain("export", run), "(onnx)", "onnx=false")

@@ -1,0 +1,89 @@
+"""What a sample of an autoregressive preset costs: the sampler that keeps what it computed beside one that computes the whole network for
+each value, on the same uniforms.
+
+    python benchmarks/samplers.py [--models gated_pixelcnn pixelcnn ...] [--n 16] [--rounds 3] [--set pixels=levels] [--out FILE]
+
+See README.md beside this file for how to read the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import loop
+import torch
+
+from gentrain.density import judged
+from gentrain.train import build, mallopt
+
+MODELS = ("pixelcnn", "gated_pixelcnn", "pixelrnn_row", "pixelrnn_diagonal")
+
+
+def preset(model: str, overrides: list[str]) -> Any:
+    """Of its own size, with weights of the seed: the time does not depend on them."""
+    torch.manual_seed(0)
+    return build(loop.configuration(loop.Work(model, (f"model={model}", *overrides)), "cpu")["model"], "model")
+
+
+def measured(model: str, args: argparse.Namespace) -> str:
+    """One line of the table. Both ways must give the same values, or there is nothing to compare."""
+    density = preset(model, args.set)
+    u = torch.rand(args.n, *density.shape)
+    ways = {naive: partial(density.fill, u, naive=naive) for naive in (False, True)}
+    times: dict[bool, list[float]] = {naive: [] for naive in ways}
+    with judged(density):
+        ways[False]()  # the first time of all
+        for number in range(args.rounds):
+            drawn = {}
+            for naive in (False, True) if number % 2 == 0 else (True, False):
+                began = time.process_time()
+                drawn[naive] = ways[naive]()
+                times[naive].append(time.process_time() - began)
+            same = (drawn[False] == drawn[True]).float().mean().item()
+            if same < 0.999:  # a uniform that falls between two sums of the same numbers changes what comes after it
+                raise SystemExit(f"{model}: only {same:.1%} of the values are those of whole passes")
+    ratios = [slow / fast for slow, fast in zip(times[True], times[False], strict=True)]
+    each = [loop.spread([seconds / args.n * 1e3 for seconds in times[naive]], 1) for naive in (True, False)]
+    return f"| {model} | {' | '.join(each)} | {loop.spread(ratios, 1)} | {same:.2%} |"
+
+
+def report(args: argparse.Namespace) -> Iterator[str]:
+    yield "# Samples of autoregressive models\n"
+    yield list(loop.heading(args))[1]
+    yield list(loop.heading(args))[2]
+    yield (
+        f"{args.n} images at a time; milliseconds of processor time an image, medians of {args.rounds} rounds [least-most]; ratios are "
+        "taken in each round. `equal`: values that both ways give alike, in float32, from the same uniforms.\n"
+    )
+    yield "| preset | whole passes | kept | ratio | equal |\n|---|---|---|---|---|"
+    for model in args.models:
+        yield measured(model, args)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Time the samplers of autoregressive models.")
+    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
+    parser.add_argument("--n", type=int, default=16, help="images at a time")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--set", nargs="*", default=[], help="overrides of the presets")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, help="write the table to a file, too")
+    args = parser.parse_args()
+    args.device = "cpu"
+    torch.set_num_threads(args.threads)
+    mallopt()
+    lines = []
+    for line in report(args):
+        print(line, flush=True)
+        lines.append(line)
+    if args.out:
+        args.out.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
