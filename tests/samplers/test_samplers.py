@@ -1,4 +1,4 @@
-"""Samplers against targets whose moments are known: a mixture of Gaussians, an Ising model of nine spins by enumeration, eight states by matrices."""
+"""Samplers against known targets: a mixture of Gaussians, an Ising model of nine spins by enumeration, eight states by matrices."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Draws from any unnormalised log-density of torch tensors, many chains at once.
 
-A target is a function log p*: (C, ...) -> (C,), known up to a constant. A `Kernel` moves C chains one step and leaves p invariant (`Langevin`
-but nearly so); `run` repeats it; `importance` and `ais` weigh draws, and estimate the constant; the diagnostics say how much they are worth.
+A target is a function log p*: (C, ...) -> (C,), known up to a constant. A `Kernel` moves C chains one step and leaves p invariant
+(`Langevin` but nearly so); `run` repeats it; `importance` and `ais` weigh draws, and estimate the constant; the diagnostics say how much
+they are worth.
 """
 
 from .diagnostics import acceptance, effective_sample_size, split_r_hat

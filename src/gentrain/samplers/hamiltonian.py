@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..schema import Count, Positive
 from .kernel import Kernel, LogDensity, State, metropolis, slope, total
 
 
@@ -17,7 +18,7 @@ class HMC(Kernel):
     is best in many dimensions. A trajectory whose length e * leaps is near a period of the target comes back to where it was.
     """
 
-    def __init__(self, step: float, leaps: int = 10) -> None:
+    def __init__(self, step: Positive, leaps: Count = 10) -> None:
         self.length, self.leaps = step, leaps
 
     def start(self, target: LogDensity, x: Tensor) -> State:

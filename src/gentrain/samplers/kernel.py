@@ -59,7 +59,7 @@ def run(kernel: Kernel, target: LogDensity, x: Tensor | State, steps: int, burn_
 
 
 def metropolis(old: State, new: State, log_ratio: Tensor) -> State:
-    """Each chain takes the new state with probability min(1, exp(log_ratio)), and keeps the old one otherwise (or where that is not a number)."""
+    """Each chain takes the new state with probability min(1, exp(log_ratio)), and otherwise (also if that is no number) keeps the old."""
     taken = torch.rand_like(log_ratio).log() < log_ratio
     return select(taken, new, old)
 

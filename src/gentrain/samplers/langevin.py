@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
+from ..schema import NonNegative, Positive
 from .kernel import Kernel, LogDensity, State, metropolis, slope, total
 
 
@@ -16,11 +19,17 @@ class Langevin(Kernel):
 
     Its law is p^(1/T), but for an error of the order of e that no number of steps mends: for N(0, s^2) at T = 1 the variance is
     s^2 / (1 - e / (2 s^2)). With T = 0 it climbs. `clip` bounds each component of the gradient, as deep energies need (then the law is
-    no longer p's); None leaves it.
+    no longer p's); None leaves it. With `bounds` every step ends in that box (projected Langevin; Bubeck, Eldan & Lehec, 2018).
     """
 
-    def __init__(self, step: float, temperature: float = 1.0, clip: float | None = None) -> None:
-        self.length, self.temperature, self.clip = step, temperature, clip
+    def __init__(
+        self,
+        step: Positive,
+        temperature: NonNegative = 1.0,
+        clip: Positive | None = None,
+        bounds: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None,
+    ) -> None:
+        self.length, self.temperature, self.clip, self.bounds = step, temperature, clip, bounds
 
     def start(self, target: LogDensity, x: Tensor) -> State:
         log_p, gradient = slope(target, x)
@@ -32,7 +41,8 @@ class Langevin(Kernel):
     def moved(self, x: Tensor, gradient: Tensor) -> Tensor:
         if self.clip is not None:
             gradient = gradient.clamp(-self.clip, self.clip)
-        return x + self.length * gradient + math.sqrt(2 * self.length * self.temperature) * torch.randn_like(x)
+        y = x + self.length * gradient + math.sqrt(2 * self.length * self.temperature) * torch.randn_like(x)
+        return y if self.bounds is None else y.clamp(*self.bounds)
 
 
 class MALA(Kernel):
@@ -41,7 +51,7 @@ class MALA(Kernel):
     The law is p's, whatever e; about 0.57 accepted is best in many dimensions (Roberts & Rosenthal, 1998).
     """
 
-    def __init__(self, step: float) -> None:
+    def __init__(self, step: Positive) -> None:
         self.langevin = Langevin(step)
 
     def start(self, target: LogDensity, x: Tensor) -> State:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..schema import Positive
 from .kernel import Kernel, LogDensity, State, metropolis
 
 
@@ -57,7 +58,7 @@ class Gaussian(Proposal):
 class RandomWalk(MetropolisHastings):
     """The first of all: Gaussian steps of standard deviation `sd`; about a quarter accepted is best in many dimensions."""
 
-    def __init__(self, sd: float) -> None:
+    def __init__(self, sd: Positive) -> None:
         super().__init__(Gaussian(sd))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -27,7 +28,7 @@ class ParallelTempering(Kernel):
     """
 
     def __init__(self, kernel: Kernel, betas: Sequence[float]) -> None:
-        if len(betas) < 2 or betas[0] != 1 or any(hot >= cold for cold, hot in zip(betas, betas[1:], strict=False)) or betas[-1] < 0:
+        if len(betas) < 2 or betas[0] != 1 or any(hot >= cold for cold, hot in pairwise(betas)) or betas[-1] < 0:
             raise UserError(f"temperatures must fall from 1, not {list(betas)} (betas); e.g. [1, 0.5, 0.25]")
         self.kernel, self.betas = kernel, betas
 
