@@ -30,6 +30,7 @@ from tests.compose import options
 PRESETS = ("gan", "cgan", "dcgan", "lsgan", "wgan", "wgan_gp", "sngan", "hinge_gan", "improved_gan", "r3gan", "sagan", "biggan", "progan")
 PRESETS += ("acgan", "semi_supervised_gan", "bigan", "ebgan")
 DENSITIES = ("vae", "beta_vae", "cvae", "vae_planar", "vae_iaf", "maf")  # whose own axes are open, and none of a game's
+ENERGIES = ("rbm", "hopfield", "boltzmann", "ebm")
 LABELLED = ("cgan", "acgan", "sagan", "biggan")
 LOSSES, LIPSCHITZ, TRICKS = options("loss"), options("lipschitz"), options("tricks")
 PENALTIES = ("gp", "gp_grouped", "gp_one_sided", "gp_zero_centred", "r1", "r2", "r1r2", "dragan")
@@ -39,7 +40,7 @@ NODES = ("loss", "lipschitz", "tricks")
 
 
 def test_every_preset_is_in_the_matrix() -> None:
-    assert set(PRESETS) | set(DENSITIES) == set(options("model"))
+    assert {*PRESETS, *DENSITIES, *ENERGIES} == set(options("model"))
 
 
 # --- composition ------------------------------------------------------------------------------------------------------------
@@ -98,8 +99,8 @@ def test_composition_is_a_product(preset: str) -> None:
         assert whole == ours
 
 
-@pytest.mark.parametrize("preset", DENSITIES)
-def test_a_density_has_no_axes_of_a_game(preset: str) -> None:
+@pytest.mark.parametrize("preset", DENSITIES + ENERGIES)
+def test_a_model_of_one_player_has_no_axes_of_a_game(preset: str) -> None:
     for axis in ("loss=hinge", "lipschitz=gp", "tricks=[ema]"):
         with pytest.raises(HydraException):
             hydra_composed(f"model={preset}", axis)

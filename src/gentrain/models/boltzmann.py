@@ -16,10 +16,10 @@ from ..schema import Count, Positive
 
 
 class Boltzmann(EnergyModel):
-    """d(-log p(v))/dW_ij = <s_i s_j>_model - <s_i s_j>_data: the hidden units of the data after `clamped` sweeps of Gibbs sampling given the
-    image, the model's from `n_chains` persistent chains after `k` sweeps (Younes, 1989; Neal, 1992). Each unit given all others is 1 with
-    probability sigmoid(sum_j W_ij s_j + b_i); they are drawn one after the other, so a sweep takes U small steps, whatever the number of
-    chains: for images of 14 x 14 (data.size=14).
+    """d(-log p(v))/dW_ij = <s_i s_j>_model - <s_i s_j>_data: the hidden units of the data after `clamped` sweeps of Gibbs sampling given
+    the image, the model's from `n_chains` persistent chains after `k` sweeps (Younes, 1989; Neal, 1992). Each unit given all others is 1
+    with probability sigmoid(sum_j W_ij s_j + b_i); they are drawn one after the other, so a sweep takes U small steps, whatever the
+    number of chains: for images of 14 x 14 (data.size=14).
     """
 
     def __init__(

@@ -1,5 +1,6 @@
-"""Any network as an energy (Xie, Lu, Zhu & Wu, "A Theory of Generative ConvNet", 2016; Du & Mordatch, "Implicit Generation and Modeling with
-Energy-Based Models", 2019; Nijkamp et al., "On the Anatomy of MCMC-Based Maximum Likelihood Learning of Energy-Based Models", 2020):
+"""Any network as an energy (Xie, Lu, Zhu & Wu, "A Theory of Generative ConvNet", 2016; Du & Mordatch, "Implicit Generation and
+Modeling with Energy-Based Models", 2019; Nijkamp et al., "On the Anatomy of MCMC-Based Maximum Likelihood Learning of Energy-Based
+Models", 2020):
 
     p(x) = exp(-E(x)) / Z,    samples by Langevin's dynamics from a buffer of earlier ones.
 """

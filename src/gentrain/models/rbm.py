@@ -172,6 +172,10 @@ class RBM(EnergyModel):
         """Means of the visible units given hidden ones that are drawn."""
         return self.images(self.visible.mean(self.b, coin(self.field(x)) @ self.W.T))
 
+    @property
+    def binary(self) -> bool:
+        return isinstance(self.visible, BinaryUnits)
+
     # --- how good it is ---------------------------------------------------------------------------------------------------------
 
     def log_partition(self, chains: int, temperatures: int) -> Estimate:
@@ -197,7 +201,8 @@ class RBM(EnergyModel):
 
     def annealed(self, chains: int, betas: Sequence[float]) -> Estimate:
         """Salakhutdinov & Murray, "On the Quantitative Analysis of Deep Belief Networks", 2008: from independent units with the data's
-        means to the model, p*_beta(v) = exp(-E_vis(v; b_beta)) prod_j (1 + exp(beta (c_j + (v / s) W_j))), b_beta = (1 - beta) base + beta b.
+        means to the model, p*_beta(v) = exp(-E_vis(v; b_beta)) prod_j (1 + exp(beta (c_j + (v / s) W_j))),
+        b_beta = (1 - beta) base + beta b.
         """
 
         def log_p(v: Tensor, field: Tensor, beta: float) -> Tensor:
@@ -222,8 +227,8 @@ class RBM(EnergyModel):
 
     def pseudo_log_likelihood(self, batch: Batch, flips: int) -> Tensor:
         """sum_i log p(v_i | all others), (B,): D times the mean of `flips` units drawn at random, log sigmoid(F(flipped) - F(v))."""
-        if not isinstance(self.visible, BinaryUnits):
-            raise UserError("a pseudo-likelihood here is of binary units (quality.flips); give quality.flips=0")
+        if not self.binary:
+            raise UserError("this pseudo-likelihood is of binary units (quality.flips); give quality.flips=0")
         with judged(self):
             v, found = self.values(batch[0]), torch.zeros(len(batch[0]), device=self.W.device)
             free, rows = self.energy(v), torch.arange(len(v), device=v.device)

@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 class Annealed(Evaluation):
-    """`quality/nats`: the mean of F(v) + log Z over test images, in nats (less is better); `quality/nats_error` is the standard error of the
-    mean over images, `quality/log_z_error` that of log Z, which all images share. `quality/pseudo_nats` needs no Z.
+    """`quality/nats`: the mean of F(v) + log Z over test images, in nats (less is better). `quality/nats_error` is the standard error of
+    the mean over images, `quality/log_z_error` that of log Z, which all images share. `quality/pseudo_nats` needs no Z.
 
     Too few temperatures make log Z too small, so the nats too good, and the error bar does not show it: give more until they stay.
 
     Args:
         images: how many of the split; null for all. The same ones every time.
         chains, temperatures: of the annealing.
-        flips: units of an image by which its pseudo-likelihood is estimated; 0 leaves it out.
+        flips: units of an image by which its pseudo-likelihood is estimated, where they are binary; 0 leaves it out.
         every, batch_size, seed, at_start: as of `gentrain.quality.Quality`.
     """
 
@@ -75,7 +75,7 @@ class Annealed(Evaluation):
             "quality/log_z": log_z.value.item(),
             "quality/log_z_error": log_z.error.item(),
         }
-        if self.flips:
+        if self.flips and energy.binary:
             pseudo = torch.cat([energy.pseudo_log_likelihood(batch, self.flips) for batch in batches])
             scores["quality/pseudo_nats"] = -pseudo.double().mean().item()
         return scores

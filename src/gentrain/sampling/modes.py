@@ -279,7 +279,7 @@ def nearest(samples: Tensor, train: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 class Chains(Mode):
-    """`n` Markov chains through time, a row each: where they start (noise), and after 1, 2, 4 ... transitions, `columns` pictures in all."""
+    """`n` Markov chains through time, a row each: where they start (noise), and after 1, 2, 4 ... transitions; `columns` pictures."""
 
     def __init__(self, n: Count = 10, columns: Steps = 10) -> None:
         self.n, self.columns = n, columns
@@ -305,7 +305,7 @@ class Chains(Mode):
 class Denoise(Mode):
     """Rows of `n` images: clean, with noise, and as the model takes the noise away in `steps` transitions, the mean of `draws` chains.
 
-    The noise: each pixel is black or white at random with probability `share`. Images are held out, but the memories of a model that has some.
+    The noise: each pixel is black or white at random with probability `share`. Images are held out; of a model that has memories, these.
     """
 
     def __init__(self, n: Count = 10, share: Share = 0.2, steps: Count = 2, draws: Count = 10) -> None:
@@ -325,8 +325,8 @@ class Denoise(Mode):
         out.picture("denoise", table(images, len(clean)))
         result = {"split": split, "median_of_noisy": away(clean, spoilt), "median": away(clean, again)}
         print(
-            f"{len(clean)} {split} images: with noise {result['median_of_noisy']:.2f} away in the median, without it {result['median']:.2f} "
-            "(root mean square of pixels in 0..255)"
+            f"{len(clean)} {split} images: with noise {result['median_of_noisy']:.2f} away in the median, "
+            f"without it {result['median']:.2f} (root mean square of pixels in 0..255)"
         )
         return result
 
