@@ -31,8 +31,8 @@ class Conv(nn.Module):
     def __init__(self, shape: list[int], width: Count = 32) -> None:
         super().__init__()
         side, downs = halvings(shape)
-        layers: list[nn.Module] = [nn.Conv2d(shape[0], width, 3, 1, 1), nn.SiLU()]
-        channels = [width * 2**i for i in range(downs + 1)]
+        layers: list[nn.Module] = []
+        channels = [shape[0], *(width * 2**i for i in range(downs))]
         for above, below in pairwise(channels):
             layers += [nn.Conv2d(above, below, 4, 2, 1), nn.SiLU()]
         layers += [nn.Flatten(), nn.Linear(channels[-1] * side**2, 8 * width), nn.SiLU(), nn.Linear(8 * width, 1)]

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from ..callbacks.samples import density, unit
+from ..callbacks.samples import chosen, density, unit
 from ..data.samples import to_float
 from ..errors import UserError
 from ..quality.evaluation import Evaluation, as_bytes, own_randomness
@@ -333,9 +333,11 @@ class Denoise(Mode):
     def clean(self, studio: Studio) -> tuple[Tensor, str]:
         if (memories := getattr(studio.game, "memories", None)) is not None:
             return studio.game.images(memories[: self.n]).cpu(), "remembered"
-        held_out = held_out_images(studio)
-        source, split = (studio.data.load("train").images, "train") if held_out is None else (held_out, "test")
-        return to_float(source[: self.n]).cpu(), split
+        from ..doctor import held_out_split
+
+        test = held_out_split(studio.data)
+        source, split = (studio.data.load("train"), "train") if test is None else (test, "test")
+        return to_float(source.images[chosen(source, self.n, studio.seed)]).cpu(), split
 
 
 class Invert(Mode):
