@@ -57,9 +57,14 @@ class Energy(Descent):
             train = self.trainer.datamodule.load("train")  # type: ignore[attr-defined]
             rows = torch.randperm(len(train.images), generator=torch.Generator().manual_seed(0))[:SURVEYED]
             self.model.survey(as_batch(train, rows, self.device))
-        elif len(self.all_chains) == self.trainer.world_size and self.model.chains is not None:
-            self.model.chains.copy_(self.all_chains[self.trainer.global_rank]["chains"])
         super().on_fit_start()
+
+    def on_train_start(self) -> None:
+        """Only now: DDP gives all processes rank zero's buffers when it begins."""
+        super().on_train_start()
+        if len(self.all_chains) == self.trainer.world_size and self.model.chains is not None:
+            self.model.chains.copy_(self.all_chains[self.trainer.global_rank]["chains"])
+        self.all_chains = []
 
     def training_step(self, batches: list[Batch], batch_idx: int) -> None:
         self.advanced = self.descend("model", self.optimizers(), self.model.objective, batches)  # type: ignore[arg-type]
