@@ -64,7 +64,7 @@ def step(chains: int, hidden: int, count: int, device: torch.device) -> None:
 
 
 def against_sklearn(epochs: int, hidden: int) -> None:
-    """PCD-1, batches of 100, a rate of 0.05, on digits cut at 1/2; pseudo-likelihood of the 500 held-out digits, all flips of 20 units each."""
+    """PCD-1, batches of 100, a rate of 0.05, on digits cut at 1/2; pseudo-likelihood of the 500 held-out digits by 20 flips each."""
     from sklearn.neural_network import BernoulliRBM
 
     from gentrain.data import MNIST5k

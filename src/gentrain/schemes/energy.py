@@ -59,14 +59,11 @@ class Energy(Descent):
             self.model.survey(as_batch(train, rows, self.device))
         super().on_fit_start()
 
-    def on_train_start(self) -> None:
-        """Only now: DDP gives all processes rank zero's buffers when it begins."""
-        super().on_train_start()
+    def training_step(self, batches: list[Batch], batch_idx: int) -> None:
         if len(self.all_chains) == self.trainer.world_size and self.model.chains is not None:
+            # only now: DDP gives all processes rank zero's buffers on its way to the first step
             self.model.chains.copy_(self.all_chains[self.trainer.global_rank]["chains"])
         self.all_chains = []
-
-    def training_step(self, batches: list[Batch], batch_idx: int) -> None:
         self.advanced = self.descend("model", self.optimizers(), self.model.objective, batches)  # type: ignore[arg-type]
         if self.advanced:
             self.model.after_step()
