@@ -16,6 +16,7 @@ from gentrain.callbacks.checkpoint import Checkpoint
 from gentrain.callbacks.rng import RNG
 from gentrain.energy import EnergyModel, Held
 from gentrain.errors import UserError
+from gentrain.models import rbm as rbm_module
 from gentrain.models.boltzmann import Boltzmann
 from gentrain.models.ebm import EBM
 from gentrain.models.hopfield import Hopfield
@@ -76,13 +77,16 @@ def test_the_constant() -> None:
 
 
 @pytest.mark.parametrize("visible", [BinaryUnits(), GaussianUnits(0.5)], ids=["binary", "gaussian"])
-def test_annealing_finds_the_constant(visible: Visible) -> None:
+def test_annealing_finds_the_constant(visible: Visible, monkeypatch: pytest.MonkeyPatch) -> None:
     """15 hidden units, weights of a size as after training: within 0.1 nat and within its own error bar."""
     model = stirred(RBM(visible, [1, 8, 8], 15), 0.3)
     model.base.normal_(0, 0.3)
     value, error = model.annealed(200, torch.linspace(0, 1, 501).tolist())
     assert error < 0.05
     assert abs(value - model.enumerated()) < min(0.1, 4 * error)
+    monkeypatch.setattr(rbm_module, "ENUMERABLE", 0)  # as for a larger one
+    value, error = model.log_partition(200, 500)
+    assert 0 < error < 0.06 and abs(value - model.enumerated()) < min(0.1, 4 * error)
 
 
 def gradients(model: EnergyModel, loss: Tensor) -> list[Tensor]:

@@ -31,7 +31,7 @@ class Annealed(Evaluation):
         every: Whole = 1000,
         images: Count | None = 1000,
         chains: Count = 100,
-        temperatures: Count = 500,
+        temperatures: Count = 1000,
         flips: Whole = 20,
         batch_size: Count = 500,
         seed: Whole = 0,
