@@ -24,6 +24,7 @@ from gentrain.models.rbm import RBM, BinaryUnits, GaussianUnits, Visible
 from gentrain.networks.energy import MLP
 from gentrain.quality.ais import Annealed
 from gentrain.schemes import Energy
+from tests import compose
 from tests.runs.toy import Noise, assert_equal, trainer
 
 D = torch.float64
@@ -469,3 +470,31 @@ def test_a_resumed_run_equals_the_uninterrupted(name: str, tmp_path: Any) -> Non
 def test_what_cannot_be_compiled_is_refused() -> None:
     with pytest.raises(UserError, match="compile=false"):
         Energy(energies()["rbm"], {}, compile=True)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("model=rbm", "visible=gaussian"),
+        ("model=boltzmann", "model.hidden=5"),
+        ("model=hopfield", "model.unlearning=0.1"),
+        ("model=ebm", "sampler=mala", "model.buffer=10"),
+        ("model=ebm", "network=energy_mlp", "sampler=hmc", "data=gaussian_ring", "model.buffer=10"),
+    ],
+    ids=" ".join,
+)
+def test_presets_are_built(words: tuple[str, ...]) -> None:
+    """As a command composes them: each gives an objective of the data's shape."""
+    model = compose.game(*words)
+    shape = (2,) if "data=gaussian_ring" in words else (1, 14, 14) if "model=boltzmann" in words else (1, 28, 28)
+    if "model=ebm" in words:
+        model.k = 1
+    model.survey((torch.rand(5, *shape) * 2 - 1,))
+    assert model.objective((torch.rand(3, *shape) * 2 - 1,)).loss.isfinite()
+
+
+def test_a_mistake_in_a_choice_is_one_line() -> None:
+    with pytest.raises(UserError, match=r"model\.sampler\.step"):
+        compose.game("model=ebm", "model.sampler.step=-1")
+    with pytest.raises(UserError, match=r"visible\.sd"):
+        compose.game("model=rbm", "visible=gaussian", "model.visible.sd=0")
