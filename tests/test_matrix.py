@@ -33,6 +33,7 @@ DENSITIES = ("vae", "beta_vae", "cvae", "vae_planar", "vae_iaf")
 DENSITIES += ("semi_supervised_vae", "vae_inpainting")
 DENSITIES += ("maf", "realnvp", "planar", "iaf", "iaf_distilled")
 DENSITIES += ("pixelcnn", "gated_pixelcnn", "pixelrnn_row", "pixelrnn_diagonal")  # whose own axes are open, and none of a game's
+ENERGIES = ("rbm", "hopfield", "boltzmann", "ebm")
 LABELLED = ("cgan", "acgan", "sagan", "biggan")
 LOSSES, LIPSCHITZ, TRICKS = options("loss"), options("lipschitz"), options("tricks")
 PENALTIES = ("gp", "gp_grouped", "gp_one_sided", "gp_zero_centred", "r1", "r2", "r1r2", "dragan")
@@ -42,7 +43,7 @@ NODES = ("loss", "lipschitz", "tricks")
 
 
 def test_every_preset_is_in_the_matrix() -> None:
-    assert set(PRESETS) | set(DENSITIES) == set(options("model"))
+    assert {*PRESETS, *DENSITIES, *ENERGIES} == set(options("model"))
 
 
 # --- composition ------------------------------------------------------------------------------------------------------------
@@ -101,8 +102,8 @@ def test_composition_is_a_product(preset: str) -> None:
         assert whole == ours
 
 
-@pytest.mark.parametrize("preset", DENSITIES)
-def test_a_density_has_no_axes_of_a_game(preset: str) -> None:
+@pytest.mark.parametrize("preset", DENSITIES + ENERGIES)
+def test_a_model_of_one_player_has_no_axes_of_a_game(preset: str) -> None:
     for axis in ("loss=hinge", "lipschitz=gp", "tricks=[ema]"):
         with pytest.raises(HydraException):
             hydra_composed(f"model={preset}", axis)

@@ -20,6 +20,8 @@ from gentrain.errors import Diverged, Unavailable, UserError
 from gentrain.game import Conditional, Unconditional
 from gentrain.lipschitz import Unconstrained
 from gentrain.losses import js
+from gentrain.models.hopfield import Hopfield
+from gentrain.models.rbm import RBM, BinaryUnits
 from gentrain.networks import conditional, mlp
 from gentrain.quality.evaluation import as_bytes
 from gentrain.sampling import modes
@@ -294,3 +296,40 @@ def test_the_record_is_json_of_numbers(tmp_path: Path) -> None:
     again = json.loads(json.dumps(result))
     assert len(again["rows"]) == 3 and len(again["distances"][0]) == 2
     assert not (tmp_path / "images.npz").exists()
+
+
+# --- Markov chains ------------------------------------------------------------------------------------------------------
+
+
+def trained_rbm() -> RBM:
+    """Sure of one image: the upper half white, the lower black."""
+    torch.manual_seed(0)
+    model = RBM(BinaryUnits(), SHAPE, hidden=4, n_chains=5)
+    with torch.no_grad():
+        model.b.copy_(torch.cat([torch.full((32,), 20.0), torch.full((32,), -20.0)]))
+    return model
+
+
+def test_chains_start_at_noise_and_reach_the_model(tmp_path: Path) -> None:
+    model = trained_rbm()
+    drawn = modes.Chains(n=3, columns=4).draw(studio(model), Output(tmp_path, "npz"))
+    assert drawn == {"transitions": [0, 1, 2, 4]}
+    found = images(tmp_path).reshape(3, 4, 8, 8)
+    sure = np.concatenate([np.full((4, 8), 255), np.zeros((4, 8))])
+    assert (found[:, 1:] == sure).all() and not (found[:, 0] == sure).all()
+    assert (tmp_path / "chains.png").exists()
+    with pytest.raises(UserError, match="mode=chains"):
+        modes.Chains().check(studio())
+
+
+def test_noise_is_taken_away(tmp_path: Path) -> None:
+    model = Hopfield(SHAPE, memories=1)
+    model.survey((torch.rand(4, *SHAPE) * 2 - 1,))
+    with torch.no_grad():
+        model.weight.copy_(model.memories.T @ model.memories)
+    result = modes.Denoise(n=5, share=0.3, steps=3, draws=2).draw(studio(model), Output(tmp_path, "npz"))
+    assert result["split"] == "remembered" and result["median"] == 0 < result["median_of_noisy"]
+    again = modes.Denoise(n=5).draw(studio(trained_rbm()), Output(tmp_path / "rbm", "npz"))
+    assert again["split"] == "test" and images(tmp_path / "rbm").shape == (15, 8, 8, 1)
+    with pytest.raises(UserError, match="mode=denoise"):
+        modes.Denoise().check(studio())

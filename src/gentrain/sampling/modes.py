@@ -18,7 +18,7 @@ from ..callbacks.samples import BINS, ZOOM, density, inked, unit
 from ..data.samples import to_float
 from ..errors import UserError
 from ..quality.evaluation import Evaluation, as_batch, as_bytes, own_randomness
-from ..schema import Count, Positive, Whole
+from ..schema import Count, Positive, Share, Whole
 from .noise import linear, octant, slerp, standing_statistics, truncated
 from .output import Output
 from .studio import BLOCK, Studio
@@ -315,6 +315,60 @@ def nearest(samples: Tensor, train: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return best / math.sqrt(x.shape[1]), rows
 
 
+class Chains(Mode):
+    """`n` Markov chains through time, a row each: where they start (noise), and after 1, 2, 4 ... transitions; `columns` pictures."""
+
+    def __init__(self, n: Count = 10, columns: Steps = 10) -> None:
+        self.n, self.columns = n, columns
+
+    def check(self, studio: Studio) -> None:
+        super().check(studio)
+        if not hasattr(studio.game, "moved"):
+            raise UserError("mode=chains shows Markov chains, and this model has none (mode); choose mode=grid")
+
+    def draw(self, studio: Studio, out: Output) -> dict[str, Any]:
+        model, strip, done = studio.game, [], 0
+        with torch.no_grad():
+            x = model.noise(self.n, studio.device)
+            for transitions in (times := [0, *(2**i for i in range(self.columns - 1))]):
+                x, done = model.moved(x, transitions - done), transitions
+                strip.append((model.shown(x) if done else model.images(x[:, : model.size])).float().cpu())
+        images = torch.stack(strip, 1).flatten(0, 1)
+        out.images(iter([(images, None)]), len(images))
+        out.picture("chains", table(images, self.columns))
+        return {"transitions": times}
+
+
+class Denoise(Mode):
+    """Rows of `n` images: clean, with noise, and as the model takes the noise away in `steps` transitions, the mean of `draws` chains.
+
+    The noise: each pixel is black or white at random with probability `share`.
+    """
+
+    def __init__(self, n: Count = 10, share: Share = 0.2, steps: Count = 2, draws: Count = 10) -> None:
+        self.n, self.share, self.steps, self.draws = n, share, steps, draws
+
+    def check(self, studio: Studio) -> None:
+        super().check(studio)
+        if not hasattr(studio.game, "denoise"):
+            raise UserError("this model takes no noise away (mode=denoise); choose mode=grid")
+
+    def draw(self, studio: Studio, out: Output) -> dict[str, Any]:
+        (clean, *_), split = held_out(studio, self.n)
+        clean = clean.cpu()
+        spoilt = torch.where(torch.rand_like(clean) < self.share, torch.rand_like(clean).round() * 2 - 1, clean)
+        again = studio.game.denoise(spoilt.to(studio.device), self.steps, self.draws).float().cpu()
+        images = torch.cat([clean, spoilt, again])
+        out.images(iter([(images, None)]), len(images))
+        out.picture("denoise", table(images, len(clean)))
+        result = {"split": split, "median_of_noisy": away(clean, spoilt), "median": away(clean, again)}
+        print(
+            f"{len(clean)} {split} images: with noise {result['median_of_noisy']:.2f} away in the median, "
+            f"without it {result['median']:.2f} (root mean square of pixels in 0..255)"
+        )
+        return result
+
+
 class Reconstruct(Mode):
     """Images through the model's encoder and back, G(E(x)): a row of `n` held-out images, a row of their reconstructions.
 
@@ -429,9 +483,14 @@ class Traverse(Mode):
 
 
 def held_out(studio: Studio, n: int) -> tuple[tuple[Tensor, ...], str]:
-    """The first images that the model was not trained on (of the training split where there are none), with labels if it takes them."""
+    """The first images that the model was not trained on (of the training split where there are none), with labels if it takes them.
+
+    Of a model that has memories, these: no other image is anything to it.
+    """
     from ..doctor import held_out_split
 
+    if (memories := getattr(studio.game, "memories", None)) is not None:
+        return (studio.game.images(memories[:n]),), "remembered"
     test = held_out_split(studio.data)
     source, split = (studio.data.load("train"), "train") if test is None else (test, "test")
     batch = as_batch(source, torch.arange(min(n, len(source.images))), studio.device)

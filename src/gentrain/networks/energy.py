@@ -1,0 +1,42 @@
+"""Energies: (B, *shape) -> (B,), smooth (SiLU), so that chains may follow their slope, and without norms, so that samples stay apart."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from ..schema import Count
+from .dcgan import halvings
+
+
+class MLP(nn.Module):
+    """shape -> width x depth -> energy."""
+
+    def __init__(self, shape: list[int], width: Count = 256, depth: Count = 3) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Flatten()]
+        for inputs, outputs in pairwise([math.prod(shape), *[width] * depth]):
+            layers += [nn.Linear(inputs, outputs), nn.SiLU()]
+        self.body = nn.Sequential(*layers, nn.Linear(width, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x).squeeze(1)
+
+
+class Conv(nn.Module):
+    """Half the side and twice the channels, again and again, then one layer of `8 width` units -> energy."""
+
+    def __init__(self, shape: list[int], width: Count = 32) -> None:
+        super().__init__()
+        side, downs = halvings(shape)
+        layers: list[nn.Module] = []
+        channels = [shape[0], *(width * 2**i for i in range(downs))]
+        for above, below in pairwise(channels):
+            layers += [nn.Conv2d(above, below, 4, 2, 1), nn.SiLU()]
+        layers += [nn.Flatten(), nn.Linear(channels[-1] * side**2, 8 * width), nn.SiLU(), nn.Linear(8 * width, 1)]
+        self.body = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x).squeeze(1)

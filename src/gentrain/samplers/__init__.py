@@ -1,0 +1,42 @@
+"""Draws from any unnormalised log-density of torch tensors, many chains at once.
+
+A target is a function log p*: (C, ...) -> (C,), known up to a constant. A `Kernel` moves C chains one step and leaves p invariant
+(`Langevin` but nearly so); `run` repeats it; `importance` and `ais` weigh draws, and estimate the constant; the diagnostics say how much
+they are worth.
+"""
+
+from .diagnostics import acceptance, effective_sample_size, split_r_hat
+from .gibbs import BlockGibbs, Gibbs
+from .hamiltonian import HMC
+from .importance import Estimate, Weighted, ais, annealed, importance
+from .kernel import Chains, Kernel, LogDensity, State, run
+from .langevin import MALA, Langevin
+from .metropolis import Flip, Independent, MetropolisHastings, Proposal, RandomWalk
+from .tempering import ParallelTempering
+
+__all__ = [
+    "HMC",
+    "MALA",
+    "BlockGibbs",
+    "Chains",
+    "Estimate",
+    "Flip",
+    "Gibbs",
+    "Independent",
+    "Kernel",
+    "Langevin",
+    "LogDensity",
+    "MetropolisHastings",
+    "ParallelTempering",
+    "Proposal",
+    "RandomWalk",
+    "State",
+    "Weighted",
+    "acceptance",
+    "ais",
+    "annealed",
+    "effective_sample_size",
+    "importance",
+    "run",
+    "split_r_hat",
+]

@@ -1,0 +1,38 @@
+"""Hybrid (Hamiltonian) Monte Carlo (Duane, Kennedy, Pendleton & Roweth, 1987; Neal, "MCMC Using Hamiltonian Dynamics", 2011)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..schema import Count, Positive
+from .kernel import Kernel, LogDensity, State, metropolis, slope, total
+
+
+class HMC(Kernel):
+    """A momentum r ~ N(0, I) is drawn, H(x, r) = -log p(x) + |r|^2 / 2 followed through `leaps` leapfrog steps of length e,
+
+        r <- r + e/2 grad log p(x),   x <- x + e r,   r <- r + e/2 grad log p(x),
+
+    which keep volume and can be run backwards; the end is taken with probability min(1, exp(H before - H after)). About 0.65 accepted
+    is best in many dimensions. A trajectory whose length e * leaps is near a period of the target comes back to where it was.
+    """
+
+    def __init__(self, step: Positive, leaps: Count = 10) -> None:
+        self.length, self.leaps = step, leaps
+
+    def start(self, target: LogDensity, x: Tensor) -> State:
+        log_p, gradient = slope(target, x)
+        return State(x, log_p, torch.ones_like(log_p, dtype=torch.bool), gradient)
+
+    def step(self, target: LogDensity, state: State) -> State:
+        r = torch.randn_like(state.x)
+        new, r_new = self.leapfrog(target, state, r)
+        return metropolis(state, new, new.log_p - state.log_p + (total(r.square()) - total(r_new.square())) / 2)
+
+    def leapfrog(self, target: LogDensity, state: State, r: Tensor) -> tuple[State, Tensor]:
+        for _ in range(self.leaps):
+            r = r + self.length / 2 * state.carry
+            state = self.start(target, state.x + self.length * r)
+            r = r + self.length / 2 * state.carry
+        return state, r

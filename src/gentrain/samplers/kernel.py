@@ -1,0 +1,88 @@
+"""A transition of Markov chains, and what runs it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+LogDensity = Callable[[Tensor], Tensor]  # (C, ...) -> (C,), up to a constant
+
+
+class State(NamedTuple):
+    """Where C chains stand."""
+
+    x: Tensor  # (C, ...)
+    log_p: Tensor  # (C,) the target at x
+    accepted: Tensor  # (C,) bool: did the last step take what it proposed? True where nothing can be rejected
+    carry: Any = None  # what a kernel keeps from step to step: the slope at x, a ladder of temperatures
+
+
+class Kernel(ABC):
+    """Moves every chain one step."""
+
+    def start(self, target: LogDensity, x: Tensor) -> State:
+        log_p = target(x)
+        return State(x, log_p, torch.ones_like(log_p, dtype=torch.bool))
+
+    @abstractmethod
+    def step(self, target: LogDensity, state: State) -> State: ...
+
+
+class Chains(NamedTuple):
+    draws: Tensor  # (T, C, ...)
+    accepted: Tensor  # (T, C) the share of accepted steps between two draws
+    state: State  # the last one, from which another run goes on
+
+
+@torch.no_grad()
+def run(kernel: Kernel, target: LogDensity, x: Tensor | State, steps: int, burn_in: int = 0, thin: int = 1) -> Chains:
+    """`burn_in` steps that are thrown away, then `steps` draws, `thin` steps apart. A rejected step counts the old sample again.
+
+    x: (C, ...), or the state of an earlier run on the same target.
+    """
+    state = x if isinstance(x, State) else kernel.start(target, x)
+    for _ in range(burn_in):
+        state = kernel.step(target, state)
+    draws, accepted = [], []
+    for _ in range(steps):
+        share = torch.zeros_like(state.log_p)
+        for _ in range(thin):
+            state = kernel.step(target, state)
+            share += state.accepted
+        draws.append(state.x)
+        accepted.append(share / thin)
+    return Chains(torch.stack(draws), torch.stack(accepted), state)
+
+
+def metropolis(old: State, new: State, log_ratio: Tensor) -> State:
+    """Each chain takes the new state with probability min(1, exp(log_ratio)), and otherwise (also if that is no number) keeps the old."""
+    taken = torch.rand_like(log_ratio).log() < log_ratio
+    return select(taken, new, old)
+
+
+def select(taken: Tensor, new: State, old: State) -> State:
+    """Chain by chain: the new state where `taken` (C,)."""
+
+    def chosen(one: Tensor, other: Tensor) -> Tensor:
+        return torch.where(taken.view(-1, *[1] * (one.ndim - 1)), one, other)
+
+    carry = chosen(new.carry, old.carry) if isinstance(new.carry, Tensor) else new.carry
+    return State(chosen(new.x, old.x), chosen(new.log_p, old.log_p), taken, carry)
+
+
+def slope(target: LogDensity, x: Tensor) -> tuple[Tensor, Tensor]:
+    """log p* (C,) and its gradient at x."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        log_p = target(x)
+        (gradient,) = torch.autograd.grad(log_p.sum(), x)
+    return log_p.detach(), gradient
+
+
+def total(x: Tensor) -> Tensor:
+    """(C, ...) -> (C,), the sum of each chain's values."""
+    return x.flatten(1).sum(1)

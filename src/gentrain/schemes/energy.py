@@ -1,0 +1,80 @@
+"""Descend an energy on data against the model's own samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from ..callbacks.rng import gathered
+from ..energy import EnergyModel
+from ..errors import UserError
+from ..quality.evaluation import as_batch
+from ..schema import Count, Whole
+from .descent import Descent, Maker
+from .guard import OnDivergence
+from .scheme import Batch
+
+SURVEYED = 10_000  # training images that a model may look at before the first update
+
+
+class Energy(Descent):
+    """A training step is one update of the model, on `accumulate` batches. Before the first, the model surveys training images.
+
+    Every process has Markov chains of its own; a checkpoint holds those of all.
+    """
+
+    model: EnergyModel
+
+    def __init__(
+        self,
+        model: EnergyModel,
+        optimizers: dict[str, Maker],
+        schedule: Callable[[Optimizer], LRScheduler] | None = None,
+        log_every: Count = 50,
+        compile: bool = False,
+        on_divergence: OnDivergence = "stop",
+        divergence_budget: Whole = 10,
+        accumulate: Count = 1,
+    ) -> None:
+        super().__init__(model, optimizers, schedule, log_every, on_divergence, divergence_budget)
+        if compile:
+            raise UserError("an objective with Markov chains in it cannot be compiled whole (compile); use compile=false")
+        self.accumulate = accumulate
+        self.all_chains: list[dict[str, Any]] = []  # of every process, from a checkpoint
+
+    def configure_optimizers(self) -> Any:
+        return self.scheduled(self.equip({"model": self.model}))
+
+    def setup(self, stage: str) -> None:
+        self.trainer.datamodule.group = self.accumulate  # type: ignore[attr-defined]
+
+    def on_fit_start(self) -> None:
+        if not self.resumed:
+            train = self.trainer.datamodule.load("train")  # type: ignore[attr-defined]
+            rows = torch.randperm(len(train.images), generator=torch.Generator().manual_seed(0))[:SURVEYED]
+            self.model.survey(as_batch(train, rows, self.device))
+        super().on_fit_start()
+
+    def training_step(self, batches: list[Batch], batch_idx: int) -> None:
+        if len(self.all_chains) == self.trainer.world_size and self.model.chains is not None:
+            # only now: DDP gives all processes rank zero's buffers on its way to the first step
+            self.model.chains.copy_(self.all_chains[self.trainer.global_rank]["chains"])
+        self.all_chains = []
+        self.advanced = self.descend("model", self.optimizers(), self.model.objective, batches)  # type: ignore[arg-type]
+        if self.advanced:
+            self.model.after_step()
+            self.step_schedules()
+        self.played(sum(len(batch[0]) for batch in batches))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        if self.trainer.world_size > 1 and self.model.chains is not None:  # those of one process are in its state_dict
+            checkpoint["chains"] = gathered({"chains": self.model.chains.cpu()}, self.trainer.world_size)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        self.all_chains = checkpoint.get("chains", [])
