@@ -6,16 +6,17 @@ Since d/dt -log p(x) = d/dt E(x) - E_p[d/dt E], one descends E on data and climb
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from typing import Any, ClassVar, NamedTuple
+from abc import abstractmethod
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .density import Batch, judged
 from .objective import Objective
 from .pixels import Pixels
 from .schema import Count
+from .solo import Solo
 
 
 class Held(NamedTuple):
@@ -28,7 +29,7 @@ class Held(NamedTuple):
         return torch.where(self.known, self.values, x)
 
 
-class EnergyModel(nn.Module, ABC):
+class EnergyModel(Solo):
     """Energies of states (n, units), of which the first D are the values of an image (see `pixels`), and the rest hidden units, if any.
 
     Args:
@@ -38,8 +39,6 @@ class EnergyModel(nn.Module, ABC):
     `chains` (chains, units) go on from update to update where a model has them; they are a buffer, so in every checkpoint.
     """
 
-    labelled: ClassVar[bool] = False
-    averaged: Any = None
     chains: Tensor | None
 
     def __init__(self, pixels: Pixels, shape: list[int], steps: Count) -> None:
@@ -116,21 +115,6 @@ class EnergyModel(nn.Module, ABC):
     @property
     def units(self) -> int:
         return self.size
-
-    # what draws from a game draws from an energy too
-
-    @property
-    def generator(self) -> EnergyModel:
-        return self
-
-    def generate(self, generator: EnergyModel, batch: Batch, noise: Tensor | None = None) -> Tensor:
-        return generator.sample(batch, noise)
-
-    def begin(self, batch: Batch) -> None:
-        """Before the first step."""
-
-    def after_step(self) -> None:
-        """After each update."""
 
 
 def contrast(data: Tensor, model: Tensor) -> Objective:

@@ -14,14 +14,15 @@ from ..energy import EnergyModel
 from ..errors import UserError
 from ..quality.evaluation import as_batch
 from ..schema import Count, Whole
-from .descent import Descent, Maker
+from .alone import Alone
+from .descent import Maker
 from .guard import OnDivergence
 from .scheme import Batch
 
 SURVEYED = 10_000  # training images that a model may look at before the first update
 
 
-class Energy(Descent):
+class Energy(Alone):
     """A training step is one update of the model, on `accumulate` batches. Before the first, the model surveys training images.
 
     Every process has Markov chains of its own; a checkpoint holds those of all.
@@ -40,17 +41,10 @@ class Energy(Descent):
         divergence_budget: Whole = 10,
         accumulate: Count = 1,
     ) -> None:
-        super().__init__(model, optimizers, schedule, log_every, on_divergence, divergence_budget)
+        super().__init__(model, optimizers, schedule, log_every, on_divergence, divergence_budget, accumulate)
         if compile:
             raise UserError("an objective with Markov chains in it cannot be compiled whole (compile); use compile=false")
-        self.accumulate = accumulate
         self.all_chains: list[dict[str, Any]] = []  # of every process, from a checkpoint
-
-    def configure_optimizers(self) -> Any:
-        return self.scheduled(self.equip({"model": self.model}))
-
-    def setup(self, stage: str) -> None:
-        self.trainer.datamodule.group = self.accumulate  # type: ignore[attr-defined]
 
     def on_fit_start(self) -> None:
         if not self.resumed:
@@ -64,11 +58,7 @@ class Energy(Descent):
             # only now: DDP gives all processes rank zero's buffers on its way to the first step
             self.model.chains.copy_(self.all_chains[self.trainer.global_rank]["chains"])
         self.all_chains = []
-        self.advanced = self.descend("model", self.optimizers(), self.model.objective, batches)  # type: ignore[arg-type]
-        if self.advanced:
-            self.model.after_step()
-            self.step_schedules()
-        self.played(sum(len(batch[0]) for batch in batches))
+        super().training_step(batches, batch_idx)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
