@@ -1,6 +1,6 @@
 """A Markdown table of finished runs, from their own records, with a small copy of every last grid.
 
-python scripts/results.py DIR --out docs/results.md     # DIR holds run directories; adds or replaces the part between the markers
+python scripts/results.py DIR --out docs/results.md     # DIR holds run directories; adds their rows between the markers, or replaces them
 """
 
 from __future__ import annotations
@@ -62,6 +62,11 @@ def line(run: Path, pictures: Path) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+def picture_of(row: str) -> str:
+    """Which run a row is of."""
+    return row.rpartition("](")[2]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", type=Path, help="a directory of run directories")
@@ -69,10 +74,13 @@ def main() -> None:
     args = parser.parse_args()
     runs = sorted(path.parent for path in args.runs.glob("*/summary.json"))
     finished = [run for run in runs if json.loads((run / "summary.json").read_text())["status"] == "completed"]
-    table = "\n".join([HEAD, *(line(run, args.out.parent / "grids") for run in finished)])
     text = args.out.read_text() if args.out.exists() else f"{BEGIN}\n{END}\n"
     before, _, rest = text.partition(BEGIN)
-    args.out.write_text(f"{before}{BEGIN}\n{table}\n{END}{rest.partition(END)[2]}")
+    old, _, after = rest.partition(END)
+    rows = {picture_of(row): row for row in old.splitlines() if "[picture]" in row}
+    rows |= {picture_of(row): row for row in (line(run, args.out.parent / "grids") for run in finished)}
+    table = "\n".join([HEAD, *rows.values()])
+    args.out.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}")
     print(table)
 
 

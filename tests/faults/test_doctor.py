@@ -45,7 +45,7 @@ def names(scheme: Any, data: Any) -> set[str]:
 SMALL = ("model.generator.width=16", "model.critic.width=16")
 
 
-@pytest.mark.parametrize("model", ["dcgan", "lsgan", "hinge_gan"])
+@pytest.mark.parametrize("model", ["dcgan", *(pytest.param(other, marks=pytest.mark.slow) for other in ("lsgan", "hinge_gan"))])
 def test_silent_on_healthy_runs(model: str) -> None:
     assert names(*trained(f"model={model}", *SMALL)) == set()
 
