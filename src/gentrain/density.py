@@ -24,7 +24,7 @@ class Density(Solo):
     """
 
     prior: ClassVar[str] = "normal"  # of the noise that samples are a function of
-    one_by_one: ClassVar[bool] = False  # a sample is no single pass, but its values in their order
+    sequential: bool = False  # a sample is no single pass: its values are made in their order, or searched for
 
     def __init__(self, pixels: Pixels) -> None:
         super().__init__()

@@ -54,7 +54,7 @@ def export(config: dict[str, Any]) -> Path:
     studio = Studio(job, config["averaged"])
     if studio.prior is None:
         raise UserError("this model has no noise that its images are a function of (run); give a run of a generator")
-    if config["onnx"] and getattr(studio.game, "one_by_one", False):
+    if config["onnx"] and getattr(studio.game, "sequential", False):
         raise UserError("this model draws one value after the other, which is no graph of a single pass (onnx); give onnx=false")
     drawing, about = Drawing(studio.game, studio.generator).eval(), description(studio, saved, config)
     with told(out):

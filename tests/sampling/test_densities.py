@@ -174,6 +174,10 @@ def test_what_does_not_fit(sample: Program, tmp_path: Path, name: str, words: tu
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_flow_whose_way_back_is_no_single_pass_has_no_onnx_file(gentrain: Program, trained: Path) -> None:
+    refused(gentrain("export", f"run={trained / 'maf'}"), "(onnx)", "onnx=false")
+
+
 # --- doctor ---------------------------------------------------------------------------------------------------------------------
 
 

@@ -26,7 +26,7 @@ class Autoregressive(Density):
     log p(v | y). `pixels` must have a finite number of values: binary, or levels.
     """
 
-    prior, one_by_one = "uniform", True
+    prior, sequential = "uniform", True
 
     def __init__(
         self, network: Callable[..., Causal], pixels: Pixels, shape: list[int], conditional: bool = False, classes: int | None = None

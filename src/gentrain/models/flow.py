@@ -25,6 +25,7 @@ class Flow(nn.Module, ABC):
     """z (B, D) -> (f(z), log |det df/dz| (B,)), and the way back. `context` numbers of each sample (B, context) may set its parameters."""
 
     context: int = 0
+    sequential: bool = False  # its inverse is no single pass
 
     @abstractmethod
     def forward(self, z: Tensor, context: Tensor | None = None) -> Pair: ...
@@ -60,6 +61,7 @@ class Standardised(Flow):
     def __init__(self, shape: list[int], flow: Callable[..., Flow]) -> None:
         super().__init__()
         self.flow = flow(shape=shape)
+        self.sequential = self.flow.sequential
         self.register_buffer("mean", torch.zeros(math.prod(shape)))
         self.register_buffer("sd", torch.ones(math.prod(shape)))
 
@@ -85,6 +87,8 @@ class Planar(Flow):
     u^ = u + (m(w . u) - w . u) w / ||w||^2 with m(t) = -1 + softplus(t) keeps w . u^ >= -1, so that f is invertible;
     |det| = |1 + (1 - tanh^2(w . z + b)) w . u^|. There is no closed inverse: `inverse` solves for one number a map, without gradient.
     """
+
+    sequential = True
 
     def __init__(self, latent: Count, layers: Count = 10) -> None:
         super().__init__()
@@ -116,6 +120,8 @@ class Planar(Flow):
 
 class PlanarMaps(Flow):
     """Planar maps with parameters of their own, the same for every sample."""
+
+    sequential = True
 
     def __init__(self, shape: list[int], layers: Count = 32) -> None:
         super().__init__()
@@ -177,6 +183,8 @@ class Autoregressive(Flow):
     A logarithm of a slope is a free number a; with a `bound` c it is c tanh(a / c). Far from the data a grows without end, and exp(a) of
     one map is what the next one sees: a few maps overflow.
     """
+
+    sequential = True
 
     def __init__(self, size: int, layers: int, width: int, depth: int, context: int = 0, bound: float | None = None) -> None:
         super().__init__()
@@ -291,6 +299,7 @@ class FlowDensity(Density):
             is_of, are, remedy = ("8-bit images", "points", "real") if pixels.of_levels else ("points", "8-bit images", "logit")
             raise UserError(f"this choice of pixels is for {is_of}, and the data are {are} (pixels); add pixels={remedy}")
         self.flow, self.shape = flow(shape=list(shape)), list(shape)
+        self.sequential = self.flow.sequential
 
     def log_prob(self, v: Tensor) -> Tensor:
         """(B,) nats of modelled values, images or points."""
