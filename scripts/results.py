@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,8 @@ def rows_of(run: Path) -> list[dict[str, str]]:
 def command(run: Path) -> str:
     """As typed, without what only says where things are."""
     typed = OmegaConf.to_container(OmegaConf.load(run / ".hydra" / "overrides.yaml"))
-    shown = [word for word in typed if not word.startswith(("hydra.run.dir", "logger=", "data.root="))]  # type: ignore[union-attr]
-    return "gentrain " + " ".join(shown)
+    aside = ("hydra.run.dir", "logger=", "trainer=", "resume=", "data.root=", "samples.")
+    return shlex.join(["gentrain", *(word for word in typed if not word.startswith(aside))])  # type: ignore[union-attr]
 
 
 def line(run: Path, pictures: Path) -> str:
