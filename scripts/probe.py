@@ -6,6 +6,8 @@ python scripts/probe.py RUN --labels 10 100 1000     # RUN keeps a model with an
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -24,6 +26,10 @@ def accuracy(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> float
     return float(probe.fit(*(t.numpy() for t in train)).score(*(t.numpy() for t in test)))
 
 
+def in_parts(view: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    return torch.cat([view(part) for part in images.split(500)])
+
+
 @torch.no_grad()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -35,10 +41,10 @@ def main() -> None:
     job, _ = reopen(args.run, args.checkpoint)
     model = job.scheme.model
     (x, y), (u, t) = ((to_float(images), labels) for images, labels in (job.data.load("train"), job.data.load("test")))
-    views = {
-        "codes": lambda images: torch.cat([model.encode(part) for part in images.split(500)]),
-        "pixels": lambda images: images.flatten(1),
-    }
+    views: dict[str, Callable[[Tensor], Tensor]] = {"pixels": lambda images: images.flatten(1)}
+    for name, method in {"codes": "encode", "the layer before them": "features"}.items():
+        if hasattr(model, method):
+            views[name] = partial(in_parts, getattr(model, method))
     tests = {name: view(u) for name, view in views.items()}
     for n in args.labels:
         found: dict[str, list[float]] = {name: [] for name in views}

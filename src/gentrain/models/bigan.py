@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..density import judged
 from ..errors import UserError
 from ..game import Batch, Game, Objective
 from ..layers.activation import LeakyReLU
@@ -160,15 +161,17 @@ class BidirectionalGame(Game):
         objective.terms |= self.extra("generator_term", self.critic, real, fake)
         return objective
 
-    @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
         """Images to codes (B, latent), in ALI to their means; by the averaged encoder where there is one."""
         player = self.averaged or self.generator
-        training = player.training
-        try:
-            return player.eval().encoder.posterior(x)[0]
-        finally:
-            player.train(training)
+        with judged(player):
+            return player.encoder.posterior(x)[0]
+
+    def features(self, x: Tensor) -> Tensor:
+        """(B, F), what the encoder's last layer sees: the paper's own features for other tasks are hidden layers, too."""
+        player = self.averaged or self.generator
+        with judged(player):
+            return player.encoder.body(x)
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """G(E(x))."""
