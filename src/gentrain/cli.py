@@ -76,6 +76,8 @@ def hydra_app(verb: str, argv: list[str]) -> int:
     if verb in AFTERWARDS:
         under_hydra(verb, AFTERWARDS[verb])
     elif asks or args.multirun:
+        if not asks:
+            sys.argv[1:] = deferred(verb, argv, args.overrides)
         under_hydra(verb, cell, hold=False)
     else:
         train(prepare(verb, args))
@@ -98,6 +100,35 @@ def under_hydra(verb: str, task: Callable[[DictConfig], Any], hold: bool = True)
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(held if hold else task)()
     if failures:
         raise failures[0]
+
+
+def deferred(verb: str, argv: list[str], overrides: list[str]) -> list[str]:
+    """The words of a multirun, with keys that only its jobs have (-m model=vae,maf quality.images=100) as sweeps of one value.
+
+    Hydra asks every override that is not swept of the defaults, before it looks at any job. A key that no job has is left to it.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+    from omegaconf import DictConfig, OmegaConf
+
+    def has(cfg: DictConfig, key: str) -> bool:
+        place, _, name = key.rpartition(".")
+        return isinstance(node := OmegaConf.select(cfg, place), DictConfig) and name in node
+
+    try:
+        parsed = OverridesParser.create().parse_overrides(overrides)
+        swept = [f"{each.key_or_group}={value}" for each in parsed if each.is_sweep_override() for value in each.sweep_string_iterator()]
+        kept = [each for each in parsed if not (each.is_sweep_override() or each.is_add() or each.is_delete())]
+        plain = {str(each.input_line): each.key_or_group for each in kept}
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            defaults = compose(verb)
+            strange = {word: key for word, key in plain.items() if "." in key and not key.startswith("hydra.") and not has(defaults, key)}
+            jobs = [compose(verb, overrides=[word]) for word in swept] if strange else []
+    except HydraException:  # which Hydra itself is about to tell
+        return argv
+    late = {word: f"{key}=choice({word.partition('=')[2]})" for word, key in strange.items() if any(has(job, key) for job in jobs)}
+    return [late.get(word, word) for word in argv]
 
 
 def train(job: Job) -> None:

@@ -112,6 +112,22 @@ def test_a_multirun_with_a_mistake(run: Run, tmp_path: Path) -> None:
     assert all(len(list((cells[int(name)] / "wandb").glob("offline-run-*"))) == 1 for name in ended), "one W&B run a job"
 
 
+@pytest.mark.parametrize(
+    ("word", "becomes"),
+    [
+        ("quality.images=5", "quality.images=choice(5)"),  # vae's and maf's, and not the default model's
+        ("quality.imagez=5", "quality.imagez=5"),  # nobody's
+        ("data.batch_size=5", "data.batch_size=5"),
+    ],
+)
+def test_a_key_that_only_the_jobs_of_a_multirun_have(word: str, becomes: str) -> None:
+    from gentrain import config
+    from gentrain.cli import deferred
+
+    config.register()
+    assert deferred("train", ["-m", "model=vae,maf", word, "seed=0,1"], ["model=vae,maf", word, "seed=0,1"])[2] == becomes
+
+
 def test_31_43_a_strange_place(env: dict[str, str], tmp_path: Path) -> None:
     """Spaces, letters of other alphabets and `=` in the path; no locale, no HOME, no terminal."""
     here = tmp_path / "a b"
