@@ -14,7 +14,7 @@ from .density import Density
 from .errors import UserError
 from .quality.classification import TestError
 from .quality.evaluation import Evaluation, own_randomness
-from .quality.nats import Nats
+from .quality.nats import Nats, OfImages
 from .sampling import device
 from .sampling.output import told
 from .sampling.studio import Studio
@@ -67,6 +67,9 @@ def judges(job: Job, config: dict[str, Any]) -> list[Evaluation]:
         found = [
             Nats(0, config["images"], config["importance"], config["batch_size"] or BATCH, config["seed"], False, config["split"].name)
         ]
+    elif isinstance(own, OfImages):
+        own.count, own.batch_size = config["images"] or own.count, config["batch_size"] or own.batch_size
+        own.split, found = config["split"].name, [own]
     elif isinstance(own, Evaluation):
         own.samples, own.batch_size = config["images"] or own.samples, config["batch_size"] or own.batch_size
         found = [own]
@@ -84,7 +87,8 @@ def table(scores: dict[str, float], protocols: dict[str, Any]) -> list[str]:
     if "nats" in found:
         of = f"{about['images']} {about['split']} images of {about['data']}, {about['pixels']}"
         lines.append(f"-log p(x)   {found['nats']:.2f} +- {found['nats_error']:.2f} nats; {about['likelihood']}; {of}")
-        lines.append(f"bits/dim    {found['bits_per_dim']:.4f} over {about['dimensions']} dimensions")
+        if "bits_per_dim" in found:
+            lines.append(f"bits/dim    {found['bits_per_dim']:.4f} over {about['dimensions']} dimensions")
     elif about:
         lines.append(f"{about.get('samples', '')} fakes, {about.get('features', about.get('name', 'protocol'))}".strip())
     if "test_error" in found:

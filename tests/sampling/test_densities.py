@@ -83,6 +83,15 @@ def test_eval_of_what_names_classes_and_of_what_is_exact(scored: Program, tmp_pa
     assert "nats; exact" in done.stdout and "64 dimensions" in done.stdout
 
 
+def test_eval_of_an_energy(gentrain: Program, tmp_path: Path) -> None:
+    """By the run's own annealing, on as many images as are asked for, of the split that is asked for."""
+    words = ("model=rbm", "model.hidden=5", "data.size=8", "model.steps=5", "samples.every=0", "quality.images=30")
+    assert cli.run([*words, *SMALL, f"hydra.run.dir={tmp_path / 'rbm'}"]) == 0
+    fine(done := gentrain("eval", f"run={tmp_path / 'rbm'}", "images=20", "split=train"))
+    about = kept(tmp_path, "rbm/eval.json")["protocols"]["quality"]
+    assert "20 train images" in done.stdout and "fakes" not in done.stdout and (about["images"], about["split"]) == (20, "train")
+
+
 @pytest.mark.parametrize(
     ("name", "words", "said"),
     [

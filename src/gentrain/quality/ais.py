@@ -1,19 +1,19 @@
 """How probable an energy model finds images that it was not trained on, with log Z by annealed importance sampling."""
 
-import math
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from gentrain.errors import UserError
-from gentrain.quality.evaluation import Evaluation, Judged, as_batch
+from gentrain.quality.evaluation import Judged
+from gentrain.quality.nats import OfImages, mean_and_error
 from gentrain.schema import Count, Whole
 
 if TYPE_CHECKING:
     from gentrain.data import Data
 
 
-class Annealed(Evaluation):
+class Annealed(OfImages):
     """`quality/nats`: the mean of F(v) + log Z over test images, in nats (less is better). `quality/nats_error` is the standard error of
     the mean over images, `quality/log_z_error` that of log Z, which all images share. `quality/pseudo_nats` needs no Z.
 
@@ -38,43 +38,23 @@ class Annealed(Evaluation):
         at_start: bool = False,
         split: str = "test",
     ) -> None:
-        super().__init__(every, 2, batch_size, seed, at_start)
-        self.count, self.chains, self.temperatures, self.flips, self.split = images, chains, temperatures, flips, split
+        super().__init__(every, images, batch_size, seed, at_start, split)
+        self.chains, self.temperatures, self.flips = chains, temperatures, flips
         if chains < 2:
             raise UserError("the error of log Z is of 2 chains or more (quality.chains); 100 are usual")
-
-    def check(self, data: "Data") -> None:
-        if self.split not in ("train", "test"):
-            raise UserError(f"there is no split {self.split!r} (quality.split); write test or train")
 
     def prepare(self, data: "Data", model: Judged) -> None:
         energy: Any = cast(Any, model).model
         if not hasattr(energy, "log_partition"):
             raise UserError("this model has no free energy that can be annealed (quality=ais); choose quality=classifier or none")
-        total = len(data.load(self.split).images)
-        model.protocols["quality"] = energy.protocol(self.chains, self.temperatures) | {
-            "unit": "nats an image",
-            "data": data.name,
-            "split": self.split,
-            "digest": data.digest(self.split),
-            "images": min(self.count or total, total),
-            "dimensions": math.prod(data.shape),
-            "seed": self.seed,
-        }
+        model.protocols["quality"] = energy.protocol(self.chains, self.temperatures) | {"unit": "nats an image"} | self.about(data)
 
     def score(self, data: "Data", model: Judged) -> dict[str, float]:
-        source = data.load(self.split)
-        rows = torch.randperm(len(source.images), generator=torch.Generator().manual_seed(self.seed))[: self.count]
         energy: Any = cast(Any, model).model
         log_z = energy.log_partition(self.chains, self.temperatures)
-        batches = [as_batch(source, chunk, model.device) for chunk in rows.split(self.batch_size)]
-        values = -torch.cat([energy.log_likelihood(batch, log_z.value) for batch in batches])
-        scores = {
-            "quality/nats": values.mean().item(),
-            "quality/nats_error": (values.std() / math.sqrt(len(values))).item(),
-            "quality/log_z": log_z.value.item(),
-            "quality/log_z_error": log_z.error.item(),
-        }
+        batches = list(self.batches(data, model.device))
+        scores = mean_and_error(-torch.cat([energy.log_likelihood(batch, log_z.value) for batch in batches]))
+        scores |= {"quality/log_z": log_z.value.item(), "quality/log_z_error": log_z.error.item()}
         if self.flips and energy.binary:
             pseudo = torch.cat([energy.pseudo_log_likelihood(batch, self.flips) for batch in batches])
             scores["quality/pseudo_nats"] = -pseudo.double().mean().item()

@@ -1,9 +1,11 @@
 """How probable a model finds images that it was not trained on."""
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from torch import Tensor
 
 from gentrain.errors import UserError
 from gentrain.quality.evaluation import Evaluation, Judged, as_batch
@@ -13,7 +15,43 @@ if TYPE_CHECKING:
     from gentrain.data import Data
 
 
-class Nats(Evaluation):
+class OfImages(Evaluation):
+    """Scores of `images` of a split (all, for None), the same ones every time; no fakes are drawn."""
+
+    of_fakes = False
+
+    def __init__(self, every: int, images: int | None, batch_size: int, seed: int, at_start: bool, split: str) -> None:
+        super().__init__(every, 2, batch_size, seed, at_start)
+        self.count, self.split = images, split
+
+    def check(self, data: "Data") -> None:
+        if self.split not in ("train", "test"):
+            raise UserError(f"there is no split {self.split!r} (quality.split); write test or train")
+
+    def about(self, data: "Data") -> dict[str, Any]:
+        """What the protocol says of the images."""
+        total = len(data.load(self.split).images)
+        return {
+            "data": data.name,
+            "split": self.split,
+            "digest": data.digest(self.split),
+            "images": min(self.count or total, total),
+            "dimensions": math.prod(data.shape),
+            "seed": self.seed,
+        }
+
+    def batches(self, data: "Data", device: torch.device) -> Iterator[tuple[Tensor, ...]]:
+        source = data.load(self.split)
+        rows = torch.randperm(len(source.images), generator=torch.Generator().manual_seed(self.seed))[: self.count]
+        return (as_batch(source, chunk, device) for chunk in rows.split(self.batch_size))
+
+
+def mean_and_error(values: Tensor) -> dict[str, float]:
+    """The mean of -log p over images, with its standard error."""
+    return {"quality/nats": values.mean().item(), "quality/nats_error": (values.std() / math.sqrt(len(values))).item()}
+
+
+class Nats(OfImages):
     """`quality/nats`: the mean of -log p(x) over test images, and `quality/bits_per_dim` = nats / (D log 2).
 
     Args:
@@ -21,8 +59,6 @@ class Nats(Evaluation):
         importance: samples S of the importance-weighted bound, where log p is not exact.
         every, batch_size, seed, at_start: as of `gentrain.quality.Quality`.
     """
-
-    of_fakes = False
 
     def __init__(
         self,
@@ -34,33 +70,18 @@ class Nats(Evaluation):
         at_start: bool = True,
         split: str = "test",
     ) -> None:
-        super().__init__(every, 2, batch_size, seed, at_start)
-        self.count, self.importance, self.split = images, importance, split
-
-    def check(self, data: "Data") -> None:
-        if self.split not in ("train", "test"):
-            raise UserError(f"there is no split {self.split!r} (quality.split); write test or train")
+        super().__init__(every, images, batch_size, seed, at_start, split)
+        self.importance = importance
 
     def prepare(self, data: "Data", model: Judged) -> None:
         density: Any = cast(Any, model).model
         if not hasattr(density, "log_likelihood"):
             raise UserError("a game has no likelihood to score (quality=nats); choose quality=classifier, inception or none")
-        total = len(data.load(self.split).images)
-        model.protocols["quality"] = density.protocol(self.importance) | {
-            "unit": "nats an image; bits_per_dim = nats / (D ln 2)",
-            "data": data.name,
-            "split": self.split,
-            "digest": data.digest(self.split),
-            "images": min(self.count or total, total),
-            "dimensions": math.prod(data.shape),
-            "seed": self.seed,
-        }
+        unit = {"unit": "nats an image; bits_per_dim = nats / (D ln 2)"}
+        model.protocols["quality"] = density.protocol(self.importance) | unit | self.about(data)
 
     def score(self, data: "Data", model: Judged) -> dict[str, float]:
-        source = data.load(self.split)
-        rows = torch.randperm(len(source.images), generator=torch.Generator().manual_seed(self.seed))[: self.count]
         density: Any = cast(Any, model).model
-        found = [density.log_likelihood(as_batch(source, chunk, model.device), self.importance) for chunk in rows.split(self.batch_size)]
-        values = -torch.cat(found).double()
-        nats, error = values.mean().item(), (values.std() / math.sqrt(len(values))).item()
-        return {"quality/nats": nats, "quality/nats_error": error, "quality/bits_per_dim": nats / math.prod(data.shape) / math.log(2)}
+        found = [density.log_likelihood(batch, self.importance) for batch in self.batches(data, model.device)]
+        scores = mean_and_error(-torch.cat(found).double())
+        return scores | {"quality/bits_per_dim": scores["quality/nats"] / math.prod(data.shape) / math.log(2)}
