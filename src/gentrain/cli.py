@@ -121,6 +121,8 @@ def deferred(verb: str, argv: list[str], overrides: list[str]) -> list[str]:
         swept = [f"{each.key_or_group}={value}" for each in parsed if each.is_sweep_override() for value in each.sweep_string_iterator()]
         kept = [each for each in parsed if not (each.is_sweep_override() or each.is_add() or each.is_delete())]
         plain = {str(each.input_line): each.key_or_group for each in kept}
+        if not any("." in key for key in plain.values()):
+            return argv
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             defaults = compose(verb)
             strange = {word: key for word, key in plain.items() if "." in key and not key.startswith("hydra.") and not has(defaults, key)}

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from .density import judged
 from .errors import UserError
 from .losses import AdversarialLoss
 from .networks.base import Critic, Generator
@@ -92,28 +93,19 @@ class Game(nn.Module, ABC):
     @abstractmethod
     def generator_loss(self, batch: Batch) -> Objective: ...
 
-    @torch.no_grad()
     def sample(self, batch: Batch, noise: Tensor | None = None) -> Tensor:
         """Images for people and for scores: the averaged generator where there is one, running statistics in batch norm."""
         generator = self.averaged or self.generator
-        training = generator.training
-        try:
-            return self.generate(generator.eval(), batch, noise)
-        finally:
-            generator.train(training)
+        with judged(generator):
+            return self.generate(generator, batch, noise)
 
     @abstractmethod
     def judge(self, batch: Batch, made: bool = False) -> Tensor:
         """Scores of a batch, of images that were `made` or real ones, for people; nothing in the critic moves."""
 
-    @torch.no_grad()
     def at_rest(self, critic: Scorer, x: Tensor, made: bool) -> Tensor:
-        training = self.critic.training
-        try:
-            self.critic.eval()
+        with judged(self.critic):
             return critic(self.shown(x, x, critics_turn=False)[made])
-        finally:
-            self.critic.train(training)
 
     @torch.no_grad()
     def begin(self, batch: Batch) -> None:
