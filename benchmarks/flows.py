@@ -8,9 +8,7 @@ See README.md beside this file for how to read the tables.
 from __future__ import annotations
 
 import argparse
-import logging
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -23,7 +21,7 @@ import zuko
 from gentrain.data.stream import Batches
 from gentrain.models.flow import FlowDensity, InverseAutoregressive, MaskedAutoregressive, Reversed
 from gentrain.pixels import Logit
-from gentrain.train import Job, build, mallopt
+from gentrain.train import Job, build
 
 WORK = loop.Work("maf, 5 x 1,024, digits of 28 x 28, batch 100", ("model=maf",))
 SHAPE, SIZE, LAYERS, WIDTH = [1, 28, 28], 784, 5, 1024
@@ -91,7 +89,7 @@ def sampling(args: argparse.Namespace) -> Iterator[str]:
             "student (iaf), one pass": lambda u=u: student.inverse(u),
         }
         with torch.no_grad():
-            times = in_turn(calls, args.rounds)
+            times = loop.in_turn(calls, args.rounds)
         naive, _, own = times
         times[naive] = [t * SIZE * LAYERS / PASSES for t in times[naive]]
         yield f"\n## {n} sample(s) of {SIZE} values\n\n| | ms | to the student |\n|---|---|---|"
@@ -99,18 +97,6 @@ def sampling(args: argparse.Namespace) -> Iterator[str]:
             ratio = loop.spread([a / b for a, b in zip(each, times[own], strict=True)], 1)
             yield f"| {name} | {loop.spread([t * 1e3 for t in each], 1)} | {ratio} |"
     yield "\nThe whole passes are scaled up from ten; that they give the same samples is a test (tests/certificates/test_flows.py)."
-
-
-def in_turn(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every call in every round: A B, then B A. The first round is not counted."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for number in range(rounds + 1):
-        for name in list(calls) if number % 2 == 0 else list(calls)[::-1]:
-            began = time.perf_counter()
-            calls[name]()
-            if number:
-                times[name].append(time.perf_counter() - began)
-    return times
 
 
 def report(args: argparse.Namespace) -> Iterator[str]:
@@ -131,16 +117,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the tables to a file, too")
     args = parser.parse_args()
     args.device = "cpu"
-    torch.set_num_threads(args.threads)
-    loop.one_heap()
-    mallopt()
-    lines = []
-    for line in report(args):
-        logging.getLogger("gentrain").setLevel(logging.WARNING)
-        print(line, flush=True)
-        lines.append(line)
-    if args.out:
-        args.out.write_text("\n".join(lines) + "\n")
+    loop.publish(report(args), args.threads, args.out)
 
 
 if __name__ == "__main__":

@@ -290,6 +290,18 @@ def interleaved(found: dict[str, Any], rounds: int, seconds: float, device: str)
     return times
 
 
+def in_turn(contenders: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of every contender in every round: A B C, then C B A. The first round is not counted."""
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for number in range(rounds + 1):
+        for name in list(contenders) if number % 2 == 0 else list(contenders)[::-1]:
+            began = time.perf_counter()
+            contenders[name]()
+            if number:
+                times[name].append(time.perf_counter() - began)
+    return times
+
+
 def rows(work: Work, device: str, rounds: int, seconds: float, folder: Path) -> Iterator[str]:
     found = contenders(work, device, folder)
     distance = apart(found)
@@ -363,19 +375,24 @@ def one_heap() -> None:
         ctypes.CDLL("libc.so.6").mallopt(-8, 1)  # M_ARENA_MAX
 
 
-def main() -> None:
-    args = arguments()
-    torch.set_num_threads(args.threads)
+def publish(report: Iterator[str], threads: int, out: Path | None) -> None:
+    """Print a report while it is measured, and write it to a file, too."""
+    torch.set_num_threads(threads)
     one_heap()
     mallopt()
     lines = []
-    for line in report(args):
+    for line in report:
         logging.getLogger("gentrain").setLevel(logging.WARNING)
         print(line, flush=True)
         lines.append(line)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text("\n".join(lines) + "\n")
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text("\n".join(lines) + "\n")
+
+
+def main() -> None:
+    args = arguments()
+    publish(report(args), args.threads, args.out)
 
 
 if __name__ == "__main__":

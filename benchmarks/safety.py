@@ -10,8 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from torch import Tensor
 
 from gentrain.checkpoints import AtomicIO
 from gentrain.schemes.guard import Guard
-from gentrain.train import Job, mallopt
+from gentrain.train import Job
 
 
 def plain(state: dict[str, Any], path: Path) -> None:
@@ -40,18 +39,6 @@ def ours(state: dict[str, Any], path: Path) -> None:
     AtomicIO().save_checkpoint(state, path)
 
 
-def in_turn(contenders: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every contender in every round: A B C, then C B A. The first round is not counted."""
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    for number in range(rounds + 1):
-        for name in list(contenders) if number % 2 == 0 else list(contenders)[::-1]:
-            began = time.perf_counter()
-            contenders[name]()
-            if number:
-                times[name].append(time.perf_counter() - began)
-    return times
-
-
 def table(times: dict[str, list[float]], unit: float, *bases: str) -> Iterator[str]:
     for name, own in times.items():
         ratios = (loop.spread([a / b for a, b in zip(own, times[base], strict=True)]) for base in bases)
@@ -65,7 +52,7 @@ def saving(megabytes: int, rounds: int, folder: Path) -> Iterator[str]:
     with tempfile.TemporaryDirectory(dir=folder) as place:
         names = {"torch.save": plain, "torch.save and fsync": synced, "gentrain: checksum, fsync, rename, the last two kept": ours}
         calls = {name: partial(save, state, Path(place, f"{save.__name__}.ckpt")) for name, save in names.items()}
-        yield from table(in_turn(calls, rounds), 1e3, *list(names)[:2])
+        yield from table(loop.in_turn(calls, rounds), 1e3, *list(names)[:2])
 
 
 class Unguarded(Guard):
@@ -82,7 +69,7 @@ def guarding(work: loop.Work, rounds: int, folder: Path) -> Iterator[str]:
             job.scheme.guard = Unguarded("stop", 0)
         runs[name] = loop.Gentrain(job)
         runs[name].iterate(3)
-    times = in_turn({name: partial(run.iterate, 10) for name, run in runs.items()}, rounds)
+    times = loop.in_turn({name: partial(run.iterate, 10) for name, run in runs.items()}, rounds)
     yield f"\n## The guard: {work.name}\n\n| | ms a generator iteration | to unguarded |\n|---|---|---|"
     yield from table(times, 1e2, "unguarded")
     for run in runs.values():
@@ -107,15 +94,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the table to a file, too")
     args = parser.parse_args()
     args.device = "cpu"
-    torch.set_num_threads(args.threads)
-    loop.one_heap()
-    mallopt()
-    lines = []
-    for line in report(args):
-        print(line, flush=True)
-        lines.append(line)
-    if args.out:
-        args.out.write_text("\n".join(lines) + "\n")
+    loop.publish(report(args), args.threads, args.out)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import loop
 import torch
 
 from gentrain.density import judged
-from gentrain.train import build, mallopt
+from gentrain.train import build
 
 MODELS = ("pixelcnn", "gated_pixelcnn", "pixelrnn_row", "pixelrnn_diagonal")
 
@@ -75,14 +75,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the table to a file, too")
     args = parser.parse_args()
     args.device = "cpu"
-    torch.set_num_threads(args.threads)
-    mallopt()
-    lines = []
-    for line in report(args):
-        print(line, flush=True)
-        lines.append(line)
-    if args.out:
-        args.out.write_text("\n".join(lines) + "\n")
+    loop.publish(report(args), args.threads, args.out)
 
 
 if __name__ == "__main__":
