@@ -243,8 +243,15 @@ def quiet() -> None:
 
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators", "lightning.fabric.utilities.seed"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    texts = (".*does not have many workers.*", ".*GPU available but not used.*", ".*LeafSpec.*", ".*isinstance.treespec.*")
-    for text in (*texts, "(?s).*Grad strides do not match.*"):  # of weights with one channel, whose two layouts are the same
+    texts = (
+        ".*does not have many workers.*",
+        ".*GPU available but not used.*",
+        ".*LeafSpec.*",
+        ".*isinstance.treespec.*",
+        ".*`srun` command is available.*",  # a job of one process needs none, also where SLURM is installed
+        "(?s).*Grad strides do not match.*",  # of weights with one channel, whose two layouts are the same
+    )
+    for text in texts:
         warnings.filterwarnings("ignore", text)
 
 

@@ -161,9 +161,13 @@ def test_what_is_known_of_an_image_stays(sample: Program, tmp_path: Path) -> Non
     fine(sample("inpainting", "mode=complete", "n=2", "mode.times=3"))
     with np.load(tmp_path / "out" / "images.npz") as images:
         done = images["images"][..., 0].reshape(3, 2, 28, 28)
-    real = MNIST5k(name="mnist_5k", shape=(1, 28, 28), classes=10).load("test").images[:2, 0].numpy()
+    digits = MNIST5k(name="mnist_5k", shape=(1, 28, 28), classes=10)
+    real = digits.load("test").images[:2, 0].numpy()
     assert (done[:, :, :14] == real[:, :14]).all() and (done[:, :, 14:] != real[:, 14:]).any()
     assert (done[0] != done[1]).any()
+    said, mean = kept(tmp_path)["results"], digits.load("train").images[:, 0].double().mean(0).numpy()
+    for name, guess in (("rms", done.mean(0)), ("rms_of_mean_image", mean[None])):
+        assert said[name] == pytest.approx(np.sqrt(np.square(real - guess)[:, 14:].mean()), rel=0.01)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from torch import Tensor
 from torchvision.utils import make_grid
 
 from ..callbacks.samples import BINS, ZOOM, density, inked, unit
-from ..data.samples import to_float
+from ..data.samples import CHUNK, to_float
 from ..errors import UserError
 from ..quality.evaluation import Evaluation, as_batch, as_bytes, own_randomness
 from ..schema import Count, Positive, Share, Whole
@@ -398,8 +398,11 @@ class Reconstruct(Mode):
 
 
 class Complete(Mode):
-    """What is missing of an image, given the rest: a row for each of `n` held-out images, with the image, what is `known` of it (the
-    rest grey), and `times` completions of different noise.
+    """What is missing of an image, given the rest: a row for each of the first `shown` of `n` held-out images, with the image, what is
+    `known` of it (the rest grey), and `times` completions of different noise.
+
+    Beside the distance of the completions' mean (root mean square of the missing pixels) stands that of the training images' mean, which
+    knows nothing of the rest.
     """
 
     # (row, column) in [0, 1] -> is it known?
@@ -413,9 +416,13 @@ class Complete(Mode):
     }
 
     def __init__(
-        self, n: Count = 8, known: Literal["upper", "lower", "left", "right", "centre", "border"] = "upper", times: Count = 4
+        self,
+        n: Count = 8,
+        known: Literal["upper", "lower", "left", "right", "centre", "border"] = "upper",
+        times: Count = 4,
+        shown: Count = 8,
     ) -> None:
-        self.n, self.known, self.times = n, known, times
+        self.n, self.known, self.times, self.shown = n, known, times, shown
 
     def check(self, studio: Studio) -> None:
         super().check(studio)
@@ -430,9 +437,16 @@ class Complete(Mode):
         found = [studio.game.complete(batch, known, None if z is None else z.to(x.device)).cpu() for z in noise]
         labels = batch[1].cpu() if len(batch) > 1 else None
         out.images(iter([(images, labels) for images in found]), count * self.times)
-        shown = [x.cpu(), torch.where(known, x, 0.0).cpu(), *found]
+        shown = [images[: self.shown] for images in (x.cpu(), torch.where(known, x, 0.0).cpu(), *found)]
         out.picture(self.name, table(torch.stack(shown, 1).flatten(0, 1), len(shown)))
-        return {"split": split, "known": self.known}
+        missing = ~known.cpu().expand_as(found[0])
+        mean = mean_image(studio.data.load("train").images)
+        result = {"rms": rms(x.cpu(), torch.stack(found).mean(0), missing), "rms_of_mean_image": rms(x.cpu(), mean, missing)}
+        print(
+            f"the missing part of {count} {split} images: the mean of {self.times} completions is {result['rms']:.2f} away, "
+            f"the training images' mean {result['rms_of_mean_image']:.2f} (root mean square of pixels in 0..255)"
+        )
+        return {"split": split, "known": self.known} | result
 
     def mask(self, height: int, width: int) -> Tensor:
         """(1, 1, H, W), true where a pixel is known."""
@@ -500,6 +514,17 @@ def held_out(studio: Studio, n: int) -> tuple[tuple[Tensor, ...], str]:
 def away(x: Tensor, y: Tensor) -> float:
     """The median root mean square difference of images in [-1, 1], in units of 0..255."""
     return float((x - y).flatten(1).square().mean(1).sqrt().median()) * 127.5
+
+
+def rms(x: Tensor, y: Tensor, where: Tensor) -> float:
+    """The root mean square difference of images in [-1, 1] at the pixels `where`, in units of 0..255."""
+    return float((x - y).square()[where].mean().sqrt()) * 127.5
+
+
+def mean_image(images: Tensor) -> Tensor:
+    """uint8 (N, C, H, W) -> their mean in [-1, 1], (C, H, W); a part at a time."""
+    total = torch.stack([chunk.cpu().double().sum(0) for chunk in images.split(CHUNK)]).sum(0)
+    return (total / len(images) / 127.5 - 1).float()
 
 
 def draw_table(studio: Studio, out: Output, name: str, z: Tensor, labels: Tensor | None, columns: int) -> None:
