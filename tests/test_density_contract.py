@@ -1,4 +1,5 @@
-"""What every density of conf/model promises, small, on random images: all presets of tests/test_matrix.py are in it."""
+"""What every density of conf/model promises, small, on random images: all presets of tests/test_matrix.py are in it, and those of their
+choices that take another way through the code."""
 
 from __future__ import annotations
 
@@ -17,20 +18,28 @@ from tests.test_matrix import DENSITIES, small
 
 B = 6
 OF_POINTS = ("planar", "iaf")
+CHOICES = {
+    "vae, convolutional and logistic": ("vae", "network=coding_conv", "likelihood=logistic"),
+    "vae, gaussian": ("vae", "likelihood=gaussian"),
+    "gated_pixelcnn of 256 levels, given the label": ("gated_pixelcnn", "pixels=levels", "model.conditional=true"),
+    "pixelrnn_diagonal of 256 levels": ("pixelrnn_diagonal", "pixels=levels"),
+}
+MEMBERS = {preset: (preset,) for preset in DENSITIES} | CHOICES
 
 
 @cache
-def node(preset: str) -> dict[str, Any]:
-    words = () if preset in OF_POINTS else ("data.size=8",)
+def node(member: str) -> dict[str, Any]:
+    preset, *words = MEMBERS[member]
+    words += [] if preset in OF_POINTS else ["data.size=8"]
     return config.check(small(composed(f"model={preset}", *words)))["model"]
 
 
-def built(preset: str) -> Density:
+def built(member: str) -> Density:
     from gentrain.train import build
 
     torch.manual_seed(0)
-    model = build(node(preset), "model")
-    if preset == "iaf_distilled":
+    model = build(node(member), "model")
+    if member == "iaf_distilled":
         model.count(model.teacher_steps)  # which are done
     with torch.no_grad():  # what starts at zero lets no gradient through to what is before it
         for weights in model.parameters():
@@ -53,9 +62,9 @@ def nats(model: Density, samples: int) -> Tensor:
     return model.log_likelihood(batch(model), samples)
 
 
-@pytest.mark.parametrize("preset", DENSITIES)
-def test_its_terms_reach_every_weight_and_descend(preset: str) -> None:
-    model = built(preset)
+@pytest.mark.parametrize("member", MEMBERS)
+def test_its_terms_reach_every_weight_and_descend(member: str) -> None:
+    model = built(member)
     seen = batch(model, training=True)
     model.begin(seen)
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
@@ -74,9 +83,9 @@ def test_its_terms_reach_every_weight_and_descend(preset: str) -> None:
     assert min(losses[-3:]) < losses[1]
 
 
-@pytest.mark.parametrize("preset", DENSITIES)
-def test_its_likelihood(preset: str) -> None:
-    model = built(preset)
+@pytest.mark.parametrize("member", MEMBERS)
+def test_its_likelihood(member: str) -> None:
+    model = built(member)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     found = nats(model, 3)
     assert found.shape == (B,) and found.isfinite().all() and not found.requires_grad
@@ -88,7 +97,7 @@ def test_its_likelihood(preset: str) -> None:
         assert torch.equal(nats(model, 1), found)
     else:
         assert about != model.protocol(4) and not torch.equal(nats(model, 1), found)
-    twin = built(preset)
+    twin = built(member)
     with torch.no_grad():
         for weights in twin.parameters():
             weights.normal_(0, 0.1)
@@ -97,9 +106,9 @@ def test_its_likelihood(preset: str) -> None:
     assert torch.equal(nats(twin, 3), found)
 
 
-@pytest.mark.parametrize("preset", DENSITIES)
-def test_its_samples_are_a_function_of_noise(preset: str) -> None:
-    model = built(preset)
+@pytest.mark.parametrize("member", MEMBERS)
+def test_its_samples_are_a_function_of_noise(member: str) -> None:
+    model = built(member)
     noise, seen = model.noise(B, "cpu"), batch(model)
     assert len(noise) == B
     images = model.sample(seen, noise)
@@ -111,9 +120,9 @@ def test_its_samples_are_a_function_of_noise(preset: str) -> None:
     assert model.sample(seen).shape == seen[0].shape
 
 
-@pytest.mark.parametrize("preset", sorted(set(DENSITIES) - set(OF_POINTS)))
-def test_it_completes_images_or_says_that_it_does_not(preset: str) -> None:
-    model = built(preset)
+@pytest.mark.parametrize("member", sorted(set(MEMBERS) - set(OF_POINTS)))
+def test_it_completes_images_or_says_that_it_does_not(member: str) -> None:
+    model = built(member)
     seen, known = batch(model), torch.zeros(1, 1, 8, 8, dtype=torch.bool)
     known[..., :3, :] = True
     try:
@@ -129,9 +138,9 @@ def test_it_completes_images_or_says_that_it_does_not(preset: str) -> None:
     assert torch.equal(model.complete(seen, one)[0], seen[0][0])
 
 
-@pytest.mark.parametrize("preset", DENSITIES)
-def test_an_encoder_has_a_way_back(preset: str) -> None:
-    model: Any = built(preset)
+@pytest.mark.parametrize("member", MEMBERS)
+def test_an_encoder_has_a_way_back(member: str) -> None:
+    model: Any = built(member)
     if not hasattr(model, "encode"):
         assert not hasattr(model, "reconstruct")
         return
