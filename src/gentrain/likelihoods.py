@@ -88,8 +88,9 @@ class DiscretisedLogistic(Likelihood):
         mean, log_scale = parameters[:, 0], parameters[:, 1].clamp(min=-7)
         off, half = v / 127.5 - 1 - mean, 1 / 255
         above, below = (off + half) * torch.exp(-log_scale), (off - half) * torch.exp(-log_scale)
-        # log(s(a) - s(b)) = log s(a) + log s(-b) + log(1 - exp(b - a)), which loses no digits far out
-        inside = F.logsigmoid(above) + F.logsigmoid(-below) + torch.log(-torch.expm1(below - above))
+        # log(s(a) - s(b)) = log s(a) + log s(-b) + log(1 - exp(b - a)), which loses no digits far out, nor with a = b + 2 half / scale
+        # at a scale so large that a and b are one number
+        inside = F.logsigmoid(above) + F.logsigmoid(-below) + torch.log(-torch.expm1(-2 * half * torch.exp(-log_scale)))
         whole = torch.where(v < 0.5, F.logsigmoid(above), torch.where(v > 254.5, F.logsigmoid(-below), inside))
         return whole.flatten(1).sum(1)
 

@@ -32,6 +32,10 @@ class Pixels(nn.Module, ABC):
     def inverse(self, v: Tensor) -> Tensor:
         """Images in [-1, 1]."""
 
+    def scaled(self, v: Tensor) -> Tensor:
+        """Values as a network wants them: those of finitely many are in [0, 1]."""
+        return v if self.values is None else v / (self.values - 1)
+
 
 class Binary(Pixels):
     """0 or 1. Dynamic binarisation draws anew each time: 1 with the probability of the pixel's brightness (Salakhutdinov & Murray, 2008).

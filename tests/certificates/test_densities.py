@@ -17,7 +17,7 @@ from gentrain.layers.masked import MADE
 from gentrain.models.flow import FlowDensity, InverseAutoregressive, MaskedAutoregressive, Planar, planar
 from gentrain.models.vae import VAE, gaussian_divergence, log_prior
 from gentrain.networks.coding import ConvDecoder, ConvEncoder, Decoder, Encoder, MLPDecoder, MLPEncoder
-from gentrain.pixels import Binary, Levels, Logit, Real
+from gentrain.pixels import Binary, Levels, Logit, Pixels, Real
 
 D = torch.float64
 SHAPE = [1, 8, 8]
@@ -39,6 +39,12 @@ def test_images_come_back(pixels: nn.Module) -> None:
         assert set(pixels.inverse(v).unique().tolist()) <= {-1.0, 1.0}
     else:
         torch.testing.assert_close(pixels.inverse(v), x)
+
+
+@pytest.mark.parametrize(("pixels", "ends"), [(Binary(), (0, 1)), (Levels(), (0, 1)), (Levels(4), (0, 1)), (Real(), (-1, 1))])
+def test_networks_see_numbers_of_order_one(pixels: Pixels, ends: tuple[float, float]) -> None:
+    x = torch.tensor([-1.0, 1.0]).view(2, 1, 1, 1)
+    assert tuple(pixels.scaled(pixels(x)[0]).flatten().tolist()) == ends
 
 
 def test_dynamic_binarisation_has_the_brightness_for_its_mean() -> None:
@@ -83,6 +89,9 @@ def test_the_discretised_logistic_sums_to_one_and_is_a_difference_of_cdfs() -> N
     edges[0], edges[-1] = 0, 1
     given = torch.tensor([mean, math.log(scale)], dtype=D).view(1, 2, 1, 1, 1).expand(256, -1, -1, -1, -1)
     torch.testing.assert_close(likelihoods.DiscretisedLogistic().log_prob(every, given).exp(), edges.diff())
+    wide = torch.tensor([mean, 30.0]).view(1, 2, 1, 1, 1)  # in float32: a quarter of 2/255 e^-30 is the mass of a level near the mean
+    found = likelihoods.DiscretisedLogistic().log_prob(torch.full((1, 1, 1, 1), 128.0), wide)
+    torch.testing.assert_close(found, torch.tensor([math.log(2 / 255 / 4) - 30]))
 
 
 @pytest.mark.parametrize("likelihood", [likelihoods.Bernoulli(), likelihoods.Gaussian(), likelihoods.DiscretisedLogistic()])

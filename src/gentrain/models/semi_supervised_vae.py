@@ -79,7 +79,7 @@ class SemiSupervisedVAE(VAE):
         All labels of an image have the same pixels and the same noise, so that chance tells them apart no more than it must.
         """
         v, noise = self.pixels(x)[0], self.noise(len(x), x.device)
-        reconstruction, divergence = self.bound(again(v, len(y)), y, self.encoder(v, y), again(noise, len(y)))
+        reconstruction, divergence = self.bound(again(v, len(y)), y, self.encoded(v, y), again(noise, len(y)))
         return reconstruction + self.weight() * divergence + math.log(self.classes)
 
     def log_likelihood(self, batch: Batch, samples: int) -> Tensor:

@@ -50,7 +50,11 @@ class VAE(Density):
 
     def objective(self, batch: Batch) -> Objective:
         v, y = self.pixels(batch[0])[0], self.label(batch)
-        return self.named(*self.bound(v, y, self.encoder(v, y)))
+        return self.named(*self.bound(v, y, self.encoded(v, y)))
+
+    def encoded(self, v: Tensor, *about: Tensor | None) -> Encoded:
+        """What the encoder says of q(z | v): of values, and what else it is given."""
+        return self.encoder(self.pixels.scaled(v), *about)
 
     def label(self, batch: Batch) -> Tensor | None:
         return batch[1] if self.labelled else None
@@ -91,7 +95,7 @@ class VAE(Density):
 
     def importance(self, v: Tensor, y: Tensor | None, samples: int) -> Tensor:
         """log 1/S sum_s p(v | z_s) p(z_s) / q(z_s | v) (Burda, Grosse & Salakhutdinov, 2016), (B,); `samples=1` is the ELBO itself."""
-        encoded = self.encoder(v, y)
+        encoded = self.encoded(v, y)
         weights = [self.log_weights(v, y, encoded, min(CHUNK, samples - at)) for at in range(0, samples, CHUNK)]
         return torch.logsumexp(torch.cat(weights), 0) - math.log(samples)
 
@@ -121,7 +125,7 @@ class VAE(Density):
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """The code of each image without noise: the mean of z_0, sent through the flow where there is one."""
         with judged(self):
-            encoded = self.encoder(self.pixels(x)[0], y)
+            encoded = self.encoded(self.pixels(x)[0], y)
             return self.posterior(encoded, torch.zeros_like(encoded[0]))[0]
 
     def reconstruct(self, x: Tensor, y: Tensor | None = None) -> Tensor:

@@ -61,7 +61,7 @@ class InpaintingVAE(VAE):
     def objective(self, batch: Batch) -> Objective:
         v, y = self.pixels(batch[0])[0], self.label(batch)
         known = rectangles(len(v), v.shape[2], v.shape[3], v.device)
-        objective = self.named(*self.bound(v, y, self.encoder(v, y, known)))
+        objective = self.named(*self.bound(v, y, self.encoded(v, y, known)))
         objective.watched["known_share"] = known.float().mean()
         return objective
 
@@ -70,7 +70,7 @@ class InpaintingVAE(VAE):
         with judged(self):
             x, y = batch[0], self.label(batch)
             known = known.to(x.device).expand(len(x), 1, *x.shape[2:])
-            z, _ = self.posterior(self.encoder(self.pixels(x)[0], y, known), noise)
+            z, _ = self.posterior(self.encoded(self.pixels(x)[0], y, known), noise)
             return torch.where(known, x, self.decoded(z, y))
 
 
