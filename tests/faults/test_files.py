@@ -143,7 +143,7 @@ for step in range(100000):
 
 def test_killed_while_saving(tmp_path: Path) -> None:
     """F2: SIGKILL at random moments of an endless save, TMPDIR on another file system: never a file that does not load."""
-    kills(tmp_path, 5)
+    kills(tmp_path, 3)
 
 
 @pytest.mark.slow
