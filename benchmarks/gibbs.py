@@ -1,118 +1,135 @@
-"""The RBM's Gibbs step against its parts, and its training against scikit-learn's BernoulliRBM.
+"""The RBM's Gibbs step beside its parts, and its training beside scikit-learn's BernoulliRBM.
 
-    python benchmarks/gibbs.py                    # the step: 100 chains, 784 visible and 500 hidden units
-    python benchmarks/gibbs.py --epochs 5         # and both trained on the 4,500 digits of mnist_5k (needs scikit-learn)
+    python benchmarks/gibbs.py [--chains 100] [--hidden 500] [--rounds 21] [--epochs 5] [--out FILE]
 
-The parts: two matrix products, the random numbers of both sides, two sigmoids. Every figure is the median of many rounds, in which the
-contestants take turns.
+See README.md beside this file for how to read the tables.
 """
+
+from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
-from statistics import median
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
+import loop
 import torch
+from sklearn.neural_network import BernoulliRBM
 from torch import Tensor
 
+from gentrain.data import MNIST5k
+from gentrain.data.samples import to_float
 from gentrain.models.rbm import RBM, BinaryUnits
 
-
-def rounds(contestants: dict[str, Callable[[], object]], count: int, device: torch.device) -> dict[str, float]:
-    """Seconds a call."""
-    times: dict[str, list[float]] = {name: [] for name in contestants}
-    for i in range(count + 3):
-        for name, call in contestants.items():
-            synchronize(device)
-            began = time.perf_counter()
-            call()
-            synchronize(device)
-            if i >= 3:
-                times[name].append(time.perf_counter() - began)
-    return {name: median(each) for name, each in times.items()}
+SHAPE, INNER = [1, 28, 28], 20  # steps a round
+BARE, STEP = "two products and the random numbers", "gentrain: RBM.moved"
 
 
-def synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def step(args: argparse.Namespace) -> Iterator[str]:
+    """The same number of each, on tensors of the same sizes."""
+    model = RBM(BinaryUnits(), SHAPE, args.hidden, n_chains=args.chains)
+    v, h = model.noise(args.chains, "cpu"), torch.rand(args.chains, args.hidden).round()
+
+    def bare() -> None:
+        v @ model.W, h @ model.W.T
+        torch.rand_like(h), torch.rand_like(v)
+
+    def sigmoids() -> None:
+        torch.sigmoid(h), torch.sigmoid(v)
+
+    def repeated(call: Callable[[], None]) -> Callable[[], object]:
+        return lambda: [call() for _ in range(INNER)]
+
+    calls = {BARE: repeated(bare), "the two sigmoids": repeated(sigmoids), STEP: lambda: model.moved(v, INNER)}
+    with torch.no_grad():
+        times = loop.in_turn(calls, args.rounds)
+    yield f"\n## A Gibbs step of {args.chains} chains, 784 visible and {args.hidden} hidden units\n"
+    yield f"| | us | to {BARE} |\n|---|---|---|"
+    for name, own in times.items():
+        ratio = loop.spread([a / b for a, b in zip(own, times[BARE], strict=True)])
+        yield f"| {name} | {loop.spread([t / INNER * 1e6 for t in own], 1)} | {ratio} |"
 
 
-@torch.no_grad()
-def step(chains: int, hidden: int, count: int, device: torch.device) -> None:
-    model = RBM(BinaryUnits(), [1, 28, 28], hidden, n_chains=chains).to(device)
-    v, h = model.noise(chains, device), torch.rand(chains, hidden, device=device).round()
-    inner = 20
+class Theirs:
+    """scikit-learn's machine, with its weights in ours for the score: one code computes both."""
 
-    def repeated(call: Callable[[], object]) -> Callable[[], object]:
-        return lambda: [call() for _ in range(inner)]
+    def __init__(self, hidden: int, values: Tensor) -> None:
+        self.machine = BernoulliRBM(hidden, learning_rate=0.05, batch_size=100, n_iter=1, random_state=0)
+        self.values, self.hidden = values, hidden
 
-    found = rounds(
-        {
-            "Gibbs steps": lambda: model.moved(v, inner),
-            "two products": repeated(lambda: (v @ model.W, h @ model.W.T)),
-            "random numbers": repeated(lambda: (torch.rand_like(h), torch.rand_like(v))),
-            "sigmoids": repeated(lambda: (torch.sigmoid(h), torch.sigmoid(v))),
-        },
-        count,
-        device,
-    )
-    whole = found["Gibbs steps"]
-    for name, seconds in found.items():
-        print(f"{name:15} {1e6 * seconds / inner:9.1f} us  {seconds / whole:5.2f}")
-    parts = sum(found.values()) - whole
-    print(f"the step is {whole / parts:.2f} of the sum of its parts; {chains * inner / whole:,.0f} chain steps a second")
+    def epoch(self) -> None:
+        for batch in self.values[torch.randperm(len(self.values))].split(100):
+            self.machine.partial_fit(batch.numpy())
 
-
-def against_sklearn(epochs: int, hidden: int) -> None:
-    """PCD-1, batches of 100, a rate of 0.05, on digits cut at 1/2; pseudo-likelihood of the 500 held-out digits by 20 flips each."""
-    from sklearn.neural_network import BernoulliRBM
-
-    from gentrain.data import MNIST5k
-
-    data = MNIST5k(name="mnist_5k", shape=(1, 28, 28), classes=10)
-    x, test = (images(data.load(split).images) for split in ("train", "test"))
-    ours = RBM(BinaryUnits(threshold=True), [1, 28, 28], hidden)
-    ours.survey((x,))
-    sgd = torch.optim.SGD(ours.parameters(), lr=0.05)
-    theirs = BernoulliRBM(hidden, learning_rate=0.05, batch_size=100, n_iter=1, random_state=0)
-    flat = ours.values(x).numpy()
-    seconds = {"gentrain": 0.0, "scikit-learn": 0.0}
-    for epoch in range(1, epochs + 1):
-        began = time.perf_counter()
-        for batch in x[torch.randperm(len(x))].split(100):
-            sgd.zero_grad()
-            ours.objective((batch,)).loss.backward()
-            sgd.step()
-        seconds["gentrain"] += time.perf_counter() - began
-        began = time.perf_counter()
-        for batch in torch.from_numpy(flat)[torch.randperm(len(x))].split(100):
-            theirs.partial_fit(batch.numpy())
-        seconds["scikit-learn"] += time.perf_counter() - began
-        judge = RBM(BinaryUnits(threshold=True), [1, 28, 28], hidden)
+    def judged(self) -> RBM:
+        model = RBM(BinaryUnits(threshold=True), SHAPE, self.hidden)
+        found = {"W": self.machine.components_.T, "b": self.machine.intercept_visible_, "c": self.machine.intercept_hidden_}
         with torch.no_grad():
-            judge.W.copy_(torch.from_numpy(theirs.components_.T))
-            judge.b.copy_(torch.from_numpy(theirs.intercept_visible_))
-            judge.c.copy_(torch.from_numpy(theirs.intercept_hidden_))
-        scores = [model.pseudo_log_likelihood((test,), 20).mean().item() for model in (ours, judge)]
-        print(
-            f"epoch {epoch:3}   gentrain {seconds['gentrain']:7.2f} s, pseudo-likelihood {scores[0]:8.2f}   "
-            f"scikit-learn {seconds['scikit-learn']:7.2f} s, {scores[1]:8.2f}"
-        )
+            for name, value in found.items():
+                getattr(model, name).copy_(torch.from_numpy(value))
+        return model
 
 
-def images(levels: Tensor) -> Tensor:
-    return levels.float() / 127.5 - 1
+class Ours:
+    def __init__(self, hidden: int, images: Tensor) -> None:
+        self.model, self.images = RBM(BinaryUnits(threshold=True), SHAPE, hidden), images
+        self.model.survey((images,))
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.05)
+
+    def epoch(self) -> None:
+        for batch in self.images[torch.randperm(len(self.images))].split(100):
+            self.optimizer.zero_grad()
+            self.model.objective((batch,)).loss.backward()
+            self.optimizer.step()
+
+    def judged(self) -> RBM:
+        return self.model
+
+
+def training(args: argparse.Namespace) -> Iterator[str]:
+    data = MNIST5k(name="mnist_5k", shape=(1, 28, 28), classes=10)
+    x, test = (to_float(data.load(split).images) for split in ("train", "test"))
+    ours = Ours(args.hidden, x)
+    machines: dict[str, Any] = {"gentrain": ours, "scikit-learn": Theirs(args.hidden, ours.model.values(x))}
+    yield (
+        f"\n## An epoch of {len(x):,} digits: PCD-1, batches of 100, a rate of 0.05, {args.hidden} hidden units\n\n"
+        "Pseudo-likelihood in nats of the held-out digits, by 20 flips each.\n\n"
+        "| epoch | gentrain, s | pseudo-likelihood | scikit-learn, s | pseudo-likelihood | ratio |\n|---|---|---|---|---|---|"
+    )
+    for epoch in range(1, args.epochs + 1):
+        cells, seconds = [], []
+        for machine in machines.values():
+            began = time.perf_counter()
+            machine.epoch()
+            seconds.append(time.perf_counter() - began)
+            score = machine.judged().pseudo_log_likelihood((test,), 20).mean().item()
+            cells.append(f"{seconds[-1]:.2f} | {score:.1f}")
+        yield f"| {epoch} | {' | '.join(cells)} | {seconds[1] / seconds[0]:.1f} |"
+
+
+def report(args: argparse.Namespace) -> Iterator[str]:
+    torch.manual_seed(0)
+    yield "# The restricted Boltzmann machine\n"
+    yield from list(loop.heading(args))[1:3]
+    yield f"Medians of {args.rounds} rounds [least-most] of {INNER} steps; ratios are taken in each round."
+    yield from step(args)
+    if args.epochs:
+        yield from training(args)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Time the RBM's Gibbs step and its training.")
+    parser.add_argument("--chains", type=int, default=100)
+    parser.add_argument("--hidden", type=int, default=500)
+    parser.add_argument("--rounds", type=int, default=21)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, help="write the tables to a file, too")
+    args = parser.parse_args()
+    args.device = "cpu"
+    loop.publish(report(args), args.threads, args.out)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
-    parser.add_argument("--chains", type=int, default=100)
-    parser.add_argument("--hidden", type=int, default=500)
-    parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--epochs", type=int, default=0)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    options = parser.parse_args()
-    torch.manual_seed(0)
-    step(options.chains, options.hidden, options.rounds, torch.device(options.device))
-    if options.epochs:
-        against_sklearn(options.epochs, options.hidden)
+    main()
