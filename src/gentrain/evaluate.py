@@ -16,7 +16,7 @@ from .quality.classification import TestError
 from .quality.evaluation import Evaluation, own_randomness
 from .quality.nats import Nats, OfImages
 from .sampling import device
-from .sampling.output import told
+from .runs import told
 from .sampling.studio import Studio
 from .schema import Count, Whole
 from .train import Job, reopen
