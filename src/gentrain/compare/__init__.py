@@ -12,30 +12,31 @@ from pathlib import Path
 from typing import Any
 
 from .. import runs
+from ..config import coerced
 from ..errors import UserError
+from ..schema import Count, NonNegative
 from .found import Run, find
+from .page import html_page
 from .ranking import Group, Spread, Table, about, best, chosen, differing, grouped, is_score, tables
 
 FAILED = ("failed", "diverged", "missing")
-TO_COME = ("running", "unfinished", "interrupted")
 
 
 def compare(config: dict[str, Any]) -> Path:
     """As `config` (conf/compare.yaml) says; the directory of what was written. Raises UserError where there is no run."""
+    config |= {key: coerced(config[key], hint, key) for key, hint in {"picture_pixels": Count, "picture_megabytes": NonNegative}.items()}
     places = [Path(place) for place in listed(config["runs"])]
     out = Path(config["out"]) if config["out"] else places[0] if len(places) == 1 else Path("outputs", "compare")
     groups = grouped(find(places), config["across"])
     sort = chosen(config["sort"], groups)
     shown = tables(groups, sort, {"auto": None, "ascending": False, "descending": True}[config["order"].name], config["across"])
+    files = {"compare.csv": as_csv(group_rows(shown)), "runs.csv": as_csv(run_rows(shown))}
+    if config["page"]:
+        files["compare.html"] = html_page(shown, places, config["picture_pixels"], config["picture_megabytes"])
     with runs.told(out):
         out.mkdir(parents=True, exist_ok=True)
-        runs.write_text(out / "compare.csv", as_csv(group_rows(shown)))
-        runs.write_text(out / "runs.csv", as_csv(run_rows(shown)))
-        if config["page"]:
-            from .page import page
-
-            text = page(shown, places, config["picture_pixels"], config["picture_megabytes"])
-            runs.write_text(out / "compare.html", text)
+        for name, text in files.items():
+            runs.write_text(out / name, text)
     print("\n".join(report(shown)))
     print(f"all of it in {out}: compare.csv (a row a group), runs.csv (a row a run)" + (", compare.html" if config["page"] else ""))
     return out
@@ -56,7 +57,7 @@ def report(shown: list[Table]) -> Iterator[str]:
     """A table for each protocol, then the cells that failed, by name."""
     for table in shown:
         yield heading(table)
-        yield from aligned([["rank", "", "final", "best", "collapsed", "runs", "steps", "images/s", "hours"], *map(terminal_row(table), table.rows)])
+        yield from aligned([["rank", "", "final", "best", "collapsed", "runs", "steps", "images/s", "time"], *map(terminal_row(table), table.rows)])
         yield ""
     everyone = [run for table in shown for _, group in table.rows for run in group.runs]
     for run in sorted((run for run in everyone if run.status in FAILED), key=lambda run: run.name):
@@ -86,10 +87,16 @@ def terminal_row(table: Table) -> Any:
             progress(group),
             str(max(run.step for run in group.runs)),
             f"{rate:,.0f}" if rate is not None else "-",
-            f"{seconds / 3600:.2f}" if seconds is not None else "-",
+            duration(seconds),
         ]
 
     return row
+
+
+def duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    return f"{seconds:.0f} s" if seconds < 60 else f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
 
 
 def progress(group: Group) -> str:

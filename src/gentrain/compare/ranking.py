@@ -18,11 +18,10 @@ from ..errors import UserError
 from .found import SEEDS, Run, matters
 
 # parts of the names of scores of which more is better; of any other score, less is
-GREATER = (
-    "/is_", "precision", "recall", "density", "coverage", "covered", "entropy", "confident", "agreement", "kept", "accuracy", "modes",
-    "high_quality", "pseudo_likelihood",
-)  # fmt: skip
-NO_SCORES = ("quality/n", "_floor", "_std", "_error_", "nats_error", "_permuted", "log_z")  # what tells of a score, and is none
+GREATER = ("/is_", "precision", "recall", "density", "coverage", "covered", "entropy", "confident", "agreement", "kept", "modes_found",
+           "high_quality")  # fmt: skip
+NO_SCORES = ("quality/n", "quality/nats_error", "quality/log_z", "quality/log_z_error")  # they tell of a score, and are none
+NO_SCORE_ENDS = ("_floor", "_std", "_permuted")
 OF_SUMMARY = ("steps", "wall_seconds", "images_per_second")
 MONITORED = ("quality/fid", "quality/fid_classifier", "quality/nats")  # as callbacks.checkpoint has them
 UNKNOWN = "not known before a run ends"
@@ -55,8 +54,9 @@ class Group:
 
     @property
     def counted(self) -> list[Run]:
-        """Whose scores the table shows."""
-        return [run for run in self.runs if run.status == "completed"] or self.runs
+        """Whose scores the table shows: of each seed one, the longest of those that came to an end."""
+        ended = [run for run in self.runs if run.status == "completed"] or self.runs
+        return list({str(run.seed): run for run in sorted(ended, key=lambda run: run.step)}.values())
 
     @property
     def settled(self) -> bool:
@@ -170,7 +170,7 @@ def greater(name: str) -> bool:
 
 
 def is_score(name: str) -> bool:
-    return name.startswith("quality/") and not any(part in f"{name}_" if part != "quality/n" else part == name for part in NO_SCORES)
+    return name.startswith("quality/") and name not in NO_SCORES and not name.endswith(NO_SCORE_ENDS)
 
 
 def spread(values: list[float]) -> Spread:
@@ -225,7 +225,7 @@ def tables(groups: list[Group], sort: str = "auto", descending: bool | None = No
     logged = any(sort in group.final for group in groups) and sort not in OF_SUMMARY
     parts: dict[tuple[str | None, str], tuple[Any, list[Group]]] = {}
     for group in groups:
-        score = sort if logged else group.own or expected(group, groups)
+        score = (sort if sort in group.final or not group.settled else None) if logged else group.own or expected(group, groups)
         protocol = section(group, score)
         parts.setdefault((score, comparable(protocol, across)), (protocol, []))[1].append(group)
     found = [Table(score, protocol, ordered(members, score, sort, descending)) for (score, _), (protocol, members) in parts.items()]
