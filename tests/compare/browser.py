@@ -91,7 +91,8 @@ class Page:
 
     def choose(self, element: str, value: str) -> None:
         """An option of a select, as a hand would."""
-        self.run(f"{{const e = document.querySelector({element!r}); e.value = {value!r}; e.dispatchEvent(new Event('change', {{bubbles: true}}));}}")
+        change = "element.dispatchEvent(new Event('change', {bubbles: true}))"
+        self.run(f"{{const element = document.querySelector({element!r}); element.value = {value!r}; {change};}}")
 
     def screenshot(self, file: Path, whole: bool = False) -> None:
         shot = self.ask("Page.captureScreenshot", format="png", captureBeyondViewport=whole)

@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
+from made import Compare, Done
 
 from gentrain import cli
-
-
-class Done(NamedTuple):
-    status: int
-    stdout: str
-    stderr: str
-
-
-Compare = Callable[..., Done]
 
 
 @pytest.fixture(autouse=True)

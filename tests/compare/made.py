@@ -6,11 +6,23 @@ import csv
 import json
 import math
 import random
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from PIL import Image, ImageDraw
+
+
+class Done(NamedTuple):
+    """What a call of the program left."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+Compare = Callable[..., Done]
 
 PROTOCOL: dict[str, Any] = {
     "features": "classifier", "features_hash": "856a1184ae24", "samples": 5000, "ema": False,
@@ -35,16 +47,28 @@ def config(model: str, seed: int, steps: int, more: dict[str, Any] | None = None
 
 
 def run(
-    path: Path, model: str = "gan", seed: int = 0, steps: int = 1000, fid: tuple[float, ...] | None = (300.0, 60.0, 50.0),
-    status: str | None = "completed", protocol: dict[str, Any] | None = PROTOCOL, more: dict[str, Any] | None = None,
-    columns: dict[str, list[float]] | None = None, every: int | None = None, pictures: int = 0, pixels: int = 62, collapsed: float | None = None,
-) -> Path:  # fmt: skip
+    path: Path,
+    model: str = "gan",
+    seed: int = 0,
+    steps: int = 1000,
+    fid: tuple[float, ...] | None = (300.0, 60.0, 50.0),
+    status: str | None = "completed",
+    protocol: dict[str, Any] | None = PROTOCOL,
+    more: dict[str, Any] | None = None,
+    columns: dict[str, list[float]] | None = None,
+    every: int | None = None,
+    pictures: int = 0,
+    pixels: int = 62,
+    collapsed: float | None = None,
+) -> Path:
     """A run whose FID was measured at equal distances; `status=None` leaves it without a summary, as one that is going."""
     hydra = path / ".hydra"
     hydra.mkdir(parents=True)
     typed = {"model": model, "seed": seed} | (more or {})
     (hydra / "config.yaml").write_text(yaml.safe_dump(config(model, seed, steps, more)))
-    (hydra / "overrides.yaml").write_text(yaml.safe_dump([*(f"{key}={value}" for key, value in typed.items()), "logger=csv", "data.root=/d"]))
+    (hydra / "overrides.yaml").write_text(
+        yaml.safe_dump([*(f"{key}={value}" for key, value in typed.items()), "logger=csv", "data.root=/d"])
+    )
     choices = {"model": model, "data": "mnist", "hydra/launcher": "basic"}
     (hydra / "hydra.yaml").write_text(yaml.safe_dump({"hydra": {"runtime": {"choices": choices}}}))
     rows = logged(fid, columns or {}, steps, every or steps // 4, collapsed)

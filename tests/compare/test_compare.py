@@ -11,7 +11,7 @@ from typing import Any
 
 import made
 import pytest
-from conftest import Compare, Done
+from made import Compare, Done
 
 from gentrain.compare.found import find, read_curves
 from gentrain.compare.ranking import best, comparable, differing, grouped, is_score, tables
@@ -57,7 +57,9 @@ def test_a_sweep(compare: Compare, tmp_path: Path) -> None:
     assert "004 (model=gan seed=1) diverged: critic/adversarial not finite at step 1000; its log is sweep/004/train.log" in done.stdout
     assert "005 (model=gan seed=2) failed: CUDA out of memory" in done.stdout and "006 (model=gan seed=3) missing" in done.stdout
     cell = {row["run"]: row for row in rows(sweep / "runs.csv")}
-    assert set(cell) == {f"00{i}" for i in range(7)} and cell["001"]["final:quality/fid_classifier"] == "12.0" and cell["001"]["seed"] == "1"
+    assert (
+        set(cell) == {f"00{i}" for i in range(7)} and cell["001"]["final:quality/fid_classifier"] == "12.0" and cell["001"]["seed"] == "1"
+    )
     assert cell["005"]["reason"] == "CUDA out of memory" and cell["006"]["status"] == "missing"
 
 
@@ -146,10 +148,18 @@ def test_a_copy_of_a_run_is_no_second_seed(tmp_path: Path) -> None:
 
 
 def test_what_more_is_better_of() -> None:
-    more = ("quality/is_classifier_mean", "quality/recall_classifier", "quality/classes_covered", "quality/modes_found", "quality/high_quality")
+    more = (
+        "quality/is_classifier_mean",
+        "quality/recall_classifier",
+        "quality/classes_covered",
+        "quality/modes_found",
+        "quality/high_quality",
+    )
     less = ("quality/fid", "quality/kid_classifier", "quality/nats", "quality/test_error", "quality/bits_per_dim", "quality/kl_to_uniform")
     assert {best(name) for name in more} == {max} and {best(name) for name in less} == {min}
-    assert all(map(is_score, more + less)) and not any(map(is_score, ("quality/n", "quality/fid_floor", "quality/nats_error", "critic/adversarial")))
+    assert all(map(is_score, more + less)) and not any(
+        map(is_score, ("quality/n", "quality/fid_floor", "quality/nats_error", "critic/adversarial"))
+    )
 
 
 def test_sort(compare: Compare, tmp_path: Path) -> None:
@@ -184,7 +194,9 @@ def test_images_and_hours(tmp_path: Path) -> None:
     assert steps == [0, 250, 500, 750, 1000] and hours[-1] == pytest.approx(1000 * 64 * 12 / 1000 / 3600)
 
 
-@pytest.mark.parametrize("tail", [b"", b"\n", b"200", b"200,1", b"200,1,2", b"200,1,2\r", b"x,1,2\r\n", b"200,1\r\n", b"\xff\xfe\r\n", b"200,nan,\r\n"])
+@pytest.mark.parametrize(
+    "tail", [b"", b"\n", b"200", b"200,1", b"200,1,2", b"200,1,2\r", b"x,1,2\r\n", b"200,1\r\n", b"\xff\xfe\r\n", b"200,nan,\r\n"]
+)
 def test_rows_that_are_no_rows(tmp_path: Path, tail: bytes) -> None:
     file = tmp_path / "metrics.csv"
     file.write_bytes(b"step,a,b\r\n50,1.5,\r\n100,2.5,7\r\n" + tail)

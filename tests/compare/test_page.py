@@ -13,7 +13,6 @@ from typing import Any
 import made
 import pytest
 from browser import CHROMIUM, Page, browser
-from conftest import Compare
 from PIL import Image
 
 from gentrain.compare import page as module
@@ -142,7 +141,7 @@ def test_table(tab: Page) -> None:
     assert second[:5] == ["2", "model=gan", "60.5 ± 0.71", "40.5 ± 0.71", "2"]
     assert [row[0] for row in cells(tab, 0)] == ["1", "2", "–", "–"][: len(cells(tab, 0))] and cells(tab, 1)[0][2] == "9"
     failed = text(tab, "#failed li")
-    assert [line.split()[:2] for line in failed] == [["b1", "diverged"], ["e", "failed:"]] and EVIL in failed[1]
+    assert failed[0].startswith("b1 diverged") and failed[1].startswith(f"e failed: out of {EVIL}") and len(failed) == 2
     tab.run("document.querySelectorAll('#tables table')[0].querySelectorAll('thead button')[1].click()")
     assert [row[1].split()[0] for row in cells(tab, 0)] == sorted(row[1].split()[0] for row in cells(tab, 0))
     tab.run("document.querySelectorAll('#tables table')[0].querySelectorAll('thead button')[2].click()")
@@ -210,7 +209,7 @@ def test_the_slider_goes_through_time(tab: Page) -> None:
 
 def test_configuration_and_protocols(tab: Page) -> None:
     assert text(tab, "#settings > .scroll th[scope=row]") == ["model.name", "scheme.critic_steps"]
-    assert text(tab, "#settings > details summary") == ["1 keys that only some groups have"]
+    assert text(tab, "#settings > details summary") == ["1 key that only some groups have"]
     tab.run("document.querySelector('#settings > details').open = true")
     tab.run("new Promise((done) => setTimeout(done, 50))")
     assert text(tab, "#settings > details th[scope=row]") == ["model.note"] and EVIL in text(tab, "#settings > details td")
@@ -219,10 +218,11 @@ def test_configuration_and_protocols(tab: Page) -> None:
 
 def test_every_control_has_a_name(tab: Page) -> None:
     nodes = tab.ask("Accessibility.getFullAXTree")["nodes"]
-    roles = ("button", "checkbox", "combobox", "slider", "link", "image", "img")
+    roles = ("button", "checkbox", "combobox", "slider", "link")
     named = [(node["role"]["value"], node["name"]["value"]) for node in nodes if node.get("role", {}).get("value") in roles]
     assert len(named) > 20 and not [role for role, name in named if not name]
     assert {"slider", "combobox", "checkbox", "button"} <= {role for role, _ in named}
+    assert tab.run("[...document.querySelectorAll('img')].every((image) => image.alt) && document.querySelector('#chart').ariaLabel !== ''")
 
 
 @pytest.mark.parametrize("dark", [False, True])
@@ -234,11 +234,13 @@ def test_it_fits(tab: Page, file: Path, width: int, dark: bool) -> None:
     assert (brightness(paper) < 60 < 200 < brightness(ink)) if dark else (brightness(ink) < 60 < 200 < brightness(paper))
     assert brightness(tab.run("document.querySelector('#chart').layout.font.color")) == brightness(ink)
     chart = tab.run("(({width, height}) => [width, height])(document.querySelector('#chart .main-svg').getBoundingClientRect())")
-    assert chart[0] <= width and chart[1] == tab.run("document.querySelector('#chart').clientHeight")
+    assert chart[0] <= width and abs(chart[1] - tab.run("document.querySelector('#chart').clientHeight")) < 1
 
 
 def brightness(color: str) -> float:
-    parts = [int(part, 16) for part in re.findall("..", color[1:])] if color.startswith("#") else list(map(int, re.findall(r"\d+", color)[:3]))
+    parts = (
+        [int(part, 16) for part in re.findall("..", color[1:])] if color.startswith("#") else list(map(int, re.findall(r"\d+", color)[:3]))
+    )
     return sum(parts) / 3
 
 
@@ -252,6 +254,7 @@ def test_without_plotly(tab: Page, file: Path, monkeypatch: pytest.MonkeyPatch) 
     assert len(text(tab, "#grids figcaption")) == 1
 
 
+@pytest.mark.slow
 def test_sixty_runs(tab: Page, tmp_path: Path) -> None:
     """How long it takes is measured by benchmarks/compare.py."""
     place = made.many(tmp_path / "r", rows=20, values=4, pictures=1, pixels=62)

@@ -57,7 +57,9 @@ def report(shown: list[Table]) -> Iterator[str]:
     """A table for each protocol, then the cells that failed, by name."""
     for table in shown:
         yield heading(table)
-        yield from aligned([["rank", "", "final", "best", "collapsed", "runs", "steps", "images/s", "time"], *map(terminal_row(table), table.rows)])
+        yield from aligned(
+            [["rank", "", "final", "best", "collapsed", "runs", "steps", "images/s", "time"], *map(terminal_row(table), table.rows)]
+        )
         yield ""
     everyone = [run for table in shown for _, group in table.rows for run in group.runs]
     for run in sorted((run for run in everyone if run.status in FAILED), key=lambda run: run.name):

@@ -299,7 +299,7 @@ function settings() {
   if (!keys.length) $("settings").append(el("p", { class: "note" }, "The configurations are equal but for the seed."));
   if (shared.length) $("settings").append(matrix(shared));
   if (rest.length) {
-    const more = el("details", {}, el("summary", {}, `${rest.length} keys that only some groups have`));
+    const more = el("details", {}, el("summary", {}, `${rest.length} key${rest.length === 1 ? "" : "s"} that only some groups have`));
     more.addEventListener("toggle", () => more.children.length > 1 || more.append(matrix(rest)));
     $("settings").append(more);
   }
