@@ -72,7 +72,7 @@ def heading(table: Table) -> str:
     if not is_score(table.score):
         return f"{table.score}, which is no score: not ranked"
     better = "more is better" if best(table.score) is max else "less is better"
-    return f"{table.score} ({better}), measured on: {about(table.protocol)}"
+    return f"{table.score} ({better}); protocol: {about(table.protocol)}"
 
 
 def terminal_row(table: Table) -> Any:

@@ -201,7 +201,6 @@ function draw() {
   $("how-many").textContent = `${data.groups.filter((group) => group.shown).length} of ${data.groups.length} groups`;
   $("nothing").hidden = made.length > 0;
   for (const group of data.groups) group.entry.classList.toggle("absent", !group.runs.some((run) => run.curves.of[value]));
-  $("chart").hidden = !window.Plotly;
   if (!window.Plotly) return;
   const style = getComputedStyle(document.documentElement), color = (name) => style.getPropertyValue(name).trim();
   const lines = { gridcolor: color("--line"), linecolor: color("--line"), zeroline: false, automargin: true };
@@ -231,6 +230,7 @@ function curves() {
   $("top").addEventListener("click", () => show((group) => best().includes(group)));
   $("install").textContent = data.install;
   $("install").hidden = !data.install;
+  $("chart").hidden = Boolean(data.install);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   draw();
 }
@@ -320,13 +320,24 @@ function protocols() {
   if (!$("how").children.length) $("how").append(el("p", { class: "note" }, "No run has come to an end with a score."));
 }
 
+/** Half a second of a browser's time: when all else is on the screen. */
+function plotly() {
+  const script = el("script");
+  script.nonce = document.querySelector("script[nonce]").nonce;
+  script.textContent = $("plotly").textContent;
+  document.head.append(script);
+}
+
 header();
 scores();
 curves();
 settings();
 protocols();
-// the pictures, most of the page, are behind this script: all else is drawn while they are read
-document.addEventListener("DOMContentLoaded", () => {
+document.addEventListener("DOMContentLoaded", () => { // pictures and plotly, most of the page, are behind this script
   samples();
-  document.documentElement.dataset.ready = Math.round(performance.now());
+  requestAnimationFrame(() => setTimeout(() => {
+    plotly();
+    draw();
+    document.documentElement.dataset.ready = Math.round(performance.now());
+  }));
 });
