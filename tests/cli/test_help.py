@@ -56,7 +56,11 @@ def test_completion(light: dict[str, str], tmp_path: Path) -> None:
 
 def test_compare_answers_at_once(light: dict[str, str], tmp_path: Path) -> None:
     done = gentrain(tmp_path, light, "compare", "--help")
-    assert (done.returncode, done.stderr) == (0, "") and "gentrain compare runs=outputs/sweeps/NAME" in done.stdout and "sort: auto" in done.stdout
+    assert (
+        (done.returncode, done.stderr) == (0, "")
+        and "gentrain compare runs=outputs/sweeps/NAME" in done.stdout
+        and "sort: auto" in done.stdout
+    )
     assert completed(tmp_path, light, "gentrain compare pic") == {"picture_pixels=", "picture_megabytes="}
 
 

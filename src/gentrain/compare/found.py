@@ -26,6 +26,7 @@ CONFIG = Path(".hydra", "config.yaml")
 SEEDS = ("seed", "data.seed")
 COMPARED = ("steps", "compile", "trainer.precision")  # keys that a run may be continued with, and that tell two runs apart all the same
 RATE = "images_per_second"
+COLLAPSE = ("mode collapse", "mode dropping")  # what the doctor says of fakes of few kinds
 
 Curve = tuple[list[int], list[float]]  # steps, in order, and values
 
@@ -56,6 +57,14 @@ class Run:
     def curves(self) -> dict[str, Curve]:
         """Every logged value against the step."""
         return read_curves(self.path / "metrics.csv")
+
+    @property
+    def collapsed(self) -> bool | None:
+        """Were its fakes of few kinds when the doctor last looked? None where it never did."""
+        if "doctor/collapsed" in self.curves:
+            return self.curves["doctor/collapsed"][1][-1] > 0
+        verdicts = self.end.get("verdicts")
+        return any(name in COLLAPSE for name in verdicts) if verdicts else None
 
     @property
     def step(self) -> int:

@@ -69,8 +69,8 @@ class Group:
     @property
     def collapsed(self) -> int | None:
         """Runs whose fakes were of few kinds when the doctor last looked; None where it never did."""
-        seen = [run.curves["doctor/collapsed"][1][-1] for run in self.runs if "doctor/collapsed" in run.curves]
-        return sum(value > 0 for value in seen) if seen else None
+        seen = [run.collapsed for run in self.runs if run.collapsed is not None]
+        return sum(seen) if seen else None
 
     @property
     def own(self) -> str | None:
