@@ -145,7 +145,7 @@ def write_text(path: Path, content: str) -> None:
     """Whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(content, encoding="utf-8")
+        temporary.write_text(content, encoding="utf-8", errors="backslashreplace")
         os.replace(temporary, path)
     except OSError:
         temporary.unlink(missing_ok=True)

@@ -37,7 +37,9 @@ def test_a_sweep(compare: Compare, tmp_path: Path) -> None:
     sweep = tmp_path / "sweep"
     for seed, final in enumerate((10.0, 12.0, 17.0)):
         made.run(sweep / f"00{seed}", "wgan", seed, fid=(300.0, final - 2, final))
+        ledger(sweep / f"00{seed}", f"00{seed}", "completed", {"model": "wgan", "seed": seed}, None)
     made.run(sweep / "003", "gan", 0, fid=(300.0, 40.0, 50.0), collapsed=1.0)
+    ledger(sweep / "003", "003", "completed", {"model": "gan", "seed": 0}, None)
     made.run(sweep / "004", "gan", 1, fid=(300.0, 80.0), status="diverged")
     ledger(sweep / "004", "004", "diverged", {"model": "gan", "seed": 1}, "critic/adversarial not finite at step 1000")
     ledger(sweep / "005", "005", "failed", {"model": "gan", "seed": 2}, "CUDA out of memory")
@@ -253,3 +255,15 @@ def test_nothing_is_half_written(compare: Compare, tmp_path: Path, monkeypatch: 
     refused(compare("runs=r"), "No space left on device", "(out)", status=4)
     monkeypatch.undo()
     assert (run / "compare.csv").read_text() == "former" and not [path for path in run.iterdir() if "tmp" in path.name]
+
+
+def test_labels_say_what_differs(tmp_path: Path) -> None:
+    """A cell that has not begun knows the swept keys alone, and its siblings keep short names."""
+    sweep = tmp_path / "sweep"
+    for name, model in (("000", "gan"), ("001", "wgan")):
+        made.run(sweep / name, model, more={"scheme.critic_steps": 2})
+        ledger(sweep / name, name, "completed", {"model": model, "seed": 0}, None)
+    ledger(sweep / "002", "002", "missing", {"model": "sngan", "seed": 0}, None)
+    ledger(sweep / "003", "003", "missing", {"model": "gan", "seed": 1}, None)
+    groups = {group.label: [run.name for run in group.runs] for group in grouped(find([sweep]))}
+    assert groups == {"model=gan": ["000", "003"], "model=wgan": ["001"], "model=sngan": ["002"]}

@@ -58,9 +58,9 @@ def test_nothing_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_spike_survives_thinning() -> None:
     steps, values = list(range(0, 100_000, 10)), [0.0] * 10_000
     values[5_003], values[7_777] = 1e6, -1e6
-    kept = thinned(steps, values)
+    kept = thinned(steps, values, POINTS)
     assert {0, 50_030, 77_770, 99_990} <= set(kept) and kept == sorted(set(kept)) and len(kept) <= POINTS
-    assert thinned([1, 2, 3], [0.0, 0.0, 0.0]) == [1, 2, 3]
+    assert thinned([1, 2, 3], [0.0, 0.0, 0.0], 40) == [1, 2, 3]
 
 
 def test_pictures_are_small_and_few_enough(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from .found import Run, find
 from .page import html_page
 from .ranking import Group, Spread, Table, about, best, chosen, differing, grouped, is_score, tables
 
+NAME = 1  # the column of a group's name
 FAILED = ("failed", "diverged", "missing")
 
 
@@ -37,8 +40,8 @@ def compare(config: dict[str, Any]) -> Path:
         out.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
             runs.write_text(out / name, text)
-    print("\n".join(report(shown)))
-    print(f"all of it in {out}: compare.csv (a row a group), runs.csv (a row a run)" + (", compare.html" if config["page"] else ""))
+    files_told = "compare.csv (a row a group), runs.csv (a row a run)" + (", compare.html" if config["page"] else "")
+    say([*report(shown), f"all of it in {out}: {files_told}"])
     return out
 
 
@@ -48,6 +51,12 @@ def listed(given: Any) -> list[str]:
     if not places or not all(places):
         raise UserError("no directory is named (runs); give run directories, sweeps, or a directory above them")
     return list(dict.fromkeys(places))
+
+
+def say(lines: list[str]) -> None:
+    """On stdout, whatever characters it can show."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print("\n".join(lines).encode(encoding, "backslashreplace").decode(encoding))
 
 
 # --- the terminal -----------------------------------------------------------------------------------------------------------
@@ -114,11 +123,18 @@ def failure(run: Run) -> str:
 
 
 def aligned(rows: list[list[str]]) -> Iterator[str]:
-    """Columns as wide as their widest word; a column that says nothing is left out."""
+    """Columns as wide as their widest word; a column that says nothing is left out, and a long name is cut to the terminal's width."""
     kept = [i for i in range(len(rows[0])) if i < 4 or any(row[i] != "-" for row in rows[1:])]
     widths = {i: max(len(row[i]) for row in rows) for i in kept}
+    if sys.stdout.isatty():
+        spare = shutil.get_terminal_size().columns - sum(widths[i] + 2 for i in kept)
+        widths[NAME] = min(widths[NAME], max(24, widths[NAME] + spare))
     for row in rows:
-        yield "  " + "  ".join(row[i].ljust(widths[i]) for i in kept).rstrip()
+        yield "  " + "  ".join(cut(row[i], widths[i]).ljust(widths[i]) for i in kept).rstrip()
+
+
+def cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 3] + "..."
 
 
 # --- CSV --------------------------------------------------------------------------------------------------------------------

@@ -41,6 +41,7 @@ class Run:
     reason: str | None = None  # one line, where it failed
     log: Path | None = None
     overrides: dict[str, str] = field(default_factory=dict)  # as typed, without what only says where and how
+    swept: dict[str, str] = field(default_factory=dict)  # of a cell of a sweep, the keys that are swept
     choices: dict[str, str] = field(default_factory=dict)  # the groups by the names typed
     config: dict[str, Any] = field(default_factory=dict)  # flat; empty where nothing was composed yet
     end: dict[str, Any] = field(default_factory=dict)  # summary.json
@@ -125,7 +126,10 @@ def directories(place: Path) -> Iterator[Path]:
         yield place
         return
     cells = [str(cell) for cell in read_json(place / "sweep.json").get("cells", {})]
-    below = [entry.name for entry in os.scandir(place) if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")]
+    try:
+        below = [entry.name for entry in os.scandir(place) if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")]
+    except OSError as error:
+        raise UserError(f"{place} cannot be read: {error.strerror} (runs); give other directories") from error
     for name in sorted({*cells, *below}):
         path = place / name
         if path.is_dir():
@@ -140,7 +144,7 @@ def opened(path: Path, name: str) -> Run:
     if not cell and not (path / CONFIG).exists():
         cell = entry(path)
     config = runs.flat(runs.saved_config(path)) if (path / CONFIG).exists() else {}
-    overrides = typed(path) | {str(key): plain(value) for key, value in (cell.get("overrides") or {}).items()}
+    swept = {str(key): plain(value) for key, value in (cell.get("overrides") or {}).items()}
     reason, log = cell.get("reason"), cell.get("log")
     return Run(
         name=name,
@@ -148,7 +152,8 @@ def opened(path: Path, name: str) -> Run:
         status=str(cell.get("status") or end.get("status") or ("unfinished" if config else "missing")),
         reason=" ".join(str(reason).split()) if reason else None,
         log=log_of(path, str(log) if log else "train.log"),
-        overrides={key: value for key, value in overrides.items() if matters(key)},
+        overrides={key: value for key, value in (typed(path) | swept).items() if matters(key)},
+        swept=swept,
         choices={str(key): str(value) for key, value in (end.get("choices") or choices(path)).items()},
         config=config,
         end=end,

@@ -73,12 +73,12 @@ function header() {
 const COLUMNS = [
   { head: "rank", of: (row) => row.rank, text: (value) => value ?? "–" },
   { head: "group", of: (row) => row.group.label, name: true },
-  { head: "final", of: (row) => row.group.final[row.score]?.[0], cell: (row) => spread(row.group.final[row.score]), score: true },
-  { head: "best", of: (row) => row.group.best[row.score]?.[0], cell: (row) => spread(row.group.best[row.score]), score: true },
+  { head: "final", of: (row) => row.group.final[row.score]?.[0], cell: (row) => spread(row.group.final[row.score]) },
+  { head: "best", of: (row) => row.group.best[row.score]?.[0], cell: (row) => spread(row.group.best[row.score]) },
   { head: "seeds", of: (row) => row.group.counted },
-  { head: "collapsed", of: (row) => row.group.collapsed, text: (value) => value ?? "–" },
-  { head: "diverged", of: (row) => row.group.statuses.diverged || 0 },
-  { head: "status", of: (row) => states(row.group), left: true },
+  { head: "collapsed", of: (row) => row.group.collapsed, text: (value) => value ?? "–", grave: true },
+  { head: "diverged", of: (row) => row.group.statuses.diverged || 0, grave: true },
+  { head: "status", of: (row) => states(row.group), words: true },
   { head: "steps", of: (row) => row.group.steps, text: whole },
   { head: "images/s", of: (row) => row.group.rate, text: whole },
   { head: "time", of: (row) => row.group.seconds, text: duration },
@@ -98,7 +98,7 @@ function sortable(table) {
   const body = el("tbody");
   const heads = COLUMNS.map((column) => {
     const button = el("button", { type: "button" }, column.head);
-    const head = el("th", { scope: "col", class: column.name ? "name" : null }, button);
+    const head = el("th", { scope: "col", class: column.name ? "name" : column.words ? "words" : null }, button);
     button.addEventListener("click", () => {
       const descending = head.getAttribute("aria-sort") === "ascending";
       heads.forEach((other) => other.removeAttribute("aria-sort"));
@@ -109,8 +109,8 @@ function sortable(table) {
   });
   const fill = (sorted) => body.replaceChildren(...sorted.map((row) => el("tr", {}, ...COLUMNS.map((column) => {
     const value = column.of(row), text = column.cell ? column.cell(row) : column.text ? column.text(value) : value;
-    if (column.name) return el("th", { scope: "row", class: "name" }, swatch(row.group), String(text));
-    return el("td", { class: column.head === "diverged" && value ? "bad" : column.head === "collapsed" && value ? "bad" : null }, String(text));
+    if (column.name) return el("th", { scope: "row", class: "name" }, el("div", {}, swatch(row.group), el("span", {}, text ?? value)));
+    return el("td", { class: column.words ? "words" : column.grave && value ? "bad" : null }, String(text));
   }))));
   fill(rows);
   return el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, ...heads)), body));

@@ -24,6 +24,8 @@ from .found import Run, between
 from .ranking import Group, Spread, Table, about, differing, flat_protocol, greater, is_score
 
 POINTS = 240  # of a curve; more do not fit in the width of a chart
+ALL_POINTS = 24_000  # of one value in all runs, as long as that leaves each FEW
+FEW = 40
 INSTALL = "Curves are drawn by plotly, which is not installed: pip install 'gentrain[compare]', then compare again."
 
 
@@ -72,6 +74,7 @@ def embedded(content: Any) -> str:
 def content(shown: list[Table], groups: list[Group], places: list[Path]) -> dict[str, Any]:
     names = sorted({name for group in groups for run in group.runs for name in run.curves}, key=lambda name: (not is_score(name), name))
     number = {id(group): i for i, group in enumerate(groups)}
+    points = max(FEW, min(POINTS, ALL_POINTS // sum(len(group.runs) for group in groups)))
     return {
         "places": [str(place) for place in places],
         "made": time.strftime("%Y-%m-%d %H:%M"),
@@ -89,7 +92,7 @@ def content(shown: list[Table], groups: list[Group], places: list[Path]) -> dict
             for table in shown
         ],
         "groups": [of_group(group) for group in groups],
-        "runs": [of_run(run, number[id(group)]) for group in groups for run in group.runs],
+        "runs": [of_run(run, number[id(group)], points) for group in groups for run in group.runs],
         "config": {key: [None if value is None else plain(value) for value in values] for key, values in differing(groups).items()},
     }
 
@@ -117,9 +120,9 @@ def of_spread(spread: Spread) -> list[float | None]:
     return [short(spread.mean), short(spread.sd)]
 
 
-def of_run(run: Run, group: int) -> dict[str, Any]:
+def of_run(run: Run, group: int, points: int) -> dict[str, Any]:
     steps, hours = run.clock
-    few = thinned(steps, hours)
+    few = thinned(steps, hours, points)
     return {
         "name": run.name,
         "group": group,
@@ -132,26 +135,26 @@ def of_run(run: Run, group: int) -> dict[str, Any]:
         "of": run.config.get("steps"),
         "images": run.images_per_step,  # of a step
         "clock": [few, [short(between(step, steps, hours)) for step in few]],
-        "curves": packed(run),
+        "curves": packed(run, points),
     }
 
 
-def packed(run: Run) -> dict[str, Any]:
+def packed(run: Run, points: int) -> dict[str, Any]:
     """{'axes': [steps], 'of': {name: [number of its axis, values]}}: most values are logged at the same steps."""
     axes: dict[tuple[int, ...], int] = {}
     curves = {}
     for name, (steps, values) in run.curves.items():
-        few = thinned(steps, values)
+        few = thinned(steps, values, points)
         at = dict(zip(steps, values, strict=True))
         curves[name] = [axes.setdefault(tuple(few), len(axes)), [short(at[step]) for step in few]]
     return {"axes": list(axes), "of": curves}
 
 
-def thinned(steps: list[int], values: list[float]) -> list[int]:
-    """At most POINTS of the steps: of every stretch its least and its greatest value, so that no spike is lost; and the ends."""
-    if len(steps) <= POINTS:
+def thinned(steps: list[int], values: list[float], points: int) -> list[int]:
+    """At most `points` of the steps: of every stretch its least and its greatest value, so that no spike is lost; and the ends."""
+    if len(steps) <= points:
         return steps
-    size = math.ceil(len(steps) / (POINTS // 2 - 1))
+    size = math.ceil(len(steps) / (points // 2 - 1))
     kept = {0, len(steps) - 1}
     for start in range(0, len(steps), size):
         stretch = range(start, min(start + size, len(steps)))

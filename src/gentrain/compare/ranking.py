@@ -99,7 +99,7 @@ class Table(NamedTuple):
 
 def grouped(found: list[Run], across: Sequence[str] = ()) -> list[Group]:
     """Runs by configuration without its seed, and by protocol; `across` are parts of a protocol that may differ."""
-    siblings = {swept(run): identity(run) for run in found if run.config}
+    siblings = {swept(run): identity(run) for run in found if run.config and run.swept}
     protocols = {measure(run): run.protocols for run in reversed(found) if run.protocols}
     members: dict[tuple[str, str], Group] = {}
     for run in found:
@@ -122,8 +122,8 @@ def identity(run: Run) -> str:
 
 
 def swept(run: Run) -> str:
-    """Of a cell that was never composed, what is known of its configuration."""
-    return canonical([str(run.path.parent), {key: value for key, value in run.overrides.items() if key not in SEEDS}])
+    """Of a cell that was never composed, what is known of its configuration: its sweep, and the swept keys without the seed."""
+    return canonical([str(run.path.parent), {key: value for key, value in run.swept.items() if key not in SEEDS}])
 
 
 def measure(run: Run) -> str:
@@ -179,11 +179,14 @@ def spread(values: list[float]) -> Spread:
 
 def label(groups: list[Group]) -> None:
     """What was typed for one group and not for all; with the name of its first run where two would be called the same."""
-    words = [{key: value for key, value in group.runs[0].overrides.items() if key not in SEEDS} for group in groups]
-    for each, group in zip(words, groups, strict=True):
-        if model := group.runs[0].choices.get("model"):
-            each.setdefault("model", model)
-    common = {key: value for key, value in words[0].items() if all(each.get(key) == value for each in words)} if len(groups) > 1 else {}
+    words = []
+    for group in groups:
+        told = max(group.runs, key=lambda run: len(run.overrides))  # a cell that has not begun knows the swept keys alone
+        words.append({key: value for key, value in told.overrides.items() if key not in SEEDS})
+        if model := told.choices.get("model"):
+            words[-1].setdefault("model", model)
+    begun = [each for each, group in zip(words, groups, strict=True) if group.config] or words
+    common = {key: value for key, value in begun[0].items() if all(each.get(key) == value for each in begun)} if len(groups) > 1 else {}
     for each, group in zip(words, groups, strict=True):
         ordered = sorted(each, key=lambda key: key != "model")
         group.label = " ".join(f"{key}={each[key]}" for key in ordered if key not in common) or group.runs[0].name
