@@ -1,4 +1,4 @@
-"""gentrain [train|eval|sample|export|doctor] key=value ...   torch is imported only when a run is built: help is instant."""
+"""gentrain [train|eval|sample|export|compare|doctor] key=value ...   torch is imported only when a run is built: help is instant."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .train import Job
 
-VERBS = ("train", "eval", "sample", "export", "doctor")
+VERBS = ("train", "eval", "sample", "export", "compare", "doctor")
 
 
 def main() -> None:
@@ -31,6 +31,8 @@ def run(argv: list[str]) -> int:
     verb, argv = (argv[0], argv[1:]) if argv and argv[0] in VERBS else (completed_verb(), argv)
     # `+experiment=x` is a habit from elsewhere; here experiment is listed, and so is overridden without the plus
     sys.argv[1:] = argv = [re.sub(r"^\+(?=experiment=)", "", word) for word in argv]
+    if verb == "compare":
+        sys.argv[1:] = argv = [one_list(word) for word in argv]
     debug = "debug=true" in argv
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors come to us, instead of Hydra's own exit
     try:
@@ -179,8 +181,18 @@ def write(cfg: DictConfig) -> None:
     export(resolved(cfg))
 
 
-# the verbs that look at a finished run
-AFTERWARDS: dict[str, Callable[[DictConfig], Any]] = {"eval": score, "sample": draw, "export": write, "doctor": consult}
+def contrast(cfg: DictConfig) -> None:
+    """gentrain compare runs=PATH[,PATH...]"""
+    from .compare import compare
+    from .config import resolved
+
+    compare(resolved(cfg))
+
+
+# the verbs that look at runs
+AFTERWARDS: dict[str, Callable[[DictConfig], Any]] = {
+    "eval": score, "sample": draw, "export": write, "compare": contrast, "doctor": consult,
+}  # fmt: skip
 
 
 def cell(cfg: DictConfig) -> float | None:
@@ -342,6 +354,14 @@ def quoted(path: Path) -> str:
     """A path as a value of Hydra's grammar."""
     text = str(path).replace("\\", "\\\\").replace("'", "\\'")
     return f"'{text}'"
+
+
+def one_list(word: str) -> str:
+    """runs=a,b, which Hydra takes for a sweep, as a list of paths."""
+    key, equals, value = word.partition("=")
+    if key != "runs" or not value or value.startswith(("[", "'", '"')):
+        return word
+    return f"{key}{equals}[{','.join(quoted(Path(place)) for place in value.split(',') if place)}]"
 
 
 def python_3_14() -> None:

@@ -93,6 +93,27 @@ class Export(Finished):
     onnx: bool = True
 
 
+class Order(Enum):
+    auto = 1
+    ascending = 2
+    descending = 3
+
+
+@dataclass
+class Compare:
+    """The keys of the verb that looks at many runs."""
+
+    runs: Any = MISSING
+    sort: str = "auto"
+    order: Order = Order.auto
+    across: list[str] = field(default_factory=list)
+    out: str | None = None
+    page: bool = True
+    picture_pixels: int = 256
+    picture_megabytes: float = 16
+    debug: bool = False
+
+
 class Split(Enum):
     test = 1
     train = 2
@@ -122,8 +143,9 @@ def register() -> None:
     """Make the schema known to Hydra."""
     # Hydra copies its sources, this singleton with them, at each look into a group: half the time of --help
     ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
-    for name, node in {"schema": Run, "sample_schema": Sample, "export_schema": Export, "eval_schema": Evaluate}.items():
-        ConfigStore.instance().store(name=name, node=node)
+    schemas = {"": Run, "sample_": Sample, "export_": Export, "eval_": Evaluate, "compare_": Compare}
+    for verb, node in schemas.items():
+        ConfigStore.instance().store(name=f"{verb}schema", node=node)
     # two runs that start in the same second get two directories
     OmegaConf.register_new_resolver("unique", lambda: secrets.token_hex(2), use_cache=True, replace=True)
 

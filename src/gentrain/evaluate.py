@@ -15,8 +15,8 @@ from .errors import UserError
 from .quality.classification import TestError
 from .quality.evaluation import Evaluation, own_randomness
 from .quality.nats import Nats, OfImages
+from .runs import told
 from .sampling import device
-from .sampling.output import told
 from .sampling.studio import Studio
 from .schema import Count, Whole
 from .train import Job, reopen

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from . import runs
 from .config import checked
 from .errors import Unavailable, UserError
-from .sampling.output import remove_if_empty, told
+from .runs import told
+from .sampling.output import remove_if_empty
 from .sampling.studio import Studio
 from .train import build, reopen
 

@@ -8,7 +8,8 @@ import json
 import os
 import platform
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
@@ -126,9 +127,25 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Whole or not at all."""
+    write_text(path, json.dumps(content, indent=2, default=str) + "\n")
+
+
+@contextmanager
+def told(out: Path) -> Iterator[None]:
+    """A disk that is full, or that may not be written, in one line."""
+    from .errors import Unavailable
+
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(f"cannot write in {out}: {error.strerror or error} (out); make room, or give another out=DIR") from error
+
+
+def write_text(path: Path, content: str) -> None:
+    """Whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(json.dumps(content, indent=2, default=str) + "\n")
+        temporary.write_text(content, encoding="utf-8", errors="backslashreplace")
         os.replace(temporary, path)
     except OSError:
         temporary.unlink(missing_ok=True)

@@ -54,6 +54,16 @@ def test_completion(light: dict[str, str], tmp_path: Path) -> None:
     assert "scheme.critic_steps=" in completed(tmp_path, light, "gentrain scheme.cri")
 
 
+def test_compare_answers_at_once(light: dict[str, str], tmp_path: Path) -> None:
+    done = gentrain(tmp_path, light, "compare", "--help")
+    assert (
+        (done.returncode, done.stderr) == (0, "")
+        and "gentrain compare runs=outputs/sweeps/NAME" in done.stdout
+        and "sort: auto" in done.stdout
+    )
+    assert completed(tmp_path, light, "gentrain compare pic") == {"picture_pixels=", "picture_megabytes="}
+
+
 def test_completion_in_bash(light: dict[str, str], tmp_path: Path) -> None:
     """As the README says: eval "$(gentrain -sc install=bash)"; then what bash does on TAB."""
     script = """

@@ -36,6 +36,11 @@ def test_the_configuration_is_inside(site: Path, env: dict[str, str], tmp_path: 
     assert "critic_steps: 5" in installed(site, tmp_path, env, "--cfg", "job", "model=wgan_gp").stdout
 
 
+def test_the_page_of_compare_is_inside(site: Path) -> None:
+    parts = {file.suffix for file in (site / "gentrain" / "compare").glob("page.*")}
+    assert parts == {".py", ".html", ".css", ".js"}
+
+
 def test_it_trains(site: Path, env: dict[str, str], tmp_path: Path) -> None:
     assert_fine(installed(site, tmp_path, env, "model=sngan", "steps=2", *TINY))
     assert summary(only_run(tmp_path))["status"] == "completed"

@@ -168,6 +168,7 @@ def test_the_callback_tells_once(caplog: pytest.LogCaptureFixture) -> None:
     assert len(told) == 1
     assert "mode collapse" in told[0]
     assert len(alerts) == 1
+    assert scheme.latest["doctor/collapsed"] == 1.0 and scheme.latest["doctor/verdicts"] >= 1
 
 
 def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning as L
 
-from ..doctor import Verdict, examine, measure
+from ..doctor import COLLAPSE, Verdict, examine, measure
 from ..schema import Count, Whole
 
 log = logging.getLogger("gentrain")
@@ -27,7 +27,8 @@ class Doctor(L.Callback):
         if not pl_module.due(self.every) or not trainer.is_global_zero or not hasattr(pl_module.model, "judge"):
             return
         verdicts = examine(measure(pl_module, trainer.datamodule, self.samples))  # type: ignore[attr-defined]
-        pl_module.record({"doctor/verdicts": float(len(verdicts))})
+        collapsed = any(verdict.name in COLLAPSE for verdict in verdicts)
+        pl_module.record({"doctor/verdicts": float(len(verdicts)), "doctor/collapsed": float(collapsed)})
         for verdict in verdicts:
             if verdict.name not in self.known:
                 self.tell(trainer, verdict)

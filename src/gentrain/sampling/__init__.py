@@ -16,7 +16,7 @@ def sample(config: dict[str, Any], mode_name: str) -> Path:
     """
     from .. import runs
     from ..train import reopen
-    from .output import Output, remove_if_empty, told
+    from .output import Output, remove_if_empty
     from .studio import Studio
 
     run_dir, mode = Path(config["run"]), made(config)
@@ -36,7 +36,7 @@ def sample(config: dict[str, Any], mode_name: str) -> Path:
         "device": str(studio.device),
         "versions": runs.versions(),
     }
-    with told(out):
+    with runs.told(out):
         try:
             writer = Output(out, config["save"].name)
             results = mode.draw(studio, writer)

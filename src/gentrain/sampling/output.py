@@ -22,7 +22,6 @@ from tqdm import tqdm
 from .. import runs
 from ..callbacks.samples import save as save_picture
 from ..checkpoints import remove_unfinished
-from ..errors import Unavailable
 from ..quality.evaluation import as_bytes
 
 log = logging.getLogger("gentrain")
@@ -69,15 +68,6 @@ class Output:
     def open(self) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
         remove_unfinished(self.path)
-
-
-@contextmanager
-def told(out: Path) -> Iterator[None]:
-    """A disk that is full, or that may not be written, in one line."""
-    try:
-        yield
-    except OSError as error:
-        raise Unavailable(f"cannot write in {out}: {error.strerror or error} (out); make room, or give another out=DIR") from error
 
 
 @contextmanager

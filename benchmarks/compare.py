@@ -1,0 +1,89 @@
+"""What `gentrain compare` costs on 60 runs: the command, and its page in headless Chromium.
+
+    python benchmarks/compare.py [--groups 20] [--seeds 3] [--rounds 7] [--out FILE]
+
+The runs are made by hand, of usual size: 200 logged rows of 24 values, 11 sample grids each. See README.md beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import loop
+
+from gentrain.cli import run
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "compare"))
+from browser import Page, browser
+from made import many
+
+
+def main_thread(page: Page) -> float:
+    """Seconds of processor time that the page's main thread has taken since it began to load."""
+    metrics = {metric["name"]: metric["value"] for metric in page.ask("Performance.getMetrics")["metrics"]}
+    return metrics["TaskDuration"]
+
+
+def opened(page: Page, file: Path) -> tuple[float, float]:
+    """(wall, processor) milliseconds from the start of loading until the table, the chart and the pictures are there."""
+    wall = page.open(file)
+    return wall, main_thread(page) * 1e3
+
+
+def report(args: argparse.Namespace) -> Iterator[str]:
+    yield "# The page of gentrain compare\n"
+    yield from list(loop.heading(args))[1:3]
+    with tempfile.TemporaryDirectory() as folder:
+        place = many(Path(folder) / "runs", args.groups, args.seeds)
+        began, processor = time.perf_counter(), time.process_time()
+        assert run(["compare", f"runs={place}"]) == 0
+        wall, processor = time.perf_counter() - began, time.process_time() - processor
+        file = place / "compare.html"
+        yield f"{args.groups} x {args.seeds} runs. The command: {processor:.1f} s of processor time ({wall:.1f} s by the clock).\n"
+        yield f"The page: {file.stat().st_size / 1e6:.1f} MB, {len(grids(file))} sample grids among them.\n"
+        yield f"Milliseconds from the start of loading until all is drawn; medians of {args.rounds} rounds [least-most].\n"
+        yield "| | by the clock | processor time of the page |\n|---|---|---|"
+        first, again, changed = [], [], []
+        for _ in range(args.rounds):
+            with browser() as page:
+                page.ask("Performance.enable", timeDomain="threadTicks")
+                first.append(opened(page, file))
+                again.append(opened(page, file))
+                changed.append(redrawn(page))
+                assert not page.complaints, page.complaints
+        rows = {"in a browser just started": first, "loaded again": again, "another value, every seed a line": changed}
+        for name, times in rows.items():
+            yield f"| {name} | " + " | ".join(loop.spread([pair[i] for pair in times], 0) for i in (0, 1)) + " |"
+
+
+def grids(file: Path) -> list[str]:
+    return file.read_text().split("data:image/png")[1:]
+
+
+def redrawn(page: Page) -> tuple[float, float]:
+    before, began = main_thread(page), time.perf_counter()
+    page.choose("#seeds", "each")
+    page.choose("#value", "critic/value_01")
+    page.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    return (time.perf_counter() - began) * 1e3, (main_thread(page) - before) * 1e3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Time the comparison of many runs.")
+    parser.add_argument("--groups", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, help="write the table to a file, too")
+    args = parser.parse_args()
+    args.device = "cpu"
+    loop.publish(report(args), args.threads, args.out)
+
+
+if __name__ == "__main__":
+    main()
