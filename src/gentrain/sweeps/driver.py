@@ -1,0 +1,212 @@
+"""What stands between one of Hydra's sweepers, which says what is to be tried, and one of its launchers, which says where and when.
+
+The driver enters every job that the sweeper asks for into the ledger, hands on to the launcher those that are not done, and looks at the
+ledger for how they ended: a launcher of which a worker was killed, or a driver that was killed itself, loses nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import DictConfig, open_dict
+
+from .. import runs
+from ..config import check_run, resolved
+from ..errors import Stopped, UserError
+from .budget import announce
+from .keeper import DRIVER
+from .ledger import Ledger, Status, alive, held
+from .table import print_sweep
+
+log = logging.getLogger("gentrain")
+PATIENCE = 60.0  # seconds that a stopped driver waits for its cells to save
+MINE = ("sweep", "cluster", "hydra", "resume", "force", "debug", "probe")  # words that say how, and not what, a cell trains
+
+
+class Failed(UserError):
+    """Not every cell of a sweep has come to a good end. `status` is theirs, where they agree, else 1."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Driver:
+    """Stands in for the launcher before a sweeper. `swept` are the keys of the command's sweep."""
+
+    def __init__(self, launcher: Any, config: DictConfig, loader: Any, swept: Sequence[str]) -> None:
+        self.launcher, self.config, self.loader, self.swept = launcher, config, loader, list(swept)
+        self.dir = Path(str(config.hydra.sweep.dir))
+        self.ledger = Ledger(self.dir, str(config.sweep.name))
+        self.asked: list[str] = []
+        self.cluster = Slurm(f"gentrain-{config.sweep.name}") if getattr(launcher, "_EXECUTOR", None) == "slurm" else Here()
+
+    # --- what a sweeper calls -----------------------------------------------------------------------------------------
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+        names = [self.enter([word for word in words if word]) for words in job_overrides]
+        self.asked = list(dict.fromkeys([*self.asked, *names]))
+        self.ledger.write(self.swept)
+        todo = [name for name in dict.fromkeys(names) if self.to_run(name)]
+        announce(self.ledger, list(dict.fromkeys(names)), todo, self.config)
+        for _ in range(2):  # once more where a launcher has lost cells that it had not begun, or that were not to blame
+            if todo:
+                todo = self.attempt(todo, initial_job_idx)
+        for name in todo:
+            self.ledger.record(name, status="failed", reason="its job was lost twice; see what the launcher says", exit=None)
+        return [self.returned(words, name) for words, name in zip(job_overrides, names, strict=True)]
+
+    def attempt(self, todo: list[str], initial_job_idx: int) -> list[str]:
+        """Launch cells; those that came to no end and are nobody's any more."""
+        before = {name: self.ledger.told(name)["attempts"] for name in todo}
+        try:
+            self.launcher.launch([self.words(name) for name in todo], initial_job_idx=initial_job_idx)
+        except Exception as error:
+            self.cluster.wait()
+            if all(self.ledger.told(name)["attempts"] == before[name] for name in todo):
+                raise  # it could not even begin
+            log.warning("%s", " ".join(f"{type(error).__name__}: {error}".split())[:300])
+        self.settle(todo)
+        return [name for name in todo if self.ledger.told(name)["status"] in ("missing", "running")]
+
+    def settle(self, names: list[str]) -> None:
+        """Wait for cells whose keeper is gone to save what they have."""
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until and any(
+            self.ledger.told(name)["status"] == "running" and alive(self.dir / name) for name in names
+        ):
+            time.sleep(0.1)
+
+    # --- cells ----------------------------------------------------------------------------------------------------------
+
+    def enter(self, words: list[str]) -> str:
+        """The cell of a job's overrides. Composes it, so that a mistake is told before anything is submitted."""
+        cfg = self.loader.load_sweep_config(self.config, list(words))
+        with open_dict(cfg):
+            del cfg["hydra"]
+            drawn = cfg.seed is None
+            cfg.seed = 0 if drawn else cfg.seed
+        plain = resolved(cfg)
+        check_run(plain)
+        identity = runs.fingerprint(plain) + ("-drawn" if drawn else "")
+        parsed = OverridesParser.create().parse_overrides(words)
+        told = {each.key_or_group: plain_value(each.value()) for each in parsed if each.key_or_group.split(".")[0] not in MINE}
+        if drawn:
+            from ..train import draw_seed
+
+            known = next((cell for cell in self.ledger.cells.values() if cell["identity"] == identity), None)
+            told["seed"] = known["words"]["seed"] if known else draw_seed()
+            words = [*(word for word in words if not word.startswith("seed=")), f"seed={told['seed']}"]
+        return self.ledger.enter(identity, told, words)
+
+    def words(self, name: str) -> list[str]:
+        return [*self.ledger.cells[name]["command"], f"sweep.cell='{name}'", f"sweep.name={self.ledger.name}"]
+
+    def to_run(self, name: str) -> bool:
+        status = self.ledger.status(name)
+        if status["status"] == "running":
+            log.warning("cell %s is being trained by another process; it is left to that", name)
+            return False
+        if status["status"] == "completed":
+            asked = [word.partition("=")[2] for word in self.ledger.cells[name]["command"] if word.startswith("steps=")]
+            return bool(asked) and int(asked[-1]) > runs.summary(self.dir / name).get("steps", 0)
+        return status["status"] in ("missing", "interrupted") or status["status"] in self.config.sweep.rerun
+
+    def returned(self, words: Sequence[str], name: str) -> JobReturn:
+        """What the sweeper learns of a cell: its score if it has one, which is then a finite number."""
+        return JobReturn(overrides=list(words), status=JobStatus.COMPLETED, _return_value=self.ledger.told(name).get("score"))
+
+    # --- the whole ------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def driving(self) -> Iterator[None]:
+        """One driver a sweep; its workers know it; a signal lets its cells save before it leaves."""
+
+        def stop(number: int, frame: Any) -> None:
+            raise Stopped(128 + number)
+
+        with ExitStack() as stack:
+            stack.enter_context(held(self.dir / ".driver", f"{{owner}} drives the sweep in {self.dir} (sweep.name); wait for it, or give another name"))
+            self.cluster.refuse_others(self.dir)
+            os.environ[DRIVER] = str(os.getpid())
+            before = signal.signal(signal.SIGTERM, stop)
+            try:
+                yield
+            except (KeyboardInterrupt, Stopped):
+                self.settle(list(self.ledger.cells))
+                raise
+            finally:
+                signal.signal(signal.SIGTERM, before)
+                os.environ.pop(DRIVER, None)
+
+    def conclude(self) -> None:
+        """The table, and an error if not all that was asked for is done."""
+        print_sweep(self.ledger)
+        ended = [self.ledger.status(name) for name in self.asked]
+        bad = [status for status in ended if status["status"] != "completed"]
+        if bad:
+            raise Failed(self.complaint(bad, len(ended)), shared_status(bad))
+
+    def complaint(self, bad: list[Status], count: int) -> str:
+        first = bad[0]
+        where = self.dir / first["cell"] / first["log"]
+        again = "start the same command again to go on" if any(s["status"] in ("interrupted", "missing") for s in bad) else f"see {where}"
+        return f"{len(bad)} of {count} cells of {self.dir} have not completed (sweep.name), first {first['cell']}: {first['reason']}; {again}"
+
+
+def shared_status(bad: list[Status]) -> int:
+    codes = {status.get("exit") for status in bad}
+    only = codes.pop() if len(codes) == 1 else 1
+    return only if isinstance(only, int) and only > 0 else 1
+
+
+def plain_value(value: Any) -> Any:
+    """A value of Hydra's grammar as JSON has it."""
+    if isinstance(value, list):
+        return " ".join(str(plain_value(item)) for item in value)
+    return value if isinstance(value, int | float | bool | None) else getattr(value, "text", str(value))
+
+
+# --- who else may be at work ------------------------------------------------------------------------------------------
+
+
+class Here:
+    """Launchers whose jobs end with them."""
+
+    def wait(self) -> None: ...
+
+    def refuse_others(self, sweep_dir: Path) -> None: ...
+
+
+class Slurm:
+    """Jobs in a queue outlive the driver that submitted them."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def queued(self) -> int:
+        with suppress(FileNotFoundError, subprocess.TimeoutExpired):
+            asked = ["squeue", "--noheader", "--array", f"--name={self.name}", "--format=%i"]
+            return len(subprocess.run(asked, capture_output=True, text=True, timeout=60).stdout.split())
+        return 0
+
+    def wait(self) -> None:
+        """submitit stops waiting at the first job that it cannot get the result of."""
+        while self.queued():
+            time.sleep(2)
+
+    def refuse_others(self, sweep_dir: Path) -> None:
+        if count := self.queued():
+            raise UserError(
+                f"SLURM still has {count} jobs of {sweep_dir} (sweep.name); wait for them, or take them back with scancel --name={self.name}"
+            )
