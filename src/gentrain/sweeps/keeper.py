@@ -47,6 +47,8 @@ def keep(sweep_dir: Path, name: str, words: list[str], warm: bool) -> float | No
         before = ledger.told(name)
         if before["status"] == "completed" and runs.finished(run_dir, steps_of(run_dir)) and not wants_more(words, run_dir):
             return before.get("score")
+        if warm:
+            from .. import train  # noqa: F401 (no cell's own time)
         started = time.time()
         facts = {"host": os.uname().nodename, "pid": os.getpid(), "job": os.environ.get("SLURM_JOB_ID"), "started": started}
         ledger.record(name, status="running", reason=None, attempts=before["attempts"] + 1, **facts)
