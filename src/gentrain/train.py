@@ -97,8 +97,7 @@ class Job:
                 end = self.summary(status, started)
                 if self.trainer.is_global_zero:
                     self.leave(end)
-                best = end["best"]
-                self.loggers.finish({f"best/{best['metric']}": best["value"]} if best else {}, int(status != "completed"))
+                self.loggers.finish(scores(end), int(status != "completed"))
                 runs.release(self.run_dir)
                 if stopped_by and self.trainer.is_global_zero:
                     hand_on(stopped_by, self.config["resume"] is not None)
@@ -159,6 +158,13 @@ class Job:
             "device": device_name(self.trainer),
             "versions": runs.versions(),
         }
+
+
+def scores(end: dict[str, Any]) -> dict[str, float]:
+    """{'best/quality/fid': ..., 'final/quality/fid': ...} of a summary."""
+    name = end["best"].get("metric")
+    found = {f"best/{name}": end["best"].get("value"), f"final/{name}": end["metrics"].get(name)}
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def reopen(run_dir: Path, checkpoint: str = "last", device: str = "cpu") -> tuple[Job, dict[str, Any]]:

@@ -48,7 +48,9 @@ class Driver:
         self.launcher, self.config, self.loader, self.swept = launcher, config, loader, list(swept)
         self.dir = Path(str(config.hydra.sweep.dir))
         self.ledger = Ledger(self.dir, str(config.sweep.name))
+        self.ledger.ablation |= bool(config.sweep.leave_one_out)
         self.asked: list[str] = []
+        self.trials: int | None = None  # that a study will ask for, one batch after another
         self.cluster = Slurm(f"gentrain-{config.sweep.name}") if getattr(launcher, "_EXECUTOR", None) == "slurm" else Here()
 
     # --- what a sweeper calls -----------------------------------------------------------------------------------------
@@ -58,7 +60,8 @@ class Driver:
         self.asked = list(dict.fromkeys([*self.asked, *names]))
         self.ledger.write(self.swept)
         todo = [name for name in dict.fromkeys(names) if self.to_run(name)]
-        announce(self.ledger, list(dict.fromkeys(names)), todo, self.config)
+        if len(self.asked) == len(set(names)):  # the first launch
+            announce(self.ledger, self.asked, todo, self.config, self.trials)
         for _ in range(2):  # once more where a launcher has lost cells that it had not begun, or that were not to blame
             if todo:
                 todo = self.attempt(todo, initial_job_idx)

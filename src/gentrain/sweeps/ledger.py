@@ -46,6 +46,7 @@ class Ledger:
         self.name = found.get("name") or name or sweep_dir.name
         self.keys: list[str] = found.get("keys", [])
         self.cells: dict[str, dict[str, Any]] = found.get("cells", {})
+        self.ablation: bool = found.get("ablation", False)  # tricks are left out one after another
 
     def enter(self, identity: str, words: dict[str, Any], command: list[str]) -> str:
         """The name of the cell of this identity: one that is there, or the next number. `words` are its overrides, key to value."""
@@ -69,7 +70,7 @@ class Ledger:
             status = self.told(name)
             if status["overrides"] != cell["overrides"] or not (self.dir / name / "status.json").exists():
                 write_json(self.dir / name / "status.json", status | {"overrides": cell["overrides"]})
-        write_json(self.dir / "sweep.json", {"name": self.name, "keys": self.keys, "cells": self.cells})
+        write_json(self.dir / "sweep.json", {"name": self.name, "keys": self.keys, "ablation": self.ablation, "cells": self.cells})
 
     def told(self, name: str) -> Status:
         """status.json as it stands."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from ..errors import UserError
 from .driver import Driver
 
 log = logging.getLogger("gentrain")
@@ -17,18 +16,18 @@ def go_on(sweeper: Any, arguments: list[str], driver: Driver) -> None:
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     driver.dir.mkdir(parents=True, exist_ok=True)
-    study = optuna.create_study(study_name=sweeper.study_name, storage=sweeper.storage, directions=sweeper._get_directions(), load_if_exists=True)
-    states = optuna.trial.TrialState
-    for trial in study.get_trials(deepcopy=False):
-        if trial.state == states.RUNNING:  # of a driver that is gone: its cell goes on, under a new trial
+    directions = sweeper._get_directions()
+    study = optuna.create_study(study_name=sweeper.study_name, storage=sweeper.storage, directions=directions, load_if_exists=True)
+    trials = study.get_trials(deepcopy=False)
+    for trial in trials:
+        if trial.state.name == "RUNNING":  # of a driver that is gone: its cell goes on, under a new trial
+            study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
             study.enqueue_trial(trial.params)
-            study._storage.set_trial_state_values(trial._trial_id, state=states.FAIL) if hasattr(
-                study._storage, "set_trial_state_values"
-            ) else study._storage.set_trial_state(trial._trial_id, states.FAIL)
-    tried = [trial for trial in study.get_trials(deepcopy=False) if trial.state == states.COMPLETE]
-    sweeper.n_trials = max(0, sweeper.n_trials - len(tried))
+    tried = sum(trial.state.name == "COMPLETE" for trial in trials)
+    sweeper.n_trials = driver.trials = max(0, sweeper.n_trials - tried)
     if tried and hasattr(sweeper.sampler, "reseed_rng"):
         sweeper.sampler.reseed_rng()  # else it would draw the values of the first start once more
+    log.info("study %s: %d trials are done, %d to make", sweeper.study_name, tried, sweeper.n_trials)
     try:
         sweeper.sweep(arguments)
     except ValueError as error:

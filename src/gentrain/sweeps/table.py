@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import shlex
 import statistics
 import sys
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..runs import summary
+from .ablation import effects
 from .ledger import Ledger, Status
 
 BAD = ("diverged", "failed")
@@ -95,11 +97,14 @@ def print_sweep(ledger: Ledger, write: Callable[[str], Any] = sys.stdout.write) 
     if "seed" in ledger.keys:
         groups = by_seed(found, ledger.keys)
         write("\nover seeds, mean ± standard deviation\n" + aligned(groups, list(groups[0])))
+    if ledger.ablation and (lost := effects(found, ledger.keys)):
+        text = aligned(lost, list(lost[0]))
+        write(f"\nwithout a trick, less with all of them, pairs of equal seeds, mean ± standard error\n{text}")
     for each in found:
         if each["status"] in BAD:
             write(f"{each['status']} {each['cell']}: {each['reason']}\n  {each['log']}\n")
     if any((ledger.dir / name / "wandb").is_dir() and not link(ledger.dir / name) for name in ledger.cells):
-        write(f"W&B: upload the sweep with `wandb sync {ledger.dir}/*/wandb/offline-run-*`\n")
+        write(f"W&B: upload the sweep with `wandb sync {shlex.quote(str(ledger.dir))}/*/wandb/offline-run-*`\n")
 
 
 def aligned(found: list[dict[str, Any]], columns: Sequence[str]) -> str:
