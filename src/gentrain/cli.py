@@ -83,6 +83,7 @@ def hydra_app(verb: str, argv: list[str]) -> int:
     if asks:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # gentrain --help | head
     refuse_other_config_path(args)
+    warn_of_shadows(args)
     if verb in AFTERWARDS:
         under_hydra(verb, AFTERWARDS[verb])
     elif asks or args.multirun:
@@ -349,6 +350,15 @@ def conf_dir() -> Path:
 def refuse_other_config_path(args: Namespace) -> None:
     if args.config_path or args.config_name:
         raise UserError("the configuration of gentrain is its own (--config-path, --config-name); add yours with --config-dir DIR")
+
+
+def warn_of_shadows(args: Namespace) -> None:
+    """Hydra looks into gentrain's own configuration first: an option of the same name in --config-dir is never read."""
+    if args.config_dir and not os.environ.get("GENTRAIN_KEEPER"):
+        ours, theirs = conf_dir(), Path(args.config_dir)
+        for name in sorted(str(file.relative_to(theirs)) for file in theirs.rglob("*.yaml")):
+            if (ours / name).exists():
+                print(f"gentrain: warning: {name} of {theirs} is not used, gentrain has its own (--config-dir); rename it", file=sys.stderr)
 
 
 def quoted(path: Path) -> str:
