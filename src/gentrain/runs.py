@@ -22,7 +22,8 @@ from .errors import UserError
 
 # keys that do not change what a run computes: a run may be continued with others
 OPERATIONAL = (
-    "steps", "resume", "force", "debug", "trainer", "logger", "callbacks", "samples", "checkpoint", "quality", "sweep", "cluster", "seeds", "probe", "compile",
+    "steps", "resume", "force", "debug", "trainer", "logger", "callbacks", "samples", "checkpoint", "quality", "compile",
+    "sweep", "cluster", "seeds", "probe",
     "scheme.log_every", "scheme.compile", "data.root", "data.workers", "data.resident", "data.cache", "data.mirrors", "data.verify",
 )  # fmt: skip
 LAST = Path("checkpoints", "last.ckpt")

@@ -265,7 +265,13 @@ def quiet() -> None:
 
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators", "lightning.fabric.utilities.seed"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    texts = (".*does not have many workers.*", ".*`srun` command is available.*", ".*GPU available but not used.*", ".*LeafSpec.*", ".*isinstance.treespec.*")
+    texts = (
+        ".*does not have many workers.*",
+        ".*`srun` command is available.*",
+        ".*GPU available but not used.*",
+        ".*LeafSpec.*",
+        ".*isinstance.treespec.*",
+    )
     for text in (*texts, "(?s).*Grad strides do not match.*"):  # of weights with one channel, whose two layouts are the same
         warnings.filterwarnings("ignore", text)
 

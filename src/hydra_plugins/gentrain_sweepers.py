@@ -5,6 +5,7 @@ It reads this file at every start, for its help too: whatever is heavy is import
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -22,19 +23,24 @@ def swept(arguments: list[str]) -> list[str]:
     ]
 
 
+def driven(sweeper: Any, arguments: list[str], go: Callable[[Any], Any]) -> None:
+    """Put the ledger's driver in the launcher's place, sweep, and tell how it ended."""
+    from gentrain.sweeps.driver import Driver
+
+    sweeper.launcher = driver = Driver(sweeper.launcher, sweeper.config, sweeper.hydra_context.config_loader, swept(arguments))
+    with driver.driving():
+        go(driver)
+    driver.conclude()
+
+
 class Grid(BasicSweeper):
     """Every combination of the values, each a cell of the ledger."""
 
     def sweep(self, arguments: list[str]) -> Any:
         from gentrain.sweeps.ablation import leave_one_out
-        from gentrain.sweeps.driver import Driver
 
         arguments = leave_one_out(arguments, self.config)
-        loader = self.hydra_context.config_loader
-        self.launcher = driver = Driver(self.launcher, self.config, loader, swept(arguments))
-        with driver.driving():
-            super().sweep(arguments)
-        driver.conclude()
+        driven(self, arguments, lambda driver: super(Grid, self).sweep(arguments))
 
     def validate_batch_is_legal(self, batch: Any) -> None:
         """The driver composes every cell, to know it again."""
@@ -47,12 +53,6 @@ with suppress(ImportError):
         """Optuna's study, which goes on where it was; each trial is a cell of the ledger."""
 
         def sweep(self, arguments: list[str]) -> None:
-            from gentrain.sweeps.driver import Driver
             from gentrain.sweeps.study import go_on
 
-            study = self.sweeper
-            loader = study.hydra_context.config_loader
-            study.launcher = driver = Driver(study.launcher, study.config, loader, swept(arguments))
-            with driver.driving():
-                go_on(study, arguments, driver)
-            driver.conclude()
+            driven(self.sweeper, arguments, lambda driver: go_on(self.sweeper, arguments, driver))

@@ -158,7 +158,9 @@ def has_ray() -> bool:
     return subprocess.run([RAY, "-c", asked], capture_output=True).returncode == 0
 
 
-@pytest.mark.skipif(not has_ray(), reason="no ray here: pip install 'gentrain[ray]' in an environment of its own, GENTRAIN_RAY_PYTHON=its python")
+@pytest.mark.skipif(
+    not has_ray(), reason="no ray here: pip install 'gentrain[ray]' in an environment of its own, GENTRAIN_RAY_PYTHON=its python"
+)
 def test_the_same_sweep_through_ray(env: dict[str, str], tmp_path: Path) -> None:
     more = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
     command = [RAY, "-m", "gentrain", *SWEEP, STEPS, "cluster=ray"]

@@ -208,7 +208,9 @@ def test_the_budget(run: Run, sweep: Path) -> None:
     done = run(*SWEEP, "seed=0,1", "steps=4", "probe=true")
     assert_fine(done)
     line = done.stderr.splitlines()[0]
-    assert line.startswith("sweep s: 2 cells (0 done, 0 half done, 2 to train), 8 steps; seconds a step, measured here over 20 steps: a cell 0.")
+    assert line.startswith(
+        "sweep s: 2 cells (0 done, 0 half done, 2 to train), 8 steps; seconds a step, measured here over 20 steps: a cell 0."
+    )
     assert "hours in all" in line and len(list(sweep.glob("0*"))) == 2
 
 

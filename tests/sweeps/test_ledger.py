@@ -33,7 +33,9 @@ def filled(place: Path, seeds: int = 3) -> Ledger:
     for number, name in enumerate(ledger.cells):
         if number % seeds < seeds - 1:
             best = {"metric": "quality/fid", "value": 10.0 + number, "step": 4}
-            write_json(ledger.dir / name / "summary.json", {"steps": 9, "best": best, "metrics": {"quality/fid": 20.0 + number}, "verdicts": []})
+            write_json(
+                ledger.dir / name / "summary.json", {"steps": 9, "best": best, "metrics": {"quality/fid": 20.0 + number}, "verdicts": []}
+            )
             ledger.record(name, status="completed", attempts=1, score=10.0 + number, seconds=1.0)
     return ledger
 
@@ -138,7 +140,10 @@ def test_leave_one_out() -> None:
 def test_effects_are_of_pairs() -> None:
     """d = (5 - 1, 4 - 2) = (4, 2): 3 ± 1, though the seeds differ by more than that."""
     best = {("0", "a b"): 1.0, ("1", "a b"): 2.0, ("0", "b"): 5.0, ("1", "b"): 4.0, ("0", "a"): 1.0}
-    table = [{"seed": seed, "tricks": tricks, "status": "completed", "final": best[seed, tricks], "best": value} for (seed, tricks), value in best.items()]
+    table = [
+        {"seed": seed, "tricks": tricks, "status": "completed", "final": best[seed, tricks], "best": value}
+        for (seed, tricks), value in best.items()
+    ]
     without_a, without_b = effects(table, ["seed", "tricks"])
     assert (without_a["without"], without_a["pairs"], without_a["best"]) == ("a", 2, "+3 ± 1")
     assert (without_b["without"], without_b["pairs"], without_b["best"]) == ("b", 1, "+0")

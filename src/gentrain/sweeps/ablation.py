@@ -31,7 +31,7 @@ def leave_one_out(arguments: list[str], config: DictConfig | None) -> list[str]:
 def effects(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> list[dict[str, Any]]:
     """What leaving out each trick does to the scores: the mean over pairs of equal seeds (and of all else that is swept) of
 
-        d_i = score without the trick - score with all of them,    and its standard error s(d) / sqrt(n) for n > 1.
+    d_i = score without the trick - score with all of them,    and its standard error s(d) / sqrt(n) for n > 1.
     """
     others = [key for key in keys if key != "tricks"]
     scored = {(tuple(str(row.get(key)) for key in others), row.get("tricks", "")): row for row in rows if row["status"] == "completed"}

@@ -85,9 +85,7 @@ class Driver:
     def settle(self, names: list[str]) -> None:
         """Wait for cells whose keeper is gone to save what they have."""
         until = time.monotonic() + PATIENCE
-        while time.monotonic() < until and any(
-            self.ledger.told(name)["status"] == "running" and alive(self.dir / name) for name in names
-        ):
+        while time.monotonic() < until and any(self.ledger.told(name)["status"] == "running" and alive(self.dir / name) for name in names):
             time.sleep(0.1)
 
     # --- cells ----------------------------------------------------------------------------------------------------------
@@ -101,6 +99,8 @@ class Driver:
             cfg.seed = 0 if drawn else cfg.seed
         plain = resolved(cfg)
         check_run(plain)
+        if plain["resume"] not in (None, "auto"):
+            raise UserError("the cells of a sweep cannot all resume one run (resume); the same sweep.name goes on by itself")
         identity = runs.fingerprint(plain) + ("-drawn" if drawn else "")
         parsed = OverridesParser.create().parse_overrides(words)
         told = {each.key_or_group: plain_value(each.value()) for each in parsed if each.key_or_group.split(".")[0] not in MINE}
@@ -139,7 +139,9 @@ class Driver:
             raise Stopped(128 + number)
 
         with ExitStack() as stack:
-            stack.enter_context(held(self.dir / ".driver", f"{{owner}} drives the sweep in {self.dir} (sweep.name); wait for it, or give another name"))
+            stack.enter_context(
+                held(self.dir / ".driver", f"{{owner}} drives the sweep in {self.dir} (sweep.name); wait for it, or give another name")
+            )
             self.cluster.refuse_others(self.dir)
             os.environ[DRIVER] = str(os.getpid())
             before = signal.signal(signal.SIGTERM, stop)
@@ -164,7 +166,9 @@ class Driver:
         first = bad[0]
         where = self.dir / first["cell"] / first["log"]
         again = "start the same command again to go on" if any(s["status"] in ("interrupted", "missing") for s in bad) else f"see {where}"
-        return f"{len(bad)} of {count} cells of {self.dir} have not completed (sweep.name), first {first['cell']}: {first['reason']}; {again}"
+        return (
+            f"{len(bad)} of {count} cells of {self.dir} have not completed (sweep.name), first {first['cell']}: {first['reason']}; {again}"
+        )
 
 
 def shared_status(bad: list[Status]) -> int:
@@ -210,6 +214,4 @@ class Slurm:
 
     def refuse_others(self, sweep_dir: Path) -> None:
         if count := self.queued():
-            raise UserError(
-                f"SLURM still has {count} jobs of {sweep_dir} (sweep.name); wait for them, or take them back with scancel --name={self.name}"
-            )
+            raise UserError(f"SLURM still has {count} jobs of {sweep_dir} (sweep.name); wait for them, or scancel --name={self.name}")

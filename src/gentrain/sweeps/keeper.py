@@ -142,10 +142,12 @@ def become(words: list[str], output: int, parent: int) -> None:
         nothing = os.open(os.devnull, os.O_RDONLY)
         for ours, theirs in ((nothing, 0), (output, 1), (output, 2)):
             os.dup2(ours, theirs)
-        sys.stdout = sys.__stdout__ = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115 (until the end)
-        sys.stderr = sys.__stderr__ = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+        sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115 (until the end)
+        sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
         os.environ[PARENT] = str(parent)
-        sys.modules["__main__"].__spec__ = find_spec("gentrain.__main__")  # the other processes of a DDP run start as this one seems to have
+        sys.modules["__main__"].__spec__ = find_spec(
+            "gentrain.__main__"
+        )  # the other processes of a DDP run start as this one seems to have
         sys.argv = ["gentrain", *words]
         GlobalHydra.instance().clear()
         from ..cli import run as command

@@ -9,9 +9,9 @@
         cell.log      all that the cell's process has printed, errors too; `log` is relative to the cell's directory
 
 `status` is missing (not begun), running, completed, interrupted (half done: it goes on when the sweep is started again), diverged
-or failed; `reason` is one line or null. `keys` are the keys that are swept, or that differ between cells. Once a cell has begun, status.json
-also says `started` (seconds since 1970), `seconds` (of all attempts), `host`, `pid` and `job` (SLURM's number), and once it has ended
-`score` (what a sweeper minimises: the best score, null for none) and `exit`.
+or failed; `reason` is one line or null. `keys` are the keys that are swept, or that differ between cells. Once a cell has begun,
+status.json also says `started` (seconds since 1970), `seconds` (of all attempts), `host`, `pid` and `job` (SLURM's number), and once it
+has ended `score` (what a sweeper minimises: the best score, null for none) and `exit`.
 
 A cell is known by the whole of its configuration, as it was composed (`runs.fingerprint`): a grid that grew, or the same values in another
 order, find the cells that are there. Its number is its name and never changes.

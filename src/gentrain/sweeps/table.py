@@ -28,7 +28,7 @@ def row(sweep_dir: Path, status: Status) -> dict[str, Any]:
     best, metrics = end.get("best", {}), end.get("metrics", {})
     return {
         "cell": status["cell"],
-        **{key: value for key, value in status["overrides"].items()},
+        **status["overrides"],
         "status": status["status"],
         "steps": end.get("steps", 0),
         "metric": best.get("metric", ""),
