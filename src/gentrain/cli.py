@@ -208,7 +208,8 @@ def cell(cfg: DictConfig) -> float | None:
     overlays = [source.path for source in hydra_cfg.runtime.config_sources if source.provider == "command-line"]
     words = [word for word in hydra_cfg.overrides.task if not word.startswith(("resume=", "probe="))]
     own = [*words, f"hydra.run.dir={quoted(run_dir)}", "resume=auto", *(f"--config-dir={path}" for path in overlays)]
-    return keep(run_dir.parent, run_dir.name, own, cfg.cluster.warm)
+    local = "joblib" in hydra_cfg.runtime.choices["hydra/launcher"]  # who else would give each of its jobs a device?
+    return keep(run_dir.parent, run_dir.name, own, cfg.cluster.warm, cfg.cluster.jobs if local else 0, cfg.cluster.gpus or 0)
 
 
 def several_seeds(argv: list[str], args: Namespace) -> list[str]:

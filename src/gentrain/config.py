@@ -41,7 +41,7 @@ class Cluster:
     jobs: int = 1  # cells at a time
     warm: bool = True  # cells are forked from a process that has imported torch once
     hours: float = 4.0  # of one cell, before it saves and queues again
-    gpus: int | None = None  # a node; of Ray, a cell
+    gpus: int | None = None  # of SLURM a node's, of Ray a cell's; of this machine, how many to share out, one a cell
     cpus: int = 1  # a process
     memory: int | None = None  # GB a node
     nodes: int = 1

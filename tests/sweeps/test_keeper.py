@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import json
+import multiprocessing
 import os
 import signal
 import sys
@@ -18,7 +19,9 @@ import pytest
 from gentrain.errors import Stopped
 from gentrain.runs import write_json
 from gentrain.sweeps.keeper import DRIVER, keep, line, score
-from gentrain.sweeps.ledger import Ledger, alive
+from gentrain.sweeps.ledger import Ledger, alive, held
+
+fork = multiprocessing.get_context("fork")
 
 
 @pytest.fixture
@@ -143,6 +146,45 @@ def test_a_signal_goes_to_the_cell_and_then_to_who_listened_before(sweep: Path, 
         thread.join()
         signal.signal(signal.SIGUSR2, before)
     assert Ledger(sweep).told("000")["status"] == "interrupted"
+
+
+@pytest.mark.parametrize(("visible", "devices"), [(None, ["0", "1", "0"]), ("3,5", ["3", "5", "3"])])
+def test_cells_side_by_side_share_out_the_gpus(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch, visible: str | None, devices: list[str]
+) -> None:
+    """Three slots and two GPUs: the cell gets that of the first slot which is free."""
+
+    def says(words: list[str]) -> int:
+        print("device", os.environ.get("CUDA_VISIBLE_DEVICES"))
+        return done()(words)
+
+    monkeypatch.setattr("gentrain.cli.run", says)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    leave = fork.Event()
+    for taken, device in enumerate(devices):
+        others = []
+        for slot in range(taken):
+            ready = fork.Event()
+            others.append(fork.Process(target=hold, args=(sweep / f".slot-{slot}", ready, leave)))
+            others[-1].start()
+            assert ready.wait(30)
+        keep(sweep, "001", ["seed=1", f"hydra.run.dir={sweep / '001'}", "steps=9"], warm=True, slots=3, gpus=2)
+        leave.set()
+        for other in others:
+            other.join()
+        leave.clear()
+        assert (sweep / "001" / "cell.log").read_text().split() == ["device", device]
+        (sweep / "001" / "cell.log").unlink()
+        Ledger(sweep).record("001", status="missing")
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == visible
+
+
+def hold(file: Path, ready: Any, leave: Any) -> None:
+    with held(file, "{owner}"):
+        ready.set()
+        leave.wait(30)
 
 
 @pytest.mark.parametrize(("value", "known"), [(1, 1.0), (0.5, 0.5), (None, None), (float("nan"), None), (float("-inf"), None)])

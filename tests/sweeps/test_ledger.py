@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
 
 from gentrain import config
 from gentrain.cli import conf_dir, of_a_sweep, several_seeds
@@ -197,3 +198,10 @@ def test_every_choice_composes(word: str) -> None:
     assert cfg.hydra.sweeper.get("n_jobs", 3) == 3
     if launcher == "submitit_slurm":
         assert (cfg.hydra.launcher.timeout_min, cfg.hydra.launcher.array_parallelism, cfg.hydra.launcher.name) == (240, 3, "gentrain-s")
+
+
+def test_what_is_not_installed() -> None:
+    from gentrain.complaints import one_line
+
+    error = HydraException("In 'cluster/ray': Could not find 'hydra/launcher/ray'")
+    assert one_line(error, ["cluster=ray"], conf_dir()) == "ray is not installed (cluster, sweep); pip install 'gentrain[ray]'"

@@ -19,13 +19,13 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from .. import runs
-from ..errors import Stopped
+from ..errors import Stopped, UserError
 from .ledger import KEEPER, LOG, Ledger, Status, held
 
 log = logging.getLogger("gentrain")
@@ -34,8 +34,10 @@ DRIVER, PARENT = "GENTRAIN_DRIVER", "GENTRAIN_KEEPER"  # process numbers, for th
 LOOK = 0.05  # seconds between two looks at the cell's process
 
 
-def keep(sweep_dir: Path, name: str, words: list[str], warm: bool) -> float | None:
+def keep(sweep_dir: Path, name: str, words: list[str], warm: bool, slots: int = 0, gpus: int = 0) -> float | None:
     """Run the cell's command to its end, write its status. Returns its score, for a sweeper to minimise; None where there is none.
+
+    Of `slots` cells that this machine trains at a time, each gets one of its first `gpus` GPUs, in turn; 0 leaves that to the launcher.
 
     Raises Stopped where this process itself was told to stop: the whole sweep, or a job that SLURM takes back.
     """
@@ -52,13 +54,34 @@ def keep(sweep_dir: Path, name: str, words: list[str], warm: bool) -> float | No
         started = time.time()
         facts = {"host": os.uname().nodename, "pid": os.getpid(), "job": os.environ.get("SLURM_JOB_ID"), "started": started}
         ledger.record(name, status="running", reason=None, attempts=before["attempts"] + 1, **facts)
-        code, stopped_by = run(words, run_dir, warm)
+        with own_gpu(sweep_dir, slots if gpus else 0, gpus):
+            code, stopped_by = run(words, run_dir, warm)
         took = before.get("seconds", 0.0) + time.time() - started
         end = ledger.record(name, **verdict(run_dir, code, started), exit=code, seconds=round(took, 2))
     log.info("%s", line(end, run_dir))
     if stopped_by is not None:
         leave(stopped_by)
     return end["score"]
+
+
+@contextmanager
+def own_gpu(sweep_dir: Path, slots: int, gpus: int) -> Iterator[None]:
+    """For the cell's process CUDA has one device: that of the first slot which no other cell holds."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    devices = visible.split(",") if visible else [str(number) for number in range(gpus)]
+    with ExitStack() as stack:
+        for slot in range(slots):
+            with suppress(UserError):
+                stack.enter_context(held(sweep_dir / f".slot-{slot}", "{owner} has this slot"))
+                os.environ["CUDA_VISIBLE_DEVICES"] = devices[slot % min(gpus, len(devices))]
+                break
+        try:
+            yield
+        finally:
+            if visible is None:
+                os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+            else:
+                os.environ["CUDA_VISIBLE_DEVICES"] = visible
 
 
 def rank() -> int:
