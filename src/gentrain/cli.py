@@ -88,7 +88,7 @@ def hydra_app(verb: str, argv: list[str]) -> int:
         under_hydra(verb, AFTERWARDS[verb])
     elif asks or args.multirun:
         if not asks:
-            sys.argv[1:] = [*deferred(verb, argv, args.overrides), *of_a_sweep(args.overrides)]
+            sys.argv[1:] = with_words(deferred(verb, argv, args.overrides), of_a_sweep(args.overrides))
         under_hydra(verb, cell, hold=False)
     else:
         train(prepare(verb, args))
@@ -228,7 +228,13 @@ def several_seeds(argv: list[str], args: Namespace) -> list[str]:
     args.overrides.append(f"seed={','.join(str(int(first) + n) for n in range(int(counts[-1])))}")
     args.multirun = True
     kept = [word for word in argv if not word.startswith(("seed=", "seeds=")) and word not in ("-m", "--multirun")]
-    return ["-m", *kept, args.overrides[-1]]
+    return ["-m", *with_words(kept, args.overrides[-1:])]
+
+
+def with_words(argv: list[str], more: list[str]) -> list[str]:
+    """More overrides behind the others: argparse takes no second group of them, after an option."""
+    last = max((place for place, word in enumerate(argv) if "=" in word and not word.startswith("-")), default=len(argv) - 1)
+    return [*argv[: last + 1], *more, *argv[last + 1 :]]
 
 
 def of_a_sweep(overrides: list[str]) -> list[str]:
@@ -267,7 +273,7 @@ def prepare(verb: str, args: Namespace) -> Job:
     if (run_dir / ".hydra").is_dir():
         runs.own(run_dir)  # before Hydra writes over what is there
     if not given:
-        sys.argv.append(f"hydra.run.dir={quoted(run_dir)}")
+        sys.argv[1:] = with_words(sys.argv[1:], [f"hydra.run.dir={quoted(run_dir)}"])
     return build(plain, names, run_dir, checkpoint)
 
 

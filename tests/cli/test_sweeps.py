@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from shell import TINY, Done, assert_fine, assert_same_run, gentrain, reach, started, steps, summary
 
 Run = Callable[..., Done]
@@ -94,7 +95,11 @@ def test_40_a_shadow_is_told(run_light: Run, tmp_path: Path) -> None:
 def test_32_words_with_slashes_and_an_overlay(run: Run, sweep: Path, tmp_path: Path) -> None:
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
     (tmp_path / "mine" / "experiment" / "short.yaml").write_text("# @package _global_\nsteps: 2\n")
-    done = run(*SWEEP, "--config-dir", "mine", "experiment=short", "data.root=a/b,'c/d e'")
+    for folder in ("a/b", "c/d e"):
+        (tmp_path / folder).mkdir(parents=True)
+        for number in range(32):
+            Image.new("L", (28, 28), 8 * number).save(tmp_path / folder / f"{number}.png")
+    done = run(*SWEEP, "data=image_folder", "experiment=short", "data.root=a/b,'c/d e'", "--config-dir", "mine")
     assert_fine(done)
     assert sorted(path.name for path in sweep.iterdir() if path.is_dir()) == ["000", "001"]
     assert status(sweep, "001")["overrides"] == {"data.root": "c/d e"} and summary(sweep / "001")["steps"] == 2

@@ -15,7 +15,7 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 
 from gentrain import config
-from gentrain.cli import conf_dir, of_a_sweep, several_seeds
+from gentrain.cli import conf_dir, of_a_sweep, several_seeds, with_words
 from gentrain.errors import UserError
 from gentrain.runs import write_json
 from gentrain.sweeps.ablation import effects, leave_one_out
@@ -168,6 +168,8 @@ def test_seeds() -> None:
 def test_one_name_for_all_processes() -> None:
     first, second = of_a_sweep([]), of_a_sweep([])
     assert first[0].startswith("sweep.name=20") and first[0] != second[0]
+    assert with_words(["-m", "a=1", "--config-dir", "mine"], ["b=2"]) == ["-m", "a=1", "b=2", "--config-dir", "mine"]
+    assert with_words(["-m"], ["b=2"]) == ["-m", "b=2"] and with_words(["seed=3"], []) == ["seed=3"]
     assert of_a_sweep(["sweep.name=x"]) == ["hydra.output_subdir=null", "hydra/job_logging=stderr"]
 
 

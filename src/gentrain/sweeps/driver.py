@@ -41,6 +41,10 @@ class Failed(UserError):
         self.status = status
 
 
+def operational(key: str) -> bool:
+    return any(key == name or key.startswith(name + ".") for name in runs.OPERATIONAL)
+
+
 class Driver:
     """Stands in for the launcher before a sweeper. `swept` are the keys of the command's sweep."""
 
@@ -92,16 +96,8 @@ class Driver:
 
     def enter(self, words: list[str]) -> str:
         """The cell of a job's overrides. Composes it, so that a mistake is told before anything is submitted."""
-        cfg = self.loader.load_sweep_config(self.config, list(words))
-        with open_dict(cfg):
-            del cfg["hydra"]
-            drawn = cfg.seed is None
-            cfg.seed = 0 if drawn else cfg.seed
-        plain = resolved(cfg)
-        check_run(plain)
-        if plain["resume"] not in (None, "auto"):
-            raise UserError("the cells of a sweep cannot all resume one run (resume); the same sweep.name goes on by itself")
-        identity = runs.fingerprint(plain) + ("-drawn" if drawn else "")
+        self.look_at(self.swept)
+        identity, drawn = self.identity(words)
         parsed = OverridesParser.create().parse_overrides(words)
         told = {each.key_or_group: plain_value(each.value()) for each in parsed if each.key_or_group.split(".")[0] not in MINE}
         if drawn:
@@ -111,6 +107,30 @@ class Driver:
             told["seed"] = known["words"]["seed"] if known else draw_seed()
             words = [*(word for word in words if not word.startswith("seed=")), f"seed={told['seed']}"]
         return self.ledger.enter(identity, told, words)
+
+    def look_at(self, swept: Sequence[str]) -> None:
+        """Which keys that do not change what a run computes (trainer.precision, steps) tell cells of this sweep apart: those swept."""
+        aside = sorted({*self.ledger.aside, *(key for key in swept if operational(key))})
+        if aside != self.ledger.aside:
+            self.ledger.aside = aside
+            for cell in self.ledger.cells.values():
+                cell["identity"] = self.identity(cell["command"])[0]
+
+    def identity(self, words: Sequence[str]) -> tuple[str, bool]:
+        """(what a cell is known by, whether its seed is to be drawn). Raises UserError or Hydra's error for a mistake."""
+        cfg = self.loader.load_sweep_config(self.config, list(words))
+        names = {str(group): str(name) for group, name in cfg.hydra.runtime.choices.items()}
+        with open_dict(cfg):
+            del cfg["hydra"]
+            drawn = cfg.seed is None
+            cfg.seed = 0 if drawn else cfg.seed
+        plain = resolved(cfg)
+        check_run(plain)
+        if plain["resume"] not in (None, "auto"):
+            raise UserError("the cells of a sweep cannot all resume one run (resume); the same sweep.name goes on by itself")
+        values = runs.flat(plain) | names
+        aside = [f"{key}={values.get(key)}" for key in self.ledger.aside]
+        return " ".join([runs.fingerprint(plain), *(["drawn"] if drawn else []), *aside]), drawn
 
     def words(self, name: str) -> list[str]:
         return [*self.ledger.cells[name]["command"], f"sweep.cell='{name}'", f"sweep.name={self.ledger.name}"]

@@ -13,8 +13,8 @@ or failed; `reason` is one line or null. `keys` are the keys that are swept, or 
 status.json also says `started` (seconds since 1970), `seconds` (of all attempts), `host`, `pid` and `job` (SLURM's number), and once it
 has ended `score` (what a sweeper minimises: the best score, null for none) and `exit`.
 
-A cell is known by the whole of its configuration, as it was composed (`runs.fingerprint`): a grid that grew, or the same values in another
-order, find the cells that are there. Its number is its name and never changes.
+A cell is known by the whole of its configuration, as it was composed (`runs.fingerprint`, and the swept keys that it leaves out): a grid
+that grew, or the same values in another order, find the cells that are there. Its number is its name and never changes.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class Ledger:
         self.name = found.get("name") or name or sweep_dir.name
         self.keys: list[str] = found.get("keys", [])
         self.cells: dict[str, dict[str, Any]] = found.get("cells", {})
+        self.aside: list[str] = found.get("aside", [])  # swept keys that the fingerprint of a configuration leaves out
         self.ablation: bool = found.get("ablation", False)  # tricks are left out one after another
 
     def enter(self, identity: str, words: dict[str, Any], command: list[str]) -> str:
@@ -70,7 +71,10 @@ class Ledger:
             status = self.told(name)
             if status["overrides"] != cell["overrides"] or not (self.dir / name / "status.json").exists():
                 write_json(self.dir / name / "status.json", status | {"overrides": cell["overrides"]})
-        write_json(self.dir / "sweep.json", {"name": self.name, "keys": self.keys, "ablation": self.ablation, "cells": self.cells})
+        write_json(
+            self.dir / "sweep.json",
+            {"name": self.name, "keys": self.keys, "aside": self.aside, "ablation": self.ablation, "cells": self.cells},
+        )
 
     def told(self, name: str) -> Status:
         """status.json as it stands."""
