@@ -200,8 +200,8 @@ def test_the_dashboard(env: dict[str, str], tmp_path: Path) -> None:
     (command,) = [line.split("`")[1] for line in done.stdout.splitlines() if "wandb sync" in line]
     with Server() as server:
         online = env | {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": "0" * 40, "WANDB_MODE": "online"}
-        path = f"{Path(sys.executable).parent}:{online['PATH']}"
-        subprocess.run(command, shell=True, cwd=tmp_path, env=online | {"PATH": path}, check=True, capture_output=True, timeout=200)
+        command = command.replace("wandb", f"{sys.executable} -m wandb", 1)
+        subprocess.run(command, shell=True, cwd=tmp_path, env=online, check=True, capture_output=True, timeout=200)
         assert len({run["name"] for run in server.runs if run.get("name")}) == 4
         assert_fine(gentrain(tmp_path, online, *SCORED, "seed=7,8", "sweep.name=on"))
     linked = tmp_path / "outputs" / "sweeps" / "on"

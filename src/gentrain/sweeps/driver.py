@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import signal
 import subprocess
 import time
@@ -24,7 +25,7 @@ from .. import runs
 from ..config import check_run, resolved
 from ..errors import Stopped, UserError
 from .budget import announce
-from .keeper import DRIVER
+from .keeper import DRIVER, STOP
 from .ledger import Ledger, Status, alive, held
 from .table import print_sweep
 
@@ -54,6 +55,7 @@ class Driver:
         self.ledger = Ledger(self.dir, str(config.sweep.name))
         self.ledger.ablation |= bool(config.sweep.leave_one_out)
         self.asked: list[str] = []
+        self.stopped_by: int | None = None
         self.trials: int | None = None  # that a study will ask for, one batch after another
         self.cluster = Slurm(f"gentrain-{config.sweep.name}") if getattr(launcher, "_EXECUTOR", None) == "slurm" else Here()
 
@@ -67,8 +69,11 @@ class Driver:
         if len(self.asked) == len(set(names)):  # the first launch
             announce(self.ledger, self.asked, todo, self.config, self.trials)
         for _ in range(2):  # once more where a launcher has lost cells that it had not begun, or that were not to blame
-            if todo:
+            if todo and not self.stopped_by:
                 todo = self.attempt(todo, initial_job_idx)
+        if self.stopped_by:
+            log.warning("stopped; the same command goes on with it")
+            raise Stopped(128 + self.stopped_by)
         for name in todo:
             self.ledger.record(name, status="failed", reason="its job was lost twice; see what the launcher says", exit=None)
         return [self.returned(words, name) for words, name in zip(job_overrides, names, strict=True)]
@@ -101,10 +106,8 @@ class Driver:
         parsed = OverridesParser.create().parse_overrides(words)
         told = {each.key_or_group: plain_value(each.value()) for each in parsed if each.key_or_group.split(".")[0] not in MINE}
         if drawn:
-            from ..train import draw_seed
-
             known = next((cell for cell in self.ledger.cells.values() if cell["identity"] == identity), None)
-            told["seed"] = known["words"]["seed"] if known else draw_seed()
+            told["seed"] = known["words"]["seed"] if known else secrets.randbelow(2**32)
             words = [*(word for word in words if not word.startswith("seed=")), f"seed={told['seed']}"]
         return self.ledger.enter(identity, told, words)
 
@@ -156,22 +159,26 @@ class Driver:
         """One driver a sweep; its workers know it; a signal lets its cells save before it leaves."""
 
         def stop(number: int, frame: Any) -> None:
-            raise Stopped(128 + number)
+            for each in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(each, before[each])  # a second one is obeyed at once
+            if self.cluster.outlives:
+                raise Stopped(128 + number)
+            self.stopped_by = number  # joblib would kill whatever runs; its workers look for the file, and let their cells save
+            (self.dir / STOP).touch()
 
         with ExitStack() as stack:
-            stack.enter_context(
-                held(self.dir / ".driver", f"{{owner}} drives the sweep in {self.dir} (sweep.name); wait for it, or give another name")
-            )
+            refusal = f"{{owner}} drives the sweep in {self.dir} (sweep.name); wait for it, or give another name"
+            stack.enter_context(held(self.dir / ".driver", refusal))
             self.cluster.refuse_others(self.dir)
+            (self.dir / STOP).unlink(missing_ok=True)
             os.environ[DRIVER] = str(os.getpid())
-            before = signal.signal(signal.SIGTERM, stop)
+            before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
             try:
                 yield
-            except (KeyboardInterrupt, Stopped):
-                self.settle(list(self.ledger.cells))
-                raise
             finally:
-                signal.signal(signal.SIGTERM, before)
+                for number, handler in before.items():
+                    signal.signal(number, handler)
+                (self.dir / STOP).unlink(missing_ok=True)
                 os.environ.pop(DRIVER, None)
 
     def conclude(self) -> None:
@@ -210,6 +217,8 @@ def plain_value(value: Any) -> Any:
 class Here:
     """Launchers whose jobs end with them."""
 
+    outlives = False
+
     def wait(self) -> None: ...
 
     def refuse_others(self, sweep_dir: Path) -> None: ...
@@ -217,6 +226,8 @@ class Here:
 
 class Slurm:
     """Jobs in a queue outlive the driver that submitted them."""
+
+    outlives = True
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -31,6 +31,7 @@ from .ledger import KEEPER, LOG, Ledger, Status, held
 log = logging.getLogger("gentrain")
 RELAYED = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
 DRIVER, PARENT = "GENTRAIN_DRIVER", "GENTRAIN_KEEPER"  # process numbers, for those below
+STOP = ".stop"  # in the sweep: the driver was told to leave, and no cell is to go on
 LOOK = 0.05  # seconds between two looks at the cell's process
 
 
@@ -44,6 +45,8 @@ def keep(sweep_dir: Path, name: str, words: list[str], warm: bool, slots: int = 
     ledger, run_dir = Ledger(sweep_dir), sweep_dir / name
     if rank() != 0:  # one of several processes of a cell; the first one writes
         run(words, run_dir, warm)
+        return None
+    if DRIVER in os.environ and (sweep_dir / STOP).exists():
         return None
     with held(run_dir / KEEPER, f"{{owner}} is at work on cell {name} in {run_dir} (sweep.name); wait for it"):
         before = ledger.told(name)
@@ -108,9 +111,9 @@ def run(words: list[str], run_dir: Path, warm: bool) -> tuple[int, signal.Signal
     with (run_dir / LOG).open("ab") as output, relayed() as relay:
         code, send = start(words, output.fileno())
         relay.to(send)
-        orphan = watched()
+        leaving = told_to_leave(run_dir.parent)
         while (ended := code()) is None:
-            if relay.received is None and orphan():
+            if relay.received is None and leaving():
                 relay.note(signal.SIGTERM, None)
             time.sleep(LOOK)
     return ended, relay.received
@@ -201,12 +204,12 @@ def watch_keeper() -> None:
     threading.Thread(target=watch, daemon=True, name="watch-keeper").start()
 
 
-def watched() -> Callable[[], bool]:
-    """Has the driver gone that started this process? A job of a cluster outlives it; a worker on the driver's machine does not."""
+def told_to_leave(sweep_dir: Path) -> Callable[[], bool]:
+    """Has the driver gone that started this process, or does it want to? A job of a cluster outlives it; its own worker does not."""
     driver = os.environ.get(DRIVER)
     if driver is None or str(os.getppid()) != driver:
         return lambda: False
-    return lambda: str(os.getppid()) != driver
+    return lambda: str(os.getppid()) != driver or (sweep_dir / STOP).exists()
 
 
 class Relay:
