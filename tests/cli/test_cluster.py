@@ -97,6 +97,21 @@ def test_f5_f16_six_cells_one_fails_one_is_preempted(alone: Path, env: dict[str,
 
 
 @on_slurm
+def test_f5_a_warning_before_the_end_of_its_time(alone: Path, env: dict[str, str], tmp_path: Path) -> None:
+    """USR2, as SLURM sends it `signal_delay_s` before: the cell saves, submitit requeues its job, and it ends equal."""
+    sweep = tmp_path / "outputs" / "sweeps" / "six"
+    words = [word for word in SWEEP if not word.startswith("model=")]
+    with started(tmp_path, env, *words, "model=dcgan", "seed=0", STEPS, *SLURM) as driver:
+        until(lambda: driver.poll() is not None or max(steps(sweep / "000"), default=0) >= 12)
+        subprocess.run(["scancel", "--signal=USR2", status(sweep, "000")["job"]], check=True)
+        until(lambda: status(sweep, "000")["status"] != "running")
+        assert status(sweep, "000")["reason"] == "stopped by SIGUSR2"
+        assert driver.wait(600) == 0, driver.stderr.read()
+    assert status(sweep, "000")["attempts"] == 2 and "from step" in (sweep / "000" / "cell.log").read_text()
+    assert_same_run(sweep / "000", alone)
+
+
+@on_slurm
 def test_f16_a_cell_killed_on_slurm(env: dict[str, str], tmp_path: Path) -> None:
     """SIGKILL, as of the kernel that has no memory left: the others train on, the table says which and why."""
     sweep = tmp_path / "outputs" / "sweeps" / "two"

@@ -79,7 +79,7 @@ def test_a_cell_is_known_by_what_it_is(tmp_path: Path) -> None:
     """Not by how it was written; and by keys that change no number only where they are swept."""
     drive = driver(tmp_path, Launcher(tmp_path / "s"), "seed")
     a = drive.enter(["model=gan", "seed=0"])
-    assert a == drive.enter(["seed=0", "model=gan", "network=maxout"]) == drive.enter(["model=gan", "trainer=cpu", "logger=csv"])
+    assert a == drive.enter(["seed=0", "model=gan", "network=mlp_dropout"]) == drive.enter(["model=gan", "trainer=cpu", "logger=csv"])
     assert a != drive.enter(["model=gan", "seed=0", "data.batch_size=7"])
     swept = driver(tmp_path, Launcher(tmp_path / "s"), "trainer", "steps")
     swept.ledger = drive.ledger
