@@ -12,6 +12,7 @@ import secrets
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -68,15 +69,26 @@ class Driver:
         todo = [name for name in dict.fromkeys(names) if self.to_run(name)]
         if len(self.asked) == len(set(names)):  # the first launch
             announce(self.ledger, self.asked, todo, self.config, self.trials)
-        for _ in range(2):  # once more where a launcher has lost cells that it had not begun, or that were not to blame
-            if todo and not self.stopped_by:
-                todo = self.attempt(todo, initial_job_idx)
+        self.exhaust(todo, initial_job_idx)
         if self.stopped_by:
             log.warning("stopped; the same command goes on with it")
             raise Stopped(128 + self.stopped_by)
-        for name in todo:
-            self.ledger.record(name, status="failed", reason="its job was lost twice; see what the launcher says", exit=None)
         return [self.returned(words, name) for words, name in zip(job_overrides, names, strict=True)]
+
+    def exhaust(self, todo: list[str], initial_job_idx: int) -> None:
+        """Launch cells until each has come to an end. A pool of which a worker was killed takes others with it, and those that wait.
+
+        What SLURM has lost (cancelled, most often) is left for the next start.
+        """
+        lost: Counter[str] = Counter()
+        while todo and not self.stopped_by:
+            left = self.attempt(todo, initial_job_idx)
+            lost.update(begun := [name for name in left if self.ledger.told(name)["status"] == "running"])
+            hopeless = left if left == todo and not begun else [name for name in left if lost[name] > 1]
+            for name in begun if self.cluster.outlives else hopeless:
+                reason = "its job is gone without a word (cancelled, killed, a node lost?)"
+                self.ledger.record(name, status="failed", reason=reason, exit=None)
+            todo = [] if self.cluster.outlives else [name for name in left if name not in hopeless]
 
     def attempt(self, todo: list[str], initial_job_idx: int) -> list[str]:
         """Launch cells; those that came to no end and are nobody's any more."""

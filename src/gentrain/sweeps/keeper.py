@@ -107,7 +107,7 @@ def wants_more(words: list[str], run_dir: Path) -> bool:
 
 def run(words: list[str], run_dir: Path, warm: bool) -> tuple[int, signal.Signals | None]:
     """(exit status as a shell has it or minus a signal's number, the signal that stopped the keeper)."""
-    start = forked if warm and hasattr(os, "fork") else spawned
+    start = forked if warm and hasattr(os, "fork") and untouched() else spawned
     with (run_dir / LOG).open("ab") as output, relayed() as relay:
         code, send = start(words, output.fileno())
         relay.to(send)
@@ -130,6 +130,13 @@ def spawned(words: list[str], output: int) -> Started:
         command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, start_new_session=True,
     )  # fmt: skip
     return child.poll, child.send_signal
+
+
+def untouched() -> bool:
+    """A device that this process has opened would not survive a fork."""
+    import torch
+
+    return not torch.cuda.is_initialized()
 
 
 def forked(words: list[str], output: int) -> Started:
