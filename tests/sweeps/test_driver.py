@@ -28,7 +28,7 @@ class Loader:
         return composed(*words)
 
 
-class Launcher:
+class BasicLauncher:
     """Completes every cell, or does what `does` says of it: "lost" leaves it as it was."""
 
     def __init__(self, sweep_dir: Path, does: Callable[[str], str] = lambda name: "completed") -> None:
@@ -55,7 +55,7 @@ def driver(place: Path, launcher: Any, *swept: str, **words: Any) -> Driver:
 
 
 def test_only_what_is_missing_or_failed_is_launched(tmp_path: Path) -> None:
-    first = Launcher(tmp_path / "s", lambda name: {"001": "failed", "002": "diverged"}.get(name, "completed"))
+    first = BasicLauncher(tmp_path / "s", lambda name: {"001": "failed", "002": "diverged"}.get(name, "completed"))
     words = [["model=gan", f"seed={seed}"] for seed in range(4)]
     drive = driver(tmp_path, first, "seed")
     with drive.driving():
@@ -65,10 +65,10 @@ def test_only_what_is_missing_or_failed_is_launched(tmp_path: Path) -> None:
         drive.conclude()
     assert failed.value.status == 1
 
-    again = Launcher(tmp_path / "s")
+    again = BasicLauncher(tmp_path / "s")
     driver(tmp_path, again, "seed").launch([*reversed(words), ["model=gan", "seed=9"]], 0)
     assert again.launched == [["001", "004"]], "what has diverged is a result; numbers stay"
-    third = Launcher(tmp_path / "s")
+    third = BasicLauncher(tmp_path / "s")
     config_of_all = driver(tmp_path, third, "seed")
     config_of_all.config.sweep.rerun = ["failed", "diverged"]
     config_of_all.launch(words, 0)
@@ -77,18 +77,18 @@ def test_only_what_is_missing_or_failed_is_launched(tmp_path: Path) -> None:
 
 def test_a_cell_is_known_by_what_it_is(tmp_path: Path) -> None:
     """Not by how it was written; and by keys that change no number only where they are swept."""
-    drive = driver(tmp_path, Launcher(tmp_path / "s"), "seed")
+    drive = driver(tmp_path, BasicLauncher(tmp_path / "s"), "seed")
     a = drive.enter(["model=gan", "seed=0"])
     assert a == drive.enter(["seed=0", "model=gan", "network=mlp_dropout"]) == drive.enter(["model=gan", "trainer=cpu", "logger=csv"])
     assert a != drive.enter(["model=gan", "seed=0", "data.batch_size=7"])
-    swept = driver(tmp_path, Launcher(tmp_path / "s"), "trainer", "steps")
+    swept = driver(tmp_path, BasicLauncher(tmp_path / "s"), "trainer", "steps")
     swept.ledger = drive.ledger
     names = [swept.enter(["model=gan", f"trainer={trainer}", f"steps={steps}"]) for trainer in ("cpu", "auto") for steps in (10000, 20)]
     assert len(set(names)) == 4 and names[0] == a, "which was last asked for with trainer=cpu and as many steps"
 
 
 def test_a_drawn_seed_is_kept(tmp_path: Path) -> None:
-    drive = driver(tmp_path, Launcher(tmp_path / "s"), "model")
+    drive = driver(tmp_path, BasicLauncher(tmp_path / "s"), "model")
     names = [drive.enter(["model=gan", "seed=null"]) for _ in range(2)]
     assert names == ["000", "000"]
     kept = drive.ledger.cells["000"]
@@ -103,7 +103,7 @@ def test_a_launcher_that_loses_cells(tmp_path: Path) -> None:
         tries.append(name)
         return "breaks" if tries == ["000"] else "lost" if name == "001" else "completed"
 
-    launcher = Launcher(tmp_path / "s", does)
+    launcher = BasicLauncher(tmp_path / "s", does)
     drive = driver(tmp_path, launcher, "seed")
     drive.launch([["model=gan", f"seed={seed}"] for seed in range(3)], 0)
     assert launcher.launched == [["000", "001", "002"], ["000", "001", "002"], ["001"]]
@@ -128,7 +128,7 @@ def test_a_driver_that_is_stopped(tmp_path: Path) -> None:
         assert (tmp_path / "s" / ".stop").exists(), "for its workers"
         return "interrupted"
 
-    drive = driver(tmp_path, Launcher(tmp_path / "s", does), "seed")
+    drive = driver(tmp_path, BasicLauncher(tmp_path / "s", does), "seed")
     with pytest.raises(Stopped) as left, drive.driving():
         drive.launch([["model=gan", "seed=0"]], 0)
     assert left.value.code == 143 and not (tmp_path / "s" / ".stop").exists()
@@ -136,7 +136,7 @@ def test_a_driver_that_is_stopped(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("words", [["seed=-1"], ["steps=0"], ["resume=outputs/x"]])
 def test_a_mistake_is_told_before_anything_is_submitted(tmp_path: Path, words: list[str]) -> None:
-    launcher = Launcher(tmp_path / "s")
+    launcher = BasicLauncher(tmp_path / "s")
     with pytest.raises(UserError, match=r"\((seed|steps|resume)\)"):
         driver(tmp_path, launcher, "seed").launch([["model=gan"], ["model=gan", *words]], 0)
     assert not launcher.launched and not (tmp_path / "s" / "000").exists()

@@ -58,7 +58,7 @@ class Driver:
         self.asked: list[str] = []
         self.stopped_by: int | None = None
         self.trials: int | None = None  # that a study will ask for, one batch after another
-        self.cluster = Slurm(f"gentrain-{config.sweep.name}") if getattr(launcher, "_EXECUTOR", None) == "slurm" else Here()
+        self.cluster = place_of(launcher, f"gentrain-{config.sweep.name}")
 
     # --- what a sweeper calls -----------------------------------------------------------------------------------------
 
@@ -85,16 +85,19 @@ class Driver:
             left = self.attempt(todo, initial_job_idx)
             lost.update(begun := [name for name in left if self.ledger.told(name)["status"] == "running"])
             hopeless = left if left == todo and not begun else [name for name in left if lost[name] > 1]
-            for name in begun if self.cluster.outlives else hopeless:
+            for name in begun if isinstance(self.cluster, Slurm) else hopeless:
                 reason = "its job is gone without a word (cancelled, killed, a node lost?)"
                 self.ledger.record(name, status="failed", reason=reason, exit=None)
-            todo = [] if self.cluster.outlives else [name for name in left if name not in hopeless]
+            todo = [] if isinstance(self.cluster, Slurm) else [name for name in left if name not in hopeless]
 
     def attempt(self, todo: list[str], initial_job_idx: int) -> list[str]:
         """Launch cells; those that came to no end and are nobody's any more."""
         before = {name: self.ledger.told(name)["attempts"] for name in todo}
         try:
             self.launcher.launch([self.words(name) for name in todo], initial_job_idx=initial_job_idx)
+        except Stopped:
+            if not self.stopped_by:
+                raise
         except Exception as error:
             self.cluster.wait()
             if all(self.ledger.told(name)["attempts"] == before[name] for name in todo):
@@ -183,7 +186,8 @@ class Driver:
             stack.enter_context(held(self.dir / ".driver", refusal))
             self.cluster.refuse_others(self.dir)
             (self.dir / STOP).unlink(missing_ok=True)
-            os.environ[DRIVER] = str(os.getpid())
+            if not self.cluster.outlives:
+                os.environ[DRIVER] = str(os.getpid())
             before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
             try:
                 yield
@@ -227,7 +231,7 @@ def plain_value(value: Any) -> Any:
 
 
 class Here:
-    """Launchers whose jobs end with them."""
+    """Jobs in this process, or in workers that it has started: they end with it."""
 
     outlives = False
 
@@ -236,10 +240,14 @@ class Here:
     def refuse_others(self, sweep_dir: Path) -> None: ...
 
 
-class Slurm:
-    """Jobs in a queue outlive the driver that submitted them."""
+class Elsewhere(Here):
+    """Jobs of which nothing is known but what they write, such as Ray's."""
 
     outlives = True
+
+
+class Slurm(Elsewhere):
+    """Jobs in a queue outlive the driver that submitted them."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -258,3 +266,10 @@ class Slurm:
     def refuse_others(self, sweep_dir: Path) -> None:
         if count := self.queued():
             raise UserError(f"SLURM still has {count} jobs of {sweep_dir} (sweep.name); wait for them, or scancel --name={self.name}")
+
+
+def place_of(launcher: Any, name: str) -> Here:
+    """Where a launcher of Hydra's puts its jobs."""
+    if getattr(launcher, "_EXECUTOR", None) == "slurm":
+        return Slurm(name)
+    return Here() if type(launcher).__name__ in ("BasicLauncher", "JoblibLauncher") else Elsewhere()

@@ -46,8 +46,13 @@ def keep(sweep_dir: Path, name: str, words: list[str], warm: bool, slots: int = 
     if rank() != 0:  # one of several processes of a cell; the first one writes
         run(words, run_dir, warm)
         return None
-    if DRIVER in os.environ and (sweep_dir / STOP).exists():
-        return None
+    driver = os.environ.get(DRIVER)
+    if driver not in (None, str(os.getpid()), str(os.getppid())):
+        return None  # a job that was still in the pipe to a worker when its driver died
+    if driver and (sweep_dir / STOP).exists():
+        while any(status["status"] == "running" for status in ledger.statuses()):
+            time.sleep(LOOK)
+        raise Stopped(128 + signal.SIGTERM)  # joblib now ends its other workers, whose cells have saved
     with held(run_dir / KEEPER, f"{{owner}} is at work on cell {name} in {run_dir} (sweep.name); wait for it"):
         before = ledger.told(name)
         if before["status"] == "completed" and runs.finished(run_dir, steps_of(run_dir)) and not wants_more(words, run_dir):
