@@ -115,7 +115,7 @@ def test_a_launcher_that_cannot_begin(tmp_path: Path) -> None:
         def launch(self, job_overrides: Any, initial_job_idx: int) -> Any:
             raise RuntimeError("no such partition")
 
-    with pytest.raises(RuntimeError, match="no such partition"):
+    with pytest.raises(UserError, match=r"no such partition \(cluster\); "):
         driver(tmp_path, Broken(), "seed").launch([["model=gan"]], 0)
 
 

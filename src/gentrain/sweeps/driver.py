@@ -6,6 +6,7 @@ ledger for how they ended: a launcher of which a worker was killed, or a driver 
 
 from __future__ import annotations
 
+import getpass
 import logging
 import os
 import secrets
@@ -99,10 +100,11 @@ class Driver:
             if not self.stopped_by:
                 raise
         except Exception as error:
+            said = " ".join(f"{error}".split())[:300] or type(error).__name__
             self.cluster.wait()
             if all(self.ledger.told(name)["attempts"] == before[name] for name in todo):
-                raise  # it could not even begin
-            log.warning("%s", " ".join(f"{type(error).__name__}: {error}".split())[:300])
+                raise UserError(f"the launcher could not begin: {said} (cluster); mend its options, debug=true shows where") from error
+            log.warning("%s: %s", type(error).__name__, said)
         self.settle(todo)
         return [name for name in todo if self.ledger.told(name)["status"] in ("missing", "running")]
 
@@ -254,7 +256,7 @@ class Slurm(Elsewhere):
 
     def queued(self) -> int:
         with suppress(FileNotFoundError, subprocess.TimeoutExpired):
-            asked = ["squeue", "--noheader", "--array", f"--name={self.name}", "--format=%i"]
+            asked = ["squeue", "--noheader", "--array", f"--user={getpass.getuser()}", f"--name={self.name}", "--format=%i"]
             return len(subprocess.run(asked, capture_output=True, text=True, timeout=60).stdout.split())
         return 0
 
