@@ -3,12 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: help setup train test lint test-slow torture test-gpu bench results gpu clean
+.PHONY: help setup train test lint test-slow torture test-cluster test-gpu bench results gpu clean
 help:
 	@echo "make train      set up, train WGAN-GP on real digits (some minutes on two cores)"
 	@echo "make test       set up, lint, run every test that fits in 12 minutes on two cores"
 	@echo "make test-slow  the whole matrix and the other long tests     make test-gpu  what needs a CUDA device"
 	@echo "make torture    kill runs 500 times, and compare bits"
+	@echo "make test-cluster  sweeps on a real SLURM of one node, and on Ray where it is (as root; apt-get install slurm-wlm munge)"
 	@echo "make bench      the loop against hand-written ones            make gpu       tests, benchmark and a training on a GPU"
 
 setup: .venv/.stamp
@@ -16,8 +17,8 @@ setup: .venv/.stamp
 .venv/.stamp: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "gentrain needs Python 3.11 or newer: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@$(PYTHON) -m venv .venv || { echo "no venv module; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
-	@if command -v uv >/dev/null; then uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev,joblib]'; \
-	else $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,joblib]'; fi
+	@if command -v uv >/dev/null; then uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]'; \
+	else $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'; fi
 	@touch $@
 
 train: setup
@@ -41,6 +42,11 @@ test-slow: setup
 
 torture: setup
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -rA -q -m torture
+
+SLURM ?= /tmp/gentrain-slurm
+test-cluster: setup
+	scripts/local_slurm.sh start $(SLURM)
+	SLURM_CONF=$(SLURM)/slurm.conf GENTRAIN_TEST_LIMIT=600 $(BIN)/python -m pytest -q -m cluster; status=$$?; scripts/local_slurm.sh stop $(SLURM); exit $$status
 
 test-gpu: setup
 	$(BIN)/python -m pytest -q -m gpu

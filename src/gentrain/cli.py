@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import re
+import secrets
 import signal
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import Diverged, UserError
+from .errors import Diverged, Stopped, UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -29,6 +31,10 @@ def main() -> None:
 
 def run(argv: list[str]) -> int:
     verb, argv = (argv[0], argv[1:]) if argv and argv[0] in VERBS else (completed_verb(), argv)
+    if os.environ.get("GENTRAIN_KEEPER"):
+        from .sweeps.keeper import watch_keeper
+
+        watch_keeper()
     # `+experiment=x` is a habit from elsewhere; here experiment is listed, and so is overridden without the plus
     sys.argv[1:] = argv = [re.sub(r"^\+(?=experiment=)", "", word) for word in argv]
     if verb == "compare":
@@ -37,6 +43,8 @@ def run(argv: list[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors come to us, instead of Hydra's own exit
     try:
         return hydra_app(verb, argv)
+    except Stopped as error:
+        return int(error.code or 1)
     except UserError as error:
         if debug:
             raise
@@ -71,15 +79,18 @@ def hydra_app(verb: str, argv: list[str]) -> int:
     python_3_14()
     config.register()
     args = get_args_parser().parse_args(argv)
+    if verb == "train":
+        argv = sys.argv[1:] = several_seeds(argv, args)
     asks = args.help or args.hydra_help or args.cfg or args.info or args.shell_completion
     if asks:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # gentrain --help | head
     refuse_other_config_path(args)
+    warn_of_shadows(args)
     if verb in AFTERWARDS:
         under_hydra(verb, AFTERWARDS[verb])
     elif asks or args.multirun:
         if not asks:
-            sys.argv[1:] = deferred(verb, argv, args.overrides)
+            sys.argv[1:] = with_words(deferred(verb, argv, args.overrides), of_a_sweep(args.overrides))
         under_hydra(verb, cell, hold=False)
     else:
         train(prepare(verb, args))
@@ -196,43 +207,53 @@ AFTERWARDS: dict[str, Callable[[DictConfig], Any]] = {
 
 
 def cell(cfg: DictConfig) -> float | None:
-    """One job of a multirun. A failure is told at once, since Hydra goes on with the others and raises only the first, at the end."""
+    """One job of a multirun, wherever the launcher has put it: keeps the process that trains."""
     from hydra.core.hydra_config import HydraConfig
 
-    from . import runs
+    from .sweeps.keeper import keep
 
     hydra_cfg = HydraConfig.get()
-    where = f"job {hydra_cfg.job.num} ({hydra_cfg.job.override_dirname})"
+    if cfg.sweep.cell is None:
+        raise UserError("a multirun needs the ledger of its cells (hydra/sweeper); choose sweep=grid, random, tpe or ablate")
+    logging.getLogger("gentrain").setLevel(logging.INFO)
     run_dir = Path(hydra_cfg.runtime.output_dir)
-    try:
-        if cfg.resume not in (None, "auto"):
-            raise UserError("the jobs of a multirun cannot all resume one run (resume); give sweep.name=NAME resume=auto")
-        if cfg.seed is None:
-            record(with_seed(cfg), run_dir)
-        checkpoint = run_dir / runs.LAST if cfg.resume and (run_dir / runs.LAST).exists() else None
-        job = build(cfg, choices(hydra_cfg), run_dir, checkpoint)
-        if checkpoint and runs.finished(run_dir, cfg.steps):
-            logging.getLogger("gentrain").info("%s: already finished, in %s", where, run_dir)
-            return runs.summary(run_dir)["best"].get("value")
-        return job.fit()
-    except (UserError, Diverged) as error:
-        logging.getLogger("gentrain").error("%s: %s", where, error)
-        raise type(error)(f"{where}: {error}") from error
-    except Exception as error:
-        if (status := interruption(error)) is not None:
-            raise Stopped(status) from error  # no Exception: a signal is for the whole multirun
-        raise
+    overlays = [source.path for source in hydra_cfg.runtime.config_sources if source.provider == "command-line"]
+    words = [word for word in hydra_cfg.overrides.task if not word.startswith(("resume=", "probe="))]
+    own = [*words, f"hydra.run.dir={quoted(run_dir)}", "resume=auto", *(f"--config-dir={path}" for path in overlays)]
+    local = "joblib" in hydra_cfg.runtime.choices["hydra/launcher"]  # who else would give each of its jobs a device?
+    return keep(run_dir.parent, run_dir.name, own, cfg.cluster.warm, cfg.cluster.jobs if local else 0, cfg.cluster.gpus or 0)
 
 
-class Stopped(SystemExit):
-    """A signal stopped a multirun."""
+def several_seeds(argv: list[str], args: Namespace) -> list[str]:
+    """`seeds=5` is a multirun over five seeds, from `seed` on."""
+    counts = [word.partition("=")[2] for word in args.overrides if word.startswith("seeds=")]
+    if not counts or counts[-1] == "null":
+        return argv
+    first = next((word.partition("=")[2] for word in reversed(args.overrides) if word.startswith("seed=")), "0")
+    if not counts[-1].isdigit() or counts[-1] == "0":
+        raise UserError(f"{counts[-1]} seeds (seeds); give a number from 1 on")
+    if not first.isdigit():
+        raise UserError(f"seeds={counts[-1]} counts from one seed, not from seed={first} (seed); give one number, or leave it out")
+    if any(word in ("sweep=tpe", "sweep=random") for word in args.overrides):
+        raise UserError("a study has one score a trial (seeds); leave seeds out, and repeat its best values with seeds afterwards")
+    args.overrides = [word for word in args.overrides if not word.startswith(("seed=", "seeds="))]
+    args.overrides.append(f"seed={','.join(str(int(first) + n) for n in range(int(counts[-1])))}")
+    args.multirun = True
+    kept = [word for word in argv if not word.startswith(("seed=", "seeds=")) and word not in ("-m", "--multirun")]
+    return ["-m", *with_words(kept, args.overrides[-1:])]
 
 
-def record(cfg: DictConfig, run_dir: Path) -> None:
-    """Hydra has kept the configuration of a job before its seed was drawn."""
-    from omegaconf import OmegaConf
+def with_words(argv: list[str], more: list[str]) -> list[str]:
+    """More overrides behind the others: argparse takes no second group of them, after an option."""
+    last = max((place for place, word in enumerate(argv) if "=" in word and not word.startswith("-")), default=len(argv) - 1)
+    return [*argv[: last + 1], *more, *argv[last + 1 :]]
 
-    OmegaConf.save(cfg, run_dir / ".hydra" / "config.yaml")
+
+def of_a_sweep(overrides: list[str]) -> list[str]:
+    """What a multirun adds to its command: one name for all its processes; the records and the log are the cells' own."""
+    named = any(word.startswith("sweep.name=") for word in overrides)
+    name = f"{datetime.now():%Y-%m-%d_%H-%M-%S}-{secrets.token_hex(2)}"
+    return [*([] if named else [f"sweep.name={name}"]), "hydra.output_subdir=null", "hydra/job_logging=stderr"]
 
 
 def prepare(verb: str, args: Namespace) -> Job:
@@ -264,7 +285,7 @@ def prepare(verb: str, args: Namespace) -> Job:
     if (run_dir / ".hydra").is_dir():
         runs.own(run_dir)  # before Hydra writes over what is there
     if not given:
-        sys.argv.append(f"hydra.run.dir={quoted(run_dir)}")
+        sys.argv[1:] = with_words(sys.argv[1:], [f"hydra.run.dir={quoted(run_dir)}"])
     return build(plain, names, run_dir, checkpoint)
 
 
@@ -348,6 +369,15 @@ def conf_dir() -> Path:
 def refuse_other_config_path(args: Namespace) -> None:
     if args.config_path or args.config_name:
         raise UserError("the configuration of gentrain is its own (--config-path, --config-name); add yours with --config-dir DIR")
+
+
+def warn_of_shadows(args: Namespace) -> None:
+    """Hydra looks into gentrain's own configuration first: an option of the same name in --config-dir is never read."""
+    if args.config_dir and not os.environ.get("GENTRAIN_KEEPER"):
+        ours, theirs = conf_dir(), Path(args.config_dir)
+        for name in sorted(str(file.relative_to(theirs)) for file in theirs.rglob("*.yaml")):
+            if (ours / name).exists():
+                print(f"gentrain: warning: {name} of {theirs} is not used, gentrain has its own (--config-dir); rename it", file=sys.stderr)
 
 
 def quoted(path: Path) -> str:

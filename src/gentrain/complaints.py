@@ -13,6 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from .config import nearest
 
+# plugins of Hydra that come with extras
+EXTRAS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray", "optuna": "optuna"}
 # how Hydra's parser complains
 UNREADABLE = ("LexerNoViableAlt", "parsing", "mismatched input", "extraneous input", "no viable alternative")
 
@@ -24,7 +26,9 @@ def one_line(error: Exception, argv: list[str], conf: Path, verb: str = "train")
     if "Ambiguous value" in text:
         key, value = re.findall(r"argument '([^=']*)=([^']*)'", text)[0]
         return f"{key}={value} is a list of values ({key}); give one, or sweep over them with -m (--multirun)"
-    if found := re.search(r"Could not find '([^']*)/([^'/]*)'", text):
+    if (found := re.search(r"Could not find '([^']*)/([^'/]*)'", text)) and (extra := EXTRAS.get(found[2])):
+        return f"{found[2]} is not installed (cluster, sweep); pip install 'gentrain[{extra}]'"
+    if found:
         return f"no option {found[2]} ({found[1]}){nearest(found[2], options(conf, found[1]))}"
     if found := re.search(r"Could not override '([^']+)'", text) or re.search(r"[Kk]ey '([^']+)' is not in struct", text):
         return unknown_key(found[1], text, argv, conf, verb)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 import secrets
 import typing
 from dataclasses import dataclass, field
@@ -27,6 +28,29 @@ class Sweep:
     """A multirun lives in outputs/sweeps/<name>/."""
 
     name: str = "${now:%Y-%m-%d_%H-%M-%S}"
+    cell: str | None = None  # of the run; the driver of the sweep gives it
+    trials: int = 20  # of a study
+    leave_one_out: bool = False  # of tricks=[...]
+    rerun: list[str] = field(default_factory=lambda: ["failed"])  # what is tried again when the sweep is started again; also: diverged
+
+
+@dataclass
+class Cluster:
+    """Where the cells of a multirun are trained, and with what."""
+
+    jobs: int = 1  # cells at a time
+    warm: bool = True  # cells are forked from a process that has imported torch once
+    hours: float = 4.0  # of one cell, before it saves and queues again
+    gpus: int | None = None  # of SLURM a node's, of Ray a cell's; of this machine, how many to share out, one a cell
+    cpus: int = 1  # a process
+    memory: int | None = None  # GB a node
+    nodes: int = 1
+    tasks: int = 1  # processes a node; with trainer=ddp, trainer.devices
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    setup: list[str] | None = None  # shell commands before the cell
 
 
 @dataclass
@@ -54,6 +78,9 @@ class Run:
     pixels: Any = None
     tricks: dict[str, Any] = field(default_factory=dict)
     sweep: Sweep = field(default_factory=Sweep)
+    cluster: Cluster = field(default_factory=Cluster)
+    seeds: int | None = None  # a multirun of so many seeds, from `seed` on
+    probe: bool = False  # measure what a sweep will cost before it starts
 
 
 class Saved(Enum):
@@ -147,6 +174,7 @@ def register() -> None:
     for verb, node in schemas.items():
         ConfigStore.instance().store(name=f"{verb}schema", node=node)
     # two runs that start in the same second get two directories
+    OmegaConf.register_new_resolver("minutes", lambda hours: math.ceil(60 * hours), replace=True)
     OmegaConf.register_new_resolver("unique", lambda: secrets.token_hex(2), use_cache=True, replace=True)
 
 

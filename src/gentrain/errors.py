@@ -21,3 +21,7 @@ class Diverged(Exception):
     """A loss or a gradient is no longer a finite number."""
 
     status = 1
+
+
+class Stopped(SystemExit):
+    """A signal stopped the keeper of a cell or the driver of a sweep, and with it the job of the launcher; `code` is the exit status."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import functools
+import json
 import logging
 import os
 import secrets
@@ -75,6 +76,7 @@ class Loggers:
 
     def dashboard(self, mode: str, run_dir: Path, config: dict[str, Any], choices: Mapping[str, str], resumed: bool) -> Dashboard:
         model, data = choices.get("model", "model"), choices.get("data", "data")
+        sweep, cell, swept = of_a_sweep(run_dir, config)
         return Dashboard(
             save_dir=run_dir,
             id=run_id(run_dir, resumed),
@@ -82,11 +84,11 @@ class Loggers:
             init_timeout=self.init_timeout,
             project=self.project,
             entity=self.entity,
-            name=f"{model}-{data}-s{config.get('seed', 0)}",
-            group=self.group,
+            name=f"{cell} {model}-{data}-s{config.get('seed', 0)}".strip(),
+            group=self.group or sweep,
             tags=[model, data, *self.tags],
             job_type="train",
-            config=config | {"choices": dict(choices)},
+            config=config | {"choices": dict(choices)} | swept,
         )
 
     def finish(self, summary: Mapping[str, Any] | None = None, exit_status: int = 0) -> None:
@@ -226,6 +228,7 @@ class Dashboard(WandbLogger):
         keep_id(Path(self._wandb_init["dir"]), self._experiment.id)
         if self.mode == "online":
             log.info("W&B: %s", self._experiment.url)
+            (id_file(Path(self._wandb_init["dir"])).parent / "url.txt").write_text(f"{self._experiment.url}\n")
 
     def begin(self, mode: Any) -> Any:
         """`wandb.init`, and the step as the axis of every curve."""
@@ -311,6 +314,18 @@ def run_id(run_dir: Path, resumed: bool) -> str:
     """The one a resumed run had, so that it goes on in the same W&B run; else a new one."""
     file = id_file(run_dir)
     return file.read_text().strip() if resumed and file.exists() else secrets.token_hex(4)
+
+
+def of_a_sweep(run_dir: Path, config: Mapping[str, Any]) -> tuple[str | None, str, dict[str, Any]]:
+    """(the sweep's name, the cell's, the swept keys) of a cell; (None, "", {}) of any other run.
+
+    The keys are scalars at the top of the configuration, "sweep/scheme/critic_steps": W&B's parallel coordinates take no others.
+    """
+    cell = (config.get("sweep") or {}).get("cell")
+    if cell is None or not (run_dir / "status.json").exists():
+        return None, "", {}
+    overrides = json.loads((run_dir / "status.json").read_text())["overrides"]
+    return config["sweep"]["name"], cell, {"sweep/" + key.replace(".", "/"): value for key, value in overrides.items()}
 
 
 def keep_id(run_dir: Path, id: str) -> None:

@@ -23,7 +23,8 @@ from .errors import UserError
 
 # keys that do not change what a run computes: a run may be continued with others
 OPERATIONAL = (
-    "steps", "resume", "force", "debug", "trainer", "logger", "callbacks", "samples", "checkpoint", "quality", "sweep", "compile",
+    "steps", "resume", "force", "debug", "trainer", "logger", "callbacks", "samples", "checkpoint", "quality", "compile",
+    "sweep", "cluster", "seeds", "probe",
     "scheme.log_every", "scheme.compile", "data.root", "data.workers", "data.resident", "data.cache", "data.mirrors", "data.verify",
 )  # fmt: skip
 LAST = Path("checkpoints", "last.ckpt")
@@ -196,7 +197,7 @@ def own(run_dir: Path) -> None:
     The kernel gives up the lock of a process that dies, however it dies, so a lock is never stale.
     """
     run_dir = run_dir.resolve()
-    if run_dir in _owned or os.environ.get("LOCAL_RANK", "0") != "0" or os.environ.get("NODE_RANK", "0") != "0":
+    if run_dir in _owned or any(os.environ.get(rank, "0") != "0" for rank in ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")):
         return
     file = open(run_dir / ".lock", "a+")  # noqa: SIM115 (held until the end)
     try:

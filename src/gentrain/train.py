@@ -8,6 +8,7 @@ import errno
 import logging
 import os
 import random
+import re
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -97,8 +98,7 @@ class Job:
                 end = self.summary(status, started)
                 if self.trainer.is_global_zero:
                     self.leave(end)
-                best = end["best"]
-                self.loggers.finish({f"best/{best['metric']}": best["value"]} if best else {}, int(status != "completed"))
+                self.loggers.finish(scores(end), int(status != "completed"))
                 runs.release(self.run_dir)
                 if stopped_by and self.trainer.is_global_zero:
                     hand_on(stopped_by, self.config["resume"] is not None)
@@ -112,9 +112,22 @@ class Job:
             return worker_death(error)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             return f"cannot write in {self.run_dir}: {error.strerror} (hydra.run.dir); make room, and go on with resume={self.run_dir}"
+        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            return self.too_large(error)
         if self.trainer.world_size > 1 and (isinstance(error, torch.distributed.DistError) or "gloo" in str(error)):
             return f"another process of this run is gone (trainer.devices); see what it said, and go on with resume={self.run_dir}"
         return None
+
+    def too_large(self, error: Exception) -> str:
+        """The device or the machine has no memory left."""
+        device, batch = self.trainer.strategy.root_device, self.config["data"]["batch_size"]
+        if device.type == "cuda":
+            peak, there = torch.cuda.max_memory_allocated(device) / 2**30, torch.cuda.get_device_properties(device).total_memory / 2**30
+            where = f"{torch.cuda.get_device_name(device)} has no memory left: {peak:.3g} of {there:.3g} GiB were in use at the peak"
+        else:
+            asked = re.search(r"you tried to allocate (\d+) bytes", str(error))
+            where = "this machine has no memory left" + (f" for {int(asked[1]) / 2**30:.3g} GiB more" if asked else "")
+        return f"{where}, with batches of {batch} (data.batch_size); halve it and give scheme.accumulate=2, which has the same gradients"
 
     def leave(self, end: dict[str, Any]) -> None:
         """Write the summary. Where the disk is full, that has been told by what was saved before, and must not be told over."""
@@ -152,11 +165,20 @@ class Job:
             "metrics": scheme.latest,
             "best": self.best(),
             "protocols": scheme.protocols,
+            "verdicts": next((c.known for c in self.callbacks if hasattr(c, "known")), []),
             "images_per_second": scheme.images / scheme.seconds if scheme.seconds else None,
+            "seconds_per_step": scheme.seconds / scheme.steps_timed if scheme.steps_timed else None,
             "wall_seconds": time.time() - started,
             "device": device_name(self.trainer),
             "versions": runs.versions(),
         }
+
+
+def scores(end: dict[str, Any]) -> dict[str, float]:
+    """{'best/quality/fid': ..., 'final/quality/fid': ...} of a summary."""
+    name = end["best"].get("metric")
+    found = {f"best/{name}": end["best"].get("value"), f"final/{name}": end["metrics"].get(name)}
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def reopen(run_dir: Path, checkpoint: str = "last", device: str = "cpu") -> tuple[Job, dict[str, Any]]:

@@ -19,6 +19,7 @@ from typing import Any
 GENTRAIN = str(Path(sys.executable).with_name("gentrain"))
 SMALL = ("trainer=cpu", "logger=csv", "quality=none")
 TINY = (*SMALL, "samples.n=4", "model.generator.width=8", "model.critic.width=8", "data.batch_size=16", "scheme.log_every=1")
+LIMIT = float(os.environ.get("GENTRAIN_TEST_LIMIT", "200"))  # seconds a command
 OURS = ("GENTRAIN_", "WANDB_", "HYDRA_", "PYTHON", "LC_", "LANG")  # variables of the person who runs the tests
 
 Done = subprocess.CompletedProcess[str]
@@ -31,7 +32,7 @@ def environment(cache: Path, home: Path, **more: str) -> dict[str, str]:
 
 
 def gentrain(cwd: Path, env: dict[str, str], *words: str) -> Done:
-    return subprocess.run([GENTRAIN, *words], cwd=cwd, env=env, text=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=200)
+    return subprocess.run([GENTRAIN, *words], cwd=cwd, env=env, text=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=LIMIT)
 
 
 def assert_refused(done: Done, cwd: Path, *words: str, status: int = 2, lines_before: int = 0) -> None:

@@ -381,18 +381,18 @@ def test_f14_twenty_started_at_once(env: dict[str, str], tmp_path: Path) -> None
 
 def test_f17_a_killed_sweep(finished: Path, env: dict[str, str], tmp_path: Path) -> None:
     """What was done is not done again, what was half done goes on, what was missing is made; all end as if nothing had been."""
-    sweep = ("-m", "seed=1,0,2", "sweep.name=s", "resume=auto", *GAME)
-    cells = [tmp_path / "outputs" / "sweeps" / "s" / str(number) for number in range(3)]
+    sweep = ("-m", "seed=1,0,2", "sweep.name=s", *GAME)
+    cells = [tmp_path / "outputs" / "sweeps" / "s" / f"00{number}" for number in range(3)]
     with started(tmp_path, env, *sweep) as process:
         reach(process, cells[1], 17)
         process.kill()
         process.wait()
-    assert summary(cells[0])["status"] == "completed" and not cells[2].exists()
-    before = {path: path.read_bytes() for path in cells[0].rglob("*.c*") if path.is_file()}
+    assert summary(cells[0])["status"] == "completed" and not (cells[2] / ".hydra").exists()
+    before = {path: path.read_bytes() for path in cells[0].rglob("*") if path.is_file()}
     done = gentrain(tmp_path, env, *sweep)
     assert_fine(done)
-    assert "already finished" in done.stderr and "from step 15" in done.stderr
-    assert {path: path.read_bytes() for path in cells[0].rglob("*.c*") if path.is_file()} == before
+    assert "3 cells (1 done, 1 half done, 1 to train)" in done.stderr and "from step" in (cells[1] / "cell.log").read_text()
+    assert {path: path.read_bytes() for path in before} == before
     assert [summary(cell)["status"] for cell in cells] == ["completed"] * 3
     assert_same_run(cells[1], finished)
 

@@ -55,10 +55,10 @@ def test_ctrl_c(env: dict[str, str], tmp_path: Path) -> None:
 
 
 def test_a_signal_is_for_the_whole_multirun(env: dict[str, str], tmp_path: Path) -> None:
-    cell = tmp_path / "sweep" / "0"
+    cell = tmp_path / "sweep" / "000"
     status, stderr = signalled(tmp_path, env, cell, 7, signal.SIGTERM, "-m", "seed=0,1", "hydra.sweep.dir=sweep", *WHOLE)
     assert status == 143 and "Traceback" not in stderr, stderr
-    assert summary(cell)["status"] == "interrupted" and not (tmp_path / "sweep" / "1").exists()
+    assert summary(cell)["status"] == "interrupted" and not (tmp_path / "sweep" / "001" / ".hydra").exists()
 
 
 def test_a_finished_run_is_left_alone(finished: Path, light: dict[str, str]) -> None:

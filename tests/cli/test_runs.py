@@ -16,7 +16,8 @@ from test_help import presets
 Run = Callable[..., Done]
 BARE = ("wgan_gp", "gan")
 KEYS = {
-    "status", "choices", "seed", "steps", "metrics", "best", "protocols", "images_per_second", "wall_seconds", "device", "versions",
+    "status", "choices", "seed", "steps", "metrics", "best", "protocols", "verdicts", "images_per_second", "seconds_per_step",
+    "wall_seconds", "device", "versions",
 }  # fmt: skip
 OF_POINTS = ("planar", "iaf")
 OTHERS = tuple(sorted(presets() - set(BARE)))
@@ -52,11 +53,11 @@ def test_a_bare_preset(run: Run, tmp_path: Path, model: str) -> None:
 
 
 def test_every_other_preset(tmp_path: Path, env: dict[str, str]) -> None:
-    """In one process, which imports torch once."""
+    """In processes forked from one that imports torch once."""
     words = ["steps=2", "samples.every=1", "scheme.log_every=1", "sweep.name=all", *SMALL]
     assert_fine(gentrain(tmp_path, env, "-m", f"model={','.join(OTHERS)}", *words))
     for number, model in enumerate(OTHERS):
-        run_dir = tmp_path / "outputs" / "sweeps" / "all" / str(number)
+        run_dir = tmp_path / "outputs" / "sweeps" / "all" / f"{number:03d}"
         assert_complete(run_dir, model, {f"step-00000{step}.png" for step in range(3)})
         rows = curves(run_dir)
         assert [row["step"] for row in rows if row["images_per_second"]] == ["1", "2"], model
@@ -103,10 +104,11 @@ def test_a_multirun_with_a_mistake(run: Run, tmp_path: Path) -> None:
     )
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
     last = done.stderr.splitlines()[-1]
-    assert last.startswith("gentrain: error: job 1 (") and "model=wgan_gp" in last and "model.critic.norm" in last
-    cells = [tmp_path / "outputs" / "sweeps" / "s" / str(number) for number in range(8)]
+    assert last.startswith("gentrain: error: 2 of 8 cells of outputs/sweeps/s ") and "001" in last and "model.critic.norm" in last
+    assert "cell 001 (model=wgan_gp, seed=0, model.critic.norm=batch): failed: " in done.stderr
+    cells = [tmp_path / "outputs" / "sweeps" / "s" / f"{number:03d}" for number in range(8)]
     ended = {cell.name: summary(cell) for cell in cells if (cell / "summary.json").exists()}
-    assert ended.keys() == {"0", "2", "4", "5", "6", "7"}
+    assert ended.keys() == {"000", "002", "004", "005", "006", "007"}
     assert all(end["status"] == "completed" for end in ended.values())
     assert [ended[name]["seed"] for name in sorted(ended)] == [0, 1, 0, 0, 1, 1]
     assert all(len(list((cells[int(name)] / "wandb").glob("offline-run-*"))) == 1 for name in ended), "one W&B run a job"

@@ -111,6 +111,8 @@ def hand_on(signum: signal.Signals, resumes: bool) -> None:
     handler, job = signal.getsignal(signum), slurm_job()
     if callable(handler) and handler is not signal.default_int_handler:
         handler(signum, None)
+    elif "GENTRAIN_KEEPER" in os.environ:
+        return  # a cell of a sweep; its keeper has had the signal too, and sees to the job
     elif job and signum in WARNINGS:
         if not resumes:
             log.warning("SLURM job %s is not requeued: its command would begin anew; add resume=auto", job)

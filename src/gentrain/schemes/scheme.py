@@ -34,7 +34,7 @@ class Scheme(L.LightningModule, ABC):
         self.latest: dict[str, float] = {}  # the newest value of everything logged
         self.protocols: dict[str, Any] = {}  # how each score was measured
         self.origin: dict[str, Any] = {}  # what a checkpoint says of where it comes from: config, choices, version
-        self.images, self.seconds = 0, 0.0  # since the start of this process
+        self.images, self.seconds, self.steps_timed = 0, 0.0, 0  # since the start of this process
         self._window: dict[str, list[Tensor]] = defaultdict(list)
         self._since: float | None = None
         self._counted = (0, 0.0)
@@ -66,6 +66,7 @@ class Scheme(L.LightningModule, ABC):
     def played(self, images: int) -> None:
         """At the end of every training step: count the real images it took, and log when it is time."""
         self.images += images * self.trainer.world_size
+        self.steps_timed += self.advanced
         if self.due(self.log_every) or (self.advanced and self.global_step == self.trainer.max_steps):
             scalars = self.flush()
             self.stop_clock()

@@ -1,0 +1,102 @@
+"""What a sweep costs beside its cells: trivial ones through joblib, and the ledger's table of a thousand.
+
+    python benchmarks/sweeps.py [--cells 200] [--jobs 2] [--rows 1000] [--out FILE]
+
+See README.md beside this file for what is counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import loop
+
+from gentrain.runs import write_json
+from gentrain.sweeps.ledger import Ledger
+from gentrain.sweeps.table import print_sweep
+
+TRIVIAL = (
+    "model=gan", "network=mlp", "data=gaussian_ring", "steps=1", "trainer=cpu", "logger=csv", "quality=none", "samples.every=0",
+    "model.generator.width=8", "model.critic.width=8", "data.batch_size=16",
+)  # fmt: skip
+
+
+def gentrain(place: Path, *words: str) -> float:
+    """Seconds of a command."""
+    began = time.perf_counter()
+    done = subprocess.run([sys.executable, "-m", "gentrain", *words], cwd=place, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return time.perf_counter() - began
+
+
+def overhead(cells: int, jobs: int) -> Iterator[str]:
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        alone = min(gentrain(place, *TRIVIAL, f"seed={seed}") for seed in range(3))
+        seeds = ",".join(map(str, range(cells)))
+        whole = gentrain(place, "-m", *TRIVIAL, f"seed={seeds}", "sweep.name=s", f"cluster.jobs={jobs}")
+        own = [json.loads(file.read_text())["seconds"] for file in place.glob("outputs/sweeps/s/*/status.json")]
+        again = gentrain(place, "-m", *TRIVIAL, f"seed={seeds}", "sweep.name=s", f"cluster.jobs={jobs}")
+    assert len(own) == cells
+    yield f"| {cells} cells, {jobs} at a time, from the command to its end | {whole:.0f} s |"
+    yield f"| the cells' own times, all of them / {jobs} | {sum(own) / jobs:.0f} s |"
+    yield f"| ratio | {whole / (sum(own) / jobs):.3f} |"
+    yield f"| such a cell as a command of its own (least of 3) | {alone:.1f} s |"
+    yield f"| all of them as commands of their own / {jobs}, by that | {alone * cells / jobs:.0f} s |"
+    yield f"| the same command again, with nothing left to train | {again:.1f} s |"
+
+
+def table(count: int) -> Iterator[str]:
+    """The table of cells that are done, as files of their own, which have just been written (and so lie in memory)."""
+    with tempfile.TemporaryDirectory() as name:
+        ledger = Ledger(Path(name) / "s", "s")
+        for number in range(count):
+            words = {"model": f"model{number % 7}", "scheme.critic_steps": number % 5, "seed": number // 35}
+            ledger.enter(str(number), words, [])
+        ledger.write(["model", "scheme.critic_steps", "seed"])
+        for cell in ledger.cells:
+            best = {"metric": "quality/fid", "value": float(cell), "step": 7}
+            metrics = {f"a/{number}": 1.0 for number in range(20)} | {"quality/fid": float(cell)}
+            write_json(ledger.dir / cell / "summary.json", {"steps": 9, "best": best, "metrics": metrics, "verdicts": []})
+            ledger.record(cell, status="completed", attempts=1, score=float(cell), seconds=1.0)
+        times = []
+        for _ in range(5):
+            began = time.perf_counter()
+            print_sweep(Ledger(ledger.dir), lambda text: None)
+            times.append(time.perf_counter() - began)
+    yield f"| the table of {count:,} cells, read and printed (median of 5) | {sorted(times)[2]:.2f} s |"
+
+
+def report(args: argparse.Namespace) -> Iterator[str]:
+    yield "# Sweeps\n"
+    yield from list(loop.heading(args))[1:3]
+    yield "| | |"
+    yield "|---|---|"
+    yield from table(args.rows)
+    yield from overhead(args.cells, args.jobs)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Time what a sweep costs beside its cells.")
+    parser.add_argument("--cells", type=int, default=200)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--rows", type=int, default=1000, help="cells of the table")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, help="write the table to a file, too")
+    args = parser.parse_args()
+    args.device, args.rounds = "cpu", 1
+    os.environ["OMP_NUM_THREADS"] = str(args.threads)
+    loop.publish(report(args), args.threads, args.out)
+
+
+if __name__ == "__main__":
+    main()

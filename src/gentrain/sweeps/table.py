@@ -1,0 +1,133 @@
+"""The table of a sweep: a row a cell, or a row for all the seeds of one; and what failed, why and where to read on."""
+
+from __future__ import annotations
+
+import csv
+import math
+import shlex
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..runs import summary
+from .ablation import effects
+from .ledger import Ledger, Status
+
+BAD = ("diverged", "failed")
+
+
+def rows(ledger: Ledger) -> list[dict[str, Any]]:
+    """A row a cell: what it is, how it stands, its final and its best score."""
+    return [row(ledger.dir, status) for status in ledger.statuses()]
+
+
+def row(sweep_dir: Path, status: Status) -> dict[str, Any]:
+    end = summary(sweep_dir / status["cell"]) if status["status"] != "missing" else {}
+    best, metrics = end.get("best", {}), end.get("metrics", {})
+    return {
+        "cell": status["cell"],
+        **status["overrides"],
+        "status": status["status"],
+        "steps": end.get("steps", 0),
+        "metric": best.get("metric", ""),
+        "final": metrics.get(best.get("metric"), math.nan),
+        "best": best.get("value", math.nan),
+        "at": best.get("step", ""),
+        "collapsed": any("collapse" in verdict for verdict in end.get("verdicts", [])),
+        "seconds": status.get("seconds", ""),
+        "link": link(sweep_dir / status["cell"]),
+        "reason": status["reason"] or "",
+        "log": str(sweep_dir / status["cell"] / status["log"]),
+    }
+
+
+def link(run_dir: Path) -> str:
+    """Of the cell's page in W&B, where there is one."""
+    file = run_dir / "wandb" / "url.txt"
+    return file.read_text().strip() if file.exists() else ""
+
+
+def by_seed(found: list[dict[str, Any]], keys: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows that differ in nothing but the seed, as one: mean and spread (the standard deviation over seeds), and how many went wrong."""
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    others = [key for key in keys if key != "seed"]
+    for each in found:
+        groups.setdefault(tuple(str(each.get(key, "")) for key in others), []).append(each)
+    return [summed(dict(zip(others, values, strict=True)), group) for values, group in groups.items()]
+
+
+def summed(values: dict[str, str], group: list[dict[str, Any]]) -> dict[str, Any]:
+    done = [each for each in group if each["status"] == "completed"]
+    return {
+        **values,
+        "seeds": len(group),
+        "done": len(done),
+        "final": mean_spread([each["final"] for each in done]),
+        "best": mean_spread([each["best"] for each in done]),
+        "collapsed": sum(each["collapsed"] for each in done),
+        "diverged": sum(each["status"] == "diverged" for each in group),
+        "failed": sum(each["status"] == "failed" for each in group),
+    }
+
+
+def mean_spread(values: list[float]) -> str:
+    """12.3 ± 0.4"""
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite:
+        return ""
+    spread = f" ± {statistics.stdev(finite):.2g}" if len(finite) > 1 else ""
+    return f"{statistics.fmean(finite):.4g}{spread}"
+
+
+def print_sweep(ledger: Ledger, write: Callable[[str], Any] = sys.stdout.write) -> None:
+    """On stdout, and as table.csv."""
+    found = rows(ledger)
+    if not found:
+        return
+    with (ledger.dir / "table.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(dict.fromkeys(key for each in found for key in each)))
+        writer.writeheader()
+        writer.writerows(found)
+    shown = ["cell", *ledger.keys, "status", "steps", "final", "best", "at", "seconds"]
+    metrics = sorted({each["metric"] for each in found} - {""})
+    write(f"{ledger.dir}" + (f": {', '.join(metrics)}" if metrics else "") + "\n")
+    write(aligned(found, [*shown, *(["link"] if any(each["link"] for each in found) else [])]))
+    if "seed" in ledger.keys:
+        groups = by_seed(found, ledger.keys)
+        write("\nover seeds, mean ± standard deviation\n" + aligned(groups, list(groups[0])))
+    if ledger.ablation and (lost := effects(found, ledger.keys)):
+        text = aligned(lost, list(lost[0]))
+        write(f"\nwithout a trick, less with all of them, pairs of equal seeds, mean ± standard error\n{text}")
+    for each in found:
+        if each["status"] in BAD:
+            write(f"{each['status']} {each['cell']}: {each['reason']}\n  {each['log']}\n")
+    if any((ledger.dir / name / "wandb").is_dir() and not link(ledger.dir / name) for name in ledger.cells):
+        write(f"W&B: upload the sweep with `wandb sync {shlex.quote(str(ledger.dir))}/*/wandb/offline-run-*`\n")
+
+
+def aligned(found: list[dict[str, Any]], columns: Sequence[str]) -> str:
+    """Columns as wide as they must be; numbers to the right."""
+    cells = [[cut(each.get(column, "")) for column in columns] for each in found]
+    widths = [max(len(line[i]) for line in [list(columns), *cells]) for i in range(len(columns))]
+    numeric = [all(is_number(line[i]) for line in cells) for i in range(len(columns))]
+
+    def one(line: Sequence[str]) -> str:
+        return "  ".join(text.rjust(w) if right else text.ljust(w) for text, w, right in zip(line, widths, numeric, strict=True)).rstrip()
+
+    return "\n".join([one(list(columns)), *map(one, cells)]) + "\n"
+
+
+def cut(value: Any) -> str:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.5g}"
+    return str(value)
+
+
+def is_number(text: str) -> bool:
+    try:
+        float(text.split(" ± ")[0] or "0")
+    except ValueError:
+        return False
+    return True
