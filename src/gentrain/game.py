@@ -42,6 +42,7 @@ class Game(nn.Module, ABC):
     sees_labels: ClassVar[dict[str, bool]] = {}  # which players are given labels, where that is the same for all networks
     needs: ClassVar[dict[str, str]] = {}  # what a player must be able to do besides, by name
     judged: ClassVar[str] = "images"  # what the critic is shown
+    translates: ClassVar[bool] = False  # it makes images of other images: batches are (images, sources)
     semi_supervised: ClassVar[bool] = False  # it learns from few labels: batches are (images, labelled images, their labels)
 
     def __init__(

@@ -38,7 +38,7 @@ class StackedMNIST(Images):
         )
 
     def read(self, split: str) -> Samples:
-        images, labels = self.source().load(split)
+        images, labels, _ = self.source().load(split)
         assert labels is not None
         count = self.n if split == "train" else self.n // 10
         triples = torch.randint(len(images), (count, 3), generator=generator(self.draw_seed, type(self).__name__, split))
