@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from .density import judged
 from .errors import UserError
 from .losses import AdversarialLoss
-from .networks.base import Critic, Generator
+from .networks.base import Critic, Generator, Translator
 from .objective import Objective
 from .regularizer import Critic as Scorer
 from .regularizer import Regularizer, coupling
@@ -124,8 +124,9 @@ class Game(nn.Module, ABC):
         """Every critic network of the game, inside whatever wrapper."""
         return [module for module in self.critic.modules() if isinstance(module, Critic)]
 
-    def generators(self) -> list[Generator]:
-        return [module for module in self.generator.modules() if isinstance(module, Generator)]
+    def generators(self) -> list[Any]:
+        """Every network of the generator with a body, from noise or from images."""
+        return [module for module in self.generator.modules() if isinstance(module, Generator | Translator)]
 
     def duel(self, critic: Scorer, real: Tensor, fake: Tensor, mismatched: Scorer | None = None) -> Objective:
         """What one critic minimises to tell `real` from `fake`.

@@ -27,22 +27,36 @@ class Generator(nn.Module):
         return self.body(z)
 
 
+class Translator(nn.Module):
+    """Images to images: `body`, (B, *source_shape) -> (B, *shape) in [-1, 1]. It has no noise of its own."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, source: Tensor) -> Tensor:
+        return self.body(source)
+
+
 class Critic(nn.Module):
-    """Images to scores (logits): `body`, (B, *shape) -> features (B, F), then one linear layer -> (B,)."""
+    """Images to scores (logits): `body`, (B, *shape) -> features (B, F), then `head`, one linear layer -> (B,).
+
+    A head may give P scores a sample, one for each patch of the image; scores are then (B * P,), a sample's next to each other.
+    """
 
     judges: ClassVar[str] = "images"
 
-    def __init__(self, body: nn.Module, features: int, points: bool = False) -> None:
+    def __init__(self, body: nn.Module, features: int, points: bool = False, head: nn.Module | None = None) -> None:
         super().__init__()
-        self.body, self.points = body, points
-        self.head: Any = nn.Linear(features, 1)  # a trick may put more before it
+        self.body, self.points, self.size = body, points, features
+        self.head: Any = head or nn.Linear(features, 1)  # a trick may put more before it
 
     def features(self, x: Tensor) -> Tensor:
         return self.body(x)
 
     def score(self, h: Tensor) -> Tensor:
-        """Features (B, F) -> scores (B,)."""
-        return self.head(h).squeeze(1)
+        """Features (B, F) -> scores (B,), or (B * P,)."""
+        return self.head(h).flatten()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.score(self.features(x))
