@@ -243,9 +243,9 @@ class Replay(Late, Regularizer):
         self.late_buffers("pool")
 
     def attach(self, game: Game) -> None:
-        if game.labelled:
+        if game.beside:
             raise UserError(
-                "replayed images would meet labels that are not theirs (tricks=[replay] with a conditional game); leave the trick out"
+                "replayed images would meet labels or sources that are not theirs (tricks=[replay] in a conditional game); leave it out"
             )
 
     @torch.no_grad()
@@ -375,8 +375,10 @@ class Packing(Regularizer):
         self.m = m
 
     def attach(self, game: Game) -> None:
-        if game.labelled or game.classifies:
-            raise UserError("a pack of samples has no one label (tricks=[packing] in a conditional game or a classifier); leave it out")
+        if game.beside or game.classifies:
+            raise UserError(
+                "a pack of samples has no one label or source (tricks=[packing] in a conditional game or a classifier); leave it out"
+            )
         for critic in game.critics():
             critic.widen(self.m)
 
