@@ -126,6 +126,21 @@ def register() -> None:
         ConfigStore.instance().store(name=name, node=node)
     # two runs that start in the same second get two directories
     OmegaConf.register_new_resolver("unique", lambda: secrets.token_hex(2), use_cache=True, replace=True)
+    resolvers()
+
+
+def resolvers() -> None:
+    """What our configurations compute, those of finished runs included."""
+    OmegaConf.register_new_resolver("degraded", degraded, replace=True)
+
+
+def degraded(shape: list[int], degrade: str | None) -> list[int] | None:
+    """The shape of what `data.degrade` leaves of an image; the import of torch is for those who ask."""
+    if degrade is None:
+        return None
+    from .data.degrade import source_shape
+
+    return source_shape(tuple(shape), degrade)
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:

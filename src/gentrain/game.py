@@ -45,6 +45,7 @@ class Game(nn.Module, ABC):
     needs: ClassVar[dict[str, str]] = {}  # what a player must be able to do besides, by name
     judged: ClassVar[str] = "images"  # what the critic is shown
     domains: ClassVar[tuple[str, ...]] = ("",)  # kinds of images that have a contest each, where there are several
+    translates: ClassVar[bool] = False  # it makes images of other images: batches are (images, sources)
     semi_supervised: ClassVar[bool] = False  # it learns from few labels: batches are (images, labelled images, their labels)
 
     def __init__(

@@ -17,6 +17,7 @@ class Solo(nn.Module, ABC):
     """A model that is its own generator."""
 
     labelled: ClassVar[bool] = False  # it is given the label
+    translates: ClassVar[bool] = False  # it makes images of other images: batches are (images, sources)
     averaged: Any = None
 
     @abstractmethod

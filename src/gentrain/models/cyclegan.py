@@ -66,7 +66,7 @@ class CycleConsistent(Game):
     """
 
     needs: ClassVar[dict[str, str]] = {"generator": "back", "critic": "source"}
-    domains = DOMAINS
+    translates, domains = True, DOMAINS
 
     def __init__(
         self,
