@@ -11,7 +11,7 @@ from .schema import Count, Share
 
 
 def constant_then_linear(optimizer: Optimizer, steps: Count, constant: Share = 0.5) -> LambdaLR:
-    """The rate stays for a share of the steps, then falls linearly to zero at the last (CycleGAN: 100 epochs and 100; StarGAN: 10 and 10)."""
+    """The rate stays for a share of the steps, then falls linearly to zero at the last (CycleGAN: 100 epochs and 100)."""
     return LambdaLR(optimizer, partial(height, steps=steps, constant=constant))
 
 

@@ -12,7 +12,8 @@ from gentrain.data.samples import Samples
 from gentrain.data.stream import generator
 
 COLOURS = {
-    "red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "yellow": (1, 1, 0), "magenta": (1, 0, 1), "cyan": (0, 1, 1), "white": (1, 1, 1),
+    "red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1),
+    "yellow": (1, 1, 0), "magenta": (1, 0, 1), "cyan": (0, 1, 1), "white": (1, 1, 1),
 }  # fmt: skip
 INVERTED = "inverted"  # black on white
 LOOKS = (*COLOURS, INVERTED)

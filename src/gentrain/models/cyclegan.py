@@ -1,7 +1,7 @@
 """CycleGAN, unpaired image-to-image translation using cycle-consistent adversarial networks (Zhu, Park, Isola & Efros, 2017).
 
-Two domains of images, and no pairs: A, the source, and B, the target. Two generators, G: A -> B and F: B -> A, each against the critic of the
-domain that it paints. What keeps a picture's content is that it must find the way back:
+Two domains of images, and no pairs: A, the source, and B, the target. Two generators, G: A -> B and F: B -> A, each against the critic of
+the domain that it paints. What keeps a picture's content is that it must find the way back:
 
     adversarial   L(G, D_B) + L(F, D_A)
     cycle         || F(G(a)) - a ||_1 + || G(F(b)) - b ||_1
@@ -60,8 +60,8 @@ def two_domains(source_shape: list[int] | None) -> list[int]:
 class CycleConsistent(Game):
     """Batches are (images of the target domain, images of the source domain), of which no two belong together.
 
-    `cycle` and `identity` are weights, that of identity a share of that of cycle; `adversarial` is the weight of the generators' adversarial
-    terms. The paper's least squares are not halved as Mao's are, which is what loss=ls means: 2 is the paper's, and 1 of other losses. Its
+    `cycle` and `identity` are weights, the latter a share of the former; `adversarial` is that of the generators' adversarial terms.
+    The paper's least squares are not halved as Mao's are, which is what loss=ls means: 2 is the paper's, and 1 that of other losses. Its
     critics' objective is halved, so it is that of loss=ls.
     """
 

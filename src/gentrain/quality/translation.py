@@ -27,8 +27,9 @@ class RoundTrip(Evaluation):
     class_there       where the content of images is known (their digit): the share whose class a classifier still sees in the translation
     class_kept        and after the way back
 
-    Which domain an image is of is told by the data where they have an exact rule (`domain_of`), else by a classifier of domains. Classifiers
-    learn from the train split, once, and their own accuracy on the test split stands in the protocol: no score can be expected above it.
+    Which domain an image is of is told by the data where they have an exact rule (`domain_of`), else by a classifier of domains.
+    Classifiers learn from the train split, once, and their own accuracy on the test split stands in the protocol, beside which a score is
+    to be read.
 
     Args:
         samples: test images that are translated, all if there are fewer.
@@ -65,7 +66,7 @@ class RoundTrip(Evaluation):
         self.judges = {}
         for what, samples in tasks.items():
             if samples is not None:
-                self.judges[what] = judge = Classifier(**self.features.options)
+                self.judges[what] = judge = Classifier(**self.features.options)  # type: ignore[arg-type]
                 judge.prepare(cast("Data", Task(data, what, samples)), self.cache)
         model.protocols["quality"] = {
             "protocol": "held-out images to another domain, uniform over the others, and back",
