@@ -36,6 +36,7 @@ class TwoWays(nn.Module):
     def __init__(self, translator: Callable[..., base.Translator], shape: list[int], source_shape: list[int] | None) -> None:
         super().__init__()
         source_shape = two_domains(source_shape)
+        self.alike = list(shape) == list(source_shape)
         self.there = translator(shape=shape, source_shape=source_shape)
         self.back = translator(shape=source_shape, source_shape=shape)
 
@@ -81,6 +82,8 @@ class CycleConsistent(Game):
     ) -> None:
         super().__init__(generator, critic, loss, lipschitz, tricks)
         self.cycle, self.identity, self.adversarial = cycle, identity, adversarial
+        if identity and not self.generator.alike:
+            raise UserError("no image is of both domains where their shapes differ (model.identity); write model.identity=0")
 
     def generate(self, generator: Any, batch: Batch, noise: Tensor | None = None) -> Tensor:
         return generator.there(batch[1])
@@ -91,7 +94,7 @@ class CycleConsistent(Game):
         super().begin(batch)
 
     def critic_loss(self, batch: Batch) -> Objective:
-        b, a = batch
+        b, a = batch[:2]
         with torch.no_grad():
             fake_b, fake_a = self.generator.there(a), self.generator.back(b)
         return self.together(
@@ -102,7 +105,8 @@ class CycleConsistent(Game):
         )
 
     def generator_loss(self, batch: Batch) -> Objective:
-        (b, a), G, F = batch, self.generator.there, self.generator.back
+        b, a = batch[:2]
+        G, F = self.generator.there, self.generator.back
         fake_b, fake_a = G(a), F(b)
         contests = {
             "target": self.fool(self.critic.target, b, fake_b, domain="target"),
