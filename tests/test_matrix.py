@@ -229,7 +229,7 @@ class Toy(Data):
 # a trick without a term of its own must have done what it is for
 EFFECTS = {
     "ema": lambda game: isinstance(game.regularizers["ema"], EMA) and game.averaged is not None and game.regularizers["ema"].steps == 2,
-    "replay": lambda game: game.regularizers["replay"].filled > 0,
+    "replay": lambda game: all(pool.filled > 0 for pool in game.regularizers["replay"].pools.values()),
     "packing": lambda game: isinstance(game.regularizers["packing"], Packing),
     "instance_noise": lambda game: game.regularizers["instance_noise"].done == 2,
     "virtual_batch_norm": lambda game: any(isinstance(m, Referenced) and m.reference is not None for m in game.generator.modules()),

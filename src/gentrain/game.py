@@ -27,6 +27,8 @@ MADE_FOR = {  # an example of a network for each thing that a game may need
     "energy": "autoencoder_mlp",
     "logits": "logits_mlp",
     "classify": "classifier_dcgan",
+    "back": "cycle_resnet",
+    "source": "cycle_resnet",
 }
 
 
@@ -42,6 +44,7 @@ class Game(nn.Module, ABC):
     sees_labels: ClassVar[dict[str, bool]] = {}  # which players are given labels, where that is the same for all networks
     needs: ClassVar[dict[str, str]] = {}  # what a player must be able to do besides, by name
     judged: ClassVar[str] = "images"  # what the critic is shown
+    domains: ClassVar[tuple[str, ...]] = ("",)  # kinds of images that have a contest each, where there are several
     translates: ClassVar[bool] = False  # it makes images of other images: batches are (images, sources)
     semi_supervised: ClassVar[bool] = False  # it learns from few labels: batches are (images, labelled images, their labels)
 
@@ -129,12 +132,13 @@ class Game(nn.Module, ABC):
         """Every network of the generator with a body, from noise or from images."""
         return [module for module in self.generator.modules() if isinstance(module, Generator | Translator)]
 
-    def duel(self, critic: Scorer, real: Tensor, fake: Tensor, mismatched: Scorer | None = None) -> Objective:
+    def duel(self, critic: Scorer, real: Tensor, fake: Tensor, mismatched: Scorer | None = None, domain: str = "") -> Objective:
         """What one critic minimises to tell `real` from `fake`.
 
         `mismatched` is the critic with wrong labels: in its eyes real images are fakes as well, and count for half of them.
+        A game of several domains has a critic for each, and calls once for each, as it does `fool`.
         """
-        real, fake = self.shown(real, fake, critics_turn=True)
+        real, fake = self.shown(real, fake, critics_turn=True, domain=domain)
         on_real, on_fake = self.scores(critic, real, fake)
         objective = self.contest(on_real, on_fake)
         if mismatched is not None:
@@ -150,9 +154,9 @@ class Game(nn.Module, ABC):
         watched |= {name: estimate(on_real, on_fake) for name, estimate in self.loss.estimates.items()}
         return Objective({"adversarial": self.loss.critic(on_real, on_fake)}, watched)
 
-    def fool(self, critic: Scorer, real: Tensor, fake: Tensor) -> Objective:
+    def fool(self, critic: Scorer, real: Tensor, fake: Tensor, domain: str = "") -> Objective:
         """What a generator minimises to make `critic` take `fake` for real."""
-        real, fake = self.shown(real, fake, critics_turn=False)
+        real, fake = self.shown(real, fake, critics_turn=False, domain=domain)
         terms = {} if self.loss.generator is None else self.persuasion(*self.compared(critic, real, fake))
         return Objective(terms | self.extra("generator_term", critic, real, fake))
 
@@ -174,9 +178,19 @@ class Game(nn.Module, ABC):
         on_real, on_fake = critic(torch.cat([real, fake])).chunk(2)
         return on_real, on_fake
 
-    def shown(self, real: Tensor, fake: Tensor, critics_turn: bool) -> tuple[Tensor, Tensor]:
+    def together(self, contests: dict[str, Objective]) -> Objective:
+        """One player's objective of several domains: every name begins with its domain's; what is of weights alone counts once."""
+        whole = Objective({})
+        for domain, contest in contests.items():
+            for kind in ("terms", "watched"):
+                for name, value in getattr(contest, kind).items():
+                    once = name in self.regularizers and self.regularizers[name].of_weights
+                    getattr(whole, kind)[name if once else f"{domain}_{name}"] = value
+        return whole
+
+    def shown(self, real: Tensor, fake: Tensor, critics_turn: bool, domain: str = "") -> tuple[Tensor, Tensor]:
         for regularizer in self.moments():
-            real, fake = regularizer.view(real, fake, critics_turn)
+            real, fake = regularizer.view(real, fake, critics_turn, domain)
         return real, fake
 
     def extra(self, moment: str, critic: Scorer, real: Tensor, fake: Tensor) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from gentrain.data.base import Data, Images
 from gentrain.data.cifar10 import CIFAR10
+from gentrain.data.coloured_digits import ColouredDigits, DigitDomains
 from gentrain.data.gaussians import GaussianGrid, GaussianRing, Gaussians
 from gentrain.data.image_folder import ImageFolder
 from gentrain.data.mnist import MNIST, FashionMNIST
@@ -16,7 +17,9 @@ __all__ = [
     "MNIST",
     "Batches",
     "Checkerboard",
+    "ColouredDigits",
     "Data",
+    "DigitDomains",
     "FashionMNIST",
     "GaussianGrid",
     "GaussianRing",

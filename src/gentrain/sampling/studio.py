@@ -25,15 +25,19 @@ class Studio:
         averaged: draw with the averaged generator where the run keeps one.
         seed: of noise; noise is drawn on the CPU, so that every device draws the same images.
         labels: classes that take turns, where the model has labels; None takes all.
+        domain: that to which images are translated, by its name or number, where there are several.
     """
 
-    def __init__(self, job: Job, averaged: bool = True, seed: int = 0, labels: list[int] | None = None) -> None:
+    def __init__(
+        self, job: Job, averaged: bool = True, seed: int = 0, labels: list[int] | None = None, domain: str | int | None = None
+    ) -> None:
         self.job, self.game, self.data, self.seed = job, job.scheme.model, job.data, seed
         if not averaged:
             self.game.averaged = None
         self.game.eval().requires_grad_(False)
         self.device: torch.device = job.scheme.device
         self.classes = self.chosen(labels)
+        self.domain = None if domain is None else self.numbered(domain)
         torch.manual_seed(seed)  # for a model that draws more than its noise
 
     def chosen(self, labels: list[int] | None) -> list[int] | None:
@@ -47,6 +51,16 @@ class Studio:
         if labels == []:
             raise UserError("an empty list of classes (labels); give some, or null for all")
         return labels or list(range(count))
+
+    def numbered(self, domain: str | int) -> int:
+        """The number of a domain."""
+        if not (self.game.labelled and hasattr(self.game, "translate")):
+            raise UserError("this model does not translate between several domains (domain); leave it out")
+        names = getattr(self.data, "domains", [])
+        known = {str(i): i for i in range(int(self.data.classes))} | {name: i for i, name in enumerate(names)}
+        if str(domain) not in known:
+            raise UserError(f"no domain {domain} (domain); give one of {', '.join(names) or f'0 to {int(self.data.classes) - 1}'}")
+        return known[str(domain)]
 
     @property
     def generator(self) -> Any:
