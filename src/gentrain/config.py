@@ -51,6 +51,7 @@ class Run:
     loss: Any = None
     lipschitz: Any = None
     likelihood: Any = None
+    content: Any = None
     pixels: Any = None
     tricks: dict[str, Any] = field(default_factory=dict)
     sweep: Sweep = field(default_factory=Sweep)
@@ -162,7 +163,7 @@ def check(config: dict[str, Any]) -> dict[str, Any]:
     """
     check_run(config)
     # the choices first, so that a mistake is reported under the name that was typed and not where it is used
-    first = {key: checked(config[key], key) for key in ("loss", "lipschitz", "tricks", "likelihood", "pixels") if key in config}
+    first = {key: checked(config[key], key) for key in ("loss", "lipschitz", "tricks", "likelihood", "content", "pixels") if key in config}
     return first | {key: checked(node, key) for key, node in config.items() if key not in first}
 
 

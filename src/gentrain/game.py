@@ -61,6 +61,7 @@ class Game(nn.Module, ABC):
         self.critic: Any = critic
         self.loss = loss
         self.refuse_strangers()
+        self.beside = self.labelled or any(network.source_shape for network in self.critics())  # the critic is shown more than images
         self.averaged: Any = None
         named = {**(tricks or {}), snake(type(lipschitz).__name__): lipschitz}
         self.regularizers = nn.ModuleDict({name: named[name] for name in sorted(named, key=lambda name: named[name].order)})
@@ -279,7 +280,8 @@ def wrong_labels(y: Tensor, classes: int) -> Tensor:
 class Given:
     """A conditional critic with its labels fixed: a function of images alone.
 
-    Images may come as several batches of the same labels, one after the other (real and fake in one forward).
+    Images may come as several batches of the same labels, one after the other (real and fake in one forward). What is fixed may as well
+    be the images that others were made of.
     """
 
     def __init__(self, critic: Any, y: Tensor) -> None:
@@ -292,7 +294,7 @@ class Given:
         return self.critic.features(x, self.labels(x))
 
     def labels(self, x: Tensor) -> Tensor:
-        return self.y.repeat(len(x) // len(self.y))
+        return self.y.repeat(len(x) // len(self.y), *[1] * (self.y.ndim - 1))
 
 
 def snake(name: str) -> str:

@@ -245,9 +245,9 @@ class Replay(Regularizer):
         self.pools = nn.ModuleDict({"all": Pool(size, p)})
 
     def attach(self, game: Game) -> None:
-        if game.labelled:
+        if game.beside:
             raise UserError(
-                "replayed images would meet labels that are not theirs (tricks=[replay] with a conditional game); leave the trick out"
+                "replayed images would meet labels or sources that are not theirs (tricks=[replay] in a conditional game); leave it out"
             )
         self.pools = nn.ModuleDict({domain or "all": Pool(self.size, self.p) for domain in game.domains})
 
@@ -393,8 +393,10 @@ class Packing(Regularizer):
         self.m = m
 
     def attach(self, game: Game) -> None:
-        if game.labelled or game.classifies:
-            raise UserError("a pack of samples has no one label (tricks=[packing] in a conditional game or a classifier); leave it out")
+        if game.beside or game.classifies:
+            raise UserError(
+                "a pack of samples has no one label or source (tricks=[packing] in a conditional game or a classifier); leave it out"
+            )
         for critic in game.critics():
             critic.widen(self.m)
 

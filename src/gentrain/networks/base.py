@@ -7,6 +7,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from ..errors import UserError
+
 Prior = Literal["normal", "uniform"]
 
 
@@ -28,7 +30,12 @@ class Generator(nn.Module):
 
 
 class Translator(nn.Module):
-    """Images to images: `body`, (B, *source_shape) -> (B, *shape) in [-1, 1]. It has no noise of its own."""
+    """Images to images: `body`, (B, *source_shape) -> (B, *shape) in [-1, 1]. It has no noise of its own.
+
+    It is convolutional, so pictures of other sizes pass. One that sees `whole` pictures at once, at a scale, is not meant for them.
+    """
+
+    whole: ClassVar[bool] = False
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
@@ -45,6 +52,7 @@ class Critic(nn.Module):
     """
 
     judges: ClassVar[str] = "images"
+    source_shape: list[int] | None = None  # of what it is given beside each image
 
     def __init__(self, body: nn.Module, features: int, points: bool = False, head: nn.Module | None = None) -> None:
         super().__init__()
@@ -74,6 +82,13 @@ class Critic(nn.Module):
                     setattr(parent, name, like(wider, layer))
                     return
         raise TypeError(f"{type(self).__name__} has no first layer to widen")
+
+
+def given(source_shape: list[int] | None) -> list[int]:
+    """What a translation starts from, or a refusal of data that have nothing of the kind."""
+    if source_shape is None:
+        raise UserError("this model translates images, and these data have no sources (data.degrade); e.g. data.degrade=edges")
+    return list(source_shape)
 
 
 def like(layer: nn.Linear | nn.Conv2d, model: nn.Linear | nn.Conv2d) -> nn.Module:

@@ -38,6 +38,10 @@ class Critic(base.Critic):
         norm: Norm = "instance",
     ) -> None:
         inputs = shape[0] + (source_shape[0] if source_shape else 0)
+        if source_shape and source_shape[1:] != shape[1:]:
+            raise UserError(
+                f"sources of {source_shape[1:]} cannot be joined to images of {shape[1:]} (model.critic.source_shape, data); write null"
+            )
         strides = [2] * depth + [1]
         height, breadth = (after(side, strides) for side in shape[1:])
         if min(height, breadth) < 2:
@@ -54,6 +58,7 @@ class Critic(base.Critic):
             inputs = outputs
         head = Places((inputs, height, breadth), KERNEL)
         super().__init__(nn.Sequential(*layers, nn.Flatten()), inputs * height * breadth, head=head)
+        self.source_shape = source_shape
         base.gaussian_init(self)
 
     def features(self, x: Tensor, source: Tensor | None = None) -> Tensor:
