@@ -49,7 +49,6 @@ class Painted(OfDigits):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.shape[0] == 3, f"painted digits have 3 channels, not {self.shape[0]} (data.shape); set data.size instead")
-        require(self.degrade is None, f"data={self.name} has domains already (data.degrade); write null, or choose data=mnist_5k")
 
     @property
     @abstractmethod
@@ -108,6 +107,7 @@ class DigitDomains(Painted):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require(self.degrade is None, f"data={self.name} has sources already (data.degrade); write null, or choose data=coloured_digits")
         for key, look in (("source", self.source), ("target", self.target)):
             require(look in LOOKS, f"digits do not look {look!r} (data.{key}); write one of {', '.join(LOOKS)}")
         require(self.source != self.target, f"source and target are both {self.source} (data.source, data.target); choose two")
