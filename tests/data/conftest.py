@@ -118,6 +118,8 @@ def sets(make: Callable[..., Any], idx_root: Path, cifar_root: Path, picture_roo
         "rings": ("rings", "n=1000"),
         "stacked_mnist": ("stacked_mnist", f"root={idx_root}", "verify=false", "n=200"),
         "stacked_mnist_5k": ("stacked_mnist", "digits=mnist_5k", "n=200"),
+        "coloured_digits": ("coloured_digits", "digits=mnist", f"root={idx_root}", "verify=false"),
+        "digit_domains": ("digit_domains", "digits=mnist", f"root={idx_root}", "verify=false"),
     }
     return lambda name, *more: make(*commands[name], *more)
 

@@ -18,7 +18,7 @@ from gentrain.data import Batches, GaussianGrid, GaussianRing, Order, Samples
 from gentrain.errors import UserError
 
 SETS = ["mnist", "mnist_32", "fashion_mnist", "mnist_5k", "cifar10", "image_folder", "image_folder_classes"]
-SETS += ["gaussian_ring", "gaussian_grid", "two_moons", "checkerboard", "rings", "stacked_mnist", "stacked_mnist_5k"]
+SETS += ["gaussian_ring", "gaussian_grid", "two_moons", "checkerboard", "rings", "stacked_mnist", "stacked_mnist_5k", "coloured_digits"]
 CONFIGS = sorted(path.stem for path in (Path(__file__).parents[2] / "conf" / "data").glob("*.yaml") if path.stem[0] != "_")
 
 Make = Callable[..., Any]
