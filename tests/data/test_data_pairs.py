@@ -253,7 +253,7 @@ def test_pairs_that_are_none_are_told_with_their_paths(make: Make, folders: tupl
     picture(a / "99.png")
     assert "unreadable" in told()
     assert "direction is 'up' (data.direction)" in told("unpaired", "direction=up")
-    assert "has sources already (data.degrade)" in told("unpaired", "degrade=edges")
+    assert "has sources already, of (3, 16, 16)" in told("unpaired", "degrade=edges")
     b = b / "nowhere"
     assert f"no such folder or file {b} (data.b)" in told("unpaired")
 
