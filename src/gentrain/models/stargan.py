@@ -29,8 +29,8 @@ from ..schema import NonNegative
 class DomainTransfer(Duel):
     """Batches are (images, their domains). `classification` and `reconstruction` are lambda_cls and lambda_rec.
 
-    `identity` is the weight of || x - G(x, c') ||_1, which is CycleGAN's and not in this paper: small or simple images can find the way back
-    from pictures of another content, and this term tells the generator to begin with the picture that it has.
+    `identity` is the weight of || x - G(x, c') ||_1, which is CycleGAN's and not in this paper: simple images can find the way back from
+    pictures of another content, and this term tells the generator to begin with the picture that it has.
     """
 
     labelled = classifies = True
