@@ -30,7 +30,7 @@ def main() -> None:
 def run(argv: list[str]) -> int:
     verb, argv = (argv[0], argv[1:]) if argv and argv[0] in VERBS else (completed_verb(), argv)
     # `+experiment=x` is a habit from elsewhere; here experiment is listed, and so is overridden without the plus
-    sys.argv[1:] = argv = [re.sub(r"^\+(?=experiment=)", "", word) for word in argv]
+    sys.argv[1:] = argv = [re.sub(r"^\+(?=experiment=)", "", word) for word in argv] + meant(verb, argv)
     debug = "debug=true" in argv
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors come to us, instead of Hydra's own exit
     try:
@@ -49,6 +49,12 @@ def run(argv: list[str]) -> int:
         return complain(line, UserError.status)
     except KeyboardInterrupt:
         return 130
+
+
+def meant(verb: str, argv: list[str]) -> list[str]:
+    """A source to translate is what one mode is for; nobody should have to say so."""
+    given = {word.partition("=")[0] for word in argv}
+    return ["mode=translate"] if verb == "sample" and "source" in given and "mode" not in given else []
 
 
 def completed_verb() -> str:

@@ -114,6 +114,7 @@ class Sample(Finished):
     seed: int = 0
     labels: list[int] | None = None
     domain: str | None = None
+    source: str | None = None
     save: Keep = Keep.npz
     device: Device = Device.auto
     n: int | None = None  # the mode's own number, where it has one

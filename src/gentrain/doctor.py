@@ -220,6 +220,8 @@ def diagnose(run_dir: Path, samples: int) -> list[Verdict]:
     from .train import reopen
 
     job, saved = reopen(run_dir)
+    if not isinstance(job.scheme.model, Density) and not hasattr(job.scheme.model, "judge"):
+        raise UserError("this model has neither a critic nor a likelihood to examine (run); see its scores, with gentrain eval")
     verdicts = examine(measure(job.scheme, job.data, samples))
     print(f"{run_dir} at step {saved['global_step']}: {'nothing found' if not verdicts else f'{len(verdicts)} found'}")
     for verdict in verdicts:

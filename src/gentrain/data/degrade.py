@@ -34,6 +34,7 @@ class Degradation:
     shape: Callable[[int, int, int], Shape]  # of a source
     refuses: Callable[[int, int, int], str] = lambda c, h, w: ""  # why images of this shape cannot be degraded so
     draws: int = 0
+    holes: bool = False  # the last channel says where pixels are known
     baseline: str = ""  # the name of `restore`
     restore: Callable[[Tensor, Shape], Tensor] | None = None  # sources and the target's shape -> images
 
@@ -127,8 +128,8 @@ DEGRADATIONS = {
     ),
     "downsample_x2": downsampling(2),
     "downsample_x4": downsampling(4),
-    "mask": Degradation(squares, lambda c, h, w: (c + 1, h, w), draws=3 * SQUARES, baseline="mean_fill", restore=filled),
-    "mask_centre": Degradation(middle, lambda c, h, w: (c + 1, h, w), baseline="mean_fill", restore=filled),
+    "mask": Degradation(squares, lambda c, h, w: (c + 1, h, w), draws=3 * SQUARES, holes=True, baseline="mean_fill", restore=filled),
+    "mask_centre": Degradation(middle, lambda c, h, w: (c + 1, h, w), holes=True, baseline="mean_fill", restore=filled),
 }  # fmt: skip
 
 

@@ -65,11 +65,13 @@ def squared(flat: Image.Image, form: Form) -> np.ndarray:
 
 
 def in_mode(picture: Image.Image, mode: str) -> Image.Image:
-    """The picture as RGB or L, by the rules above."""
+    """The picture as RGB or L, by the rules above; or as RGBA, whose transparency stays."""
     if picture.mode == "F":
         raise ValueError("floating-point pixels of unknown range")
     if picture.mode.startswith("I"):
         picture = eight_bits(picture)
+    if mode == "RGBA":
+        return picture.convert(mode)
     if picture.has_transparency_data:
         rgba = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)

@@ -24,6 +24,10 @@ from .pix2pix import Paired
 class Inpainting(Paired):
     """Sources are images with holes and, as the last channel, what is known (1) and what is not (-1): data.degrade=mask, or mask_centre."""
 
+    def translate(self, x: Tensor, domains: Tensor | None = None) -> Tensor:
+        """Images with holes, and their masks, to whole images."""
+        return self.sample((x[:, :-1], x))
+
     def generate(self, generator: Any, batch: Batch, noise: Tensor | None = None) -> Tensor:
         images, known = parts(batch)
         return torch.where(known, images, generator(batch[1]))

@@ -68,6 +68,10 @@ class Paired(Duel):
             adopt(self.generator, Path(self.start))
         super().begin(batch)
 
+    def translate(self, x: Tensor, domains: Tensor | None = None) -> Tensor:
+        """Sources to images."""
+        return self.sample((x, x))
+
     def scorer(self, batch: Batch) -> Scorer:
         return Given(self.critic, batch[1]) if self.beside else self.critic
 

@@ -32,6 +32,10 @@ class Regression(Solo):
         with judged(self):
             return self.network(batch[1])
 
+    def translate(self, x: Tensor, domains: Tensor | None = None) -> Tensor:
+        """Sources to images."""
+        return self.sample((x, x))
+
     def noise(self, n: int, device: torch.device | str) -> Tensor:
         """None of its own."""
         return torch.empty(n, 0, device=device)

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from ..errors import Diverged, UserError
-from ..quality.evaluation import own_randomness
+from ..quality.evaluation import as_batch, own_randomness
 
 if TYPE_CHECKING:
+    from ..data import Samples
     from ..train import Job
 
 BLOCK = 100  # images drawn at a time, and rows of noise: whatever n is, image i of a seed is the same
@@ -107,20 +108,30 @@ class Studio:
         for start in range(0, n, BLOCK):
             count = min(BLOCK, n - start)
             labels = self.labels(count, start)
-            yield self.answer(count, None if blocks is None else next(blocks)[:count], labels), labels
+            yield self.answer(count, None if blocks is None else next(blocks)[:count], labels, start), labels
 
     def images(self, z: Tensor, labels: Tensor | None) -> Tensor:
         """Images of given noise (and labels), on the CPU."""
         chunks = zip(z.split(BLOCK), labels.split(BLOCK) if labels is not None else [None] * len(z), strict=False)
         return torch.cat([self.answer(len(part), part, y) for part, y in chunks])
 
-    def answer(self, n: int, z: Tensor | None, labels: Tensor | None) -> Tensor:
-        images = self.game.sample(self.batch(n, labels), None if z is None else z.to(self.device)).float().cpu()
+    def answer(self, n: int, z: Tensor | None, labels: Tensor | None, start: int = 0) -> Tensor:
+        images = self.game.sample(self.batch(n, labels, start), None if z is None else z.to(self.device)).float().cpu()
         if not images.isfinite().all():
             raise Diverged("the generator gives values that are not finite numbers; take another checkpoint")
         return images
 
-    def batch(self, n: int, labels: Tensor | None) -> tuple[Tensor, ...]:
-        """What a game is asked with: as many images (blank ones, only counted), and labels."""
+    def held_out(self, n: int, start: int = 0) -> tuple[Samples, Tensor]:
+        """Samples that the model was not trained on (those of the training where there are none), and n rows in an order by the seed."""
+        from ..doctor import held_out_split
+
+        samples = held_out_split(self.data) or self.data.load("train")
+        order = torch.randperm(samples.rows, generator=torch.Generator().manual_seed(self.seed))
+        return samples, order[torch.arange(start, start + n) % len(order)]
+
+    def batch(self, n: int, labels: Tensor | None, start: int = 0) -> tuple[Tensor, ...]:
+        """What a game is asked with: as many images (blank ones, only counted), and labels; what a translation starts from, held-out."""
+        if self.data.source_shape is not None:
+            return as_batch(*self.held_out(n, start), self.device)[:2]
         blank = torch.zeros(1, device=self.device).expand(n, *self.data.shape)
         return (blank,) if labels is None else (blank, labels.to(self.device))
