@@ -262,6 +262,7 @@ class Replay(Regularizer):
 class Pool(Late):
     """Images that were, at most `size` of them."""
 
+    of_each_process = ("images",)
     images: Tensor | None
 
     def __init__(self, size: int, p: float) -> None:

@@ -27,7 +27,11 @@ from ..schema import NonNegative
 
 
 class DomainTransfer(Duel):
-    """Batches are (images, their domains). `classification` and `reconstruction` are lambda_cls and lambda_rec."""
+    """Batches are (images, their domains). `classification` and `reconstruction` are lambda_cls and lambda_rec.
+
+    `identity` is the weight of || x - G(x, c') ||_1, which is CycleGAN's and not in this paper: simple images can find the way back from
+    pictures of another content, and this term tells the generator to begin with the picture that it has.
+    """
 
     labelled = classifies = True
     sees_labels: ClassVar[dict[str, bool]] = {"generator": True, "critic": False}
@@ -42,9 +46,10 @@ class DomainTransfer(Duel):
         tricks: dict[str, Regularizer] | None = None,
         classification: NonNegative = 1.0,
         reconstruction: NonNegative = 10.0,
+        identity: NonNegative = 0.0,
     ) -> None:
         super().__init__(generator, critic, loss, lipschitz, tricks)
-        self.classification, self.reconstruction = classification, reconstruction
+        self.classification, self.reconstruction, self.identity = classification, reconstruction, identity
 
     def generate(self, generator: Any, batch: Batch, noise: Tensor | None = None) -> Tensor:
         """Images of the batch's domains, each made from the image before it in the batch: of its own it would be none."""
@@ -77,6 +82,8 @@ class DomainTransfer(Duel):
         named = self.critic.classify(of_fake)
         objective.terms["classification"] = self.classification * F.cross_entropy(named, wanted)
         objective.terms["reconstruction"] = self.reconstruction * (x - self.generator(made, y)).abs().mean()
+        if self.identity:
+            objective.terms["identity"] = self.identity * (x - self.generator(x, y)).abs().mean()
         objective.terms |= self.extra("generator_term", self.critic, real, fake)
         objective.watched["accuracy_fake"] = accuracy(named, wanted)
         return objective

@@ -123,6 +123,7 @@ class RoundTrip(Evaluation):
 def start(samples: Samples, rows: Tensor | slice = slice(None)) -> tuple[Tensor, Tensor]:
     """What a translation may start from, uint8, and its domains: the sources, which are all of the first, or images with their labels."""
     if samples.sources is not None:
+        rows = rows % len(samples.sources) if isinstance(rows, Tensor) else rows
         sources = samples.sources[rows].cpu()
         return sources, torch.zeros(len(sources), dtype=torch.int64)
     assert samples.labels is not None

@@ -58,7 +58,7 @@ class Translate(Mode):
             raise UserError(
                 "this model makes images of noise and translates none (source, mode); leave source out, or give a run of pix2pix"
             )
-        several = studio.game.labelled
+        several = studio.several
         if several and studio.domain is None:
             names = getattr(studio.data, "domains", range(int(studio.data.classes)))
             raise UserError(f"this model knows several domains (domain); give one of {', '.join(map(str, names))}")

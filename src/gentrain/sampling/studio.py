@@ -55,13 +55,18 @@ class Studio:
 
     def numbered(self, domain: str | int) -> int:
         """The number of a domain."""
-        if not (self.game.labelled and hasattr(self.game, "translate")):
+        if not self.several:
             raise UserError("this model does not translate between several domains (domain); leave it out")
         names = getattr(self.data, "domains", [])
         known = {str(i): i for i in range(int(self.data.classes))} | {name: i for i, name in enumerate(names)}
         if str(domain) not in known:
             raise UserError(f"no domain {domain} (domain); give one of {', '.join(names) or f'0 to {int(self.data.classes) - 1}'}")
         return known[str(domain)]
+
+    @property
+    def several(self) -> bool:
+        """It translates images between several domains, which are the labels."""
+        return self.game.labelled and hasattr(self.game, "translate")
 
     @property
     def generator(self) -> Any:
@@ -116,7 +121,9 @@ class Studio:
         return torch.cat([self.answer(len(part), part, y) for part, y in chunks])
 
     def answer(self, n: int, z: Tensor | None, labels: Tensor | None, start: int = 0) -> Tensor:
-        images = self.game.sample(self.batch(n, labels, start), None if z is None else z.to(self.device)).float().cpu()
+        batch = self.batch(n, labels, start)
+        made = self.game.translate(*batch) if self.several else self.game.sample(batch, None if z is None else z.to(self.device))
+        images = made.float().cpu()
         if not images.isfinite().all():
             raise Diverged("the generator gives values that are not finite numbers; take another checkpoint")
         return images
@@ -133,5 +140,8 @@ class Studio:
         """What a game is asked with: as many images (blank ones, only counted), and labels; what a translation starts from, held-out."""
         if self.data.source_shape is not None:
             return as_batch(*self.held_out(n, start), self.device)[:2]
+        if self.several:
+            assert labels is not None
+            return as_batch(*self.held_out(n, start), self.device)[0], labels.to(self.device)
         blank = torch.zeros(1, device=self.device).expand(n, *self.data.shape)
         return (blank,) if labels is None else (blank, labels.to(self.device))

@@ -33,16 +33,16 @@ class Cycle(Mode):
             )
 
     def draw(self, studio: Studio, out: Output) -> dict[str, Any]:
-        x, own, split = sources(studio, self.n)
+        x, own = sources(studio, self.n)
         asked = (own + 1) % int(studio.data.classes or 2) if studio.domain is None else torch.full_like(own, studio.domain)
         there = studio.game.translate(x, asked.to(studio.device))
         back = studio.game.back(there, own.to(studio.device))
         rows = torch.cat([x, there, back]).float().cpu()
         out.images(iter([(rows, None)]), len(rows))
         out.picture(self.name, table(rows, len(x)))
-        result: dict[str, Any] = {"split": split, "cycle_error": float((back - x).abs().mean())}
-        print(f"{len(x)} {split} images there and back: {result['cycle_error']:.4f} away in the mean (of pixels in -1..1)")
-        return result | ({"from": own.tolist(), "to": asked.tolist()} if studio.classes is not None else {})
+        result: dict[str, Any] = {"cycle_error": float((back - x).abs().mean())}
+        print(f"{len(x)} held-out images there and back: {result['cycle_error']:.4f} away in the mean (of pixels in -1..1)")
+        return result | ({"from": own.tolist(), "to": asked.tolist()} if studio.several else {})
 
 
 class Domains(Mode):
@@ -53,26 +53,20 @@ class Domains(Mode):
 
     def check(self, studio: Studio) -> None:
         super().check(studio)
-        if not (hasattr(studio.game, "translate") and studio.classes):
+        if not studio.several:
             raise UserError("mode=domains has a column a domain, and this model has not several (mode); choose a run of stargan")
 
     def draw(self, studio: Studio, out: Output) -> dict[str, Any]:
-        x, own, split = sources(studio, self.n)
+        x, own = sources(studio, self.n)
         chosen = torch.tensor(studio.classes, device=studio.device)
         made = studio.game.translate(x.repeat_interleave(len(chosen), 0), chosen.repeat(len(x)))
         rows = torch.cat([x[:, None], made.unflatten(0, (len(x), len(chosen)))], 1).flatten(0, 1).float().cpu()
         out.images(iter([(rows, None)]), len(rows))
         out.picture(self.name, table(rows, 1 + len(chosen)))
-        return {"split": split, "from": own.tolist(), "domains": studio.classes}
+        return {"from": own.tolist(), "domains": studio.classes}
 
 
-def sources(studio: Studio, n: int) -> tuple[Tensor, Tensor, str]:
-    """Held-out images that a translation may start from, by the seed, on the device; their domains, and the split."""
-    from ..doctor import held_out_split
-
-    test = held_out_split(studio.data)
-    samples, split = (studio.data.load("train"), "train") if test is None else (test, "test")
-    count = len(samples.images if samples.sources is None else samples.sources)
-    rows = torch.randperm(count, generator=torch.Generator().manual_seed(studio.seed))[:n]
-    x, own = start(samples, rows)
-    return to_float(x.to(studio.device)), own, split
+def sources(studio: Studio, n: int) -> tuple[Tensor, Tensor]:
+    """Held-out images that a translation may start from, on the device, and their domains, on the CPU."""
+    x, own = start(*studio.held_out(n))
+    return to_float(x.to(studio.device)), own
