@@ -46,6 +46,7 @@ class Game(nn.Module, ABC):
     judged: ClassVar[str] = "images"  # what the critic is shown
     domains: ClassVar[tuple[str, ...]] = ("",)  # kinds of images that have a contest each, where there are several
     translates: ClassVar[bool] = False  # it makes images of other images: batches are (images, sources)
+    paired: ClassVar[bool] = False  # and of each it must be told which
     semi_supervised: ClassVar[bool] = False  # it learns from few labels: batches are (images, labelled images, their labels)
 
     def __init__(

@@ -18,6 +18,7 @@ class Solo(nn.Module, ABC):
 
     labelled: ClassVar[bool] = False  # it is given the label
     translates: ClassVar[bool] = False  # it makes images of other images: batches are (images, sources)
+    paired: ClassVar[bool] = False  # and of each it must be told which
     averaged: Any = None
 
     @abstractmethod

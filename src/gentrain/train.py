@@ -209,6 +209,11 @@ def refuse_sources(data: Any, model: Any) -> None:
     there, wanted = data.source_shape is not None, getattr(model, "translates", False)
     if wanted and not there:
         raise UserError(f"this model translates images, and data={data.name} gives no sources (data.degrade); e.g. data.degrade=edges")
+    if getattr(model, "paired", False) and there and not data.aligned:
+        raise UserError(
+            f"this model learns from pairs, and data={data.name} gives two domains (model, data); "
+            "choose model=cyclegan, or pairs, such as data.degrade=edges makes"
+        )
     if there and not wanted:
         raise UserError(
             f"this model does not translate, and data={data.name} gives sources (model, data.degrade); choose model=pix2pix, or other data"

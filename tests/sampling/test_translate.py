@@ -117,6 +117,24 @@ def test_completion_of_held_out_images(sample: Program, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "complete.png").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (("model=gan", "data=digit_edges"), ("does not translate, and data=digit_edges gives sources", "(model, data.degrade)")),
+        (("model=vae", "data=mnist_5k", "data.degrade=mask"), ("does not translate", "(model, data.degrade)")),
+        (("model=cgan", "data=digit_edges"), ("does not translate", "(model, data.degrade)")),
+        (("model=srresnet", "data=mnist_5k"), ("these data have no sources", "(data.degrade)")),
+        (("model=pix2pix", "data=digit_domains"), ("learns from pairs, and data=digit_domains gives two domains", "data.degrade=edges")),
+        (("model=pix2pix", "data.degrade=grayscale"), ("cannot take grayscale, they have no colours", "(data.degrade)")),
+        (("model=pix2pix", "data=facades"), ("data=facades needs a folder", "(data.root)")),
+        (("model=pix2pix", "data=pairs", "data.a=/tmp"), ("data=pairs needs a folder", "(data.b)")),
+    ],
+)
+def test_runs_that_cannot_be(gentrain: Program, tmp_path: Path, words: tuple[str, ...], parts: tuple[str, ...]) -> None:
+    refused(gentrain(*words, "steps=2", "trainer=cpu", "logger=csv", "quality=none"), *parts)
+    assert not (tmp_path / "outputs").exists()
+
+
 def test_mistakes(sample: Program, pictures: Path, tmp_path: Path) -> None:
     def told(words: tuple[Any, ...], *parts: str) -> None:
         refused(sample(*words), *parts)
@@ -127,6 +145,7 @@ def test_mistakes(sample: Program, pictures: Path, tmp_path: Path) -> None:
     told(("edges", f"source={pictures}", "mode.size=own"), "sees whole pictures", "(mode.size)")
     told(("edges", f"source={pictures}", "mode.back=true"), "does not know the way back", "(mode.back)")
     told(("edges", f"source={pictures}", "domain=red"), "does not translate between several domains (domain)")
+    told(("edges", "mode=interpolate"), "has no noise to choose")
     (tmp_path / "empty").mkdir()
     told(("edges", f"source={tmp_path / 'empty'}"), "0 pictures in", "(source)")
     (pictures / "a.bmp").write_bytes((pictures / "inner folder" / "ü.bmp").read_bytes())

@@ -36,7 +36,7 @@ class Paired(Duel):
     `start` is a finished run of a network like this generator, whose weights it begins with (SRGAN begins with SRResNet's).
     """
 
-    translates = True
+    translates = paired = True
     sees_labels: ClassVar[dict[str, bool]] = {"generator": False, "critic": False}
 
     def __init__(

@@ -19,7 +19,7 @@ from .pix2pix import Content
 class Regression(Solo):
     """Batches are (targets, sources)."""
 
-    translates = True
+    translates = paired = True
 
     def __init__(self, network: base.Translator, content: Content) -> None:
         super().__init__()
