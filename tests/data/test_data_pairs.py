@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gentrain.data.degrade import DEGRADATIONS, source_shape
-from gentrain.data.samples import Samples, to_bytes, to_float
+from gentrain.data.samples import Samples, sha256_of, to_bytes, to_float
 from gentrain.data.stream import Accompanied, Batches, Order, cropped
 from gentrain.errors import UserError
 
@@ -103,6 +103,15 @@ def test_sources_of_a_batch_are_made_of_what_became_of_its_images(make: Make) ->
     images, sources, labels = next(iter(data.train_dataloader()))
     assert labels.shape == (8,)
     torch.testing.assert_close(sources, DEGRADATIONS["downsample_x4"].make(images, torch.empty(8, 0)))
+
+
+def test_a_digest_names_images_and_sources_that_are_no_function_of_them(make: Make, facades: Path) -> None:
+    plain, edges = make("mnist_5k"), make("mnist_5k", "degrade=edges")
+    assert plain.digest("test") == edges.digest("test")
+    one, other = (make("facades", f"root={facades}", "size=16", f"channels={channels}") for channels in (3, 1))
+    assert one.digest() != other.digest()
+    samples = one.load("train")
+    assert sha256_of(samples) != sha256_of(samples._replace(sources=samples.images)) != sha256_of(samples._replace(sources=None))
 
 
 def test_holes_are_new_at_each_pass_and_the_same_at_each_look(make: Make) -> None:

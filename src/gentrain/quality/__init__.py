@@ -127,7 +127,11 @@ class Quality(Evaluation):
                 "samples": reference_size,
             },
             "samples": self.samples,
-            **({} if data.source_shape is None else {"sources": {"split": "test", "digest": data.digest("test")}}),
+            **(
+                {}
+                if data.source_shape is None
+                else {"sources": {"split": "test", "digest": data.digest("test"), "degrade": getattr(data, "degrade", None)}}
+            ),
             "ema": averaged(model),
             "batch_norm": "eval",
             "truncation": None,

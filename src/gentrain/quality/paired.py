@@ -50,6 +50,7 @@ class PairedScores(OfImages):
 
     def prepare(self, data: "Data", model: Judged) -> None:
         model.protocols["paired"] = self.about(data) | {
+            "degrade": getattr(data, "degrade", None),
             "psnr": f"8 bits, mean over images, at most {HIGHEST:g} dB",
             "ssim": "8 bits, Gaussian windows of 11, sigma 1.5, K 0.01 and 0.03 (torchmetrics)",
             "l1": "pixels in [-1, 1] of 8 bits",
