@@ -35,7 +35,8 @@ def run(directory: Path, *overrides: str, status: int = 0, **env: str) -> subpro
 
 def network(overrides: tuple[str, ...]) -> bool:
     """Are the players one network each, of a width?"""
-    return not {"model=cgan", "model=vae", "model=rbm", "model=cyclegan", "model=stargan"} & set(overrides)
+    own = {f"model={name}" for name in ("cgan", "vae", "rbm", "cyclegan", "stargan", "unet", "srresnet")}
+    return not own & set(overrides)
 
 
 def rank(directory: Path, number: int = 0) -> dict[str, Any]:
@@ -91,6 +92,28 @@ def test_markov_chains_of_two_processes_differ_and_resume_exactly(tmp_path: Path
     run(tmp_path / "whole", *options, "steps=4")
     assert_ranks_equal(tmp_path / "whole")
     assert not torch.equal(*(rank(tmp_path / "whole", number)["model"]["chains"] for number in (0, 1)))
+    run(tmp_path / "parts", *options, "steps=3")
+    run(tmp_path / "parts", *options, "steps=4", "resume=auto")
+    assert_same_run(tmp_path / "whole", tmp_path / "parts", processes=2, steps=3, batches=3)
+
+
+TRANSLATIONS = {
+    "pix2pix": ("data=digit_edges", "data.flip=true", "data.jitter=4", "model.critic.depth=1"),
+    "colorization": ("data=digit_colours", "model.critic.depth=1"),
+    "inpainting": ("data=digit_holes", "model.critic.depth=1"),
+    "srgan": ("data=digit_downsampled", "model.generator.blocks=1"),
+    "srresnet": ("data=digit_downsampled", "model.network.width=8", "model.network.blocks=1"),
+    "unet": ("data=digit_edges", "model.network.width=8"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", TRANSLATIONS)
+def test_translations_of_two_processes_resume_exactly(preset: str, tmp_path: Path) -> None:
+    """Noise inside of networks, holes and crops included."""
+    options = (f"model={preset}", *TRANSLATIONS[preset], *TWO, "checkpoint.every=0", "samples.every=0", "callbacks.paired.images=10")
+    run(tmp_path / "whole", *options, "steps=4")
+    assert_ranks_equal(tmp_path / "whole")
     run(tmp_path / "parts", *options, "steps=3")
     run(tmp_path / "parts", *options, "steps=4", "resume=auto")
     assert_same_run(tmp_path / "whole", tmp_path / "parts", processes=2, steps=3, batches=3)

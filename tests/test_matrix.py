@@ -30,12 +30,16 @@ from tests.compose import options
 PRESETS = ("gan", "cgan", "dcgan", "lsgan", "wgan", "wgan_gp", "sngan", "hinge_gan", "improved_gan", "r3gan", "sagan", "biggan", "progan")
 PRESETS += ("acgan", "semi_supervised_gan", "bigan", "ebgan")
 PRESETS += ("cyclegan", "stargan")
+PRESETS += ("pix2pix", "colorization", "inpainting", "srgan")
+PATCHES = ("cyclegan", "stargan", "pix2pix", "colorization", "inpainting")  # whose critics score many places of an image
+UNNORMED = ("r3gan", "sagan", "biggan", "progan", "cyclegan", "stargan", "pix2pix", "colorization")  # no batch norm in the generator
+REGRESSIONS = ("srresnet", "unet")
 DENSITIES = ("vae", "beta_vae", "cvae", "vae_planar", "vae_iaf")
 DENSITIES += ("semi_supervised_vae", "vae_inpainting")
 DENSITIES += ("maf", "realnvp", "planar", "iaf", "iaf_distilled")
 DENSITIES += ("pixelcnn", "gated_pixelcnn", "pixelrnn_row", "pixelrnn_diagonal")  # whose own axes are open, and none of a game's
 ENERGIES = ("rbm", "hopfield", "boltzmann", "ebm")
-LABELLED = ("cgan", "acgan", "sagan", "biggan", "stargan")
+BESIDE = ("cgan", "acgan", "sagan", "biggan", "stargan", "pix2pix", "colorization")  # images are shown with a label, or a source
 DOMAINS = {"cyclegan": ("target_", "source_")}  # with which the names of terms begin, where there is a contest a domain
 LOSSES, LIPSCHITZ, TRICKS = options("loss"), options("lipschitz"), options("tricks")
 PENALTIES = ("gp", "gp_grouped", "gp_one_sided", "gp_zero_centred", "r1", "r2", "r1r2", "dragan")
@@ -45,7 +49,7 @@ NODES = ("loss", "lipschitz", "tricks")
 
 
 def test_every_preset_is_in_the_matrix() -> None:
-    assert {*PRESETS, *DENSITIES, *ENERGIES} == set(options("model"))
+    assert {*PRESETS, *DENSITIES, *ENERGIES, *REGRESSIONS} == set(options("model"))
 
 
 # --- composition ------------------------------------------------------------------------------------------------------------
@@ -104,7 +108,7 @@ def test_composition_is_a_product(preset: str) -> None:
         assert whole == ours
 
 
-@pytest.mark.parametrize("preset", DENSITIES + ENERGIES)
+@pytest.mark.parametrize("preset", DENSITIES + ENERGIES + REGRESSIONS)
 def test_a_model_of_one_player_has_no_axes_of_a_game(preset: str) -> None:
     for axis in ("loss=hinge", "lipschitz=gp", "tricks=[ema]"):
         with pytest.raises(HydraException):
@@ -116,8 +120,8 @@ def test_a_model_of_one_player_has_no_axes_of_a_game(preset: str) -> None:
 
 def refusal(preset: str, loss: str, lipschitz: str, tricks: tuple[str, ...]) -> str | None:
     """The words in which a combination must be refused; None where it must work."""
-    batch_norm_critic = preset in ("dcgan", "lsgan", "wgan", "hinge_gan", "improved_gan")
-    if preset in LABELLED and {"packing", "replay"} & set(tricks):
+    batch_norm_critic = preset in ("dcgan", "lsgan", "wgan", "hinge_gan", "improved_gan", "srgan")
+    if preset in BESIDE and {"packing", "replay"} & set(tricks):
         return "conditional"
     if preset == "semi_supervised_gan" and "packing" in tricks:
         return "classifier"
@@ -127,9 +131,9 @@ def refusal(preset: str, loss: str, lipschitz: str, tricks: tuple[str, ...]) -> 
         return "diff_augment"
     if preset == "ebgan" and (refused := {"packing", "minibatch_discrimination"} & set(tricks)):
         return "|".join(refused)
-    if preset in ("cyclegan", "stargan") and "minibatch_discrimination" in tricks:
+    if preset in PATCHES and "minibatch_discrimination" in tricks:
         return "minibatch_discrimination"
-    if "virtual_batch_norm" in tricks and preset in ("r3gan", "sagan", "biggan", "progan", "cyclegan", "stargan"):
+    if "virtual_batch_norm" in tricks and preset in UNNORMED:
         return "virtual_batch_norm"
     in_groups = preset == "progan" and lipschitz != "gp_grouped"
     if lipschitz in PENALTIES and (batch_norm_critic or in_groups or "minibatch_discrimination" in tricks):
@@ -152,6 +156,8 @@ def small(node: Any) -> Any:
     sizes = {"width": 8, "blocks": 1, "depth": 1, "kernels": 3, "dim": 2, "embedding": 4, "code": 4}
     if "NoisyCritic" in node.get("_target_", ""):  # whose last layers are a quarter as wide: rectifiers, of which two may both be off
         sizes["width"] = 64
+    if "unet" in node.get("_target_", ""):  # which has norms inside alone
+        sizes["depth"] = 2
     return {key: sizes.get(key, small(value)) if not isinstance(value, dict) else small(value) for key, value in node.items()}
 
 
@@ -255,6 +261,7 @@ EXTRA = {
     "acgan": {"critic/classification", "generator/classification"},
     "semi_supervised_gan": {"critic/classification"},
     "cyclegan": {f"generator/{domain}_{name}" for domain in ("target", "source") for name in ("cycle", "identity")},
+    **{preset: {"generator/content"} for preset in ("pix2pix", "colorization", "inpainting", "srgan")},
     "stargan": {"critic/classification", "generator/classification", "generator/reconstruction"},
 }
 

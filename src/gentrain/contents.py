@@ -70,7 +70,7 @@ def vgg(path: Path) -> nn.Sequential:
         with torch.device("meta"):
             network = vgg19().features
         network.load_state_dict(weights, assign=True)
-    except (RuntimeError, AttributeError, EOFError) as error:
+    except (RuntimeError, AttributeError, EOFError, UserError) as error:
         raise UserError(
             f"{path} holds no weights of VGG-19: {' '.join(str(error).split())[:120]} (content.weights); give another"
         ) from error

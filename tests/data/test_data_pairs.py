@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -52,9 +55,6 @@ def test_holes_hide_what_the_last_channel_says_and_nothing_else() -> None:
 
 
 def test_luma_edges_and_smaller_images_against_other_programs() -> None:
-    import numpy as np
-    from PIL import Image
-
     pixels = torch.randint(256, (1, 3, 32, 32), dtype=torch.uint8)
     picture = Image.fromarray(pixels[0].permute(1, 2, 0).numpy())
     grey = to_bytes(DEGRADATIONS["grayscale"].make(to_float(pixels), torch.empty(1, 0)))
@@ -156,3 +156,150 @@ def test_mistakes_are_told_in_one_line(make: Make, words: tuple[str, ...], told:
     with pytest.raises(UserError, match=told or r"the config says \(1, 28, 28\) \(data.source_shape\)") as refused:
         make(*words).load("train")
     assert "\n" not in str(refused.value)
+
+
+# --- pictures in files --------------------------------------------------------------------------------------------------------
+
+
+def picture(path: Path, width: int = 40, height: int = 20, seed: int = 0, left: int | None = None) -> Path:
+    """Random pixels, or two halves of which the right is the negative of the left."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    if left is not None:
+        pixels[:, : width // 2] = left
+        pixels[:, width // 2 :] = 255 - left
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+@pytest.fixture
+def facades(tmp_path: Path) -> Path:
+    for split, count in (("train", 6), ("val", 3)):
+        for n in range(count):
+            picture(tmp_path / "facades" / split / f"{n}.png", left=20 * n)
+    return tmp_path / "facades"
+
+
+@pytest.mark.parametrize("direction", ["a2b", "b2a"])
+def test_side_by_side(make: Make, facades: Path, direction: str) -> None:
+    data = make("facades", f"root={facades}", "size=16", f"direction={direction}", "batch_size=3", "flip=true", "jitter=4")
+    train, test = data.load("train"), data.load("test")
+    assert train.images.shape == train.sources.shape == (6, 3, 16, 16) and len(test.images) == 3 and train.labels is None
+    lefts = torch.arange(6, dtype=torch.uint8) * 20
+    left, right = (train.sources, train.images) if direction == "a2b" else (train.images, train.sources)
+    assert torch.equal(left[:, 0, 0, 0], lefts) and torch.equal(right, 255 - left)
+    images, sources = next(iter(data.train_dataloader()))
+    torch.testing.assert_close(images, -sources, atol=1e-5, rtol=0)
+
+
+def test_side_by_side_as_two_domains(make: Make, facades: Path) -> None:
+    data = make("facades", f"root={facades}", "size=16", "paired=false", "batch_size=6")
+    assert not data.aligned
+    images, sources = next(iter(data.train_dataloader()))
+    shown = [to_bytes(x)[:, 0, 0, 0].tolist() for x in (images, -sources)]
+    assert sorted(shown[0]) == sorted(shown[1]) == [20 * n for n in range(6)] and shown[0] != shown[1]
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """20 pairs, b the negative of a, without a test/."""
+    for n in range(20):
+        pixels = Image.open(picture(tmp_path / "a" / f"{n:02d}.png", 24, 18, seed=n))
+        (tmp_path / "b").mkdir(exist_ok=True)
+        Image.fromarray(255 - np.asarray(pixels)).save(tmp_path / "b" / f"{n:02d}.bmp")  # another ending, the same name
+    return tmp_path / "a", tmp_path / "b"
+
+
+def test_two_folders_of_pairs(make: Make, folders: tuple[Path, Path]) -> None:
+    a, b = folders
+    for direction in ("a2b", "b2a"):
+        data = make("pairs", f"a={a}", f"b={b}", "size=16", f"direction={direction}")
+        train, test = data.load("train"), data.load("test")
+        assert len(train.images) == 18 and len(test.images) == 2
+        for part in (train, test):
+            assert (part.images.int() + part.sources.int() - 255).abs().max() <= 2  # still pairs, after both were resized
+    first = make("pairs", f"a={a}", f"b={b}", "size=16").load("train")
+    assert torch.equal(first.images, make("pairs", f"a={b}", f"b={a}", "size=16", "direction=b2a").load("train").images)
+
+
+def test_two_folders_of_domains(make: Make, folders: tuple[Path, Path]) -> None:
+    a, b = folders
+    for n in range(8):
+        (b / f"{n:02d}.bmp").unlink()
+    data = make("unpaired", f"a={a}", f"b={b}", "size=16", "batch_size=4")
+    samples = data.load("train")
+    assert (len(samples.sources), len(samples.images), samples.rows) == (18, 11, 18) and not data.aligned
+    batches = list(islice(data.train_dataloader().at(0), 4))
+    assert all(images.shape == sources.shape == (4, 3, 16, 16) for images, sources in batches)
+
+
+def test_pairs_that_are_none_are_told_with_their_paths(make: Make, folders: tuple[Path, Path]) -> None:
+    a, b = folders
+
+    def told(name: str = "pairs", *words: str) -> str:
+        with pytest.raises(UserError) as refused:
+            make(name, f"a={a}", f"b={b}", "size=16", *words).load("train")
+        assert "\n" not in str(refused.value)
+        return str(refused.value)
+
+    picture(b / "07.bmp", 30, 18)
+    assert f"1 pairs of {a} and {b} differ in size: '07.png' (24 x 18 and 30 x 18) (data.a, data.b)" in told()
+    (b / "07.bmp").unlink()
+    assert f"1 pictures of {a} have no partner of the same name in {b}: 07.png (data.a, data.b)" in told()
+    (a / "07.png").unlink()
+    picture(b / "99.png")
+    assert f"1 pictures of {b} have no partner of the same name in {a}: 99.png" in told()
+    (b / "99.png").write_bytes(b"no picture")
+    picture(a / "99.png")
+    assert "unreadable" in told()
+    assert "direction is 'up' (data.direction)" in told("unpaired", "direction=up")
+    assert "has sources already, of (3, 16, 16)" in told("unpaired", "degrade=edges")
+    b = b / "nowhere"
+    assert f"no such folder or file {b} (data.b)" in told("unpaired")
+
+
+def test_a_picture_of_an_odd_width_is_no_pair(make: Make, facades: Path) -> None:
+    picture(facades / "train" / "9.png", 41)
+    with pytest.raises(UserError, match=r"'9.png' \(41 pixels are not as many for each of 2 pictures|train/9.png' \(41 pixels"):
+        make("facades", f"root={facades}", "size=16").load("train")
+
+
+@pytest.fixture
+def faces(tmp_path: Path) -> Path:
+    lines = ["8", "Black_Hair Blond_Hair Smiling"]
+    values = {0: "1 -1 1", 1: "-1 1 1", 2: "1 1 -1", 3: "-1 -1 1", 4: "1 -1 -1", 5: "-1  1 -1", 6: "1 -1 1", 7: "-1 1 1"}
+    for n, has in values.items():
+        picture(tmp_path / "faces" / ("train" if n < 6 else "test") / f"{n:06d}.png", left=30 * n)
+        lines.append(f"{n:06d}.png {has}")
+    (tmp_path / "faces" / "list_attr_celeba.txt").write_text("\n".join(lines) + "\n")
+    return tmp_path / "faces"
+
+
+def test_attributes_are_domains(make: Make, faces: Path) -> None:
+    """Of the six in train/, 2 has both and 3 has neither."""
+    words = ("celeba", f"root={faces}", "size=16", "attributes=[Black_Hair,Blond_Hair]")
+    data = make(*words, "classes=2")
+    train, test = data.load("train"), data.load("test")
+    assert train.labels.tolist() == [0, 1, 0, 1] and test.labels.tolist() == [0, 1]
+    assert (train.images[:, 0, 0, 0] // 30).tolist() == [0, 1, 4, 5]
+    assert make(*words[:3], "attributes=[Blond_Hair,Black_Hair]", "classes=2").load("train").labels.tolist() == [1, 0, 1, 0]
+    mistakes = {
+        ("attributes=[Black_Hair,Bald]", "classes=2"): r"has no attribute Bald \(data.attributes\); it has Black_Hair, Blond_Hair, Smiling",
+        ("attributes=[Black_Hair]", "classes=1"): r"give two or more different ones",
+        ("attributes=[Black_Hair,Blond_Hair]", "classes=3"): r"write data.classes=2",
+        ("attributes=[Black_Hair,Blond_Hair]", "classes=2", "table=/nowhere"): r"cannot read /nowhere: .* \(data.table\)",
+    }
+    for more, wanted in mistakes.items():
+        with pytest.raises(UserError, match=wanted):
+            make(*words[:3], *more).load("train")
+    table = faces / "list_attr_celeba.txt"
+    table.write_text(table.read_text().replace("1 -1 1", "1 -1", 1))
+    with pytest.raises(UserError, match=r"line 3 of .* has not a name and 3 values"):
+        make(*words, "classes=2").load("train")
+
+
+def test_labelled_folders_are_domains(make: Make, picture_root: Path) -> None:
+    """As image_folder has them: for a game of domains nothing more is needed."""
+    data = make("image_folder", f"root={picture_root}", "size=16", "classes=2", "batch_size=8")
+    images, labels = next(iter(data.train_dataloader()))
+    assert images.shape == (8, 3, 16, 16) and set(labels.tolist()) <= {0, 1} and data.source_shape is None

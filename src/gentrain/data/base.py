@@ -265,7 +265,10 @@ class Images(Data):
         reason = DEGRADATIONS[self.degrade].refuses(*self.shape)  # type: ignore[arg-type]
         require(not reason, f"images of data={self.name} cannot take {self.degrade}, {reason} (data.degrade); choose another of {known}")
         made = source_shape(self.shape, self.degrade)
-        require(self.source_shape == tuple(made or ()), f"{self.degrade} makes sources of {made} (data.source_shape); leave it as it was")
+        require(
+            self.source_shape == tuple(made or ()),
+            f"data={self.name} has sources already, of {self.source_shape}, and {self.degrade} makes others (data.degrade); write null",
+        )
 
     @property
     def degradation(self) -> Degradation | None:

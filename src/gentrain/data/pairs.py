@@ -111,9 +111,9 @@ class Pairs(TwoFolders):
         from gentrain.data.pictures import source
 
         trees = [folder.tree() for folder in self.folders]
-        named = [
-            {stem(name, prefix): name for name in names}
-            for names, prefix in (folder.names(tree, split) for folder, tree in zip(self.folders, trees, strict=True))
+        drawn, prefixes = zip(*(folder.names(tree, split) for folder, tree in zip(self.folders, trees, strict=True)), strict=True)
+        named = [  # all from which a split is drawn, so that equal names are drawn of both
+            {stem(name, prefix): name for name in tree.under(prefix).files} for tree, prefix in zip(trees, prefixes, strict=True)
         ]
         for here in (0, 1):
             alone = sorted(named[here].keys() - named[1 - here].keys())
@@ -124,8 +124,8 @@ class Pairs(TwoFolders):
             )
         a, b = (source(folder.path) for folder in self.folders)
         odd = []
-        for one, name in named[0].items():
-            sizes = [size_of(a.read(name)), size_of(b.read(named[1][one]))]
+        for name in drawn[0]:
+            sizes = [size_of(a.read(name)), size_of(b.read(named[1][stem(name, prefixes[0])]))]
             if None not in sizes and sizes[0] != sizes[1]:  # a broken picture is told when it is decoded
                 odd.append((name, "{} x {} and {} x {}".format(*sizes[0], *sizes[1])))  # type: ignore[misc]
         require(

@@ -48,8 +48,8 @@ class Translator(base.Translator):
                 "choose network=srresnet"
             )
         most = side.bit_length() - 1  # halvings, rounded down, to one pixel
-        if not 2 <= (depth or most) <= most:
-            raise UserError(f"{depth or most} halvings of {side} pixels (model.generator.depth, data.size); give 2 to {most}")
+        if not 1 <= (depth or most) <= most:
+            raise UserError(f"{depth or most} halvings of {side} pixels (model.generator.depth, data.size); give 1 to {most}")
         super().__init__(base.gaussian_init(UNet(given[0], shape[0], width, depth or most, norm, dropout, skips)))
 
 
