@@ -69,7 +69,7 @@ class RoundTrip(Evaluation):
                 self.judges[what] = judge = Classifier(**self.features.options)  # type: ignore[arg-type]
                 judge.prepare(cast("Data", Task(data, what, samples)), self.cache)
         model.protocols["quality"] = {
-            "protocol": "held-out images to another domain, uniform over the others, and back",
+            "name": "test images to another domain, each of the others as likely, and back",
             "data": data.name,
             "digest": data.digest("test"),
             "split": "test",
