@@ -113,6 +113,12 @@ class Quality(Evaluation):
         """The split whose labels are asked for; that of the sources of a translation is one that it was not trained on."""
         return self.reference if data.source_shape is None else "test"
 
+    def of_sources(self, data: "Data") -> dict[str, Any]:
+        """What the protocol says of what is translated."""
+        if data.source_shape is None:
+            return {}
+        return {"sources": {"split": self.given(data), "digest": data.digest("test"), "degrade": getattr(data, "degrade", None)}}
+
     def protocol(self, data: "Data", model: Judged, reference_size: int) -> dict[str, Any]:
         """Everything that must be equal before two scores may be ranked."""
         return {
@@ -127,11 +133,7 @@ class Quality(Evaluation):
                 "samples": reference_size,
             },
             "samples": self.samples,
-            **(
-                {}
-                if data.source_shape is None
-                else {"sources": {"split": "test", "digest": data.digest("test"), "degrade": getattr(data, "degrade", None)}}
-            ),
+            **self.of_sources(data),
             "ema": averaged(model),
             "batch_norm": "eval",
             "truncation": None,
