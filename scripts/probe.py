@@ -40,7 +40,7 @@ def main() -> None:
     args = parser.parse_args()
     job, _ = reopen(args.run, args.checkpoint)
     model = job.scheme.model
-    (x, y), (u, t) = ((to_float(images), labels) for images, labels in (job.data.load("train"), job.data.load("test")))
+    (x, y), (u, t) = ((to_float(images), labels) for images, labels, _ in (job.data.load("train"), job.data.load("test")))
     views: dict[str, Callable[[Tensor], Tensor]] = {"pixels": lambda images: images.flatten(1)}
     for name, method in {"codes": "encode", "the layer before them": "features"}.items():
         if hasattr(model, method):

@@ -29,12 +29,18 @@ from tests.compose import options
 
 PRESETS = ("gan", "cgan", "dcgan", "lsgan", "wgan", "wgan_gp", "sngan", "hinge_gan", "improved_gan", "r3gan", "sagan", "biggan", "progan")
 PRESETS += ("acgan", "semi_supervised_gan", "bigan", "ebgan")
+PRESETS += ("cyclegan", "stargan")
+PRESETS += ("pix2pix", "colorization", "inpainting", "srgan")
+PATCHES = ("cyclegan", "stargan", "pix2pix", "colorization", "inpainting")  # whose critics score many places of an image
+UNNORMED = ("r3gan", "sagan", "biggan", "progan", "cyclegan", "stargan", "pix2pix", "colorization")  # no batch norm in the generator
+REGRESSIONS = ("srresnet", "unet")
 DENSITIES = ("vae", "beta_vae", "cvae", "vae_planar", "vae_iaf")
 DENSITIES += ("semi_supervised_vae", "vae_inpainting")
 DENSITIES += ("maf", "realnvp", "planar", "iaf", "iaf_distilled")
 DENSITIES += ("pixelcnn", "gated_pixelcnn", "pixelrnn_row", "pixelrnn_diagonal")  # whose own axes are open, and none of a game's
 ENERGIES = ("rbm", "hopfield", "boltzmann", "ebm")
-LABELLED = ("cgan", "acgan", "sagan", "biggan")
+BESIDE = ("cgan", "acgan", "sagan", "biggan", "stargan", "pix2pix", "colorization")  # images are shown with a label, or a source
+DOMAINS = {"cyclegan": ("target_", "source_")}  # with which the names of terms begin, where there is a contest a domain
 LOSSES, LIPSCHITZ, TRICKS = options("loss"), options("lipschitz"), options("tricks")
 PENALTIES = ("gp", "gp_grouped", "gp_one_sided", "gp_zero_centred", "r1", "r2", "r1r2", "dragan")
 FIXED = "-"  # the loss of a preset that leaves no choice of it
@@ -43,7 +49,7 @@ NODES = ("loss", "lipschitz", "tricks")
 
 
 def test_every_preset_is_in_the_matrix() -> None:
-    assert {*PRESETS, *DENSITIES, *ENERGIES} == set(options("model"))
+    assert {*PRESETS, *DENSITIES, *ENERGIES, *REGRESSIONS} == set(options("model"))
 
 
 # --- composition ------------------------------------------------------------------------------------------------------------
@@ -102,7 +108,7 @@ def test_composition_is_a_product(preset: str) -> None:
         assert whole == ours
 
 
-@pytest.mark.parametrize("preset", DENSITIES + ENERGIES)
+@pytest.mark.parametrize("preset", DENSITIES + ENERGIES + REGRESSIONS)
 def test_a_model_of_one_player_has_no_axes_of_a_game(preset: str) -> None:
     for axis in ("loss=hinge", "lipschitz=gp", "tricks=[ema]"):
         with pytest.raises(HydraException):
@@ -114,8 +120,8 @@ def test_a_model_of_one_player_has_no_axes_of_a_game(preset: str) -> None:
 
 def refusal(preset: str, loss: str, lipschitz: str, tricks: tuple[str, ...]) -> str | None:
     """The words in which a combination must be refused; None where it must work."""
-    batch_norm_critic = preset in ("dcgan", "lsgan", "wgan", "hinge_gan", "improved_gan")
-    if preset in LABELLED and {"packing", "replay"} & set(tricks):
+    batch_norm_critic = preset in ("dcgan", "lsgan", "wgan", "hinge_gan", "improved_gan", "srgan")
+    if preset in BESIDE and {"packing", "replay"} & set(tricks):
         return "conditional"
     if preset == "semi_supervised_gan" and "packing" in tricks:
         return "classifier"
@@ -125,7 +131,9 @@ def refusal(preset: str, loss: str, lipschitz: str, tricks: tuple[str, ...]) -> 
         return "diff_augment"
     if preset == "ebgan" and (refused := {"packing", "minibatch_discrimination"} & set(tricks)):
         return "|".join(refused)
-    if "virtual_batch_norm" in tricks and preset in ("r3gan", "sagan", "biggan", "progan"):
+    if preset in PATCHES and "minibatch_discrimination" in tricks:
+        return "minibatch_discrimination"
+    if "virtual_batch_norm" in tricks and preset in UNNORMED:
         return "virtual_batch_norm"
     in_groups = preset == "progan" and lipschitz != "gp_grouped"
     if lipschitz in PENALTIES and (batch_norm_critic or in_groups or "minibatch_discrimination" in tricks):
@@ -148,6 +156,8 @@ def small(node: Any) -> Any:
     sizes = {"width": 8, "blocks": 1, "depth": 1, "kernels": 3, "dim": 2, "embedding": 4, "code": 4}
     if "NoisyCritic" in node.get("_target_", ""):  # whose last layers are a quarter as wide: rectifiers, of which two may both be off
         sizes["width"] = 64
+    if "unet" in node.get("_target_", ""):  # which has norms inside alone
+        sizes["depth"] = 2
     return {key: sizes.get(key, small(value)) if not isinstance(value, dict) else small(value) for key, value in node.items()}
 
 
@@ -219,17 +229,22 @@ def covering() -> list[tuple[str, ...]]:
 
 
 class Toy(Data):
-    """Random images with labels."""
+    """Random images with labels, and with sources where there are any."""
 
     def read(self, split: str) -> Samples:
         draw = torch.Generator().manual_seed(0)
-        return Samples(torch.randint(256, (64, 1, 28, 28), generator=draw, dtype=torch.uint8), torch.arange(64) % 10)
+        images, sources = (
+            None if shape is None else torch.randint(256, (64, *shape), generator=draw, dtype=torch.uint8)
+            for shape in (self.shape, self.source_shape)
+        )
+        assert images is not None and self.classes is not None
+        return Samples(images, torch.arange(64) % self.classes, sources)
 
 
 # a trick without a term of its own must have done what it is for
 EFFECTS = {
     "ema": lambda game: isinstance(game.regularizers["ema"], EMA) and game.averaged is not None and game.regularizers["ema"].steps == 2,
-    "replay": lambda game: game.regularizers["replay"].filled > 0,
+    "replay": lambda game: all(pool.filled > 0 for pool in game.regularizers["replay"].pools.values()),
     "packing": lambda game: isinstance(game.regularizers["packing"], Packing),
     "instance_noise": lambda game: game.regularizers["instance_noise"].done == 2,
     "virtual_batch_norm": lambda game: any(isinstance(m, Referenced) and m.reference is not None for m in game.generator.modules()),
@@ -242,7 +257,13 @@ EFFECTS = {
 
 
 # the terms that are a preset's own
-EXTRA = {"acgan": {"critic/classification", "generator/classification"}, "semi_supervised_gan": {"critic/classification"}}
+EXTRA = {
+    "acgan": {"critic/classification", "generator/classification"},
+    "semi_supervised_gan": {"critic/classification"},
+    "cyclegan": {f"generator/{domain}_{name}" for domain in ("target", "source") for name in ("cycle", "identity")},
+    **{preset: {"generator/content"} for preset in ("pix2pix", "colorization", "inpainting", "srgan")},
+    "stargan": {"critic/classification", "generator/classification", "generator/reconstruction"},
+}
 
 
 def train(preset: str, loss: str, lipschitz: str, *tricks: str) -> None:
@@ -260,18 +281,21 @@ def train(preset: str, loss: str, lipschitz: str, *tricks: str) -> None:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+    shapes = {name: checked["data"][name] for name in ("shape", "source_shape")}
     labelled = checked["data"]["labelled"] and 10
-    trainer.fit(scheme, datamodule=Toy(name="toy", shape=(1, 28, 28), classes=10, batch_size=8, labelled=labelled))
+    trainer.fit(scheme, datamodule=Toy(name="toy", **shapes, classes=checked["data"]["classes"] or 10, batch_size=8, labelled=labelled))
     assert trainer.global_step == 2
-    expected = {"critic/adversarial", "critic/real_score", "critic/fake_score", "critic/gradient_norm", "generator/gradient_norm"}
+    contest = {("critic", "adversarial"), ("critic", "real_score"), ("critic", "fake_score")}
     if "feature_matching" not in tricks:
-        expected |= {"generator/adversarial"}
-    expected |= {"critic/gradient_penalty"} if lipschitz in PENALTIES else set()
-    expected |= {"critic/wasserstein_estimate"} if loss.startswith("wasserstein") else set()
-    expected |= EXTRA.get(preset, set())
+        contest |= {("generator", "adversarial")}
+    contest |= {("critic", "gradient_penalty")} if lipschitz in PENALTIES else set()
+    contest |= {("critic", "wasserstein_estimate")} if loss.startswith("wasserstein") else set()
+    contest |= {("generator", key(trick)) for trick in tricks if key(trick) in ("feature_matching", "pulling_away")}
+    expected = {f"{player}/{domain}{name}" for player, name in contest for domain in DOMAINS.get(preset, ("",))}
+    expected |= {"critic/gradient_norm", "generator/gradient_norm"} | EXTRA.get(preset, set())
     for trick in tricks:
         name = key(trick)
-        expected |= {f"generator/{name}"} if name in ("feature_matching", "pulling_away", "orthogonal") else set()
+        expected |= {"generator/orthogonal"} if name == "orthogonal" else set()
         expected |= {"critic/historical_averaging", "generator/historical_averaging"} if name == "historical_averaging" else set()
         if name in EFFECTS:
             assert EFFECTS[name](game), name
@@ -310,6 +334,8 @@ def test_every_combination_trains(preset: str) -> None:
         (("model=bigan", "network=dcgan"), r"networks.dcgan.Generator as the generator has no encoder\(\)"),
         (("model=ebgan", "network=dcgan"), r"networks.dcgan.Critic as the critic has no energy\(\)"),
         (("model=semi_supervised_gan", "network=dcgan"), r"networks.dcgan.Critic as the critic has no logits\(\)"),
+        (("model=cyclegan", "network=dcgan"), r"networks.dcgan.Generator as the generator has no back\(\)"),
+        (("model=stargan", "network=dcgan"), "networks.dcgan.Generator as the generator sees no label"),
     ],
 )
 def test_players_of_another_game_are_refused(words: tuple[str, ...], told: str) -> None:

@@ -35,10 +35,7 @@ def run(argv: list[str]) -> int:
         from .sweeps.keeper import watch_keeper
 
         watch_keeper()
-    # `+experiment=x` is a habit from elsewhere; here experiment is listed, and so is overridden without the plus
-    sys.argv[1:] = argv = [re.sub(r"^\+(?=experiment=)", "", word) for word in argv]
-    if verb == "compare":
-        sys.argv[1:] = argv = [one_list(word) for word in argv]
+    sys.argv[1:] = argv = meant(verb, argv)
     debug = "debug=true" in argv
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors come to us, instead of Hydra's own exit
     try:
@@ -59,6 +56,17 @@ def run(argv: list[str]) -> int:
         return complain(line, UserError.status)
     except KeyboardInterrupt:
         return 130
+
+
+def meant(verb: str, argv: list[str]) -> list[str]:
+    """What people write, in Hydra's words."""
+    # `+experiment=x` is a habit from elsewhere; here experiment is listed, and so is overridden without the plus
+    argv = [re.sub(r"^\+(?=experiment=)", "", word) for word in argv]
+    if verb == "compare":
+        return [one_list(word) for word in argv]
+    given = {word.partition("=")[0] for word in argv}
+    # a source to translate is what one mode is for; nobody should have to say so
+    return [*argv, "mode=translate"] if verb == "sample" and "source" in given and "mode" not in given else argv
 
 
 def completed_verb() -> str:

@@ -75,6 +75,7 @@ class Run:
     loss: Any = None
     lipschitz: Any = None
     likelihood: Any = None
+    content: Any = None
     pixels: Any = None
     tricks: dict[str, Any] = field(default_factory=dict)
     sweep: Sweep = field(default_factory=Sweep)
@@ -160,6 +161,8 @@ class Evaluate(Finished):
 class Sample(Finished):
     seed: int = 0
     labels: list[int] | None = None
+    domain: str | None = None
+    source: str | None = None
     save: Keep = Keep.npz
     device: Device = Device.auto
     n: int | None = None  # the mode's own number, where it has one
@@ -176,6 +179,21 @@ def register() -> None:
     # two runs that start in the same second get two directories
     OmegaConf.register_new_resolver("minutes", lambda hours: math.ceil(60 * hours), replace=True)
     OmegaConf.register_new_resolver("unique", lambda: secrets.token_hex(2), use_cache=True, replace=True)
+    resolvers()
+
+
+def resolvers() -> None:
+    """What our configurations compute, those of finished runs included."""
+    OmegaConf.register_new_resolver("degraded", degraded, replace=True)
+
+
+def degraded(shape: list[int], degrade: str | None) -> list[int] | None:
+    """The shape of what `data.degrade` leaves of an image; the import of torch is for those who ask."""
+    if degrade is None:
+        return None
+    from .data.degrade import source_shape
+
+    return source_shape(tuple(shape), degrade)
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:
@@ -196,7 +214,7 @@ def check(config: dict[str, Any]) -> dict[str, Any]:
     """
     check_run(config)
     # the choices first, so that a mistake is reported under the name that was typed and not where it is used
-    first = {key: checked(config[key], key) for key in ("loss", "lipschitz", "tricks", "likelihood", "pixels") if key in config}
+    first = {key: checked(config[key], key) for key in ("loss", "lipschitz", "tricks", "likelihood", "content", "pixels") if key in config}
     return first | {key: checked(node, key) for key, node in config.items() if key not in first}
 
 

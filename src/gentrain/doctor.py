@@ -180,7 +180,7 @@ DRAWN = 16  # samples of a density, of which some take a pass for each pixel
 @torch.no_grad()
 def measure(scheme: Any, data: Any, n: int = 256) -> Signs | NatsSigns:
     """The signs of a model as it stands, on `n` images of each kind; touches neither its weights nor its random numbers."""
-    from .data.samples import to_float
+    from .quality.evaluation import as_batch
 
     game, device = scheme.model, scheme.device
     cuda = [device] if device.type == "cuda" else []
@@ -190,9 +190,7 @@ def measure(scheme: Any, data: Any, n: int = 256) -> Signs | NatsSigns:
         n = min([n, len(train.images), *([] if test is None else [len(test.images)])])
 
         def batch(samples: Any) -> tuple[Tensor, ...]:
-            rows = torch.randperm(len(samples.images))[:n]
-            parts = [samples.images[rows], *([] if samples.labels is None else [samples.labels[rows]])]
-            return tuple(part.to(device) for part in (to_float(parts[0]), *parts[1:]))
+            return as_batch(samples, torch.randperm(len(samples.images))[:n], device)
 
         seen, held_out = batch(train), None if test is None else batch(test)
         if isinstance(game, Density):
@@ -223,6 +221,8 @@ def diagnose(run_dir: Path, samples: int) -> list[Verdict]:
     from .train import reopen
 
     job, saved = reopen(run_dir)
+    if not isinstance(job.scheme.model, Density) and not hasattr(job.scheme.model, "judge"):
+        raise UserError("this model has neither a critic nor a likelihood to examine (run); see its scores, with gentrain eval")
     verdicts = examine(measure(job.scheme, job.data, samples))
     print(f"{run_dir} at step {saved['global_step']}: {'nothing found' if not verdicts else f'{len(verdicts)} found'}")
     for verdict in verdicts:

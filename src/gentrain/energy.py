@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -39,6 +39,7 @@ class EnergyModel(Solo):
     `chains` (chains, units) go on from update to update where a model has them; they are a buffer, so in every checkpoint.
     """
 
+    of_each_process: ClassVar[tuple[str, ...]] = ("chains",)
     chains: Tensor | None
 
     def __init__(self, pixels: Pixels, shape: list[int], steps: Count) -> None:

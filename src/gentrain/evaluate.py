@@ -15,6 +15,7 @@ from .errors import UserError
 from .quality.classification import TestError
 from .quality.evaluation import Evaluation, own_randomness
 from .quality.nats import Nats, OfImages
+from .quality.paired import PairedScores
 from .runs import told
 from .sampling import device
 from .sampling.studio import Studio
@@ -73,6 +74,10 @@ def judges(job: Job, config: dict[str, Any]) -> list[Evaluation]:
     elif isinstance(own, Evaluation):
         own.samples, own.batch_size = config["images"] or own.samples, config["batch_size"] or own.batch_size
         found = [own]
+    for paired in (callback for callback in job.callbacks[1:] if isinstance(callback, PairedScores)):
+        paired.count, paired.batch_size = config["images"] or paired.count, config["batch_size"] or paired.batch_size
+        paired.split = config["split"].name
+        found.append(paired)
     if hasattr(model, "classifier"):
         found.append(TestError(0, at_start=False))
     if not found:

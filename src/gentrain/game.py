@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from .density import judged
 from .errors import UserError
 from .losses import AdversarialLoss
-from .networks.base import Critic, Generator
+from .networks.base import Critic, Generator, Translator
 from .objective import Objective
 from .regularizer import Critic as Scorer
 from .regularizer import Regularizer, coupling
@@ -27,6 +27,8 @@ MADE_FOR = {  # an example of a network for each thing that a game may need
     "energy": "autoencoder_mlp",
     "logits": "logits_mlp",
     "classify": "classifier_dcgan",
+    "back": "cycle_resnet",
+    "source": "cycle_resnet",
 }
 
 
@@ -42,6 +44,9 @@ class Game(nn.Module, ABC):
     sees_labels: ClassVar[dict[str, bool]] = {}  # which players are given labels, where that is the same for all networks
     needs: ClassVar[dict[str, str]] = {}  # what a player must be able to do besides, by name
     judged: ClassVar[str] = "images"  # what the critic is shown
+    domains: ClassVar[tuple[str, ...]] = ("",)  # kinds of images that have a contest each, where there are several
+    translates: ClassVar[bool] = False  # it makes images of other images: batches are (images, sources)
+    paired: ClassVar[bool] = False  # and of each it must be told which
     semi_supervised: ClassVar[bool] = False  # it learns from few labels: batches are (images, labelled images, their labels)
 
     def __init__(
@@ -57,6 +62,7 @@ class Game(nn.Module, ABC):
         self.critic: Any = critic
         self.loss = loss
         self.refuse_strangers()
+        self.beside = self.labelled or any(network.source_shape for network in self.critics())  # the critic is shown more than images
         self.averaged: Any = None
         named = {**(tricks or {}), snake(type(lipschitz).__name__): lipschitz}
         self.regularizers = nn.ModuleDict({name: named[name] for name in sorted(named, key=lambda name: named[name].order)})
@@ -123,15 +129,17 @@ class Game(nn.Module, ABC):
         """Every critic network of the game, inside whatever wrapper."""
         return [module for module in self.critic.modules() if isinstance(module, Critic)]
 
-    def generators(self) -> list[Generator]:
-        return [module for module in self.generator.modules() if isinstance(module, Generator)]
+    def generators(self) -> list[Any]:
+        """Every network of the generator with a body, from noise or from images."""
+        return [module for module in self.generator.modules() if isinstance(module, Generator | Translator)]
 
-    def duel(self, critic: Scorer, real: Tensor, fake: Tensor, mismatched: Scorer | None = None) -> Objective:
+    def duel(self, critic: Scorer, real: Tensor, fake: Tensor, mismatched: Scorer | None = None, domain: str = "") -> Objective:
         """What one critic minimises to tell `real` from `fake`.
 
         `mismatched` is the critic with wrong labels: in its eyes real images are fakes as well, and count for half of them.
+        A game of several domains has a critic for each, and calls once for each, as it does `fool`.
         """
-        real, fake = self.shown(real, fake, critics_turn=True)
+        real, fake = self.shown(real, fake, critics_turn=True, domain=domain)
         on_real, on_fake = self.scores(critic, real, fake)
         objective = self.contest(on_real, on_fake)
         if mismatched is not None:
@@ -147,9 +155,9 @@ class Game(nn.Module, ABC):
         watched |= {name: estimate(on_real, on_fake) for name, estimate in self.loss.estimates.items()}
         return Objective({"adversarial": self.loss.critic(on_real, on_fake)}, watched)
 
-    def fool(self, critic: Scorer, real: Tensor, fake: Tensor) -> Objective:
+    def fool(self, critic: Scorer, real: Tensor, fake: Tensor, domain: str = "") -> Objective:
         """What a generator minimises to make `critic` take `fake` for real."""
-        real, fake = self.shown(real, fake, critics_turn=False)
+        real, fake = self.shown(real, fake, critics_turn=False, domain=domain)
         terms = {} if self.loss.generator is None else self.persuasion(*self.compared(critic, real, fake))
         return Objective(terms | self.extra("generator_term", critic, real, fake))
 
@@ -171,9 +179,19 @@ class Game(nn.Module, ABC):
         on_real, on_fake = critic(torch.cat([real, fake])).chunk(2)
         return on_real, on_fake
 
-    def shown(self, real: Tensor, fake: Tensor, critics_turn: bool) -> tuple[Tensor, Tensor]:
+    def together(self, contests: dict[str, Objective]) -> Objective:
+        """One player's objective of several domains: every name begins with its domain's; what is of weights alone counts once."""
+        whole = Objective({})
+        for domain, contest in contests.items():
+            for kind in ("terms", "watched"):
+                for name, value in getattr(contest, kind).items():
+                    once = name in self.regularizers and self.regularizers[name].of_weights
+                    getattr(whole, kind)[name if once else f"{domain}_{name}"] = value
+        return whole
+
+    def shown(self, real: Tensor, fake: Tensor, critics_turn: bool, domain: str = "") -> tuple[Tensor, Tensor]:
         for regularizer in self.moments():
-            real, fake = regularizer.view(real, fake, critics_turn)
+            real, fake = regularizer.view(real, fake, critics_turn, domain)
         return real, fake
 
     def extra(self, moment: str, critic: Scorer, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
@@ -263,7 +281,8 @@ def wrong_labels(y: Tensor, classes: int) -> Tensor:
 class Given:
     """A conditional critic with its labels fixed: a function of images alone.
 
-    Images may come as several batches of the same labels, one after the other (real and fake in one forward).
+    Images may come as several batches of the same labels, one after the other (real and fake in one forward). What is fixed may as well
+    be the images that others were made of.
     """
 
     def __init__(self, critic: Any, y: Tensor) -> None:
@@ -276,7 +295,7 @@ class Given:
         return self.critic.features(x, self.labels(x))
 
     def labels(self, x: Tensor) -> Tensor:
-        return self.y.repeat(len(x) // len(self.y))
+        return self.y.repeat(len(x) // len(self.y), *[1] * (self.y.ndim - 1))
 
 
 def snake(name: str) -> str:

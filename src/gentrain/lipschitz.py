@@ -172,13 +172,21 @@ def normalisable(game: Game, player: Player) -> list[tuple[str, Any]]:
 
 
 def input_gradient(critic: Critic, x: Tensor) -> Tensor:
-    """grad_x of the sum of scores: each sample's own gradient, as long as no layer couples samples. Differentiable again."""
+    """grad_x of the sum of scores: each sample's own gradient, as long as no layer couples samples. Differentiable again.
+
+    The score of a sample of many patches is their mean, as it is in the losses.
+    """
     if torch.compiler.is_compiling():
-        return torch.func.grad(lambda v: critic(v).sum())(x)
+        return torch.func.grad(lambda v: total(critic(v), len(v)))(x)
     x = x.detach().requires_grad_()
     with torch.enable_grad():
-        (grad,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
+        (grad,) = torch.autograd.grad(total(critic(x), len(x)), x, create_graph=True)
     return grad
+
+
+def total(scores: Tensor, samples: int) -> Tensor:
+    """Of each sample's mean score."""
+    return scores.sum() if len(scores) == samples else scores.sum() * (samples / len(scores))
 
 
 def sample_norms(grad: Tensor) -> Tensor:

@@ -32,6 +32,7 @@ class Regularizer(nn.Module):
     """
 
     order: ClassVar[int] = 40
+    of_weights: ClassVar[bool] = False  # its terms are of weights alone: the same in each domain of a game that has several
     compiles: ClassVar[bool] = True  # its moments inside an objective keep their state in buffers, or in a bool: nothing that counts
     IMAGES, RESHAPE, LIPSCHITZ, WEIGHTS = 10, 20, 30, 50
 
@@ -44,8 +45,8 @@ class Regularizer(nn.Module):
     def begin(self, game: Game) -> None:
         """Once, when training starts and every network has seen a first batch."""
 
-    def view(self, real: Tensor, fake: Tensor, critics_turn: bool) -> tuple[Tensor, Tensor]:
-        """What the critic is shown of both batches; differentiable."""
+    def view(self, real: Tensor, fake: Tensor, critics_turn: bool, domain: str = "") -> tuple[Tensor, Tensor]:
+        """What the critic is shown of both batches; differentiable. `domain` is one of the game's, where it has several."""
         return real, fake
 
     def critic_term(self, critic: Critic, real: Tensor, fake: Tensor) -> Tensor | None:

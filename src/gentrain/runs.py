@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from .config import resolvers
 from .errors import UserError
 
 # keys that do not change what a run computes: a run may be continued with others
@@ -50,6 +51,7 @@ def fingerprint(config: dict[str, Any]) -> str:
 def saved_config(run_dir: Path) -> dict[str, Any]:
     path = run_dir / ".hydra" / "config.yaml"
     setup_globals()  # `now` and its like, for a program that reads runs and starts none
+    resolvers()
     try:
         found = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
     except (YAMLError, OmegaConfBaseException, OSError, UnicodeError) as error:

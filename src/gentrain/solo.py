@@ -17,6 +17,8 @@ class Solo(nn.Module, ABC):
     """A model that is its own generator."""
 
     labelled: ClassVar[bool] = False  # it is given the label
+    translates: ClassVar[bool] = False  # it makes images of other images: batches are (images, sources)
+    paired: ClassVar[bool] = False  # and of each it must be told which
     averaged: Any = None
 
     @abstractmethod

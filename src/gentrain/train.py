@@ -44,6 +44,7 @@ class Job:
         self.data = build(self.config["data"], "data")
         self.scheme = build(self.config["scheme"], "scheme", model=build(self.config["model"], "model"))
         refuse_labels(self.data, self.scheme.model)
+        refuse_sources(self.data, self.scheme.model)
         self.scheme.origin = {"config": self.config, "choices": self.choices, "version": version("gentrain")}
         if self.checkpoint:
             refuse_foreign(self.checkpoint, self.scheme)
@@ -222,6 +223,22 @@ def refuse_labels(data: Any, model: Any) -> None:
     if not few and data.labelled is not None:
         raise UserError(
             f"this model does not learn from {data.labelled} labels (data.labelled); choose model=semi_supervised_vae or _gan, or give null"
+        )
+
+
+def refuse_sources(data: Any, model: Any) -> None:
+    """Images to start from are for a model that translates, and such a model for them."""
+    there, wanted = data.source_shape is not None, getattr(model, "translates", False)
+    if wanted and not there:
+        raise UserError(f"this model translates images, and data={data.name} gives no sources (data.degrade); e.g. data.degrade=edges")
+    if getattr(model, "paired", False) and there and not data.aligned:
+        raise UserError(
+            f"this model learns from pairs, and data={data.name} gives two domains (model, data); "
+            "choose model=cyclegan, or pairs, such as data.degrade=edges makes"
+        )
+    if there and not wanted:
+        raise UserError(
+            f"this model does not translate, and data={data.name} gives sources (model, data.degrade); choose model=pix2pix, or other data"
         )
 
 

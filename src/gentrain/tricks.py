@@ -162,6 +162,7 @@ class HistoricalAveraging(Regularizer):
     """
 
     order = Regularizer.WEIGHTS
+    of_weights = True
 
     def __init__(self, weight: Positive = 1e-3) -> None:
         super().__init__()
@@ -208,6 +209,7 @@ class Orthogonal(Regularizer):
     """
 
     order = Regularizer.WEIGHTS  # after spectral norm, which hands the weight to be learned on under another name
+    of_weights = True
 
     def __init__(self, weight: Positive = 1e-4) -> None:
         super().__init__()
@@ -227,37 +229,54 @@ def off_diagonal(W: Tensor) -> Tensor:
     return (products - torch.diag_embed(products.diagonal())).square().sum()
 
 
-class Replay(Late, Regularizer):
+class Replay(Regularizer):
     """A history of generated images (Shrivastava et al., 2017): the critic is shown old fakes among the new.
 
     A pool of `size` images fills first; then each fake, with probability p, changes places with a random one of the pool.
+    Each domain of a game that has several has a pool of its own (CycleGAN).
     """
 
     order = Regularizer.IMAGES
-    compiles = False  # how full the pool is decides which images are swapped
-    pool: Tensor | None
+    compiles = False  # how full a pool is decides which images are swapped
 
     def __init__(self, size: Count = 50, p: Share = 0.5) -> None:
         super().__init__()
-        self.size, self.p, self.filled = size, p, 0
-        self.late_buffers("pool")
+        self.size, self.p = size, p
+        self.pools = nn.ModuleDict({"all": Pool(size, p)})
 
     def attach(self, game: Game) -> None:
-        if game.labelled:
+        if game.beside:
             raise UserError(
-                "replayed images would meet labels that are not theirs (tricks=[replay] with a conditional game); leave the trick out"
+                "replayed images would meet labels or sources that are not theirs (tricks=[replay] in a conditional game); leave it out"
             )
+        self.pools = nn.ModuleDict({domain or "all": Pool(self.size, self.p) for domain in game.domains})
 
     @torch.no_grad()
-    def view(self, real: Tensor, fake: Tensor, critics_turn: bool) -> tuple[Tensor, Tensor]:
-        return (real, self.exchange(fake.detach())) if critics_turn else (real, fake)
+    def view(self, real: Tensor, fake: Tensor, critics_turn: bool, domain: str = "") -> tuple[Tensor, Tensor]:
+        return (real, self.pool(domain).exchange(fake.detach())) if critics_turn else (real, fake)
+
+    def pool(self, domain: str = "") -> Pool:
+        return self.pools[domain or "all"]  # type: ignore[return-value]
+
+
+class Pool(Late):
+    """Images that were, at most `size` of them."""
+
+    of_each_process = ("images",)
+    images: Tensor | None
+
+    def __init__(self, size: int, p: float) -> None:
+        super().__init__()
+        self.size, self.p, self.filled = size, p, 0
+        self.late_buffers("images")
 
     def exchange(self, fake: Tensor) -> Tensor:
-        if self.pool is None:
-            self.pool = fake.new_zeros(self.size, *fake.shape[1:])
+        """What goes in, what comes out: as many images."""
+        if self.images is None:
+            self.images = fake.new_zeros(self.size, *fake.shape[1:])
         fake = fake.clone()
         new = min(self.size - self.filled, len(fake))
-        self.pool[self.filled : self.filled + new] = fake[:new]
+        self.images[self.filled : self.filled + new] = fake[:new]
         self.filled += new
         rest = len(fake) - new
         if rest:
@@ -266,9 +285,9 @@ class Replay(Late, Regularizer):
             place = torch.rand(self.size, device=fake.device).argsort().repeat(math.ceil(rest / self.size))[:rest]
             for chunk in range(0, rest, self.size):
                 here = slice(chunk, min(chunk + self.size, rest))
-                mine, theirs = fake[new:][here], self.pool[place[here]]
+                mine, theirs = fake[new:][here], self.images[place[here]]
                 chosen = swap[here].view(-1, *[1] * (fake.ndim - 1))
-                fake[new:][here], self.pool[place[here]] = torch.where(chosen, theirs, mine), torch.where(chosen, mine, theirs)
+                fake[new:][here], self.images[place[here]] = torch.where(chosen, theirs, mine), torch.where(chosen, mine, theirs)
         return fake
 
     def get_extra_state(self) -> int:
@@ -291,7 +310,7 @@ class InstanceNoise(Regularizer):
         self.register_buffer("initial", torch.tensor(sd))
         self.register_buffer("done", torch.zeros(()))
 
-    def view(self, real: Tensor, fake: Tensor, critics_turn: bool) -> tuple[Tensor, Tensor]:
+    def view(self, real: Tensor, fake: Tensor, critics_turn: bool, domain: str = "") -> tuple[Tensor, Tensor]:
         sd = self.initial * (1 - self.done / self.steps).clamp_min(0)
         return real + sd * torch.randn_like(real), fake + sd * torch.randn_like(fake)
 
@@ -314,7 +333,7 @@ class DiffAugment(Regularizer):
                 "points in the plane, and pairs with a code, have no colours to augment (tricks=[diff_augment]); use it on images"
             )
 
-    def view(self, real: Tensor, fake: Tensor, critics_turn: bool) -> tuple[Tensor, Tensor]:
+    def view(self, real: Tensor, fake: Tensor, critics_turn: bool, domain: str = "") -> tuple[Tensor, Tensor]:
         return self.augment(real), self.augment(fake)
 
     def augment(self, x: Tensor) -> Tensor:
@@ -375,12 +394,14 @@ class Packing(Regularizer):
         self.m = m
 
     def attach(self, game: Game) -> None:
-        if game.labelled or game.classifies:
-            raise UserError("a pack of samples has no one label (tricks=[packing] in a conditional game or a classifier); leave it out")
+        if game.beside or game.classifies:
+            raise UserError(
+                "a pack of samples has no one label or source (tricks=[packing] in a conditional game or a classifier); leave it out"
+            )
         for critic in game.critics():
             critic.widen(self.m)
 
-    def view(self, real: Tensor, fake: Tensor, critics_turn: bool) -> tuple[Tensor, Tensor]:
+    def view(self, real: Tensor, fake: Tensor, critics_turn: bool, domain: str = "") -> tuple[Tensor, Tensor]:
         return self.pack(real), self.pack(fake)
 
     def pack(self, x: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ def test_codes_of_digits() -> None:
         enable_model_summary=False,
     )  # fmt: skip
     trainer.fit(build(checked["scheme"], "scheme", model=game), datamodule=data)
-    (x, y), (u, t) = ((to_float(images), labels) for images, labels in (data.load("train"), data.load("test")))
+    (x, y), (u, t) = ((to_float(images), labels) for images, labels, _ in (data.load("train"), data.load("test")))
     own, other = game.reconstruct(u), game.reconstruct(u.roll(7, 0))
     assert (own - u).flatten(1).norm(dim=1).mean() < 0.95 * (other - u).flatten(1).norm(dim=1).mean()
     few = torch.cat([(y == k).nonzero().squeeze(1)[:3] for k in range(10)])

@@ -118,7 +118,7 @@ def test_as_many_of_each_class_chosen_by_the_seed() -> None:
     data = bars(labelled=15)
     few = data.few()
     assert torch.bincount(few.labels).tolist() == [5, 5, 5]  # type: ignore[arg-type]
-    images, labels = data.load("train")
+    images, labels, _ = data.load("train")
     rows = [(images == one).flatten(1).all(1).nonzero().item() for one in few.images]
     assert torch.equal(labels[rows], few.labels)  # type: ignore[index]
     assert torch.equal(few.images, bars().few().images)
@@ -191,7 +191,7 @@ def test_hidden_labels_never_reach_the_weights() -> None:
 
 def test_the_test_error_falls_and_is_recorded() -> None:
     scheme = trained(bars(), play(tricks.FeatureMatching(), critic=mlp.NoisyCritic, width=64), 60)
-    x, y = (part for part in scheme.trainer.datamodule.load("test"))
+    x, y, _ = (part for part in scheme.trainer.datamodule.load("test"))
     x = x.float() / 127.5 - 1
     scheme.model.critic.eval()
     assert scheme.latest["quality/test_error"] == pytest.approx(float((scheme.model.classify(x).argmax(1) != y).float().mean()))

@@ -157,7 +157,7 @@ def test_virtual_batch_norm_refusals() -> None:
 
 
 def test_replay_is_a_pool_of_fifty_with_one_half() -> None:
-    pool = tricks.Replay(50, 0.5)
+    pool = tricks.Replay(50, 0.5).pool()
     for i in range(5):  # fills first, and gives back what came
         fake = torch.full((10, 1, 2, 2), float(i))
         assert torch.equal(pool.exchange(fake), fake)
@@ -168,12 +168,12 @@ def test_replay_is_a_pool_of_fifty_with_one_half() -> None:
     assert old / 4000 == pytest.approx(0.5, abs=0.04)
     assert pool.filled == 50
     # nothing is lost or doubled: what comes out and what stays are what went in
-    pool = tricks.Replay(7, 0.5)
+    pool = tricks.Replay(7, 0.5).pool()
     seen: list[float] = []
     for i in range(40):
         seen += pool.exchange(torch.arange(i * 16, i * 16 + 16).float().view(16, 1)).flatten().tolist()
-    assert sorted(seen[7:] + pool.pool.flatten().tolist())[7:] != []
-    everything = sorted(seen + pool.pool.flatten().tolist())
+    assert sorted(seen[7:] + pool.images.flatten().tolist())[7:] != []
+    everything = sorted(seen + pool.images.flatten().tolist())
     assert set(everything) == set(map(float, range(640)))
 
 
@@ -183,8 +183,8 @@ def test_replay_survives_a_checkpoint_and_only_the_critic_sees_it() -> None:
     other = play(tricks.Replay(4, 1.0))
     other.load_state_dict(game.state_dict())
     mine, theirs = game.regularizers["Replay"], other.regularizers["Replay"]
-    assert torch.equal(mine.pool, theirs.pool)
-    assert theirs.filled == 4
+    assert torch.equal(mine.pool().images, theirs.pool().images)
+    assert theirs.pool().filled == 4
     fake = images()
     assert torch.equal(mine.view(fake, fake, critics_turn=False)[1], fake)
 

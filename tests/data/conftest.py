@@ -15,6 +15,8 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf
 from PIL import Image
 
+from gentrain.config import resolvers
+
 CONF = Path(__file__).parents[2] / "conf" / "data"
 STEMS = {"train": 60, "t10k": 20}
 
@@ -32,6 +34,7 @@ def config() -> Callable[..., dict[str, Any]]:
     """The keys of one data set as a run would see them, resolved."""
 
     def composed(name: str, *overrides: str) -> dict[str, Any]:
+        resolvers()
         with initialize_config_dir(str(CONF), version_base=None):
             data = compose(name, overrides=list(overrides))
         return OmegaConf.to_container(OmegaConf.create({"seed": 7, "data": data}), resolve=True)["data"]
@@ -115,6 +118,8 @@ def sets(make: Callable[..., Any], idx_root: Path, cifar_root: Path, picture_roo
         "rings": ("rings", "n=1000"),
         "stacked_mnist": ("stacked_mnist", f"root={idx_root}", "verify=false", "n=200"),
         "stacked_mnist_5k": ("stacked_mnist", "digits=mnist_5k", "n=200"),
+        "coloured_digits": ("coloured_digits", "digits=mnist", f"root={idx_root}", "verify=false"),
+        "digit_domains": ("digit_domains", "digits=mnist", f"root={idx_root}", "verify=false"),
     }
     return lambda name, *more: make(*commands[name], *more)
 

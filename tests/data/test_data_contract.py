@@ -18,7 +18,7 @@ from gentrain.data import Batches, GaussianGrid, GaussianRing, Order, Samples
 from gentrain.errors import UserError
 
 SETS = ["mnist", "mnist_32", "fashion_mnist", "mnist_5k", "cifar10", "image_folder", "image_folder_classes"]
-SETS += ["gaussian_ring", "gaussian_grid", "two_moons", "checkerboard", "rings", "stacked_mnist", "stacked_mnist_5k"]
+SETS += ["gaussian_ring", "gaussian_grid", "two_moons", "checkerboard", "rings", "stacked_mnist", "stacked_mnist_5k", "coloured_digits"]
 CONFIGS = sorted(path.stem for path in (Path(__file__).parents[2] / "conf" / "data").glob("*.yaml") if path.stem[0] != "_")
 
 Make = Callable[..., Any]
@@ -45,7 +45,7 @@ def test_keys_of_the_yaml_are_those_of_the_constructor(name: str, config: Make) 
 def test_samples(name: str, sets: Make) -> None:
     data = sets(name)
     for split in ("train", "test"):
-        images, labels = data.load(split)
+        images, labels, _ = data.load(split)
         assert images.shape[1:] == data.shape
         assert images.is_contiguous()
         if len(data.shape) == 3:
@@ -90,7 +90,7 @@ def test_images_and_labels_stay_together_and_keep_their_values(sets: Make) -> No
     data = sets("mnist", "batch_size=60")
     images, labels = next(iter(data.train_dataloader()))
     rows = data.order.epoch(0)[0]
-    pixels, targets = data.load("train")
+    pixels, targets, _ = data.load("train")
     assert torch.equal(((images + 1) * 127.5).round().byte(), pixels[rows])
     assert torch.equal(labels, targets[rows])
 
@@ -220,7 +220,7 @@ def test_points_lie_around_their_modes(make: Make) -> None:
     for name, kind, count in (("gaussian_ring", GaussianRing, 8), ("gaussian_grid", GaussianGrid, 25)):
         data = make(name, "n=20000")
         assert isinstance(data, kind)
-        points, labels = data.load("train")
+        points, labels, _ = data.load("train")
         modes = data.modes()
         assert modes.shape == (count, 2) == (data.classes, 2)
         offsets = (points - modes[labels]) / data.sd
@@ -232,15 +232,15 @@ def test_points_lie_around_their_modes(make: Make) -> None:
 
 def test_toys_in_the_plane_have_their_shapes(make: Make) -> None:
     """Without noise: on the half circles, in the black squares, on the circles; evenly, and with noise inside (-1, 1)."""
-    points, labels = make("two_moons", "n=20000", "noise=0").load("train")
+    points, labels, _ = make("two_moons", "n=20000", "noise=0").load("train")
     x, y = (points * 1.5 + torch.tensor([0.5, 0.25]) * (1 - 2 * labels[:, None])).T
     assert torch.allclose(x.square() + y.square(), torch.ones(20000), atol=1e-5) and ((y >= -1e-6) == (labels == 0)).all()
     data = make("checkerboard", "n=20000")
-    points, labels = data.load("train")
+    points, labels, _ = data.load("train")
     squares = (points * 2 + 2).floor().long()
     assert (squares.sum(1) % 2 == 0).all() and squares.min() == 0 and squares.max() == 3
     assert (squares[:, 0] * 4 + squares[:, 1]).unique(return_counts=True)[1].min() > 0.85 * 20000 / 8 and len(squares.unique(dim=0)) == 8
-    points, labels = make("rings", "n=20000", "noise=0").load("train")
+    points, labels, _ = make("rings", "n=20000", "noise=0").load("train")
     assert torch.allclose(points.norm(dim=1), (labels + 1) / 4, atol=1e-5)
     assert points.mean(0).abs().max() < 0.02 and labels.bincount().min() > 0.9 * 20000 / 4
     for name in ("two_moons", "checkerboard", "rings"):

@@ -46,7 +46,7 @@ def test_a_zip_is_its_folder(top: str, make: Make, picture_root: Path, tmp_path:
 
 
 def test_labels_follow_the_names_of_the_folders(make: Make, picture_root: Path) -> None:
-    images, labels = make("image_folder", f"root={picture_root}", "size=16", "classes=2").load("train")
+    images, labels, _ = make("image_folder", f"root={picture_root}", "size=16", "classes=2").load("train")
     assert labels.tolist() == [0] * 30 + [1] * 30
     pixels = decoded((picture_root / "train" / "dog" / "0.png").read_bytes(), Form(16, 3, True))
     assert torch.equal(images[30], torch.from_numpy(pixels.copy()))
@@ -180,7 +180,7 @@ def test_bad_pictures_stop_or_are_skipped(make: Make, picture_root: Path, own_ca
     assert not list(own_cache.rglob("*.npy*"))
     for _ in range(2):  # decoded, and from the cache
         caplog.clear()
-        images, labels = make(*arguments, "on_bad=skip").load("train")
+        images, labels, _ = make(*arguments, "on_bad=skip").load("train")
         assert len(images) == 47
         assert labels.tolist() == [0] * 17 + [1] * 30
         assert "13 of 60" in caplog.text

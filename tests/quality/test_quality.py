@@ -73,7 +73,7 @@ def test_a_model_of_labels_is_asked_whether_it_keeps_to_them(cache, bars, model,
         ready(cache, bars, judged, trainer, samples=600).on_train_start(trainer(bars), judged)
         return judged.records[0]
 
-    images, labels = bars.load("train")
+    images, labels, _ = bars.load("train")
     ofclass = torch.stack([images[labels == k][0] for k in range(3)]) / 127.5 - 1
     right, wrong = scores(lambda b: ofclass[b[1]]), scores(lambda b: ofclass[(b[1] + 1) % 3])
     assert right["quality/label_agreement"] == 1 and wrong["quality/label_agreement"] == 0

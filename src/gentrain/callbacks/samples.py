@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import lightning as L
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torchvision.utils import make_grid, save_image
 
 from ..quality.evaluation import as_batch, own_randomness
@@ -25,7 +26,8 @@ class Samples(L.Callback):
     """Grids of `n` images: `samples/step-000500.png` at step 0 and every `every` steps, `samples/final.png` at the end.
 
     Where the data are labelled, image i is of class i mod K. `samples/real.png` shows real images of the same labels. Points in the
-    plane are drawn as densities, the generator's left of the data's. Every picture goes to the loggers that take images, too.
+    plane are drawn as densities, the generator's left of the data's; of a translation each image stands between its source and its
+    target. Every picture goes to the loggers that take images, too.
     Training's random numbers are not touched: a run with pictures equals, bit for bit, a run without.
     """
 
@@ -36,7 +38,8 @@ class Samples(L.Callback):
         if not trainer.is_global_zero:
             return
         data = trainer.datamodule.load("train")  # type: ignore[attr-defined]
-        self.points = data.images.dim() == 2
+        self.points, self.aligned = data.images.dim() == 2, trainer.datamodule.aligned  # type: ignore[attr-defined]
+        self.translates = data.sources is not None
         count = min(POINTS, len(data.images)) if self.points else self.n
         self.batch = as_batch(data, chosen(data, count, self.seed), pl_module.device)
         save(self.picture(self.batch[0]), directory(trainer) / "real.png")
@@ -57,10 +60,14 @@ class Samples(L.Callback):
         with own_randomness(self.seed, pl_module.device):
             images = pl_module.sample(self.batch)
         beside = [self.picture(self.batch[0])] if self.points else []
-        save(torch.cat([self.picture(images), *beside], 2), path)
+        picture = self.sheet(images) if self.translates else torch.cat([self.picture(images), *beside], 2)
+        save(picture, path)
         for logger in trainer.loggers if log else []:
             if hasattr(logger, "log_image"):
                 logger.log_image("samples", [str(path)], step=trainer.global_step)
+
+    def sheet(self, images: Tensor) -> Tensor:
+        return sheet(self.batch[1], images, self.batch[0] if self.aligned else None)
 
     def picture(self, images: Tensor) -> Tensor:
         return density(images) if self.points else grid(images)
@@ -80,6 +87,25 @@ def chosen(data: Data, n: int, seed: int) -> Tensor:
 def grid(images: Tensor) -> Tensor:
     """(B, C, H, W) in [-1, 1] -> (3, H', W') in [0, 1], as square as it can be."""
     return make_grid(unit(images), nrow=math.ceil(math.sqrt(len(images))))
+
+
+def sheet(sources: Tensor, images: Tensor, targets: Tensor | None = None, across: int | None = None) -> Tensor:
+    """source | image | target, one such group after the other, `across` to a row; (3, H', W') in [0, 1]."""
+    size = tuple(max(part.shape[-2:] for part in (sources, images)))
+    parts = [enlarged(as_picture(part), size) for part in (sources, images, targets) if part is not None]
+    across = across or max(1, math.ceil(math.sqrt(len(images) / len(parts))))
+    return make_grid(unit(torch.stack(parts, 1).flatten(0, 1)), nrow=across * len(parts))
+
+
+def as_picture(part: Tensor) -> Tensor:
+    """(B, 3, H, W): grey is repeated, and a mask, the last channel, is left out."""
+    part = part.detach().float().cpu()
+    part = part[:, :-1] if part.shape[1] in (2, 4) else part
+    return part.expand(-1, 3, -1, -1) if part.shape[1] == 1 else part
+
+
+def enlarged(images: Tensor, size: tuple[int, ...]) -> Tensor:
+    return images if images.shape[-2:] == size else F.interpolate(images, size)
 
 
 def density(points: Tensor) -> Tensor:

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import GenericAlias
-from typing import Any, get_origin
+from typing import Any, get_args, get_origin
 
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
-from gentrain.data.samples import Samples, constant_images, sha256_of
+from gentrain.data.degrade import DEGRADATIONS, Degradation, source_shape
+from gentrain.data.samples import CHUNK, Samples, constant_images, sha256_of, to_bytes, to_float
 from gentrain.data.stream import Accompanied, Batches, Order, fits, generator
 from gentrain.errors import UserError
 
@@ -27,12 +28,15 @@ class Data(LightningDataModule, ABC):
     """One data set. The fields are the keys under `data` of a config, so the constructor's signature is the schema.
 
     Constructing reads nothing: networks are built from `shape` and `classes`, and a mistake elsewhere costs no time here.
+    Data for translations have sources as well, of `source_shape`; batches are then (images, sources). Where they are `aligned`, row i of
+    both belongs together; otherwise they are two domains, each in an order of its own, and the smaller repeats.
     A subclass says how one split is read; `load` keeps what was read.
     """
 
     name: str
     shape: tuple[int, ...]  # (C, H, W), or (2,) for points
     classes: int | None = None
+    source_shape: tuple[int, ...] | None = None  # of what a translation starts from; null: there is nothing of the kind
     labelled: int | None = None  # images whose labels may be used, as many of each class; null: all
     batch_size: int = 64  # per process
     seed: int = 0  # of the order of the batches
@@ -45,6 +49,7 @@ class Data(LightningDataModule, ABC):
         super().__init__()
         check_types(self)
         self.shape = tuple(self.shape)
+        self.source_shape = None if self.source_shape is None else tuple(self.source_shape)
         self._samples: dict[str, Samples] = {}
         self._digests: dict[str, str] = {}
         self.group: int | None = None  # k: the stream's items are lists of k batches, what one training step of k:1 players takes
@@ -58,6 +63,7 @@ class Data(LightningDataModule, ABC):
     def check_labelled(self) -> None:
         if self.labelled is None:
             return
+        require(self.source_shape is None, f"data={self.name} has sources, and so no few labels (data.labelled); write null")
         require(self.classes is not None, f"data={self.name} has no labels of which to keep {self.labelled} (data.labelled); write null")
         require(is_count(self.labelled), f"labelled must be a whole number >= 1, not {self.labelled!r} (data.labelled); e.g. 100")
         require(
@@ -65,9 +71,18 @@ class Data(LightningDataModule, ABC):
             f"{self.labelled} labels are not as many for each of {self.classes} classes (data.labelled); give a multiple of {self.classes}",
         )
 
+    @property
+    def aligned(self) -> bool:
+        """Does row i of the sources belong to row i of the images?"""
+        return True
+
     @abstractmethod
     def read(self, split: str) -> Samples:
         """Read "train" or "test" from wherever it is; called once a split."""
+
+    def finished(self, samples: Samples, split: str) -> Samples:
+        """What was read, with what is made of it."""
+        return samples
 
     def load(self, split: str) -> Samples:
         """The samples of "train" or "test", read at the first call.
@@ -77,22 +92,27 @@ class Data(LightningDataModule, ABC):
         if split not in SPLITS:
             raise ValueError(f"split is {split!r}, not one of {SPLITS}")
         if split not in self._samples:
-            self._samples[split] = self.checked(self.read(split), split)
+            self._samples[split] = self.checked(self.finished(self.read(split), split), split)
         return self._samples[split]
 
     def checked(self, samples: Samples, split: str) -> Samples:
         """What was read, after its shape was compared with the promise of the config."""
-        found = tuple(samples.images.shape[1:])
-        require(found == self.shape, f"samples of {self.name} have shape {found}, the config says {self.shape} (data.shape); mend it")
+        for key, part in {"shape": samples.images, "source_shape": samples.sources}.items():
+            found, said = None if part is None else tuple(part.shape[1:]), getattr(self, key)
+            require(found == said, f"samples of {self.name} have shape {found}, the config says {said} (data.{key}); mend it")
         constant = constant_images(samples.images) if samples.images.dtype == torch.uint8 else 0
         if constant:
             log.warning("%s: %d of %d %s images have one single colour", self.name, constant, len(samples.images), split)
         return samples
 
     def digest(self, split: str = "train") -> str:
-        """sha256 hex of the decoded samples and their shape: names the data in caches and protocols."""
+        """sha256 hex of the decoded samples and their shape: names the data in caches and protocols.
+
+        Sources that `degradation` makes follow from the images, and are left out: what was learned of the images holds for all of them.
+        """
         if split not in self._digests:
-            self._digests[split] = sha256_of(self.load(split))
+            samples = self.load(split)
+            self._digests[split] = sha256_of(samples if self.degradation is None else samples._replace(sources=None))
         return self._digests[split]
 
     def prepare_data(self) -> None:
@@ -115,9 +135,24 @@ class Data(LightningDataModule, ABC):
             f"(data.batch_size); at most {order.rows // order.world}",
         )
         resident = fits(samples, device) if self.resident == "auto" else bool(self.resident)
+
+        def stream(samples: Samples, order: Order, **more: Any) -> Batches:
+            options: dict[str, Any] = {"device": device, "flip": self.flip, "resident": resident, "workers": self.usable_workers}
+            return Batches(samples, order, **(options | self.changes | more))
+
+        if not self.aligned and samples.sources is not None:
+            sources = Order(len(samples.sources), self.batch_size, self.seed, order.rank, order.world, of=" of sources")
+            require(
+                sources.per_epoch > 0,
+                f"a batch of {self.batch_size} on {order.world} process(es) exceeds the {sources.rows} training sources of {self.name} "
+                f"(data.batch_size); at most {sources.rows // order.world}",
+            )
+            domains = stream(Samples(samples.images, None), order), stream(Samples(samples.sources, None), sources)
+            return Accompanied(*domains, self._begin, self.group)
         if self.labelled is None:
-            return Batches(samples, order, device, self.flip, resident, self.usable_workers, self._begin, self.group)
-        images = Batches(Samples(samples.images, None), order, device, self.flip, resident, self.usable_workers)
+            kept = samples if self.degradation is None else samples._replace(sources=None)
+            return stream(kept, order, position=self._begin, group=self.group, degrade=self.degradation)
+        images = stream(Samples(samples.images, None), order)
         few = self.few()
         size = min(self.batch_size, len(few.images) // order.world)
         require(
@@ -129,7 +164,7 @@ class Data(LightningDataModule, ABC):
 
     def few(self) -> Samples:
         """The training samples whose labels may be used: of each class as many, drawn by `seed`, in the order of the data set."""
-        images, labels = self.load("train")
+        images, labels, _ = self.load("train")
         assert labels is not None and self.labelled is not None and self.classes is not None
         each, found = self.labelled // self.classes, torch.bincount(labels, minlength=self.classes)
         rarest = int(found.argmin())
@@ -149,6 +184,16 @@ class Data(LightningDataModule, ABC):
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """The stream has put the batch there already."""
         return batch
+
+    @property
+    def degradation(self) -> Degradation | None:
+        """What makes the sources of the training anew from each batch of images, where they are not stored."""
+        return None
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What else happens to a training picture on its way."""
+        return {}
 
     @property
     def order(self) -> Order:
@@ -194,15 +239,56 @@ class Data(LightningDataModule, ABC):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Images(Data):
-    """Square images of `size` pixels; what is read in another size is resized once."""
+    """Square images of `size` pixels; what is read in another size is resized once.
+
+    `degrade` makes sources of them, see degrade.py. For training they are made of each batch, so that random holes are always new ones;
+    those that `load` gives are the same at each call, and are kept in memory.
+    """
 
     size: int = 28
+    degrade: str | None = None  # a name in DEGRADATIONS
+    jitter: int = 0  # enlarge training images, with their sources, by so many pixels, and cut `size` at a random place
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(is_count(self.size), f"size must be a whole number >= 1, not {self.size!r} (data.size); e.g. 32")
         square = (self.shape[0], self.size, self.size)
         require(self.shape == square, f"shape {self.shape} is not that of the size, {square} (data.shape); set data.size instead")
+        require(is_count(self.jitter, 0), f"jitter must be a whole number >= 0, not {self.jitter!r} (data.jitter); e.g. 30 at 256 pixels")
+        self.check_degrade()
+        require(
+            not self.jitter or self.degrade is not None or self.source_shape is None or self.source_shape[1:] == self.shape[1:],
+            f"sources of {self.source_shape} cannot be cropped as images of {self.shape} are (data.jitter); write 0",
+        )
+
+    def check_degrade(self) -> None:
+        if self.degrade is None:
+            return
+        known = ", ".join(DEGRADATIONS)
+        require(self.degrade in DEGRADATIONS, f"degrade is {self.degrade!r} (data.degrade); write one of {known}, or null")
+        reason = DEGRADATIONS[self.degrade].refuses(*self.shape)  # type: ignore[arg-type]
+        require(not reason, f"images of data={self.name} cannot take {self.degrade}, {reason} (data.degrade); choose another of {known}")
+        made = source_shape(self.shape, self.degrade)
+        require(
+            self.source_shape == tuple(made or ()),
+            f"data={self.name} has sources already, of {self.source_shape}, and {self.degrade} makes others (data.degrade); write null",
+        )
+
+    @property
+    def degradation(self) -> Degradation | None:
+        return DEGRADATIONS[self.degrade] if self.degrade else None
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        return {"jitter": self.jitter}
+
+    def finished(self, samples: Samples, split: str) -> Samples:
+        """With the sources that `degrade` makes, of numbers that depend on the split alone."""
+        if (how := self.degradation) is None:
+            return samples
+        numbers = torch.rand(len(samples.images), how.draws, generator=generator(0, "degrade", split))
+        pairs = zip(samples.images.split(CHUNK), numbers.split(CHUNK), strict=True)
+        return samples._replace(sources=torch.cat([to_bytes(how.make(to_float(images), drawn)) for images, drawn in pairs]))
 
 
 def require(condition: bool, otherwise: str) -> None:
@@ -214,7 +300,7 @@ def check_types(data: Data) -> None:
     """Raises UserError for a key whose value has another type than its field; lists are left to their use."""
     for field in fields(data):
         kind, value = field.type, getattr(data, field.name)
-        if isinstance(kind, GenericAlias) or get_origin(kind) is Sequence:
+        if any(isinstance(one, GenericAlias) for one in (kind, *get_args(kind))) or get_origin(kind) is Sequence:
             continue
         wanted: Any = kind | int if kind is float else kind
         fits_in = isinstance(value, wanted) and (kind not in (int, float, int | None) or not isinstance(value, bool))

@@ -14,7 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -42,6 +42,7 @@ Bad = tuple[str, str]  # a picture and what is wrong with it
 class ImageFolder(Images):
     """Squares of `size` pixels; a memory-mapped tensor, so that any number of images does."""
 
+    key: ClassVar[str] = "root"  # of the folder, in a configuration
     root: str | Path | None = None  # the folder or .zip
     size: int = 64
     channels: int = 3  # 3 colour, 1 grey
@@ -54,17 +55,28 @@ class ImageFolder(Images):
         super().__post_init__()
         require(self.shape[0] == self.channels, f"shape {self.shape} has not {self.channels} channels (data.shape); set data.channels")
         require(self.on_bad in ("stop", "skip"), f"on_bad is {self.on_bad!r} (data.on_bad); write stop or skip")
-        require(bool(self.root), "image_folder needs a folder or .zip of images (data.root); give data.root=DIR")
+        require(bool(self.root), f"data={self.name} needs a folder or .zip of images (data.{self.key}); give data.{self.key}=DIR")
 
     def read(self, split: str) -> Samples:
         tree = self.tree()
         classes = self.class_names(tree)  # checked before the long work
+        names, prefix = self.names(tree, split)
+        images, kept = self.cached([(name, *tree.files[name]) for name in names])
+        return Samples(images, labels_of(kept, prefix, classes) if classes else None)
+
+    def names(self, tree: "Tree", split: str) -> tuple[list[str], str]:
+        """The pictures of a split in their order, and what their paths begin with."""
         prefix, is_drawn = layout(tree, split)
         part = tree.under(prefix)
         names = drawn(sorted(part.files), split, self.draw_seed) if is_drawn else sorted(part.files)
-        require(len(names) > 0, f"too few images in {self.path} to draw a {split} split (data.root); give at least 10")
-        images, kept = self.cached([(name, *part.files[name]) for name in names])
-        return Samples(images, labels_of(kept, prefix, classes) if classes else None)
+        require(len(names) > 0, f"too few images in {self.path} to draw a {split} split (data.{self.key}); give at least 10")
+        return names, prefix
+
+    @property
+    def form(self) -> "Form":
+        from gentrain.data.pictures import Form
+
+        return Form(self.size, self.channels, self.crop)
 
     @property
     def path(self) -> Path:
@@ -74,12 +86,12 @@ class ImageFolder(Images):
         from gentrain.data.pictures import EXTENSIONS, source
 
         try:
-            require(self.path.exists(), f"no such folder or file {self.path} (data.root); give a folder or a .zip of images")
+            require(self.path.exists(), f"no such folder or file {self.path} (data.{self.key}); give a folder or a .zip of images")
             tree = source(self.path).tree()
         except OSError as error:
-            raise UserError(f"cannot read {self.path}: {error.strerror} (data.root); give a folder that you may read") from error
+            raise UserError(f"cannot read {self.path}: {error.strerror} (data.{self.key}); give a folder that you may read") from error
         accepted = " ".join(EXTENSIONS)
-        require(len(tree.files) > 0, f"0 images in {self.path} (data.root); give a folder or .zip with files named {accepted}")
+        require(len(tree.files) > 0, f"0 images in {self.path} (data.{self.key}); give a folder or .zip with files named {accepted}")
         return tree
 
     def class_names(self, tree: "Tree") -> list[str] | None:
@@ -88,13 +100,15 @@ class ImageFolder(Images):
         if self.classes is None:
             return None
         odd = sorted(set(found[0]) ^ set(found[1]))
-        require(not odd, f"class folders differ between train and test of {self.path}: {', '.join(odd[:10])} (data.root); make them equal")
+        require(
+            not odd, f"class folders differ between train and test of {self.path}: {', '.join(odd[:10])} (data.{self.key}); make them equal"
+        )
         return found[0]
 
     def split_classes(self, tree: "Tree", prefix: str) -> list[str]:
         """Sorted names of the class folders of one split, checked when labels are asked for."""
         where, part = self.path / prefix, tree.under(prefix)
-        require(len(part.files) > 0, f"0 images in {where} (data.root); fill the folder or remove it")
+        require(len(part.files) > 0, f"0 images in {where} (data.{self.key}); fill the folder or remove it")
         if self.classes is None:
             return []
         names = sorted(name.removeprefix(prefix) for name in part.folders if "/" not in name.removeprefix(prefix))
@@ -103,12 +117,14 @@ class ImageFolder(Images):
         require(len(names) == self.classes, f"{where} has {len(names)} class folders, not {self.classes} (data.classes); give {len(names)}")
         filled = {class_of(name, prefix) for name in part.files}
         empty = [name for name in names if name not in filled]
-        require(not empty, f"0 images in the class folders {', '.join(empty[:10])} of {where} (data.root); fill or remove them")
+        require(not empty, f"0 images in the class folders {', '.join(empty[:10])} of {where} (data.{self.key}); fill or remove them")
         return names
 
     def cached(self, entries: list[tuple[str, int, int]]) -> tuple[Tensor, list[str]]:
         """uint8 (N, C, H, W) mapped from the cache, decoded into it when missing, and the names of the N pictures."""
-        key = hashlib.sha256(repr((FORMAT, entries, self.size, self.channels, self.crop, self.on_bad)).encode()).hexdigest()[:24]
+        across = () if self.form.across == 1 else (self.form.across,)
+        decides = (FORMAT, entries, self.size, self.channels, self.crop, self.on_bad, *across)
+        key = hashlib.sha256(repr(decides).encode()).hexdigest()[:24]
         target = self.cache_dir / "image_folder" / f"{key}.npy"
         skipped = target.with_suffix(".skipped.json")
         names = [name for name, *_ in entries]
@@ -124,20 +140,20 @@ class ImageFolder(Images):
 
     def decode(self, names: list[str], target: Path, skipped: Path) -> None:
         """Write the pictures to `target`, and those left out to `skipped`. Raises UserError for bad ones that are not to be skipped."""
-        from gentrain.data.pictures import Form
-
         for left in target.parent.glob(f".{target.name}.*"):  # of a process that was killed; under the lock nobody else writes
             left.unlink()
-        form = Form(self.size, self.channels, self.crop)
+        form = self.form
         log.info("decoding %d images of %s into %s", len(names), self.path, target.parent)
         with written(target) as file:
-            allocate(file, (len(names), form.channels, form.size, form.size))
+            allocate(file, (len(names), form.across * form.channels, form.size, form.size))
             bad = self.fill(file, names, form)
             require(
                 self.on_bad == "skip" or not bad,
                 f"{len(bad)} of {len(names)} images of {self.path} are unreadable: {listed(bad)} (data.on_bad); mend them, or write skip",
             )
-            require(len(bad) < len(names), f"all {len(bad)} images of {self.path} are unreadable: {listed(bad)} (data.root); mend them")
+            require(
+                len(bad) < len(names), f"all {len(bad)} images of {self.path} are unreadable: {listed(bad)} (data.{self.key}); mend them"
+            )
             if bad:
                 leave_out(file, names, bad)
                 with written(skipped) as list_file:
@@ -153,7 +169,7 @@ class ImageFolder(Images):
             with ProcessPoolExecutor(min(cores(), len(jobs)), multiprocessing.get_context("fork")) as pool:
                 return [bad for some in pool.map(decode_rows, *zip(*jobs, strict=True)) for bad in some]
         except BrokenProcessPool as error:
-            raise Unavailable(f"a process that decoded {self.path} was killed (data.root); is there enough memory?") from error
+            raise Unavailable(f"a process that decoded {self.path} was killed (data.{self.key}); is there enough memory?") from error
 
 
 def layout(tree: "Tree", split: str) -> tuple[str, bool]:

@@ -30,10 +30,21 @@ class Form(NamedTuple):
     size: int
     channels: int
     crop: bool
+    across: int = 1  # pictures in one file, side by side, each of which becomes a square; their channels come one after the other
 
 
 def decoded(content: bytes, form: Form) -> np.ndarray:
-    """uint8 (channels, size, size) of one file's bytes. Raises whatever PIL raises, and ValueError for what it lets pass."""
+    """uint8 (across * channels, size, size) of one file's bytes. Raises whatever PIL raises, and ValueError for what it lets pass."""
+    flat = opened(content, "RGB" if form.channels == 3 else "L")
+    if flat.width % form.across:
+        raise ValueError(f"{flat.width} pixels are not as many for each of {form.across} pictures side by side")
+    width = flat.width // form.across
+    parts = [flat.crop((i * width, 0, (i + 1) * width, flat.height)) for i in range(form.across)] if form.across > 1 else [flat]
+    return np.concatenate([squared(part, form) for part in parts])
+
+
+def opened(content: bytes, mode: str) -> Image.Image:
+    """The picture of one file's bytes as RGB, L or RGBA."""
     if not content:
         raise ValueError("zero bytes")
     with warnings.catch_warnings():
@@ -41,7 +52,11 @@ def decoded(content: bytes, form: Form) -> np.ndarray:
         warnings.simplefilter("error", Image.DecompressionBombWarning)  # PIL only warns from its limit to twice its limit
         with Image.open(io.BytesIO(content)) as picture:
             picture.load()
-            flat = in_mode(ImageOps.exif_transpose(picture), "RGB" if form.channels == 3 else "L")
+            return in_mode(ImageOps.exif_transpose(picture), mode)
+
+
+def squared(flat: Image.Image, form: Form) -> np.ndarray:
+    """uint8 (channels, size, size)"""
     square = (form.size, form.size)
     if flat.size != square:
         fit = ImageOps.fit if form.crop else Image.Image.resize
@@ -50,11 +65,13 @@ def decoded(content: bytes, form: Form) -> np.ndarray:
 
 
 def in_mode(picture: Image.Image, mode: str) -> Image.Image:
-    """The picture as RGB or L, by the rules above."""
+    """The picture as RGB or L, by the rules above; or as RGBA, whose transparency stays."""
     if picture.mode == "F":
         raise ValueError("floating-point pixels of unknown range")
     if picture.mode.startswith("I"):
         picture = eight_bits(picture)
+    if mode == "RGBA":
+        return picture.convert(mode)
     if picture.has_transparency_data:
         rgba = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)

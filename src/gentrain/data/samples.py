@@ -13,16 +13,27 @@ CHUNK = 4096  # images handled at a time where a float copy of all of them would
 class Samples(NamedTuple):
     images: Tensor  # uint8 (N, C, H, W), or float32 (N, 2) points in (-1, 1); may be memory-mapped
     labels: Tensor | None  # int64 (N,)
+    sources: Tensor | None = None  # uint8 (M, C', H', W'), what a translation starts from; where both belong together, M = N
+
+    @property
+    def rows(self) -> int:
+        """Of the larger of two domains; the smaller repeats."""
+        return max(len(self.images), 0 if self.sources is None else len(self.sources))
 
 
 def present(samples: Samples) -> tuple[Tensor, ...]:
-    """(images, labels), or (images,) without labels."""
-    return tuple(part for part in samples if part is not None)
+    """(images, sources, labels), less what there is not."""
+    return tuple(part for part in (samples.images, samples.sources, samples.labels) if part is not None)
 
 
 def to_float(images: Tensor) -> Tensor:
     """uint8 0..255 -> float32 -1..1; points are floats already and pass."""
     return images.float().div_(127.5).sub_(1) if images.dtype == torch.uint8 else images
+
+
+def to_bytes(images: Tensor) -> Tensor:
+    """[-1, 1] -> uint8, rounded."""
+    return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def resized(images: Tensor, size: int) -> Tensor:
@@ -36,7 +47,7 @@ def resized(images: Tensor, size: int) -> Tensor:
 
 
 def sha256_of(samples: Samples) -> str:
-    """sha256 hex of the shape, the pixels and the labels."""
+    """sha256 hex of the shape, the pixels, the sources and the labels."""
     digest = hashlib.sha256(f"{tuple(samples.images.shape)} {samples.images.dtype}".encode())
     for part in present(samples):
         for chunk in part.split(CHUNK):

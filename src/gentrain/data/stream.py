@@ -12,8 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from gentrain.data.degrade import Degradation
 from gentrain.data.samples import Samples, present, to_float
 from gentrain.errors import Unavailable
 
@@ -33,6 +35,7 @@ class Order:
     seed: int
     rank: int = 0
     world: int = 1
+    of: str = ""  # two orders of one seed, of which neither tells anything of the other
 
     @property
     def per_epoch(self) -> int:
@@ -41,14 +44,20 @@ class Order:
 
     def epoch(self, number: int) -> Tensor:
         """int64 (per_epoch, batch_size): this rank's batches of one permutation."""
-        permutation = torch.randperm(self.rows, generator=generator(self.seed, "epoch", number))
+        permutation = torch.randperm(self.rows, generator=self.generator("epoch", number))
         whole = permutation[: self.per_epoch * self.world * self.batch_size]
         return whole.view(self.per_epoch, self.world, self.batch_size)[:, self.rank].contiguous()
 
     def flips(self, position: int) -> Tensor:
-        """bool (batch_size,): which images of one batch are mirrored; drawn for the global batch, as the rows are."""
-        coins = torch.rand(self.world, self.batch_size, generator=generator(self.seed, "flip", position))
-        return coins[self.rank] < 0.5
+        """bool (batch_size,): which images of one batch are mirrored."""
+        return self.uniform("flip", position, 1)[:, 0] < 0.5
+
+    def uniform(self, what: str, position: int, count: int) -> Tensor:
+        """(batch_size, count) numbers in [0, 1) for the images of one batch; drawn for the global batch, as the rows are."""
+        return torch.rand(self.world, self.batch_size, count, generator=self.generator(what, position))[self.rank]
+
+    def generator(self, what: str, number: int) -> torch.Generator:
+        return generator(self.seed, what + self.of, number)
 
     def start(self, position: int, device: torch.device | None = None) -> Iterator[Tensor]:
         """The rows of batch `position`, `position + 1`, ... without end."""
@@ -63,8 +72,10 @@ def zero() -> int:
 
 
 class Batches:
-    """Endless (images float32 in [-1, 1], labels int64) on `device`; without labels, (images,).
+    """Endless (images float32 in [-1, 1], sources, labels int64) on `device`; less what there is not.
 
+    A pair of image and source is mirrored, and cropped, as one. `jitter` enlarges every picture by so many pixels and cuts the former
+    size out of it at a random place. `degrade` makes sources of what came of the images.
     `position` is asked for the number of the first batch whenever an iteration begins.
     `resident` keeps all images on the device and indexes them there; otherwise `workers` processes read them from where they are.
     `group` makes the items lists of as many batches.
@@ -80,8 +91,10 @@ class Batches:
         workers: int = 0,
         position: Callable[[], int] = zero,
         group: int | None = None,
+        jitter: int = 0,
+        degrade: Degradation | None = None,
     ) -> None:
-        self.order, self.device, self.flip = order, torch.device(device), flip
+        self.order, self.device, self.flip, self.jitter, self.degrade = order, torch.device(device), flip, jitter, degrade
         self.resident, self.workers, self.position, self.group = resident, workers, position, group
         self.samples = on_device(samples, self.device) if resident else samples
 
@@ -91,9 +104,11 @@ class Batches:
     def at(self, position: int) -> Iterator[tuple[Tensor, ...]]:
         """The stream from batch number `position` on."""
         rows = self.indexed(position) if self.resident else self.fetched(position)
-        for number, (images, *labels) in enumerate(rows, start=position):
-            images = to_float(images)
-            yield (self.mirrored(images, number) if self.flip else images, *labels)
+        views = 1 + (self.samples.sources is not None)
+        for number, parts in enumerate(rows, start=position):
+            seen = [self.view(to_float(part), number) for part in parts[:views]]
+            made = [] if self.degrade is None else [self.degraded(seen[0], number)]
+            yield (*seen, *made, *parts[views:])
 
     def indexed(self, position: int) -> Iterator[tuple[Tensor, ...]]:
         """Batches indexed where the images live; one epoch's rows travel at once."""
@@ -114,27 +129,44 @@ class Batches:
         for batch in alive(iter(loader)):
             yield tuple(part.to(self.device, non_blocking=True) for part in batch)
 
-    def mirrored(self, images: Tensor, position: int) -> Tensor:
-        coins = self.order.flips(position).to(self.device)
-        return torch.where(coins[:, None, None, None], images.flip(-1), images)
+    def view(self, images: Tensor, position: int) -> Tensor:
+        """What a batch of pictures becomes; the same for the two pictures of a pair."""
+        if self.flip:
+            images = torch.where(self.order.flips(position).to(self.device)[:, None, None, None], images.flip(-1), images)
+        return cropped(images, self.jitter, self.order.uniform("crop", position, 2)) if self.jitter else images
+
+    def degraded(self, images: Tensor, position: int) -> Tensor:
+        assert self.degrade is not None
+        return self.degrade.make(images, self.order.uniform("degrade", position, self.degrade.draws))
+
+
+def cropped(images: Tensor, jitter: int, places: Tensor) -> Tensor:
+    """(B, C, H, W), enlarged by `jitter` pixels a side and cut to H x W again; `places`, (B, 2) in [0, 1), say where."""
+    height, width = images.shape[-2:]
+    larger = F.interpolate(images, (height + jitter, width + jitter), mode="bilinear")
+    top, left = (places * (jitter + 1)).long().to(images.device).T
+    rows, columns = (at[:, None] + torch.arange(size, device=at.device) for at, size in ((top, height), (left, width)))
+    batch, channels = torch.arange(len(images), device=top.device), torch.arange(images.shape[1], device=top.device)
+    return larger[batch[:, None, None, None], channels[:, None, None], rows[:, None, :, None], columns[:, None, None, :]]
 
 
 class Accompanied:
-    """Every batch of images with one of the few that have labels beside it: (images, labelled images, their labels).
+    """Every batch of images with a batch of others beside it: those with labels, (images, labelled images, their labels), or those of
+    another domain, (images, sources).
 
     A function of (seed, position) as its two parts are.
     """
 
-    def __init__(self, images: Batches, labelled: Batches, position: Callable[[], int] = zero, group: int | None = None) -> None:
-        self.images, self.labelled, self.position, self.group = images, labelled, position, group
+    def __init__(self, images: Batches, others: Batches, position: Callable[[], int] = zero, group: int | None = None) -> None:
+        self.images, self.others, self.position, self.group = images, others, position, group
 
     def __iter__(self) -> Iterator[Any]:
         return grouped(self.at(self.position()), self.group)
 
     def at(self, position: int) -> Iterator[tuple[Tensor, ...]]:
         """The stream from batch number `position` on."""
-        for images, labelled in zip(self.images.at(position), self.labelled.at(position), strict=False):
-            yield (*images, *labelled)
+        for images, others in zip(self.images.at(position), self.others.at(position), strict=False):
+            yield (*images, *others)
 
 
 def grouped(stream: Iterator[Any], group: int | None) -> Iterator[Any]:
@@ -185,12 +217,12 @@ def taken(samples: Samples, rows: Tensor) -> tuple[Tensor, ...]:
 
 
 def on_device(samples: Samples, device: torch.device) -> Samples:
-    return Samples(samples.images.to(device), None if samples.labels is None else samples.labels.to(device))
+    return Samples(*(None if part is None else part.to(device) for part in samples))  # type: ignore[arg-type]
 
 
 def fits(samples: Samples, device: torch.device) -> bool:
     """Whether all images take at most a quarter of the memory that is free where they would live."""
-    size = samples.images.numel() * samples.images.element_size()
+    size = sum(part.numel() * part.element_size() for part in (samples.images, samples.sources) if part is not None)
     return 4 * size <= free_memory(device)
 
 

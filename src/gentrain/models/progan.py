@@ -190,7 +190,7 @@ class Growth(Regularizer):
         last = len(self.critic[0].sides) - 1
         return (1 + levels, min(1.0, within / self.fade)) if levels < last else (last, 1.0)
 
-    def view(self, real: Tensor, fake: Tensor, critics_turn: bool) -> tuple[Tensor, Tensor]:
+    def view(self, real: Tensor, fake: Tensor, critics_turn: bool, domain: str = "") -> tuple[Tensor, Tensor]:
         """Both at the level's size; of real images as much of the new detail as the players have faded in."""
         if critics_turn:
             self.images += len(real)

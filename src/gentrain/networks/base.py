@@ -7,6 +7,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from ..errors import UserError
+
 Prior = Literal["normal", "uniform"]
 
 
@@ -27,22 +29,42 @@ class Generator(nn.Module):
         return self.body(z)
 
 
+class Translator(nn.Module):
+    """Images to images: `body`, (B, *source_shape) -> (B, *shape) in [-1, 1]. It has no noise of its own.
+
+    It is convolutional, so pictures of other sizes pass. One that sees `whole` pictures at once, at a scale, is not meant for them.
+    """
+
+    whole: ClassVar[bool] = False
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, source: Tensor) -> Tensor:
+        return self.body(source)
+
+
 class Critic(nn.Module):
-    """Images to scores (logits): `body`, (B, *shape) -> features (B, F), then one linear layer -> (B,)."""
+    """Images to scores (logits): `body`, (B, *shape) -> features (B, F), then `head`, one linear layer -> (B,).
+
+    A head may give P scores a sample, one for each patch of the image; scores are then (B * P,), a sample's next to each other.
+    """
 
     judges: ClassVar[str] = "images"
+    source_shape: list[int] | None = None  # of what it is given beside each image
 
-    def __init__(self, body: nn.Module, features: int, points: bool = False) -> None:
+    def __init__(self, body: nn.Module, features: int, points: bool = False, head: nn.Module | None = None) -> None:
         super().__init__()
-        self.body, self.points = body, points
-        self.head: Any = nn.Linear(features, 1)  # a trick may put more before it
+        self.body, self.points, self.size = body, points, features
+        self.head: Any = head or nn.Linear(features, 1)  # a trick may put more before it
 
     def features(self, x: Tensor) -> Tensor:
         return self.body(x)
 
     def score(self, h: Tensor) -> Tensor:
-        """Features (B, F) -> scores (B,)."""
-        return self.head(h).squeeze(1)
+        """Features (B, F) -> scores (B,), or (B * P,)."""
+        return self.head(h).flatten()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.score(self.features(x))
@@ -60,6 +82,13 @@ class Critic(nn.Module):
                     setattr(parent, name, like(wider, layer))
                     return
         raise TypeError(f"{type(self).__name__} has no first layer to widen")
+
+
+def given(source_shape: list[int] | None) -> list[int]:
+    """What a translation starts from, or a refusal of data that have nothing of the kind."""
+    if source_shape is None:
+        raise UserError("this model translates images, and these data have no sources (data.degrade); e.g. data.degrade=edges")
+    return list(source_shape)
 
 
 def like(layer: nn.Linear | nn.Conv2d, model: nn.Linear | nn.Conv2d) -> nn.Module:

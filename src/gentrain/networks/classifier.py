@@ -16,7 +16,7 @@ class ClassifierCritic(nn.Module):
     def __init__(self, critic: Callable[..., base.Critic], shape: list[int], classes: Count) -> None:
         super().__init__()
         self.critic = critic(shape=shape)
-        self.classifier = nn.Linear(self.critic.head.in_features, classes)
+        self.classifier = nn.Linear(self.critic.size, classes)
         base.like(self.classifier, self.critic.head)
 
     def features(self, x: Tensor) -> Tensor:

@@ -36,9 +36,7 @@ class ConcatCritic(nn.Module):
         self.critic = critic(shape=[shape[0] + classes, *shape[1:]])
 
     def features(self, x: Tensor, y: Tensor) -> Tensor:
-        planes = nn.functional.one_hot(y, self.classes).to(x.dtype)
-        planes = planes.view(*planes.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:])
-        return self.critic.features(torch.cat([x, planes], 1))
+        return self.critic.features(with_planes(x, y, self.classes))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         return self.critic.score(self.features(x, y))
@@ -58,3 +56,21 @@ class ProjectionCritic(nn.Module):
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         h = self.critic.features(x)
         return self.critic.score(h) + (h * self.embed(y)).sum(1)
+
+
+class LabelledTranslator(nn.Module):
+    """G(x, y): an image to the domain y (Choi et al., 2018), which joins it as one more channel a domain, as in `ConcatCritic`."""
+
+    def __init__(self, translator: Callable[..., base.Translator], shape: list[int], classes: Count) -> None:
+        super().__init__()
+        self.classes = classes
+        self.translator = translator(shape=shape, source_shape=[shape[0] + classes, *shape[1:]])
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.translator(with_planes(x, y, self.classes))
+
+
+def with_planes(x: Tensor, y: Tensor, classes: int) -> Tensor:
+    """(B, C, ...), (B,) -> (B, C + classes, ...): the channel of the label is full of ones, the others' of zeros."""
+    planes = nn.functional.one_hot(y, classes).to(x.dtype)
+    return torch.cat([x, planes.view(*planes.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:])], 1)

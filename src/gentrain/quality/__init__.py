@@ -21,7 +21,7 @@ from gentrain.quality.scores import Moments, agreement, census, frechet_distance
 from gentrain.schema import Count, Whole
 
 if TYPE_CHECKING:
-    from gentrain.data import Data
+    from gentrain.data import Data, Samples
 
 KEPT = 10_000  # reference features that stay on disk for KID and for the neighbours, beside the moments of all of them
 SPLITS = 10  # of the Inception score
@@ -86,6 +86,8 @@ class Quality(Evaluation):
 
     def prepare(self, data: "Data", model: Judged) -> None:
         self.features.prepare(data, self.cache)
+        if data.source_shape is not None:
+            self.samples = min(self.samples, data.load("test").rows)  # a source twice is no second fake
         self.device = model.device if model.device.type == "cuda" else torch.device("cpu")  # other devices lack float64
         real = self._real(data, self.reference, self.reference_samples)
         self.real, self.real_features = Moments(real["mean"], real["cov"]), real["features"]
@@ -99,13 +101,23 @@ class Quality(Evaluation):
         model.protocols["quality"] = self.protocol(data, model, real["samples"])
 
     def score(self, data: "Data", model: Judged) -> dict[str, float]:
-        source = data.load(self.reference)
+        source = data.load(self.given(data))
         features, logits = self.features.of(self.images(model, source), self.batch_size, self.device)
         named = self._distances(features, logits)
         if self.features.certain:
-            named |= self._classes_kept(data, model, logits)
+            named |= self._classes_kept(data, model, source, logits)
         scores = {"n": float(self.samples)} | {name.replace("*", self.features.suffix): value for name, value in named.items()}
         return {f"quality/{name}": value for name, value in scores.items()}
+
+    def given(self, data: "Data") -> str:
+        """The split whose labels are asked for; that of the sources of a translation is one that it was not trained on."""
+        return self.reference if data.source_shape is None else "test"
+
+    def of_sources(self, data: "Data") -> dict[str, Any]:
+        """What the protocol says of what is translated."""
+        if data.source_shape is None:
+            return {}
+        return {"sources": {"split": self.given(data), "digest": data.digest("test"), "degrade": getattr(data, "degrade", None)}}
 
     def protocol(self, data: "Data", model: Judged, reference_size: int) -> dict[str, Any]:
         """Everything that must be equal before two scores may be ranked."""
@@ -121,6 +133,7 @@ class Quality(Evaluation):
                 "samples": reference_size,
             },
             "samples": self.samples,
+            **self.of_sources(data),
             "ema": averaged(model),
             "batch_norm": "eval",
             "truncation": None,
@@ -146,10 +159,12 @@ class Quality(Evaluation):
         scores |= {f"{name}*": value for name, value in manifold._asdict().items()}
         return scores | (dict(census(logits)._asdict()) if self.features.certain else {})
 
-    def _classes_kept(self, data: "Data", model: Judged, logits: Tensor) -> dict[str, float]:
-        """Does the classifier see the class that was asked for, and that of an image in its reconstruction (`class_kept`)?"""
-        source, test = data.load(self.reference), data.load("test")
+    def _classes_kept(self, data: "Data", model: Judged, source: "Samples", logits: Tensor) -> dict[str, float]:
+        """Does the classifier see the class that was asked for, and that of an image in what was made of it (`class_kept`)?"""
+        test = data.load("test")
         kept: dict[str, float] = {}
+        if source.sources is not None and data.aligned and source.labels is not None:
+            kept["class_kept"] = (logits.argmax(1).cpu() == source.labels[self.asked(source)]).double().mean().item()
         if labelled(model) and source.labels is not None:
             asked = source.labels[self.asked(source).to(source.labels.device)].to(logits.device)
             kept |= agreement(logits, asked, self.seed)._asdict()

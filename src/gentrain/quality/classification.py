@@ -41,7 +41,7 @@ class TestError(Evaluation):
         model.protocols["test_error"] = {"data": data.name, "split": "test", "digest": data.digest("test"), "labelled": data.labelled}
 
     def score(self, data: "Data", model: Judged) -> dict[str, float]:
-        images, labels = data.load("test")
+        images, labels, _ = data.load("test")
         assert labels is not None
         named, wrong = cast(Any, model).model, 0
         with judged(named.classifier):

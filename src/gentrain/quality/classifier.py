@@ -123,7 +123,7 @@ class Classifier(Features):
         return {"weights": weights, "shape": shape, "classes": classes, "accuracy": accuracy, "hash": fingerprint(weights)}
 
     def _descend(self, train: "Samples") -> None:
-        images, labels = train
+        images, labels, _ = train
         assert labels is not None
         updates, rate = int(self.options["updates"]), float(self.options["learning_rate"])
         optimizer = torch.optim.Adam(self.network.parameters(), lr=rate)

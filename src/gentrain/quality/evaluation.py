@@ -9,7 +9,8 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from gentrain.data.samples import to_float
+from gentrain.data.samples import present, to_float
+from gentrain.data.samples import to_bytes as as_bytes
 from gentrain.errors import Diverged, UserError
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class Evaluation(L.Callback, ABC):
 
     def asked(self, source: "Samples") -> Tensor:
         """`samples` rows, a fixed random choice, repeated if there are fewer."""
-        order = torch.randperm(len(source.images), generator=torch.Generator().manual_seed(self.seed))
+        order = torch.randperm(source.rows, generator=torch.Generator().manual_seed(self.seed))
         return order.repeat(-(-self.samples // len(order)))[: self.samples]
 
     def images(self, model: Judged, source: "Samples") -> Tensor:
@@ -121,14 +122,9 @@ def labelled(model: Judged) -> bool:
 
 
 def as_batch(source: "Samples", rows: Tensor, device: torch.device) -> tuple[Tensor, ...]:
-    """Rows of a data set as training sees them: images in [-1, 1] (points as they are) and labels if there are any."""
-    images = to_float(source.images[rows.to(source.images.device)].to(device))
-    return (images,) if source.labels is None else (images, source.labels[rows.to(source.labels.device)].to(device))
-
-
-def as_bytes(images: Tensor) -> Tensor:
-    """[-1, 1] -> uint8, rounded."""
-    return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    """Rows of a data set as training sees them: images in [-1, 1] (points as they are), sources and labels if there are any."""
+    parts = (part[(rows % len(part)).to(part.device)].to(device) for part in present(source))  # of the smaller domain, again
+    return tuple(to_float(part) for part in parts)
 
 
 @contextmanager

@@ -144,6 +144,6 @@ class Channels:
         return f"{self.data.digest(split)} by channel"
 
     def load(self, split: str) -> Samples:
-        images, labels = self.data.load(split)
+        images, labels, _ = self.data.load(split)
         assert labels is not None
         return Samples(images.flatten(0, 1).unsqueeze(1), torch.stack([labels // 100, labels // 10 % 10, labels % 10], 1).flatten())

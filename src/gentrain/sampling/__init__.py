@@ -22,7 +22,7 @@ def sample(config: dict[str, Any], mode_name: str) -> Path:
     run_dir, mode = Path(config["run"]), made(config)
     out = Path(config["out"]) if config["out"] else run_dir / f"samples-{mode_name}"
     job, saved = reopen(run_dir, config["checkpoint"].name, device(config["device"].name))
-    studio = Studio(job, config["averaged"], config["seed"], config["labels"])
+    studio = Studio(job, config["averaged"], config["seed"], config["labels"], config["domain"])
     mode.check(studio)
     record = {
         "run": str(run_dir.resolve()),
@@ -33,6 +33,7 @@ def sample(config: dict[str, Any], mode_name: str) -> Path:
         "options": {key: value for key, value in config["mode"].items() if key != "_target_"},
         "seed": config["seed"],
         "labels": studio.classes,
+        "domain": studio.domain,
         "device": str(studio.device),
         "versions": runs.versions(),
     }

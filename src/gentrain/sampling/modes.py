@@ -114,6 +114,7 @@ class ClassGrid(Mode):
         super().check(studio)
         if studio.classes is None:
             raise UserError("mode=class_grid has a row a class, and this model knows no labels (mode); choose mode=grid")
+        self.needs_noise(studio)
 
     def draw(self, studio: Studio, out: Output) -> dict[str, Any]:
         classes = torch.tensor(studio.classes)

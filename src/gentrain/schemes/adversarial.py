@@ -63,6 +63,7 @@ class Adversarial(Descent):
         return self.scheduled(optimizers)
 
     def training_step(self, batches: list[Batch], batch_idx: int) -> None:
+        self.restore_own()
         critic, generator = self.optimizers()  # type: ignore[misc, attr-defined]
         # Lightning counts every optimizer's step in global_step; ours counts the generator's
         critic._on_before_step = critic._on_after_step = do_nothing_closure

@@ -41,6 +41,7 @@ class Alone(Descent):
         self.trainer.datamodule.group = self.accumulate  # type: ignore[attr-defined]
 
     def training_step(self, batches: list[Batch], batch_idx: int) -> None:
+        self.restore_own()
         self.advanced = self.descend("model", self.optimizers(), self.objective, batches)  # type: ignore[arg-type]
         if self.advanced:
             self.model.after_step()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from ..callbacks.rng import gathered
 from ..objective import Objective
 from .guard import Guard, OnDivergence
 from .scheme import Batch, Scheme
@@ -35,6 +36,7 @@ class Descent(Scheme):
         super().__init__(model, log_every)
         self.makers, self.make_schedule = optimizers, schedule
         self.guard, self.resumed = Guard(on_divergence, divergence_budget), False
+        self.own_of_all: list[dict[str, Tensor]] = []  # what each process had for itself, from a checkpoint
 
     def equip(self, networks: dict[str, nn.Module]) -> dict[str, Optimizer]:
         """An optimizer for each player."""
@@ -85,6 +87,22 @@ class Descent(Scheme):
         self.differentiate(objective.loss * share if share < 1 else objective.loss)
         return Objective(detached(objective.terms), detached(objective.watched))
 
+    def own(self) -> dict[str, Tensor]:
+        """What each process keeps for itself, by name: buffers that a module lists as `of_each_process` (Markov chains, pools of fakes)."""
+        kept = {
+            f"{path}.{name}": getattr(module, name)
+            for path, module in self.model.named_modules()
+            for name in getattr(module, "of_each_process", ())
+        }
+        return {name: buffer for name, buffer in kept.items() if buffer is not None}
+
+    def restore_own(self) -> None:
+        """In a training step, not before: DDP gives all processes rank zero's buffers on its way to the first."""
+        if len(self.own_of_all) == self.trainer.world_size:
+            for name, buffer in self.own().items():
+                buffer.copy_(self.own_of_all[self.trainer.global_rank][name])
+        self.own_of_all = []
+
     def step_schedules(self) -> None:
         for schedule in self.schedules():
             schedule.step()
@@ -115,10 +133,13 @@ class Descent(Scheme):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
         checkpoint["divergences"] = self.guard.used
+        if self.trainer.world_size > 1 and (own := self.own()):  # that of one process is in its state_dict
+            checkpoint["own"] = gathered({name: buffer.cpu() for name, buffer in own.items()}, self.trainer.world_size)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
         self.resumed, self.guard.used = True, checkpoint["divergences"]
+        self.own_of_all = checkpoint.get("own", [])
 
 
 def detached(scalars: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from ..callbacks.rng import gathered
 from ..energy import EnergyModel
 from ..errors import UserError
 from ..quality.evaluation import as_batch
@@ -17,7 +15,6 @@ from ..schema import Count, Whole
 from .alone import Alone
 from .descent import Maker
 from .guard import OnDivergence
-from .scheme import Batch
 
 SURVEYED = 10_000  # training images that a model may look at before the first update
 
@@ -44,7 +41,6 @@ class Energy(Alone):
         super().__init__(model, optimizers, schedule, log_every, on_divergence, divergence_budget, accumulate)
         if compile:
             raise UserError("an objective with Markov chains in it cannot be compiled whole (compile); use compile=false")
-        self.all_chains: list[dict[str, Any]] = []  # of every process, from a checkpoint
 
     def on_fit_start(self) -> None:
         if not self.resumed:
@@ -52,19 +48,3 @@ class Energy(Alone):
             rows = torch.randperm(len(train.images), generator=torch.Generator().manual_seed(0))[:SURVEYED]
             self.model.survey(as_batch(train, rows, self.device))
         super().on_fit_start()
-
-    def training_step(self, batches: list[Batch], batch_idx: int) -> None:
-        if len(self.all_chains) == self.trainer.world_size and self.model.chains is not None:
-            # only now: DDP gives all processes rank zero's buffers on its way to the first step
-            self.model.chains.copy_(self.all_chains[self.trainer.global_rank]["chains"])
-        self.all_chains = []
-        super().training_step(batches, batch_idx)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        super().on_save_checkpoint(checkpoint)
-        if self.trainer.world_size > 1 and self.model.chains is not None:  # those of one process are in its state_dict
-            checkpoint["chains"] = gathered({"chains": self.model.chains.cpu()}, self.trainer.world_size)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        super().on_load_checkpoint(checkpoint)
-        self.all_chains = checkpoint.get("chains", [])

@@ -1,4 +1,4 @@
-"""Descend one density's named terms."""
+"""Descend one model's named terms: a density's, or those of a network that learns from pairs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from ..density import Density
 from ..schema import Count, Whole
+from ..solo import Solo
 from .alone import Alone
 from .descent import Maker, compiled
 from .guard import OnDivergence
@@ -17,11 +17,11 @@ from .guard import OnDivergence
 class Likelihood(Alone):
     """A training step is one update of the model, on `accumulate` batches. `compile` compiles its objective whole; see `Descent`."""
 
-    model: Density
+    model: Solo
 
     def __init__(
         self,
-        model: Density,
+        model: Solo,
         optimizers: dict[str, Maker],
         schedule: Callable[[Optimizer], LRScheduler] | None = None,
         log_every: Count = 50,

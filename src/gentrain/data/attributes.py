@@ -1,0 +1,84 @@
+"""Pictures whose domains are read from a table of attributes, in the form of CelebA's list_attr_celeba.txt (Liu et al., 2015):
+
+202599                                   how many lines follow
+5_o_Clock_Shadow Arched_Eyebrows ...     the attributes' names
+000001.jpg -1  1  1 -1 ...               a picture, and for each attribute whether it has it, 1 or -1
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from gentrain.data.base import require
+from gentrain.data.image_folder import ImageFolder
+from gentrain.data.samples import Samples
+from gentrain.errors import UserError
+
+TABLE = "list_attr_celeba.txt"
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class AttributeTable(ImageFolder):
+    """Each of `attributes` is a domain: the pictures that have it and none of the others of the list. The rest are left out.
+
+    Pictures are found by their file's name, in whatever folder below `root`; the first to bear it counts.
+    """
+
+    attributes: Sequence[str] = ()
+    table: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.attributes = list(self.attributes)
+        require(len(set(self.attributes)) > 1, f"attributes are {self.attributes} (data.attributes); give two or more different ones")
+        require(
+            self.classes == len(self.attributes),
+            f"{len(self.attributes)} attributes are {self.classes} classes (data.classes); write data.classes={len(self.attributes)}",
+        )
+
+    def read(self, split: str) -> Samples:
+        tree, domain = self.tree(), self.domains()
+        prefix_names, _ = self.names(tree, split)
+        chosen = [name for name in prefix_names if domain.get(Path(name).name) is not None]
+        require(
+            len(chosen) > 0,
+            f"none of the {len(prefix_names)} {split} images of {self.path} has exactly one of {', '.join(self.attributes)} "
+            f"in {self.table_file} (data.attributes); choose others",
+        )
+        images, kept = self.cached([(name, *tree.files[name]) for name in chosen])
+        labels = torch.tensor([domain[Path(name).name] for name in kept], dtype=torch.int64)
+        missing = [self.attributes[label] for label in range(len(self.attributes)) if not (labels == label).any()]
+        require(not missing, f"no {split} image of {self.path} has {', '.join(missing)} alone (data.attributes); choose others")
+        return Samples(images, labels)
+
+    @property
+    def table_file(self) -> Path:
+        if self.table:
+            return Path(self.table).expanduser()
+        return next((place / TABLE for place in (self.path, self.path.parent) if (place / TABLE).is_file()), self.path / TABLE)
+
+    def domains(self) -> dict[str, int]:
+        """The number of the domain of each file that has one."""
+        try:
+            lines = self.table_file.read_text().splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "it is no text"
+            raise UserError(f"cannot read {self.table_file}: {why} (data.table); give the path of {TABLE}") from error
+        names = lines[1].split() if len(lines) > 1 else []
+        if unknown := [name for name in self.attributes if name not in names]:
+            raise UserError(
+                f"{self.table_file} has no attribute {', '.join(unknown)} (data.attributes); it has {', '.join(names) or 'none'}"
+            )
+        columns, found = [names.index(name) for name in self.attributes], {}
+        for number, line in enumerate(lines[2:], start=3):
+            file, *values = line.split() or [""]
+            require(
+                not line.strip() or (len(values) == len(names) and set(values) <= {"1", "-1", "0"}),
+                f"line {number} of {self.table_file} has not a name and {len(names)} values of 1 or -1 (data.table); mend it",
+            )
+            has = [label for label, column in enumerate(columns) if file and values[column] == "1"]
+            if len(has) == 1:
+                found[file] = has[0]
+        return found

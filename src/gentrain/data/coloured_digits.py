@@ -1,0 +1,138 @@
+"""Digits in domains that differ in colour alone: the truth of a translation is known, so it can be scored without a doubt."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gentrain.data.base import labelled, require
+from gentrain.data.digits import OfDigits
+from gentrain.data.samples import Samples
+from gentrain.data.stream import generator
+
+COLOURS = {
+    "red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1),
+    "yellow": (1, 1, 0), "magenta": (1, 0, 1), "cyan": (0, 1, 1), "white": (1, 1, 1),
+}  # fmt: skip
+INVERTED = "inverted"  # black on white
+LOOKS = (*COLOURS, INVERTED)
+
+
+def painted(grey: Tensor, look: str) -> Tensor:
+    """uint8 (N, 1, H, W), light on dark -> (N, 3, H, W): in a colour on black, or black on white."""
+    if look == INVERTED:
+        return (255 - grey).expand(-1, 3, -1, -1)
+    return grey * torch.tensor(COLOURS[look], dtype=torch.uint8).view(1, 3, 1, 1)
+
+
+def looks(images: Tensor) -> Tensor:
+    """Numbers in LOOKS, int64 (N,), of uint8 (N, 3, H, W).
+
+    Light on the whole is inverted. Else the colour of the brightest pixels, those at least half as bright as the brightest of the image (in
+    their strongest channel): the channels that are at least half as strong in their mean as the strongest.
+    """
+    x = images.float()
+    strongest = x.amax(1, keepdim=True)
+    bright = strongest >= strongest.amax((2, 3), keepdim=True) / 2
+    mean = (x * bright).sum((2, 3)) / bright.sum((2, 3))
+    on = (mean >= mean.amax(1, keepdim=True) / 2).long()
+    codes = torch.tensor(list(COLOURS.values()), device=images.device)
+    found = (on[:, None] == codes).all(2).long().argmax(1)
+    return torch.where(x.mean((1, 2, 3)) > 127.5, LOOKS.index(INVERTED), found)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Painted(OfDigits):
+    """Digits in several domains. Every digit is in one of them alone."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.shape[0] == 3, f"painted digits have 3 channels, not {self.shape[0]} (data.shape); set data.size instead")
+
+    @property
+    @abstractmethod
+    def domains(self) -> list[str]:
+        """Names, by their number."""
+
+    @abstractmethod
+    def content(self, split: str) -> Samples:
+        """Images of all domains with the digit that each shows. Those that a translation may start from come first, in their order."""
+
+    def domain_of(self, images: Tensor) -> Tensor:
+        """The number of the domain that each of uint8 (N, 3, H, W) is of, by its colour; len(domains) for none of them."""
+        numbers = torch.full((len(LOOKS),), len(self.domains), device=images.device)
+        for number, name in enumerate(self.domains):
+            numbers[LOOKS.index(name)] = number
+        return numbers[looks(images)]
+
+    def drawn(self, n: int, split: str) -> torch.Generator:
+        return generator(self.draw_seed, type(self).__name__, n, split)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class ColouredDigits(Painted):
+    """Each digit in one of the first `classes` colours, which is its label."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        most = len(COLOURS)
+        require(
+            self.classes is not None and 2 <= self.classes <= most,
+            f"{self.classes} colours (data.classes); give 2 to {most}: {', '.join(COLOURS)}",
+        )
+
+    @property
+    def domains(self) -> list[str]:
+        return list(COLOURS)[: self.classes]
+
+    def read(self, split: str) -> Samples:
+        grey, *_ = self.plain.load(split)
+        labels = torch.randint(len(self.domains), (len(grey),), generator=self.drawn(len(grey), split))
+        images = torch.empty(len(grey), *self.shape, dtype=torch.uint8)
+        for number, name in enumerate(self.domains):
+            images[labels == number] = painted(grey[labels == number], name)
+        return labelled(images, labels)
+
+    def content(self, split: str) -> Samples:
+        return Samples(self.load(split).images, self.plain.load(split).labels)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class DigitDomains(Painted):
+    """Two domains without pairs: half of the digits look like `source`, the other half like `target`."""
+
+    source: str = "white"
+    target: str = INVERTED
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.degrade is None, f"data={self.name} has sources already (data.degrade); write null, or choose data=coloured_digits")
+        for key, look in (("source", self.source), ("target", self.target)):
+            require(look in LOOKS, f"digits do not look {look!r} (data.{key}); write one of {', '.join(LOOKS)}")
+        require(self.source != self.target, f"source and target are both {self.source} (data.source, data.target); choose two")
+
+    @property
+    def aligned(self) -> bool:
+        return False
+
+    @property
+    def domains(self) -> list[str]:
+        return [self.source, self.target]
+
+    def halves(self, split: str) -> tuple[Samples, Samples]:
+        """Grey digits of the source and of the target."""
+        grey, labels, *_ = self.plain.load(split)
+        assert labels is not None
+        rows = torch.randperm(len(grey), generator=self.drawn(len(grey), split))
+        of_source, of_target = rows.chunk(2)
+        return Samples(grey[of_source], labels[of_source]), Samples(grey[of_target], labels[of_target])
+
+    def read(self, split: str) -> Samples:
+        source, target = self.halves(split)
+        return Samples(painted(target.images, self.target).contiguous(), None, painted(source.images, self.source).contiguous())
+
+    def content(self, split: str) -> Samples:
+        samples, (source, target) = self.load(split), self.halves(split)
+        assert samples.sources is not None and source.labels is not None and target.labels is not None
+        return Samples(torch.cat([samples.sources, samples.images]), torch.cat([source.labels, target.labels]))

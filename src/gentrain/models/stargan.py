@@ -1,0 +1,108 @@
+"""StarGAN, unified generative adversarial networks for multi-domain image-to-image translation (Choi et al., 2018).
+
+One generator for all directions: G(x, c) paints x as an image of the domain c. The critic tells real from made and names the domain, which
+it learns on real images alone. With c' the image's own domain and c another, drawn anew,
+
+    critic      adversarial + lambda_cls E[-log P(c' | x)]
+    generator   adversarial + lambda_cls E[-log P(c | G(x, c))] + lambda_rec E[|| x - G(G(x, c), c') ||_1]
+
+(lambda_cls = 1, lambda_rec = 10; the adversarial loss is that of WGAN-GP). The domain is given as one channel for each, of ones or zeros.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..density import judged
+from ..game import Batch, Duel, Objective, wrong_labels
+from ..losses import AdversarialLoss
+from ..networks.classifier import accuracy
+from ..regularizer import Critic as Scorer
+from ..regularizer import Regularizer
+from ..schema import NonNegative
+
+
+class DomainTransfer(Duel):
+    """Batches are (images, their domains). `classification` and `reconstruction` are lambda_cls and lambda_rec.
+
+    `identity` is the weight of || x - G(x, c') ||_1, which is CycleGAN's and not in this paper: simple images can find the way back from
+    pictures of another content, and this term tells the generator to begin with the picture that it has.
+    """
+
+    labelled = classifies = True
+    sees_labels: ClassVar[dict[str, bool]] = {"generator": True, "critic": False}
+    needs: ClassVar[dict[str, str]] = {"critic": "classify"}
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        critic: nn.Module,
+        loss: AdversarialLoss,
+        lipschitz: Regularizer,
+        tricks: dict[str, Regularizer] | None = None,
+        classification: NonNegative = 1.0,
+        reconstruction: NonNegative = 10.0,
+        identity: NonNegative = 0.0,
+    ) -> None:
+        super().__init__(generator, critic, loss, lipschitz, tricks)
+        self.classification, self.reconstruction, self.identity = classification, reconstruction, identity
+
+    def generate(self, generator: Any, batch: Batch, noise: Tensor | None = None) -> Tensor:
+        """Images of the batch's domains, each made from the image before it in the batch: of its own it would be none."""
+        x, y = batch
+        return generator(x.roll(1, 0), y)
+
+    def scorer(self, batch: Batch) -> Scorer:
+        return self.critic
+
+    def critic_loss(self, batch: Batch) -> Objective:
+        real, y = batch
+        with torch.no_grad():
+            fake = self.generator(real, shuffled(y))
+        real, fake = self.shown(real, fake, critics_turn=True)
+        of_real, of_fake = self.scores(self.critic.features, real, fake)  # both heads share them
+        objective = self.contest(self.critic.score(of_real), self.critic.score(of_fake))
+        named = self.critic.classify(of_real)
+        objective.terms["classification"] = self.classification * F.cross_entropy(named, y)
+        objective.terms |= self.extra("critic_term", self.critic, real, fake)
+        objective.watched["accuracy_real"] = accuracy(named, y)
+        return objective
+
+    def generator_loss(self, batch: Batch) -> Objective:
+        x, y = batch
+        wanted = shuffled(y)
+        made = self.generator(x, wanted)
+        real, fake = self.shown(x, made, critics_turn=False)
+        of_real, of_fake = self.compared(self.critic.features, real, fake)
+        objective = Objective(self.persuasion(self.critic.score(of_real), self.critic.score(of_fake)))
+        named = self.critic.classify(of_fake)
+        objective.terms["classification"] = self.classification * F.cross_entropy(named, wanted)
+        objective.terms["reconstruction"] = self.reconstruction * (x - self.generator(made, y)).abs().mean()
+        if self.identity:
+            objective.terms["identity"] = self.identity * (x - self.generator(x, y)).abs().mean()
+        objective.terms |= self.extra("generator_term", self.critic, real, fake)
+        objective.watched["accuracy_fake"] = accuracy(named, wanted)
+        return objective
+
+    def translate(self, x: Tensor, domains: Tensor) -> Tensor:
+        """Images to these domains (B,)."""
+        generator = self.averaged or self.generator
+        with judged(generator):
+            return generator(x, domains)
+
+    def back(self, x: Tensor, domains: Tensor) -> Tensor:
+        """Made images to the domains that their sources were of: the same generator."""
+        return self.translate(x, domains)
+
+    def elsewhere(self, y: Tensor) -> Tensor:
+        """For each domain one of the others, each as likely."""
+        return wrong_labels(y, self.generator.classes)
+
+
+def shuffled(y: Tensor) -> Tensor:
+    """The domains of a batch, in another order: the domains asked for are as frequent as those of the data."""
+    return y[torch.randperm(len(y), device=y.device)]
