@@ -20,6 +20,7 @@ RUNS = {
     "colours": ("model=unet", "data=digit_colours", "model.network.width=8"),
     "larger": ("model=srresnet", "model.network.width=8", "model.network.blocks=1"),
     "holes": ("model=inpainting", "model.generator.width=8", "model.critic.width=8", "model.critic.depth=1"),
+    "residual": (*PIX2PIX[:-1], "network=resnet_translator", "model.generator.blocks=1"),
     "noise": ("model=dcgan", "model.generator.width=8", "model.critic.width=8"),
 }
 
@@ -81,6 +82,11 @@ def test_a_network_that_enlarges_keeps_the_size_of_each_picture(sample: Program,
         sample("larger", f"source={pictures / 'a.png'}", "mode.given=target")
     )  # made smaller, and enlarged: 50 x 30 less what 4 does not divide
     assert made(tmp_path / "out") == {"a.png": (28, 48)}
+
+
+def test_a_convolutional_network_takes_any_size_and_gives_it_back(sample: Program, pictures: Path, tmp_path: Path) -> None:
+    fine(sample("residual", f"source={pictures}", "mode.size=own"))
+    assert made(tmp_path / "out") == {"a.png": (30, 50), "b.png": (28, 28), "c.png": (44, 33), "inner folder/ü.png": (120, 90)}
 
 
 def test_holes_are_what_is_transparent_and_all_else_stays(sample: Program, tmp_path: Path) -> None:

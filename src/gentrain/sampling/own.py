@@ -96,7 +96,8 @@ class Translate(Mode):
             made = studio.game.translate(x, domain).float().cpu()
             if not made.isfinite().all():
                 raise Diverged("the generator gives values that are not finite numbers; take another checkpoint")
-            yield (made, None), picture
+            factor = studio.data.shape[1] // (studio.data.source_shape or studio.data.shape)[1]
+            yield (made[..., : factor * x.shape[2], : factor * x.shape[3]], None), picture  # a halving may have rounded up
 
     def row(self, studio: Studio, picture: Opened, made: Tensor) -> tuple[Tensor, ...]:
         """source, made and the third column, at the size of the run's own images, so that they stand in one sheet."""
