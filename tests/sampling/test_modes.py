@@ -24,8 +24,9 @@ from gentrain.models.hopfield import Hopfield
 from gentrain.models.rbm import RBM, BinaryUnits
 from gentrain.networks import conditional, mlp
 from gentrain.quality.evaluation import as_bytes
+from gentrain.runs import told
 from gentrain.sampling import modes
-from gentrain.sampling.output import Output, told
+from gentrain.sampling.output import Output
 from gentrain.sampling.studio import BLOCK, Studio
 from tests.runs.toy import Noise
 
