@@ -291,6 +291,14 @@ def test_the_generators_objective_by_hand() -> None:
     torch.testing.assert_close(terms["reconstruction"], 7 * (wanted + y).float().mean())  # |x - (x + c + c')|
 
 
+def test_the_identity_that_is_cyclegans_by_hand() -> None:
+    game = stargan(identity=3.0)
+    game.generator = Recorder()
+    x, y = images(6), torch.arange(6) % DOMAINS
+    torch.testing.assert_close(game.generator_loss((x, y)).terms["identity"], 3 * y.float().mean())
+    assert "identity" not in stargan().generator_loss((x, y)).terms
+
+
 def test_samples_are_of_the_labels_asked_and_made_of_other_images() -> None:
     game = stargan()
     game.generator = Recorder()

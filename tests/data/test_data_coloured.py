@@ -46,7 +46,7 @@ def test_a_colour_is_a_label_and_the_digit_is_kept(make: Make, split: str) -> No
 
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_each_digit_is_in_one_domain_alone(make: Make, split: str) -> None:
-    data, grey = make("digit_domains", "target=red"), make("mnist_5k").load(split)
+    data, grey = make("digit_domains"), make("mnist_5k").load(split)
     images, labels, sources = data.load(split)
     assert labels is None and not data.aligned and images.shape == sources.shape == (len(grey.images) // 2, 3, 28, 28)
     of_source, of_target = rows(sources[:, :1]), rows(images[:, :1])
@@ -58,7 +58,7 @@ def test_each_digit_is_in_one_domain_alone(make: Make, split: str) -> None:
 
 
 def test_batches_are_targets_and_sources(make: Make) -> None:
-    b, a = next(iter(make("digit_domains", "batch_size=5").train_dataloader()))
+    b, a = next(iter(make("digit_domains", "target=inverted", "batch_size=5").train_dataloader()))
     assert b.shape == a.shape == (5, 3, 28, 28)
     assert (b.mean((1, 2, 3)) > 0).all() and (a.mean((1, 2, 3)) < 0).all()
 
@@ -69,7 +69,7 @@ def test_batches_are_targets_and_sources(make: Make) -> None:
         (("coloured_digits", "classes=1"), r"data\.classes"),
         (("coloured_digits", "classes=8"), f"2 to 7: {', '.join(COLOURS)}"),
         (("coloured_digits", "digits=cifar10"), r"data\.digits"),
-        (("coloured_digits", "degrade=edges"), r"data\.degrade"),
+        (("digit_domains", "degrade=edges"), r"data\.degrade"),
         (("digit_domains", "target=pink"), r"data\.target"),
         (("digit_domains", "target=white"), "choose two"),
     ],

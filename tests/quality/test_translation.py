@@ -41,7 +41,7 @@ class Painter:
 
 @pytest.fixture(scope="module")
 def two() -> DigitDomains:
-    return DigitDomains(name="digit_domains", shape=(3, 28, 28), source_shape=(3, 28, 28), digits="mnist_5k")
+    return DigitDomains(name="digit_domains", shape=(3, 28, 28), source_shape=(3, 28, 28), digits="mnist_5k", target="inverted")
 
 
 @pytest.fixture(scope="module")

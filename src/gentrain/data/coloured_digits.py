@@ -103,7 +103,7 @@ class DigitDomains(Painted):
     """Two domains without pairs: half of the digits look like `source`, the other half like `target`."""
 
     source: str = "white"
-    target: str = INVERTED
+    target: str = "red"
 
     def __post_init__(self) -> None:
         super().__post_init__()

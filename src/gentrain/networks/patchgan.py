@@ -72,6 +72,7 @@ class Strided(base.Critic):
     """The critic of StarGAN (Choi et al., 2018): no norm, `depth` halvings of 4 x 4, LeakyReLU 0.01, then a 3 x 3 convolution to scores.
 
     (B, *shape) -> (B * P,). Without a depth it halves until 2 or 3 pixels are left, which are the paper's 6 layers and 2 x 2 scores at 128.
+    A gradient penalty is of the mean of an image's scores, as the Wasserstein loss is; the authors' code takes their sum.
     """
 
     def __init__(self, shape: list[int], width: Count = 64, depth: Count | None = None) -> None:
