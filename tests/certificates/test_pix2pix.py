@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gentrain import contents
-from gentrain.data.degrade import DEGRADATIONS
+from gentrain.data.degrade import DEGRADATIONS, grey
 from gentrain.errors import UserError
 from gentrain.losses import js
 from gentrain.networks import patchgan, srresnet, unet
@@ -204,6 +204,19 @@ def test_known_pixels_are_kept_exactly_and_only_the_holes_are_learned() -> None:
         made = model.generate(model.generator, (y, x))
         wanted = 0.999 * ((made - y)[~known].square().sum() + (made - y)[known].square().sum()) / (~known).sum()
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_colours_leave_the_luma_as_it_was() -> None:
+    model = game("model=colorization", "model.generator.width=8", "model.critic.width=8", "model.critic.depth=1")
+    y = pairs(4, (3, 28, 28))[0]
+    x = DEGRADATIONS["grayscale"].make(y, torch.empty(4, 0))
+    for made in (model.generate(model.generator, (y, x)), model.translate(x)):
+        torch.testing.assert_close(grey(made), x, atol=1e-5, rtol=0)
+        assert not torch.allclose(made, x.expand_as(made))
+    nn.init.zeros_(model.generator.body.ups[0].conv.weight)  # no opinion on colours
+    torch.testing.assert_close(model.translate(x), x.expand(-1, 3, -1, -1))
+    with pytest.raises(UserError, match=r"write data\.degrade=grayscale"):
+        model.generator_loss(pairs())
 
 
 def test_completion_by_any_mask() -> None:

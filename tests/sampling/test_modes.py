@@ -256,10 +256,10 @@ def test_nothing_half_written(tmp_path: Path, save: str, monkeypatch: pytest.Mon
     here = studio()
     answer = here.answer
 
-    def second_fails(n: int, z: Any, labels: Any, start: int) -> Tensor:
+    def second_fails(n: int, z: Any, labels: Any, *start: int) -> Tensor:
         if n < BLOCK:
             raise OSError(28, "No space left on device")
-        return answer(n, z, labels, start)
+        return answer(n, z, labels, *start)
 
     monkeypatch.setattr(here, "answer", second_fails)
     with pytest.raises(Unavailable, match="No space left"), told(tmp_path):
