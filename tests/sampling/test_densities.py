@@ -146,7 +146,7 @@ def test_a_traverse_moves_one_latent_a_row(sample: Program, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("known", ["upper", "lower", "left", "right", "centre", "border"])
 def test_the_parts_that_are_known(known: str) -> None:
-    from gentrain.sampling.modes import Complete
+    from gentrain.sampling.beside import Complete
 
     mask, other = (Complete(known=part).mask(8, 8)[0, 0] for part in (known, OPPOSITE[known]))  # type: ignore[arg-type]
     assert mask.sum() in (32, 16, 48) and torch.equal(mask, ~other)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .modes import Mode
+    from .mode import Mode
 
 
 def sample(config: dict[str, Any], mode_name: str) -> Path:

@@ -18,7 +18,7 @@ from ..data.samples import to_float
 from ..errors import Diverged, UserError
 from ..quality.evaluation import as_batch
 from ..schema import Count
-from .modes import Mode
+from .mode import Mode
 from .output import Output, counted, hwc, whole
 from .studio import Studio
 

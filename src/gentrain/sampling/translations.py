@@ -11,7 +11,7 @@ from ..data.samples import to_float
 from ..errors import UserError
 from ..quality.translation import start
 from ..schema import Count
-from .modes import Mode, table
+from .mode import Mode, table
 from .output import Output
 from .studio import Studio
 
