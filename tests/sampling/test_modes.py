@@ -20,12 +20,13 @@ from gentrain.errors import Diverged, Unavailable, UserError
 from gentrain.game import Conditional, Unconditional
 from gentrain.lipschitz import Unconstrained
 from gentrain.losses import js
+from gentrain.models.boltzmann import Boltzmann
 from gentrain.models.hopfield import Hopfield
 from gentrain.models.rbm import RBM, BinaryUnits
 from gentrain.networks import conditional, mlp
 from gentrain.quality.evaluation import as_bytes
 from gentrain.runs import told
-from gentrain.sampling import modes
+from gentrain.sampling import beside, modes
 from gentrain.sampling.output import Output
 from gentrain.sampling.studio import BLOCK, Studio
 from tests.runs.toy import Noise
@@ -159,7 +160,7 @@ def test_nearest_finds_what_was_copied(tmp_path: Path) -> None:
     train = torch.randint(256, (5000, 1, 4, 4), dtype=torch.uint8)  # more than one chunk
     samples = train[[4999, 17]].clone()
     samples[1, 0, 0, 0] = train[17, 0, 0, 0].int().add(8).remainder(256).to(torch.uint8)
-    distances, rows = modes.nearest(samples, train, 3)
+    distances, rows = beside.nearest(samples, train, 3)
     assert rows[:, 0].tolist() == [4999, 17] and distances[0, 0] == 0
     brute = (samples[:, None].double() - train[None].double()).flatten(2).square().mean(2).sqrt().sort(1)
     assert torch.equal(rows, brute.indices[:, :3])
@@ -172,7 +173,7 @@ def test_reconstruct_gives_back_what_a_true_inverse_encoded(tmp_path: Path, caps
     here = studio(game)
     own = as_bytes(generator(torch.randn(12, 6, generator=torch.Generator().manual_seed(5))))  # images that the generator can draw
     here.data._samples["test"] = here.data.load("train")._replace(images=own)
-    result = modes.Reconstruct(10).draw(here, Output(tmp_path, "npz"))
+    result = beside.Reconstruct(10).draw(here, Output(tmp_path, "npz"))
     assert result["split"] == "test" and result["median"] < 1 < 10 < result["median_of_random_noise"]
     back = images(tmp_path)[..., 0].astype(int)
     assert np.abs(back - own[:10, 0].int().numpy()).max() <= 3
@@ -198,12 +199,12 @@ def test_truncation_draws_inside_tau_and_gives_back_the_statistics(tmp_path: Pat
     ("mode", "here", "words"),
     [
         (modes.ClassGrid(), lambda: studio(), "no labels"),
-        (modes.Reconstruct(), lambda: studio(), "needs an encoder"),
+        (beside.Reconstruct(), lambda: studio(), "needs an encoder"),
         (modes.Truncation([1.0]), lambda: studio(unconditional("uniform")), "is uniform"),
         (modes.Truncation([1.0]), lambda: studio(), "mode.fid=false"),
         (modes.Interpolate(), lambda: studio(unconditional("uniform")), "mode.path=linear"),
         (modes.Sphere(), lambda: studio(unconditional("uniform")), "is uniform"),
-        (modes.Nearest(), lambda: studio(shape=[2]), "gives points"),
+        (beside.Nearest(), lambda: studio(shape=[2]), "gives points"),
         (modes.Arithmetic([0, 1, 2]), lambda: studio(shape=[2]), "gives points"),
     ],
 )
@@ -293,7 +294,7 @@ def test_memory_does_not_grow_with_n(tmp_path: Path) -> None:
 
 
 def test_the_record_is_json_of_numbers(tmp_path: Path) -> None:
-    result = modes.Nearest(n=3, neighbours=2).draw(studio(), Output(tmp_path, "none"))
+    result = beside.Nearest(n=3, neighbours=2).draw(studio(), Output(tmp_path, "none"))
     again = json.loads(json.dumps(result))
     assert len(again["rows"]) == 3 and len(again["distances"][0]) == 2
     assert not (tmp_path / "images.npz").exists()
@@ -323,14 +324,33 @@ def test_chains_start_at_noise_and_reach_the_model(tmp_path: Path) -> None:
         modes.Chains().check(studio())
 
 
+@pytest.mark.parametrize("model", [RBM(BinaryUnits(), SHAPE, hidden=4, n_chains=5), Boltzmann(SHAPE, hidden=4, n_chains=5)])
+def test_filters_are_the_weights_of_a_hidden_unit(model: Any, tmp_path: Path) -> None:
+    """Which a change of that unit shows: E(h_j = 1) - E(h_j = 0) is linear in v with them for its slopes."""
+    drawn = modes.Filters(n=3).draw(studio(model), Output(tmp_path, "npz"))
+    found = images(tmp_path).reshape(3, 8, 8).astype(float) / 127.5 - 1
+    v = torch.eye(64)
+    if isinstance(model, RBM):
+        rises = model.field(v) - model.field(torch.zeros(1, 64))
+    else:
+        x, h = torch.cat([v, torch.zeros(64, 4)], 1), torch.eye(4)
+        joint = torch.stack([model.energy(x) - model.energy(x + torch.cat([torch.zeros(64), h[j]])) for j in range(4)], 1)
+        rises = joint - model.b[64:]
+    for j in range(3):
+        slope = rises[:, j].detach() / drawn["largest_weights"][j]
+        np.testing.assert_allclose(found[j], slope.view(8, 8), atol=0.006)
+    with pytest.raises(UserError, match="mode=filters"):
+        modes.Filters().check(studio())
+
+
 def test_noise_is_taken_away(tmp_path: Path) -> None:
     model = Hopfield(SHAPE, memories=1)
     model.survey((torch.rand(4, *SHAPE) * 2 - 1,))
     with torch.no_grad():
         model.weight.copy_(model.memories.T @ model.memories)
-    result = modes.Denoise(n=5, share=0.3, steps=3, draws=2).draw(studio(model), Output(tmp_path, "npz"))
+    result = beside.Denoise(n=5, share=0.3, steps=3, draws=2).draw(studio(model), Output(tmp_path, "npz"))
     assert result["split"] == "remembered" and result["median"] == 0 < result["median_of_noisy"]
-    again = modes.Denoise(n=5).draw(studio(trained_rbm()), Output(tmp_path / "rbm", "npz"))
+    again = beside.Denoise(n=5).draw(studio(trained_rbm()), Output(tmp_path / "rbm", "npz"))
     assert again["split"] == "test" and images(tmp_path / "rbm").shape == (15, 8, 8, 1)
     with pytest.raises(UserError, match="mode=denoise"):
-        modes.Denoise().check(studio())
+        beside.Denoise().check(studio())

@@ -65,6 +65,10 @@ class Boltzmann(EnergyModel):
         return contrast(*self.energy(torch.cat([data, samples])).split([len(data), len(samples)]))
 
     @torch.no_grad()
+    def filters(self) -> Tensor:
+        """What each hidden unit looks for: its weights to the visible units, (hidden, *shape)."""
+        return self.W.detach()[self.size :, : self.size].unflatten(1, self.shape)
+
     def completed(self, v: Tensor, sweeps: int) -> Tensor:
         """v (n, D) with hidden units drawn given it: first as if they did not see each other, then by sweeps over them."""
         W = self.W

@@ -139,6 +139,10 @@ class RBM(EnergyModel):
         """The free energy F."""
         return self.visible.energy(x, self.b) - F.softplus(self.field(x)).sum(1)
 
+    def filters(self) -> Tensor:
+        """What each hidden unit looks for: its weights to the visible units, (hidden, *shape)."""
+        return self.W.detach().T.unflatten(1, self.shape)
+
     def objective(self, batch: Batch) -> Objective:
         v = self.values(batch[0])
         with torch.no_grad():

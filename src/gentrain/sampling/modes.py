@@ -258,6 +258,31 @@ class Chains(Mode):
         return {"transitions": times}
 
 
+class Filters(Mode):
+    """The weights of the first `n` hidden units to the pixels, an image each: what a unit looks for is white, what it avoids black.
+
+    Each is divided by its largest weight, which the record has.
+    """
+
+    def __init__(self, n: Count = 100) -> None:
+        self.n = n
+
+    def check(self, studio: Studio) -> None:
+        super().check(studio)
+        if not hasattr(studio.game, "filters"):
+            raise UserError(
+                "mode=filters shows weights to pixels, and this model has no such layer (mode); choose mode=grid, or an rbm's run"
+            )
+
+    def draw(self, studio: Studio, out: Output) -> dict[str, Any]:
+        weights = studio.game.filters()[: self.n].float().cpu()
+        largest = weights.abs().flatten(1).max(1).values
+        images = weights / largest.clamp_min(1e-12).view(-1, 1, 1, 1)
+        out.images(iter([(images, None)]), len(images))
+        out.picture("filters", table(images, math.ceil(math.sqrt(len(images)))))
+        return {"largest_weights": largest.tolist()}
+
+
 class Traverse(Mode):
     """A latent variable a row, from -`reach` to `reach` in `steps` images, while the others stay as they are in one draw of noise.
 
