@@ -189,7 +189,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("damage", ["f6-flipped", pytest.param("22-empty", marks=pytest.mark.slow)])
 def test_a_damaged_checkpoint(finished: Path, halfway: Path, env: dict[str, str], tmp_path: Path, damage: str) -> None:
     """The one before is used, with a warning that names both, and the end is the same; nothing is begun anew where none is left."""
     shutil.copytree(halfway, tmp_path, dirs_exist_ok=True)
@@ -343,7 +343,8 @@ def test_f11_a_killed_worker(finished: Path, env: dict[str, str], tmp_path: Path
         assert_same_run(tmp_path / "run", finished)
 
 
-@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
 def test_f21_a_killed_rank(env: dict[str, str], tmp_path: Path, rank: int) -> None:
     """All are gone soon, the survivor says why in one line, and the run goes on from its checkpoint."""
     ddp = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "hydra.run.dir=run")

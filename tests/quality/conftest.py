@@ -20,7 +20,7 @@ def one_thread():
 class Bars:
     """16 x 16 images with a bright bar, noise around it: class 0 at the top, 1 in the middle, 2 at the bottom."""
 
-    name, shape = "bars", (1, 16, 16)
+    name, shape, source_shape = "bars", (1, 16, 16), None
 
     def __init__(self, classes: int | None = 3, sizes: tuple[int, int] = (600, 120)) -> None:
         self.classes, self.sizes = classes, dict(zip(("train", "test"), sizes, strict=True))

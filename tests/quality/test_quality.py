@@ -161,6 +161,7 @@ class Lit(L.LightningDataModule):
     def __init__(self, data):
         super().__init__()
         self.name, self.shape, self.classes, self.load, self.digest = data.name, data.shape, data.classes, data.load, data.digest
+        self.source_shape = data.source_shape
 
     def train_dataloader(self):
         return torch.utils.data.DataLoader(torch.zeros(100, 1))

@@ -21,6 +21,7 @@ from yaml import YAMLError
 
 from .. import runs
 from ..errors import UserError
+from ..sweeps.ledger import standing
 
 CONFIG = Path(".hydra", "config.yaml")
 SEEDS = ("seed", "data.seed")
@@ -140,7 +141,7 @@ def directories(place: Path) -> Iterator[Path]:
 
 def opened(path: Path, name: str) -> Run:
     """What there is to know of one run. Raises UserError for a record that cannot be read."""
-    end, cell = read_json(path / "summary.json"), read_json(path / "status.json")
+    end, cell = read_json(path / "summary.json"), standing(path, read_json(path / "status.json"))
     if not cell and not (path / CONFIG).exists():
         cell = entry(path)
     config = runs.flat(runs.saved_config(path)) if (path / CONFIG).exists() else {}

@@ -82,13 +82,8 @@ class Ledger:
         return fresh | {"reason": None, "log": LOG, "attempts": 0} | read_json(self.dir / name / "status.json")
 
     def status(self, name: str) -> Status:
-        """How the cell stands: what status.json says, unless the process that was running is gone."""
-        status = self.told(name)
-        if status["status"] == "running" and not alive(self.dir / name):
-            kept = (self.dir / name / LAST).exists()
-            gone = "its process and its keeper are gone" + ("" if kept else ", before anything was saved")
-            return status | {"status": "interrupted", "reason": gone}
-        return status
+        """How the cell stands."""
+        return standing(self.dir / name, self.told(name))
 
     def statuses(self) -> list[Status]:
         return [self.status(name) for name in self.cells]
@@ -107,6 +102,14 @@ def read_json(path: Path) -> dict[str, Any]:
         return {}
     except json.JSONDecodeError as error:
         raise UserError(f"{path} is damaged: {error} (sweep.name); delete it, or give another name") from error
+
+
+def standing(cell: Path, told: Status) -> Status:
+    """What its status.json has told, unless the process that was running is gone."""
+    if told.get("status") != "running" or alive(cell):
+        return told
+    gone = "its process and its keeper are gone" + ("" if (cell / LAST).exists() else ", before anything was saved")
+    return told | {"status": "interrupted", "reason": gone}
 
 
 @contextmanager
