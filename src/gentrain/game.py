@@ -110,8 +110,10 @@ class Game(nn.Module, ABC):
         """Scores of a batch, of images that were `made` or real ones, for people; nothing in the critic moves."""
 
     def at_rest(self, critic: Scorer, x: Tensor, made: bool) -> Tensor:
+        """One score for each image (or pack), the mean of its patches' where the critic scores patches."""
         with judged(self.critic):
-            return critic(self.shown(x, x, critics_turn=False)[made])
+            scores = critic(self.shown(x, x, critics_turn=False)[made])
+        return scores.view(len(x), -1).mean(1) if len(scores) > len(x) else scores
 
     @torch.no_grad()
     def begin(self, batch: Batch) -> None:

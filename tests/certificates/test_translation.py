@@ -51,6 +51,17 @@ def stargan(lipschitz: Any = None, **options: Any) -> DomainTransfer:
 # --- networks -----------------------------------------------------------------------------------------------------------------
 
 
+def test_an_image_of_many_patches_is_judged_once() -> None:
+    """By the mean: what compares images (gentrain doctor, a person) wants one number of each."""
+    game = cyclegan()
+    b, a = torch.rand(3, *SHAPE), torch.rand(3, *SHAPE)
+    found = game.judge((b, a))
+    game.critic.eval()
+    each = game.critic.target(b)
+    assert found.shape == (3,) and len(each) > 3
+    torch.testing.assert_close(found, each.view(3, -1).mean(1))
+
+
 @pytest.mark.parametrize(("depth", "patch"), [(1, 16), (2, 34), (3, 70)])
 def test_the_receptive_field_is_what_moves_one_score(depth: int, patch: int) -> None:
     """By the formula, and by asking which pixels have a gradient: 70 at the paper's depth."""

@@ -12,7 +12,7 @@ import torch
 
 from gentrain import config
 from gentrain.callbacks.doctor import Doctor
-from gentrain.doctor import NatsSigns, Signs, examine, measure
+from gentrain.doctor import NatsSigns, Signs, auc, examine, measure
 from tests.compose import composed
 
 
@@ -40,6 +40,12 @@ def trained(*overrides: str, steps: int = 150, labels: int | None = None, images
 
 def names(scheme: Any, data: Any) -> set[str]:
     return {verdict.name for verdict in examine(measure(scheme, data))}
+
+
+def test_the_share_of_pairs_in_which_the_first_is_larger() -> None:
+    high, low = torch.randn(40).round(decimals=1), torch.randn(30).round(decimals=1) - 0.3  # with ties
+    assert auc(high, low) == pytest.approx((high[:, None] > low[None]).double().mean().item())
+    assert auc(torch.rand(10**6) + 1, torch.rand(10**6)) == 1  # whose pairs no machine could hold
 
 
 SMALL = ("model.generator.width=16", "model.critic.width=16")
