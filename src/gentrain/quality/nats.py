@@ -54,6 +54,8 @@ def mean_and_error(values: Tensor) -> dict[str, float]:
 class Nats(OfImages):
     """`quality/nats`: the mean of -log p(x) over test images, and `quality/bits_per_dim` = nats / (D log 2).
 
+    `quality/nats_of_values` is that of the modelled values where these are others than the pixels (logit space), as papers on flows give it.
+
     Args:
         images: how many of the split; null for all. The same ones every time.
         importance: samples S of the importance-weighted bound, where log p is not exact.
@@ -82,6 +84,9 @@ class Nats(OfImages):
 
     def score(self, data: "Data", model: Judged) -> dict[str, float]:
         density: Any = cast(Any, model).model
-        found = [density.log_likelihood(batch, self.importance) for batch in self.batches(data, model.device)]
-        scores = mean_and_error(-torch.cat(found).double())
+        batches = list(self.batches(data, model.device))
+        scores = mean_and_error(-torch.cat([density.log_likelihood(batch, self.importance) for batch in batches]).double())
+        log_det = torch.cat([density.pixels(batch[0])[1] for batch in batches]).double()
+        if log_det.any():  # of the same images, dequantised anew, which leaves the mean as it is
+            scores["quality/nats_of_values"] = scores["quality/nats"] + log_det.mean().item()
         return scores | {"quality/bits_per_dim": scores["quality/nats"] / math.prod(data.shape) / math.log(2)}
