@@ -54,7 +54,8 @@ def mean_and_error(values: Tensor) -> dict[str, float]:
 class Nats(OfImages):
     """`quality/nats`: the mean of -log p(x) over test images, and `quality/bits_per_dim` = nats / (D log 2).
 
-    `quality/nats_of_values` is that of the modelled values where these are others than the pixels (logit space), as papers on flows give it.
+    `quality/nats_of_values` is that of the modelled values where these are others than the pixels (logit space), as papers on
+    flows give it.
 
     Args:
         images: how many of the split; null for all. The same ones every time.
