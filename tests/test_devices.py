@@ -137,6 +137,7 @@ def test_translations_of_two_processes_stay_equal_and_resume_exactly(tmp_path: P
     assert_same_run(tmp_path / "whole", tmp_path / "parts", processes=2, steps=3, batches=3 * k)
 
 
+@pytest.mark.slow
 def test_batch_norm_in_the_critic_of_two_processes(tmp_path: Path) -> None:
     """Two forwards before one backward."""
     done = run(tmp_path, "model=dcgan", *TWO, "steps=3", "scheme.critic_steps=2")

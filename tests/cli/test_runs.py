@@ -60,7 +60,7 @@ def test_a_bare_preset(run: Run, tmp_path: Path, model: str) -> None:
 def test_every_other_preset(tmp_path: Path, env: dict[str, str], part: int) -> None:
     """In processes forked from one that imports torch once."""
     models = OTHERS[part::3]
-    words = ["steps=2", "samples.every=1", "scheme.log_every=1", "sweep.name=all", *SMALL]
+    words = ["steps=2", "samples.every=1", "samples.n=9", "scheme.log_every=1", "sweep.name=all", *SMALL]
     assert_fine(gentrain(tmp_path, env, "-m", f"model={','.join(models)}", *words))
     for number, model in enumerate(models):
         run_dir = tmp_path / "outputs" / "sweeps" / "all" / f"{number:03d}"

@@ -81,6 +81,7 @@ def test_one_label() -> None:
     assert any(v.name == "one label" and "label 3" in v.evidence for v in verdicts)
 
 
+@pytest.mark.slow
 def test_a_critic_that_knows_its_images_by_heart() -> None:
     overrides = ("model=sngan", "lipschitz=none", *SMALL, "data.batch_size=32", "scheme.critic_steps=5")
     assert "critic overfitting" in names(*trained(*overrides, steps=400, images=64))
