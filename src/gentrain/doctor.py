@@ -17,7 +17,6 @@ from .density import Density
 from .errors import UserError
 
 Scores = Callable[[Tensor], Tensor]
-COLLAPSE = ("mode collapse", "mode dropping")  # verdicts that say: fakes of few kinds
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ OPERATIONAL = (
     "scheme.log_every", "scheme.compile", "data.root", "data.workers", "data.resident", "data.cache", "data.mirrors", "data.verify",
 )  # fmt: skip
 LAST = Path("checkpoints", "last.ckpt")
+MONITOR = ("quality/fid", "quality/fid_classifier", "quality/nats")  # what a run is best by, the first that it has
+COLLAPSE = ("mode collapse", "mode dropping")  # verdicts of the doctor that say: fakes of few kinds
 Made = tuple[dict[str, Any], dict[str, str]]  # a configuration, and the groups by the names typed
 
 

@@ -13,12 +13,11 @@ from lightning.pytorch.loggers import WandbLogger
 
 from ..checkpoints import AtomicIO
 from ..quality.evaluation import Evaluation
+from ..runs import MONITOR
 from ..schema import Count, Whole
 from .signals import Interrupted
 
 log = logging.getLogger("gentrain")
-
-MONITOR = ("quality/fid", "quality/fid_classifier", "quality/nats")
 
 
 class Checkpoint(L.Callback):

@@ -7,7 +7,8 @@ from typing import Any
 
 import lightning as L
 
-from ..doctor import COLLAPSE, Verdict, examine, measure
+from ..doctor import Verdict, examine, measure
+from ..runs import COLLAPSE
 from ..schema import Count, Whole
 
 log = logging.getLogger("gentrain")

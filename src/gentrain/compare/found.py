@@ -27,7 +27,6 @@ CONFIG = Path(".hydra", "config.yaml")
 SEEDS = ("seed", "data.seed")
 COMPARED = ("steps", "compile", "trainer.precision")  # keys that a run may be continued with, and that tell two runs apart all the same
 RATE = "images_per_second"
-COLLAPSE = ("mode collapse", "mode dropping")  # what the doctor says of fakes of few kinds
 
 Curve = tuple[list[int], list[float]]  # steps, in order, and values
 
@@ -66,7 +65,7 @@ class Run:
         if "doctor/collapsed" in self.curves:
             return self.curves["doctor/collapsed"][1][-1] > 0
         verdicts = self.end.get("verdicts")
-        return any(name in COLLAPSE for name in verdicts) if verdicts else None
+        return any(name in runs.COLLAPSE for name in verdicts) if verdicts else None
 
     @property
     def step(self) -> int:

@@ -23,7 +23,6 @@ GREATER = ("/is_", "precision", "recall", "density", "coverage", "covered", "ent
 NO_SCORES = ("quality/n", "quality/nats_error", "quality/log_z", "quality/log_z_error")  # they tell of a score, and are none
 NO_SCORE_ENDS = ("_floor", "_std", "_permuted")
 OF_SUMMARY = ("steps", "wall_seconds", "images_per_second")
-MONITORED = ("quality/fid", "quality/fid_classifier", "quality/nats")  # as callbacks.checkpoint has them
 UNKNOWN = "not known before a run ends"
 
 
@@ -79,7 +78,7 @@ class Group:
             if metric := (run.end.get("best") or {}).get("metric"):
                 return str(metric)
         scores = [name for name in self.final if is_score(name)]
-        return next((name for name in MONITORED if name in scores), scores[0] if scores else None)
+        return next((name for name in runs.MONITOR if name in scores), scores[0] if scores else None)
 
     def mean_of(self, key: str) -> float | None:
         values = [float(run.end[key]) for run in self.counted if isinstance(run.end.get(key), int | float)]

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..contents import l1
 from ..density import judged
 from ..errors import UserError
 from ..game import Batch, Game, Objective
@@ -116,10 +117,10 @@ class CycleConsistent(Game):
             if "adversarial" in contest.terms:
                 contest.terms["adversarial"] = self.adversarial * contest.terms["adversarial"]
         objective = self.together(contests)
-        cycles = {"target": distance(G(fake_a), b), "source": distance(F(fake_b), a)}
+        cycles = {"target": l1(G(fake_a), b), "source": l1(F(fake_b), a)}
         objective.terms |= {f"{domain}_cycle": self.cycle * error for domain, error in cycles.items()}
         if self.identity:
-            same = {"target": distance(G(b), b), "source": distance(F(a), a)}
+            same = {"target": l1(G(b), b), "source": l1(F(a), a)}
             objective.terms |= {f"{domain}_identity": self.cycle * self.identity * error for domain, error in same.items()}
         return objective
 
@@ -139,8 +140,3 @@ class CycleConsistent(Game):
         generator = self.averaged or self.generator
         with judged(generator):
             return getattr(generator, way)(x)
-
-
-def distance(x: Tensor, y: Tensor) -> Tensor:
-    """The mean absolute difference of pixels in [-1, 1]."""
-    return (x - y).abs().mean()

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..contents import l1
 from ..density import judged
 from ..game import Batch, Duel, Objective, wrong_labels
 from ..losses import AdversarialLoss
@@ -81,9 +82,9 @@ class DomainTransfer(Duel):
         objective = Objective(self.persuasion(self.critic.score(of_real), self.critic.score(of_fake)))
         named = self.critic.classify(of_fake)
         objective.terms["classification"] = self.classification * F.cross_entropy(named, wanted)
-        objective.terms["reconstruction"] = self.reconstruction * (x - self.generator(made, y)).abs().mean()
+        objective.terms["reconstruction"] = self.reconstruction * l1(x, self.generator(made, y))
         if self.identity:
-            objective.terms["identity"] = self.identity * (x - self.generator(x, y)).abs().mean()
+            objective.terms["identity"] = self.identity * l1(x, self.generator(x, y))
         objective.terms |= self.extra("generator_term", self.critic, real, fake)
         objective.watched["accuracy_fake"] = accuracy(named, wanted)
         return objective

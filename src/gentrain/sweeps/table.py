@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..runs import summary
+from ..runs import COLLAPSE, summary
 from .ablation import effects
 from .ledger import Ledger, Status
 
@@ -35,7 +35,7 @@ def row(sweep_dir: Path, status: Status) -> dict[str, Any]:
         "final": metrics.get(best.get("metric"), math.nan),
         "best": best.get("value", math.nan),
         "at": best.get("step", ""),
-        "collapsed": any("collapse" in verdict for verdict in end.get("verdicts", [])),
+        "collapsed": any(verdict in COLLAPSE for verdict in end.get("verdicts", [])),
         "seconds": status.get("seconds", ""),
         "link": link(sweep_dir / status["cell"]),
         "reason": status["reason"] or "",
