@@ -14,7 +14,7 @@ from gentrain.data.degrade import DEGRADATIONS
 from gentrain.data.samples import Samples, to_float
 from gentrain.errors import UserError
 from gentrain.quality import Quality
-from gentrain.quality.paired import PairedScores, distances
+from gentrain.quality.paired import PairedScores, decibels, distances
 from gentrain.quality.rotation import Rotation
 
 
@@ -71,6 +71,8 @@ def test_psnr_and_ssim_are_those_of_torchmetrics() -> None:
     x, y = images(4, seed=1, side=32), images(4, seed=2, side=32)
     found = distances(x, y)
     assert float(found["psnr"].mean()) == pytest.approx(float(psnr(x.float(), y.float(), data_range=255.0, dim=(1, 2, 3))), rel=1e-5)
+    pooled = decibels(found["squared_error"].mean())
+    assert float(pooled) == pytest.approx(float(psnr(x.float(), y.float(), data_range=255.0)), rel=1e-5)
     assert float(found["ssim"].mean()) == pytest.approx(float(ssim(x.float(), y.float(), data_range=255.0)), rel=1e-5)
 
 
@@ -81,12 +83,13 @@ def test_a_model_that_knows_and_one_that_knows_nothing(degrade: str, name: str) 
     truth = scored(PairedScores(), set_, lambda batch: batch[0])
     assert truth["quality/psnr"] == 100 and truth["quality/l1"] == 0 and truth["quality/ssim"] == pytest.approx(1, abs=1e-5)
     naive = scored(PairedScores(batch_size=7), set_, lambda batch: how.restore(batch[1], set_.shape))  # type: ignore[misc]
-    for score in ("l1", "psnr", "ssim"):
+    for score in ("l1", "psnr", "psnr_pooled", "ssim"):
         assert naive[f"quality/{score}"] == pytest.approx(naive[f"quality/{score}_{name}"], rel=1e-5)
         assert naive[f"quality/{score}_{name}"] == pytest.approx(truth[f"quality/{score}_{name}"], rel=1e-5)
     test, mean = set_.load("test").images, to_float(set_.load("train").images.float().mean(0).round().to(torch.uint8))
     error = ((to_float(test) - mean) * 127.5).square().flatten(1).mean(1)
     assert truth["quality/psnr_mean_image"] == pytest.approx(float((10 * (255**2 / error).log10()).mean()), rel=1e-4)
+    assert truth["quality/psnr_pooled_mean_image"] == pytest.approx(float(10 * (255**2 / error.mean()).log10()), rel=1e-4)
     assert truth[f"quality/psnr_{name}"] > truth["quality/psnr_mean_image"]
 
 
