@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -25,9 +26,11 @@ def swept(arguments: list[str]) -> list[str]:
 
 def driven(sweeper: Any, arguments: list[str], go: Callable[[Any], Any]) -> None:
     """Put the ledger's driver in the launcher's place, sweep, and tell how it ended."""
-    from gentrain.sweeps.driver import Driver
+    from gentrain.sweeps.driver import Driver, Uncomposed
 
-    sweeper.launcher = driver = Driver(sweeper.launcher, sweeper.config, sweeper.hydra_context.config_loader, swept(arguments))
+    launcher, context = sweeper.launcher, sweeper.hydra_context
+    launcher.hydra_context = replace(context, config_loader=Uncomposed())
+    sweeper.launcher = driver = Driver(launcher, sweeper.config, context.config_loader, swept(arguments))
     with driver.driving():
         go(driver)
     driver.conclude()

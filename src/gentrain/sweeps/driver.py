@@ -18,12 +18,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
-from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from .. import runs
@@ -76,7 +74,6 @@ class Driver:
         self.known: dict[tuple[str, ...], runs.Made] = {}  # what words mean
         self.asked: list[str] = []
         self.stopped_by: int | None = None
-        launcher.hydra_context = HydraContext(config_loader=cast(ConfigLoader, Uncomposed()), callbacks=launcher.hydra_context.callbacks)
         self.trials: int | None = None  # that a study will ask for, one batch after another
         self.cluster = place_of(launcher, f"gentrain-{config.sweep.name}")
 

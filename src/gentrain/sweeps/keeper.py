@@ -10,6 +10,7 @@ The process is forked from the keeper, where that has imported torch once for al
 
 from __future__ import annotations
 
+import atexit
 import gc
 import logging
 import os
@@ -61,7 +62,9 @@ def keep(sweep_dir: Path, name: str, words: list[str], warm: bool, slots: int = 
         if warm:
             from .. import train  # noqa: F401 (no cell's own time)
 
-            gc.freeze()  # what a fork shares is not looked through again, neither here (loky does it each second) nor there
+            if not gc.get_freeze_count():
+                gc.freeze()  # what a fork shares is not looked through again, neither here (loky does it each second) nor there
+                atexit.register(gc.unfreeze)  # Triton's bindings count what is never collected, and complain
         started = time.time()
         facts = {"host": os.uname().nodename, "pid": os.getpid(), "job": os.environ.get("SLURM_JOB_ID"), "started": started}
         ledger.record(name, status="running", reason=None, attempts=before["attempts"] + 1, **facts)
