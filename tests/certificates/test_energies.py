@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -23,6 +24,7 @@ from gentrain.models.hopfield import Hopfield
 from gentrain.models.rbm import RBM, BinaryUnits, GaussianUnits, Visible
 from gentrain.networks.energy import MLP
 from gentrain.quality.ais import Annealed
+from gentrain.sampling import modes
 from gentrain.schemes import Energy
 from tests import compose
 from tests.runs.toy import Noise, assert_equal, trainer
@@ -376,6 +378,26 @@ def test_any_sampler_draws_a_deep_energy(sampler: samplers.Kernel) -> None:
     end = model.moved(values, 300, model.held(values, known))
     assert (end[:, 0] == 0.6).all()
     assert_within(end[:, 1].mean(), end[:, 1].std() / math.sqrt(3000), torch.tensor(0.1))
+
+
+def test_the_density_on_a_grid_is_the_energys_by_the_integral() -> None:
+    """E(x) = |x|^2 / (2 s^2) + 3 in the box: two normals cut off at 1, whatever is added; a machine with hidden units beside has none."""
+
+    class Bowl(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.square().flatten(1).sum(1) / (2 * 0.5**2) + 3
+
+    model = EBM(Bowl(), samplers.Langevin(1e-3), [2])
+    p, cell, log_z = modes.density_on_grid(model, torch.device("cpu"), 64)
+    line = (torch.arange(64) + 0.5) / 32 - 1
+    inside = 2 * torch.distributions.Normal(0.0, 1.0).cdf(torch.tensor(2.0)) - 1
+    want = (-line.square() / 0.5).exp() / (0.5 * math.sqrt(2 * math.pi) * inside)
+    torch.testing.assert_close(p, want[:, None] * want[None], rtol=2e-3, atol=1e-4)
+    assert float(p.sum()) * cell == pytest.approx(1, abs=1e-5)
+    assert log_z == pytest.approx(2 * math.log(0.5 * math.sqrt(2 * math.pi) * float(inside)) - 3, abs=1e-3)
+    studio = SimpleNamespace(points=True, data=SimpleNamespace(shape=(2,), name="two_moons"), game=Boltzmann([2], hidden=3))
+    with pytest.raises(UserError, match="mode=density draws a density"):
+        modes.Density().check(studio)  # type: ignore[arg-type]
 
 
 def test_the_buffer_is_where_negatives_come_from_and_go_to() -> None:

@@ -7,6 +7,13 @@ where it cannot tell them apart, E inverts G. G and E are one player, with one o
 
 E is a function in BiGAN, and in ALI a normal distribution, E(x) = mu(x) + sigma(x) eps.
 
+That E inverts G is true of the game's solution, and of little that is found on the way. `information` adds what InfoGAN (Chen et al., 2016)
+and ALICE (Li et al., 2017) ask for beside the game, that codes can be read from what they became,
+
+    - E_z log q(z | G(z)),      q normal about the encoder's code (of unit variance where E is a function), categorical where codes are,
+
+which bounds the entropy of z given G(z). With `categories` the first codes are one of so many, as a one-hot vector.
+
 A pair is one flat vector, the image's pixels and then the code, so that losses, penalties and tricks act on it as on any sample.
 """
 
@@ -27,7 +34,7 @@ from ..layers.normalization import Norm
 from ..losses import AdversarialLoss
 from ..networks import base, mlp
 from ..regularizer import Regularizer
-from ..schema import Count, Share
+from ..schema import Count, NonNegative, Share, Whole
 
 
 def paired(x: Tensor, z: Tensor) -> Tensor:
@@ -39,21 +46,37 @@ class Encoder(nn.Module):
     """Images to codes: the body of any critic network, then a linear layer.
 
     (B, *shape) -> (B, latent). `stochastic` makes it ALI's: mean and log-variance, and a draw from that normal distribution.
+    The first `categories` codes are the probabilities of so many categories.
     """
 
-    def __init__(self, network: Callable[..., base.Critic], shape: list[int], latent: Count, stochastic: bool = False) -> None:
+    def __init__(
+        self, network: Callable[..., base.Critic], shape: list[int], latent: Count, stochastic: bool = False, categories: Whole = 0
+    ) -> None:
         super().__init__()
+        if categories == 1 or categories > latent:
+            raise UserError(f"{categories} categories want as many codes, and two at least (categories, latent {latent}); 0 is none")
         critic = network(shape=shape)
-        self.body, self.stochastic = critic.body, stochastic
-        self.head = nn.Linear(critic.head.in_features, latent * (2 if stochastic else 1))
+        self.body, self.stochastic, self.categories = critic.body, stochastic, categories
+        self.head = nn.Linear(critic.head.in_features, latent + stochastic * (latent - categories))
+
+    def moments(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """log-probabilities of the categories (B, K), mean and log-variance of the other codes (B, latent - K); 0 where E is a function."""
+        out = self.head(self.body(x))
+        codes = out[:, self.categories :]
+        mean, log_variance = codes.chunk(2, 1) if self.stochastic else (codes, torch.zeros_like(codes))
+        return out[:, : self.categories].log_softmax(1), mean, log_variance
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the codes of x, (B, latent) each; zero deviation where the encoder is a function."""
-        out = self.head(self.body(x))
-        if not self.stochastic:
-            return out, torch.zeros_like(out)
-        mean, log_variance = out.chunk(2, 1)
-        return mean, (log_variance / 2).exp()
+        """Mean and standard deviation of the codes of x, (B, latent) each; zero deviation of categories, and where E is a function."""
+        log_p, mean, log_variance = self.moments(x)
+        sd = (log_variance / 2).exp() if self.stochastic else torch.zeros_like(mean)
+        return torch.cat([log_p.exp(), mean], 1), torch.cat([torch.zeros_like(log_p), sd], 1)
+
+    def surprise(self, x: Tensor, z: Tensor) -> Tensor:
+        """-log q(z | x) (B,), but for the normal's constants."""
+        log_p, mean, log_variance = self.moments(x)
+        chosen, codes = z[:, : self.categories], z[:, self.categories :]
+        return ((codes - mean).square() * (-log_variance).exp() + log_variance).sum(1) / 2 - (chosen * log_p).sum(1)
 
     def forward(self, x: Tensor) -> Tensor:
         mean, sd = self.posterior(x)
@@ -69,7 +92,11 @@ class Bidirectional(nn.Module):
         self.encoder = encoder(latent=generator.latent)
 
     def noise(self, n: int, device: torch.device | str) -> Tensor:
-        return self.generator.noise(n, device)
+        """(n, latent) of the generator's noise, the first of them a category where the encoder knows of such."""
+        z = self.generator.noise(n, device)
+        if k := self.encoder.categories:
+            z[:, :k] = nn.functional.one_hot(torch.randint(k, (n,), device=device), k)
+        return z
 
     def forward(self, z: Tensor) -> Tensor:
         return self.generator(z)
@@ -114,7 +141,10 @@ class Joint(nn.Module):
 
 
 class BidirectionalGame(Game):
-    """A generator with an encoder against a critic of pairs. Batches are (images, ...); labels are not looked at."""
+    """A generator with an encoder against a critic of pairs. Batches are (images, ...); labels are not looked at.
+
+    `information` weighs the term that reads codes back from images; 0 is BiGAN.
+    """
 
     needs: ClassVar[dict[str, str]] = {"generator": "encoder"}
     judged = "pairs"
@@ -126,8 +156,10 @@ class BidirectionalGame(Game):
         loss: AdversarialLoss,
         lipschitz: Regularizer,
         tricks: dict[str, Regularizer] | None = None,
+        information: NonNegative = 0.0,
     ) -> None:
         super().__init__(generator, critic, loss, lipschitz, tricks)
+        self.information = information
         if self.loss.generator is None:
             raise UserError(
                 "features to match give the encoder nothing to learn from (tricks=[feature_matching]); use feature_matching_added"
@@ -153,11 +185,15 @@ class BidirectionalGame(Game):
         return self.duel(self.critic, real, fake)
 
     def generator_loss(self, batch: Batch) -> Objective:
-        real, fake = self.shown(*self.pairs(batch), critics_turn=False)
+        pairs = self.pairs(batch)
+        real, fake = self.shown(*pairs, critics_turn=False)
         on_real, on_fake = self.scores(self.critic, real, fake)
         objective = Objective(self.persuasion(on_real, on_fake))
         if not self.loss.relative:  # else real scores are in it already
             objective.terms["inference"] = self.persuasion(self.loss.mirror(on_fake), self.loss.mirror(on_real))["adversarial"]
+        if self.information:
+            made, z = pairs[1].split([math.prod(batch[0].shape[1:]), self.generator.latent], 1)
+            objective.terms["information"] = self.information * self.generator.encoder.surprise(made.view_as(batch[0]), z).mean()
         objective.terms |= self.extra("generator_term", self.critic, real, fake)
         return objective
 

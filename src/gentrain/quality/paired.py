@@ -18,7 +18,7 @@ HIGHEST = 100.0  # decibels of an image that is met exactly, whose ratio is infi
 
 
 class PairedScores(OfImages):
-    """`quality/l1`, the mean absolute difference of pixels in [-1, 1]; `quality/psnr` and `quality/psnr_pooled` in decibels; `quality/ssim`.
+    """`quality/l1`, the mean absolute difference of pixels in [-1, 1]; `quality/psnr`, `quality/psnr_pooled` in decibels; `quality/ssim`.
 
     Each is of 8-bit images and the mean over `images` of the split (null: all), the same ones every time, but for the pooled one: that is
     the PSNR of the mean of their squared errors (torchmetrics' default). The mean of PSNRs leans on the images that are met exactly, which

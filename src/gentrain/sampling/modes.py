@@ -41,9 +41,10 @@ class Grid(Mode):
 
 
 class Density(Mode):
-    """p(x) of points in the plane, exp(log p) on a grid over [-1, 1]^2; right of it `n` samples, and as many points of the data.
+    """p(x) of points in the plane, on a grid over [-1, 1]^2; right of it `n` samples, and as many points of the data.
 
-    The darker, the denser, each picture to its own maximum. `mass` in the record is the part of the density that the picture shows.
+    The darker, the denser, each picture to its own maximum. `mass` in the record is the part of the density that the picture shows. Of an
+    energy it is exp(-E) by its sum over the grid, whose logarithm is `log_z`.
     """
 
     points = True
@@ -54,24 +55,28 @@ class Density(Mode):
     def check(self, studio: Studio) -> None:
         if tuple(studio.data.shape) != (2,):
             raise UserError(f"mode=density is for points in the plane, and data={studio.data.name} gives others (mode); choose mode=grid")
-        if not hasattr(studio.game, "log_prob"):
-            raise UserError("mode=density draws an exact density, and this model has none (mode); choose mode=grid, or a flow's run")
+        if not (hasattr(studio.game, "log_prob") or getattr(studio.game, "units", 0) == 2):  # no hidden units beside the two values
+            raise UserError("mode=density draws a density, and this model has none (mode); choose mode=grid, or a flow's run, or an ebm's")
 
     def draw(self, studio: Studio, out: Output) -> dict[str, Any]:
-        p, cell = exact_density(studio.game, studio.device)
+        p, cell, log_z = density_on_grid(studio.game, studio.device)
         samples = out.images(studio.stream(self.n), self.n, self.n)
         panels = [inked(p), density(samples), density(studio.data.load("train").images[: self.n])]
         out.picture("density", torch.cat(panels, 2))
-        return {"mass": float(p.sum()) * cell}
+        return {"mass": float(p.sum()) * cell} if log_z is None else {"log_z": log_z}
 
 
-def exact_density(flow: Any, device: torch.device, side: int = BINS * ZOOM) -> tuple[Tensor, float]:
-    """exp(log p) at the middles of side x side squares, (x, y), and the area of one."""
+def density_on_grid(model: Any, device: torch.device, side: int = BINS * ZOOM) -> tuple[Tensor, float, float | None]:
+    """p(x) at the middles of side x side squares, (x, y), the area of one, and log Z of these squares where p is that of an energy."""
     line = (torch.arange(side) + 0.5) * 2 / side - 1
-    places = torch.cartesian_prod(line, line).split(side)
+    places = [part.to(device) for part in torch.cartesian_prod(line, line).split(side)]
+    cell = (2 / side) ** 2
     with torch.no_grad():
-        log_p = torch.cat([flow.log_likelihood((part.to(device),), 1).cpu() for part in places])
-    return log_p.exp().view(side, side), (2 / side) ** 2
+        if hasattr(model, "log_prob"):
+            return torch.cat([model.log_likelihood((part,), 1).cpu() for part in places]).exp().view(side, side), cell, None
+        log_p = -torch.cat([model.energy(model.values(part)).cpu() for part in places]).double()
+    log_z = log_p.logsumexp(0) + math.log(cell)
+    return (log_p - log_z).exp().float().view(side, side), cell, log_z.item()
 
 
 class ClassGrid(Mode):
