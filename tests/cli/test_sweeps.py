@@ -181,6 +181,18 @@ def test_ddp_in_a_multirun(run: Run, sweep: Path) -> None:
 
 
 @pytest.mark.slow
+def test_every_scheme_in_cells_of_two_processes(run: Run, sweep: Path) -> None:
+    """Adversarial (two ways), Likelihood (one of them by regression) and Energy, each a cell that two processes train."""
+    models = ["dcgan", "progan", "vae", "srresnet", "rbm", "hopfield"]
+    two = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
+    words = ("-m", f"model={','.join(models)}", "sweep.name=s", "steps=3", "quality=none", "samples.every=0", "data.batch_size=4", *two)
+    assert_fine(run(*words, "logger=csv"))
+    assert set(statuses(sweep).values()) == {"completed"} and len(statuses(sweep)) == len(models)
+    for name, model in zip(statuses(sweep), models, strict=True):
+        assert status(sweep, name)["overrides"]["model"] == model and summary(sweep / name)["device"].startswith("2 x ")
+
+
+@pytest.mark.slow
 def test_the_dashboard(env: dict[str, str], tmp_path: Path) -> None:
     """One group, the swept keys as flat scalars, final and best scores; offline runs go up by the command that is printed."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "runs"))
