@@ -91,6 +91,11 @@ class Bidirectional(nn.Module):
         self.generator, self.latent = generator, generator.latent
         self.encoder = encoder(latent=generator.latent)
 
+    @property
+    def prior(self) -> str:
+        k = self.encoder.categories
+        return f"{k} categories, {self.generator.prior}" if k else self.generator.prior
+
     def noise(self, n: int, device: torch.device | str) -> Tensor:
         """(n, latent) of the generator's noise, the first of them a category where the encoder knows of such."""
         z = self.generator.noise(n, device)
