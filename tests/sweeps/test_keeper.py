@@ -69,6 +69,11 @@ def crashes(words: list[str]) -> int:
     return 0
 
 
+def is_asked_too_early(words: list[str]) -> int:
+    os.kill(os.getpid(), signal.SIGTERM)
+    return 0
+
+
 ENDS: dict[str, tuple[Callable[[list[str]], int], str, str | None]] = {
     "completes": (done(), "completed", None),
     "scores nothing": (done(None), "completed", None),
@@ -79,6 +84,7 @@ ENDS: dict[str, tuple[Callable[[list[str]], int], str, str | None]] = {
     "is killed": (killed, "failed", "killed by SIGKILL (out of memory?)"),
     "crashes": (crashes, "failed", "killed by SIGSEGV (a crash below Python)"),
     "diverges": (done(status="diverged", code=1), "diverged", "the loss is not finite (lr); lower it"),
+    "is stopped before it listens": (is_asked_too_early, "interrupted", "stopped by SIGTERM"),
     "is stopped": (done(status="interrupted", code=143), "interrupted", "stopped by SIGTERM"),
 }
 

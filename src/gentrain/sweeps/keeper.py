@@ -286,13 +286,13 @@ def verdict(run_dir: Path, code: int, started: float) -> dict[str, Any]:
         return {"status": "completed", "reason": None, "score": score(runs.summary(run_dir))}
     if code == 0:
         return {"status": "failed", "reason": "left with status 0 before its end", "score": None}
+    status, number = end.get("status", "failed"), code - 128 if code > 0 else -code
+    if status == "interrupted" or number in RELAYED:  # by the signal itself, where it came before the process listened
+        return {"status": "interrupted", "reason": f"stopped by {signal.Signals(number).name}", "score": None}
     if code < 0:
-        number = signal.Signals(-code)
-        return {"status": "failed", "reason": f"killed by {number.name}{HINTS.get(number, '')}", "score": None}
+        killer = signal.Signals(number)
+        return {"status": "failed", "reason": f"killed by {killer.name}{HINTS.get(killer, '')}", "score": None}
     reason = last_words(run_dir / LOG) or f"left with status {code}"
-    status = end.get("status", "failed")
-    if status == "interrupted" or code in {128 + number for number in RELAYED}:
-        return {"status": "interrupted", "reason": f"stopped by {signal.Signals(code - 128).name}", "score": None}
     return {"status": "diverged" if status == "diverged" else "failed", "reason": reason, "score": None}
 
 
