@@ -4,13 +4,18 @@
 
 Patterns are stored by Hebb's rule (one step of the model's own objective) and recalled from themselves. In theory (Amit, Gutfreund &
 Sompolinsky, "Storing Infinite Numbers of Patterns in a Spin-Glass Model of Neural Networks", 1985, N to infinity) some 1.5 % of the units
-are wrong at a load of 0.138, and above it nothing is remembered.
+are wrong at a load of 0.138, and above it nothing is remembered. (matplotlib comes with mlxtend.)
 """
 
 import argparse
+from pathlib import Path
 
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
 import torch
-from PIL import Image, ImageDraw
 from torch import Tensor
 
 from gentrain.models.hopfield import Hopfield
@@ -37,38 +42,26 @@ def wrong(units: int, load: float, networks: int) -> float:
     return torch.stack(shares).mean().item()
 
 
-def plot(loads: list[float], errors: list[float], out: str) -> None:
-    """Dots joined by lines: load from 0 to the largest, error from 0 to 0.5; the theory's capacity in red."""
-    width, height, left, low = 640, 400, 60, 350
-    picture = Image.new("RGB", (width, height), "white")
-    draw = ImageDraw.Draw(picture)
-
-    def place(load: float, error: float) -> tuple[float, float]:
-        return left + load / max(loads) * (width - left - 30), low - error / 0.5 * (low - 30)
-
-    draw.line([place(0, 0.5), place(0, 0), place(max(loads), 0)], fill="black")
-    draw.line([place(CAPACITY, 0), place(CAPACITY, 0.5)], fill="red")
-    points = [place(load, error) for load, error in zip(loads, errors, strict=True)]
-    draw.line(points, fill="blue", width=2)
-    for x, y in points:
-        draw.ellipse([x - 3, y - 3, x + 3, y + 3], fill="blue")
-    for error in (0.0, 0.1, 0.2, 0.3, 0.4, 0.5):
-        draw.text((20, place(0, error)[1] - 6), f"{error:.1f}", fill="black")
-    for load in (0.0, 0.05, 0.1, CAPACITY, 0.2, 0.25):
-        draw.text((place(load, 0)[0] - 10, low + 8), f"{load:g}", fill="black")
-    draw.text((left, 8), "wrong units after recall, against patterns / units", fill="black")
-    picture.save(out)
+def plot(loads: list[float], errors: list[float], units: int, out: Path) -> None:
+    figure, axis = plt.subplots(figsize=(5.5, 3.2))
+    axis.plot(loads, errors, marker="o", label=f"{units} units, measured")
+    axis.axvline(CAPACITY, color="red", label=f"capacity {CAPACITY} of an infinite network")
+    axis.set_xlabel("load: patterns / units")
+    axis.set_ylabel("share of wrong units after recall")
+    axis.legend()
+    figure.tight_layout()
+    figure.savefig(out, dpi=110)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--units", type=int, default=400)
     parser.add_argument("--networks", type=int, default=3, help="of each load, of which the mean is shown")
-    parser.add_argument("--out", default="hopfield.png")
+    parser.add_argument("--out", type=Path, default=Path("hopfield.png"))
     options = parser.parse_args()
     torch.manual_seed(0)
     loads = [0.02, 0.05, 0.08, 0.1, 0.12, 0.13, 0.14, 0.15, 0.16, 0.18, 0.2, 0.25]
     errors = [wrong(options.units, load, options.networks) for load in loads]
     for load, error in zip(loads, errors, strict=True):
         print(f"{load:5.2f}  {error:.4f}")
-    plot(loads, errors, options.out)
+    plot(loads, errors, options.units, options.out)
