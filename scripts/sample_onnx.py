@@ -20,11 +20,7 @@ args = options.parse_args()
 session, draw = onnxruntime.InferenceSession(args.model, providers=["CPUExecutionProvider"]), np.random.default_rng(args.seed)
 facts, (noise, *labelled) = session.get_modelmeta().custom_metadata_map, session.get_inputs()
 shape = (args.n, noise.shape[1])
-z = draw.uniform(-1, 1, shape) if facts["prior"].endswith("uniform") else draw.standard_normal(shape)
-if "categories" in facts["prior"]:  # the first codes are one of so many
-    k = int(facts["prior"].split()[0])
-    z[:, :k] = np.eye(k)[draw.integers(k, size=args.n)]
-feed = {"z": z.astype(np.float32)}
+feed = {"z": (draw.uniform(-1, 1, shape) if facts["prior"] == "uniform" else draw.standard_normal(shape)).astype(np.float32)}
 if labelled:
     feed["y"] = np.arange(args.n) % int(facts["classes"]) if args.label is None else np.full(args.n, args.label)
 (images,) = session.run(None, feed)  # (n, C, H, W) in [-1, 1]

@@ -26,12 +26,11 @@ def play(
     latent: int = LATENT,
     width: int = 32,
     norm: str = "none",
-    categories: int = 0,
     information: float = 0.0,
 ) -> BidirectionalGame:
     player = Bidirectional(
         mlp.Generator(shape, latent, width, norm=norm),  # type: ignore[arg-type]
-        lambda latent: Encoder(lambda shape: mlp.Critic(shape, width, norm=norm), shape, latent, stochastic, categories),  # type: ignore[arg-type]
+        lambda latent: Encoder(lambda shape: mlp.Critic(shape, width, norm=norm), shape, latent, stochastic),  # type: ignore[arg-type]
     )
     named = {type(t).__name__: t for t in chosen}
     return BidirectionalGame(
@@ -124,18 +123,14 @@ def test_the_stochastic_encoder_is_the_normal_distribution_that_it_says() -> Non
 @pytest.mark.parametrize("stochastic", [False, True])
 def test_codes_are_read_back(stochastic: bool) -> None:
     """-log q(z | x) by torch's own distributions; the term is of new fakes, and teaches both networks."""
-    game = play(stochastic=stochastic, categories=3, information=0.5)
+    game = play(stochastic=stochastic, information=0.5)
     player, x = game.generator, torch.rand(6, *SHAPE) * 2 - 1
-    z = player.noise(4000, "cpu")
-    assert ((z[:, :3] == 0) | (z[:, :3] == 1)).all() and (z[:, :3].sum(1) == 1).all() and z.shape == (4000, LATENT)
-    assert (z[:, :3].mean(0) - 1 / 3).abs().max() < 0.04 and 0.9 < z[:, 3:].std() < 1.1
+    z = player.noise(6, "cpu")
     mean, sd = player.encoder.posterior(x)
-    torch.testing.assert_close(mean[:, :3].sum(1), torch.ones(6))
-    assert not sd[:, :3].any() and bool(sd[:, 3:].any()) == stochastic
-    q = torch.distributions.Normal(mean[:, 3:], sd[:, 3:] if stochastic else torch.ones(6, LATENT - 3))
-    constants = (LATENT - 3) / 2 * torch.tensor(2 * torch.pi).log()
-    want = -torch.distributions.OneHotCategorical(mean[:, :3]).log_prob(z[:6, :3]) - q.log_prob(z[:6, 3:]).sum(1) - constants
-    torch.testing.assert_close(player.encoder.surprise(x, z[:6]), want)
+    assert bool(sd.any()) == stochastic
+    q = torch.distributions.Normal(mean, sd if stochastic else torch.ones_like(mean))
+    constants = LATENT / 2 * torch.tensor(2 * torch.pi).log()
+    torch.testing.assert_close(player.encoder.surprise(x, z), -q.log_prob(z).sum(1) - constants)
     torch.manual_seed(1)
     objective = game.generator_loss((x,))
     _, fake = drawn_pairs(game, x, 1)
@@ -144,12 +139,6 @@ def test_codes_are_read_back(stochastic: bool) -> None:
     objective.terms["information"].backward()
     assert all(p.grad is not None and p.grad.any() for p in player.parameters())
     assert "information" not in play().generator_loss((x,)).terms
-
-
-@pytest.mark.parametrize("categories", [1, LATENT + 1])
-def test_as_many_categories_as_codes_at_most(categories: int) -> None:
-    with pytest.raises(UserError, match="want as many codes"):
-        play(categories=categories)
 
 
 def test_tricks_on_pairs() -> None:

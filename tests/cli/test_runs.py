@@ -132,7 +132,7 @@ def test_a_multirun_with_a_mistake(run: Run, tmp_path: Path) -> None:
 )
 def test_a_key_that_only_the_jobs_of_a_multirun_have(word: str, becomes: str) -> None:
     from gentrain import config
-    from gentrain.cli import deferred
+    from gentrain.sweeps.words import deferred
 
     config.register()
     assert deferred("train", ["-m", "model=vae,maf", word, "seed=0,1"], ["model=vae,maf", word, "seed=0,1"])[2] == becomes

@@ -258,9 +258,8 @@ def test_every_generator_goes_into_onnx(tmp_path: Path) -> None:
     from gentrain.sampling.studio import Studio
     from tests.compose import batch, game
 
-    categories = ["model=bigan", "model.generator.encoder.categories=10"]
     for words in (
-        ["model=r3gan"], ["model=sngan", "network=resnet"], ["model=dcgan", "tricks=[virtual_batch_norm]"], ["model=cgan"], categories,
+        ["model=r3gan"], ["model=sngan", "network=resnet"], ["model=dcgan", "tricks=[virtual_batch_norm]"], ["model=cgan"], ["model=bigan"],
     ):  # fmt: skip
         small = [] if words[0] in ("model=cgan", "model=bigan") else ["model.generator.width=8", "model.critic.width=8"]
         made = game(*words, *small)
@@ -270,7 +269,6 @@ def test_every_generator_goes_into_onnx(tmp_path: Path) -> None:
         drawing, path = Drawing(made, made.generator).eval(), tmp_path / "generator.onnx"
         write_onnx(drawing, here, {"prior": here.prior, "classes": None}, path)
         assert agree(drawing, here, path) < 1e-5, words
-    assert here.prior == "10 categories, uniform"
     script = Path(__file__).parents[2] / "scripts" / "sample_onnx.py"
     subprocess.run([sys.executable, str(script), str(path), "--n", "4", "--out", str(tmp_path / "grid.png")], check=True, timeout=100)
     assert Image.open(tmp_path / "grid.png").size == (56, 56)

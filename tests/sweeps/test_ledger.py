@@ -15,13 +15,14 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 
 from gentrain import config
-from gentrain.cli import conf_dir, of_a_sweep, several_seeds, with_words
+from gentrain.cli import conf_dir, with_words
 from gentrain.errors import UserError
 from gentrain.runs import write_json
 from gentrain.sweeps.ablation import effects, leave_one_out
 from gentrain.sweeps.driver import plain_value, shared_status
 from gentrain.sweeps.ledger import KEEPER, Ledger, held
 from gentrain.sweeps.table import by_seed, print_sweep, rows
+from gentrain.sweeps.words import of_a_sweep, several_seeds
 
 
 def filled(place: Path, seeds: int = 3) -> Ledger:

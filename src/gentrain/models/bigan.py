@@ -10,9 +10,9 @@ E is a function in BiGAN, and in ALI a normal distribution, E(x) = mu(x) + sigma
 That E inverts G is true of the game's solution, and of little that is found on the way. `information` adds what InfoGAN (Chen et al., 2016)
 and ALICE (Li et al., 2017) ask for beside the game, that codes can be read from what they became,
 
-    - E_z log q(z | G(z)),      q normal about the encoder's code (of unit variance where E is a function), categorical where codes are,
+    - E_z log q(z | G(z)),      q = N(mu(x), sigma(x)^2), in BiGAN N(E(x), 1),
 
-which bounds the entropy of z given G(z). With `categories` the first codes are one of so many, as a one-hot vector.
+which bounds the entropy of z given G(z).
 
 A pair is one flat vector, the image's pixels and then the code, so that losses, penalties and tricks act on it as on any sample.
 """
@@ -34,7 +34,7 @@ from ..layers.normalization import Norm
 from ..losses import AdversarialLoss
 from ..networks import base, mlp
 from ..regularizer import Regularizer
-from ..schema import Count, NonNegative, Positive, Share, Whole
+from ..schema import Count, NonNegative, Share
 
 
 def paired(x: Tensor, z: Tensor) -> Tensor:
@@ -46,73 +46,44 @@ class Encoder(nn.Module):
     """Images to codes: the body of any critic network, then a linear layer.
 
     (B, *shape) -> (B, latent). `stochastic` makes it ALI's: mean and log-variance, and a draw from that normal distribution.
-    The first `categories` codes are the probabilities of so many categories.
     """
 
-    def __init__(
-        self, network: Callable[..., base.Critic], shape: list[int], latent: Count, stochastic: bool = False, categories: Whole = 0
-    ) -> None:
+    def __init__(self, network: Callable[..., base.Critic], shape: list[int], latent: Count, stochastic: bool = False) -> None:
         super().__init__()
-        if categories == 1 or categories > latent:
-            raise UserError(f"{categories} categories want as many codes, and two at least (categories, latent {latent}); 0 is none")
         critic = network(shape=shape)
-        self.body, self.stochastic, self.categories = critic.body, stochastic, categories
-        self.head = nn.Linear(critic.head.in_features, latent + stochastic * (latent - categories))
+        self.body, self.stochastic = critic.body, stochastic
+        self.head = nn.Linear(critic.head.in_features, latent * (2 if stochastic else 1))
 
-    def moments(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """log-probabilities of the categories (B, K), mean and log-variance of the other codes (B, latent - K); 0 where E is a function."""
+    def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of q(z | x), (B, latent) each; a variance of 1 where the encoder is a function."""
         out = self.head(self.body(x))
-        codes = out[:, self.categories :]
-        mean, log_variance = codes.chunk(2, 1) if self.stochastic else (codes, torch.zeros_like(codes))
-        return out[:, : self.categories].log_softmax(1), mean, log_variance
+        return out.chunk(2, 1) if self.stochastic else (out, torch.zeros_like(out))
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the codes of x, (B, latent) each; zero deviation of categories, and where E is a function."""
-        log_p, mean, log_variance = self.moments(x)
-        sd = (log_variance / 2).exp() if self.stochastic else torch.zeros_like(mean)
-        return torch.cat([log_p.exp(), mean], 1), torch.cat([torch.zeros_like(log_p), sd], 1)
+        """Mean and standard deviation of the codes of x, (B, latent) each; zero deviation where the encoder is a function."""
+        mean, log_variance = self.moments(x)
+        return mean, (log_variance / 2).exp() if self.stochastic else log_variance
 
     def surprise(self, x: Tensor, z: Tensor) -> Tensor:
         """-log q(z | x) (B,), but for the normal's constants."""
-        log_p, mean, log_variance = self.moments(x)
-        chosen, codes = z[:, : self.categories], z[:, self.categories :]
-        return ((codes - mean).square() * (-log_variance).exp() + log_variance).sum(1) / 2 - (chosen * log_p).sum(1)
+        mean, log_variance = self.moments(x)
+        return ((z - mean).square() * (-log_variance).exp() + log_variance).sum(1) / 2
 
     def forward(self, x: Tensor) -> Tensor:
-        """Codes as the critic sees them: a whole category (the likeliest, or drawn), whose gradient is that of its probability."""
         mean, sd = self.posterior(x)
-        if k := self.categories:
-            p = mean[:, :k]
-            chosen = p.multinomial(1).squeeze(1) if self.stochastic else p.argmax(1)
-            mean = torch.cat([nn.functional.one_hot(chosen, k) + p - p.detach(), mean[:, k:]], 1)
         return mean + sd * torch.randn_like(mean) if self.stochastic else mean
 
 
 class Bidirectional(nn.Module):
-    """One player that goes both ways: `generator`, z to x, and `encoder`, x to z. `encoder` makes a network for codes of that length.
+    """One player that goes both ways: `generator`, z to x, and `encoder`, x to z. `encoder` makes a network for codes of that length."""
 
-    `spread` scales the noise of all codes but categories; below 1 images differ by their category first (0.1 in ClusterGAN: Mukherjee,
-    Asnani, Lin & Kannan, 2019).
-    """
-
-    def __init__(self, generator: base.Generator, encoder: Callable[..., Encoder], spread: Positive = 1.0) -> None:
+    def __init__(self, generator: base.Generator, encoder: Callable[..., Encoder]) -> None:
         super().__init__()
-        self.generator, self.latent, self.spread = generator, generator.latent, spread
+        self.generator, self.latent = generator, generator.latent
         self.encoder = encoder(latent=generator.latent)
 
-    @property
-    def prior(self) -> str:
-        k = self.encoder.categories
-        return f"{k} categories, {self.generator.prior}" if k else self.generator.prior
-
     def noise(self, n: int, device: torch.device | str) -> Tensor:
-        """(n, latent) of the generator's noise, the first of them a category where the encoder knows of such."""
-        z = self.generator.noise(n, device)
-        if self.spread != 1:
-            z = z * self.spread
-        if k := self.encoder.categories:
-            z[:, :k] = nn.functional.one_hot(torch.randint(k, (n,), device=device), k)
-        return z
+        return self.generator.noise(n, device)
 
     def forward(self, z: Tensor) -> Tensor:
         return self.generator(z)
