@@ -124,6 +124,19 @@ def test_f16_a_cell_killed_on_slurm(env: dict[str, str], tmp_path: Path) -> None
     assert status(sweep, "000")["reason"] == "killed by SIGKILL (out of memory?)"
 
 
+@on_slurm
+def test_f12_a_cell_without_memory_on_slurm(env: dict[str, str], tmp_path: Path) -> None:
+    """A limited address space stands for a device's memory: the cell names its batch and what to do, the other trains."""
+    sweep = tmp_path / "outputs" / "sweeps" / "memory"
+    words = ("-m", "model=dcgan", "data.batch_size=4500,4", "model.generator.width=512", "steps=2", "sweep.name=memory", "quality=none")
+    limit = "cluster.setup=['ulimit -v 6291456']"
+    done = gentrain(tmp_path, env, *words, "trainer=cpu", "logger=csv", "samples.every=0", *SLURM, limit)
+    assert done.returncode != 0 and "Traceback" not in done.stderr, done.stderr
+    assert statuses(sweep) == {"000": "failed", "001": "completed"}
+    reason = status(sweep, "000")["reason"]
+    assert "has no memory left" in reason and "batches of 4500 (data.batch_size)" in reason and "scheme.accumulate=2" in reason
+
+
 def trainer_of(cell: Path) -> int:
     """The process that holds the run directory."""
     return int((cell / ".lock").read_text().split()[1])
