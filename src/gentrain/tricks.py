@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .augment import Change, augmented
 from .errors import UserError
 from .game import Game
 from .layers.conditional import ConditionalBatchNorm
@@ -319,13 +319,13 @@ class InstanceNoise(Regularizer):
 
 
 class DiffAugment(Regularizer):
-    """Differentiable augmentation of real and fake images alike (Zhao et al., 2020): colour, translation, cutout."""
+    """Differentiable augmentation of real and fake images alike (Zhao et al., 2020): colour, translation, cutout; see `augment`."""
 
     order = Regularizer.IMAGES + 1
 
-    def __init__(self, policy: list[Literal["color", "translation", "cutout"]] | None = None) -> None:
+    def __init__(self, policy: list[Change] | None = None) -> None:
         super().__init__()
-        self.policy = policy if policy is not None else ["color", "translation", "cutout"]
+        self.policy: list[Change] = policy if policy is not None else ["color", "translation", "cutout"]
 
     def attach(self, game: Game) -> None:
         if any(critic.points for critic in game.critics()):
@@ -334,51 +334,7 @@ class DiffAugment(Regularizer):
             )
 
     def view(self, real: Tensor, fake: Tensor, critics_turn: bool, domain: str = "") -> tuple[Tensor, Tensor]:
-        return self.augment(real), self.augment(fake)
-
-    def augment(self, x: Tensor) -> Tensor:
-        for name in self.policy:
-            x = AUGMENTATIONS[name](x)
-        return x
-
-
-def color(x: Tensor) -> Tensor:
-    """Brightness +- 1/2, saturation 0 to 2, contrast 1/2 to 3/2, each drawn once per image."""
-    x = x + (uniform(x) - 0.5)
-    grey = x.mean(1, keepdim=True)
-    x = torch.lerp(grey, x, uniform(x) * 2)
-    mean = x.mean((1, 2, 3), keepdim=True)
-    return torch.lerp(mean, x, uniform(x) + 0.5)
-
-
-def translation(x: Tensor, ratio: float = 0.125) -> Tensor:
-    """A shift by up to an eighth of the image's side; zeros come in."""
-    B, _, H, W = x.shape
-    rows = torch.arange(H, device=x.device) + shift(B, H, ratio, x.device)
-    cols = torch.arange(W, device=x.device) + shift(B, W, ratio, x.device)
-    inside = ((rows >= 0) & (rows < H))[:, None, :, None] & ((cols >= 0) & (cols < W))[:, None, None, :]
-    moved = x.take_along_dim(rows.clamp(0, H - 1)[:, None, :, None], 2).take_along_dim(cols.clamp(0, W - 1)[:, None, None, :], 3)
-    return moved * inside
-
-
-def cutout(x: Tensor, ratio: float = 0.5) -> Tensor:
-    """A square of half the image's side, anywhere, becomes zero."""
-    B, _, H, W = x.shape
-    rows = (torch.arange(H, device=x.device) - torch.randint(H, (B, 1), device=x.device)).abs() <= H * ratio / 2
-    cols = (torch.arange(W, device=x.device) - torch.randint(W, (B, 1), device=x.device)).abs() <= W * ratio / 2
-    return x * ~(rows[:, None, :, None] & cols[:, None, None, :])
-
-
-def shift(batch: int, side: int, ratio: float, device: torch.device) -> Tensor:
-    most = int(side * ratio + 0.5)
-    return torch.randint(-most, most + 1, (batch, 1), device=device)
-
-
-def uniform(x: Tensor) -> Tensor:
-    return torch.rand(len(x), 1, 1, 1, device=x.device, dtype=x.dtype)
-
-
-AUGMENTATIONS = {"color": color, "translation": translation, "cutout": cutout}
+        return augmented(real, self.policy), augmented(fake, self.policy)
 
 
 class Packing(Regularizer):

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from gentrain import losses, tricks
+from gentrain.augment import Change, augmented
 from gentrain.errors import UserError
 from gentrain.layers.normalization import Referenced
 from gentrain.lipschitz import GradientPenalty, SpectralNorm, Unconstrained
@@ -27,6 +28,7 @@ def play(
     width: int = 32,
     norm: str = "none",
     information: float = 0.0,
+    augment: list[Change] | None = None,
 ) -> BidirectionalGame:
     player = Bidirectional(
         mlp.Generator(shape, latent, width, norm=norm),  # type: ignore[arg-type]
@@ -34,7 +36,7 @@ def play(
     )
     named = {type(t).__name__: t for t in chosen}
     return BidirectionalGame(
-        player, PairCritic(shape, latent, width), loss or losses.js(), lipschitz or Unconstrained(), named, information
+        player, PairCritic(shape, latent, width), loss or losses.js(), lipschitz or Unconstrained(), named, information, augment
     )
 
 
@@ -139,6 +141,22 @@ def test_codes_are_read_back(stochastic: bool) -> None:
     objective.terms["information"].backward()
     assert all(p.grad is not None and p.grad.any() for p in player.parameters())
     assert "information" not in play().generator_loss((x,)).terms
+
+
+def test_codes_are_read_back_from_changed_images() -> None:
+    game, x = play(information=2.0, augment=["affine", "cutout"]), torch.rand(6, *SHAPE) * 2 - 1
+    torch.manual_seed(1)
+    objective = game.generator_loss((x,))
+    _, fake = drawn_pairs(game, x, 1)
+    made, codes = fake[:, :64].view(6, *SHAPE), fake[:, 64:]
+    changed = augmented(made, ["affine", "cutout"])  # the next draws after the pairs'
+    torch.testing.assert_close(objective.terms["information"], 2 * game.generator.encoder.surprise(changed, codes).mean())
+    objective.terms["information"].backward()
+    assert all(p.grad is not None and p.grad.any() for p in game.generator.parameters())
+    with pytest.raises(UserError, match=r"model\.information=1"):
+        play(augment=["affine"])
+    with pytest.raises(UserError, match=r"points .* \(model\.augment\)"):
+        play(shape=[2], information=1.0, augment=["affine"])
 
 
 def test_tricks_on_pairs() -> None:

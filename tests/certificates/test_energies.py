@@ -400,6 +400,41 @@ def test_the_density_on_a_grid_is_the_energys_by_the_integral() -> None:
         modes.Density().check(studio)  # type: ignore[arg-type]
 
 
+def test_parts_that_lie_apart_get_their_weights() -> None:
+    """Two spots of 80 and 20 % of the points: wide proposals pass between them, so the energy learns what each weighs (on a grid), and
+    comes near their entropy; all mass is in the box, though nothing holds the chains there.
+    """
+    torch.manual_seed(0)
+    sd, share = 0.12, 0.8
+    model = EBM(MLP([2], width=64, depth=2, scale=8.0), samplers.RandomWalk(0.5), [2], k=10, buffer=500, alpha=0.0)
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3, (0.0, 0.999))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 500)
+    for _ in range(500):
+        place = torch.where(torch.rand(128, 1) < share, -0.4, 0.4) * torch.tensor([1.0, 0.0])
+        optimizer.zero_grad()
+        model.objective((place + sd * torch.randn(128, 2),)).loss.backward()
+        optimizer.step(), schedule.step()
+    p, cell, log_z = modes.density_on_grid(model, torch.device("cpu"))
+    assert float(p[: len(p) // 2].sum()) * cell == pytest.approx(share, abs=0.08)
+    sure = -(share * math.log(share) + (1 - share) * math.log(1 - share)) + 1 + math.log(2 * math.pi * sd**2)
+    x = torch.where(torch.rand(2000, 1) < share, -0.4, 0.4) * torch.tensor([1.0, 0.0]) + sd * torch.randn(2000, 2)
+    with torch.no_grad():
+        assert float(model.energy(x).mean()) + log_z == pytest.approx(sure, abs=0.3)
+        line = torch.linspace(-4, 4, 401)
+        everywhere = (-model.energy(torch.cartesian_prod(line, line)).double()).logsumexp(0) + 2 * math.log(0.02)
+    assert everywhere.item() == pytest.approx(log_z, abs=0.05)
+
+
+def test_the_scale_of_the_first_layer() -> None:
+    torch.manual_seed(0)
+    plain = MLP([2], width=4)
+    torch.manual_seed(0)
+    scaled = MLP([2], width=4, scale=8.0)
+    x = torch.rand(5, 2)
+    torch.testing.assert_close(scaled.body[1](x), 8 * plain.body[1](x))
+    torch.testing.assert_close(scaled.body[3].weight, plain.body[3].weight)
+
+
 def test_the_buffer_is_where_negatives_come_from_and_go_to() -> None:
     model = ebm(samplers.Langevin(1e-9, 0.0), fresh=0.0)
     before = model.chains.clone()
@@ -502,13 +537,14 @@ def test_what_cannot_be_compiled_is_refused() -> None:
         ("model=hopfield", "model.unlearning=0.1"),
         ("model=ebm", "sampler=mala", "model.buffer=10"),
         ("model=ebm", "network=energy_mlp", "sampler=hmc", "data=gaussian_ring", "model.buffer=10"),
+        ("model=ebm", "experiment=plane", "data=rings"),
     ],
     ids=" ".join,
 )
 def test_presets_are_built(words: tuple[str, ...]) -> None:
     """As a command composes them: each gives an objective of the data's shape."""
     model = compose.game(*words)
-    shape = (2,) if "data=gaussian_ring" in words else (1, 14, 14) if "model=boltzmann" in words else (1, 28, 28)
+    shape = (2,) if {"data=gaussian_ring", "data=rings"} & set(words) else (1, 14, 14) if "model=boltzmann" in words else (1, 28, 28)
     if "model=ebm" in words:
         model.k = 1
     model.survey((torch.rand(5, *shape) * 2 - 1,))

@@ -61,6 +61,7 @@ LADDER = [1.0, 0.6, 0.3]
 CONTINUOUS: dict[str, tuple[Kernel, int]] = {  # a sampler, and steps after which its chains have forgotten where they started
     "metropolis_hastings": (MetropolisHastings(samplers.Independent(WIDE)), 40),
     "random_walk": (samplers.RandomWalk(1.0), 120),
+    "random_walk_of_all_lengths": (samplers.RandomWalk(3.0, least=0.1), 250),
     "langevin": (samplers.Langevin(0.01), 700),
     "mala": (samplers.MALA(0.2), 100),
     "hmc": (samplers.HMC(0.3, leaps=5), 40),
@@ -129,6 +130,15 @@ def test_equal_random_numbers_draw_equal_chains_and_a_run_goes_on(continuous: bo
         return torch.cat(found)
 
     assert torch.equal(drawn(6), drawn(6)) and torch.equal(drawn(6), drawn(2, 4))
+
+
+def test_lengths_of_a_random_walk_are_log_uniform() -> None:
+    proposal, x = samplers.RandomWalk(2.0, least=0.02).proposal, torch.zeros(4000, 500, dtype=D)
+    lengths = (proposal.draw(x).square().mean(1).sqrt().log() - math.log(0.02)) / math.log(100)
+    assert -0.05 < lengths.min() < 0.05 and 0.95 < lengths.max() < 1.05
+    torch.testing.assert_close(lengths.sort().values, torch.linspace(0, 1, 4000, dtype=D), atol=0.04, rtol=0)
+    with pytest.raises(UserError, match=r"sampler\.least"):
+        samplers.RandomWalk(0.1, least=0.2)
 
 
 @pytest.mark.parametrize("kernel", [samplers.RandomWalk(30.0), samplers.MALA(8.0), samplers.HMC(1.2, leaps=3)])

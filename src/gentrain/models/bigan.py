@@ -12,7 +12,9 @@ and ALICE (Li et al., 2017) ask for beside the game, that codes can be read from
 
     - E_z log q(z | G(z)),      q = N(mu(x), sigma(x)^2), in BiGAN N(E(x), 1),
 
-which bounds the entropy of z given G(z).
+which bounds the entropy of z given G(z). With `augment` codes must be read from what they became after a turn, a slant, a shift as well, as
+IMSAT asks of its codes (Hu et al., "Learning Discrete Representations via Information Maximizing Self-Augmented Training", 2017): then
+they tell what a picture shows, and less of how it lies.
 
 A pair is one flat vector, the image's pixels and then the code, so that losses, penalties and tricks act on it as on any sample.
 """
@@ -26,6 +28,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..augment import Change, augmented
 from ..density import judged
 from ..errors import UserError
 from ..game import Batch, Game, Objective
@@ -51,7 +54,7 @@ class Encoder(nn.Module):
     def __init__(self, network: Callable[..., base.Critic], shape: list[int], latent: Count, stochastic: bool = False) -> None:
         super().__init__()
         critic = network(shape=shape)
-        self.body, self.stochastic = critic.body, stochastic
+        self.body, self.shape, self.stochastic = critic.body, shape, stochastic
         self.head = nn.Linear(critic.head.in_features, latent * (2 if stochastic else 1))
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -130,7 +133,7 @@ class Joint(nn.Module):
 class BidirectionalGame(Game):
     """A generator with an encoder against a critic of pairs. Batches are (images, ...); labels are not looked at.
 
-    `information` weighs the term that reads codes back from images; 0 is BiGAN.
+    `information` weighs the term that reads codes back from images, changed before by what `augment` lists; 0 is BiGAN.
     """
 
     needs: ClassVar[dict[str, str]] = {"generator": "encoder"}
@@ -144,9 +147,14 @@ class BidirectionalGame(Game):
         lipschitz: Regularizer,
         tricks: dict[str, Regularizer] | None = None,
         information: NonNegative = 0.0,
+        augment: list[Change] | None = None,
     ) -> None:
         super().__init__(generator, critic, loss, lipschitz, tricks)
-        self.information = information
+        self.information, self.augment = information, augment or []
+        if self.augment and not information:
+            raise UserError("images are changed before codes are read from them, and no codes are (model.augment); add model.information=1")
+        if self.augment and len(self.generator.encoder.shape) == 1:
+            raise UserError("points in the plane cannot be turned or cut out (model.augment); leave it empty")
         if self.loss.generator is None:
             raise UserError(
                 "features to match give the encoder nothing to learn from (tricks=[feature_matching]); use feature_matching_added"
@@ -180,7 +188,8 @@ class BidirectionalGame(Game):
             objective.terms["inference"] = self.persuasion(self.loss.mirror(on_fake), self.loss.mirror(on_real))["adversarial"]
         if self.information:
             made, z = pairs[1].split([math.prod(batch[0].shape[1:]), self.generator.latent], 1)
-            objective.terms["information"] = self.information * self.generator.encoder.surprise(made.view_as(batch[0]), z).mean()
+            changed = augmented(made.view_as(batch[0]), self.augment)
+            objective.terms["information"] = self.information * self.generator.encoder.surprise(changed, z).mean()
         objective.terms |= self.extra("generator_term", self.critic, real, fake)
         return objective
 

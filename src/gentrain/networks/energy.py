@@ -5,21 +5,29 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
-from ..schema import Count
+from ..schema import Count, Positive
 from .dcgan import halvings
 
 
 class MLP(nn.Module):
-    """shape -> width x depth -> energy."""
+    """shape -> width x depth -> energy.
 
-    def __init__(self, shape: list[int], width: Count = 256, depth: Count = 3) -> None:
+    `scale` multiplies the first layer's weights and biases at the start: such networks learn coarse shapes long before fine ones (Rahaman
+    et al., "On the Spectral Bias of Neural Networks", 2019), and what is fine is as seen from there.
+    """
+
+    def __init__(self, shape: list[int], width: Count = 256, depth: Count = 3, scale: Positive = 1.0) -> None:
         super().__init__()
         layers: list[nn.Module] = [nn.Flatten()]
         for inputs, outputs in pairwise([math.prod(shape), *[width] * depth]):
             layers += [nn.Linear(inputs, outputs), nn.SiLU()]
         self.body = nn.Sequential(*layers, nn.Linear(width, 1))
+        with torch.no_grad():
+            for p in layers[1].parameters():
+                p.mul_(scale)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.body(x).squeeze(1)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import UserError
 from ..schema import Positive
 from .kernel import Kernel, LogDensity, State, metropolis
 
@@ -43,23 +44,31 @@ class MetropolisHastings(Kernel):
 
 
 class Gaussian(Proposal):
-    """y = x + sd u, u ~ N(0, I)."""
+    """y = x + s u, u ~ N(0, I), with s = sd, or log-uniform between `least` and sd: drawn anew for each chain and step, so symmetric too."""
 
-    def __init__(self, sd: float) -> None:
-        self.sd = sd
+    def __init__(self, sd: float, least: float | None = None) -> None:
+        self.sd, self.least = sd, sd if least is None else least
 
     def draw(self, x: Tensor) -> Tensor:
-        return x + self.sd * torch.randn_like(x)
+        if self.least == self.sd:
+            return x + self.sd * torch.randn_like(x)
+        s = self.sd * (self.least / self.sd) ** torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device, dtype=x.dtype)
+        return x + s * torch.randn_like(x)
 
     def log_q(self, y: Tensor, x: Tensor) -> Tensor:
         return x.new_zeros(len(x))
 
 
 class RandomWalk(MetropolisHastings):
-    """The first of all: Gaussian steps of standard deviation `sd`; about a quarter accepted is best in many dimensions."""
+    """The first of all: Gaussian steps of standard deviation `sd`; about a quarter accepted is best in many dimensions.
 
-    def __init__(self, sd: Positive) -> None:
-        super().__init__(Gaussian(sd))
+    With `least` they are of all lengths from there to `sd`: short ones for what is narrow, long ones between parts that lie apart.
+    """
+
+    def __init__(self, sd: Positive, least: Positive | None = None) -> None:
+        if least is not None and least > sd:
+            raise UserError(f"the least step is longer than the longest, {least:g} > {sd:g} (sampler.least); give sampler.sd above it")
+        super().__init__(Gaussian(sd, least))
 
 
 class Flip(Proposal):
