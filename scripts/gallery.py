@@ -6,12 +6,9 @@
     done; done
     python scripts/gallery.py outputs/gallery --out docs/gallery-flows.png
 
-    E="gentrain model=ebm network=energy_mlp quality=none model.k=20 model.alpha=0 model.blur=0 model.steps=100 data.batch_size=256 \
-        schedule=cosine scheme.optimizers.model.lr=1e-3"
-    $E data=two_moons sampler=langevin steps=3000 hydra.run.dir=outputs/gallery/ebm-two_moons
-    $E data=checkerboard sampler=langevin model.sampler.step=5e-4 model.buffer=2000 steps=4000 \
-        hydra.run.dir=outputs/gallery/ebm-checkerboard
-    $E data=rings sampler=mala model.sampler.step=3e-4 model.buffer=2000 steps=3000 hydra.run.dir=outputs/gallery/ebm-rings
+    for data in two_moons checkerboard rings; do
+        gentrain model=ebm experiment=plane data=$data hydra.run.dir=outputs/gallery/ebm-$data
+    done
     python scripts/gallery.py outputs/gallery --models ebm --out docs/gallery-energies.png
 
 (matplotlib comes with mlxtend.)

@@ -20,9 +20,9 @@ from gentrain.data.samples import to_float
 from gentrain.train import reopen
 
 
-def accuracy(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> float:
-    """Test accuracy; the strength of the penalty is scikit-learn's own, C = 1, on standardised features."""
-    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+def accuracy(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], standardised: bool = True) -> float:
+    """Test accuracy; the strength of the penalty is scikit-learn's own, C = 1."""
+    probe = make_pipeline(*[StandardScaler()] * standardised, LogisticRegression(max_iter=1000))
     return float(probe.fit(*(t.numpy() for t in train)).score(*(t.numpy() for t in test)))
 
 
@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--labels", type=int, nargs="+", default=[10, 30, 100, 1000], help="as many of each class")
     parser.add_argument("--draws", type=int, default=5, help="choices of the labels, of which the mean is told")
+    parser.add_argument("--plain", action="store_true", help="features as they are, not standardised")
     parser.add_argument("--checkpoint", default="last")
     args = parser.parse_args()
     job, _ = reopen(args.run, args.checkpoint)
@@ -53,7 +54,7 @@ def main() -> None:
             of_class = [(y == k).nonzero().squeeze(1) for k in range(int(y.max()) + 1)]
             rows = torch.cat([each[torch.randperm(len(each), generator=g)[: n // len(of_class)]] for each in of_class])
             for name, view in views.items():
-                found[name].append(accuracy((view(x[rows]), y[rows]), (tests[name], t)))
+                found[name].append(accuracy((view(x[rows]), y[rows]), (tests[name], t), not args.plain))
         shares = ", ".join(f"{name} {sum(values) / len(values):.1%}" for name, values in found.items())
         print(f"{n} labels: right for {shares} of {len(t):,} test images", flush=True)
 

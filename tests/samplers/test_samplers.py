@@ -137,7 +137,7 @@ def test_lengths_of_a_random_walk_are_log_uniform() -> None:
     lengths = (proposal.draw(x).square().mean(1).sqrt().log() - math.log(0.02)) / math.log(100)
     assert -0.05 < lengths.min() < 0.05 and 0.95 < lengths.max() < 1.05
     torch.testing.assert_close(lengths.sort().values, torch.linspace(0, 1, 4000, dtype=D), atol=0.04, rtol=0)
-    with pytest.raises(UserError, match=r"sampler\.least"):
+    with pytest.raises(UserError, match=r"model\.sampler\.least"):
         samplers.RandomWalk(0.1, least=0.2)
 
 

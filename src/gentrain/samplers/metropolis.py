@@ -44,7 +44,7 @@ class MetropolisHastings(Kernel):
 
 
 class Gaussian(Proposal):
-    """y = x + s u, u ~ N(0, I), with s = sd, or log-uniform between `least` and sd: drawn anew for each chain and step, so symmetric too."""
+    """y = x + s u, u ~ N(0, I), s = sd, or log-uniform from `least` to sd, drawn anew for each chain and step, so symmetric too."""
 
     def __init__(self, sd: float, least: float | None = None) -> None:
         self.sd, self.least = sd, sd if least is None else least
@@ -67,7 +67,7 @@ class RandomWalk(MetropolisHastings):
 
     def __init__(self, sd: Positive, least: Positive | None = None) -> None:
         if least is not None and least > sd:
-            raise UserError(f"the least step is longer than the longest, {least:g} > {sd:g} (sampler.least); give sampler.sd above it")
+            raise UserError(f"a least step of {least:g} is above sd = {sd:g} (model.sampler.least); write a smaller one")
         super().__init__(Gaussian(sd, least))
 
 
