@@ -97,9 +97,15 @@ class Ours:
         return self.model
 
 
-def training(args: argparse.Namespace) -> Iterator[str]:
+def digits() -> tuple[Tensor, Callable[[RBM], float]]:
+    """Those to train on, and the pseudo-likelihood in nats of the held-out ones, by 20 flips each."""
     data = MNIST5k(name="mnist_5k", shape=(1, 28, 28), classes=10)
     x, test = (to_float(data.load(split).images) for split in ("train", "test"))
+    return x, lambda model: model.pseudo_log_likelihood((test,), 20).mean().item()
+
+
+def training(args: argparse.Namespace) -> Iterator[str]:
+    x, nats = digits()
     ours = Ours(args.hidden, x)
     machines: dict[str, Any] = {
         THEIRS: Theirs(args.hidden, ours.model.values(x)),
@@ -117,7 +123,7 @@ def training(args: argparse.Namespace) -> Iterator[str]:
             began = time.perf_counter()
             machine.epoch()
             seconds = curves[name][-1][0] + time.perf_counter() - began
-            curves[name].append((seconds, machine.judged().pseudo_log_likelihood((test,), 20).mean().item()))
+            curves[name].append((seconds, nats(machine.judged())))
         yield f"| {epoch} | {' | '.join(f'{curve[-1][0]:.2f} | {curve[-1][1]:.1f}' for curve in curves.values())} |"
     wanted, reached = curves[THEIRS][-1][1], curves[THEIRS][-1][0]
     for name in list(machines)[1:]:
@@ -131,15 +137,11 @@ def training(args: argparse.Namespace) -> Iterator[str]:
 
 def as_it_comes(args: argparse.Namespace) -> Iterator[str]:
     """Each as its users call it: fit(X) of numbers of numpy's usual precision in batches of 10, and ours in its own batches of 100."""
-    data = MNIST5k(name="mnist_5k", shape=(1, 28, 28), classes=10)
-    x, test = (to_float(data.load(split).images) for split in ("train", "test"))
+    x, nats = digits()
     ours = {
         "gentrain": Ours(args.hidden, x, rate=0.1),
         "gentrain, bf16-mixed": Ours(args.hidden, x, bf16=True, rate=0.1),
     }
-
-    def nats(model: RBM) -> float:
-        return model.pseudo_log_likelihood((test,), 20).mean().item()
 
     machine = BernoulliRBM(args.hidden, n_iter=args.epochs, random_state=0)
     values = ours["gentrain"].model.values(x).double().numpy()

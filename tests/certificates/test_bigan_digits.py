@@ -30,15 +30,11 @@ def probe(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> float:
     return float((layer(g).argmax(1) == t).float().mean())
 
 
-WORDS = ("model=bigan", "data=mnist_5k", "lipschitz=r1", "lipschitz.weight=3", "model.generator.generator.latent=20")
-CODES = (*WORDS, "model.information=0.5", "model.augment=[affine]")
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_codes_of_digits() -> None:
     """Reconstructions are nearer than other images', and of 100 labels a linear probe makes more of the codes than of the pixels."""
-    checked = config.check(composed(*CODES))
+    checked = config.check(composed("model=bigan", "experiment=codes", "data=mnist_5k"))
     game, data = build(checked["model"], "model"), build(checked["data"], "data")
     trainer = L.Trainer(
         accelerator="cpu", max_steps=1000, max_epochs=-1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
