@@ -9,7 +9,11 @@
     for data in two_moons checkerboard rings; do
         gentrain model=ebm experiment=plane data=$data hydra.run.dir=outputs/gallery/ebm-$data
     done
-    python scripts/gallery.py outputs/gallery --models ebm --out docs/gallery-energies.png
+    for data in gaussian_ring gaussian_grid; do
+        gentrain model=ebm experiment=plane data=$data model.k=50 scheme.optimizers.model.lr=3e-4 hydra.run.dir=outputs/gallery/ebm-$data
+    done
+    python scripts/gallery.py outputs/gallery --models ebm --data two_moons checkerboard rings gaussian_ring gaussian_grid \
+        --out docs/gallery-energies.png
 
 (matplotlib comes with mlxtend.)
 """
