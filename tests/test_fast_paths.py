@@ -45,6 +45,13 @@ OTHERS = {
     "orthogonal, in parts": ("model=biggan", "scheme.accumulate=2", "model.generator.width=8", "model.critic.critic.width=8"),
     "growing": ("model=progan", "model.growth.fade=16", "model.growth.stable=16", *NARROW),
     "five tricks": ("model=improved_gan", *NARROW),
+    "codes, read from changed images": (
+        "model=bigan",
+        "experiment=codes",
+        "model.generator.generator.width=8",
+        "model.generator.encoder.network.width=8",
+        "model.critic.width=8",
+    ),
     "a history and packs": ("model=wgan_gp", "tricks=[historical_averaging,packing]", *NARROW),
 }
 LARGE = ("attention, conditional batch norm", "orthogonal, in parts")  # many small layers to trace

@@ -58,7 +58,7 @@ def affine(x: Tensor, angle: float = 0.35, scale: float = 0.2, shear: float = 0.
     a, s, k = angle * draws[0], torch.exp(scale * draws[1]), shear * draws[2]
     cos, sin = torch.cos(a), torch.sin(a)
     matrix = s[:, None, None] * torch.stack([torch.stack([cos, k * cos - sin], 1), torch.stack([sin, k * sin + cos], 1)], 1)
-    return warped(x, matrix, ratio * torch.tensor([x.shape[3], x.shape[2]], device=x.device) * draws[3:].T)
+    return warped(x, matrix, ratio * torch.stack([x.shape[3] * draws[3], x.shape[2] * draws[4]], 1))
 
 
 def warped(x: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
@@ -66,8 +66,9 @@ def warped(x: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
 
     Bilinear; beyond its border an image goes on as it ends there. In float32, also under autocast: pixels are counted.
     """
-    half = torch.tensor([x.shape[3], x.shape[2]], device=x.device) / 2
-    theta = torch.cat([matrix * half / half[:, None], (offset / half)[:, :, None]], 2)
+    H, W = x.shape[2:]
+    (a, b, c, d), (t, u) = matrix.flatten(1).unbind(1), offset.unbind(1)
+    theta = torch.stack([torch.stack([a, b * H / W, 2 * t / W], 1), torch.stack([c * W / H, d, 2 * u / H], 1)], 1)  # in half sides
     with torch.autocast(x.device.type, enabled=False):
         grid = F.affine_grid(theta, list(x.shape), align_corners=False)
         return F.grid_sample(x.float(), grid, padding_mode="border", align_corners=False)
