@@ -269,7 +269,7 @@ EXTRA = {
 def train(preset: str, loss: str, lipschitz: str, *tricks: str) -> None:
     from gentrain.train import build
 
-    torch.manual_seed(0)  # a cell's draw does not hang on the cells before it: under some, a narrow critic's rectifiers all die of clipping
+    torch.manual_seed(0)  # a cell's draw does not hang on the cells before it: under one, a narrow clipped critic had no gradient left
     game, checked = built(preset, loss, lipschitz, tricks)
     scheme = build(checked["scheme"] | {"log_every": 1, "critic_steps": 2}, "scheme", model=game)
     before = {name: p.detach().clone() for name, p in game.named_parameters()}

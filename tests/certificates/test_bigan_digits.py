@@ -1,4 +1,4 @@
-"""What the encoder of model=bigan has learned of digits after 500 generator steps: slow, since it must be trained (2 minutes of a core)."""
+"""What the encoder of model=bigan has learned of digits after 1,000 steps: slow, since it must be trained (some 3 minutes of a core)."""
 
 import lightning as L
 import pytest
