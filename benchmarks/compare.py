@@ -16,7 +16,7 @@ from pathlib import Path
 
 import loop
 
-from gentrain.cli import run
+from gentrain.cli.main import run
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "compare"))
 from browser import Page, browser
@@ -25,7 +25,9 @@ from made import many
 
 def main_thread(page: Page) -> float:
     """Seconds of processor time that the page's main thread has taken since it began to load."""
-    metrics = {metric["name"]: metric["value"] for metric in page.ask("Performance.getMetrics")["metrics"]}
+    metrics = {
+        metric["name"]: metric["value"] for metric in page.ask("Performance.getMetrics")["metrics"]
+    }
     return metrics["TaskDuration"]
 
 
@@ -56,9 +58,17 @@ def report(args: argparse.Namespace) -> Iterator[str]:
                 again.append(opened(page, file))
                 changed.append(redrawn(page))
                 assert not page.complaints, page.complaints
-        rows = {"in a browser just started": first, "loaded again": again, "another value, every seed a line": changed}
+        rows = {
+            "in a browser just started": first,
+            "loaded again": again,
+            "another value, every seed a line": changed,
+        }
         for name, times in rows.items():
-            yield f"| {name} | " + " | ".join(loop.spread([pair[i] for pair in times], 0) for i in (0, 1)) + " |"
+            yield (
+                f"| {name} | "
+                + " | ".join(loop.spread([pair[i] for pair in times], 0) for i in (0, 1))
+                + " |"
+            )
 
 
 def grids(file: Path) -> list[str]:

@@ -18,10 +18,12 @@ import loop
 import torch
 import zuko
 
-from gentrain.data.stream import Batches
-from gentrain.models.flow import FlowDensity, InverseAutoregressive, MaskedAutoregressive, Reversed
-from gentrain.pixels import Logit
-from gentrain.train import Job, build
+from gentrain.config.build import build
+from gentrain.data.batches import Batches
+from gentrain.models.flow.autoregressive import InverseAutoregressive, MaskedAutoregressive
+from gentrain.models.flow.base import FlowDensity, Reversed
+from gentrain.models.pixels import Logit
+from gentrain.training.job import Job
 
 WORK = loop.Work("maf, 5 x 1,024, digits of 28 x 28, batch 100", ("model=maf",))
 SHAPE, SIZE, LAYERS, WIDTH = [1, 28, 28], 784, 5, 1024
@@ -31,7 +33,9 @@ PASSES = 10  # whole passes that are timed, of as many as there are values and m
 class ByHand:
     """`nll` of modelled values, down with Adam, and nothing else."""
 
-    def __init__(self, job: Job, model: torch.nn.Module, nll: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    def __init__(
+        self, job: Job, model: torch.nn.Module, nll: Callable[[torch.Tensor], torch.Tensor]
+    ) -> None:
         self.model, self.nll, self.pixels = model, nll, Logit(1e-6)
         data = build(job.config["data"], "data")
         self.batches = iter(Batches(data.load("train"), data.order, "cpu"))
@@ -48,7 +52,9 @@ class ByHand:
 def training(args: argparse.Namespace, folder: Path) -> Iterator[str]:
     job = Job(loop.configuration(WORK, "cpu"), {"model": "benchmark", "data": "mnist_5k"}, folder)
     theirs = zuko.flows.MAF(SIZE, transforms=LAYERS, hidden_features=(WIDTH,))
-    ours = FlowDensity(partial(MaskedAutoregressive, layers=LAYERS, width=WIDTH, bound=5.0), Logit(1e-6), SHAPE)
+    ours = FlowDensity(
+        partial(MaskedAutoregressive, layers=LAYERS, width=WIDTH, bound=5.0), Logit(1e-6), SHAPE
+    )
     counts = [sum(p.numel() for p in model.parameters()) for model in (theirs, ours)]
     if counts[0] != counts[1]:
         raise SystemExit(f"not the same model: {counts} parameters")
@@ -60,7 +66,9 @@ def training(args: argparse.Namespace, folder: Path) -> Iterator[str]:
     yield f"\n## A training step: {WORK.name}\n\n| | ms | to zuko |\n|---|---|---|"
     times = loop.interleaved(found, args.rounds, args.seconds, "cpu")
     for name, own in times.items():
-        ratio = loop.spread([a / b for a, b in zip(own, times["zuko, a loop by hand"], strict=True)])
+        ratio = loop.spread(
+            [a / b for a, b in zip(own, times["zuko, a loop by hand"], strict=True)]
+        )
         yield f"| {name} | {loop.spread([t * 1e3 for t in own], 1)} | {ratio} |"
     found["gentrain"].close()
 
@@ -80,11 +88,17 @@ def whole_passes(flow: MaskedAutoregressive, x: torch.Tensor) -> None:
 
 def sampling(args: argparse.Namespace) -> Iterator[str]:
     teacher = stirred(MaskedAutoregressive(SHAPE, LAYERS, WIDTH, bound=5.0))
-    student = stirred(Reversed(SHAPE, partial(InverseAutoregressive, layers=4, width=WIDTH, gated=False, bound=5.0)))
+    student = stirred(
+        Reversed(
+            SHAPE, partial(InverseAutoregressive, layers=4, width=WIDTH, gated=False, bound=5.0)
+        )
+    )
     for n in args.samples:
         u = torch.randn(n, SIZE)
         calls: dict[str, Callable[[], Any]] = {
-            "teacher (maf), a whole pass for each value and map": lambda u=u: whole_passes(teacher, u),
+            "teacher (maf), a whole pass for each value and map": lambda u=u: whole_passes(
+                teacher, u
+            ),
             "teacher (maf), gentrain's sampler": lambda u=u: teacher.inverse(u),
             "student (iaf), one pass": lambda u=u: student.inverse(u),
         }
@@ -111,7 +125,9 @@ def report(args: argparse.Namespace) -> Iterator[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time autoregressive flows.")
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--seconds", type=float, default=1.0, help="of each block of training steps")
+    parser.add_argument(
+        "--seconds", type=float, default=1.0, help="of each block of training steps"
+    )
     parser.add_argument("--samples", type=int, nargs="+", default=[1, 64])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, help="write the tables to a file, too")

@@ -19,9 +19,9 @@ import torch
 from sklearn.neural_network import BernoulliRBM
 from torch import Tensor
 
-from gentrain.data import MNIST5k
-from gentrain.data.samples import to_float
-from gentrain.models.rbm import RBM, BinaryUnits
+from gentrain.data.arrays import to_float
+from gentrain.data.mnist_5k import MNIST5k
+from gentrain.models.energy.rbm import RBM, BinaryUnits
 
 SHAPE, INNER = [1, 28, 28], 20  # steps a round
 BARE, STEP, THEIRS = "two products and the random numbers", "gentrain: RBM.moved", "scikit-learn"
@@ -42,7 +42,11 @@ def step(args: argparse.Namespace) -> Iterator[str]:
     def repeated(call: Callable[[], None]) -> Callable[[], object]:
         return lambda: [call() for _ in range(INNER)]
 
-    calls = {BARE: repeated(bare), "the two sigmoids": repeated(sigmoids), STEP: lambda: model.moved(v, INNER)}
+    calls = {
+        BARE: repeated(bare),
+        "the two sigmoids": repeated(sigmoids),
+        STEP: lambda: model.moved(v, INNER),
+    }
     with torch.no_grad():
         times = loop.in_turn(calls, args.rounds)
     yield f"\n## A Gibbs step of {args.chains} chains, 784 visible and {args.hidden} hidden units\n"
@@ -56,7 +60,9 @@ class Theirs:
     """scikit-learn's machine, with its weights in ours for the score: one code computes both."""
 
     def __init__(self, hidden: int, values: Tensor) -> None:
-        self.machine = BernoulliRBM(hidden, learning_rate=0.05, batch_size=100, n_iter=1, random_state=0)
+        self.machine = BernoulliRBM(
+            hidden, learning_rate=0.05, batch_size=100, n_iter=1, random_state=0
+        )
         self.values, self.hidden = values, hidden
 
     def epoch(self) -> None:
@@ -69,7 +75,11 @@ class Theirs:
 
 def as_ours(machine: BernoulliRBM) -> RBM:
     model = RBM(BinaryUnits(threshold=True), SHAPE, machine.n_components)
-    found = {"W": machine.components_.T, "b": machine.intercept_visible_, "c": machine.intercept_hidden_}
+    found = {
+        "W": machine.components_.T,
+        "b": machine.intercept_visible_,
+        "c": machine.intercept_hidden_,
+    }
     with torch.no_grad():
         for name, value in found.items():
             getattr(model, name).copy_(torch.from_numpy(value))
@@ -82,7 +92,7 @@ class Ours:
     def __init__(self, hidden: int, images: Tensor, bf16: bool = False, rate: float = 0.05) -> None:
         self.bf16 = bf16
         self.model, self.images = RBM(BinaryUnits(threshold=True), SHAPE, hidden), images
-        self.model.survey((images,))
+        self.model.init_from_data((images,))
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=rate)
 
     def epoch(self) -> None:
@@ -130,7 +140,9 @@ def training(args: argparse.Namespace) -> Iterator[str]:
         per_epoch = reached / curves[name][-1][0]
         found = next((seconds for seconds, score in curves[name] if score >= wanted), None)
         until = (
-            "has not reached it" if found is None else f"reached the last pseudo-likelihood of {THEIRS} in {reached / found:.1f} times less"
+            "has not reached it"
+            if found is None
+            else f"reached the last pseudo-likelihood of {THEIRS} in {reached / found:.1f} times less"
         )
         yield f"\n{name}: {per_epoch:.1f} times less time an epoch; {until}."
 
@@ -159,7 +171,11 @@ def as_it_comes(args: argparse.Namespace) -> Iterator[str]:
         while score < wanted and epochs < 20 * args.epochs:
             began = time.perf_counter()
             machine.epoch()
-            seconds, epochs, score = seconds + time.perf_counter() - began, epochs + 1, nats(machine.judged())
+            seconds, epochs, score = (
+                seconds + time.perf_counter() - began,
+                epochs + 1,
+                nats(machine.judged()),
+            )
         per_epoch = reached / args.epochs / (seconds / epochs)
         yield f"| {name} | {seconds / epochs:.2f} | {epochs} | {seconds:.2f} | {score:.1f} | {per_epoch:.1f} | {reached / seconds:.1f} |"
 

@@ -33,12 +33,22 @@ from hydra import compose, initialize_config_dir
 from omegaconf import open_dict
 from torch import Tensor, nn
 
-from gentrain import cli, config
-from gentrain.data.stream import Batches
+from gentrain.config import paths, schema
+from gentrain.config.build import build
+from gentrain.data.batches import Batches
 from gentrain.layers.activation import LeakyReLU, ReLU
-from gentrain.train import Job, build, mallopt
+from gentrain.training.devices import mallopt
+from gentrain.training.job import Job
 
-QUIET = ("data=mnist_5k", "data.workers=0", "quality=none", "logger=csv", "steps=1000000000", "samples.every=0", "checkpoint.every=0")
+QUIET = (
+    "data=mnist_5k",
+    "data.workers=0",
+    "quality=none",
+    "logger=csv",
+    "steps=1000000000",
+    "samples.every=0",
+    "checkpoint.every=0",
+)
 
 
 @dataclass(frozen=True)
@@ -62,12 +72,12 @@ WORKS = {
 
 def configuration(work: Work, device: str) -> dict[str, Any]:
     trainer = "trainer=gpu" if device == "cuda" else "trainer=cpu"
-    config.register()
-    with initialize_config_dir(str(cli.conf_dir()), version_base="1.3"):
+    schema.register()
+    with initialize_config_dir(str(paths.conf_dir()), version_base="1.3"):
         cfg = compose("train", overrides=[*QUIET, trainer, *work.overrides])
     with open_dict(cfg):
         cfg.pop("sweep", None)
-    return config.resolved(cfg)
+    return schema.resolved(cfg)
 
 
 # --- loops written by hand --------------------------------------------------------------------------------------------------
@@ -79,11 +89,16 @@ class ByHand:
     def __init__(self, job: Job, device: str) -> None:
         checked, model = job.config, copy.deepcopy(job.scheme.model).to(device)
         self.generator, self.critic, self.device = model.generator, model.critic, device
-        self.critic_steps, self.penalised = checked["scheme"]["critic_steps"], "gradient_penalty" in model.regularizers
+        self.critic_steps, self.penalised = (
+            checked["scheme"]["critic_steps"],
+            "gradient_penalty" in model.regularizers,
+        )
         self.g_opt, self.d_opt = (
             torch.optim.Adam(network.parameters(), float(node["lr"]), betas=tuple(node["betas"]))
             for network, node in zip(
-                (self.generator, self.critic), (checked["scheme"]["optimizers"][p] for p in ("generator", "critic")), strict=True
+                (self.generator, self.critic),
+                (checked["scheme"]["optimizers"][p] for p in ("generator", "critic")),
+                strict=True,
             )
         )
         data = build(checked["data"], "data")
@@ -98,13 +113,21 @@ class ByHand:
 
     def weights(self) -> dict[str, Tensor]:
         networks = {"generator": self.generator, "critic": self.critic}
-        return {f"{player}.{name}": p for player, network in networks.items() for name, p in network.named_parameters()}
+        return {
+            f"{player}.{name}": p
+            for player, network in networks.items()
+            for name, p in network.named_parameters()
+        }
 
     def critic_step(self, real: Tensor) -> None:
         with torch.no_grad():
             fake = self.generator(self.generator.noise(len(real), self.device))
         on_real, on_fake = self.scores(real, fake)
-        loss = on_fake.mean() - on_real.mean() if self.penalised else F.softplus(-on_real).mean() + F.softplus(on_fake).mean()
+        loss = (
+            on_fake.mean() - on_real.mean()
+            if self.penalised
+            else F.softplus(-on_real).mean() + F.softplus(on_fake).mean()
+        )
         if self.penalised:
             loss = loss + self.penalty(real, fake)
         self.d_opt.zero_grad()
@@ -158,7 +181,11 @@ def plain(network: nn.Module) -> nn.Module:
     for module in list(network.modules()):
         for name, child in module.named_children():
             if isinstance(child, LeakyReLU):
-                setattr(module, name, nn.ReLU() if isinstance(child, ReLU) else nn.LeakyReLU(child.slope))
+                setattr(
+                    module,
+                    name,
+                    nn.ReLU() if isinstance(child, ReLU) else nn.LeakyReLU(child.slope),
+                )
     return network
 
 
@@ -197,7 +224,9 @@ class Gentrain:
     def __init__(self, job: Job) -> None:
         self.job, self.gate = job, Gate()
         job.trainer.callbacks.append(self.gate)
-        self.thread = threading.Thread(target=self.run, args=(torch.get_num_threads(),), daemon=True)
+        self.thread = threading.Thread(
+            target=self.run, args=(torch.get_num_threads(),), daemon=True
+        )
         self.thread.start()
         self.arrive()
 
@@ -236,11 +265,15 @@ class Gentrain:
 def contenders(work: Work, device: str, folder: Path) -> dict[str, Any]:
     make = partial(Job, configuration(work, device), {"model": "benchmark", "data": "mnist_5k"})
     jobs = {
-        name: make(folder / work.name.split(",")[0] / name.replace(" ", "-")) for name in ("gentrain", "gentrain without its rectifier")
+        name: make(folder / work.name.split(",")[0] / name.replace(" ", "-"))
+        for name in ("gentrain", "gentrain without its rectifier")
     }
     first = jobs["gentrain"]
     weights = copy.deepcopy(first.scheme.model.state_dict())
-    found: dict[str, Any] = {"minimal loop": Minimal(first, device), "the same arithmetic by hand": SameArithmetic(first, device)}
+    found: dict[str, Any] = {
+        "minimal loop": Minimal(first, device),
+        "the same arithmetic by hand": SameArithmetic(first, device),
+    }
     for name, job in jobs.items():
         job.scheme.model.load_state_dict(weights)
         if name != "gentrain":
@@ -263,7 +296,13 @@ def apart(found: dict[str, Any]) -> dict[str, float]:
 
 
 def vector(weights: dict[str, Tensor]) -> Tensor:
-    return torch.cat([w.detach().double().flatten().cpu() for name, w in sorted(weights.items()) if name != "critic.head.bias"])
+    return torch.cat(
+        [
+            w.detach().double().flatten().cpu()
+            for name, w in sorted(weights.items())
+            if name != "critic.head.bias"
+        ]
+    )
 
 
 def timed(iterate: Callable[[int], None], n: int, device: str) -> float:
@@ -280,7 +319,9 @@ def synchronize(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def interleaved(found: dict[str, Any], rounds: int, seconds: float, device: str) -> dict[str, list[float]]:
+def interleaved(
+    found: dict[str, Any], rounds: int, seconds: float, device: str
+) -> dict[str, list[float]]:
     """Seconds an iteration of every contender in every round: A B C D, then D C B A."""
     block = max(1, round(seconds / min(timed(c.iterate, 2, device) for c in found.values())))
     times: dict[str, list[float]] = {name: [] for name in found}
@@ -310,10 +351,16 @@ def rows(work: Work, device: str, rounds: int, seconds: float, folder: Path) -> 
         raise SystemExit(f"{work.name}: the contenders do not compute the same: {distance}")
     times = interleaved(found, rounds, seconds, device)
     for name, own in times.items():
-        to = {base: spread([a / b for a, b in zip(own, times[base], strict=True)]) for base in list(times)[:2]}
+        to = {
+            base: spread([a / b for a, b in zip(own, times[base], strict=True)])
+            for base in list(times)[:2]
+        }
         yield f"| {name} | {spread([t * 1e3 for t in own])} | {' | '.join(to.values())} | {distance[name]:.0e} |"
     if "tiny" in work.name or "no arithmetic" in work.name:
-        extra = [a - b for a, b in zip(times["gentrain"], times["the same arithmetic by hand"], strict=True)]
+        extra = [
+            a - b
+            for a, b in zip(times["gentrain"], times["the same arithmetic by hand"], strict=True)
+        ]
         yield f"\nWhat gentrain adds to one critic and one generator step: {spread([t * 1e6 for t in extra], 0)} µs."
     for contender in found.values():
         if isinstance(contender, Gentrain):
@@ -322,14 +369,20 @@ def rows(work: Work, device: str, rounds: int, seconds: float, folder: Path) -> 
 
 def spread(values: list[float], digits: int = 3) -> str:
     """median [least-most]"""
-    return "{} [{}-{}]".format(*(f"{v:.{digits}f}" for v in (statistics.median(values), min(values), max(values))))
+    return "{} [{}-{}]".format(
+        *(f"{v:.{digits}f}" for v in (statistics.median(values), min(values), max(values)))
+    )
 
 
 def heading(args: argparse.Namespace) -> Iterator[str]:
     device = torch.cuda.get_device_name() if args.device == "cuda" else processor()
     yield "# The training loop beside hand-written ones\n"
-    yield f"`python {sys.argv[0]} {shlex.join(sys.argv[1:])}`, {time.strftime('%Y-%m-%d')}.\n".replace(" `", "`")
-    versions = f"Python {platform.python_version()}, torch {torch.__version__}, lightning {L.__version__}"
+    yield f"`python {sys.argv[0]} {shlex.join(sys.argv[1:])}`, {time.strftime('%Y-%m-%d')}.\n".replace(
+        " `", "`"
+    )
+    versions = (
+        f"Python {platform.python_version()}, torch {torch.__version__}, lightning {L.__version__}"
+    )
     yield f"{device}, {os.cpu_count()} cores, {args.threads} thread(s); load {os.getloadavg()[0]:.1f} at the start; {versions}.\n"
     yield (
         f"Milliseconds a generator iteration; medians of {args.rounds} rounds [least-most]; ratios are taken in each round. "
@@ -342,7 +395,10 @@ def processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor() or platform.machine()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return next(
+        (line.split(":")[1].strip() for line in lines if line.startswith("model name")),
+        platform.machine(),
+    )
 
 
 def report(args: argparse.Namespace) -> Iterator[str]:
@@ -361,7 +417,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each block")
-    parser.add_argument("--quick", action="store_true", help="under a minute: fewer and shorter rounds, no nf=64")
+    parser.add_argument(
+        "--quick", action="store_true", help="under a minute: fewer and shorter rounds, no nf=64"
+    )
     parser.add_argument("--out", type=Path, help="write the table to a file, too")
     args = parser.parse_args()
     if args.quick:

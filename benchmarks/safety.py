@@ -19,9 +19,9 @@ import loop
 import torch
 from torch import Tensor
 
-from gentrain.checkpoints import AtomicIO
-from gentrain.schemes.guard import Guard
-from gentrain.train import Job
+from gentrain.runs.checkpoints import AtomicIO
+from gentrain.training.divergence import DivergenceGuard
+from gentrain.training.job import Job
 
 
 def plain(state: dict[str, Any], path: Path) -> None:
@@ -41,22 +41,34 @@ def ours(state: dict[str, Any], path: Path) -> None:
 
 def table(times: dict[str, list[float]], unit: float, *bases: str) -> Iterator[str]:
     for name, own in times.items():
-        ratios = (loop.spread([a / b for a, b in zip(own, times[base], strict=True)]) for base in bases)
+        ratios = (
+            loop.spread([a / b for a, b in zip(own, times[base], strict=True)]) for base in bases
+        )
         yield f"| {name} | {loop.spread([t * unit for t in own], 1)} | {' | '.join(ratios)} |"
 
 
 def saving(megabytes: int, rounds: int, folder: Path) -> Iterator[str]:
     """A model of 20 tensors and Adam's two moments of each."""
-    state = {"state": {i: torch.randn(megabytes * 250_000 // 60) for i in range(60)}, "global_step": 1}
+    state = {
+        "state": {i: torch.randn(megabytes * 250_000 // 60) for i in range(60)},
+        "global_step": 1,
+    }
     yield f"\n## A checkpoint of {megabytes} MB\n\n| | ms | to torch.save | to torch.save and fsync |\n|---|---|---|---|"
     with tempfile.TemporaryDirectory(dir=folder) as place:
-        names = {"torch.save": plain, "torch.save and fsync": synced, "gentrain: checksum, fsync, rename, the last two kept": ours}
-        calls = {name: partial(save, state, Path(place, f"{save.__name__}.ckpt")) for name, save in names.items()}
+        names = {
+            "torch.save": plain,
+            "torch.save and fsync": synced,
+            "gentrain: checksum, fsync, rename, the last two kept": ours,
+        }
+        calls = {
+            name: partial(save, state, Path(place, f"{save.__name__}.ckpt"))
+            for name, save in names.items()
+        }
         yield from table(loop.in_turn(calls, rounds), 1e3, *list(names)[:2])
 
 
-class Unguarded(Guard):
-    def admits(self, norm: Tensor, *_: Any) -> bool:
+class Unguarded(DivergenceGuard):
+    def check_gradients(self, norm: Tensor, *_: Any) -> bool:
         return True
 
 
@@ -64,7 +76,11 @@ def guarding(work: loop.Work, rounds: int, folder: Path) -> Iterator[str]:
     """The same run with and without a look at the gradient's norm; the norm itself is a curve, and computed in both."""
     runs = {}
     for name in ("guarded", "unguarded"):
-        job = Job(loop.configuration(work, "cpu"), {"model": "benchmark", "data": "mnist_5k"}, folder / name)
+        job = Job(
+            loop.configuration(work, "cpu"),
+            {"model": "benchmark", "data": "mnist_5k"},
+            folder / name,
+        )
         if name == "unguarded":
             job.scheme.guard = Unguarded("stop", 0)
         runs[name] = loop.Gentrain(job)
@@ -90,7 +106,12 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--folder", type=Path, default=Path.cwd(), help="on the disk that the checkpoints would be on")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path.cwd(),
+        help="on the disk that the checkpoints would be on",
+    )
     parser.add_argument("--out", type=Path, help="write the table to a file, too")
     args = parser.parse_args()
     args.device = "cpu"

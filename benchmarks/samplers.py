@@ -18,8 +18,8 @@ from typing import Any
 import loop
 import torch
 
-from gentrain.density import judged
-from gentrain.train import build
+from gentrain.config.build import build
+from gentrain.models.base import eval_mode
 
 MODELS = ("pixelcnn", "gated_pixelcnn", "pixelrnn_row", "pixelrnn_diagonal")
 
@@ -27,7 +27,10 @@ MODELS = ("pixelcnn", "gated_pixelcnn", "pixelrnn_row", "pixelrnn_diagonal")
 def preset(model: str, overrides: list[str]) -> Any:
     """Of its own size, with weights of the seed: the time does not depend on them."""
     torch.manual_seed(0)
-    return build(loop.configuration(loop.Work(model, (f"model={model}", *overrides)), "cpu")["model"], "model")
+    return build(
+        loop.configuration(loop.Work(model, (f"model={model}", *overrides)), "cpu")["model"],
+        "model",
+    )
 
 
 def measured(model: str, args: argparse.Namespace) -> str:
@@ -36,7 +39,7 @@ def measured(model: str, args: argparse.Namespace) -> str:
     u = torch.rand(args.n, *density.shape)
     ways = {naive: partial(density.fill, u, naive=naive) for naive in (False, True)}
     times: dict[bool, list[float]] = {naive: [] for naive in ways}
-    with judged(density):
+    with eval_mode(density):
         ways[False]()  # the first time of all
         for number in range(args.rounds):
             drawn = {}
@@ -45,10 +48,17 @@ def measured(model: str, args: argparse.Namespace) -> str:
                 drawn[naive] = ways[naive]()
                 times[naive].append(time.process_time() - began)
             same = (drawn[False] == drawn[True]).float().mean().item()
-            if same < 0.999:  # a uniform that falls between two sums of the same numbers changes what comes after it
-                raise SystemExit(f"{model}: only {same:.1%} of the values are those of whole passes")
+            if (
+                same < 0.999
+            ):  # a uniform that falls between two sums of the same numbers changes what comes after it
+                raise SystemExit(
+                    f"{model}: only {same:.1%} of the values are those of whole passes"
+                )
     ratios = [slow / fast for slow, fast in zip(times[True], times[False], strict=True)]
-    each = [loop.spread([seconds / args.n * 1e3 for seconds in times[naive]], 1) for naive in (True, False)]
+    each = [
+        loop.spread([seconds / args.n * 1e3 for seconds in times[naive]], 1)
+        for naive in (True, False)
+    ]
     return f"| {model} | {' | '.join(each)} | {loop.spread(ratios, 1)} | {same:.2%} |"
 
 

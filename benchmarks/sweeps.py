@@ -19,7 +19,7 @@ from pathlib import Path
 
 import loop
 
-from gentrain.runs import write_json
+from gentrain.runs.files import write_json
 from gentrain.sweeps.ledger import Ledger
 from gentrain.sweeps.table import print_sweep
 
@@ -32,7 +32,9 @@ TRIVIAL = (
 def gentrain(place: Path, *words: str) -> float:
     """Seconds of a command."""
     began = time.perf_counter()
-    done = subprocess.run([sys.executable, "-m", "gentrain", *words], cwd=place, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "gentrain", *words], cwd=place, capture_output=True, text=True
+    )
     if done.returncode:
         raise SystemExit(done.stderr)
     return time.perf_counter() - began
@@ -43,9 +45,16 @@ def overhead(cells: int, jobs: int) -> Iterator[str]:
         place = Path(name)
         alone = min(gentrain(place, *TRIVIAL, f"seed={seed}") for seed in range(3))
         seeds = ",".join(map(str, range(cells)))
-        whole = gentrain(place, "-m", *TRIVIAL, f"seed={seeds}", "sweep.name=s", f"cluster.jobs={jobs}")
-        own = [json.loads(file.read_text())["seconds"] for file in place.glob("outputs/sweeps/s/*/status.json")]
-        again = gentrain(place, "-m", *TRIVIAL, f"seed={seeds}", "sweep.name=s", f"cluster.jobs={jobs}")
+        whole = gentrain(
+            place, "-m", *TRIVIAL, f"seed={seeds}", "sweep.name=s", f"cluster.jobs={jobs}"
+        )
+        own = [
+            json.loads(file.read_text())["seconds"]
+            for file in place.glob("outputs/sweeps/s/*/status.json")
+        ]
+        again = gentrain(
+            place, "-m", *TRIVIAL, f"seed={seeds}", "sweep.name=s", f"cluster.jobs={jobs}"
+        )
     assert len(own) == cells
     yield f"| {cells} cells, {jobs} at a time, from the command to its end | {whole:.0f} s |"
     yield f"| the cells' own times, all of them / {jobs} | {sum(own) / jobs:.0f} s |"
@@ -60,13 +69,20 @@ def table(count: int) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as name:
         ledger = Ledger(Path(name) / "s", "s")
         for number in range(count):
-            words = {"model": f"model{number % 7}", "scheme.critic_steps": number % 5, "seed": number // 35}
+            words = {
+                "model": f"model{number % 7}",
+                "scheme.critic_steps": number % 5,
+                "seed": number // 35,
+            }
             ledger.enter(str(number), words, [])
         ledger.write(["model", "scheme.critic_steps", "seed"])
         for cell in ledger.cells:
             best = {"metric": "quality/fid", "value": float(cell), "step": 7}
             metrics = {f"a/{number}": 1.0 for number in range(20)} | {"quality/fid": float(cell)}
-            write_json(ledger.dir / cell / "summary.json", {"steps": 9, "best": best, "metrics": metrics, "verdicts": []})
+            write_json(
+                ledger.dir / cell / "summary.json",
+                {"steps": 9, "best": best, "metrics": metrics, "verdicts": []},
+            )
             ledger.record(cell, status="completed", attempts=1, score=float(cell), seconds=1.0)
         times = []
         for _ in range(5):

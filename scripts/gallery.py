@@ -31,8 +31,8 @@ import matplotlib.pyplot as plt
 import torch
 from hydra.core.utils import setup_globals
 
-from gentrain.sampling.modes import density_on_grid
-from gentrain.train import reopen
+from gentrain.commands.sample.latent_modes import density_on_grid
+from gentrain.runs.reopen import reopen
 
 FLOWS = ("planar", "realnvp", "maf", "iaf")
 
@@ -51,10 +51,18 @@ def figure(runs: Path, rows: list[str], models: list[str], out: Path) -> None:
             axis.imshow(p.sqrt().T.flip(0), cmap="magma", extent=(-1, 1, -1, 1))
             test = job.data.load("test").images
             with torch.no_grad():
-                minus = -density.log_likelihood((test,), 1) if log_z is None else density.energy(density.values(test)) + log_z
+                minus = (
+                    -density.log_likelihood((test,), 1)
+                    if log_z is None
+                    else density.energy(density.values(test)) + log_z
+                )
             nats = minus.double().mean().item()
-            axis.set_xlabel(f"{nats:.2f} nats, {saved['global_step']:,} steps", fontsize=8, labelpad=2)
-            print(f"{model} {name}: {nats:.3f} nats on {len(test)} test points, step {saved['global_step']}")
+            axis.set_xlabel(
+                f"{nats:.2f} nats, {saved['global_step']:,} steps", fontsize=8, labelpad=2
+            )
+            print(
+                f"{model} {name}: {nats:.3f} nats on {len(test)} test points, step {saved['global_step']}"
+            )
         counts = torch.histogramdd(points, bins=[128, 128], range=[-1.0, 1.0, -1.0, 1.0]).hist
         row[0].imshow(counts.sqrt().T.flip(0), cmap="magma", extent=(-1, 1, -1, 1))
     for axis, title in zip(axes[0], ("truth", *models), strict=True):
@@ -64,7 +72,9 @@ def figure(runs: Path, rows: list[str], models: list[str], out: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("runs", type=Path, help="a directory of run directories, MODEL-DATA")
     parser.add_argument("--data", nargs="+", default=["two_moons", "checkerboard", "rings"])
     parser.add_argument("--models", nargs="+", default=list(FLOWS))

@@ -18,7 +18,7 @@ import matplotlib.pyplot as plt
 import torch
 from torch import Tensor
 
-from gentrain.models.hopfield import Hopfield
+from gentrain.models.energy.hopfield import Hopfield
 
 CAPACITY = 0.138
 
@@ -27,7 +27,7 @@ def stored(patterns: Tensor) -> Hopfield:
     """(P, N) in {-1, 1}"""
     model = Hopfield([1, 1, patterns.shape[1]], len(patterns))
     images = patterns.view(len(patterns), 1, 1, -1)
-    model.survey((images,))
+    model.init_from_data((images,))
     model.objective((images,)).loss.backward()
     torch.optim.SGD(model.parameters(), lr=1.0).step()
     return model
@@ -38,7 +38,7 @@ def wrong(units: int, load: float, networks: int) -> float:
     shares = []
     for _ in range(networks):
         patterns = 2.0 * torch.randint(2, (max(1, round(load * units)), units)) - 1
-        shares.append((stored(patterns).moved(patterns, 50) != patterns).float().mean())
+        shares.append((stored(patterns).run_chain(patterns, 50) != patterns).float().mean())
     return torch.stack(shares).mean().item()
 
 
@@ -56,7 +56,9 @@ def plot(loads: list[float], errors: list[float], units: int, out: Path) -> None
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--units", type=int, default=400)
-    parser.add_argument("--networks", type=int, default=3, help="of each load, of which the mean is shown")
+    parser.add_argument(
+        "--networks", type=int, default=3, help="of each load, of which the mean is shown"
+    )
     parser.add_argument("--out", type=Path, default=Path("hopfield.png"))
     options = parser.parse_args()
     torch.manual_seed(0)

@@ -16,11 +16,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from gentrain.data.samples import to_float
-from gentrain.train import reopen
+from gentrain.data.arrays import to_float
+from gentrain.runs.reopen import reopen
 
 
-def accuracy(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], standardised: bool = True) -> float:
+def accuracy(
+    train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], standardised: bool = True
+) -> float:
     """Test accuracy; the strength of the penalty is scikit-learn's own, C = 1."""
     probe = make_pipeline(*[StandardScaler()] * standardised, LogisticRegression(max_iter=1000))
     return float(probe.fit(*(t.numpy() for t in train)).score(*(t.numpy() for t in test)))
@@ -32,16 +34,27 @@ def in_parts(view: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path)
-    parser.add_argument("--labels", type=int, nargs="+", default=[10, 30, 100, 1000], help="as many of each class")
-    parser.add_argument("--draws", type=int, default=5, help="choices of the labels, of which the mean is told")
-    parser.add_argument("--plain", action="store_true", help="features as they are, not standardised")
+    parser.add_argument(
+        "--labels", type=int, nargs="+", default=[10, 30, 100, 1000], help="as many of each class"
+    )
+    parser.add_argument(
+        "--draws", type=int, default=5, help="choices of the labels, of which the mean is told"
+    )
+    parser.add_argument(
+        "--plain", action="store_true", help="features as they are, not standardised"
+    )
     parser.add_argument("--checkpoint", default="last")
     args = parser.parse_args()
     job, _ = reopen(args.run, args.checkpoint)
     model = job.scheme.model
-    (x, y), (u, t) = ((to_float(images), labels) for images, labels, _ in (job.data.load("train"), job.data.load("test")))
+    (x, y), (u, t) = (
+        (to_float(images), labels)
+        for images, labels, _ in (job.data.load("train"), job.data.load("test"))
+    )
     views: dict[str, Callable[[Tensor], Tensor]] = {"pixels": lambda images: images.flatten(1)}
     for name, method in {"codes": "encode", "the layer before them": "features"}.items():
         if hasattr(model, method):
@@ -52,10 +65,19 @@ def main() -> None:
         for draw in range(args.draws):
             g = torch.Generator().manual_seed(draw)
             of_class = [(y == k).nonzero().squeeze(1) for k in range(int(y.max()) + 1)]
-            rows = torch.cat([each[torch.randperm(len(each), generator=g)[: n // len(of_class)]] for each in of_class])
+            rows = torch.cat(
+                [
+                    each[torch.randperm(len(each), generator=g)[: n // len(of_class)]]
+                    for each in of_class
+                ]
+            )
             for name, view in views.items():
-                found[name].append(accuracy((view(x[rows]), y[rows]), (tests[name], t), not args.plain))
-        shares = ", ".join(f"{name} {sum(values) / len(values):.1%}" for name, values in found.items())
+                found[name].append(
+                    accuracy((view(x[rows]), y[rows]), (tests[name], t), not args.plain)
+                )
+        shares = ", ".join(
+            f"{name} {sum(values) / len(values):.1%}" for name, values in found.items()
+        )
         print(f"{n} labels: right for {shares} of {len(t):,} test images", flush=True)
 
 

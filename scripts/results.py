@@ -44,7 +44,10 @@ def command(run: Path) -> str:
 
 def line(run: Path, pictures: Path) -> str:
     summary: dict[str, Any] = json.loads((run / "summary.json").read_text())
-    metrics, scored = summary["metrics"], [row for row in rows_of(run) if row.get("quality/fid_classifier")]
+    metrics, scored = (
+        summary["metrics"],
+        [row for row in rows_of(run) if row.get("quality/fid_classifier")],
+    )
     start = next(float(row["quality/fid_classifier"]) for row in scored if row["step"] == "0")
     picture = pictures / f"{run.name}.png"
     picture.parent.mkdir(parents=True, exist_ok=True)
@@ -74,12 +77,18 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/results.md"))
     args = parser.parse_args()
     runs = sorted(path.parent for path in args.runs.glob("*/summary.json"))
-    finished = [run for run in runs if json.loads((run / "summary.json").read_text())["status"] == "completed"]
+    finished = [
+        run
+        for run in runs
+        if json.loads((run / "summary.json").read_text())["status"] == "completed"
+    ]
     text = args.out.read_text() if args.out.exists() else f"{BEGIN}\n{END}\n"
     before, _, rest = text.partition(BEGIN)
     old, _, after = rest.partition(END)
     rows = {picture_of(row): row for row in old.splitlines() if "[picture]" in row}
-    rows |= {picture_of(row): row for row in (line(run, args.out.parent / "grids") for run in finished)}
+    rows |= {
+        picture_of(row): row for row in (line(run, args.out.parent / "grids") for run in finished)
+    }
     table = "\n".join([HEAD, *rows.values()])
     args.out.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}")
     print(table)

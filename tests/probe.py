@@ -16,7 +16,8 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from gentrain import cli, lipschitz
+from gentrain.adversarial import lipschitz
+from gentrain.cli import main
 
 
 class Probe(L.Callback):
@@ -26,18 +27,32 @@ class Probe(L.Callback):
         self.images: list[str] = []
         self.random: list[str] = []
 
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
         if "PROBE_JOINT" in os.environ:
             join(trainer, pl_module, batch_idx)
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         self.images += [digest(images) for images, *_ in batch]
         self.random.append(digest(torch.get_rng_state()))
 
     def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        model = {name: tensor.cpu() for name, tensor in pl_module.model.state_dict().items() if torch.is_tensor(tensor)}
+        model = {
+            name: tensor.cpu()
+            for name, tensor in pl_module.model.state_dict().items()
+            if torch.is_tensor(tensor)
+        }
         parameters = [name for name, _ in pl_module.model.named_parameters()]
-        kept = {"model": model, "parameters": parameters, "images": self.images, "random": self.random, "latest": pl_module.latest}
+        kept = {
+            "model": model,
+            "parameters": parameters,
+            "images": self.images,
+            "random": self.random,
+            "latest": pl_module.latest,
+        }
         torch.save(kept, Path(trainer.default_root_dir, f"rank-{trainer.global_rank}.pt"))
 
 
@@ -57,17 +72,17 @@ def digest(tensor: Tensor) -> str:
 
 
 def main() -> None:
-    from gentrain import train
+    from gentrain.training import job
 
-    make = train.Job.make_trainer
+    make = job.Job.make_trainer
 
     def watched(self: Any) -> L.Trainer:
         self.callbacks.insert(0, Probe())
         return make(self)
 
-    train.Job.make_trainer = watched
+    job.Job.make_trainer = watched
     torch.set_num_threads(1)
-    sys.exit(cli.run(sys.argv[1:]))
+    sys.exit(main.run(sys.argv[1:]))
 
 
 if __name__ == "__main__":

@@ -10,31 +10,47 @@ import pytest
 import torch
 from torch import Tensor
 
-from gentrain import config, lipschitz
-from gentrain.callbacks.checkpoint import Checkpoint
-from gentrain.callbacks.rng import RNG
-from gentrain.schemes import Adversarial
-from gentrain.train import build
+from gentrain.adversarial import lipschitz
+from gentrain.config import validate
+from gentrain.config.build import build
+from gentrain.training.adversarial import AdversarialModule
+from gentrain.training.callbacks.checkpoint import Checkpoint
+from gentrain.training.callbacks.rng import RNG
 from tests.compose import composed
 from tests.runs.toy import Noise, assert_equal, trainer
 
 SMALL = ("model.generator.width=8", "model.critic.width=8")
-RATES = tuple(f"scheme.optimizers.{player}={{lr: 0.05, momentum: 0.0}}" for player in ("critic", "generator"))
+RATES = tuple(
+    f"scheme.optimizers.{player}={{lr: 0.05, momentum: 0.0}}" for player in ("critic", "generator")
+)
 # nothing couples samples; plain descent, where Adam would make much of the last bit of a gradient near zero
-FREE = ("model=dcgan", "network=mlp", "optimizer=sgd", "loss=wasserstein", "lipschitz=gp", "scheme.critic_steps=2", *RATES, *SMALL)
+FREE = (
+    "model=dcgan",
+    "network=mlp",
+    "optimizer=sgd",
+    "loss=wasserstein",
+    "lipschitz=gp",
+    "scheme.critic_steps=2",
+    *RATES,
+    *SMALL,
+)
 
 
-def made(*overrides: str) -> Adversarial:
+def made(*overrides: str) -> AdversarialModule:
     torch.manual_seed(0)
-    checked = config.check(composed(*overrides, "data.size=8"))
-    return build(checked["scheme"] | {"log_every": 1}, "scheme", model=build(checked["model"], "model"))
+    checked = validate.check(composed(*overrides, "data.size=8"))
+    return build(
+        checked["scheme"] | {"log_every": 1}, "scheme", model=build(checked["model"], "model")
+    )
 
 
 def arranged(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Noise and points of the penalty from streams of their own: drawn by 16 or twice by 8, the same rows."""
     model.begin = lambda batch: None  # nothing of which would draw another number of rows
     z, eps = torch.Generator().manual_seed(1), torch.Generator().manual_seed(2)
-    model.generator.noise = lambda n, device: torch.rand(n, model.generator.latent, generator=z) * 2 - 1
+    model.generator.noise = lambda n, device: (
+        torch.rand(n, model.generator.latent, generator=z) * 2 - 1
+    )
 
     def per_sample(x: Tensor) -> Tensor:
         return torch.rand(len(x), *[1] * (x.ndim - 1), generator=eps)
@@ -42,7 +58,9 @@ def arranged(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lipschitz, "per_sample", per_sample)
 
 
-def fit(scheme: Adversarial, folder: Path, batch_size: int, steps: int, resume: Path | None = None) -> L.Trainer:
+def fit(
+    scheme: AdversarialModule, folder: Path, batch_size: int, steps: int, resume: Path | None = None
+) -> L.Trainer:
     data = Noise(name="noise", shape=(1, 8, 8), classes=4, batch_size=batch_size)
     torch.manual_seed(3)
     made = trainer(folder, steps, [RNG(), Checkpoint(2)])
@@ -51,11 +69,17 @@ def fit(scheme: Adversarial, folder: Path, batch_size: int, steps: int, resume: 
 
 
 @pytest.mark.parametrize("scaled", [False, True])
-def test_two_batches_of_8_are_one_of_16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scaled: bool) -> None:
+def test_two_batches_of_8_are_one_of_16(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scaled: bool
+) -> None:
     if scaled:  # as 16-mixed has one
         scalers: dict[int, Any] = {}
         make = torch.amp.GradScaler
-        monkeypatch.setattr(Adversarial, "scaler", property(lambda self: scalers.setdefault(id(self), make("cpu", init_scale=1024.0))))
+        monkeypatch.setattr(
+            AdversarialModule,
+            "scaler",
+            property(lambda self: scalers.setdefault(id(self), make("cpu", init_scale=1024.0))),
+        )
     runs = []
     for accumulate, batch_size in ((1, 16), (2, 8)):
         scheme = made(*FREE, f"scheme.accumulate={accumulate}")
@@ -83,7 +107,14 @@ def test_not_one_of_8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_resumed_exactly(tmp_path: Path) -> None:
-    words = ("model=dcgan", "network=mlp", "tricks=[ema]", "scheme.accumulate=3", "scheme.critic_steps=2", *SMALL)
+    words = (
+        "model=dcgan",
+        "network=mlp",
+        "tricks=[ema]",
+        "scheme.accumulate=3",
+        "scheme.critic_steps=2",
+        *SMALL,
+    )
     whole, first, second = made(*words), made(*words), made(*words)
     fit(whole, tmp_path / "whole", 8, 5)
     fit(first, tmp_path / "parts", 8, 2)
@@ -95,7 +126,9 @@ def test_resumed_exactly(tmp_path: Path) -> None:
 
 def test_one_norm_and_one_verdict_to_an_update(tmp_path: Path) -> None:
     """Of three batches one is not a number: the update is left out, once for each player."""
-    scheme = made(*FREE, "scheme.accumulate=3", "scheme.critic_steps=1", "scheme.on_divergence=skip")
+    scheme = made(
+        *FREE, "scheme.accumulate=3", "scheme.critic_steps=1", "scheme.on_divergence=skip"
+    )
     calls = []
     clean = scheme.objectives["critic"]
 
@@ -103,13 +136,13 @@ def test_one_norm_and_one_verdict_to_an_update(tmp_path: Path) -> None:
         objective = clean(batch)
         calls.append(1)
         if len(calls) == 2:
-            objective.terms["poison"] = scheme.model.critic.head.weight.sum() * float("nan")
+            objective.losses["poison"] = scheme.model.critic.head.weight.sum() * float("nan")
         return objective
 
     scheme.objectives["critic"] = poisoned
     looked = []
-    admits = scheme.guard.admits
-    scheme.guard.admits = lambda *args: looked.append(args[2]) or admits(*args)  # type: ignore[method-assign, func-returns-value]
+    admits = scheme.guard.check_gradients
+    scheme.guard.check_gradients = lambda *args: looked.append(args[2]) or admits(*args)  # type: ignore[method-assign, func-returns-value]
     fit(scheme, tmp_path, 8, 2)
     assert len(calls) == 6 and looked == ["critic", "generator"] * 2
     assert scheme.guard.used == 1

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from gentrain import config
-from gentrain.density import Density
+from gentrain.config import validate
 from gentrain.errors import UserError
+from gentrain.models.density import Density
 from tests.compose import composed
 from tests.test_matrix import DENSITIES, small
 
@@ -21,7 +21,11 @@ OF_POINTS = ("planar", "iaf")
 CHOICES = {
     "vae, convolutional and logistic": ("vae", "network=coding_conv", "likelihood=logistic"),
     "vae, gaussian": ("vae", "likelihood=gaussian"),
-    "gated_pixelcnn of 256 levels, given the label": ("gated_pixelcnn", "pixels=levels", "model.conditional=true"),
+    "gated_pixelcnn of 256 levels, given the label": (
+        "gated_pixelcnn",
+        "pixels=levels",
+        "model.conditional=true",
+    ),
     "pixelrnn_diagonal of 256 levels": ("pixelrnn_diagonal", "pixels=levels"),
 }
 MEMBERS = {preset: (preset,) for preset in DENSITIES} | CHOICES
@@ -31,11 +35,11 @@ MEMBERS = {preset: (preset,) for preset in DENSITIES} | CHOICES
 def node(member: str) -> dict[str, Any]:
     preset, *words = MEMBERS[member]
     words += [] if preset in OF_POINTS else ["data.size=8"]
-    return config.check(small(composed(f"model={preset}", *words)))["model"]
+    return validate.check(small(composed(f"model={preset}", *words)))["model"]
 
 
 def built(member: str) -> Density:
-    from gentrain.train import build
+    from gentrain.config.build import build
 
     torch.manual_seed(0)
     model = build(node(member), "model")
@@ -51,7 +55,10 @@ def built(member: str) -> Density:
 def batch(model: Any, training: bool = False) -> tuple[Tensor, ...]:
     """As training, or as an evaluation sees it."""
     draw, of_points = torch.Generator().manual_seed(1), getattr(model, "shape", None) == [2]
-    x, y = torch.rand(B, *((2,) if of_points else (1, 8, 8)), generator=draw) * 2 - 1, torch.arange(B) % 10
+    x, y = (
+        torch.rand(B, *((2,) if of_points else (1, 8, 8)), generator=draw) * 2 - 1,
+        torch.arange(B) % 10,
+    )
     if training and getattr(model, "semi_supervised", False):
         return x, x.flip(0)[:4], y.flip(0)[:4]
     return x, y
@@ -72,14 +79,23 @@ def test_its_terms_reach_every_weight_and_descend(member: str) -> None:
     for step in range(20):
         torch.manual_seed(0)
         objective = model.objective(seen)
-        assert all(value.ndim == 0 and value.isfinite() for value in (objective.terms | objective.watched).values())
+        assert all(
+            value.ndim == 0 and value.isfinite()
+            for value in (objective.losses | objective.metrics).values()
+        )
         optimizer.zero_grad()
         objective.loss.backward()
         if step == 0:
-            assert [n for n, p in model.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())] == []
+            assert [
+                n
+                for n, p in model.named_parameters()
+                if p.requires_grad and (p.grad is None or not p.grad.any())
+            ] == []
         optimizer.step()
         losses.append(objective.loss.item())
-        model.steps.fill_(10**6) if hasattr(model, "steps") else None  # the warm-up is over: one objective
+        model.steps.fill_(10**6) if hasattr(
+            model, "steps"
+        ) else None  # the warm-up is over: one objective
     assert min(losses[-3:]) < losses[1]
 
 
@@ -89,7 +105,9 @@ def test_its_likelihood(member: str) -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     found = nats(model, 3)
     assert found.shape == (B,) and found.isfinite().all() and not found.requires_grad
-    assert model.training and all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert model.training and all(
+        torch.equal(value, before[name]) for name, value in model.state_dict().items()
+    )
     assert torch.equal(nats(model.eval(), 3), found) and not model.training
     about = model.protocol(3)
     assert set(about) >= {"likelihood", "pixels"}
@@ -112,7 +130,12 @@ def test_its_samples_are_a_function_of_noise(member: str) -> None:
     noise, seen = model.noise(B, "cpu"), batch(model)
     assert len(noise) == B
     images = model.sample(seen, noise)
-    assert images.shape == seen[0].shape and images.abs().max() <= 1 and not images.requires_grad and model.training
+    assert (
+        images.shape == seen[0].shape
+        and images.abs().max() <= 1
+        and not images.requires_grad
+        and model.training
+    )
     assert torch.equal(model.sample(seen, noise), images)
     assert not torch.equal(model.sample(seen, model.noise(B, "cpu")), images)
     if model.labelled:
@@ -131,7 +154,11 @@ def test_it_completes_images_or_says_that_it_does_not(member: str) -> None:
         assert "complete" in str(refused) and "; " in str(refused) and "\n" not in str(refused)
         return
     kept = known.expand_as(images)
-    assert images.shape == seen[0].shape and torch.equal(images[kept], seen[0][kept]) and model.training
+    assert (
+        images.shape == seen[0].shape
+        and torch.equal(images[kept], seen[0][kept])
+        and model.training
+    )
     assert images.abs().max() <= 1 and not torch.equal(images, seen[0])
     one = known.expand(B, 1, 8, 8).clone()
     one[0] = True  # all of the first
@@ -149,5 +176,9 @@ def test_an_encoder_has_a_way_back(member: str) -> None:
     codes = model.encode(*seen)
     torch.manual_seed(0)
     again = model.reconstruct(*seen)
-    assert codes.shape == model.noise(B, "cpu").shape and again.shape == seen[0].shape and model.training
+    assert (
+        codes.shape == model.noise(B, "cpu").shape
+        and again.shape == seen[0].shape
+        and model.training
+    )
     torch.testing.assert_close(model.sample(batch(model), codes), again)

@@ -17,7 +17,9 @@ SMALL = ("data.batch_size=8", "samples.n=4", "quality=none", "logger=csv")
 TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
 
 
-def run(directory: Path, *overrides: str, status: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
+def run(
+    directory: Path, *overrides: str, status: int = 0, **env: str
+) -> subprocess.CompletedProcess[str]:
     command = [
         sys.executable,
         str(PROBE),
@@ -35,7 +37,10 @@ def run(directory: Path, *overrides: str, status: int = 0, **env: str) -> subpro
 
 def network(overrides: tuple[str, ...]) -> bool:
     """Are the players one network each, of a width?"""
-    own = {f"model={name}" for name in ("cgan", "vae", "rbm", "cyclegan", "stargan", "unet", "srresnet")}
+    own = {
+        f"model={name}"
+        for name in ("cgan", "vae", "rbm", "cyclegan", "stargan", "unet", "srresnet")
+    }
     return not own & set(overrides)
 
 
@@ -53,16 +58,22 @@ def assert_ranks_equal(directory: Path) -> None:
     one, other = rank(directory, 0), rank(directory, 1)
     for name in weights(one):
         same = torch.equal(one["model"][name], other["model"][name])
-        assert same or name.endswith("chains") or ".pools." in name, name  # Markov chains and old fakes are each process's own
+        assert same or name.endswith("chains") or ".pools." in name, (
+            name
+        )  # Markov chains and old fakes are each process's own
     assert not set(one["images"]) & set(other["images"])
     assert not set(one["random"]) & set(other["random"])
 
 
 def checkpoint(directory: Path) -> dict[str, Any]:
-    return torch.load(directory / "checkpoints" / "last.ckpt", weights_only=True, map_location="cpu")
+    return torch.load(
+        directory / "checkpoints" / "last.ckpt", weights_only=True, map_location="cpu"
+    )
 
 
-def assert_same_run(one: Path, other: Path, processes: int, steps: int = 0, batches: int = 0) -> None:
+def assert_same_run(
+    one: Path, other: Path, processes: int, steps: int = 0, batches: int = 0
+) -> None:
     """The second run is the first from a step, and that step's first batch, on."""
     for number in range(processes):
         a, b = rank(one, number), rank(other, number)
@@ -77,7 +88,13 @@ def assert_same_run(one: Path, other: Path, processes: int, steps: int = 0, batc
 
 def test_two_processes_stay_equal_and_resume_exactly(tmp_path: Path) -> None:
     """k:1 steps with a gradient penalty; a run resumed after its third step equals, in both processes, the one that was not stopped."""
-    options = ("model=wgan_gp", *TWO, "scheme.critic_steps=2", "checkpoint.every=0", "samples.every=0")
+    options = (
+        "model=wgan_gp",
+        *TWO,
+        "scheme.critic_steps=2",
+        "checkpoint.every=0",
+        "samples.every=0",
+    )
     run(tmp_path / "whole", *options, "steps=4")
     assert_ranks_equal(tmp_path / "whole")
     run(tmp_path / "parts", *options, "steps=3")
@@ -91,7 +108,9 @@ def test_markov_chains_of_two_processes_differ_and_resume_exactly(tmp_path: Path
     options = ("model=rbm", "schedule=constant", *TWO, "checkpoint.every=0", "samples.every=0")
     run(tmp_path / "whole", *options, "steps=4")
     assert_ranks_equal(tmp_path / "whole")
-    assert not torch.equal(*(rank(tmp_path / "whole", number)["model"]["chains"] for number in (0, 1)))
+    assert not torch.equal(
+        *(rank(tmp_path / "whole", number)["model"]["chains"] for number in (0, 1))
+    )
     run(tmp_path / "parts", *options, "steps=3")
     run(tmp_path / "parts", *options, "steps=4", "resume=auto")
     assert_same_run(tmp_path / "whole", tmp_path / "parts", processes=2, steps=3, batches=3)
@@ -111,7 +130,14 @@ TRANSLATIONS = {
 @pytest.mark.parametrize("preset", TRANSLATIONS)
 def test_translations_of_two_processes_resume_exactly(preset: str, tmp_path: Path) -> None:
     """Noise inside of networks, holes and crops included."""
-    options = (f"model={preset}", *TRANSLATIONS[preset], *TWO, "checkpoint.every=0", "samples.every=0", "callbacks.paired.images=10")
+    options = (
+        f"model={preset}",
+        *TRANSLATIONS[preset],
+        *TWO,
+        "checkpoint.every=0",
+        "samples.every=0",
+        "callbacks.paired.images=10",
+    )
     run(tmp_path / "whole", *options, "steps=4")
     assert_ranks_equal(tmp_path / "whole")
     run(tmp_path / "parts", *options, "steps=3")
@@ -119,16 +145,33 @@ def test_translations_of_two_processes_resume_exactly(preset: str, tmp_path: Pat
     assert_same_run(tmp_path / "whole", tmp_path / "parts", processes=2, steps=3, batches=3)
 
 
-TRANSLATORS = ("model.generator.translator.width=4", "model.generator.translator.blocks=1", "model.critic.critic.width=4")
+TRANSLATORS = (
+    "model.generator.translator.width=4",
+    "model.generator.translator.blocks=1",
+    "model.critic.critic.width=4",
+)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "model", [("model=cyclegan", "data=digit_domains"), ("model=stargan", "data=coloured_digits", "scheme.critic_steps=2")]
+    "model",
+    [
+        ("model=cyclegan", "data=digit_domains"),
+        ("model=stargan", "data=coloured_digits", "scheme.critic_steps=2"),
+    ],
 )
-def test_translations_of_two_processes_stay_equal_and_resume_exactly(tmp_path: Path, model: tuple[str, ...]) -> None:
+def test_translations_of_two_processes_stay_equal_and_resume_exactly(
+    tmp_path: Path, model: tuple[str, ...]
+) -> None:
     """A pool a process, in its own checkpointed state; the run resumed with pools that are not full is the one that was not stopped."""
-    options = (*model, *TRANSLATORS, *TWO, "schedule=constant", "checkpoint.every=0", "samples.every=0")
+    options = (
+        *model,
+        *TRANSLATORS,
+        *TWO,
+        "schedule=constant",
+        "checkpoint.every=0",
+        "samples.every=0",
+    )
     run(tmp_path / "whole", *options, "steps=6")
     assert_ranks_equal(tmp_path / "whole")
     run(tmp_path / "parts", *options, "steps=3")
@@ -168,7 +211,11 @@ def test_other_games_of_two_processes(options: tuple[str, ...], tmp_path: Path) 
 @pytest.mark.parametrize("accumulate", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_two_processes_of_eight_are_one_of_sixteen(tmp_path: Path, accumulate: int) -> None:
     """The mean of the processes' gradients is the gradient of the joint batch, for networks that do not mix its samples."""
-    descent = ("optimizer=sgd", "scheme.optimizers.critic.lr=1e-2", "scheme.optimizers.generator.lr=1e-2")
+    descent = (
+        "optimizer=sgd",
+        "scheme.optimizers.critic.lr=1e-2",
+        "scheme.optimizers.generator.lr=1e-2",
+    )
     game = (
         "model=dcgan",
         "network=mlp",
@@ -192,12 +239,24 @@ def test_two_processes_of_eight_are_one_of_sixteen(tmp_path: Path, accumulate: i
 def test_bf16_on_a_cpu_trains_both_players(tmp_path: Path) -> None:
     for steps in (1, 3):
         run(
-            tmp_path / str(steps), "model=wgan_gp", "trainer=cpu", "trainer.precision=bf16-mixed", f"steps={steps}", "scheme.critic_steps=2"
+            tmp_path / str(steps),
+            "model=wgan_gp",
+            "trainer=cpu",
+            "trainer.precision=bf16-mixed",
+            f"steps={steps}",
+            "scheme.critic_steps=2",
         )
     early, late = rank(tmp_path / "1"), rank(tmp_path / "3")
-    changed = {name.split(".")[0] for name in early["parameters"] if not torch.equal(early["model"][name], late["model"][name])}
+    changed = {
+        name.split(".")[0]
+        for name in early["parameters"]
+        if not torch.equal(early["model"][name], late["model"][name])
+    }
     assert changed == {"generator", "critic"}
-    assert all(tensor.isfinite().all() and tensor.dtype != torch.bfloat16 for tensor in late["model"].values())
+    assert all(
+        tensor.isfinite().all() and tensor.dtype != torch.bfloat16
+        for tensor in late["model"].values()
+    )
 
 
 def test_fp16_on_a_cpu_is_refused(tmp_path: Path) -> None:
@@ -233,7 +292,15 @@ def test_a_gpu_trains_in_every_precision(precision: str, compile: str, tmp_path:
 @pytest.mark.gpu
 def test_the_scale_of_fp16_moves_and_is_saved(tmp_path: Path) -> None:
     """It starts at 2^16 and is halved when a gradient overflows, doubled after 2000 steps of either player without one."""
-    run(tmp_path, "model=wgan_gp", "network=mlp", "trainer=gpu", "trainer.precision=16-mixed", "steps=450", "scheme.critic_steps=4")
+    run(
+        tmp_path,
+        "model=wgan_gp",
+        "network=mlp",
+        "trainer=gpu",
+        "trainer.precision=16-mixed",
+        "steps=450",
+        "scheme.critic_steps=4",
+    )
     scaler = checkpoint(tmp_path)["MixedPrecision"]
     assert scaler["scale"] != 2.0**16
     assert scaler["growth_interval"] == 2000
@@ -256,16 +323,21 @@ def test_a_resumed_fp16_run_equals_the_uninterrupted(tmp_path: Path) -> None:
     whole, parts = rank(tmp_path / "whole"), rank(tmp_path / "parts")
     for name, tensor in whole["model"].items():
         torch.testing.assert_close(parts["model"][name], tensor, rtol=1e-4, atol=1e-5)
-    assert checkpoint(tmp_path / "whole")["MixedPrecision"] == checkpoint(tmp_path / "parts")["MixedPrecision"]
+    assert (
+        checkpoint(tmp_path / "whole")["MixedPrecision"]
+        == checkpoint(tmp_path / "parts")["MixedPrecision"]
+    )
 
 
 @pytest.mark.gpu
 def test_the_data_live_on_the_gpu() -> None:
-    from gentrain.data.samples import Samples
-    from gentrain.data.stream import Batches, Order
+    from gentrain.data.arrays import ArrayDataset
+    from gentrain.data.batches import Batches, BatchSampler
 
-    samples = Samples(torch.zeros(64, 1, 28, 28, dtype=torch.uint8), torch.zeros(64, dtype=torch.int64))
-    batches = Batches(samples, Order(64, 8, 0), "cuda")
+    samples = ArrayDataset(
+        torch.zeros(64, 1, 28, 28, dtype=torch.uint8), torch.zeros(64, dtype=torch.int64)
+    )
+    batches = Batches(samples, BatchSampler(64, 8, 0), "cuda")
     images, labels = next(iter(batches))
     assert batches.samples.images.is_cuda
     assert images.is_cuda
@@ -275,7 +347,7 @@ def test_the_data_live_on_the_gpu() -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("norm", ["none", "layer"])
 def test_a_gpu_computes_the_penalty_of_the_cpu(norm: str) -> None:
-    from gentrain.lipschitz import GradientPenalty
+    from gentrain.adversarial.lipschitz import GradientPenalty
     from gentrain.networks import dcgan
 
     critic, penalty = dcgan.Critic([1, 28, 28], 16, norm), GradientPenalty(points="both")  # type: ignore[arg-type]
@@ -288,4 +360,6 @@ def test_a_gpu_computes_the_penalty_of_the_cpu(norm: str) -> None:
         grads = torch.autograd.grad(value, list(critic.parameters()), allow_unused=True)
         found.append([value.cpu(), *(g.cpu() for g in grads if g is not None)])
     for cpu, gpu in zip(*found, strict=True):
-        torch.testing.assert_close(gpu, cpu, rtol=5e-3, atol=1e-4 * float(cpu.abs().max()) + 1e-6)  # cuDNN's convolutions use TF32
+        torch.testing.assert_close(
+            gpu, cpu, rtol=5e-3, atol=1e-4 * float(cpu.abs().max()) + 1e-6
+        )  # cuDNN's convolutions use TF32

@@ -15,12 +15,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gentrain import config, lipschitz
+from gentrain.adversarial import lipschitz
+from gentrain.config import validate
+from gentrain.config.build import build
 from gentrain.errors import UserError
-from gentrain.game import Game, Objective
 from gentrain.layers.activation import LeakyReLU, ReLU
-from gentrain.schemes import Adversarial
-from gentrain.train import build
+from gentrain.models.gan.base import AdversarialModel
+from gentrain.models.objective import Objective
+from gentrain.training.adversarial import AdversarialModule
 from tests.compose import composed
 
 NARROW = ("model.generator.width=8", "model.critic.width=8")
@@ -38,11 +40,25 @@ OTHERS = {
     "batch norm, two forwards": ("model=dcgan", *NARROW),
     "dropout": ("model=gan", *NARROW),
     "labels": ("model=cgan",),
-    "norm-free, R1 + R2, averaged": ("model=r3gan", "model.generator.blocks=1", "model.critic.blocks=1", *NARROW),
+    "norm-free, R1 + R2, averaged": (
+        "model=r3gan",
+        "model.generator.blocks=1",
+        "model.critic.blocks=1",
+        *NARROW,
+    ),
     "points around real images": ("model=wgan_gp", "lipschitz=dragan", *NARROW),
     "lazy": ("model=wgan_gp", "lipschitz.every=3", *NARROW),
-    "attention, conditional batch norm": ("model=sagan", "model.generator.width=8", "model.critic.critic.width=8"),
-    "orthogonal, in parts": ("model=biggan", "scheme.accumulate=2", "model.generator.width=8", "model.critic.critic.width=8"),
+    "attention, conditional batch norm": (
+        "model=sagan",
+        "model.generator.width=8",
+        "model.critic.critic.width=8",
+    ),
+    "orthogonal, in parts": (
+        "model=biggan",
+        "scheme.accumulate=2",
+        "model.generator.width=8",
+        "model.critic.critic.width=8",
+    ),
     "growing": ("model=progan", "model.growth.fade=16", "model.growth.stable=16", *NARROW),
     "five tricks": ("model=improved_gan", *NARROW),
     "codes, read from changed images": (
@@ -61,15 +77,17 @@ B = 8
 
 def nodes(*overrides: str) -> dict[str, Any]:
     cfg = composed(*overrides)
-    return {key: config.checked(cfg[key], key) for key in ("model", "data")} | {"scheme": cfg["scheme"]}
+    return {key: validate.checked(cfg[key], key) for key in ("model", "data")} | {
+        "scheme": cfg["scheme"]
+    }
 
 
-def game(*overrides: str) -> Game:
+def game(*overrides: str) -> AdversarialModel:
     torch.manual_seed(0)
     return build(nodes(*overrides)["model"], "model")
 
 
-def scheme(*overrides: str, **options: Any) -> Adversarial:
+def scheme(*overrides: str, **options: Any) -> AdversarialModule:
     torch.manual_seed(0)
     node = nodes(*overrides)
     return build(node["scheme"] | options, "scheme", model=build(node["model"], "model"))
@@ -108,7 +126,7 @@ class Draws:
         self.eps = torch.rand(B, 1, 1, 1, generator=torch.Generator().manual_seed(2))
         self.z: Tensor | None = None
 
-    def fix(self, model: Game) -> Game:
+    def fix(self, model: AdversarialModel) -> AdversarialModel:
         self.z = model.generator.noise(B, "cpu")
         model.generator.noise = lambda n, device: self.z  # type: ignore[assignment]
         return model
@@ -117,7 +135,7 @@ class Draws:
 # --- the reference: the formula, in float64, eagerly, with torch's own rectifiers ---------------------------------------------
 
 
-def exact(model: Game) -> Game:
+def exact(model: AdversarialModel) -> AdversarialModel:
     """The same weights in float64, without a fast path."""
     return plain(copy.deepcopy(model)).double()  # type: ignore[return-value]
 
@@ -126,11 +144,15 @@ def plain(network: nn.Module) -> nn.Module:
     for module in list(network.modules()):
         for name, child in module.named_children():
             if isinstance(child, LeakyReLU):
-                setattr(module, name, nn.ReLU() if isinstance(child, ReLU) else nn.LeakyReLU(child.slope))
+                setattr(
+                    module,
+                    name,
+                    nn.ReLU() if isinstance(child, ReLU) else nn.LeakyReLU(child.slope),
+                )
     return network
 
 
-def formula(model: Game, real: Tensor, fake: Tensor, eps: Tensor) -> dict[str, Tensor]:
+def formula(model: AdversarialModel, real: Tensor, fake: Tensor, eps: Tensor) -> dict[str, Tensor]:
     """The critic's terms of WGAN-GP and its kin, by the paper."""
     on_real, on_fake = model.scores(model.critic, real, fake)
     terms = {"adversarial": model.loss.critic(on_real, on_fake)}
@@ -139,7 +161,9 @@ def formula(model: Game, real: Tensor, fake: Tensor, eps: Tensor) -> dict[str, T
         x = (eps * real + (1 - eps) * fake).requires_grad_()
         (grad,) = torch.autograd.grad(model.critic(x).sum(), x, create_graph=True)
         excess = grad.flatten(1).norm(dim=1) - penalty.center
-        terms["gradient_penalty"] = 10 * (excess.clamp(min=0) if penalty.one_sided else excess).square().mean()
+        terms["gradient_penalty"] = (
+            10 * (excess.clamp(min=0) if penalty.one_sided else excess).square().mean()
+        )
     return terms
 
 
@@ -149,7 +173,9 @@ def gradients(loss: Tensor, player: nn.Module) -> dict[str, Tensor]:
     return dict(zip(names, found, strict=True))
 
 
-def expected(model: Game, real: Tensor, drawn: Draws, player: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def expected(
+    model: AdversarialModel, real: Tensor, drawn: Draws, player: str
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """(terms, gradients) of one player in float64; to be called before the model's own, whose forward moves its buffers."""
     assert drawn.z is not None
     reference = exact(model)
@@ -168,16 +194,30 @@ def assert_close(got: dict[str, Tensor], want: dict[str, Tensor], tolerance: flo
     whole = torch.stack([w.double().norm() for w in want.values()]).norm()
     for name in want:
         apart = (got[name].double() - want[name].double()).norm()
-        assert apart <= tolerance * (want[name].double().norm() + whole / 100), f"{name}: {apart / want[name].norm():.1e}"
+        assert apart <= tolerance * (want[name].double().norm() + whole / 100), (
+            f"{name}: {apart / want[name].norm():.1e}"
+        )
 
 
-def check(model: Game, run: Callable[[tuple[Tensor, ...]], Objective], player: str, drawn: Draws, tolerance: float) -> None:
+def check(
+    model: AdversarialModel,
+    run: Callable[[tuple[Tensor, ...]], Objective],
+    player: str,
+    drawn: Draws,
+    tolerance: float,
+) -> None:
     real = batch()
     terms, grads = expected(model, real[0], drawn, player)
     objective = run(real)
-    assert objective.terms.keys() == terms.keys()
+    assert objective.losses.keys() == terms.keys()
     for name, term in terms.items():
-        torch.testing.assert_close(objective.terms[name].double(), term.detach(), rtol=tolerance, atol=tolerance, check_dtype=False)
+        torch.testing.assert_close(
+            objective.losses[name].double(),
+            term.detach(),
+            rtol=tolerance,
+            atol=tolerance,
+            check_dtype=False,
+        )
     assert_close(gradients(objective.loss, getattr(model, player)), grads, tolerance)
 
 
@@ -195,7 +235,9 @@ def test_eager_equals_float64(name: str, channels_last: bool, player: str, draws
 
 @pytest.mark.parametrize("player", ["critic", "generator"])
 @pytest.mark.parametrize("name", WITH_A_FORMULA)
-def test_compiled_equals_float64(name: str, player: str, draws: Draws, backend: Callable[[str], None]) -> None:
+def test_compiled_equals_float64(
+    name: str, player: str, draws: Draws, backend: Callable[[str], None]
+) -> None:
     """The whole objective, the penalty's inner gradient included, in one graph; the outer gradient is taken outside, as in training."""
     model = scheme(*(PENALISED | OTHERS)[name], compile=True)
     draws.fix(model.model)
@@ -205,7 +247,9 @@ def test_compiled_equals_float64(name: str, player: str, draws: Draws, backend: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["dcgan", "resnet", "spectral norm"])
-def test_compiled_by_inductor_equals_float64(name: str, draws: Draws, backend: Callable[[str], None]) -> None:
+def test_compiled_by_inductor_equals_float64(
+    name: str, draws: Draws, backend: Callable[[str], None]
+) -> None:
     backend("inductor")
     model = scheme(*(PENALISED | OTHERS)[name], compile=True)
     draws.fix(model.model)
@@ -226,25 +270,50 @@ class _Stream:
     def __iter__(self) -> Iterator[list[tuple[Tensor, ...]]]:
         draw = torch.Generator().manual_seed(4)
         while True:
-            yield [(torch.rand(B, 1, 28, 28, generator=draw) * 2 - 1, torch.randint(10, (B,), generator=draw)) for _ in range(self.group)]
+            yield [
+                (
+                    torch.rand(B, 1, 28, 28, generator=draw) * 2 - 1,
+                    torch.randint(10, (B,), generator=draw),
+                )
+                for _ in range(self.group)
+            ]
 
 
-def trained(*overrides: str, steps: int = 3, precision: str = "32-true", **options: Any) -> Adversarial:
+def trained(
+    *overrides: str, steps: int = 3, precision: str = "32-true", **options: Any
+) -> AdversarialModule:
     """Generator steps of the real scheme under Lightning's trainer, from the same weights, images and random numbers every time."""
     model = scheme(*overrides, **options)
     torch.manual_seed(3)
-    quiet: Any = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
-    trainer = L.Trainer(accelerator="cpu", devices=1, max_steps=steps, max_epochs=-1, precision=precision, **quiet)  # type: ignore[arg-type]
+    quiet: Any = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    trainer = L.Trainer(
+        accelerator="cpu", devices=1, max_steps=steps, max_epochs=-1, precision=precision, **quiet
+    )  # type: ignore[arg-type]
     trainer.fit(model, datamodule=Toy())
     assert trainer.global_step == steps
     return model
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in (*PENALISED, *OTHERS)])
-def test_three_compiled_iterations_equal_three_eager(name: str, backend: Callable[[str], None]) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name
+        for name in (*PENALISED, *OTHERS)
+    ],
+)
+def test_three_compiled_iterations_equal_three_eager(
+    name: str, backend: Callable[[str], None]
+) -> None:
     """The same draws: parameters, buffers and curves."""
     options: dict[str, Any] = {"critic_steps": 2, "log_every": 1, "optimizers": descent(1e-3)}
-    eager, fast = (trained(*(PENALISED | OTHERS)[name], compile=way, **options) for way in (False, True))
+    eager, fast = (
+        trained(*(PENALISED | OTHERS)[name], compile=way, **options) for way in (False, True)
+    )
     assert_close(tensors(fast.state_dict()), tensors(eager.state_dict()), 1e-5)
     assert eager.latest.keys() == fast.latest.keys()
     assert not torch._dynamo.utils.counters["graph_break"]
@@ -252,7 +321,10 @@ def test_three_compiled_iterations_equal_three_eager(name: str, backend: Callabl
 
 def descent(lr: float) -> dict[str, Any]:
     """Adam makes whole steps of the rounding in gradients that are zero."""
-    return {player: {"_target_": "torch.optim.SGD", "_partial_": True, "lr": lr} for player in ("critic", "generator")}
+    return {
+        player: {"_target_": "torch.optim.SGD", "_partial_": True, "lr": lr}
+        for player in ("critic", "generator")
+    }
 
 
 def tensors(state: dict[str, Any]) -> dict[str, Tensor]:
@@ -260,9 +332,20 @@ def tensors(state: dict[str, Any]) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize(("every", "graphs"), [(1, 2), (4, 3)])
-def test_a_long_run_compiles_each_objective_once(every: int, graphs: int, backend: Callable[[str], None]) -> None:
+def test_a_long_run_compiles_each_objective_once(
+    every: int, graphs: int, backend: Callable[[str], None]
+) -> None:
     """Nothing counts inside a graph. A lazy penalty has a graph with it and one without it."""
-    trained("model=wgan_gp", "network=mlp", f"lipschitz.every={every}", *NARROW, steps=6, critic_steps=3, log_every=2, compile=True)
+    trained(
+        "model=wgan_gp",
+        "network=mlp",
+        f"lipschitz.every={every}",
+        *NARROW,
+        steps=6,
+        critic_steps=3,
+        log_every=2,
+        compile=True,
+    )
     stats = torch._dynamo.utils.counters
     assert stats["stats"]["unique_graphs"] == graphs
     assert not stats["graph_break"]
@@ -277,7 +360,11 @@ def test_what_cannot_be_compiled_is_refused() -> None:
 
 
 def test_the_scheme_lays_convolutions_out_channels_last() -> None:
-    weights = [p for p in scheme("model=wgan_gp", *NARROW).model.parameters() if p.ndim == 4 and min(p.shape[1], p.shape[2]) > 1]
+    weights = [
+        p
+        for p in scheme("model=wgan_gp", *NARROW).model.parameters()
+        if p.ndim == 4 and min(p.shape[1], p.shape[2]) > 1
+    ]
     assert weights
     assert all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
 
@@ -287,7 +374,9 @@ def test_the_scheme_lays_convolutions_out_channels_last() -> None:
 
 @pytest.mark.parametrize("compile", [False, True])
 @pytest.mark.parametrize("name", ["dcgan", "mlp", "resnet"])
-def test_bf16_is_near_and_its_penalty_in_float32(name: str, compile: bool, draws: Draws, backend: Callable[[str], None]) -> None:
+def test_bf16_is_near_and_its_penalty_in_float32(
+    name: str, compile: bool, draws: Draws, backend: Callable[[str], None]
+) -> None:
     """bfloat16 has 8 bits: scores within 2%, the gradient within 5% of its length; the penalty at the same fakes is float32's."""
     model = scheme(*PENALISED[name], compile=compile)
     draws.fix(model.model)
@@ -295,9 +384,16 @@ def test_bf16_is_near_and_its_penalty_in_float32(name: str, compile: bool, draws
     terms, grads = expected(model.model, real[0], draws, "critic")
     with torch.autocast("cpu", torch.bfloat16):
         objective = model.objectives["critic"](real)
-    assert objective.terms["gradient_penalty"].dtype == torch.float32
-    torch.testing.assert_close(objective.terms["gradient_penalty"].double(), terms["gradient_penalty"].detach(), rtol=2e-2, atol=1e-2)
-    got = torch.cat([g.double().flatten() for g in gradients(objective.loss, model.model.critic).values()])
+    assert objective.losses["gradient_penalty"].dtype == torch.float32
+    torch.testing.assert_close(
+        objective.losses["gradient_penalty"].double(),
+        terms["gradient_penalty"].detach(),
+        rtol=2e-2,
+        atol=1e-2,
+    )
+    got = torch.cat(
+        [g.double().flatten() for g in gradients(objective.loss, model.model.critic).values()]
+    )
     want = torch.cat([g.flatten() for g in grads.values()])
     assert (got - want).norm() <= 0.05 * want.norm()
 
@@ -307,9 +403,15 @@ def test_under_autocast_the_generator_meets_the_new_critic() -> None:
     seen = {}
     for precision in ("32-true", "bf16-mixed"):
         options: dict[str, Any] = {"critic_steps": 1, "log_every": 1, "optimizers": descent(1.0)}
-        seen[precision] = trained("model=wgan_gp", "network=mlp", *NARROW, steps=1, precision=precision, **options).latest
-    assert abs(seen["32-true"]["generator/adversarial"] - seen["32-true"]["critic/fake_score"]) > 1  # the update was a large one
-    assert seen["bf16-mixed"]["generator/adversarial"] == pytest.approx(seen["32-true"]["generator/adversarial"], rel=0.05, abs=0.02)
+        seen[precision] = trained(
+            "model=wgan_gp", "network=mlp", *NARROW, steps=1, precision=precision, **options
+        ).latest
+    assert (
+        abs(seen["32-true"]["generator/adversarial"] - seen["32-true"]["critic/fake_score"]) > 1
+    )  # the update was a large one
+    assert seen["bf16-mixed"]["generator/adversarial"] == pytest.approx(
+        seen["32-true"]["generator/adversarial"], rel=0.05, abs=0.02
+    )
 
 
 # --- the rectifier --------------------------------------------------------------------------------------------------------------------
@@ -323,7 +425,9 @@ def test_rectifier_against_finite_differences(make: Callable[[], nn.Module]) -> 
 
 
 @pytest.mark.parametrize("make", [partial(LeakyReLU, 0.2), ReLU])
-def test_rectifier_has_one_value_in_every_form(make: Callable[[], nn.Module], backend: Callable[[str], None]) -> None:
+def test_rectifier_has_one_value_in_every_form(
+    make: Callable[[], nn.Module], backend: Callable[[str], None]
+) -> None:
     """Zero, infinity and an empty batch too; layout and dtype are kept."""
     layer = make()
     theirs = nn.ReLU() if isinstance(layer, ReLU) else nn.LeakyReLU(0.2)
@@ -340,7 +444,14 @@ def test_a_penalty_costs_no_second_backward_of_zeros() -> None:
     """The reason for the rectifier: torch's own sends a tensor of zeros through the critic once more."""
 
     def operations(activation: Callable[[], nn.Module]) -> int:
-        critic = nn.Sequential(nn.Conv2d(1, 4, 3), activation(), nn.Conv2d(4, 4, 3), activation(), nn.Flatten(), nn.LazyLinear(1))
+        critic = nn.Sequential(
+            nn.Conv2d(1, 4, 3),
+            activation(),
+            nn.Conv2d(4, 4, 3),
+            activation(),
+            nn.Flatten(),
+            nn.LazyLinear(1),
+        )
         x = torch.randn(2, 1, 8, 8, requires_grad=True)
         critic(x)
         with torch.profiler.profile() as profile:

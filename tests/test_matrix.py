@@ -20,27 +20,73 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf, open_dict
 
-from gentrain import cli, config
+from gentrain.adversarial.tricks.images import Packing
+from gentrain.adversarial.tricks.weights import EMA
+from gentrain.config import paths, schema, validate
+from gentrain.data.arrays import ArrayDataset
 from gentrain.data.base import Data
-from gentrain.data.samples import Samples
 from gentrain.errors import UserError
-from gentrain.tricks import EMA, Packing, Referenced
+from gentrain.layers.normalization import Referenced
 from tests.compose import options
 
-PRESETS = ("gan", "cgan", "dcgan", "lsgan", "wgan", "wgan_gp", "sngan", "hinge_gan", "improved_gan", "r3gan", "sagan", "biggan", "progan")
+PRESETS = (
+    "gan",
+    "cgan",
+    "dcgan",
+    "lsgan",
+    "wgan",
+    "wgan_gp",
+    "sngan",
+    "hinge_gan",
+    "improved_gan",
+    "r3gan",
+    "sagan",
+    "biggan",
+    "progan",
+)
 PRESETS += ("acgan", "semi_supervised_gan", "bigan", "ebgan")
 PRESETS += ("cyclegan", "stargan")
 PRESETS += ("pix2pix", "colorization", "inpainting", "srgan")
-PATCHES = ("cyclegan", "stargan", "pix2pix", "colorization", "inpainting")  # whose critics score many places of an image
-UNNORMED = ("r3gan", "sagan", "biggan", "progan", "cyclegan", "stargan", "pix2pix", "colorization")  # no batch norm in the generator
+PATCHES = (
+    "cyclegan",
+    "stargan",
+    "pix2pix",
+    "colorization",
+    "inpainting",
+)  # whose critics score many places of an image
+UNNORMED = (
+    "r3gan",
+    "sagan",
+    "biggan",
+    "progan",
+    "cyclegan",
+    "stargan",
+    "pix2pix",
+    "colorization",
+)  # no batch norm in the generator
 REGRESSIONS = ("srresnet", "unet")
 DENSITIES = ("vae", "beta_vae", "cvae", "vae_planar", "vae_iaf")
 DENSITIES += ("semi_supervised_vae", "vae_inpainting")
 DENSITIES += ("maf", "realnvp", "planar", "iaf", "iaf_distilled")
-DENSITIES += ("pixelcnn", "gated_pixelcnn", "pixelrnn_row", "pixelrnn_diagonal")  # whose own axes are open, and none of a game's
+DENSITIES += (
+    "pixelcnn",
+    "gated_pixelcnn",
+    "pixelrnn_row",
+    "pixelrnn_diagonal",
+)  # whose own axes are open, and none of a game's
 ENERGIES = ("rbm", "hopfield", "boltzmann", "ebm")
-BESIDE = ("cgan", "acgan", "sagan", "biggan", "stargan", "pix2pix", "colorization")  # images are shown with a label, or a source
-DOMAINS = {"cyclegan": ("target_", "source_")}  # with which the names of terms begin, where there is a contest a domain
+BESIDE = (
+    "cgan",
+    "acgan",
+    "sagan",
+    "biggan",
+    "stargan",
+    "pix2pix",
+    "colorization",
+)  # images are shown with a label, or a source
+DOMAINS = {
+    "cyclegan": ("target_", "source_")
+}  # with which the names of terms begin, where there is a contest a domain
 LOSSES, LIPSCHITZ, TRICKS = options("loss"), options("lipschitz"), options("tricks")
 PENALTIES = ("gp", "gp_grouped", "gp_one_sided", "gp_zero_centred", "r1", "r2", "r1r2", "dragan")
 FIXED = "-"  # the loss of a preset that leaves no choice of it
@@ -57,8 +103,8 @@ def test_every_preset_is_in_the_matrix() -> None:
 
 @cache
 def hydra_composed(*overrides: str) -> dict[str, Any]:
-    config.register()
-    with initialize_config_dir(str(cli.conf_dir()), version_base="1.3"):
+    schema.register()
+    with initialize_config_dir(str(paths.conf_dir()), version_base="1.3"):
         cfg = compose("train", overrides=list(overrides))
     with open_dict(cfg):
         for key in OUTSIDE:
@@ -67,7 +113,7 @@ def hydra_composed(*overrides: str) -> dict[str, Any]:
 
 
 def resolve(raw: dict[str, Any]) -> dict[str, Any]:
-    return config.resolved(OmegaConf.create(raw))
+    return schema.resolved(OmegaConf.create(raw))
 
 
 def losses(preset: str) -> tuple[str, ...]:
@@ -79,9 +125,15 @@ def combined(preset: str, loss: str, lipschitz: str, tricks: tuple[str, ...]) ->
     raw = copy.deepcopy(hydra_composed(f"model={preset}"))
     if loss != FIXED:
         raw["loss"] = copy.deepcopy(hydra_composed("model=dcgan", f"loss={loss}")["loss"])
-    raw["lipschitz"] = copy.deepcopy(hydra_composed("model=dcgan", f"lipschitz={lipschitz}")["lipschitz"])
+    raw["lipschitz"] = copy.deepcopy(
+        hydra_composed("model=dcgan", f"lipschitz={lipschitz}")["lipschitz"]
+    )
     raw["tricks"] = {
-        k: v for trick in tricks for k, v in copy.deepcopy(hydra_composed("model=dcgan", f"tricks=[{trick}]")["tricks"]).items()
+        k: v
+        for trick in tricks
+        for k, v in copy.deepcopy(
+            hydra_composed("model=dcgan", f"tricks=[{trick}]")["tricks"]
+        ).items()
     }
     return resolve(raw)
 
@@ -92,7 +144,11 @@ def key(trick: str) -> str:
 
 
 def cells() -> list[tuple[str, str, str, str]]:
-    return [cell for preset in PRESETS for cell in itertools.product([preset], losses(preset), LIPSCHITZ, TRICKS)]
+    return [
+        cell
+        for preset in PRESETS
+        for cell in itertools.product([preset], losses(preset), LIPSCHITZ, TRICKS)
+    ]
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -101,7 +157,11 @@ def test_composition_is_a_product(preset: str) -> None:
     for _, loss, lipschitz, trick in chosen:
         other = random.Random(loss + trick).choice([t for t in TRICKS if key(t) != key(trick)])
         words = [] if loss == FIXED else [f"loss={loss}"]
-        whole = resolve(hydra_composed(f"model={preset}", *words, f"lipschitz={lipschitz}", f"tricks=[{trick},{other}]"))
+        whole = resolve(
+            hydra_composed(
+                f"model={preset}", *words, f"lipschitz={lipschitz}", f"tricks=[{trick},{other}]"
+            )
+        )
         ours = combined(preset, loss, lipschitz, (trick, other))
         for volatile in (whole, ours):
             volatile.pop("sweep")  # holds the time
@@ -136,7 +196,9 @@ def refusal(preset: str, loss: str, lipschitz: str, tricks: tuple[str, ...]) -> 
     if "virtual_batch_norm" in tricks and preset in UNNORMED:
         return "virtual_batch_norm"
     in_groups = preset == "progan" and lipschitz != "gp_grouped"
-    if lipschitz in PENALTIES and (batch_norm_critic or in_groups or "minibatch_discrimination" in tricks):
+    if lipschitz in PENALTIES and (
+        batch_norm_critic or in_groups or "minibatch_discrimination" in tricks
+    ):
         return "couple samples"
     if preset == "r3gan" and lipschitz.startswith("spectral_norm"):
         return "start at zero"
@@ -154,17 +216,24 @@ def small(node: Any) -> Any:
     if not isinstance(node, dict):
         return node
     sizes = {"width": 8, "blocks": 1, "depth": 1, "kernels": 3, "dim": 2, "embedding": 4, "code": 4}
-    if "NoisyCritic" in node.get("_target_", ""):  # whose last layers are a quarter as wide: rectifiers, of which two may both be off
+    if "NoisyCritic" in node.get(
+        "_target_", ""
+    ):  # whose last layers are a quarter as wide: rectifiers, of which two may both be off
         sizes["width"] = 64
     if "unet" in node.get("_target_", ""):  # which has norms inside alone
         sizes["depth"] = 2
-    return {key: sizes.get(key, small(value)) if not isinstance(value, dict) else small(value) for key, value in node.items()}
+    return {
+        key: sizes.get(key, small(value)) if not isinstance(value, dict) else small(value)
+        for key, value in node.items()
+    }
 
 
-def built(preset: str, loss: str, lipschitz: str, tricks: tuple[str, ...]) -> tuple[Any, dict[str, Any]]:
-    from gentrain.train import build
+def built(
+    preset: str, loss: str, lipschitz: str, tricks: tuple[str, ...]
+) -> tuple[Any, dict[str, Any]]:
+    from gentrain.config.build import build
 
-    checked = config.check(small(combined(preset, loss, lipschitz, tricks)))
+    checked = validate.check(small(combined(preset, loss, lipschitz, tricks)))
     return build(checked["model"], "model"), checked
 
 
@@ -207,14 +276,24 @@ def allowed(cell: tuple[str, ...]) -> bool:
 def pairs(cell: tuple[str, ...]) -> set[tuple[Any, ...]]:
     """Every pair of choices in a cell, tricks as a set."""
     preset, loss, lipschitz, *tricks = cell
-    named = [("preset", preset), ("loss", loss), ("lipschitz", lipschitz), *(("trick", t) for t in sorted(tricks))]
+    named = [
+        ("preset", preset),
+        ("loss", loss),
+        ("lipschitz", lipschitz),
+        *(("trick", t) for t in sorted(tricks)),
+    ]
     return set(itertools.combinations(named, 2))
 
 
 @cache
 def covering() -> list[tuple[str, ...]]:
     """Few cells in which every pair of choices that may meet does meet: greedy, from a seeded sample."""
-    every = [(*cell, trick) for cell in cells() for trick in TRICKS if cell[3] < trick and allowed((*cell, trick))]
+    every = [
+        (*cell, trick)
+        for cell in cells()
+        for trick in TRICKS
+        if cell[3] < trick and allowed((*cell, trick))
+    ]
     todo = set().union(*map(pairs, every))
     draw, chosen = random.Random(0), []
     while todo:
@@ -231,27 +310,45 @@ def covering() -> list[tuple[str, ...]]:
 class Toy(Data):
     """Random images with labels, and with sources where there are any."""
 
-    def read(self, split: str) -> Samples:
+    def read(self, split: str) -> ArrayDataset:
         draw = torch.Generator().manual_seed(0)
         images, sources = (
-            None if shape is None else torch.randint(256, (64, *shape), generator=draw, dtype=torch.uint8)
+            None
+            if shape is None
+            else torch.randint(256, (64, *shape), generator=draw, dtype=torch.uint8)
             for shape in (self.shape, self.source_shape)
         )
         assert images is not None and self.classes is not None
-        return Samples(images, torch.arange(64) % self.classes, sources)
+        return ArrayDataset(images, torch.arange(64) % self.classes, sources)
 
 
 # a trick without a term of its own must have done what it is for
 EFFECTS = {
-    "ema": lambda game: isinstance(game.regularizers["ema"], EMA) and game.averaged is not None and game.regularizers["ema"].steps == 2,
-    "replay": lambda game: all(pool.filled > 0 for pool in game.regularizers["replay"].pools.values()),
+    "ema": lambda game: (
+        isinstance(game.regularizers["ema"], EMA)
+        and game.averaged is not None
+        and game.regularizers["ema"].steps == 2
+    ),
+    "replay": lambda game: all(
+        pool.filled > 0 for pool in game.regularizers["replay"].pools.values()
+    ),
     "packing": lambda game: isinstance(game.regularizers["packing"], Packing),
     "instance_noise": lambda game: game.regularizers["instance_noise"].done == 2,
-    "virtual_batch_norm": lambda game: any(isinstance(m, Referenced) and m.reference is not None for m in game.generator.modules()),
-    "minibatch_discrimination": lambda game: any("Closeness" in type(m).__name__ for m in game.critic.modules()),
-    "label_smoothing": lambda game: game.loss.critic(torch.full((1,), 9.0), torch.full((1,), -99.0)) > 0.5,
+    "virtual_batch_norm": lambda game: any(
+        isinstance(m, Referenced) and m.reference is not None for m in game.generator.modules()
+    ),
+    "minibatch_discrimination": lambda game: any(
+        "Closeness" in type(m).__name__ for m in game.critic.modules()
+    ),
+    "label_smoothing": lambda game: (
+        game.loss.critic(torch.full((1,), 9.0), torch.full((1,), -99.0)) > 0.5
+    ),
     "diff_augment": lambda game: (
-        not torch.equal(*game.regularizers["diff_augment"].view(torch.ones(4, 1, 8, 8), torch.ones(4, 1, 8, 8), True))
+        not torch.equal(
+            *game.regularizers["diff_augment"].view(
+                torch.ones(4, 1, 8, 8), torch.ones(4, 1, 8, 8), True
+            )
+        )
     ),
 }
 
@@ -260,16 +357,25 @@ EFFECTS = {
 EXTRA = {
     "acgan": {"critic/classification", "generator/classification"},
     "semi_supervised_gan": {"critic/classification"},
-    "cyclegan": {f"generator/{domain}_{name}" for domain in ("target", "source") for name in ("cycle", "identity")},
-    **{preset: {"generator/content"} for preset in ("pix2pix", "colorization", "inpainting", "srgan")},
+    "cyclegan": {
+        f"generator/{domain}_{name}"
+        for domain in ("target", "source")
+        for name in ("cycle", "identity")
+    },
+    **{
+        preset: {"generator/content"}
+        for preset in ("pix2pix", "colorization", "inpainting", "srgan")
+    },
     "stargan": {"critic/classification", "generator/classification", "generator/reconstruction"},
 }
 
 
 def train(preset: str, loss: str, lipschitz: str, *tricks: str) -> None:
-    from gentrain.train import build
+    from gentrain.config.build import build
 
-    torch.manual_seed(0)  # a cell's draw does not hang on the cells before it: under one, a narrow clipped critic had no gradient left
+    torch.manual_seed(
+        0
+    )  # a cell's draw does not hang on the cells before it: under one, a narrow clipped critic had no gradient left
     game, checked = built(preset, loss, lipschitz, tricks)
     scheme = build(checked["scheme"] | {"log_every": 1, "critic_steps": 2}, "scheme", model=game)
     before = {name: p.detach().clone() for name, p in game.named_parameters()}
@@ -284,24 +390,49 @@ def train(preset: str, loss: str, lipschitz: str, *tricks: str) -> None:
     )
     shapes = {name: checked["data"][name] for name in ("shape", "source_shape")}
     labelled = checked["data"]["labelled"] and 10
-    trainer.fit(scheme, datamodule=Toy(name="toy", **shapes, classes=checked["data"]["classes"] or 10, batch_size=8, labelled=labelled))
+    trainer.fit(
+        scheme,
+        datamodule=Toy(
+            name="toy",
+            **shapes,
+            classes=checked["data"]["classes"] or 10,
+            batch_size=8,
+            labelled=labelled,
+        ),
+    )
     assert trainer.global_step == 2
     contest = {("critic", "adversarial"), ("critic", "real_score"), ("critic", "fake_score")}
     if "feature_matching" not in tricks:
         contest |= {("generator", "adversarial")}
     contest |= {("critic", "gradient_penalty")} if lipschitz in PENALTIES else set()
     contest |= {("critic", "wasserstein_estimate")} if loss.startswith("wasserstein") else set()
-    contest |= {("generator", key(trick)) for trick in tricks if key(trick) in ("feature_matching", "pulling_away")}
-    expected = {f"{player}/{domain}{name}" for player, name in contest for domain in DOMAINS.get(preset, ("",))}
+    contest |= {
+        ("generator", key(trick))
+        for trick in tricks
+        if key(trick) in ("feature_matching", "pulling_away")
+    }
+    expected = {
+        f"{player}/{domain}{name}"
+        for player, name in contest
+        for domain in DOMAINS.get(preset, ("",))
+    }
     expected |= {"critic/gradient_norm", "generator/gradient_norm"} | EXTRA.get(preset, set())
     for trick in tricks:
         name = key(trick)
         expected |= {"generator/orthogonal"} if name == "orthogonal" else set()
-        expected |= {"critic/historical_averaging", "generator/historical_averaging"} if name == "historical_averaging" else set()
+        expected |= (
+            {"critic/historical_averaging", "generator/historical_averaging"}
+            if name == "historical_averaging"
+            else set()
+        )
         if name in EFFECTS:
             assert EFFECTS[name](game), name
     assert expected <= scheme.latest.keys()
-    changed = {name for name, p in game.named_parameters() if name in before and not torch.equal(p, before[name])}
+    changed = {
+        name
+        for name, p in game.named_parameters()
+        if name in before and not torch.equal(p, before[name])
+    }
     assert any(name.startswith("critic") for name in changed)
     assert any(name.startswith("generator") for name in changed)
 
@@ -312,7 +443,9 @@ def test_a_covering_set_trains(part: int) -> None:
         try:
             train(*cell)
         except Exception as error:
-            raise AssertionError(f"model={cell[0]} loss={cell[1]} lipschitz={cell[2]} tricks=[{cell[3]},{cell[4]}]") from error
+            raise AssertionError(
+                f"model={cell[0]} loss={cell[1]} lipschitz={cell[2]} tricks=[{cell[3]},{cell[4]}]"
+            ) from error
 
 
 @pytest.mark.slow
@@ -327,20 +460,50 @@ def test_every_combination_trains(preset: str) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("model=cgan", "network=dcgan"), "networks.dcgan.Generator as the generator sees no label"),
-        (("model=gan", "network=conditional_mlp"), "networks.conditional.LabelledGenerator as the generator wants labels"),
-        (("model=gan", "network=sagan"), "networks.conditional_resnet.Generator as the generator wants labels"),
-        (("model=acgan", "network=conditional_mlp"), "networks.conditional.ConcatCritic as the critic wants labels"),
-        (("model=gan", "network=bidirectional_mlp"), "models.bigan.PairCritic as the critic judges pairs, and this game's images"),
-        (("model=bigan", "network=dcgan"), r"networks.dcgan.Generator as the generator has no encoder\(\)"),
-        (("model=ebgan", "network=dcgan"), r"networks.dcgan.Critic as the critic has no energy\(\)"),
-        (("model=semi_supervised_gan", "network=dcgan"), r"networks.dcgan.Critic as the critic has no logits\(\)"),
-        (("model=cyclegan", "network=dcgan"), r"networks.dcgan.Generator as the generator has no back\(\)"),
-        (("model=stargan", "network=dcgan"), "networks.dcgan.Generator as the generator sees no label"),
+        (
+            ("model=cgan", "network=dcgan"),
+            "networks.dcgan.Generator as the generator sees no label",
+        ),
+        (
+            ("model=gan", "network=conditional_mlp"),
+            "networks.conditional.LabelledGenerator as the generator wants labels",
+        ),
+        (
+            ("model=gan", "network=sagan"),
+            "networks.conditional_resnet.Generator as the generator wants labels",
+        ),
+        (
+            ("model=acgan", "network=conditional_mlp"),
+            "networks.conditional.ConcatCritic as the critic wants labels",
+        ),
+        (
+            ("model=gan", "network=bidirectional_mlp"),
+            "models.bigan.PairCritic as the critic judges pairs, and this game's images",
+        ),
+        (
+            ("model=bigan", "network=dcgan"),
+            r"networks.dcgan.Generator as the generator has no encoder\(\)",
+        ),
+        (
+            ("model=ebgan", "network=dcgan"),
+            r"networks.dcgan.Critic as the critic has no energy\(\)",
+        ),
+        (
+            ("model=semi_supervised_gan", "network=dcgan"),
+            r"networks.dcgan.Critic as the critic has no logits\(\)",
+        ),
+        (
+            ("model=cyclegan", "network=dcgan"),
+            r"networks.dcgan.Generator as the generator has no back\(\)",
+        ),
+        (
+            ("model=stargan", "network=dcgan"),
+            "networks.dcgan.Generator as the generator sees no label",
+        ),
     ],
 )
 def test_players_of_another_game_are_refused(words: tuple[str, ...], told: str) -> None:
-    from gentrain.train import build
+    from gentrain.config.build import build
 
     with pytest.raises(UserError, match=told):
-        build(config.check(small(resolve(hydra_composed(*words))))["model"], "model")
+        build(validate.check(small(resolve(hydra_composed(*words))))["model"], "model")

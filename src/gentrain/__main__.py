@@ -1,6 +1,6 @@
 """python -m gentrain ... is the same as gentrain ..."""
 
-from .cli import main
+from gentrain.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -20,17 +20,20 @@ def swept(arguments: list[str]) -> list[str]:
     return [
         each.key_or_group
         for each in parsed
-        if each.is_sweep_override() and not (each.is_discrete_sweep() and len(list(each.sweep_string_iterator())) < 2)
+        if each.is_sweep_override()
+        and not (each.is_discrete_sweep() and len(list(each.sweep_string_iterator())) < 2)
     ]
 
 
 def driven(sweeper: Any, arguments: list[str], go: Callable[[Any], Any]) -> None:
     """Put the ledger's driver in the launcher's place, sweep, and tell how it ended."""
-    from gentrain.sweeps.driver import Driver, Uncomposed
+    from gentrain.sweeps.launcher import SweepLauncher, Uncomposed
 
     launcher, context = sweeper.launcher, sweeper.hydra_context
     launcher.hydra_context = replace(context, config_loader=Uncomposed())
-    sweeper.launcher = driver = Driver(launcher, sweeper.config, context.config_loader, swept(arguments))
+    sweeper.launcher = driver = SweepLauncher(
+        launcher, sweeper.config, context.config_loader, swept(arguments)
+    )
     with driver.driving():
         go(driver)
     driver.conclude()

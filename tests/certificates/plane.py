@@ -8,10 +8,18 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gentrain.game import Game
+from gentrain.models.gan.base import AdversarialModel
 
 SHAPE, MODES = [2], 4
-CENTRES = torch.tensor([[math.cos(2 * math.pi * k / MODES), math.sin(2 * math.pi * k / MODES)] for k in range(MODES)]) * 0.7
+CENTRES = (
+    torch.tensor(
+        [
+            [math.cos(2 * math.pi * k / MODES), math.sin(2 * math.pi * k / MODES)]
+            for k in range(MODES)
+        ]
+    )
+    * 0.7
+)
 
 
 def drawn(n: int) -> tuple[Tensor, Tensor]:
@@ -20,9 +28,18 @@ def drawn(n: int) -> tuple[Tensor, Tensor]:
     return CENTRES[y] + 0.05 * torch.randn(n, 2), y
 
 
-def play(game: Game, steps: int, batch: int = 64, lr: float = 1e-3, drawn: Callable[[int], tuple[Tensor, ...]] = drawn) -> None:
+def play(
+    game: AdversarialModel,
+    steps: int,
+    batch: int = 64,
+    lr: float = 1e-3,
+    drawn: Callable[[int], tuple[Tensor, ...]] = drawn,
+) -> None:
     """Adversarial steps as the scheme makes them, 1:1."""
-    critic, generator = (torch.optim.Adam(player.parameters(), lr, betas=(0.5, 0.999)) for player in (game.critic, game.generator))
+    critic, generator = (
+        torch.optim.Adam(player.parameters(), lr, betas=(0.5, 0.999))
+        for player in (game.critic, game.generator)
+    )
     for _ in range(steps):
         data = drawn(batch)
         for optimizer, objective in ((critic, game.critic_loss), (generator, game.generator_loss)):

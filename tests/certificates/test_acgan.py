@@ -3,29 +3,46 @@
 import pytest
 import torch
 
-from gentrain import losses, tricks
+from gentrain.adversarial import losses, tricks
+from gentrain.adversarial.lipschitz import GradientPenalty, SpectralNorm, Unconstrained
+from gentrain.adversarial.regularizer import Regularizer
 from gentrain.errors import UserError
-from gentrain.lipschitz import GradientPenalty, SpectralNorm, Unconstrained
-from gentrain.models.acgan import AuxiliaryClassifier
+from gentrain.models.gan.acgan import AuxiliaryClassifier
 from gentrain.networks import classifier, conditional, mlp
-from gentrain.regularizer import Regularizer
 
 from . import plane
 
 
 def play(
-    *chosen: Regularizer, loss: losses.AdversarialLoss | None = None, lipschitz: Regularizer | None = None, weight: float = 1.0
+    *chosen: Regularizer,
+    loss: losses.AdversarialLoss | None = None,
+    lipschitz: Regularizer | None = None,
+    weight: float = 1.0,
 ) -> AuxiliaryClassifier:
-    generator = conditional.LabelledGenerator(lambda latent: mlp.Generator(plane.SHAPE, latent, 64), plane.MODES, 4, 8)
-    critic = classifier.ClassifierCritic(lambda shape: mlp.Critic(shape, 64), plane.SHAPE, plane.MODES)
+    generator = conditional.LabelledGenerator(
+        lambda latent: mlp.Generator(plane.SHAPE, latent, 64), plane.MODES, 4, 8
+    )
+    critic = classifier.ClassifierCritic(
+        lambda shape: mlp.Critic(shape, 64), plane.SHAPE, plane.MODES
+    )
     named = {type(t).__name__: t for t in chosen}
-    return AuxiliaryClassifier(generator, critic, loss or losses.js(), lipschitz or Unconstrained(), named, weight)
+    return AuxiliaryClassifier(
+        generator, critic, loss or losses.js(), lipschitz or Unconstrained(), named, weight
+    )
 
 
-def likelihoods(game: AuxiliaryClassifier, x: torch.Tensor, fake: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, ...]:
+def likelihoods(
+    game: AuxiliaryClassifier, x: torch.Tensor, fake: torch.Tensor, y: torch.Tensor
+) -> tuple[torch.Tensor, ...]:
     """L_S, the classes' part on real images and on fakes, from probabilities as in the paper."""
-    source = torch.sigmoid(game.critic(x)).log().mean() + (1 - torch.sigmoid(game.critic(fake))).log().mean()
-    of_real, of_fake = (game.classify(images).softmax(1)[torch.arange(len(y)), y].log().mean() for images in (x, fake))
+    source = (
+        torch.sigmoid(game.critic(x)).log().mean()
+        + (1 - torch.sigmoid(game.critic(fake))).log().mean()
+    )
+    of_real, of_fake = (
+        game.classify(images).softmax(1)[torch.arange(len(y)), y].log().mean()
+        for images in (x, fake)
+    )
     return source, of_real, of_fake
 
 
@@ -41,17 +58,25 @@ def test_both_objectives_are_those_of_the_paper() -> None:
     source, of_real, of_fake = likelihoods(game, x, game.generate(game.generator, batch), y)
     torch.testing.assert_close(critics.loss, -(source + of_real + of_fake))
     weights = list(game.generator.parameters())
-    ours, theirs = torch.autograd.grad(generators.loss, weights), torch.autograd.grad(source - of_real - of_fake, weights)
+    ours, theirs = (
+        torch.autograd.grad(generators.loss, weights),
+        torch.autograd.grad(source - of_real - of_fake, weights),
+    )
     for mine, papers in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine, papers)
-    assert set(critics.terms) == set(generators.terms) == {"adversarial", "classification"}
+    assert set(critics.losses) == set(generators.losses) == {"adversarial", "classification"}
 
 
 def test_the_score_does_not_see_the_label() -> None:
     game = play()
     x, y = plane.drawn(8)
-    torch.testing.assert_close(game.judge((x, y)), game.judge((x, (y + 1) % plane.MODES)))
-    wrong = game.critic_loss((x, y)).terms["classification"] - game.critic_loss((x, (y + 1) % plane.MODES)).terms["classification"]
+    torch.testing.assert_close(
+        game.critic_scores((x, y)), game.critic_scores((x, (y + 1) % plane.MODES))
+    )
+    wrong = (
+        game.critic_loss((x, y)).losses["classification"]
+        - game.critic_loss((x, (y + 1) % plane.MODES)).losses["classification"]
+    )
     assert wrong != 0
 
 
@@ -62,7 +87,7 @@ def test_the_weight_is_that_of_the_classification() -> None:
     values = []
     for each in (game, heavy):
         torch.manual_seed(1)
-        values.append((each.critic_loss(batch).terms, each.generator_loss(batch).terms))
+        values.append((each.critic_loss(batch).losses, each.generator_loss(batch).losses))
     for one, three in zip(*values, strict=True):
         torch.testing.assert_close(3 * one["classification"], three["classification"])
         torch.testing.assert_close(one["adversarial"], three["adversarial"])
@@ -84,15 +109,20 @@ def test_one_forward_of_the_critic_serves_both_heads(loss: losses.AdversarialLos
     objective = plain.generator_loss(batch)
     torch.manual_seed(2)
     fake = plain.generate(plain.generator, batch)
-    torch.testing.assert_close(objective.terms["adversarial"], loss.generator(plain.critic(batch[0]), plain.critic(fake)))  # type: ignore[misc]
+    torch.testing.assert_close(
+        objective.losses["adversarial"], loss.generator(plain.critic(batch[0]), plain.critic(fake))
+    )  # type: ignore[misc]
 
 
 def test_tricks_that_reach_both_heads() -> None:
     batch = plane.drawn(8)
     closeness = play(tricks.MinibatchDiscrimination(3, 2))
-    assert closeness.critic_loss(batch).loss.isfinite() and closeness.generator_loss(batch).loss.isfinite()
+    assert (
+        closeness.critic_loss(batch).loss.isfinite()
+        and closeness.generator_loss(batch).loss.isfinite()
+    )
     matched = play(tricks.FeatureMatching(), lipschitz=GradientPenalty()).generator_loss(batch)
-    assert set(matched.terms) == {"FeatureMatching", "classification"}
+    assert set(matched.losses) == {"FeatureMatching", "classification"}
     for refused in (tricks.Packing(), tricks.Replay()):
         with pytest.raises(UserError, match="conditional"):
             play(refused)

@@ -19,10 +19,12 @@ from torch import Tensor, nn
 from gentrain.errors import UserError
 from gentrain.layers.causal import CausalConv2d, ConvCache, EdgedConv2d, grouped
 from gentrain.layers.pixel_lstm import DiagonalBiLSTM, RowLSTM, skew, unskew
-from gentrain.models.autoregressive import Autoregressive, quantile
-from gentrain.networks.causal import Causal, GatedPixelCNN, PixelCNN, PixelRNN
-from gentrain.pixels import Binary, Levels, Logit, Pixels
-from gentrain.schemes import Likelihood
+from gentrain.models.autoregressive.base import Autoregressive, quantile
+from gentrain.models.autoregressive.networks import Causal
+from gentrain.models.autoregressive.pixelcnn import GatedPixelCNN, PixelCNN
+from gentrain.models.autoregressive.pixelrnn import PixelRNN
+from gentrain.models.pixels import Binary, Levels, Logit, Pixels
+from gentrain.training.single_objective import Likelihood
 from tests.runs import toy
 
 D = torch.float64
@@ -49,14 +51,21 @@ def model(name: str, pixels: Pixels, shape: list[int], **options: Any) -> Autore
 
 def wide(shape: list[int]) -> Autoregressive:
     """Of labels that tell."""
-    density = stirred(Autoregressive(partial(GatedPixelCNN, width=24, depth=2), Binary(), shape, conditional=True, classes=3), 0.3)
+    density = stirred(
+        Autoregressive(
+            partial(GatedPixelCNN, width=24, depth=2), Binary(), shape, conditional=True, classes=3
+        ),
+        0.3,
+    )
     for layer in density.network.layers:  # type: ignore[union-attr]
         nn.init.normal_(layer.label.weight, 0, 2)
     return density
 
 
 def every_image(values: int, shape: list[int]) -> Tensor:
-    return torch.tensor(list(itertools.product(range(values), repeat=math.prod(shape))), dtype=D).view(-1, *shape)
+    return torch.tensor(
+        list(itertools.product(range(values), repeat=math.prod(shape))), dtype=D
+    ).view(-1, *shape)
 
 
 # --- a distribution ---------------------------------------------------------------------------------------------------------------
@@ -92,14 +101,28 @@ def test_given_each_label_it_sums_to_one_and_the_label_matters(name: str) -> Non
     assert (of_each.exp().diff(dim=0).abs().sum(1) > 0.1).all()
     labels = torch.arange(len(every)) % 3
     black_and_white = density.pixels.inverse(every)
-    torch.testing.assert_close(density.log_likelihood((black_and_white, labels), 1), of_each[labels, torch.arange(len(every))])
-    torch.testing.assert_close(density.objective((black_and_white, labels)).loss, -density.log_prob(every, labels).mean().float())
+    torch.testing.assert_close(
+        density.log_likelihood((black_and_white, labels), 1),
+        of_each[labels, torch.arange(len(every))],
+    )
+    torch.testing.assert_close(
+        density.objective((black_and_white, labels)).loss,
+        -density.log_prob(every, labels).mean().float(),
+    )
 
 
 def test_levels_may_be_few() -> None:
     x = torch.tensor([-1.0, -0.6, -0.4, 0.0, 0.4, 0.6, 1.0])
     v, _ = Levels(3)(x)
-    assert v.tolist() == [0, 0, 1, 1, 1, 2, 2] and Levels(3).inverse(v).tolist() == [-1, -1, 0, 0, 0, 1, 1]
+    assert v.tolist() == [0, 0, 1, 1, 1, 2, 2] and Levels(3).inverse(v).tolist() == [
+        -1,
+        -1,
+        0,
+        0,
+        0,
+        1,
+        1,
+    ]
     every = torch.arange(256)
     assert torch.equal(Levels()(every / 127.5 - 1)[0], every.float())
 
@@ -109,7 +132,9 @@ def test_values_follow_their_distribution_as_the_uniforms_do() -> None:
     u = (torch.arange(100_000, dtype=D) + 0.5) / 100_000
     drawn = quantile(logits.expand(100_000, -1), u)
     assert (drawn.diff() >= 0).all()
-    torch.testing.assert_close(torch.bincount(drawn.long()) / 100_000, logits.softmax(1)[0].float(), atol=2e-5, rtol=0)
+    torch.testing.assert_close(
+        torch.bincount(drawn.long()) / 100_000, logits.softmax(1)[0].float(), atol=2e-5, rtol=0
+    )
 
 
 @networks
@@ -118,7 +143,9 @@ def test_samples_have_the_frequencies_of_the_density(name: str) -> None:
     density, n = model(name, Binary(), [1, 2, 2]), 20_000
     u = torch.rand(n, 4, generator=torch.Generator().manual_seed(0), dtype=D)
     images = (density.sample((torch.zeros(n, 1, 2, 2, dtype=D),), u) + 1) / 2
-    found = torch.bincount((images.flatten(1) @ torch.tensor([8.0, 4, 2, 1], dtype=D)).long(), minlength=16)
+    found = torch.bincount(
+        (images.flatten(1) @ torch.tensor([8.0, 4, 2, 1], dtype=D)).long(), minlength=16
+    )
     wanted = density.log_prob(every_image(2, [1, 2, 2])).exp() * n
     assert wanted.min() > 5
     assert ((found - wanted).square() / wanted).sum() < chi2.ppf(0.999, 15)
@@ -134,7 +161,9 @@ def seen(network: Causal, points: int = 12) -> Tensor:
     weights = torch.arange(1, network.values + 1, dtype=D).view(1, -1, 1, 1, 1)
     total = torch.zeros(n, n, dtype=D)
     for _ in range(points):  # a rectifier may be shut at one of them
-        x = torch.randn(1, C, H, W, dtype=D).repeat(n, 1, 1, 1).requires_grad_()  # image k for output k
+        x = (
+            torch.randn(1, C, H, W, dtype=D).repeat(n, 1, 1, 1).requires_grad_()
+        )  # image k for output k
         out = (network(x) * weights).sum(1).permute(0, 2, 3, 1).reshape(n, n)
         (rows,) = torch.autograd.grad(out.diagonal().sum(), x)
         total += rows.permute(0, 2, 3, 1).reshape(n, n).abs()
@@ -143,7 +172,9 @@ def seen(network: Causal, points: int = 12) -> Tensor:
 
 @networks
 @pytest.mark.parametrize(("colours", "values"), [(1, 2), (2, 4), (3, 2), (3, 4)])
-def test_nothing_is_seen_of_what_is_to_come_and_all_that_is_past(name: str, colours: int, values: int) -> None:
+def test_nothing_is_seen_of_what_is_to_come_and_all_that_is_past(
+    name: str, colours: int, values: int
+) -> None:
     shape = [colours, 4, 5]
     found = seen(stirred(NETWORKS[name](shape=shape, values=values, width=4 * colours)))
     past = torch.ones(math.prod(shape), math.prod(shape)).tril(-1).bool()
@@ -167,7 +198,11 @@ def reach(layers: list[set[tuple[int, int]]], H: int, W: int) -> set[tuple[int, 
     """
     found = {(0, 0)}
     for layer in layers:
-        found = {(y + dy, x + dx) for (y, x), (dy, dx) in itertools.product(found, layer) if -2 <= y + dy < H - 2 and abs(x + dx) <= W // 2}
+        found = {
+            (y + dy, x + dx)
+            for (y, x), (dy, dx) in itertools.product(found, layer)
+            if -2 <= y + dy < H - 2 and abs(x + dx) <= W // 2
+        }
     return found
 
 
@@ -221,22 +256,41 @@ def test_a_cropped_kernel_is_a_masked_one(strict: bool, above: int, colours: int
 
 
 def test_colours_are_groups_of_channels_in_order() -> None:
-    assert grouped(6, 3).tolist() == [0, 0, 1, 1, 2, 2] and grouped(7, 3).tolist() == [0, 0, 0, 1, 1, 2, 2]
+    assert grouped(6, 3).tolist() == [0, 0, 1, 1, 2, 2] and grouped(7, 3).tolist() == [
+        0,
+        0,
+        0,
+        1,
+        1,
+        2,
+        2,
+    ]
     network = GatedPixelCNN([3, 4, 4], 5, width=6, depth=1, kernel=3)
     mask = network.layers[0].horizontal.mask
     assert mask is not None
     # tanh's half and sigmoid's half both: R sees R, G sees R and G, B all three
-    assert mask[:, :, 0, 1].tolist() == [[float(i // 2 <= o % 6 // 2) for i in range(6)] for o in range(12)]
+    assert mask[:, :, 0, 1].tolist() == [
+        [float(i // 2 <= o % 6 // 2) for i in range(6)] for o in range(12)
+    ]
     assert (mask[:, :, 0, 0] == 1).all()
 
 
 def test_a_gated_layer() -> None:
     """v = gate(W_v v + V y),  h = h + U gate(W_h h + N (W_v v) + V' y),  gate(a, b) = tanh a sigmoid b."""
     layer = stirred(GatedPixelCNN([1, 4, 5], 2, width=3, depth=1, kernel=3, classes=4)).layers[0]
-    v, h, y = torch.randn(2, 3, 4, 5, dtype=D), torch.randn(2, 3, 4, 5, dtype=D), torch.tensor([1, 3])
+    v, h, y = (
+        torch.randn(2, 3, 4, 5, dtype=D),
+        torch.randn(2, 3, 4, 5, dtype=D),
+        torch.tensor([1, 3]),
+    )
     padded = F.pad(v, (1, 1, 1, 0))
     a = torch.stack(
-        [torch.einsum("ocrk,ncrk->no", layer.vertical.weight, padded[:, :, i : i + 2, j : j + 3]) for i in range(4) for j in range(5)], 2
+        [
+            torch.einsum("ocrk,ncrk->no", layer.vertical.weight, padded[:, :, i : i + 2, j : j + 3])
+            for i in range(4)
+            for j in range(5)
+        ],
+        2,
     )
     a = (a + layer.vertical.bias[:, None]).view(2, 6, 4, 5)
     b = (
@@ -249,7 +303,11 @@ def test_a_gated_layer() -> None:
     labels = layer.label.weight[y][:, :, None, None]
     a, b = a + labels[:, :6], b + labels[:, 6:]
     out = torch.tanh(b[:, :3]) * torch.sigmoid(b[:, 3:])
-    want = h + torch.einsum("oc,nchw->nohw", layer.out.weight[:, :, 0, 0], out) + layer.out.bias[:, None, None]
+    want = (
+        h
+        + torch.einsum("oc,nchw->nohw", layer.out.weight[:, :, 0, 0], out)
+        + layer.out.bias[:, None, None]
+    )
     found = layer(v, h, y)
     torch.testing.assert_close(found[0], torch.tanh(a[:, :3]) * torch.sigmoid(a[:, 3:]))
     torch.testing.assert_close(found[1], want)
@@ -272,7 +330,11 @@ def test_the_row_lstm_pixel_by_pixel(colours: int) -> None:
         h: dict[tuple[int, int], Tensor] = {}
         c: dict[tuple[int, int], Tensor] = {}
         for i, j in itertools.product(range(H), range(W)):
-            z = lstm.input.bias + kernel[:, :, 1] @ x[n, :, i, j] + (kernel[:, :, 0] @ x[n, :, i, j - 1] if j else 0)
+            z = (
+                lstm.input.bias
+                + kernel[:, :, 1] @ x[n, :, i, j]
+                + (kernel[:, :, 0] @ x[n, :, i, j - 1] if j else 0)
+            )
             for k in (-1, 0, 1):
                 z = z + lstm.state.view(4 * width, 3, width)[:, k + 1] @ h.get((i - 1, j + k), zero)
             h[i, j], c[i, j] = gates(z, c.get((i - 1, j), zero))
@@ -286,7 +348,9 @@ def test_the_diagonal_lstm_pixel_by_pixel(H: int, W: int) -> None:
     x, zero = torch.randn(2, 6, H, W, dtype=D), torch.zeros(width, dtype=D)
     kernel, found = lstm.input.kernel()[:, :, 0, 0], lstm(x)
     for n in range(2):
-        sums: dict[tuple[int, int], Tensor] = {(i, j): kernel @ x[n, :, i, j] + lstm.input.bias for i in range(H) for j in range(W)}
+        sums: dict[tuple[int, int], Tensor] = {
+            (i, j): kernel @ x[n, :, i, j] + lstm.input.bias for i in range(H) for j in range(W)
+        }
         way: list[dict[tuple[int, int], Tensor]] = []
         for direction, back in ((0, -1), (1, 1)):
             h: dict[tuple[int, int], Tensor] = {}
@@ -297,7 +361,9 @@ def test_the_diagonal_lstm_pixel_by_pixel(H: int, W: int) -> None:
                 h[i, j], c[i, j] = gates(z, c.get((i, j + back), zero))
             way.append(h)
         for i, j in sums:
-            torch.testing.assert_close(found[n, :, i, j], way[0][i, j] + way[1].get((i - 1, j), zero))
+            torch.testing.assert_close(
+                found[n, :, i, j], way[0][i, j] + way[1].get((i - 1, j), zero)
+            )
 
 
 def test_skewed_and_back() -> None:
@@ -316,7 +382,9 @@ def test_skewed_and_back() -> None:
 @networks
 @pytest.mark.parametrize("pixels", [Binary(), Levels(256)], ids=["binary", "levels"])
 @pytest.mark.parametrize("colours", [1, 3])
-def test_what_is_kept_gives_the_samples_of_whole_passes(name: str, pixels: Pixels, colours: int) -> None:
+def test_what_is_kept_gives_the_samples_of_whole_passes(
+    name: str, pixels: Pixels, colours: int
+) -> None:
     density = model(name, pixels, [colours, 5, 6])
     u = torch.rand(3, colours, 5, 6, dtype=D)
     with torch.no_grad():
@@ -345,10 +413,21 @@ def test_given_labels_too() -> None:
     u = torch.rand(1, 1, 5, 5, dtype=D).expand(4, -1, -1, -1)
     with torch.no_grad():
         kept, naive = (density.fill(u, y, naive=naive) for naive in (False, True))
-    assert torch.equal(kept, naive) and torch.equal(kept[2], kept[3]) and not torch.equal(kept[0], kept[1])
+    assert (
+        torch.equal(kept, naive)
+        and torch.equal(kept[2], kept[3])
+        and not torch.equal(kept[0], kept[1])
+    )
 
 
-@pytest.mark.parametrize("conv", [EdgedConv2d(3, 4, 2, 1, 1), EdgedConv2d(3, 4), CausalConv2d(grouped(3, 3), grouped(4, 3), 1, 2, True)])
+@pytest.mark.parametrize(
+    "conv",
+    [
+        EdgedConv2d(3, 4, 2, 1, 1),
+        EdgedConv2d(3, 4),
+        CausalConv2d(grouped(3, 3), grouped(4, 3), 1, 2, True),
+    ],
+)
 def test_a_convolutions_cache_by_rows(conv: EdgedConv2d) -> None:
     x, cache = torch.randn(2, 3, 5, 6, dtype=D), ConvCache(stirred(conv), 2, 6)
     rows = [cache.row(x[:, :, i].transpose(1, 2)).transpose(1, 2) for i in range(5)]
@@ -362,12 +441,16 @@ def test_completion(name: str) -> None:
         u, mask = torch.rand(4, 2, 5, 4, dtype=D), torch.rand(4, 1, 5, 4) < 0.5
         whole = density.fill(u)
         # what was drawn, and is given, leads to the rest as it was drawn; whatever is known in between
-        assert torch.equal(density.fill(u, None, torch.where(mask, whole, 3.0), mask.expand_as(whole)), whole)
+        assert torch.equal(
+            density.fill(u, None, torch.where(mask, whole, 3.0), mask.expand_as(whole)), whole
+        )
     images = torch.rand(4, 2, 5, 4, dtype=D) * 2 - 1
     known = torch.zeros(1, 1, 5, 4, dtype=torch.bool)
     known[:, :, :2] = True
     made = density.complete((images,), known, u.flatten(1))
-    assert torch.equal(made[:, :, :2], images[:, :, :2]) and not torch.equal(made[:, :, 2:], images[:, :, 2:])
+    assert torch.equal(made[:, :, :2], images[:, :, :2]) and not torch.equal(
+        made[:, :, 2:], images[:, :, 2:]
+    )
     assert torch.equal(made, density.complete((images,), known, u.flatten(1)))
     other = density.complete((images.flip(0),), known, u.flatten(1))
     assert not torch.equal(made[:, :, 2:], other[:, :, 2:])  # it sees what is known
@@ -385,7 +468,11 @@ def test_completion(name: str) -> None:
         (Binary(), {"conditional": True}, "model.conditional"),
         (Binary(), {"network": partial(PixelCNN, kernel=4)}, "model.network.kernel"),
         (Binary(), {"network": partial(GatedPixelCNN, first=2)}, "model.network.first"),
-        (Binary(), {"network": partial(PixelRNN, lstm=partial(RowLSTM, kernel=2))}, "model.network.lstm.kernel"),
+        (
+            Binary(),
+            {"network": partial(PixelRNN, lstm=partial(RowLSTM, kernel=2))},
+            "model.network.lstm.kernel",
+        ),
     ],
 )
 def test_refused(pixels: Pixels, options: dict[str, Any], told: str) -> None:
@@ -397,7 +484,10 @@ def scheme(name: str) -> Likelihood:
     L.seed_everything(0, verbose=False)
     density = Autoregressive(NETWORKS[name], Levels(256), [1, 8, 8])
     return Likelihood(
-        density, {"model": partial(torch.optim.Adam, lr=1e-3)}, partial(torch.optim.lr_scheduler.StepLR, step_size=2), log_every=1
+        density,
+        {"model": partial(torch.optim.Adam, lr=1e-3)},
+        partial(torch.optim.lr_scheduler.StepLR, step_size=2),
+        log_every=1,
     )
 
 
@@ -406,14 +496,21 @@ def test_a_resumed_run_is_the_run_that_was_not_stopped(name: str, tmp_path: Path
     def run(steps: int, resume: Path | None = None) -> Likelihood:
         found = scheme(name)
         trainer = toy.trainer(tmp_path, steps, [])
-        trainer.fit(found, datamodule=toy.Noise(name="noise", shape=(1, 8, 8), classes=4, batch_size=8), ckpt_path=resume)
+        trainer.fit(
+            found,
+            datamodule=toy.Noise(name="noise", shape=(1, 8, 8), classes=4, batch_size=8),
+            ckpt_path=resume,
+        )
         trainer.save_checkpoint(tmp_path / f"{steps}.ckpt")
         return found
 
     whole, _ = run(5), run(3)
     resumed = run(5, tmp_path / "3.ckpt")
     toy.assert_equal(whole.state_dict(), resumed.state_dict())
-    assert whole.latest["model/nll"] == resumed.latest["model/nll"] and "model/bits_per_dim" in whole.latest
+    assert (
+        whole.latest["model/nll"] == resumed.latest["model/nll"]
+        and "model/bits_per_dim" in whole.latest
+    )
 
 
 @networks

@@ -4,14 +4,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from gentrain import losses, tricks
-from gentrain.augment import Change, augmented
+from gentrain.adversarial import losses, tricks
+from gentrain.adversarial.augment import Change, augmented
+from gentrain.adversarial.lipschitz import GradientPenalty, SpectralNorm, Unconstrained
+from gentrain.adversarial.regularizer import Regularizer
 from gentrain.errors import UserError
 from gentrain.layers.normalization import Referenced
-from gentrain.lipschitz import GradientPenalty, SpectralNorm, Unconstrained
-from gentrain.models.bigan import Bidirectional, BidirectionalGame, Encoder, JointCritic, PairCritic, paired
+from gentrain.models.gan.bigan import (
+    Bidirectional,
+    BidirectionalGame,
+    Encoder,
+    JointCritic,
+    PairCritic,
+    paired,
+)
 from gentrain.networks import dcgan, mlp
-from gentrain.regularizer import Regularizer
 
 from . import plane
 
@@ -32,11 +39,19 @@ def play(
 ) -> BidirectionalGame:
     player = Bidirectional(
         mlp.Generator(shape, latent, width, norm=norm),  # type: ignore[arg-type]
-        lambda latent: Encoder(lambda shape: mlp.Critic(shape, width, norm=norm), shape, latent, stochastic),  # type: ignore[arg-type]
+        lambda latent: Encoder(
+            lambda shape: mlp.Critic(shape, width, norm=norm), shape, latent, stochastic
+        ),  # type: ignore[arg-type]
     )
     named = {type(t).__name__: t for t in chosen}
     return BidirectionalGame(
-        player, PairCritic(shape, latent, width), loss or losses.js(), lipschitz or Unconstrained(), named, information, augment
+        player,
+        PairCritic(shape, latent, width),
+        loss or losses.js(),
+        lipschitz or Unconstrained(),
+        named,
+        information,
+        augment,
     )
 
 
@@ -53,9 +68,13 @@ def test_both_objectives_are_those_of_the_paper() -> None:
     assert fake[:, 64:].shape == (6, LATENT)
     on_real, on_fake = game.critic(real).sigmoid(), game.critic(fake).sigmoid()
     torch.manual_seed(1)
-    torch.testing.assert_close(game.critic_loss((x,)).loss, -(on_real.log() + (1 - on_fake).log()).mean())
+    torch.testing.assert_close(
+        game.critic_loss((x,)).loss, -(on_real.log() + (1 - on_fake).log()).mean()
+    )
     torch.manual_seed(1)
-    torch.testing.assert_close(game.generator_loss((x,)).loss, -((1 - on_real).log() + on_fake.log()).mean())
+    torch.testing.assert_close(
+        game.generator_loss((x,)).loss, -((1 - on_real).log() + on_fake.log()).mean()
+    )
 
 
 def test_the_saturating_loss_makes_it_a_zero_sum_game() -> None:
@@ -76,7 +95,9 @@ MIRRORED = {
 def test_a_mirrored_score_exchanges_real_and_fake(name: str) -> None:
     loss = MIRRORED[name]
     real, fake = torch.randn(7), torch.randn(7)
-    torch.testing.assert_close(loss.critic(real, fake), loss.critic(loss.mirror(fake), loss.mirror(real)))
+    torch.testing.assert_close(
+        loss.critic(real, fake), loss.critic(loss.mirror(fake), loss.mirror(real))
+    )
     if loss.smoothed:
         smoothed = loss.smoothed(0.9)
         torch.testing.assert_close(smoothed.mirror(real), loss.mirror(real))
@@ -87,11 +108,18 @@ def test_every_loss_teaches_both_networks(name: str) -> None:
     """Encoder and generator both get a gradient, in a direction that lowers what the critic can tell."""
     game, x = play(loss=MIRRORED[name], lipschitz=GradientPenalty()), torch.rand(6, *SHAPE) * 2 - 1
     objective = game.generator_loss((x,))
-    assert set(objective.terms) == ({"adversarial"} if MIRRORED[name].relative else {"adversarial", "inference"})
+    assert set(objective.losses) == (
+        {"adversarial"} if MIRRORED[name].relative else {"adversarial", "inference"}
+    )
     real, fake = torch.randn(6, requires_grad=True), torch.randn(6, requires_grad=True)
-    terms = game.persuasion(real, fake)["adversarial"]
+    terms = game.generator_adversarial(real, fake)["adversarial"]
     if not game.loss.relative:
-        terms = terms + game.persuasion(game.loss.mirror(fake), game.loss.mirror(real))["adversarial"]
+        terms = (
+            terms
+            + game.generator_adversarial(game.loss.mirror(fake), game.loss.mirror(real))[
+                "adversarial"
+            ]
+        )
     terms.backward()
     if name not in ("ls", "pearson"):  # which pull scores to a target from either side
         assert (real.grad > 0).all() and (fake.grad < 0).all()
@@ -101,11 +129,16 @@ def test_every_loss_teaches_both_networks(name: str) -> None:
 
 
 def test_the_penalty_is_of_the_gradient_with_respect_to_the_whole_pair() -> None:
-    game, x = play(lipschitz=GradientPenalty(points="real", center=0.0, weight=1.0)), torch.rand(4, *SHAPE) * 2 - 1
+    game, x = (
+        play(lipschitz=GradientPenalty(points="real", center=0.0, weight=1.0)),
+        torch.rand(4, *SHAPE) * 2 - 1,
+    )
     real, fake = drawn_pairs(game, x, 1)
-    term = game.duel(game.critic, real.detach(), fake.detach()).terms["gradient_penalty"]
+    term = game.critic_terms(game.critic, real.detach(), fake.detach()).losses["gradient_penalty"]
     image, code = real[:, :64].detach().requires_grad_(), real[:, 64:].detach().requires_grad_()
-    of_image, of_code = torch.autograd.grad(game.critic(torch.cat([image, code], 1)).sum(), (image, code))
+    of_image, of_code = torch.autograd.grad(
+        game.critic(torch.cat([image, code], 1)).sum(), (image, code)
+    )
     torch.testing.assert_close(term, (of_image.square().sum(1) + of_code.square().sum(1)).mean())
     assert of_code.any()
 
@@ -137,10 +170,12 @@ def test_codes_are_read_back(stochastic: bool) -> None:
     objective = game.generator_loss((x,))
     _, fake = drawn_pairs(game, x, 1)
     made, codes = fake[:, :64].view(6, *SHAPE), fake[:, 64:]
-    torch.testing.assert_close(objective.terms["information"], 0.5 * player.encoder.surprise(made, codes).mean())
-    objective.terms["information"].backward()
+    torch.testing.assert_close(
+        objective.losses["information"], 0.5 * player.encoder.surprise(made, codes).mean()
+    )
+    objective.losses["information"].backward()
     assert all(p.grad is not None and p.grad.any() for p in player.parameters())
-    assert "information" not in play().generator_loss((x,)).terms
+    assert "information" not in play().generator_loss((x,)).losses
 
 
 def test_codes_are_read_back_from_changed_images() -> None:
@@ -150,8 +185,10 @@ def test_codes_are_read_back_from_changed_images() -> None:
     _, fake = drawn_pairs(game, x, 1)
     made, codes = fake[:, :64].view(6, *SHAPE), fake[:, 64:]
     changed = augmented(made, ["affine", "cutout"])  # the next draws after the pairs'
-    torch.testing.assert_close(objective.terms["information"], 2 * game.generator.encoder.surprise(changed, codes).mean())
-    objective.terms["information"].backward()
+    torch.testing.assert_close(
+        objective.losses["information"], 2 * game.generator.encoder.surprise(changed, codes).mean()
+    )
+    objective.losses["information"].backward()
     assert all(p.grad is not None and p.grad.any() for p in game.generator.parameters())
     with pytest.raises(UserError, match=r"model\.information=1"):
         play(augment=["affine"])
@@ -168,7 +205,9 @@ def test_tricks_on_pairs() -> None:
     full.begin(batch)
     assert full.critic_loss(batch).loss.isfinite() and full.generator_loss(batch).loss.isfinite()
     full.after_generator_step()
-    assert sum(isinstance(m, Referenced) for m in full.generator.modules()) == 2  # generator and encoder
+    assert (
+        sum(isinstance(m, Referenced) for m in full.generator.modules()) == 2
+    )  # generator and encoder
     assert full.sample(batch).shape == full.reconstruct(batch[0]).shape == batch[0].shape
     with pytest.raises(UserError, match="feature_matching_added"):
         play(tricks.FeatureMatching())
@@ -184,12 +223,19 @@ def test_the_joint_critic_unpacks_what_was_packed() -> None:
     critic.body.body.register_forward_hook(lambda _, given, __: seen.append(given[0]))
     score = critic(paired(x, z))
     assert torch.equal(seen[0], x) and score.shape == (3,)
-    assert not torch.equal(score, critic(paired(x, z + 1))) and not torch.equal(score, critic(paired(x + 1, z)))
-    player = Bidirectional(dcgan.Generator(shape, LATENT, 4), lambda latent: Encoder(lambda shape: dcgan.Critic(shape, 4), shape, latent))
+    assert not torch.equal(score, critic(paired(x, z + 1))) and not torch.equal(
+        score, critic(paired(x + 1, z))
+    )
+    player = Bidirectional(
+        dcgan.Generator(shape, LATENT, 4),
+        lambda latent: Encoder(lambda shape: dcgan.Critic(shape, 4), shape, latent),
+    )
     game = BidirectionalGame(player, critic, losses.hinge(), SpectralNorm())
-    assert game.generator_loss((x,)).loss.isfinite() and game.judge((x,)).shape == (3,)
+    assert game.generator_loss((x,)).loss.isfinite() and game.critic_scores((x,)).shape == (3,)
     with pytest.raises(UserError, match="packing"):
-        BidirectionalGame(player, critic, losses.js(), Unconstrained(), {"packing": tricks.Packing()})
+        BidirectionalGame(
+            player, critic, losses.js(), Unconstrained(), {"packing": tricks.Packing()}
+        )
 
 
 def test_the_encoder_inverts_the_generator() -> None:
@@ -198,7 +244,12 @@ def test_the_encoder_inverts_the_generator() -> None:
     def square(n: int) -> tuple[Tensor]:
         return (torch.rand(n, 2) * 1.4 - 0.7,)
 
-    game = play(shape=plane.SHAPE, latent=2, width=64, lipschitz=GradientPenalty(0.1, center=0.0, points="both"))  # settles in seconds
+    game = play(
+        shape=plane.SHAPE,
+        latent=2,
+        width=64,
+        lipschitz=GradientPenalty(0.1, center=0.0, points="both"),
+    )  # settles in seconds
     plane.play(game, 800, lr=2e-3, drawn=square)
     (x,) = square(1000)
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from gentrain import config
-from gentrain.data.samples import to_float
-from gentrain.train import build
+from gentrain.config import validate
+from gentrain.config.build import build
+from gentrain.data.arrays import to_float
 
 from ..compose import composed
 
@@ -34,16 +34,20 @@ def probe(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> float:
 @pytest.mark.timeout(3600)
 def test_codes_of_digits() -> None:
     """Reconstructions are nearer than other images', and of 100 labels a linear probe makes more of the codes than of the pixels."""
-    checked = config.check(composed("model=bigan", "experiment=codes", "data=mnist_5k"))
+    checked = validate.check(composed("model=bigan", "experiment=codes", "data=mnist_5k"))
     game, data = build(checked["model"], "model"), build(checked["data"], "data")
     trainer = L.Trainer(
         accelerator="cpu", max_steps=1000, max_epochs=-1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False,
     )  # fmt: skip
     trainer.fit(build(checked["scheme"], "scheme", model=game), datamodule=data)
-    (x, y), (u, t) = ((to_float(images), labels) for images, labels, _ in (data.load("train"), data.load("test")))
+    (x, y), (u, t) = (
+        (to_float(images), labels) for images, labels, _ in (data.load("train"), data.load("test"))
+    )
     own, other = game.reconstruct(u), game.reconstruct(u.roll(7, 0))
-    assert (own - u).flatten(1).norm(dim=1).mean() < 0.95 * (other - u).flatten(1).norm(dim=1).mean()
+    assert (own - u).flatten(1).norm(dim=1).mean() < 0.95 * (other - u).flatten(1).norm(
+        dim=1
+    ).mean()
     views = {"codes": game.encode, "pixels": lambda images: images.flatten(1)}
     of_class = [(y == k).nonzero()[:, 0] for k in range(10)]
     found: dict[str, float] = dict.fromkeys(views, 0.0)

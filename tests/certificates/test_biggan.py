@@ -4,11 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from gentrain.adversarial.tricks.weights import Orthogonal, off_diagonal
 from gentrain.errors import UserError
 from gentrain.layers.attention import SelfAttention
-from gentrain.models import biggan
-from gentrain.networks import mlp, resnet
-from gentrain.tricks import Orthogonal, off_diagonal
+from gentrain.networks import biggan, mlp, resnet
 from tests.compose import batch, composed, game
 
 NARROW = ("model.generator.width=8", "model.critic.critic.width=8", "model.generator.embedding=6")
@@ -79,15 +78,23 @@ def test_orthogonal_regularisation_of_the_generator_s_weights() -> None:
     model = game("model=biggan", *NARROW)
     trick = model.regularizers["orthogonal"]
     assert isinstance(trick, Orthogonal)
-    names = {name for name, p in model.generator.named_parameters() if any(p is w for w in trick.weights)}
-    assert names == {n for n, p in model.generator.named_parameters() if p.ndim >= 2 and not n.startswith("embed")}
+    names = {
+        name for name, p in model.generator.named_parameters() if any(p is w for w in trick.weights)
+    }
+    assert names == {
+        n
+        for n, p in model.generator.named_parameters()
+        if p.ndim >= 2 and not n.startswith("embed")
+    }
     assert all("original" in name for name in names)  # what is learned, not W / sigma(W)
     with torch.no_grad():
         for w in trick.weights:
             w.normal_()
     images = batch(model)
-    term = model.generator_loss(images).terms["orthogonal"]
-    assert term.item() == pytest.approx(1e-4 * sum(off_diagonal(w.detach().flatten(1)).item() for w in trick.weights), rel=1e-4)
+    term = model.generator_loss(images).losses["orthogonal"]
+    assert term.item() == pytest.approx(
+        1e-4 * sum(off_diagonal(w.detach().flatten(1)).item() for w in trick.weights), rel=1e-4
+    )
     W = nn.Parameter(torch.randn(4, 9))
     optimizer = torch.optim.SGD([W], 0.01)
     for _ in range(500):
@@ -98,7 +105,13 @@ def test_orthogonal_regularisation_of_the_generator_s_weights() -> None:
 
 
 def test_orthogonal_regularisation_of_any_generator() -> None:
-    model = game("model=gan", "network=mlp", "tricks=[orthogonal]", "model.generator.width=8", "model.critic.width=8")
+    model = game(
+        "model=gan",
+        "network=mlp",
+        "tricks=[orthogonal]",
+        "model.generator.width=8",
+        "model.critic.width=8",
+    )
     assert isinstance(model.generator, mlp.Generator)
     assert len(model.regularizers["orthogonal"].weights) == 3
 

@@ -4,22 +4,33 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gentrain import losses
+from gentrain.adversarial import losses
+from gentrain.adversarial.lipschitz import GradientPenalty, Unconstrained
+from gentrain.adversarial.regularizer import Regularizer
 from gentrain.errors import UserError
-from gentrain.game import Conditional, wrong_labels
-from gentrain.lipschitz import GradientPenalty, Unconstrained
+from gentrain.models.gan.cgan import ConditionalGAN, wrong_labels
 from gentrain.networks import conditional, mlp
-from gentrain.regularizer import Regularizer
 
 from . import plane
 
 
 def play(
-    matching_aware: bool, loss: losses.AdversarialLoss | None = None, lipschitz: Regularizer | None = None, classes: int = plane.MODES
-) -> Conditional:
-    generator = conditional.LabelledGenerator(lambda latent: mlp.Generator(plane.SHAPE, latent, 64), classes, 4, 8)
+    matching_aware: bool,
+    loss: losses.AdversarialLoss | None = None,
+    lipschitz: Regularizer | None = None,
+    classes: int = plane.MODES,
+) -> ConditionalGAN:
+    generator = conditional.LabelledGenerator(
+        lambda latent: mlp.Generator(plane.SHAPE, latent, 64), classes, 4, 8
+    )
     critic = conditional.ConcatCritic(lambda shape: mlp.Critic(shape, 64), plane.SHAPE, classes)
-    return Conditional(generator, critic, loss or losses.js(), lipschitz or Unconstrained(), matching_aware=matching_aware)
+    return ConditionalGAN(
+        generator,
+        critic,
+        loss or losses.js(),
+        lipschitz or Unconstrained(),
+        matching_aware=matching_aware,
+    )
 
 
 def test_wrong_labels_are_uniform_over_the_others() -> None:
@@ -29,7 +40,9 @@ def test_wrong_labels_are_uniform_over_the_others() -> None:
     for label in range(5):
         share = torch.bincount(wrong[y == label], minlength=5) / 4000
         assert share[label] == 0
-        assert all(share[k].item() == pytest.approx(1 / 4, abs=0.03) for k in range(5) if k != label)
+        assert all(
+            share[k].item() == pytest.approx(1 / 4, abs=0.03) for k in range(5) if k != label
+        )
     assert torch.equal(wrong_labels(torch.tensor([0, 1, 1]), 2), torch.tensor([1, 0, 0]))
 
 
@@ -43,14 +56,19 @@ def test_the_objective_is_that_of_the_paper() -> None:
     with torch.no_grad():
         fake = game.generate(game.generator, (x, y))
     D = torch.sigmoid
-    want = -(D(game.critic(x, y)).log() + ((1 - D(game.critic(fake, y))).log() + (1 - D(game.critic(x, 1 - y))).log()) / 2).mean()
-    torch.testing.assert_close(objective.terms["adversarial"], want)
-    torch.testing.assert_close(objective.watched["mismatched_score"], game.critic(x, 1 - y).mean())
+    want = -(
+        D(game.critic(x, y)).log()
+        + ((1 - D(game.critic(fake, y))).log() + (1 - D(game.critic(x, 1 - y))).log()) / 2
+    ).mean()
+    torch.testing.assert_close(objective.losses["adversarial"], want)
+    torch.testing.assert_close(objective.metrics["mismatched_score"], game.critic(x, 1 - y).mean())
     # the generator's side is that of any conditional game
-    assert set(game.generator_loss((x, y)).terms) == {"adversarial"}
+    assert set(game.generator_loss((x, y)).losses) == {"adversarial"}
 
 
-@pytest.mark.parametrize("loss", [losses.ls(), losses.hinge(), losses.wasserstein(), losses.relativistic()])
+@pytest.mark.parametrize(
+    "loss", [losses.ls(), losses.hinge(), losses.wasserstein(), losses.relativistic()]
+)
 def test_it_is_the_mean_of_two_duels_for_every_loss(loss: losses.AdversarialLoss) -> None:
     game = play(True, loss, GradientPenalty(), classes=2)
     x, y = torch.randn(6, 2), torch.tensor([0, 1, 0, 0, 1, 1])
@@ -60,8 +78,8 @@ def test_it_is_the_mean_of_two_duels_for_every_loss(loss: losses.AdversarialLoss
     fake = game.generate(game.generator, (x, y))
     real = game.critic(x, y)
     want = (loss.critic(real, game.critic(fake, y)) + loss.critic(real, game.critic(x, 1 - y))) / 2
-    torch.testing.assert_close(objective.terms["adversarial"], want)
-    assert "gradient_penalty" in objective.terms
+    torch.testing.assert_close(objective.losses["adversarial"], want)
+    assert "gradient_penalty" in objective.losses
 
 
 def test_one_class_has_no_wrong_label() -> None:
@@ -79,5 +97,7 @@ def test_samples_follow_their_labels(matching_aware: bool) -> None:
     assert (found == y).float().mean() > 0.9
     assert (plane.mode(game.sample((x, (y + 1) % plane.MODES))) == y).float().mean() < 0.1
     if matching_aware:  # the critic tells a right label from a wrong one
-        assert (game.critic(x, y) > game.critic(x, wrong_labels(y, plane.MODES))).float().mean() > 0.9
+        assert (
+            game.critic(x, y) > game.critic(x, wrong_labels(y, plane.MODES))
+        ).float().mean() > 0.9
     assert F.one_hot(found, plane.MODES).sum(0).min() > 150

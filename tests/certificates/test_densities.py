@@ -12,12 +12,21 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
-from gentrain import likelihoods
 from gentrain.layers.masked import MADE
-from gentrain.models.flow import FlowDensity, InverseAutoregressive, MaskedAutoregressive, Planar, planar
-from gentrain.models.vae import VAE, gaussian_divergence, log_prior
-from gentrain.networks.coding import ConvDecoder, ConvEncoder, Decoder, Encoder, MLPDecoder, MLPEncoder
-from gentrain.pixels import Binary, Levels, Logit, Pixels, Real
+from gentrain.models.flow.autoregressive import InverseAutoregressive, MaskedAutoregressive
+from gentrain.models.flow.base import FlowDensity
+from gentrain.models.flow.planar import Planar, planar
+from gentrain.models.pixels import Binary, Levels, Logit, Pixels, Real
+from gentrain.models.vae import likelihoods
+from gentrain.models.vae.vae import VAE, gaussian_divergence, log_prior
+from gentrain.networks.coding import (
+    ConvDecoder,
+    ConvEncoder,
+    Decoder,
+    Encoder,
+    MLPDecoder,
+    MLPEncoder,
+)
 
 D = torch.float64
 SHAPE = [1, 8, 8]
@@ -30,7 +39,9 @@ def levels(n: int = 5, shape: tuple[int, ...] = (1, 4, 4)) -> Tensor:
 # --- pixels -------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("pixels", [Binary(), Binary(threshold=True), Levels(), Real(), Logit(), Logit(1e-6)])
+@pytest.mark.parametrize(
+    "pixels", [Binary(), Binary(threshold=True), Levels(), Real(), Logit(), Logit(1e-6)]
+)
 def test_images_come_back(pixels: nn.Module) -> None:
     x = levels()
     v, log_det = pixels(x)
@@ -41,7 +52,10 @@ def test_images_come_back(pixels: nn.Module) -> None:
         torch.testing.assert_close(pixels.inverse(v), x)
 
 
-@pytest.mark.parametrize(("pixels", "ends"), [(Binary(), (0, 1)), (Levels(), (0, 1)), (Levels(4), (0, 1)), (Real(), (-1, 1))])
+@pytest.mark.parametrize(
+    ("pixels", "ends"),
+    [(Binary(), (0, 1)), (Levels(), (0, 1)), (Levels(4), (0, 1)), (Real(), (-1, 1))],
+)
 def test_networks_see_numbers_of_order_one(pixels: Pixels, ends: tuple[float, float]) -> None:
     x = torch.tensor([-1.0, 1.0]).view(2, 1, 1, 1)
     assert tuple(pixels.scaled(pixels(x)[0]).flatten().tolist()) == ends
@@ -80,21 +94,39 @@ def test_gaussian() -> None:
 
 
 def test_the_discretised_logistic_sums_to_one_and_is_a_difference_of_cdfs() -> None:
-    parameters = torch.stack([torch.linspace(-1.2, 1.2, 7, dtype=D), torch.linspace(-7, 0, 7, dtype=D)], 1).view(7, 2, 1, 1, 1)
+    parameters = torch.stack(
+        [torch.linspace(-1.2, 1.2, 7, dtype=D), torch.linspace(-7, 0, 7, dtype=D)], 1
+    ).view(7, 2, 1, 1, 1)
     every = torch.arange(256, dtype=D).view(256, 1, 1, 1)
-    log_p = torch.stack([likelihoods.DiscretisedLogistic().log_prob(every, p.expand(256, -1, -1, -1, -1)) for p in parameters[:, None]])
+    log_p = torch.stack(
+        [
+            likelihoods.DiscretisedLogistic().log_prob(every, p.expand(256, -1, -1, -1, -1))
+            for p in parameters[:, None]
+        ]
+    )
     torch.testing.assert_close(log_p.exp().sum(1), torch.ones(7, dtype=D))
     mean, scale = 0.2, 0.1
     edges = torch.sigmoid(((torch.arange(257, dtype=D) - 0.5) / 127.5 - 1 - mean) / scale)
     edges[0], edges[-1] = 0, 1
-    given = torch.tensor([mean, math.log(scale)], dtype=D).view(1, 2, 1, 1, 1).expand(256, -1, -1, -1, -1)
-    torch.testing.assert_close(likelihoods.DiscretisedLogistic().log_prob(every, given).exp(), edges.diff())
-    wide = torch.tensor([mean, 30.0]).view(1, 2, 1, 1, 1)  # in float32: a quarter of 2/255 e^-30 is the mass of a level near the mean
+    given = (
+        torch.tensor([mean, math.log(scale)], dtype=D)
+        .view(1, 2, 1, 1, 1)
+        .expand(256, -1, -1, -1, -1)
+    )
+    torch.testing.assert_close(
+        likelihoods.DiscretisedLogistic().log_prob(every, given).exp(), edges.diff()
+    )
+    wide = torch.tensor([mean, 30.0]).view(
+        1, 2, 1, 1, 1
+    )  # in float32: a quarter of 2/255 e^-30 is the mass of a level near the mean
     found = likelihoods.DiscretisedLogistic().log_prob(torch.full((1, 1, 1, 1), 128.0), wide)
     torch.testing.assert_close(found, torch.tensor([math.log(2 / 255 / 4) - 30]))
 
 
-@pytest.mark.parametrize("likelihood", [likelihoods.Bernoulli(), likelihoods.Gaussian(), likelihoods.DiscretisedLogistic()])
+@pytest.mark.parametrize(
+    "likelihood",
+    [likelihoods.Bernoulli(), likelihoods.Gaussian(), likelihoods.DiscretisedLogistic()],
+)
 def test_draws_have_the_mean(likelihood: likelihoods.Likelihood) -> None:
     one = torch.tensor([0.3, -2.0])[: likelihood.parameters_per_value].view(1, -1, 1, 1, 1)
     drawn = likelihood.draw(one.expand(40_000, -1, -1, -1, -1))
@@ -106,7 +138,9 @@ def test_draws_have_the_mean(likelihood: likelihoods.Likelihood) -> None:
 
 def test_the_divergence() -> None:
     mean, log_variance = torch.randn(4, 6, dtype=D), torch.randn(4, 6, dtype=D)
-    want = kl_divergence(Normal(mean, torch.exp(log_variance / 2)), Normal(torch.zeros_like(mean), 1.0)).sum(1)
+    want = kl_divergence(
+        Normal(mean, torch.exp(log_variance / 2)), Normal(torch.zeros_like(mean), 1.0)
+    ).sum(1)
     torch.testing.assert_close(gaussian_divergence(mean, log_variance), want)
 
 
@@ -128,12 +162,20 @@ class Exact(nn.Module):
 
 def linear(shift: float) -> tuple[VAE, Tensor, Tensor]:
     """A linear-Gaussian model with its posterior (or one beside it), some points, and their exact log p = log N(v; b, W W^T + sd^2 I)."""
-    sd, W, b = 0.5, torch.linalg.qr(torch.randn(6, 2, dtype=D))[0] * 1.3, torch.randn(6, dtype=D) * 0.1
+    sd, W, b = (
+        0.5,
+        torch.linalg.qr(torch.randn(6, 2, dtype=D))[0] * 1.3,
+        torch.randn(6, dtype=D) * 0.1,
+    )
     body = nn.Sequential(nn.Linear(2, 6), nn.Unflatten(1, (1, 6))).to(D)
     with torch.no_grad():
         body[0].weight.copy_(W), body[0].bias.copy_(b)
     encoder = Exact(W, b, sd, shift)
-    vae = VAE(lambda **_: encoder, lambda **_: Decoder(body, 2, 0), likelihoods.Gaussian(sd, learned=False).to(D))
+    vae = VAE(
+        lambda **_: encoder,
+        lambda **_: Decoder(body, 2, 0),
+        likelihoods.Gaussian(sd, learned=False).to(D),
+    )
     x = torch.randn(5, 6, dtype=D)
     return vae, x, MultivariateNormal(b, W @ W.T + sd**2 * torch.eye(6, dtype=D)).log_prob(x)
 
@@ -159,20 +201,31 @@ def test_as_many_importance_samples_as_asked(samples: int, monkeypatch: pytest.M
     vae, x, _ = linear(0.5)
     counted: list[int] = []
     weigh = vae.log_weights
-    monkeypatch.setattr(vae, "log_weights", lambda v, y, e, n: counted.append(n) or weigh(v, y, e, n))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(
+        vae, "log_weights", lambda v, y, e, n: counted.append(n) or weigh(v, y, e, n)
+    )  # type: ignore[func-returns-value]
     vae.log_likelihood((x,), samples)
     assert sum(counted) == samples
 
 
 def test_beta_and_the_warm_up_weigh_the_divergence_alone() -> None:
     shape = [1, 4, 4]
-    vae = VAE(partial(MLPEncoder, shape), partial(MLPDecoder, shape, latent=3), likelihoods.Bernoulli(), beta=4, warm_up=10)
+    vae = VAE(
+        partial(MLPEncoder, shape),
+        partial(MLPDecoder, shape, latent=3),
+        likelihoods.Bernoulli(),
+        beta=4,
+        warm_up=10,
+    )
     x = torch.rand(6, *shape) * 2 - 1
     for steps, weight in ((0, 0.0), (5, 2.0), (10, 4.0), (20, 4.0)):
         vae.steps.fill_(steps)
         found = vae.objective((x,))
-        torch.testing.assert_close(found.terms["kl"], weight * found.watched["kl_nats"])
-        torch.testing.assert_close(found.watched["negative_elbo"], found.terms["reconstruction"] + found.watched["kl_nats"])
+        torch.testing.assert_close(found.losses["kl"], weight * found.metrics["kl_nats"])
+        torch.testing.assert_close(
+            found.metrics["negative_elbo"],
+            found.losses["reconstruction"] + found.metrics["kl_nats"],
+        )
 
 
 # --- flows in the posterior -----------------------------------------------------------------------------------------------------------
@@ -183,7 +236,11 @@ def test_a_planar_maps_determinant_and_that_it_can_be_inverted() -> None:
     _, log_det = planar(z, u, w, b[:, :1])
     for i in range(50):
         given = [part[i : i + 1] for part in (u, w, b[:, :1])]
-        determinant = torch.det(torch.autograd.functional.jacobian(lambda z, given=given: planar(z[None], *given)[0][0], z[i]))
+        determinant = torch.det(
+            torch.autograd.functional.jacobian(
+                lambda z, given=given: planar(z[None], *given)[0][0], z[i]
+            )
+        )
         assert determinant > 0  # w . u^ > -1: one to one
         torch.testing.assert_close(log_det[i], determinant.log(), atol=1e-6, rtol=1e-6)
 
@@ -196,7 +253,9 @@ def test_a_flows_density_integrates_to_one() -> None:
     z, log_det = flow(z0, context)
     q = (log_prior(z0) - log_det).exp()
     assert (z.diff(dim=0) > 0).all()
-    torch.testing.assert_close(torch.trapezoid(q, z[:, 0]), torch.ones((), dtype=D), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        torch.trapezoid(q, z[:, 0]), torch.ones((), dtype=D), atol=1e-4, rtol=0
+    )
 
 
 # --- autoregressive flows ---------------------------------------------------------------------------------------------------------
@@ -213,7 +272,10 @@ def stirred(module: nn.Module) -> nn.Module:
 def test_each_output_sees_all_values_before_it_and_no_other(depth: int) -> None:
     made = stirred(MADE(6, 2, 24, depth))
     points = (torch.randn(6, dtype=D) for _ in range(20))  # a rectifier may be shut at one of them
-    seen = sum(torch.autograd.functional.jacobian(lambda x: made(x[None])[0].sum(0), x).abs() for x in points)
+    seen = sum(
+        torch.autograd.functional.jacobian(lambda x: made(x[None])[0].sum(0), x).abs()
+        for x in points
+    )
     assert torch.equal(seen != 0, torch.ones(6, 6).tril(-1).bool())
 
 
@@ -227,12 +289,17 @@ FLOWS = {
 @pytest.mark.parametrize("name", FLOWS)
 def test_a_flow_there_and_back_with_the_jacobians_determinant(name: str) -> None:
     flow = stirred(FLOWS[name]())
-    z, context = torch.randn(4, 6, dtype=D), torch.randn(4, flow.context, dtype=D) if flow.context else None
+    z, context = (
+        torch.randn(4, 6, dtype=D),
+        torch.randn(4, flow.context, dtype=D) if flow.context else None,
+    )
     out, log_det = flow(z, context)
     torch.testing.assert_close(flow.inverse(out, context)[0], z)
     for i in range(4):
         given = None if context is None else context[i : i + 1]
-        jacobian = torch.autograd.functional.jacobian(lambda z, given=given: flow(z[None], given)[0][0], z[i])
+        jacobian = torch.autograd.functional.jacobian(
+            lambda z, given=given: flow(z[None], given)[0][0], z[i]
+        )
         torch.testing.assert_close(log_det[i], torch.linalg.slogdet(jacobian)[1])
 
 
@@ -252,10 +319,15 @@ def test_values_made_one_by_one_are_those_of_whole_forwards(depth: int, context:
 
 
 def test_a_masked_autoregressive_density_integrates_to_one() -> None:
-    flow = stirred(FlowDensity(lambda shape: MaskedAutoregressive(shape, layers=2, width=8), Real(), [2]))
+    flow = stirred(
+        FlowDensity(lambda shape: MaskedAutoregressive(shape, layers=2, width=8), Real(), [2])
+    )
     line = torch.linspace(-40, 40, 1601, dtype=D)
     grid = torch.cartesian_prod(line, line)
-    total = sum(flow.log_prob(part).detach().exp().sum() for part in grid.split(100_000)) * (line[1] - line[0]) ** 2
+    total = (
+        sum(flow.log_prob(part).detach().exp().sum() for part in grid.split(100_000))
+        * (line[1] - line[0]) ** 2
+    )
     torch.testing.assert_close(total, torch.ones((), dtype=D), atol=5e-3, rtol=0)
 
 
@@ -266,24 +338,37 @@ def test_samples_have_the_moments_of_the_density() -> None:
         flow.maps[0].last.bias.copy_(torch.tensor([1.0, -1.0, 0.5, 0.3, -0.7, 0.0]))
     drawn = flow.inverse(torch.randn(50_000, 3).flip(1))[0]
     torch.testing.assert_close(drawn.mean(0), torch.tensor([1.0, -1.0, 0.5]), atol=0.03, rtol=0)
-    torch.testing.assert_close(drawn.std(0), torch.tensor([0.3, -0.7, 0.0]).exp(), atol=0.03, rtol=0)
+    torch.testing.assert_close(
+        drawn.std(0), torch.tensor([0.3, -0.7, 0.0]).exp(), atol=0.03, rtol=0
+    )
 
 
 # --- networks -------------------------------------------------------------------------------------------------------------------
 
 
 def test_the_label_reaches_both_networks() -> None:
-    labelled = partial(MLPEncoder, SHAPE, width=16, classes=4), partial(MLPDecoder, SHAPE, latent=3, width=16, classes=4)
+    labelled = (
+        partial(MLPEncoder, SHAPE, width=16, classes=4),
+        partial(MLPDecoder, SHAPE, latent=3, width=16, classes=4),
+    )
     density = VAE(*labelled, likelihoods.Bernoulli())
     x, noise = torch.rand(4, 1, 8, 8) * 2 - 1, torch.zeros(4, 3)
-    assert not torch.equal(density.sample((x, torch.zeros(4).long()), noise), density.sample((x, torch.ones(4).long()), noise))
+    assert not torch.equal(
+        density.sample((x, torch.zeros(4).long()), noise),
+        density.sample((x, torch.ones(4).long()), noise),
+    )
     one, other = (F.one_hot(torch.full((4,), k), 4).float() for k in (0, 1))
     v = x  # the same modelled values for both
     assert not torch.equal(density.encoder(v, one)[0], density.encoder(v, other)[0])
 
 
 def test_encoders_are_what_they_say() -> None:
-    conv = partial(ConvEncoder, SHAPE, width=4, hidden=16), partial(ConvDecoder, SHAPE, latent=3, width=4, hidden=16)
+    conv = (
+        partial(ConvEncoder, SHAPE, width=4, hidden=16),
+        partial(ConvDecoder, SHAPE, latent=3, width=4, hidden=16),
+    )
     assert isinstance(VAE(*conv, likelihoods.Gaussian()).encoder, Encoder)
     mlp = partial(MLPEncoder, SHAPE, width=16), partial(MLPDecoder, SHAPE, latent=3, width=16)
-    assert VAE(*mlp, likelihoods.Bernoulli(), flow=Planar(3, layers=2)).encoder.context == 2 * (2 * 3 + 1)
+    assert VAE(*mlp, likelihoods.Bernoulli(), flow=Planar(3, layers=2)).encoder.context == 2 * (
+        2 * 3 + 1
+    )

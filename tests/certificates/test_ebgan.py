@@ -5,12 +5,14 @@ import math
 import pytest
 import torch
 
-from gentrain import cli, complaints, losses, tricks
+from gentrain.adversarial import losses, tricks
+from gentrain.adversarial.lipschitz import GradientPenalty, SpectralNorm, Unconstrained
+from gentrain.adversarial.regularizer import Regularizer
+from gentrain.cli import hydra_errors
+from gentrain.config import paths
 from gentrain.errors import UserError
-from gentrain.game import Unconditional
-from gentrain.lipschitz import GradientPenalty, SpectralNorm, Unconstrained
+from gentrain.models.gan.gan import GAN
 from gentrain.networks import autoencoder, mlp
-from gentrain.regularizer import Regularizer
 
 from ..compose import composed
 from . import plane
@@ -18,20 +20,38 @@ from . import plane
 SHAPE = [1, 28, 28]
 
 
-def play(*chosen: Regularizer, lipschitz: Regularizer | None = None, m: float = 5.0, shape: list[int] = SHAPE) -> Unconditional:
+def play(
+    *chosen: Regularizer,
+    lipschitz: Regularizer | None = None,
+    m: float = 5.0,
+    shape: list[int] = SHAPE,
+) -> GAN:
     named = {type(t).__name__: t for t in chosen}
     critic = autoencoder.MLP(shape, 64, 16)
-    return Unconditional(mlp.Generator(shape, 8, 64), critic, losses.margin(m), lipschitz or Unconstrained(), named)
+    return GAN(
+        mlp.Generator(shape, 8, 64), critic, losses.margin(m), lipschitz or Unconstrained(), named
+    )
 
 
-@pytest.mark.parametrize("critic", [autoencoder.MLP(SHAPE, 32, 8, depth=3), autoencoder.DCGAN(SHAPE, 8), autoencoder.DCGAN([3, 32, 32], 4)])
-def test_the_score_is_minus_the_distance_to_the_reconstruction(critic: autoencoder.Autoencoder) -> None:
+@pytest.mark.parametrize(
+    "critic",
+    [
+        autoencoder.MLP(SHAPE, 32, 8, depth=3),
+        autoencoder.DCGAN(SHAPE, 8),
+        autoencoder.DCGAN([3, 32, 32], 4),
+    ],
+)
+def test_the_score_is_minus_the_distance_to_the_reconstruction(
+    critic: autoencoder.Autoencoder,
+) -> None:
     shape = (3, 32, 32) if next(critic.parameters()).shape[1] == 3 else (1, 28, 28)
     x = torch.rand(5, *shape) * 2 - 1
     out = critic.reconstruct(x)
     assert out.shape == x.shape and out.abs().max() <= 1
     for i in range(5):
-        distance = math.sqrt(float(((out[i] - x[i]) ** 2).sum()))  # Euclidean, over all values of one sample
+        distance = math.sqrt(
+            float(((out[i] - x[i]) ** 2).sum())
+        )  # Euclidean, over all values of one sample
         assert critic(x)[i].item() == pytest.approx(-distance, rel=1e-5)
     assert critic.features(x).shape[0] == 5 and critic.features(x).dim() == 2
     critic(x).sum().backward()
@@ -90,9 +110,9 @@ def test_the_pulling_away_term_against_loops() -> None:
         for j in range(6):
             if j != i:
                 total += float(S[i] @ S[j] / (S[i].norm() * S[j].norm())) ** 2
-    term = game.fool(game.critic, fake, fake).terms["PullingAway"]
+    term = game.generator_terms(game.critic, fake, fake).losses["PullingAway"]
     assert term.item() == pytest.approx(0.1 * total / 30, rel=1e-5)
-    assert "PullingAway" not in game.critic_loss((fake,)).terms  # the generator's alone
+    assert "PullingAway" not in game.critic_loss((fake,)).losses  # the generator's alone
     with pytest.raises(UserError, match="pulling_away"):
         game.generator_loss((fake[:1],))
 
@@ -110,10 +130,17 @@ def test_the_pulling_away_term_is_one_for_copies_and_zero_for_orthogonal_codes()
 
 def test_what_works_on_an_energy_and_what_is_refused() -> None:
     batch = (torch.rand(6, *SHAPE) * 2 - 1,)
-    game = play(tricks.FeatureMatching(adversarial=True), tricks.HistoricalAveraging(), tricks.DiffAugment(), lipschitz=GradientPenalty())
+    game = play(
+        tricks.FeatureMatching(adversarial=True),
+        tricks.HistoricalAveraging(),
+        tricks.DiffAugment(),
+        lipschitz=GradientPenalty(),
+    )
     assert game.critic_loss(batch).loss.isfinite() and game.generator_loss(batch).loss.isfinite()
-    normed = Unconditional(mlp.Generator(SHAPE), autoencoder.DCGAN(SHAPE, 4), losses.margin(), SpectralNorm())
-    assert all(hasattr(m, "parametrizations") for m in normed.critic.modules() if hasattr(m, "kernel_size"))
+    normed = GAN(mlp.Generator(SHAPE), autoencoder.DCGAN(SHAPE, 4), losses.margin(), SpectralNorm())
+    assert all(
+        hasattr(m, "parametrizations") for m in normed.critic.modules() if hasattr(m, "kernel_size")
+    )
     for trick, word in (
         (tricks.Packing(), "packing"), (tricks.MinibatchDiscrimination(), "minibatch_discrimination"), (tricks.LabelSmoothing(), "targets"),
     ):  # fmt: skip
@@ -127,8 +154,13 @@ def test_the_preset_leaves_no_choice_of_the_loss() -> None:
 
     with pytest.raises(HydraException, match="loss") as refused:
         composed("model=ebgan", "loss=hinge")
-    assert "model=ebgan leaves no choice of loss" in complaints.one_line(refused.value, ["model=ebgan", "loss=hinge"], cli.conf_dir())
-    assert composed("model=ebgan", "model.loss.m=3")["model"]["loss"] == {"_target_": "gentrain.losses.margin", "m": 3}
+    assert "model=ebgan leaves no choice of loss" in hydra_errors.one_line(
+        refused.value, ["model=ebgan", "loss=hinge"], paths.conf_dir()
+    )
+    assert composed("model=ebgan", "model.loss.m=3")["model"]["loss"] == {
+        "_target_": "gentrain.adversarial.losses.margin",
+        "m": 3,
+    }
 
 
 def test_data_get_low_energy_and_fakes_come_to_them() -> None:
@@ -139,5 +171,5 @@ def test_data_get_low_energy_and_fakes_come_to_them() -> None:
     plane.play(game, 500)
     nowhere = torch.rand(500, 2) * 2 - 1
     far = nowhere[torch.cdist(nowhere, plane.CENTRES).min(1).values > 0.4]
-    assert game.judge((x,)).mean() > game.judge((far,)).mean()
+    assert game.critic_scores((x,)).mean() > game.critic_scores((far,)).mean()
     assert torch.cdist(game.sample((x,)), plane.CENTRES).min(1).values.median() < 0.5 * before

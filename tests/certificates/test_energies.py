@@ -12,20 +12,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gentrain import samplers
-from gentrain.callbacks.checkpoint import Checkpoint
-from gentrain.callbacks.rng import RNG
-from gentrain.energy import EnergyModel, Held
+from gentrain.commands.sample import latent_modes
 from gentrain.errors import UserError
-from gentrain.models import rbm as rbm_module
-from gentrain.models.boltzmann import Boltzmann
-from gentrain.models.ebm import EBM
-from gentrain.models.hopfield import Hopfield
-from gentrain.models.rbm import RBM, BinaryUnits, GaussianUnits, Visible
+from gentrain.models.energy import rbm as rbm_module
+from gentrain.models.energy.base import Clamped, EnergyModel
+from gentrain.models.energy.boltzmann import Boltzmann
+from gentrain.models.energy.ebm import EBM
+from gentrain.models.energy.hopfield import Hopfield
+from gentrain.models.energy.rbm import RBM, BinaryUnits, GaussianUnits, Visible
 from gentrain.networks.energy import MLP
 from gentrain.quality.ais import Annealed
-from gentrain.sampling import modes
-from gentrain.schemes import Energy
+from gentrain.samplers import gibbs, kernel, langevin, metropolis
+from gentrain.training.callbacks.checkpoint import Checkpoint
+from gentrain.training.callbacks.rng import RNG
+from gentrain.training.single_objective import Energy
 from tests import compose
 from tests.runs.toy import Noise, assert_equal, trainer
 
@@ -44,7 +44,9 @@ def stirred(model: Any, sd: float = 0.5) -> Any:
     return model
 
 
-def rbm(visible: Visible | None = None, side: int = 3, hidden: int = 4, sd: float = 0.5, **options: Any) -> RBM:
+def rbm(
+    visible: Visible | None = None, side: int = 3, hidden: int = 4, sd: float = 0.5, **options: Any
+) -> RBM:
     return stirred(RBM(visible or BinaryUnits(), [1, side, side], hidden, **options), sd)
 
 
@@ -55,7 +57,9 @@ def joint(model: RBM, v: Tensor, h: Tensor) -> Tensor:
 
 
 def assert_within(value: Tensor, error: Tensor, expected: Tensor, errors: float = 4.5) -> None:
-    assert ((value - expected).abs() <= errors * error + 1e-9).all(), ((value - expected) / error).abs().max()
+    assert ((value - expected).abs() <= errors * error + 1e-9).all(), (
+        ((value - expected) / error).abs().max()
+    )
 
 
 # --- restricted Boltzmann machine -------------------------------------------------------------------------------------------------
@@ -71,11 +75,15 @@ def test_the_free_energy_sums_over_the_hidden_units() -> None:
 def test_the_constant() -> None:
     """Over hidden units as over both sides; with Gaussian units, an integral on a grid."""
     model = rbm()
-    torch.testing.assert_close(model.enumerated(), torch.logsumexp(joint(model, every(9), every(4)).flatten(), 0))
+    torch.testing.assert_close(
+        model.enumerated(), torch.logsumexp(joint(model, every(9), every(4)).flatten(), 0)
+    )
     assert model.log_partition(10, 10).error == 0
     model = stirred(RBM(GaussianUnits(0.4), [2], 3))
     line = torch.linspace(-6, 6, 601, dtype=D)
-    integral = torch.logsumexp(-model.energy(torch.cartesian_prod(line, line)), 0) + 2 * math.log(line[1] - line[0])
+    integral = torch.logsumexp(-model.energy(torch.cartesian_prod(line, line)), 0) + 2 * math.log(
+        line[1] - line[0]
+    )
     torch.testing.assert_close(model.enumerated(), integral, atol=1e-6, rtol=0)
 
 
@@ -96,13 +104,17 @@ def gradients(model: EnergyModel, loss: Tensor) -> list[Tensor]:
     return list(torch.autograd.grad(loss, [p for p in model.parameters() if p.requires_grad]))
 
 
-@pytest.mark.parametrize("visible", [BinaryUnits(threshold=True), GaussianUnits(0.7)], ids=["binary", "gaussian"])
-def test_the_gradient_is_data_less_model_by_hand(visible: Visible, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "visible", [BinaryUnits(threshold=True), GaussianUnits(0.7)], ids=["binary", "gaussian"]
+)
+def test_the_gradient_is_data_less_model_by_hand(
+    visible: Visible, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """<v h>_model - <v h>_data with probabilities for h, for samples that are given."""
     model = rbm(visible, persistent=False)
     x, samples = torch.rand(6, 1, 3, 3, dtype=D) * 2 - 1, every(9)[torch.randint(512, (6,))]
     monkeypatch.setattr(model, "moved", lambda *_: samples)
-    W, b, c = gradients(model, model.objective((x,)).terms["contrast"])
+    W, b, c = gradients(model, model.objective((x,)).losses["contrast"])
     v, s = model.values(x), visible.scale
     on_data, on_samples = (torch.sigmoid(model.c + (y / s) @ model.W) for y in (v, samples))
     torch.testing.assert_close(W, (samples.T @ on_samples - v.T @ on_data) / 6 / s)
@@ -110,7 +122,9 @@ def test_the_gradient_is_data_less_model_by_hand(visible: Visible, monkeypatch: 
     torch.testing.assert_close(b, (samples - v).mean(0) / s**2)
 
 
-def test_the_gradient_with_the_models_own_distribution_is_that_of_the_likelihood(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_gradient_with_the_models_own_distribution_is_that_of_the_likelihood(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Against autograd through log Z by enumeration: exact samples, weighted; then CD-k, which comes near as k grows."""
     model = rbm(BinaryUnits(threshold=True), persistent=False, sd=0.6)
     x = torch.rand(40, 1, 3, 3, dtype=D) * 2 - 1
@@ -124,8 +138,10 @@ def test_the_gradient_with_the_models_own_distribution_is_that_of_the_likelihood
     def off(k: int) -> float:
         many = x.repeat(100, 1, 1, 1)
         model.k = k
-        found = gradients(model, model.objective((many,)).terms["contrast"])
-        return math.sqrt(sum(float((a - b).square().sum()) for a, b in zip(found, exact, strict=True)))
+        found = gradients(model, model.objective((many,)).losses["contrast"])
+        return math.sqrt(
+            sum(float((a - b).square().sum()) for a, b in zip(found, exact, strict=True))
+        )
 
     errors = [off(k) for k in (1, 5, 25)]
     assert errors[0] > 3 * errors[1] > 3 * errors[2] and errors[2] < 0.1
@@ -135,13 +151,15 @@ def test_chains_follow_the_model_and_what_is_held_is_held() -> None:
     """Means of the visible units, free and given four of them, against enumeration."""
     model, v = rbm(), every(9)
     p = (-model.energy(v)).softmax(0)
-    end = model.moved(torch.ones(8000, 9, dtype=D), 40)
+    end = model.run_chain(torch.ones(8000, 9, dtype=D), 40)
     assert_within(end.mean(0), end.std(0) / math.sqrt(8000), p @ v)
     known = torch.tensor([1, 1, 1, 1, 0, 0, 0, 0, 0]).bool()
     values = torch.tensor([1, 0, 0, 1, 0, 0, 0, 0, 0], dtype=D)
     agree = (v[:, known] == values[known]).all(1)
     given = p * agree / (p * agree).sum()
-    end = model.moved(values.expand(8000, -1), 40, model.held(values.expand(8000, -1), known.expand(8000, -1)))
+    end = model.run_chain(
+        values.expand(8000, -1), 40, model.held(values.expand(8000, -1), known.expand(8000, -1))
+    )
     assert (end[:, known] == values[known]).all()
     assert_within(end.mean(0), end.std(0) / math.sqrt(8000), given @ v)
 
@@ -150,25 +168,36 @@ def test_gaussian_chains_have_the_models_moments() -> None:
     model, h = rbm(GaussianUnits(0.5), sd=0.4), every(4)
     weight = (h @ model.c + model.visible.log_partition(model.b, h @ model.W.T)).softmax(0)
     mean = model.b + 0.5 * h @ model.W.T
-    end = model.moved(torch.zeros(8000, 9, dtype=D), 40)
+    end = model.run_chain(torch.zeros(8000, 9, dtype=D), 40)
     assert_within(end.mean(0), end.std(0) / math.sqrt(8000), weight @ mean)
     squares = end.square()
-    assert_within(squares.mean(0), squares.std(0) / math.sqrt(8000), weight @ (mean.square() + 0.25))
+    assert_within(
+        squares.mean(0), squares.std(0) / math.sqrt(8000), weight @ (mean.square() + 0.25)
+    )
 
 
 def test_the_block_step_is_the_room_of_samplers_gibbs() -> None:
     """The chain's law on (v) is that of samplers.Gibbs on the free energy: both have the model's means."""
     model = rbm(side=2)
-    chains = samplers.run(samplers.Gibbs(torch.tensor([0.0, 1.0])), lambda v: -model.energy(v), torch.zeros(4000, 4, dtype=D), 1, 20)
+    chains = kernel.run(
+        gibbs.Gibbs(torch.tensor([0.0, 1.0])),
+        lambda v: -model.energy(v),
+        torch.zeros(4000, 4, dtype=D),
+        1,
+        20,
+    )
     end, p = chains.draws[-1].detach(), (-model.energy(every(4))).softmax(0)
     assert_within(end.mean(0), end.std(0) / math.sqrt(4000), p @ every(4))
 
 
 def test_visible_biases_start_at_the_datas_log_odds() -> None:
-    for make in (lambda: RBM(BinaryUnits(threshold=True), [1, 4, 4], 3), lambda: Boltzmann([1, 4, 4], threshold=True, hidden=3)):
+    for make in (
+        lambda: RBM(BinaryUnits(threshold=True), [1, 4, 4], 3),
+        lambda: Boltzmann([1, 4, 4], threshold=True, hidden=3),
+    ):
         model = make()
         x = torch.rand(200, 1, 4, 4) * 2 - 1
-        model.survey((x,))
+        model.init_from_data((x,))
         expected = ((x > 0).float().flatten(1).sum(0) + 1) / 202
         torch.testing.assert_close(torch.sigmoid(model.b[:16]), expected)
         torch.testing.assert_close(torch.sigmoid(model.base), expected)
@@ -180,7 +209,9 @@ def test_the_pseudo_likelihood() -> None:
     x = torch.rand(3, 1, 3, 3, dtype=D) * 2 - 1
     v = model.values(x)
     flipped = (v[:, None] - torch.eye(9, dtype=D)).abs()
-    expected = F.logsigmoid(model.energy(flipped.flatten(0, 1)).view(3, 9) - model.energy(v)[:, None]).sum(1)
+    expected = F.logsigmoid(
+        model.energy(flipped.flatten(0, 1)).view(3, 9) - model.energy(v)[:, None]
+    ).sum(1)
     found = torch.stack([model.pseudo_log_likelihood((x,), 100) for _ in range(40)]).double()
     assert_within(found.mean(0), found.std(0) / math.sqrt(40), expected)
     with pytest.raises(UserError, match="binary units"):
@@ -192,14 +223,29 @@ def test_the_quality_of_a_model_that_is_known() -> None:
     model = rbm(BinaryUnits(threshold=True), hidden=5).float()
     data = Noise(name="noise", shape=(1, 3, 3), classes=4, batch_size=8)
     judge = Annealed(images=None, flips=3)
-    judged: Any = type("Judged", (), {"model": model, "device": torch.device("cpu"), "protocols": {}})()
+    judged: Any = type(
+        "Judged", (), {"model": model, "device": torch.device("cpu"), "protocols": {}}
+    )()
     judge.prepare(data, judged)
     scores = judge.score(data, judged)
     v = (data.load("test").images.flatten(1) > 127).double()
-    assert scores["quality/nats"] == pytest.approx((model.double().energy(v).mean() + model.enumerated()).item(), abs=1e-4)
+    assert scores["quality/nats"] == pytest.approx(
+        (model.double().energy(v).mean() + model.enumerated()).item(), abs=1e-4
+    )
     assert scores["quality/log_z_error"] == 0 and scores["quality/pseudo_nats"] > 0
-    assert "exact" in judged.protocols["quality"]["likelihood"] and judged.protocols["quality"]["images"] == 96
-    grey: Any = type("Judged", (), {"model": rbm(GaussianUnits(), hidden=5).float(), "device": torch.device("cpu"), "protocols": {}})()
+    assert (
+        "exact" in judged.protocols["quality"]["likelihood"]
+        and judged.protocols["quality"]["images"] == 96
+    )
+    grey: Any = type(
+        "Judged",
+        (),
+        {
+            "model": rbm(GaussianUnits(), hidden=5).float(),
+            "device": torch.device("cpu"),
+            "protocols": {},
+        },
+    )()
     assert "quality/pseudo_nats" not in judge.score(data, grey)
     with pytest.raises(UserError, match="quality=ais"):
         judge.prepare(data, type("Judged", (), {"model": Hopfield([1, 3, 3]), "protocols": {}})())
@@ -216,9 +262,11 @@ def test_a_boltzmann_machines_gibbs_sampling() -> None:
     """Ten units: pairs of all of them against enumeration, and of the hidden ones given an image."""
     model, s = boltzmann(), every(10)
     p = (-model.energy(s)).softmax(0).detach()
-    end = model.moved(torch.zeros(6000, 10, dtype=D), 25)
+    end = model.run_chain(torch.zeros(6000, 10, dtype=D), 25)
     pairs = end[:, :, None] * end[:, None]
-    assert_within(pairs.mean(0), pairs.std(0) / math.sqrt(6000), torch.einsum("n,ni,nj->ij", p, s, s))
+    assert_within(
+        pairs.mean(0), pairs.std(0) / math.sqrt(6000), torch.einsum("n,ni,nj->ij", p, s, s)
+    )
     v = torch.tensor([1, 0, 1, 1, 0, 0], dtype=D)
     agree = (s[:, :6] == v).all(1)
     given = p * agree / (p * agree).sum()
@@ -229,7 +277,7 @@ def test_a_boltzmann_machines_gibbs_sampling() -> None:
     agree = (s[:, :6][:, known] == v[known]).all(1)
     given = p * agree / (p * agree).sum()
     held = model.held(v.expand(6000, -1), known.expand(6000, -1))
-    end = model.moved(held.put(torch.zeros(6000, 10, dtype=D)), 25, held)
+    end = model.run_chain(held.put(torch.zeros(6000, 10, dtype=D)), 25, held)
     assert_within(end.mean(0), end.std(0) / math.sqrt(6000), given @ s)
 
 
@@ -239,10 +287,16 @@ def test_a_boltzmann_machines_gradient_against_enumeration() -> None:
     x = (every(6)[[3, 17, 42, 60]] * 2 - 1).view(4, 1, 2, 3)
     s = every(10)
     log_p = -model.energy(s)
-    of_images = torch.stack([torch.logsumexp(log_p[(s[:, :6] == v).all(1)], 0) for v in model.values(x)])
+    of_images = torch.stack(
+        [torch.logsumexp(log_p[(s[:, :6] == v).all(1)], 0) for v in model.values(x)]
+    )
     exact_W, exact_b = gradients(model, torch.logsumexp(log_p, 0) - of_images.mean())
-    found_W, found_b = gradients(model, model.objective((x.repeat(1500, 1, 1, 1),)).terms["contrast"])
-    error = torch.tensor(math.sqrt(0.25 * 2 / 6000), dtype=D)  # of a mean of zeros and ones, on both sides at most
+    found_W, found_b = gradients(
+        model, model.objective((x.repeat(1500, 1, 1, 1),)).losses["contrast"]
+    )
+    error = torch.tensor(
+        math.sqrt(0.25 * 2 / 6000), dtype=D
+    )  # of a mean of zeros and ones, on both sides at most
     assert_within(found_W, error, exact_W)
     assert_within(found_b, error, exact_b)
     assert not found_W.tril().any() and exact_W.abs().max() > 20 * error
@@ -255,7 +309,7 @@ def memories(n: int, side: int = 10, **options: Any) -> Hopfield:
     """Random patterns, stored by one step of SGD."""
     model = Hopfield([1, side, side], n, **options)
     batch = (torch.rand(n, 1, side, side) * 2 - 1,)
-    model.survey(batch)
+    model.init_from_data(batch)
     step = torch.optim.SGD(model.parameters(), lr=1.0)
     model.objective(batch).loss.backward()
     step.step()
@@ -274,21 +328,29 @@ def test_the_energy_never_rises_unit_by_unit_and_all_at_once_may_cycle() -> None
     x, levels = model.noise(40, "cpu"), []
     for i in torch.randperm(100).tolist():  # one unit alone is not held
         levels.append(model.energy(x))
-        x = model.moved(x, 1, Held((torch.arange(100) != i).expand(40, -1), x))
-    assert (torch.stack(levels).diff(dim=0) <= 1e-4).all() and levels[0].mean() - levels[-1].mean() > 1
+        x = model.run_chain(x, 1, Clamped((torch.arange(100) != i).expand(40, -1), x))
+    assert (torch.stack(levels).diff(dim=0) <= 1e-4).all() and levels[0].mean() - levels[
+        -1
+    ].mean() > 1
     x = model.noise(40, "cpu")
     levels = [model.energy(x)]
     for _ in range(8):
-        x = model.moved(x, 1)
+        x = model.run_chain(x, 1)
         levels.append(model.energy(x))
-    assert (torch.stack(levels).diff(dim=0) <= 1e-4).all() and levels[0].mean() - levels[-1].mean() > 1
-    assert torch.equal(model.moved(x, 50), model.moved(model.moved(x, 50), 50))  # at rest
+    assert (torch.stack(levels).diff(dim=0) <= 1e-4).all() and levels[0].mean() - levels[
+        -1
+    ].mean() > 1
+    assert torch.equal(
+        model.run_chain(x, 50), model.run_chain(model.run_chain(x, 50), 50)
+    )  # at rest
     pair = Hopfield([1, 1, 2], order="synchronous")
     with torch.no_grad():
         pair.weight.copy_(torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
-    assert torch.equal(pair.moved(torch.tensor([[1.0, -1.0]]), 3), torch.tensor([[-1.0, 1.0]]))  # there and back for ever
+    assert torch.equal(
+        pair.run_chain(torch.tensor([[1.0, -1.0]]), 3), torch.tensor([[-1.0, 1.0]])
+    )  # there and back for ever
     pair.order = "asynchronous"
-    assert pair.moved(torch.tensor([[1.0, -1.0]]), 3).prod() == 1
+    assert pair.run_chain(torch.tensor([[1.0, -1.0]]), 3).prod() == 1
 
 
 def test_recall_below_and_above_the_capacity() -> None:
@@ -297,7 +359,7 @@ def test_recall_below_and_above_the_capacity() -> None:
     def wrong(load: float, flips: float) -> float:
         model = memories(round(load * 400), side=20)
         x = torch.where(torch.rand_like(model.memories) < flips, -model.memories, model.memories)
-        return (model.moved(x, 20) != model.memories).float().mean().item()
+        return (model.run_chain(x, 20) != model.memories).float().mean().item()
 
     assert wrong(0.05, 0.0) == 0 and wrong(0.05, 0.1) < 0.002
     assert wrong(0.25, 0.0) > 0.15
@@ -317,31 +379,42 @@ def test_half_an_image_is_completed() -> None:
 def test_unlearning_stores_what_looks_alike() -> None:
     """Patterns of which three in four pixels agree: Hebb's rule loses them, sixty steps of unlearning do not."""
     torch.manual_seed(1)
-    x = torch.where(torch.rand(10, 1, 10, 10) < 0.25, torch.rand(10, 1, 10, 10) * 2 - 1, torch.rand(1, 1, 10, 10) * 2 - 1)
+    x = torch.where(
+        torch.rand(10, 1, 10, 10) < 0.25,
+        torch.rand(10, 1, 10, 10) * 2 - 1,
+        torch.rand(1, 1, 10, 10) * 2 - 1,
+    )
     lost = {}
     for unlearning, steps in ((0.0, 1), (0.1, 60)):
         model = Hopfield([1, 10, 10], 10, unlearning)
-        model.survey((x,))
+        model.init_from_data((x,))
         sgd = torch.optim.SGD(model.parameters(), lr=1.0)
         for _ in range(steps):
             sgd.zero_grad()
             model.objective((x,)).loss.backward()
             sgd.step()
-        lost[unlearning] = (model.moved(model.memories, 20) != model.memories).float().mean().item()
+        lost[unlearning] = (
+            (model.run_chain(model.memories, 20) != model.memories).float().mean().item()
+        )
     assert lost[0.0] > 0.03 and lost[0.1] == 0
 
 
 def test_no_more_memories_than_images() -> None:
     with pytest.raises(UserError, match="give at most as many"):
-        Hopfield([1, 2, 2], memories=5).survey((torch.zeros(4, 1, 2, 2),))
+        Hopfield([1, 2, 2], memories=5).init_from_data((torch.zeros(4, 1, 2, 2),))
 
 
 # --- a deep energy ------------------------------------------------------------------------------------------------------------------------
 
 
-def ebm(sampler: samplers.Kernel | None = None, shape: tuple[int, ...] = (2,), **options: Any) -> EBM:
+def ebm(sampler: kernel.Kernel | None = None, shape: tuple[int, ...] = (2,), **options: Any) -> EBM:
     settings = {"k": 5, "buffer": 64, "alpha": 0.0} | options
-    return EBM(MLP(list(shape), width=16, depth=2), sampler or samplers.Langevin(1e-3, bounds=[-1, 1]), list(shape), **settings)
+    return EBM(
+        MLP(list(shape), width=16, depth=2),
+        sampler or langevin.Langevin(1e-3, bounds=[-1, 1]),
+        list(shape),
+        **settings,
+    )
 
 
 def test_an_energys_gradient_against_the_integral(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -356,14 +429,28 @@ def test_an_energys_gradient_against_the_integral(monkeypatch: pytest.MonkeyPatc
     found = []
     for samples in drawn:
         monkeypatch.setattr(model, "negatives", lambda n, samples=samples: samples[:n])
-        found.append(torch.cat([g.flatten() for g in gradients(model, model.objective((x.repeat(100, 1),)).loss)]))
+        found.append(
+            torch.cat(
+                [g.flatten() for g in gradients(model, model.objective((x.repeat(100, 1),)).loss)]
+            )
+        )
     spread = torch.stack(found)
-    assert_within(spread.mean(0), spread.std(0) / math.sqrt(12), torch.cat([g.flatten() for g in exact]), errors=8)  # t with 11 freedoms
-    assert torch.cat([g.flatten() for g in exact]).norm() > 20 * (spread.std(0) / math.sqrt(12)).norm()
+    assert_within(
+        spread.mean(0),
+        spread.std(0) / math.sqrt(12),
+        torch.cat([g.flatten() for g in exact]),
+        errors=8,
+    )  # t with 11 freedoms
+    assert (
+        torch.cat([g.flatten() for g in exact]).norm() > 20 * (spread.std(0) / math.sqrt(12)).norm()
+    )
 
 
-@pytest.mark.parametrize("sampler", [samplers.Langevin(2e-3, bounds=[-1, 1]), samplers.MALA(0.02), samplers.RandomWalk(0.3)])
-def test_any_sampler_draws_a_deep_energy(sampler: samplers.Kernel) -> None:
+@pytest.mark.parametrize(
+    "sampler",
+    [langevin.Langevin(2e-3, bounds=[-1, 1]), langevin.MALA(0.02), metropolis.RandomWalk(0.3)],
+)
+def test_any_sampler_draws_a_deep_energy(sampler: kernel.Kernel) -> None:
     """exp(-E), E a quadratic in the box: means and what is held."""
 
     class Bowl(nn.Module):
@@ -371,11 +458,14 @@ def test_any_sampler_draws_a_deep_energy(sampler: samplers.Kernel) -> None:
             return ((x - 0.1) / 0.2).square().sum(1) / 2
 
     model = EBM(Bowl(), sampler, [2], k=5, buffer=10)
-    end = model.moved(model.noise(3000, "cpu"), 300)
+    end = model.run_chain(model.noise(3000, "cpu"), 300)
     assert_within(end.mean(0), end.std(0) / math.sqrt(3000), torch.tensor([0.1, 0.1]))
     torch.testing.assert_close(end.std(0), torch.tensor([0.2, 0.2]), atol=0.015, rtol=0)
-    values, known = torch.tensor([[0.6, 0.0]]).expand(3000, 2), torch.tensor([[True, False]]).expand(3000, 2)
-    end = model.moved(values, 300, model.held(values, known))
+    values, known = (
+        torch.tensor([[0.6, 0.0]]).expand(3000, 2),
+        torch.tensor([[True, False]]).expand(3000, 2),
+    )
+    end = model.run_chain(values, 300, model.held(values, known))
     assert (end[:, 0] == 0.6).all()
     assert_within(end[:, 1].mean(), end[:, 1].std() / math.sqrt(3000), torch.tensor(0.1))
 
@@ -387,17 +477,23 @@ def test_the_density_on_a_grid_is_the_energys_by_the_integral() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return x.square().flatten(1).sum(1) / (2 * 0.5**2) + 3
 
-    model = EBM(Bowl(), samplers.Langevin(1e-3), [2])
-    p, cell, log_z = modes.density_on_grid(model, torch.device("cpu"), 64)
+    model = EBM(Bowl(), langevin.Langevin(1e-3), [2])
+    p, cell, log_z = latent_modes.density_on_grid(model, torch.device("cpu"), 64)
     line = (torch.arange(64) + 0.5) / 32 - 1
     inside = 2 * torch.distributions.Normal(0.0, 1.0).cdf(torch.tensor(2.0)) - 1
     want = (-line.square() / 0.5).exp() / (0.5 * math.sqrt(2 * math.pi) * inside)
     torch.testing.assert_close(p, want[:, None] * want[None], rtol=2e-3, atol=1e-4)
     assert float(p.sum()) * cell == pytest.approx(1, abs=1e-5)
-    assert log_z == pytest.approx(2 * math.log(0.5 * math.sqrt(2 * math.pi) * float(inside)) - 3, abs=1e-3)
-    studio = SimpleNamespace(points=True, data=SimpleNamespace(shape=(2,), name="two_moons"), game=Boltzmann([2], hidden=3))
+    assert log_z == pytest.approx(
+        2 * math.log(0.5 * math.sqrt(2 * math.pi) * float(inside)) - 3, abs=1e-3
+    )
+    studio = SimpleNamespace(
+        points=True,
+        data=SimpleNamespace(shape=(2,), name="two_moons"),
+        game=Boltzmann([2], hidden=3),
+    )
     with pytest.raises(UserError, match="mode=density draws a density"):
-        modes.Density().check(studio)  # type: ignore[arg-type]
+        latent_modes.Density().check(studio)  # type: ignore[arg-type]
 
 
 def test_parts_that_lie_apart_get_their_weights() -> None:
@@ -406,7 +502,14 @@ def test_parts_that_lie_apart_get_their_weights() -> None:
     """
     torch.manual_seed(0)
     sd, share = 0.12, 0.8
-    model = EBM(MLP([2], width=64, depth=2, scale=8.0), samplers.RandomWalk(0.5), [2], k=10, buffer=500, alpha=0.0)
+    model = EBM(
+        MLP([2], width=64, depth=2, scale=8.0),
+        metropolis.RandomWalk(0.5),
+        [2],
+        k=10,
+        buffer=500,
+        alpha=0.0,
+    )
     optimizer = torch.optim.Adam(model.parameters(), 3e-3, (0.0, 0.999))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 500)
     for _ in range(500):
@@ -414,14 +517,22 @@ def test_parts_that_lie_apart_get_their_weights() -> None:
         optimizer.zero_grad()
         model.objective((place + sd * torch.randn(128, 2),)).loss.backward()
         optimizer.step(), schedule.step()
-    p, cell, log_z = modes.density_on_grid(model, torch.device("cpu"))
+    p, cell, log_z = latent_modes.density_on_grid(model, torch.device("cpu"))
     assert float(p[: len(p) // 2].sum()) * cell == pytest.approx(share, abs=0.08)
-    sure = -(share * math.log(share) + (1 - share) * math.log(1 - share)) + 1 + math.log(2 * math.pi * sd**2)
-    x = torch.where(torch.rand(2000, 1) < share, -0.4, 0.4) * torch.tensor([1.0, 0.0]) + sd * torch.randn(2000, 2)
+    sure = (
+        -(share * math.log(share) + (1 - share) * math.log(1 - share))
+        + 1
+        + math.log(2 * math.pi * sd**2)
+    )
+    x = torch.where(torch.rand(2000, 1) < share, -0.4, 0.4) * torch.tensor(
+        [1.0, 0.0]
+    ) + sd * torch.randn(2000, 2)
     with torch.no_grad():
         assert float(model.energy(x).mean()) + log_z == pytest.approx(sure, abs=0.3)
         line = torch.linspace(-4, 4, 401)
-        everywhere = (-model.energy(torch.cartesian_prod(line, line)).double()).logsumexp(0) + 2 * math.log(0.02)
+        everywhere = (-model.energy(torch.cartesian_prod(line, line)).double()).logsumexp(
+            0
+        ) + 2 * math.log(0.02)
     assert everywhere.item() == pytest.approx(log_z, abs=0.05)
 
 
@@ -436,10 +547,12 @@ def test_the_scale_of_the_first_layer() -> None:
 
 
 def test_the_buffer_is_where_negatives_come_from_and_go_to() -> None:
-    model = ebm(samplers.Langevin(1e-9, 0.0), fresh=0.0)
+    model = ebm(langevin.Langevin(1e-9, 0.0), fresh=0.0)
     before = model.chains.clone()
     samples = model.negatives(16)
-    torch.testing.assert_close(model.chains, before, atol=1e-6, rtol=0)  # a transition that hardly moves
+    torch.testing.assert_close(
+        model.chains, before, atol=1e-6, rtol=0
+    )  # a transition that hardly moves
     assert all((before - s).abs().sum(1).min() < 1e-6 for s in samples)
     model.fresh = 1.0
     renewed = model.negatives(16)
@@ -452,9 +565,9 @@ def test_the_buffer_is_where_negatives_come_from_and_go_to() -> None:
 def test_the_regularizer_and_a_network_that_couples_samples() -> None:
     model = ebm(alpha=0.5, k=1)
     found = model.objective((torch.rand(8, 2),))
-    assert set(found.terms) == {"contrast", "regularizer"} and found.terms["regularizer"] > 0
+    assert set(found.losses) == {"contrast", "regularizer"} and found.losses["regularizer"] > 0
     with pytest.raises(UserError, match="couples the samples"):
-        EBM(nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4)), samplers.Langevin(0.1), [2])
+        EBM(nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4)), langevin.Langevin(0.1), [2])
 
 
 # --- the contract of all energies, and their resume --------------------------------------------------------------------
@@ -470,14 +583,14 @@ def energies() -> dict[str, EnergyModel]:
         "hopfield": Hopfield(shape, memories=3),
         "unlearning": Hopfield(shape, memories=6, unlearning=0.1),
         "ebm": ebm(shape=(1, 8, 8)),
-        "ebm mala": ebm(samplers.MALA(1e-3), shape=(1, 8, 8), alpha=0.1),
+        "ebm mala": ebm(langevin.MALA(1e-3), shape=(1, 8, 8), alpha=0.1),
     }
 
 
 @pytest.mark.parametrize("name", energies())
 def test_contract(name: str) -> None:
     model, batch = energies()[name], (torch.rand(6, 1, 8, 8) * 2 - 1, torch.arange(6))
-    model.survey((torch.rand(30, 1, 8, 8) * 2 - 1,))
+    model.init_from_data((torch.rand(30, 1, 8, 8) * 2 - 1,))
     before = None if model.chains is None else model.chains.clone()
     model.objective(batch).loss.backward()
     assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
@@ -485,20 +598,28 @@ def test_contract(name: str) -> None:
         assert "chains" in model.state_dict() and not torch.equal(model.chains, before)  # type: ignore[arg-type]
     state = model.noise(6, "cpu")
     assert state.shape == (6, model.units) and model.energy(state).shape == (6,)
-    assert model.moved(state, 2).shape == state.shape
+    assert model.run_chain(state, 2).shape == state.shape
     chains = None if model.chains is None else model.chains.clone()
-    images = [model.sample(batch), model.sample(batch, state), model.denoise(batch[0], steps=2, draws=3)]
+    images = [
+        model.sample(batch),
+        model.sample(batch, state),
+        model.denoise(batch[0], steps=2, draws=3),
+    ]
     known = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
     known[:, :, :4] = True
     completed = model.complete(batch, known)
     for shown in (*images, completed):
         assert shown.shape == batch[0].shape and shown.abs().max() <= 1 and not shown.requires_grad
-    assert torch.equal(completed[:, :, :4], batch[0][:, :, :4]) and not torch.equal(completed, batch[0])
+    assert torch.equal(completed[:, :, :4], batch[0][:, :, :4]) and not torch.equal(
+        completed, batch[0]
+    )
     assert chains is None or torch.equal(model.chains, chains)  # type: ignore[arg-type]  # what is drawn leaves training alone
     assert model.training
 
 
-def fit(directory: Any, model: EnergyModel, steps: int, resume: Any = None, seed: int = 0) -> dict[str, Any]:
+def fit(
+    directory: Any, model: EnergyModel, steps: int, resume: Any = None, seed: int = 0
+) -> dict[str, Any]:
     L.seed_everything(seed, verbose=False)
     scheme = Energy(model, {"model": lambda p: torch.optim.SGD(p, 0.01, momentum=0.9)}, log_every=1)
     data = Noise(name="noise", shape=(1, 8, 8), classes=4, batch_size=8)
@@ -519,7 +640,13 @@ def test_a_resumed_run_equals_the_uninterrupted(name: str, tmp_path: Any) -> Non
 
     whole = fit(tmp_path / "whole", model(), 4)
     fit(tmp_path / "parts", model(), 2)
-    parts = fit(tmp_path / "parts", energies()[name], 4, resume=tmp_path / "parts" / "checkpoints" / "last.ckpt", seed=99)
+    parts = fit(
+        tmp_path / "parts",
+        energies()[name],
+        4,
+        resume=tmp_path / "parts" / "checkpoints" / "last.ckpt",
+        seed=99,
+    )
     for key in ("state_dict", "optimizer_states", "rng"):
         assert_equal(whole[key], parts[key])
 
@@ -544,10 +671,16 @@ def test_what_cannot_be_compiled_is_refused() -> None:
 def test_presets_are_built(words: tuple[str, ...]) -> None:
     """As a command composes them: each gives an objective of the data's shape."""
     model = compose.game(*words)
-    shape = (2,) if {"data=gaussian_ring", "data=rings"} & set(words) else (1, 14, 14) if "model=boltzmann" in words else (1, 28, 28)
+    shape = (
+        (2,)
+        if {"data=gaussian_ring", "data=rings"} & set(words)
+        else (1, 14, 14)
+        if "model=boltzmann" in words
+        else (1, 28, 28)
+    )
     if "model=ebm" in words:
         model.k = 1
-    model.survey((torch.rand(5, *shape) * 2 - 1,))
+    model.init_from_data((torch.rand(5, *shape) * 2 - 1,))
     assert model.objective((torch.rand(3, *shape) * 2 - 1,)).loss.isfinite()
 
 

@@ -17,17 +17,19 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.distributions import AffineTransform, Normal, kl_divergence
 
-from gentrain import config
-from gentrain.checkpoints import AtomicIO
+from gentrain.commands.sample import latent_modes
+from gentrain.commands.sample.session import SampleSession
+from gentrain.commands.sample.writer import Output
+from gentrain.config import validate
 from gentrain.data.plane import TwoMoons
 from gentrain.errors import UserError
-from gentrain.models.distillation import Distilled
-from gentrain.models.flow import Flow, FlowDensity, InverseAutoregressive, MaskedAutoregressive, PlanarMaps, Reversed, Standardised
-from gentrain.models.realnvp import RealNVP, checkerboards, halves, squeeze, unsqueeze
-from gentrain.pixels import Logit, Real
-from gentrain.sampling import modes
-from gentrain.sampling.output import Output
-from gentrain.sampling.studio import Studio
+from gentrain.models.flow.autoregressive import InverseAutoregressive, MaskedAutoregressive
+from gentrain.models.flow.base import Flow, FlowDensity, Reversed, Standardised
+from gentrain.models.flow.distillation import Distilled
+from gentrain.models.flow.planar import PlanarMaps
+from gentrain.models.flow.realnvp import RealNVP, checkerboards, halves, squeeze, unsqueeze
+from gentrain.models.pixels import Logit, Real
+from gentrain.runs.checkpoints import AtomicIO
 from tests.compose import composed
 
 D = torch.float64
@@ -53,7 +55,10 @@ def standardised(shape: list[int]) -> Standardised:
 FLOWS: dict[str, tuple[list[int], Callable[[list[int]], Flow]]] = {
     "planar": ([5], partial(PlanarMaps, layers=6)),
     "maf": ([6], partial(MaskedAutoregressive, layers=3, width=20)),
-    "maf, deep and bounded": ([6], partial(MaskedAutoregressive, layers=2, width=20, depth=3, bound=1.0)),
+    "maf, deep and bounded": (
+        [6],
+        partial(MaskedAutoregressive, layers=2, width=20, depth=3, bound=1.0),
+    ),
     "iaf": ([6], partial(iaf, layers=3, width=20)),
     "iaf, not gated": ([6], partial(iaf, layers=3, width=20, gated=False, bound=2.0)),
     "standardised": ([3], standardised),
@@ -71,14 +76,19 @@ def test_there_and_back_with_the_determinant_of_the_jacobian(name: str) -> None:
     z = torch.randn(4, math.prod(shape), dtype=D)
     out, log_det = flow(z)
     assert log_det.shape == (4,)
-    for keep in (True, False):  # whole passes where gradients are kept, and a cache where they are not
+    for keep in (
+        True,
+        False,
+    ):  # whole passes where gradients are kept, and a cache where they are not
         with torch.set_grad_enabled(keep):
             back, log_det_back = flow.inverse(out)
         torch.testing.assert_close(back, z)
         torch.testing.assert_close(log_det_back, -log_det)
     for i in range(4):
         if name.startswith("iaf"):  # whose one pass is the other way
-            jacobian = torch.autograd.functional.jacobian(lambda u: flow.inverse(u[None])[0][0], out[i].detach())
+            jacobian = torch.autograd.functional.jacobian(
+                lambda u: flow.inverse(u[None])[0][0], out[i].detach()
+            )
             torch.testing.assert_close(-log_det[i], torch.linalg.slogdet(jacobian)[1])
         jacobian = torch.autograd.functional.jacobian(lambda z: flow(z[None])[0][0], z[i])
         torch.testing.assert_close(log_det[i], torch.linalg.slogdet(jacobian)[1])
@@ -101,11 +111,21 @@ def test_a_density_in_the_plane_integrates_to_one_and_samples_are_of_it(name: st
     line = torch.linspace(-20, 20, 701, dtype=D)
     grid = torch.cartesian_prod(line, line)
     with torch.no_grad():
-        p = torch.cat([density.log_prob(part).exp() for part in grid.split(20_000)]) * (line[1] - line[0]) ** 2
+        p = (
+            torch.cat([density.log_prob(part).exp() for part in grid.split(20_000)])
+            * (line[1] - line[0]) ** 2
+        )
         drawn = density.flow.inverse(torch.randn(20_000, 2, dtype=D))[0]
     torch.testing.assert_close(p.sum(), torch.ones((), dtype=D), atol=5e-3, rtol=0)
-    for function in (torch.sin, torch.tanh, lambda x: torch.tanh(x).square(), lambda x: torch.sin(x.sum(1, keepdim=True))):
-        torch.testing.assert_close(function(drawn).mean(0), (p[:, None] * function(grid)).sum(0), atol=0.03, rtol=0)
+    for function in (
+        torch.sin,
+        torch.tanh,
+        lambda x: torch.tanh(x).square(),
+        lambda x: torch.sin(x.sum(1, keepdim=True)),
+    ):
+        torch.testing.assert_close(
+            function(drawn).mean(0), (p[:, None] * function(grid)).sum(0), atol=0.03, rtol=0
+        )
 
 
 # --- RealNVP ----------------------------------------------------------------------------------------------------------------------
@@ -116,7 +136,9 @@ def test_a_squeeze_takes_the_places_of_a_square_apart() -> None:
     y = squeeze(x)
     assert y.shape == (2, 12, 2, 3) and torch.equal(unsqueeze(y), x)
     black = checkerboards(3, 6)[0][:, :4].expand(2, -1, -1, -1)
-    assert set(y[:, :6].flatten().tolist()) == set(x[black].tolist())  # half of the channels is one colour of the board
+    assert set(y[:, :6].flatten().tolist()) == set(
+        x[black].tolist()
+    )  # half of the channels is one colour of the board
     assert torch.equal(y[:, :3], x[:, :, ::2, ::2])
 
 
@@ -129,7 +151,9 @@ def test_a_coupling_leaves_the_masked_and_starts_as_the_identity() -> None:
     flow = RealNVP([2, 4, 4], width=4, blocks=1, scales=1)
     z = torch.randn(3, 32)
     out, log_det = flow(z)
-    assert log_det.abs().max() == 0 and sorted(out[0].tolist()) == sorted(z[0].tolist())  # moved to their places, but not changed
+    assert log_det.abs().max() == 0 and sorted(out[0].tolist()) == sorted(
+        z[0].tolist()
+    )  # moved to their places, but not changed
     coupling = stirred(flow).levels[0].before.each[0]
     x = torch.randn(3, 2, 4, 4, dtype=D)
     changed = coupling(x)[0] != x
@@ -139,12 +163,16 @@ def test_a_coupling_leaves_the_masked_and_starts_as_the_identity() -> None:
 def test_every_value_has_an_effect_on_every_other() -> None:
     """Over both scales: no part of an image goes through alone."""
     flow = stirred(RealNVP([1, 8, 8], width=4, blocks=2, scales=2))
-    jacobian = torch.autograd.functional.jacobian(lambda z: flow(z[None])[0][0], torch.randn(64, dtype=D))
+    jacobian = torch.autograd.functional.jacobian(
+        lambda z: flow(z[None])[0][0], torch.randn(64, dtype=D)
+    )
     assert (jacobian[32:] != 0).all() and (jacobian[:32] != 0).float().mean() > 0.9
 
 
 def test_a_side_that_cannot_be_halved_is_refused() -> None:
-    with pytest.raises(UserError, match=r"a side of 28 cannot be halved 3 times \(model.flow.scales\); at most 2"):
+    with pytest.raises(
+        UserError, match=r"a side of 28 cannot be halved 3 times \(model.flow.scales\); at most 2"
+    ):
         RealNVP([1, 28, 28], scales=3)
 
 
@@ -162,9 +190,13 @@ def test_a_masked_autoregressive_flow_is_that_of_zuko() -> None:
     ).to(D)
     for k, (made, transform) in enumerate(zip(ours.maps, theirs.transform.transforms, strict=True)):
         layers = [made.first, made.rest[1], made.last]
-        rows = torch.arange(size) if k % 2 == 0 else torch.arange(size).flip(0)  # they reverse the order, we reverse the values
+        rows = (
+            torch.arange(size) if k % 2 == 0 else torch.arange(size).flip(0)
+        )  # they reverse the order, we reverse the values
         interleaved = torch.stack([rows, rows + size], 1).flatten()
-        for layer, other in zip(layers, [m for m in transform.hyper if isinstance(m, nn.Linear)], strict=True):
+        for layer, other in zip(
+            layers, [m for m in transform.hyper if isinstance(m, nn.Linear)], strict=True
+        ):
             weight, mask, bias = layer.weight.data, layer.mask.bool(), layer.bias.data
             if layer is made.first:
                 weight, mask = weight[:, rows], mask[:, rows]
@@ -198,11 +230,15 @@ def test_couplings_are_those_of_zuko() -> None:
             s = self.coupling.bound * torch.tanh(s)
             return torch.stack([t[..., ~self.shown], s[..., ~self.shown]], -1).flatten(-2)
 
-    theirs = zuko.flows.NICE(size, transforms=4, univariate=lambda t, s: AffineTransform(t, torch.exp(s))).to(D)
+    theirs = zuko.flows.NICE(
+        size, transforms=4, univariate=lambda t, s: AffineTransform(t, torch.exp(s))
+    ).to(D)
     for coupling, transform in zip(ours.last.each, theirs.transform.transforms, strict=True):
         transform.hyper, transform.mask = Same(coupling), coupling.mask.bool()
     x = torch.randn(40, size, dtype=D)
-    torch.testing.assert_close(FlowDensity(lambda shape: ours, Real(), [size]).log_prob(x), theirs().log_prob(x))
+    torch.testing.assert_close(
+        FlowDensity(lambda shape: ours, Real(), [size]).log_prob(x), theirs().log_prob(x)
+    )
 
 
 # --- distillation -----------------------------------------------------------------------------------------------------------------
@@ -221,7 +257,9 @@ def gaussians(**options: Any) -> tuple[Distilled, Normal, Normal]:
     with torch.no_grad():
         model.flow.flow.maps[0].last.bias.copy_(student)
         model.teacher.flow.maps[0].last.bias.copy_(teacher)
-    mean, scale = student.view(2, 2).flip(1)  # of the student the values are reversed behind the map, of the teacher the noise
+    mean, scale = student.view(2, 2).flip(
+        1
+    )  # of the student the values are reversed behind the map, of the teacher the noise
     return model, Normal(mean, scale.exp()), Normal(teacher[:2], teacher[2:].exp())
 
 
@@ -229,9 +267,11 @@ def test_the_divergence_of_gaussians() -> None:
     model, student, teacher = gaussians(teacher="a run")
     cross, entropy = model.entropies(400_000, torch.device("cpu"))
     torch.testing.assert_close(entropy, student.entropy().sum())  # exact, whatever is drawn
-    torch.testing.assert_close(cross - entropy, kl_divergence(student, teacher).sum(), atol=0.01, rtol=0)
+    torch.testing.assert_close(
+        cross - entropy, kl_divergence(student, teacher).sum(), atol=0.01, rtol=0
+    )
     found = model.objective((torch.zeros(64, 2),))
-    torch.testing.assert_close(found.loss, found.watched["kl"])
+    torch.testing.assert_close(found.loss, found.metrics["kl"])
     points = torch.randn(5, 2)
     torch.testing.assert_close(model.log_likelihood((points,), 1), student.log_prob(points).sum(1))
     torch.testing.assert_close(model.teacher.log_prob(points), teacher.log_prob(points).sum(1))
@@ -245,10 +285,12 @@ def test_the_student_becomes_the_teacher() -> None:
         objective = model.objective((torch.zeros(256, 2),))
         objective.loss.backward()
         optimizer.step()
-        found.append(objective.watched["kl"].item())
+        found.append(objective.metrics["kl"].item())
     assert found[0] > 0.3 and abs(sum(found[-50:]) / 50) < 0.02
     points = torch.randn(200, 2)
-    torch.testing.assert_close(model.log_prob(points), model.teacher.log_prob(points), atol=0.3, rtol=0.1)
+    torch.testing.assert_close(
+        model.log_prob(points), model.teacher.log_prob(points), atol=0.3, rtol=0.1
+    )
 
 
 def test_the_teacher_learns_first_and_then_no_more() -> None:
@@ -256,14 +298,19 @@ def test_the_teacher_learns_first_and_then_no_more() -> None:
     optimizer, batch = torch.optim.Adam(model.parameters(), 0.1), (torch.rand(8, 2),)
 
     def parts() -> list[Tensor]:
-        return [torch.cat([p.detach().flatten() for p in part.parameters()]) for part in (model.teacher, model.flow)]
+        return [
+            torch.cat([p.detach().flatten() for p in part.parameters()])
+            for part in (model.teacher, model.flow)
+        ]
 
     for step in range(4):
         before = parts()
         assert model.teaching is (step < 2) and model.teacher.training is (step < 2)
         optimizer.zero_grad()
         found = model.objective(batch)
-        assert set(found.terms) == ({"teacher_nll"} if step < 2 else {"cross_entropy", "negative_entropy"})
+        assert set(found.losses) == (
+            {"teacher_nll"} if step < 2 else {"cross_entropy", "negative_entropy"}
+        )
         found.loss.backward()
         optimizer.step()
         model.after_step()
@@ -276,15 +323,20 @@ def test_the_teacher_learns_first_and_then_no_more() -> None:
 
 def teachers_run(folder: Path, density: FlowDensity, *words: str) -> Path:
     (folder / ".hydra").mkdir(parents=True)
-    OmegaConf.save(OmegaConf.create(composed("model=maf", *words)), folder / ".hydra" / "config.yaml")
+    OmegaConf.save(
+        OmegaConf.create(composed("model=maf", *words)), folder / ".hydra" / "config.yaml"
+    )
     AtomicIO().save_checkpoint(
-        {"state_dict": {f"model.{k}": v for k, v in density.state_dict().items()}}, folder / "checkpoints" / "last.ckpt"
+        {"state_dict": {f"model.{k}": v for k, v in density.state_dict().items()}},
+        folder / "checkpoints" / "last.ckpt",
     )
     return folder
 
 
 def distilled(run: Path, **sizes: Any) -> Distilled:
-    flow = partial(MaskedAutoregressive, **({"layers": 2, "width": 8, "depth": 1, "bound": 5.0} | sizes))
+    flow = partial(
+        MaskedAutoregressive, **({"layers": 2, "width": 8, "depth": 1, "bound": 5.0} | sizes)
+    )
     return Distilled(partial(iaf, layers=1, width=8), flow, Real(), [2], teacher=str(run))
 
 
@@ -298,8 +350,14 @@ def test_a_teacher_of_another_run(tmp_path: Path) -> None:
     assert not model.teaching and not any(p.requires_grad for p in model.teacher.parameters())
     with pytest.raises(UserError, match=r"add model.teacher_flow.width=8$"):
         distilled(run, width=16)
-    digits, flow = teachers_run(tmp_path / "digits", teacher), partial(MaskedAutoregressive, layers=5, width=1024, depth=1, bound=5.0)
-    for pixels, shape, told in ((Real(), [2], "is of shape"), (Logit(0.05), [1, 28, 28], "the pixels in")):
+    digits, flow = (
+        teachers_run(tmp_path / "digits", teacher),
+        partial(MaskedAutoregressive, layers=5, width=1024, depth=1, bound=5.0),
+    )
+    for pixels, shape, told in (
+        (Real(), [2], "is of shape"),
+        (Logit(0.05), [1, 28, 28], "the pixels in"),
+    ):
         with pytest.raises(UserError, match=told):
             Distilled(partial(iaf, layers=1), flow, pixels, shape, teacher=str(digits))
     missing = distilled(tmp_path / "gone")  # a finished student does without
@@ -312,23 +370,40 @@ def test_a_teacher_of_another_run(tmp_path: Path) -> None:
 
 def small(node: Any) -> Any:
     sizes = {"width": 8, "units": 8, "layers": 2, "couplings": 2, "teacher_steps": 1}
-    return {k: small(v) if isinstance(v, dict) else sizes.get(k, v) for k, v in node.items()} if isinstance(node, dict) else node
+    return (
+        {k: small(v) if isinstance(v, dict) else sizes.get(k, v) for k, v in node.items()}
+        if isinstance(node, dict)
+        else node
+    )
 
 
 TERMS = {"iaf_distilled": {"teacher_nll", "cross_entropy", "negative_entropy", "kl"}}
-COMMANDS = [(model, "data=two_moons", "pixels=real") for model in ("maf", "realnvp", "planar", "iaf", "iaf_distilled")]
-COMMANDS += [("realnvp",), ("iaf_distilled",), ("maf",), ("planar", "data=mnist_5k", "pixels=logit")]
+COMMANDS = [
+    (model, "data=two_moons", "pixels=real")
+    for model in ("maf", "realnvp", "planar", "iaf", "iaf_distilled")
+]
+COMMANDS += [
+    ("realnvp",),
+    ("iaf_distilled",),
+    ("maf",),
+    ("planar", "data=mnist_5k", "pixels=logit"),
+]
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_a_preset_takes_two_steps(words: tuple[str, ...]) -> None:
-    from gentrain.train import build
+    from gentrain.config.build import build
 
-    checked = config.check(small(composed(f"model={words[0]}", *words[1:], "data.batch_size=4")))
+    checked = validate.check(small(composed(f"model={words[0]}", *words[1:], "data.batch_size=4")))
     model = build(checked["model"], "model")
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     scheme = build(checked["scheme"] | {"log_every": 1}, "scheme", model=model)
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
     trainer = L.Trainer(accelerator="cpu", max_steps=2, max_epochs=-1, **quiet)
     trainer.fit(scheme, datamodule=build(checked["data"], "data"))
     assert {f"model/{name}" for name in TERMS.get(words[0], {"nll"})} <= scheme.latest.keys()
@@ -337,11 +412,14 @@ def test_a_preset_takes_two_steps(words: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize(("data", "pixels"), [("two_moons", "logit"), ("mnist_5k", "real")])
 def test_pixels_of_another_kind_of_data_are_refused(data: str, pixels: str) -> None:
-    from gentrain.train import build
+    from gentrain.config.build import build
 
     other = "real" if pixels == "logit" else "logit"
     with pytest.raises(UserError, match=rf"\(pixels\); add pixels={other}"):
-        build(config.check(composed("model=maf", f"data={data}", f"pixels={pixels}"))["model"], "model")
+        build(
+            validate.check(composed("model=maf", f"data={data}", f"pixels={pixels}"))["model"],
+            "model",
+        )
 
 
 @pytest.mark.parametrize("name", ["realnvp of points", "iaf, not gated"])
@@ -349,7 +427,11 @@ def test_a_flow_learns_two_moons(name: str) -> None:
     """Better than the best Gaussian can be."""
     points = TwoMoons(name="two_moons", shape=(2,), n=20_000).load("train").images
     gaussian = 0.5 * torch.logdet(torch.cov(points.T)) + 1 + math.log(2 * math.pi)
-    make = partial(RealNVP, units=32, blocks=1) if name.startswith("realnvp") else partial(iaf, layers=3, width=32, gated=False)
+    make = (
+        partial(RealNVP, units=32, blocks=1)
+        if name.startswith("realnvp")
+        else partial(iaf, layers=3, width=32, gated=False)
+    )
     density = FlowDensity(make, Real(), [2])
     optimizer = torch.optim.Adam(density.parameters(), 5e-3)
     for i in range(250):
@@ -363,20 +445,22 @@ def test_the_picture_of_a_density(tmp_path: Path) -> None:
     density = FlowDensity(partial(MaskedAutoregressive, layers=2, width=8), Real(), [2])
     with torch.no_grad():
         for made in density.flow.maps:
-            made.last.bias.copy_(torch.tensor([0.0, 0.0, -1.0, -1.0]))  # deviations of exp(-2), so that all of it is inside
+            made.last.bias.copy_(
+                torch.tensor([0.0, 0.0, -1.0, -1.0])
+            )  # deviations of exp(-2), so that all of it is inside
     job = SimpleNamespace(
         scheme=SimpleNamespace(model=density, device=torch.device("cpu")),
         data=TwoMoons(name="two_moons", shape=(2,), n=1000),
         callbacks=(None,),
     )
-    studio, mode = Studio(job), modes.Density(n=200)  # type: ignore[arg-type]
+    studio, mode = SampleSession(job), latent_modes.Density(n=200)  # type: ignore[arg-type]
     mode.check(studio)
     assert abs(mode.draw(studio, Output(tmp_path, "none"))["mass"] - 1) < 1e-3
     assert (tmp_path / "density.png").exists()
-    p, *_ = modes.density_on_grid(density, torch.device("cpu"), 5)
+    p, *_ = latent_modes.density_on_grid(density, torch.device("cpu"), 5)
     want = Normal(0.0, math.exp(-2)).log_prob(torch.tensor([-0.8, -0.4, 0.0, 0.4, 0.8])).exp()
     torch.testing.assert_close(p, want[:, None] * want[None], rtol=1e-4, atol=1e-6)
     job.scheme.model = FlowDensity(partial(RealNVP, width=2, blocks=1), Logit(), [1, 4, 4])
     job.data = SimpleNamespace(shape=(1, 4, 4), name="digits", classes=None)
     with pytest.raises(UserError, match="points in the plane"):
-        mode.check(Studio(job))  # type: ignore[arg-type]
+        mode.check(SampleSession(job))  # type: ignore[arg-type]

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gentrain import losses
+from gentrain.adversarial import losses
+from gentrain.adversarial.lipschitz import GradientPenalty, SpectralNorm, Unconstrained, WeightClip
 from gentrain.errors import UserError
-from gentrain.game import Unconditional
 from gentrain.layers.activation import LeakyReLU, ReLU
-from gentrain.lipschitz import GradientPenalty, SpectralNorm, Unconstrained, WeightClip
+from gentrain.models.gan.gan import GAN
 from gentrain.networks import dcgan, mlp, normfree, resnet
 
 SHAPE = [1, 28, 28]
@@ -21,7 +21,10 @@ class Quadratic(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.a, self.w = nn.Parameter(torch.rand(dim).double()), nn.Parameter(torch.randn(dim).double())
+        self.a, self.w = (
+            nn.Parameter(torch.rand(dim).double()),
+            nn.Parameter(torch.randn(dim).double()),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return (self.a * x.square() / 2 + self.w * x).flatten(1).sum(1)
@@ -35,7 +38,9 @@ def penalties(**options: object) -> tuple[Tensor, Tensor, Quadratic]:
     critic, real, fake = Quadratic(12), torch.randn(6, 12).double(), torch.randn(6, 12).double()
     penalty = GradientPenalty(**options)  # type: ignore[arg-type]
     points: list[Tensor] = []
-    penalty.where = lambda r, f: points.append(GradientPenalty.where(penalty, r, f)) or points[0].double()  # type: ignore[method-assign, func-returns-value]
+    penalty.where = lambda r, f: (
+        points.append(GradientPenalty.where(penalty, r, f)) or points[0].double()
+    )  # type: ignore[method-assign, func-returns-value]
     value = penalty.critic_term(critic, real, fake)
     assert value is not None
     return value, critic.gradient(points[0].double()).norm(dim=1), critic
@@ -44,7 +49,9 @@ def penalties(**options: object) -> tuple[Tensor, Tensor, Quadratic]:
 def test_a_linear_critic_by_hand() -> None:
     """D(x) = w.x has gradient w everywhere: penalty = 10 (||w|| - 1)^2 and its gradient 20 (||w|| - 1) w / ||w||."""
     w = torch.randn(5, dtype=torch.float64, requires_grad=True)
-    value = GradientPenalty(10.0).critic_term(lambda x: x.double() @ w, torch.randn(4, 5), torch.randn(4, 5))
+    value = GradientPenalty(10.0).critic_term(
+        lambda x: x.double() @ w, torch.randn(4, 5), torch.randn(4, 5)
+    )
     norm = w.detach().norm()
     assert value is not None
     torch.testing.assert_close(value.double(), 10 * (norm - 1) ** 2, rtol=1e-5, atol=1e-6)
@@ -53,14 +60,18 @@ def test_a_linear_critic_by_hand() -> None:
 
 
 @pytest.mark.parametrize("points", ["interpolate", "real", "fake", "both", "dragan"])
-@pytest.mark.parametrize(("center", "one_sided"), [(1.0, False), (1.0, True), (0.0, False), (3.0, True)])
+@pytest.mark.parametrize(
+    ("center", "one_sided"), [(1.0, False), (1.0, True), (0.0, False), (3.0, True)]
+)
 def test_one_norm_per_sample(points: str, center: float, one_sided: bool) -> None:
     value, norms, critic = penalties(points=points, center=center, one_sided=one_sided, weight=7.0)
     excess = (norms - center).clamp(min=0) if one_sided else norms - center
     expected = 7 * excess.square().mean()
     torch.testing.assert_close(value.double(), expected.detach(), rtol=1e-5, atol=1e-5)
     params = [critic.a, critic.w]
-    for got, want in zip(torch.autograd.grad(value, params), torch.autograd.grad(expected, params), strict=True):
+    for got, want in zip(
+        torch.autograd.grad(value, params), torch.autograd.grad(expected, params), strict=True
+    ):
         torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)
     # one norm for the whole batch, the usual mistake, is another number
     assert not torch.isclose(value.double(), 7 * (norms.square().sum().sqrt() - center) ** 2)
@@ -109,7 +120,9 @@ def test_penalty_is_float32_under_autocast() -> None:
         assert mixed is not None
         assert mixed.dtype == torch.float32
     torch.manual_seed(3)
-    torch.testing.assert_close(mixed, GradientPenalty().critic_term(critic, real.bfloat16().float(), fake), rtol=0, atol=0)
+    torch.testing.assert_close(
+        mixed, GradientPenalty().critic_term(critic, real.bfloat16().float(), fake), rtol=0, atol=0
+    )
     assert plain is not None
 
 
@@ -119,12 +132,27 @@ def test_declared_second_derivative_changes_nothing(slope: float) -> None:
 
     def gradients(activation: nn.Module) -> list[Tensor]:
         torch.manual_seed(0)
-        net = nn.Sequential(nn.Conv2d(1, 4, 3), activation, nn.Conv2d(4, 4, 3), activation, nn.Flatten(), nn.Linear(4 * 36, 1))
+        net = nn.Sequential(
+            nn.Conv2d(1, 4, 3),
+            activation,
+            nn.Conv2d(4, 4, 3),
+            activation,
+            nn.Flatten(),
+            nn.Linear(4 * 36, 1),
+        )
         x = torch.randn(5, 1, 10, 10, requires_grad=True)
         (g,) = torch.autograd.grad(net(x).sum(), x, create_graph=True)
-        return list(torch.autograd.grad((g.flatten(1).norm(dim=1) - 1).square().mean() + net(x).mean(), list(net.parameters())))
+        return list(
+            torch.autograd.grad(
+                (g.flatten(1).norm(dim=1) - 1).square().mean() + net(x).mean(),
+                list(net.parameters()),
+            )
+        )
 
-    ours, theirs = LeakyReLU(slope) if slope else ReLU(), nn.LeakyReLU(slope) if slope else nn.ReLU()
+    ours, theirs = (
+        LeakyReLU(slope) if slope else ReLU(),
+        nn.LeakyReLU(slope) if slope else nn.ReLU(),
+    )
     assert all(torch.equal(a, b) for a, b in zip(gradients(ours), gradients(theirs), strict=True))
 
 
@@ -171,8 +199,10 @@ def plain_activations(network: nn.Module) -> nn.Module:
     return network
 
 
-def built(critic: nn.Module, lipschitz: nn.Module, loss: losses.AdversarialLoss | None = None) -> Unconditional:
-    return Unconditional(dcgan.Generator(SHAPE, 16, 8), critic, loss or losses.hinge(), lipschitz)  # type: ignore[arg-type]
+def built(
+    critic: nn.Module, lipschitz: nn.Module, loss: losses.AdversarialLoss | None = None
+) -> GAN:
+    return GAN(dcgan.Generator(SHAPE, 16, 8), critic, loss or losses.hinge(), lipschitz)  # type: ignore[arg-type]
 
 
 def test_spectral_norm_against_svd() -> None:
@@ -228,9 +258,13 @@ def test_clip_bounds_weights_and_spares_norms(caplog: pytest.LogCaptureFixture) 
         for p in module.parameters(recurse=False):
             assert (p.abs() <= 0.01).all() != isinstance(module, nn.BatchNorm2d), name
     with caplog.at_level(logging.WARNING, "gentrain"):
-        game.regularizers["weight_clip"].optimized("critic", torch.optim.RMSprop(game.critic.parameters()))
+        game.regularizers["weight_clip"].check_optimizer(
+            "critic", torch.optim.RMSprop(game.critic.parameters())
+        )
         assert not caplog.records
-        game.regularizers["weight_clip"].optimized("critic", torch.optim.Adam(game.critic.parameters()))
+        game.regularizers["weight_clip"].check_optimizer(
+            "critic", torch.optim.Adam(game.critic.parameters())
+        )
     assert "Arjovsky" in caplog.text
 
 

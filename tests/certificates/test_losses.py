@@ -6,10 +6,13 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from gentrain import losses
+from gentrain.adversarial import losses
 from gentrain.errors import UserError
 
-real, fake = torch.linspace(-3, 3, 7, dtype=torch.float64), torch.linspace(-2, 5, 7, dtype=torch.float64)
+real, fake = (
+    torch.linspace(-3, 3, 7, dtype=torch.float64),
+    torch.linspace(-2, 5, 7, dtype=torch.float64),
+)
 
 
 def log_sigmoid(t: torch.Tensor) -> torch.Tensor:
@@ -19,21 +22,45 @@ def log_sigmoid(t: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("loss", "critic", "generator"),
     [
-        (losses.js(), -(log_sigmoid(real).mean() + (1 - fake.sigmoid()).log().mean()), -log_sigmoid(fake).mean()),
-        (losses.js(saturating=True), -(log_sigmoid(real).mean() + (1 - fake.sigmoid()).log().mean()), (1 - fake.sigmoid()).log().mean()),
-        (losses.ls(), ((real - 1) ** 2).mean() / 2 + (fake**2).mean() / 2, ((fake - 1) ** 2).mean() / 2),
-        (losses.ls(-1, 1, 0), ((real - 1) ** 2).mean() / 2 + ((fake + 1) ** 2).mean() / 2, (fake**2).mean() / 2),
+        (
+            losses.js(),
+            -(log_sigmoid(real).mean() + (1 - fake.sigmoid()).log().mean()),
+            -log_sigmoid(fake).mean(),
+        ),
+        (
+            losses.js(saturating=True),
+            -(log_sigmoid(real).mean() + (1 - fake.sigmoid()).log().mean()),
+            (1 - fake.sigmoid()).log().mean(),
+        ),
+        (
+            losses.ls(),
+            ((real - 1) ** 2).mean() / 2 + (fake**2).mean() / 2,
+            ((fake - 1) ** 2).mean() / 2,
+        ),
+        (
+            losses.ls(-1, 1, 0),
+            ((real - 1) ** 2).mean() / 2 + ((fake + 1) ** 2).mean() / 2,
+            (fake**2).mean() / 2,
+        ),
         (losses.wasserstein(), fake.mean() - real.mean(), -fake.mean()),
-        (losses.hinge(), (1 - real).clamp(min=0).mean() + (1 + fake).clamp(min=0).mean(), -fake.mean()),
+        (
+            losses.hinge(),
+            (1 - real).clamp(min=0).mean() + (1 + fake).clamp(min=0).mean(),
+            -fake.mean(),
+        ),
         (losses.relativistic(), -log_sigmoid(real - fake).mean(), -log_sigmoid(fake - real).mean()),
         (
             losses.relativistic(average=True),
-            -log_sigmoid(real - fake.mean()).mean() - (1 - (fake - real.mean()).sigmoid()).log().mean(),
-            -log_sigmoid(fake - real.mean()).mean() - (1 - (real - fake.mean()).sigmoid()).log().mean(),
+            -log_sigmoid(real - fake.mean()).mean()
+            - (1 - (fake - real.mean()).sigmoid()).log().mean(),
+            -log_sigmoid(fake - real.mean()).mean()
+            - (1 - (real - fake.mean()).sigmoid()).log().mean(),
         ),
     ],
 )
-def test_equal_to_the_formula(loss: losses.AdversarialLoss, critic: torch.Tensor, generator: torch.Tensor) -> None:
+def test_equal_to_the_formula(
+    loss: losses.AdversarialLoss, critic: torch.Tensor, generator: torch.Tensor
+) -> None:
     torch.testing.assert_close(loss.critic(real, fake), critic)
     torch.testing.assert_close(loss.generator(real, fake), generator)
 
@@ -59,7 +86,9 @@ def test_js_at_the_optimal_critic_is_the_divergence() -> None:
 def test_disjoint_supports_saturate() -> None:
     """JSD = log 2, and the saturating generator gets no gradient where the non-saturating one gets all of it."""
     logit = torch.tensor([-60.0], dtype=torch.float64, requires_grad=True)
-    assert losses.js().critic(-logit.detach(), logit.detach()).item() == pytest.approx(0, abs=1e-20)  # V = 0 = -2 log 2 + 2 log 2
+    assert losses.js().critic(-logit.detach(), logit.detach()).item() == pytest.approx(
+        0, abs=1e-20
+    )  # V = 0 = -2 log 2 + 2 log 2
     (saturating,) = torch.autograd.grad(losses.js(saturating=True).generator(logit, logit), logit)
     (plain,) = torch.autograd.grad(losses.js().generator(logit, logit), logit)
     assert abs(saturating.item()) < 1e-20
@@ -80,21 +109,27 @@ def test_wasserstein_of_two_point_masses() -> None:
         loss, zero = losses.wasserstein(), torch.zeros(1, dtype=torch.float64)
         assert -loss.critic(zero, theta).item() == pytest.approx(d)
         assert loss.estimates["wasserstein_estimate"](zero, theta).item() == pytest.approx(d)
-        assert torch.autograd.grad(loss.generator(zero, theta), theta)[0].item() == pytest.approx(-1)
+        assert torch.autograd.grad(loss.generator(zero, theta), theta)[0].item() == pytest.approx(
+            -1
+        )
 
 
 def test_label_smoothing_is_one_sided_and_acts_on_the_built_loss() -> None:
-    from gentrain.tricks import LabelSmoothing
+    from gentrain.adversarial.tricks.terms import LabelSmoothing
 
     class Holder:
         loss = losses.js()
 
     LabelSmoothing(0.9).attach(Holder)
-    expected = -(0.9 * log_sigmoid(real) + 0.1 * log_sigmoid(-real)).mean() - log_sigmoid(-fake).mean()
+    expected = (
+        -(0.9 * log_sigmoid(real) + 0.1 * log_sigmoid(-real)).mean() - log_sigmoid(-fake).mean()
+    )
     torch.testing.assert_close(Holder.loss.critic(real, fake), expected)
     torch.testing.assert_close(Holder.loss.generator(real, fake), losses.js().generator(real, fake))
     # the optimal logit for a sample seen as often real as fake moves below zero, and no further: the fake target stays 0
-    assert losses.ls().smoothed(0.9).critic(real * 0 + 0.9, fake * 0).item() == pytest.approx(0, abs=1e-12)
+    assert losses.ls().smoothed(0.9).critic(real * 0 + 0.9, fake * 0).item() == pytest.approx(
+        0, abs=1e-12
+    )
     for loss in (losses.hinge(), losses.wasserstein(), losses.relativistic()):
         Holder.loss = loss
         with pytest.raises(UserError, match="label_smoothing"):

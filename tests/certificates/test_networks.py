@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from gentrain.errors import UserError
-from gentrain.game import Conditional, Given
+from gentrain.models.gan.base import ConditionedCritic
+from gentrain.models.gan.cgan import ConditionalGAN
 from gentrain.networks import conditional, dcgan, mlp, normfree, resnet
 
 FAMILIES = {"mlp": mlp, "dcgan": dcgan, "resnet": resnet, "normfree": normfree}
@@ -26,7 +27,9 @@ def test_shapes_ranges_gradients(family: str, channels: int, side: int) -> None:
     assert score.shape == (3,)
     assert critic.features(x).shape == (3, critic.head.in_features)
     (score * torch.tensor([1.0, 2.0, -1.0])).sum().backward()
-    if family != "normfree":  # whose residual branches start at zero and pass no gradient inside at first
+    if (
+        family != "normfree"
+    ):  # whose residual branches start at zero and pass no gradient inside at first
         for name, p in [*generator.named_parameters(), *critic.named_parameters()]:
             assert p.grad is not None, name
     assert x.std() > 0
@@ -41,7 +44,9 @@ def test_dcgan_keeps_the_rules_of_the_paper() -> None:
     assert not isinstance(d[1], nn.BatchNorm2d)  # none in the critic's first
     assert sum(isinstance(m, nn.BatchNorm2d) for m in g) == 4
     assert sum(isinstance(m, nn.BatchNorm2d) for m in d) == 3
-    assert all(m.eps == 1e-5 for m in [*g, *d] if isinstance(m, nn.BatchNorm2d))  # BatchNorm2d(c, 0.8) sets eps: the copied mistake
+    assert all(
+        m.eps == 1e-5 for m in [*g, *d] if isinstance(m, nn.BatchNorm2d)
+    )  # BatchNorm2d(c, 0.8) sets eps: the copied mistake
     assert not any(isinstance(m, nn.MaxPool2d | nn.AvgPool2d) for m in [*g, *d])
     assert [m.out_channels for m in d if isinstance(m, nn.Conv2d)] == [16, 32, 64, 128]
     assert g[1].weight.std().item() == pytest.approx(0.02, rel=0.05)
@@ -59,7 +64,11 @@ def test_resnet_critic_of_the_papers() -> None:
     for layer in list(big.body)[:-2]:
         h = layer(h)
     assert h.shape[-1] == 4
-    assert [b.residual[3].in_channels for b in list(resnet.Generator([3, 128, 128], 8, 64).body) if type(b).__name__ == "UpBlock"] == [
+    assert [
+        b.residual[3].in_channels
+        for b in list(resnet.Generator([3, 128, 128], 8, 64).body)
+        if type(b).__name__ == "UpBlock"
+    ] == [
         1024,
         1024,
         512,
@@ -85,12 +94,17 @@ def test_projection_critic_is_the_inner_product() -> None:
     critic = conditional.ProjectionCritic(lambda shape: mlp.Critic(shape, 8), [1, 4, 4], 3)
     x, y = torch.randn(5, 1, 4, 4), torch.randint(3, (5,))
     h = critic.features(x, y)
-    want = [float(critic.critic.head(h[i]).squeeze() + h[i] @ critic.embed.weight[y[i]]) for i in range(5)]
+    want = [
+        float(critic.critic.head(h[i]).squeeze() + h[i] @ critic.embed.weight[y[i]])
+        for i in range(5)
+    ]
     torch.testing.assert_close(critic(x, y), torch.tensor(want))
 
 
 def test_labels_reach_both_players() -> None:
-    generator = conditional.LabelledGenerator(lambda latent: mlp.Generator([1, 4, 4], latent, 16), 3, 5, 4)
+    generator = conditional.LabelledGenerator(
+        lambda latent: mlp.Generator([1, 4, 4], latent, 16), 3, 5, 4
+    )
     critic = conditional.ConcatCritic(lambda shape: mlp.Critic(shape, 16), [1, 4, 4], 3)
     z = generator.noise(1, "cpu").expand(3, -1)
     assert generator(z, torch.arange(3)).flatten(1).std(0).max() > 0
@@ -101,6 +115,8 @@ def test_labels_reach_both_players() -> None:
 def test_given_repeats_its_labels_over_a_joint_forward() -> None:
     critic = conditional.ConcatCritic(lambda shape: mlp.Critic(shape, 16), [1, 4, 4], 3)
     x, y = torch.randn(4, 1, 4, 4), torch.randint(3, (4,))
-    given = Given(critic, y)
-    torch.testing.assert_close(given(torch.cat([x, x + 1])), torch.cat([critic(x, y), critic(x + 1, y)]))
-    assert Conditional.labelled
+    given = ConditionedCritic(critic, y)
+    torch.testing.assert_close(
+        given(torch.cat([x, x + 1])), torch.cat([critic(x, y), critic(x + 1, y)])
+    )
+    assert ConditionalGAN.labelled

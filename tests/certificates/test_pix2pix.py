@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gentrain import contents
+from gentrain.adversarial.losses import js
 from gentrain.data.degrade import DEGRADATIONS, grey
 from gentrain.errors import UserError
-from gentrain.losses import js
+from gentrain.models import content_loss
 from gentrain.networks import patchgan, srresnet, unet
 from tests.compose import game
 
@@ -20,10 +20,18 @@ SMALL = ("model.generator.width=8", "model.critic.width=8", "model.critic.depth=
 
 
 def pix2pix(*words: str) -> Any:
-    return game("model=pix2pix", "model.generator.width=8", "model.critic.width=8", "model.critic.depth=1", *words)
+    return game(
+        "model=pix2pix",
+        "model.generator.width=8",
+        "model.critic.width=8",
+        "model.critic.depth=1",
+        *words,
+    )
 
 
-def pairs(n: int = 4, shape: tuple[int, ...] = (1, 28, 28), source: tuple[int, ...] = (1, 28, 28)) -> tuple[Tensor, Tensor]:
+def pairs(
+    n: int = 4, shape: tuple[int, ...] = (1, 28, 28), source: tuple[int, ...] = (1, 28, 28)
+) -> tuple[Tensor, Tensor]:
     return torch.rand(n, *shape) * 2 - 1, torch.rand(n, *source) * 2 - 1
 
 
@@ -38,10 +46,34 @@ def test_the_unet_of_the_paper() -> None:
         down = []
         for layer in net.downs:
             down.append(tuple((x := layer(x)).shape[1:]))
-    assert down == [(64 * min(2**i, 8), 128 >> i, 128 >> i) for i in range(8)] and down[-1] == (512, 1, 1)
-    assert [up.conv.out_channels for up in reversed(net.ups)] == [512, 512, 512, 512, 256, 128, 64, 3]
-    assert [isinstance(up.dropout, unet.Noise) for up in reversed(net.ups)] == [True] * 3 + [False] * 5
-    assert [up.conv.in_channels for up in net.ups] == [128, 256, 512, 1024, 1024, 1024, 1024, 512]  # twice as many: the skips
+    assert down == [(64 * min(2**i, 8), 128 >> i, 128 >> i) for i in range(8)] and down[-1] == (
+        512,
+        1,
+        1,
+    )
+    assert [up.conv.out_channels for up in reversed(net.ups)] == [
+        512,
+        512,
+        512,
+        512,
+        256,
+        128,
+        64,
+        3,
+    ]
+    assert [isinstance(up.dropout, unet.Noise) for up in reversed(net.ups)] == [True] * 3 + [
+        False
+    ] * 5
+    assert [up.conv.in_channels for up in net.ups] == [
+        128,
+        256,
+        512,
+        1024,
+        1024,
+        1024,
+        1024,
+        512,
+    ]  # twice as many: the skips
     # the number of the authors' program, whose first and innermost convolutions have no biases
     assert sum(p.numel() for p in net.parameters()) - (64 + 512) == 54_413_955
 
@@ -54,13 +86,17 @@ def test_a_unet_gives_the_side_back_that_it_was_given(side: int) -> None:
 
 
 def test_the_noise_of_a_unet_stays_on() -> None:
-    with_noise, without = (unet.Translator([1, 16, 16], [1, 16, 16], width=8, dropout=p).eval() for p in (0.5, 0.0))
+    with_noise, without = (
+        unet.Translator([1, 16, 16], [1, 16, 16], width=8, dropout=p).eval() for p in (0.5, 0.0)
+    )
     x = torch.rand(2, 1, 16, 16)
     assert not torch.equal(with_noise(x), with_noise(x)) and torch.equal(without(x), without(x))
     torch.manual_seed(3)
     once = with_noise(x)
     torch.manual_seed(3)
-    assert torch.equal(once, with_noise(x))  # of torch's own generator, which a checkpoint brings back
+    assert torch.equal(
+        once, with_noise(x)
+    )  # of torch's own generator, which a checkpoint brings back
 
 
 @pytest.mark.parametrize("skips", [True, False])
@@ -82,11 +118,16 @@ def test_srresnet_and_the_critic_of_srgan() -> None:
         and sum(isinstance(m, nn.PixelShuffle) for m in net.modules()) == 2
     )
     convolutions = [m for m in critic.modules() if isinstance(m, nn.Conv2d)]
-    assert [(m.out_channels, m.stride[0]) for m in convolutions] == [(64 * 2 ** (i // 2), 1 + i % 2) for i in range(8)]
+    assert [(m.out_channels, m.stride[0]) for m in convolutions] == [
+        (64 * 2 ** (i // 2), 1 + i % 2) for i in range(8)
+    ]
     assert critic.body[-2].in_features == 512 * 6 * 6 and critic.body[-2].out_features == 1024
     small = srresnet.Translator([1, 8, 8], [1, 4, 4], width=4, blocks=1)
     nn.init.constant_(small.body[-1].bias, 9.0)
-    assert float(small(torch.rand(2, 1, 4, 4)).detach().max()) > 1 and float(small.eval()(torch.rand(2, 1, 4, 4)).detach().max()) == 1
+    assert (
+        float(small(torch.rand(2, 1, 4, 4)).detach().max()) > 1
+        and float(small.eval()(torch.rand(2, 1, 4, 4)).detach().max()) == 1
+    )
 
 
 @pytest.mark.parametrize(
@@ -96,12 +137,27 @@ def test_srresnet_and_the_critic_of_srgan() -> None:
         (("model=srresnet", "data=digit_edges", "model.network.blocks=1"), None),
         (("model=srgan", "data=digit_holes"), None),
         (("model=unet", "data=digit_downsampled"), "a U-Net keeps it; choose network=srresnet"),
-        (("model=pix2pix", "network=srgan", "data=digit_downsampled", "model.critic.width=8"), None),
+        (
+            ("model=pix2pix", "network=srgan", "data=digit_downsampled", "model.critic.width=8"),
+            None,
+        ),
         (("model=pix2pix", "data=digit_downsampled"), "differ in size"),
-        (("model=pix2pix", "model.generator.depth=5"), "5 halvings of 28 pixels (model.generator.depth, data.size)"),
-        (("model=pix2pix", "network=dcgan"), "networks.dcgan.Generator as the generator makes images of noise"),
-        (("model=srgan", "content=vgg", "content.weights=/nowhere"), "no weights of VGG-19 in /nowhere (content.weights)"),
-        (("model=unet", "content=vgg", "content.weights=" + __file__), "holds no weights of VGG-19"),
+        (
+            ("model=pix2pix", "model.generator.depth=5"),
+            "5 halvings of 28 pixels (model.generator.depth, data.size)",
+        ),
+        (
+            ("model=pix2pix", "network=dcgan"),
+            "networks.dcgan.Generator as the generator makes images of noise",
+        ),
+        (
+            ("model=srgan", "content=vgg", "content.weights=/nowhere"),
+            "no weights of VGG-19 in /nowhere (content.weights)",
+        ),
+        (
+            ("model=unet", "content=vgg", "content.weights=" + __file__),
+            "holds no weights of VGG-19",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(words: tuple[str, ...], told: str | None) -> None:
@@ -124,26 +180,39 @@ def test_the_objectives_of_pix2pix() -> None:
     on_real, on_fake = (model.critic(torch.cat([image, x], 1)) for image in (y, made))
     assert len(on_real) > len(x)  # many patches an image
     critic, generator = model.critic_loss(batch), model.generator_loss(batch)
-    torch.testing.assert_close(critic.terms["adversarial"], loss.critic(on_real, on_fake) / 2)
-    torch.testing.assert_close(generator.terms["adversarial"], -on_fake.sigmoid().log().mean())
-    torch.testing.assert_close(generator.terms["content"], 100 * (made - y).abs().mean())
-    assert set(critic.terms) == {"adversarial"} and set(generator.terms) == {"adversarial", "content"}
+    torch.testing.assert_close(critic.losses["adversarial"], loss.critic(on_real, on_fake) / 2)
+    torch.testing.assert_close(generator.losses["adversarial"], -on_fake.sigmoid().log().mean())
+    torch.testing.assert_close(generator.losses["content"], 100 * (made - y).abs().mean())
+    assert set(critic.losses) == {"adversarial"} and set(generator.losses) == {
+        "adversarial",
+        "content",
+    }
 
 
 def test_the_objectives_of_srgan() -> None:
-    model = game("model=srgan", "model.generator.width=8", "model.generator.blocks=1", "model.critic.width=8", "model.critic.norm=layer")
+    model = game(
+        "model=srgan",
+        "model.generator.width=8",
+        "model.generator.blocks=1",
+        "model.critic.width=8",
+        "model.critic.norm=layer",
+    )
     y, x = batch = pairs(4, (1, 28, 28), (1, 7, 7))
     generator = model.generator_loss(batch)
     made = model.generator(x)
-    torch.testing.assert_close(generator.terms["content"], (made - y).square().mean())
-    torch.testing.assert_close(generator.terms["adversarial"], 1e-3 * nn.functional.softplus(-model.critic(made)).mean())
+    torch.testing.assert_close(generator.losses["content"], (made - y).square().mean())
+    torch.testing.assert_close(
+        generator.losses["adversarial"], 1e-3 * nn.functional.softplus(-model.critic(made)).mean()
+    )
 
 
 def test_the_critic_of_pix2pix_is_shown_the_source() -> None:
     model = pix2pix()
     y, x = pairs()
     score = model.scorer((y, x))
-    torch.testing.assert_close(score(torch.cat([y, y])), score(y).repeat(2))  # real and fake in one forward, each with its source
+    torch.testing.assert_close(
+        score(torch.cat([y, y])), score(y).repeat(2)
+    )  # real and fake in one forward, each with its source
     assert not torch.allclose(score(y), model.scorer((y, -x))(y))
     alone = pix2pix("model.critic.source_shape=null")
     torch.testing.assert_close(alone.scorer((y, x))(y), alone.scorer((y, -x))(y))
@@ -153,20 +222,30 @@ def test_a_penalty_is_of_images_and_leaves_the_source_alone() -> None:
     """R1 by autograd, of the mean score of an image's patches, with the source as it is."""
     model = pix2pix("loss=wasserstein", "lipschitz=r1", "lipschitz.weight=3")
     y, x = batch = pairs()
-    found = model.critic_loss(batch).terms["gradient_penalty"]
+    found = model.critic_loss(batch).losses["gradient_penalty"]
     image = y.clone().requires_grad_()
     scores = model.critic(image, x).view(len(y), -1).mean(1)
     (grad,) = torch.autograd.grad(scores.sum(), image)
-    torch.testing.assert_close(found, 3 * grad.flatten(1).square().sum(1).mean(), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(
+        found, 3 * grad.flatten(1).square().sum(1).mean(), rtol=1e-4, atol=1e-6
+    )
 
 
 def test_l1_gives_the_median_of_what_is_possible_and_l2_the_mean() -> None:
     targets, guesses = torch.tensor([-1.0, -0.5, 1.0])[:, None], torch.linspace(-1, 1, 401)
     best = {
-        content: float(guesses[torch.stack([content(guess.expand_as(targets), targets) for guess in guesses]).argmin()])
-        for content in (contents.l1, contents.l2)
+        content: float(
+            guesses[
+                torch.stack(
+                    [content(guess.expand_as(targets), targets) for guess in guesses]
+                ).argmin()
+            ]
+        )
+        for content in (content_loss.l1, content_loss.l2)
     }
-    assert best[contents.l1] == pytest.approx(-0.5, abs=0.003) and best[contents.l2] == pytest.approx(-1 / 6, abs=0.003)
+    assert best[content_loss.l1] == pytest.approx(-0.5, abs=0.003) and best[
+        content_loss.l2
+    ] == pytest.approx(-1 / 6, abs=0.003)
 
 
 @pytest.mark.slow
@@ -174,17 +253,31 @@ def test_perceptual_distance(tmp_path: Path) -> None:
     """Weights drawn at random, as torchvision would save them: the last layer is the rectifier after conv5_4."""
     from torchvision.models import vgg19
 
-    torch.save({f"features.{name}": value for name, value in vgg19().features.state_dict().items()}, tmp_path / "vgg19.pth")
-    content = contents.Perceptual(str(tmp_path / "vgg19.pth"))
+    torch.save(
+        {f"features.{name}": value for name, value in vgg19().features.state_dict().items()},
+        tmp_path / "vgg19.pth",
+    )
+    content = content_loss.Perceptual(str(tmp_path / "vgg19.pth"))
     convolutions = [m for m in content.network if isinstance(m, nn.Conv2d)]
-    assert len(convolutions) == 16 and isinstance(content.network[-1], nn.ReLU) and content.network[-2] is convolutions[-1]
+    assert (
+        len(convolutions) == 16
+        and isinstance(content.network[-1], nn.ReLU)
+        and content.network[-2] is convolutions[-1]
+    )
     x, y = (torch.rand(2, 1, 32, 32, requires_grad=True) for _ in range(2))
     assert content.features(x).shape == (2, 512, 2, 2)
     assert float(content(x, x).detach()) == 0 and float(content(x, y).detach()) > 0
     content(x, y).backward()
-    assert x.grad is not None and y.grad is None and not any(p.requires_grad for p in content.network.parameters())
+    assert (
+        x.grad is not None
+        and y.grad is None
+        and not any(p.requires_grad for p in content.network.parameters())
+    )
     model = game(
-        "model=srgan", "content=vgg", f"content.weights={tmp_path / 'vgg19.pth'}", *("model.generator.blocks=1", "model.critic.width=8")
+        "model=srgan",
+        "content=vgg",
+        f"content.weights={tmp_path / 'vgg19.pth'}",
+        *("model.generator.blocks=1", "model.critic.width=8"),
     )
     assert not [name for name in model.state_dict() if "content" in name]
 
@@ -193,21 +286,37 @@ def test_perceptual_distance(tmp_path: Path) -> None:
 
 
 def test_known_pixels_are_kept_exactly_and_only_the_holes_are_learned() -> None:
-    model = game("model=inpainting", "model.generator.width=8", "model.critic.width=8", "model.critic.depth=1")
+    model = game(
+        "model=inpainting",
+        "model.generator.width=8",
+        "model.critic.width=8",
+        "model.critic.depth=1",
+    )
     y = pairs(6)[0]
     x = DEGRADATIONS["mask"].make(y, torch.rand(6, DEGRADATIONS["mask"].draws))
     known = x[:, -1:] > 0
     for made in (model.sample((y, x)), model.generate(model.generator, (y, x)), model.translate(x)):
-        assert torch.equal(made[known], x[:, :1][known]) and not torch.allclose(made[~known], y[~known], atol=0.01)
-    found = model.generator_loss((y, x)).terms["content"]
+        assert torch.equal(made[known], x[:, :1][known]) and not torch.allclose(
+            made[~known], y[~known], atol=0.01
+        )
+    found = model.generator_loss((y, x)).losses["content"]
     with torch.no_grad():
         made = model.generate(model.generator, (y, x))
-        wanted = 0.999 * ((made - y)[~known].square().sum() + (made - y)[known].square().sum()) / (~known).sum()
+        wanted = (
+            0.999
+            * ((made - y)[~known].square().sum() + (made - y)[known].square().sum())
+            / (~known).sum()
+        )
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
 
 
 def test_colours_leave_the_luma_as_it_was() -> None:
-    model = game("model=colorization", "model.generator.width=8", "model.critic.width=8", "model.critic.depth=1")
+    model = game(
+        "model=colorization",
+        "model.generator.width=8",
+        "model.critic.width=8",
+        "model.critic.depth=1",
+    )
     y = pairs(4, (3, 28, 28))[0]
     x = DEGRADATIONS["grayscale"].make(y, torch.empty(4, 0))
     for made in (model.generate(model.generator, (y, x)), model.translate(x)):
@@ -220,7 +329,12 @@ def test_colours_leave_the_luma_as_it_was() -> None:
 
 
 def test_completion_by_any_mask() -> None:
-    model = game("model=inpainting", "model.generator.width=8", "model.critic.width=8", "model.critic.depth=1")
+    model = game(
+        "model=inpainting",
+        "model.generator.width=8",
+        "model.critic.width=8",
+        "model.critic.depth=1",
+    )
     y = pairs(3)[0].mul(127).round().div(127)
     known = torch.zeros(1, 1, 28, 28, dtype=torch.bool)
     known[..., :10] = True
@@ -240,16 +354,29 @@ def test_a_start_brings_the_weights_of_another_run(tmp_path: Path) -> None:
     words = ("model.network.width=8", "model.network.blocks=1")
     alone = game("model=srresnet", *words)
     (tmp_path / "checkpoints").mkdir()
-    from gentrain.checkpoints import write
+    from gentrain.runs.checkpoints import write
 
-    write({"state_dict": {f"model.{name}": value for name, value in alone.state_dict().items()}}, tmp_path / "checkpoints" / "last.ckpt")
-    srgan = ("model=srgan", "model.generator.width=8", "model.critic.width=8", f"model.start={tmp_path}")
+    write(
+        {"state_dict": {f"model.{name}": value for name, value in alone.state_dict().items()}},
+        tmp_path / "checkpoints" / "last.ckpt",
+    )
+    srgan = (
+        "model=srgan",
+        "model.generator.width=8",
+        "model.critic.width=8",
+        f"model.start={tmp_path}",
+    )
     model = game(*srgan, "model.generator.blocks=1")
     batch = pairs(4, (1, 28, 28), (1, 7, 7))
     model.begin(batch)
     x = batch[1]
-    torch.testing.assert_close(model.eval().generator(x), alone.eval().network(x), atol=0.2, rtol=0.2)  # but for batch norm's statistics
-    assert all(torch.equal(p, q) for p, q in zip(model.generator.parameters(), alone.network.parameters(), strict=True))
+    torch.testing.assert_close(
+        model.eval().generator(x), alone.eval().network(x), atol=0.2, rtol=0.2
+    )  # but for batch norm's statistics
+    assert all(
+        torch.equal(p, q)
+        for p, q in zip(model.generator.parameters(), alone.network.parameters(), strict=True)
+    )
     with pytest.raises(UserError, match=r"is not this generator: .* \(model.start\)"):
         game(*srgan, "model.generator.blocks=2").begin(batch)
     with pytest.raises(UserError, match=r"no finished run in .* \(model.start\)"):

@@ -11,16 +11,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gentrain import config
-from gentrain.callbacks.checkpoint import Checkpoint
-from gentrain.callbacks.rng import RNG
+from gentrain.adversarial.losses import wasserstein
+from gentrain.config import validate
+from gentrain.config.build import build
 from gentrain.errors import UserError
 from gentrain.layers.equalized import equalized
 from gentrain.layers.minibatch import MinibatchStddev
 from gentrain.layers.normalization import PixelNorm
-from gentrain.losses import wasserstein
-from gentrain.models import progan
-from gentrain.train import build
+from gentrain.models.gan import progan
+from gentrain.training.callbacks.checkpoint import Checkpoint
+from gentrain.training.callbacks.rng import RNG
 from tests.compose import batch, composed, game
 from tests.runs.toy import Noise, assert_equal, trainer
 
@@ -31,7 +31,10 @@ SHAPE = [2, 28, 28]
 # --- layers --------------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("layer", [lambda: nn.Conv2d(32, 64, 3, padding=1, padding_mode="circular"), lambda: nn.Linear(400, 300)])
+@pytest.mark.parametrize(
+    "layer",
+    [lambda: nn.Conv2d(32, 64, 3, padding=1, padding_mode="circular"), lambda: nn.Linear(400, 300)],
+)
 def test_equalised_layers_keep_the_variance(layer: Any) -> None:
     """Weights of variance 1 are learned; an input of variance 1 comes out with variance gain^2."""
     for gain in (1.0, math.sqrt(2)):
@@ -56,7 +59,9 @@ def test_the_learning_rate_is_equalised() -> None:
         c, original = math.sqrt(2 / fan_in), layer.parametrizations.weight.original
         torch.testing.assert_close(layer.weight, c * original)
         x, before = torch.randn(8, fan_in), layer.weight.detach().clone()
-        torch.nn.functional.linear(x, w := before.clone().requires_grad_(), layer.bias).square().sum().backward()
+        torch.nn.functional.linear(
+            x, w := before.clone().requires_grad_(), layer.bias
+        ).square().sum().backward()
         layer(x).square().sum().backward()
         torch.testing.assert_close(original.grad, c * w.grad, rtol=1e-4, atol=1e-5)
         torch.optim.Adam([original], 1e-3, betas=(0.0, 0.99)).step()
@@ -69,7 +74,9 @@ def test_pixel_norm_is_the_loop() -> None:
     for b in range(2):
         for r in range(3):
             for c in range(3):
-                y[b, :, r, c] = x[b, :, r, c] / (sum(float(v) ** 2 for v in x[b, :, r, c]) / 5 + 1e-8) ** 0.5
+                y[b, :, r, c] = (
+                    x[b, :, r, c] / (sum(float(v) ** 2 for v in x[b, :, r, c]) / 5 + 1e-8) ** 0.5
+                )
     torch.testing.assert_close(PixelNorm()(x), y)
 
 
@@ -87,7 +94,9 @@ def test_minibatch_stddev_is_the_loop(B: int) -> None:
                 values = [float(x[j, c].flatten()[p]) for j in mine]
                 mean = sum(values) / len(values)
                 total += math.sqrt(sum((v - mean) ** 2 for v in values) / len(values) + 1e-8)
-        torch.testing.assert_close(y[i, 2], torch.full((3, 3), total / 18).double(), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(
+            y[i, 2], torch.full((3, 3), total / 18).double(), rtol=1e-5, atol=1e-6
+        )
     torch.testing.assert_close(y[:, :2], x, rtol=1e-6, atol=1e-6)
 
 
@@ -96,7 +105,9 @@ def test_minibatch_stddev_of_equal_samples_is_zero_and_of_odd_batches_refused() 
     with pytest.raises(UserError, match=r"data\.batch_size"):
         MinibatchStddev(4)(torch.ones(6, 2, 3, 3))
     x = torch.randn(6, 2, 3, 3)
-    torch.testing.assert_close(MinibatchStddev(4).eval()(x), MinibatchStddev(4)(torch.cat([x, x[:2]]))[:6])
+    torch.testing.assert_close(
+        MinibatchStddev(4).eval()(x), MinibatchStddev(4)(torch.cat([x, x[:2]]))[:6]
+    )
 
 
 def test_drift() -> None:
@@ -113,10 +124,15 @@ def players(shape: list[int] = SHAPE) -> tuple[progan.Generator, progan.Critic]:
     return progan.Generator(shape, 8, 8), progan.Critic(shape, 8)
 
 
-@pytest.mark.parametrize(("side", "sides"), [(28, [7, 14, 28]), (32, [4, 8, 16, 32]), (64, [4, 8, 16, 32, 64])])
+@pytest.mark.parametrize(
+    ("side", "sides"), [(28, [7, 14, 28]), (32, [4, 8, 16, 32]), (64, [4, 8, 16, 32, 64])]
+)
 def test_every_level_gives_and_takes_images_of_the_full_size(side: int, sides: list[int]) -> None:
     generator, critic = players([3, side, side])
-    assert generator.body.sides == critic.body.sides == sides and generator.body.level == len(sides) - 1
+    assert (
+        generator.body.sides == critic.body.sides == sides
+        and generator.body.level == len(sides) - 1
+    )
     for level, small in enumerate(sides):
         for network in (generator, critic):
             network.zero_grad()
@@ -128,12 +144,28 @@ def test_every_level_gives_and_takes_images_of_the_full_size(side: int, sides: l
         score = critic(x)
         torch.testing.assert_close(critic(squares[..., 0, 0].contiguous()), score)
         score.square().sum().backward()
-        used = {name for name, p in [*generator.named_parameters(), *critic.named_parameters()] if p.grad is not None}
-        assert not any(f"blocks.{level}." in name for name in used) and (not level or any(f"blocks.{level - 1}." in name for name in used))
+        used = {
+            name
+            for name, p in [*generator.named_parameters(), *critic.named_parameters()]
+            if p.grad is not None
+        }
+        assert not any(f"blocks.{level}." in name for name in used) and (
+            not level or any(f"blocks.{level - 1}." in name for name in used)
+        )
 
 
 def test_widths_of_the_paper() -> None:
-    assert progan.widths([4 * 2**i for i in range(9)], 512) == [512, 512, 512, 512, 256, 128, 64, 32, 16]
+    assert progan.widths([4 * 2**i for i in range(9)], 512) == [
+        512,
+        512,
+        512,
+        512,
+        256,
+        128,
+        64,
+        32,
+        16,
+    ]
 
 
 def test_pixel_norm_is_in_the_generator_only() -> None:
@@ -141,7 +173,12 @@ def test_pixel_norm_is_in_the_generator_only() -> None:
     assert sum(isinstance(m, PixelNorm) for m in generator.modules()) == 1 + 2 + 2 * 2
     assert not any("Norm" in type(m).__name__ for m in critic.modules())
     assert not any("Norm2d" in type(m).__name__ for m in generator.modules())
-    assert all(hasattr(m, "parametrizations") for n in (generator, critic) for m in n.modules() if isinstance(m, nn.Conv2d | nn.Linear))
+    assert all(
+        hasattr(m, "parametrizations")
+        for n in (generator, critic)
+        for m in n.modules()
+        if isinstance(m, nn.Conv2d | nn.Linear)
+    )
 
 
 @pytest.mark.parametrize("level", [1, 2])
@@ -158,7 +195,9 @@ def test_a_new_level_begins_as_the_old_one(level: int) -> None:
     with torch.no_grad():
         before, start, end, half = at(level - 1, 1), at(level, 0), at(level, 1), at(level, 0.25)
         torch.testing.assert_close(start[0], before[0], rtol=0, atol=0)
-        torch.testing.assert_close(start[1], before[1], rtol=1e-5, atol=1e-6)  # averaged in one go, or in two
+        torch.testing.assert_close(
+            start[1], before[1], rtol=1e-5, atol=1e-6
+        )  # averaged in one go, or in two
         torch.testing.assert_close(half[0], 0.75 * start[0] + 0.25 * end[0])
         for layer in (generator.body.to_image[level - 1], critic.body.from_image[level - 1][0]):
             layer.parametrizations.weight.original.fill_(9)
@@ -169,8 +208,20 @@ def test_a_new_level_begins_as_the_old_one(level: int) -> None:
 
 
 def test_phases() -> None:
-    growth = game("model=progan", "model.growth.fade=100", "model.growth.stable=50", *NARROW).regularizers["growth"]
-    seen = {0: (0, 1), 49: (0, 1), 50: (1, 0), 75: (1, 0.25), 149: (1, 0.99), 150: (1, 1), 199: (1, 1), 200: (2, 0), 250: (2, 0.5)}
+    growth = game(
+        "model=progan", "model.growth.fade=100", "model.growth.stable=50", *NARROW
+    ).regularizers["growth"]
+    seen = {
+        0: (0, 1),
+        49: (0, 1),
+        50: (1, 0),
+        75: (1, 0.25),
+        149: (1, 0.99),
+        150: (1, 1),
+        199: (1, 1),
+        200: (2, 0),
+        250: (2, 0.5),
+    }
     seen |= {300: (2, 1), 349: (2, 1), 350: (2, 1), 10**6: (2, 1)}
     for images, (level, alpha) in seen.items():
         assert growth.phase(images) == (level, pytest.approx(alpha)), images
@@ -184,7 +235,10 @@ def test_real_images_fade_as_the_players_do() -> None:
     growth.settle(model, 2, 0.25)
     old = F.avg_pool2d(x, 2).repeat_interleave(2, 2).repeat_interleave(2, 3)
     torch.testing.assert_close(growth.view(x, x, False)[0], 0.75 * old + 0.25 * x)
-    real, made = model.judge((x,)), model.judge((x,), made=True)  # which has faded in the generator
+    real, made = (
+        model.critic_scores((x,)),
+        model.critic_scores((x,), made=True),
+    )  # which has faded in the generator
     torch.testing.assert_close(made, model.critic(x))
     torch.testing.assert_close(real, model.critic(0.75 * old + 0.25 * x))
     growth.settle(model, 1, 1.0)
@@ -205,18 +259,33 @@ class Watch(L.Callback):
         level, alpha = model.critic.body.level, float(model.critic.body.alpha)
         for network in (model.generator, model.averaged):
             assert (network.body.level, float(network.body.alpha)) == (level, alpha)
-        ages = {float(state["step"]) for optimizer in trainer.optimizers for state in optimizer.state.values()}
+        ages = {
+            float(state["step"])
+            for optimizer in trainer.optimizers
+            for state in optimizer.state.values()
+        }
         self.seen.append((level, alpha, int(model.regularizers["growth"].images), ages))
 
 
 def run(folder: Path, steps: int, *overrides: str, resume: Path | None = None) -> tuple[Any, Watch]:
     torch.manual_seed(0)
-    words = ("model=progan", "model.growth.fade=24", "model.growth.stable=16", "data.size=16", *NARROW, *overrides)
-    checked = config.check(composed(*words))
-    scheme = build(checked["scheme"] | {"log_every": 1}, "scheme", model=build(checked["model"], "model"))
+    words = (
+        "model=progan",
+        "model.growth.fade=24",
+        "model.growth.stable=16",
+        "data.size=16",
+        *NARROW,
+        *overrides,
+    )
+    checked = validate.check(composed(*words))
+    scheme = build(
+        checked["scheme"] | {"log_every": 1}, "scheme", model=build(checked["model"], "model")
+    )
     watch = Watch()
     data = Noise(name="noise", shape=(1, 16, 16), classes=4, batch_size=8)
-    trainer(folder, steps, [RNG(), watch, Checkpoint(2)]).fit(scheme, datamodule=data, ckpt_path=resume)
+    trainer(folder, steps, [RNG(), watch, Checkpoint(2)]).fit(
+        scheme, datamodule=data, ckpt_path=resume
+    )
     return scheme, watch
 
 
@@ -225,10 +294,28 @@ def test_growth_counts_images_and_resets_the_optimizers(tmp_path: Path) -> None:
     scheme, watch = run(tmp_path, 11)
     assert [images for _, _, images, _ in watch.seen] == [8 * (i + 1) for i in range(11)]
     assert [level for level, *_ in watch.seen] == [0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2]
-    assert [alpha for _, alpha, *_ in watch.seen] == pytest.approx([1, 0, 1 / 3, 2 / 3, 1, 1, 0, 1 / 3, 2 / 3, 1, 1])
-    assert [ages for *_, ages in watch.seen] == [{1.0}, set(), {1.0}, {2.0}, {3.0}, {4.0}, set(), {1.0}, {2.0}, {3.0}, {4.0}]
+    assert [alpha for _, alpha, *_ in watch.seen] == pytest.approx(
+        [1, 0, 1 / 3, 2 / 3, 1, 1, 0, 1 / 3, 2 / 3, 1, 1]
+    )
+    assert [ages for *_, ages in watch.seen] == [
+        {1.0},
+        set(),
+        {1.0},
+        {2.0},
+        {3.0},
+        {4.0},
+        set(),
+        {1.0},
+        {2.0},
+        {3.0},
+        {4.0},
+    ]
     assert scheme.latest["critic/levels_grown"] == pytest.approx(2)
-    assert {"critic/gradient_penalty", "critic/wasserstein_estimate", "critic/drift"} < scheme.latest.keys()
+    assert {
+        "critic/gradient_penalty",
+        "critic/wasserstein_estimate",
+        "critic/drift",
+    } < scheme.latest.keys()
 
 
 @pytest.mark.parametrize("stopped", [4, 6])  # in mid-fade, and in the step before a new level
@@ -239,7 +326,10 @@ def test_resumed_in_mid_fade(tmp_path: Path, stopped: int) -> None:
     again, watch = run(tmp_path / "parts", 9, resume=last)
     assert watch.seen[-1][:3] == (2, pytest.approx(2 / 3), 72)
     assert_equal(whole.model.state_dict(), again.model.state_dict())
-    assert_equal([o.state_dict() for o in whole.trainer.optimizers], [o.state_dict() for o in again.trainer.optimizers])
+    assert_equal(
+        [o.state_dict() for o in whole.trainer.optimizers],
+        [o.state_dict() for o in again.trainer.optimizers],
+    )
 
 
 def test_accumulated_batches_count(tmp_path: Path) -> None:
@@ -250,17 +340,23 @@ def test_accumulated_batches_count(tmp_path: Path) -> None:
 # --- the penalty of samples that know of each other ---------------------------------------------------------------------------------------
 
 
-def test_the_penalty_is_of_the_sum_of_scores_at_the_level_s_size(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_penalty_is_of_the_sum_of_scores_at_the_level_s_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     model = game("model=progan", *NARROW)
     model.regularizers["growth"].settle(model, 1, 0.5)
     real, fake = torch.randn(8, 1, 14, 14), torch.randn(8, 1, 14, 14)
     penalty = model.regularizers["gradient_penalty"]
-    monkeypatch.setattr("gentrain.lipschitz.per_sample", lambda x: torch.full((len(x), 1, 1, 1), 0.3))
+    monkeypatch.setattr(
+        "gentrain.adversarial.lipschitz.per_sample", lambda x: torch.full((len(x), 1, 1, 1), 0.3)
+    )
     value = penalty.critic_term(model.critic, real, fake)
     exact = copy.deepcopy(model.critic).double()
     x = (0.3 * real + 0.7 * fake).double().requires_grad_()
     (grad,) = torch.autograd.grad(exact(x).sum(), x)
-    assert value.item() == pytest.approx(10 * float((grad.flatten(1).norm(dim=1) - 1).square().mean()), rel=1e-4)
+    assert value.item() == pytest.approx(
+        10 * float((grad.flatten(1).norm(dim=1) - 1).square().mean()), rel=1e-4
+    )
     seen = []
     model.regularizers["gradient_penalty"].where = lambda r, f: seen.append(r.shape[-1]) or r  # type: ignore[func-returns-value]
     model.critic_loss(batch(model))
@@ -290,6 +386,16 @@ def test_what_else_is_refused_and_what_works() -> None:
 
 def test_the_paper_s_numbers() -> None:
     cfg = composed("model=progan")
-    assert {(o["lr"], *o["betas"]) for o in cfg["scheme"]["optimizers"].values()} == {(1e-3, 0.0, 0.99)}
-    assert (cfg["scheme"]["critic_steps"], cfg["data"]["batch_size"], cfg["model"]["critic"]["group"]) == (1, 16, 4)
-    assert (cfg["loss"]["drift"], cfg["lipschitz"]["weight"], cfg["tricks"]["ema"]["decay"]) == (1e-3, 10, 0.999)
+    assert {(o["lr"], *o["betas"]) for o in cfg["scheme"]["optimizers"].values()} == {
+        (1e-3, 0.0, 0.99)
+    }
+    assert (
+        cfg["scheme"]["critic_steps"],
+        cfg["data"]["batch_size"],
+        cfg["model"]["critic"]["group"],
+    ) == (1, 16, 4)
+    assert (cfg["loss"]["drift"], cfg["lipschitz"]["weight"], cfg["tricks"]["ema"]["decay"]) == (
+        1e-3,
+        10,
+        0.999,
+    )

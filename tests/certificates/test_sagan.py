@@ -17,14 +17,20 @@ NARROW = ("model.generator.width=8", "model.critic.critic.width=8")
 
 def pooled(x: Tensor) -> list[Tensor]:
     """(C, H, W) -> the maxima of its 2 x 2 squares, row by row."""
-    return [x[:, r : r + 2, c : c + 2].amax((1, 2)) for r in range(0, x.shape[1], 2) for c in range(0, x.shape[2], 2)]
+    return [
+        x[:, r : r + 2, c : c + 2].amax((1, 2))
+        for r in range(0, x.shape[1], 2)
+        for c in range(0, x.shape[2], 2)
+    ]
 
 
 def test_attention_is_the_loop() -> None:
     """o_j = W_o sum_i exp(k_i . q_j) v_i / sum_i exp(k_i . q_j), place by place."""
     layer, x = SelfAttention(16).double(), torch.randn(2, 16, 4, 6).double()
     nn.init.constant_(layer.gamma, 0.7)
-    Wq, Wk, Wv, Wo = (m.weight[:, :, 0, 0] for m in (layer.query, layer.key, layer.value, layer.out))
+    Wq, Wk, Wv, Wo = (
+        m.weight[:, :, 0, 0] for m in (layer.query, layer.key, layer.value, layer.out)
+    )
     assert (Wq.shape, Wk.shape, Wv.shape, Wo.shape) == ((2, 16), (2, 16), (8, 16), (16, 8))
     expected = torch.empty_like(x)
     for b in range(2):
@@ -47,16 +53,26 @@ def test_attention_starts_as_the_identity_and_learns() -> None:
     assert layer.gamma.grad.abs() > 0
 
 
-@pytest.mark.parametrize(("wanted", "sides", "index"), [(0, [8, 16], None), (32, [8, 16, 32, 64], 2), (32, [14], 0), (32, [14, 7], 0)])
-def test_attention_goes_to_the_nearest_map(wanted: int, sides: list[int], index: int | None) -> None:
+@pytest.mark.parametrize(
+    ("wanted", "sides", "index"),
+    [(0, [8, 16], None), (32, [8, 16, 32, 64], 2), (32, [14], 0), (32, [14, 7], 0)],
+)
+def test_attention_goes_to_the_nearest_map(
+    wanted: int, sides: list[int], index: int | None
+) -> None:
     assert nearest(wanted, sides) == index
 
 
-@pytest.mark.parametrize(("side", "generator", "critic"), [(28, 14, 14), (32, 16, 16), (64, 32, 32), (128, 32, 32)])
+@pytest.mark.parametrize(
+    ("side", "generator", "critic"), [(28, 14, 14), (32, 16, 16), (64, 32, 32), (128, 32, 32)]
+)
 def test_where_the_attention_is(side: int, generator: int, critic: int) -> None:
     """At 32 px in the paper's networks of 128; at the nearest side, and never at the image's own, in smaller ones."""
     seen: list[int] = []
-    for network in (conditional_resnet.Generator([3, side, side], 10, 8, 4, attention=32), resnet.Critic([3, side, side], 4, attention=32)):
+    for network in (
+        conditional_resnet.Generator([3, side, side], 10, 8, 4, attention=32),
+        resnet.Critic([3, side, side], 4, attention=32),
+    ):
         (layer,) = [m for m in network.modules() if isinstance(m, SelfAttention)]
         layer.register_forward_hook(lambda module, x, y: seen.append(x[0].shape[-1]))
         inputs = (
@@ -65,7 +81,11 @@ def test_where_the_attention_is(side: int, generator: int, critic: int) -> None:
             else (torch.randn(2, 3, side, side),)
         )
         network(*inputs).sum().backward()
-        assert all(p.grad is not None for p in network.parameters() if p is not getattr(network, "head", None))
+        assert all(
+            p.grad is not None
+            for p in network.parameters()
+            if p is not getattr(network, "head", None)
+        )
     assert seen == [generator, critic]
 
 
@@ -78,14 +98,21 @@ def test_conditional_batch_norm_is_its_formula() -> None:
 
     norm, x, y = ConditionalBatchNorm(3, table), torch.randn(6, 3, 4, 4), torch.randint(5, (6,))
     gain, shift = (t.weight for t in tables)
-    normal = (x - x.mean((0, 2, 3), keepdim=True)) / (x.var((0, 2, 3), unbiased=False, keepdim=True) + 1e-5).sqrt()
-    expected = torch.stack([(1 + gain[y[i]])[:, None, None] * normal[i] + shift[y[i]][:, None, None] for i in range(6)])
+    normal = (x - x.mean((0, 2, 3), keepdim=True)) / (
+        x.var((0, 2, 3), unbiased=False, keepdim=True) + 1e-5
+    ).sqrt()
+    expected = torch.stack(
+        [(1 + gain[y[i]])[:, None, None] * normal[i] + shift[y[i]][:, None, None] for i in range(6)]
+    )
     torch.testing.assert_close(norm(x, y), expected)
 
 
 def test_conditional_batch_norm_starts_as_batch_norm_and_takes_vectors() -> None:
     x = torch.randn(6, 3, 4, 4)
-    assert torch.equal(ConditionalBatchNorm(3, per_class(5))(x, torch.randint(5, (6,))), nn.BatchNorm2d(3, affine=False)(x))
+    assert torch.equal(
+        ConditionalBatchNorm(3, per_class(5))(x, torch.randint(5, (6,))),
+        nn.BatchNorm2d(3, affine=False)(x),
+    )
     linear = ConditionalBatchNorm(3, lambda channels: nn.Linear(7, channels, bias=False))
     c = torch.randn(6, 7)
     assert not torch.equal(linear(x, c), linear(x, -c))
@@ -118,11 +145,16 @@ def test_spectral_norm_of_both_players_against_svd() -> None:
         for _ in range(60):
             model.critic_loss(images)
     model.eval()
-    for player, count in ((model.generator, 1 + 3 * 2 + 1 + 4), (model.critic, 3 + 3 + 2 + 2 + 1 + 1 + 4)):
+    for player, count in (
+        (model.generator, 1 + 3 * 2 + 1 + 4),
+        (model.critic, 3 + 3 + 2 + 2 + 1 + 1 + 4),
+    ):
         layers = [m for m in player.modules() if hasattr(m, "parametrizations")]
         assert len(layers) == count
         for layer in layers:
-            assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(1, abs=0.02)
+            assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(
+                1, abs=0.02
+            )
     tables = [m for m in model.generator.modules() if isinstance(m, nn.Embedding)]
     assert tables and not any(hasattr(t, "parametrizations") for t in tables)
     assert hasattr(model.critic.embed, "parametrizations")
@@ -140,8 +172,15 @@ def test_sampling_moves_nothing_and_the_average_has_its_own_norms() -> None:
     before = copy.deepcopy(model.state_dict())
     noise = model.generator.noise(8, "cpu")
     sampled = model.sample(images, noise)
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items() if torch.is_tensor(value))
-    layer, live = model.averaged.body.blocks[0].residual[0], model.generator.body.blocks[0].residual[0]
+    assert all(
+        torch.equal(value, before[name])
+        for name, value in model.state_dict().items()
+        if torch.is_tensor(value)
+    )
+    layer, live = (
+        model.averaged.body.blocks[0].residual[0],
+        model.generator.body.blocks[0].residual[0],
+    )
     original, norm = layer.parametrizations.weight.original, layer.parametrizations.weight[0]
     assert not torch.equal(original, live.parametrizations.weight.original)
     model.averaged.eval()
@@ -169,11 +208,16 @@ def test_cgan_may_have_the_networks() -> None:
 def test_images_are_of_the_label_asked_for(model: str) -> None:
     """Classes that differ in brightness alone, which a generator blind to labels gets right half of the time."""
     made = game(f"model={model}", "data.size=8", "data.classes=2", "tricks=[]", *NARROW)
-    optimizers = [torch.optim.Adam(p.parameters(), lr, (0.0, 0.9)) for p, lr in ((made.critic, 4e-3), (made.generator, 2e-3))]
+    optimizers = [
+        torch.optim.Adam(p.parameters(), lr, (0.0, 0.9))
+        for p, lr in ((made.critic, 4e-3), (made.generator, 2e-3))
+    ]
     for _ in range(60):
         y = torch.arange(16) % 2
         real = (y.float() * 1.2 - 0.6)[:, None, None, None] + 0.1 * torch.randn(16, 1, 8, 8)
-        for optimizer, objective in zip(optimizers, (made.critic_loss, made.generator_loss), strict=True):
+        for optimizer, objective in zip(
+            optimizers, (made.critic_loss, made.generator_loss), strict=True
+        ):
             made.zero_grad()
             objective((real, y)).loss.backward()
             optimizer.step()

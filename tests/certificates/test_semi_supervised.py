@@ -7,26 +7,35 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gentrain import losses, tricks
+from gentrain.adversarial import losses, tricks
+from gentrain.adversarial.lipschitz import GradientPenalty, Unconstrained
+from gentrain.adversarial.regularizer import Regularizer
+from gentrain.data.arrays import ArrayDataset
 from gentrain.data.base import Data
-from gentrain.data.samples import Samples
 from gentrain.errors import UserError
-from gentrain.game import Unconditional
-from gentrain.lipschitz import GradientPenalty, Unconstrained
-from gentrain.models.semi_supervised import SemiSupervised
+from gentrain.models.gan.gan import GAN
+from gentrain.models.gan.semi_supervised import SemiSupervised
 from gentrain.networks import classifier, mlp
-from gentrain.quality.classification import TestError
-from gentrain.regularizer import Regularizer
-from gentrain.schemes import Adversarial
-from gentrain.train import refuse_labels
+from gentrain.quality.test_error import TestError
+from gentrain.training.adversarial import AdversarialModule
+from gentrain.training.job import refuse_labels
 
 K, SHAPE = 3, [1, 8, 8]
 
 
-def play(*chosen: Regularizer, lipschitz: Regularizer | None = None, critic: type = mlp.Critic, width: int = 32) -> SemiSupervised:
+def play(
+    *chosen: Regularizer,
+    lipschitz: Regularizer | None = None,
+    critic: type = mlp.Critic,
+    width: int = 32,
+) -> SemiSupervised:
     network = classifier.LogitCritic(lambda shape: critic(shape, width), SHAPE, K)
     return SemiSupervised(
-        mlp.Generator(SHAPE, 8, 32), network, losses.js(), lipschitz or Unconstrained(), {type(t).__name__: t for t in chosen}
+        mlp.Generator(SHAPE, 8, 32),
+        network,
+        losses.js(),
+        lipschitz or Unconstrained(),
+        {type(t).__name__: t for t in chosen},
     )
 
 
@@ -34,27 +43,36 @@ class Bars(Data):
     """Noisy images of a bright row: its number is the class. `hidden` replaces the labels of all images but the few."""
 
     hidden: int | None = None
-    kept: Samples | None = None
+    kept: ArrayDataset | None = None
 
-    def read(self, split: str) -> Samples:
+    def read(self, split: str) -> ArrayDataset:
         draw = torch.Generator().manual_seed(int(split == "test"))
         y = torch.randint(K, (300,), generator=draw)
         images = torch.rand(300, *SHAPE, generator=draw) * 120
         images[torch.arange(300), 0, 2 * y + 1] += 110
-        return Samples(images.byte(), y)
+        return ArrayDataset(images.byte(), y)
 
-    def few(self) -> Samples:
+    def few(self) -> ArrayDataset:
         if self.hidden is None:
             return super().few()
-        if self.kept is None:  # the few are chosen first, and so are the same; then all labels are lost
+        if (
+            self.kept is None
+        ):  # the few are chosen first, and so are the same; then all labels are lost
             self.kept = super().few()
             samples = self.load("train")
-            self._samples["train"] = Samples(samples.images, torch.full_like(samples.labels, self.hidden))  # type: ignore[arg-type]
+            self._samples["train"] = ArrayDataset(
+                samples.images, torch.full_like(samples.labels, self.hidden)
+            )  # type: ignore[arg-type]
         return self.kept
 
 
 def bars(**changes: object) -> Bars:
-    return Bars(**({"name": "bars", "shape": (1, 8, 8), "classes": K, "batch_size": 20, "labelled": 15} | changes))  # type: ignore[arg-type]
+    return Bars(
+        **(
+            {"name": "bars", "shape": (1, 8, 8), "classes": K, "batch_size": 20, "labelled": 15}
+            | changes
+        )
+    )  # type: ignore[arg-type]
 
 
 def test_the_objective_is_that_of_k_plus_one_classes() -> None:
@@ -70,13 +88,17 @@ def test_the_objective_is_that_of_k_plus_one_classes() -> None:
     def p(v: torch.Tensor) -> torch.Tensor:
         return torch.cat([game.classify(v), torch.zeros(len(v), 1)], 1).softmax(1)
 
-    supervised = -(p(x)[torch.arange(4), y] / p(x)[:, :K].sum(1)).log().mean()  # log p(y | x, y < K + 1)
+    supervised = (
+        -(p(x)[torch.arange(4), y] / p(x)[:, :K].sum(1)).log().mean()
+    )  # log p(y | x, y < K + 1)
     unsupervised = -(1 - p(images)[:, K]).log().mean() - p(fake)[:, K].log().mean()
-    torch.testing.assert_close(objective.terms["classification"], supervised)
-    torch.testing.assert_close(objective.terms["adversarial"], unsupervised)
+    torch.testing.assert_close(objective.losses["classification"], supervised)
+    torch.testing.assert_close(objective.losses["adversarial"], unsupervised)
     score = game.critic(images)
     lse = game.critic(fake)
-    torch.testing.assert_close(unsupervised, (-(score - F.softplus(score))).mean() + F.softplus(lse).mean())
+    torch.testing.assert_close(
+        unsupervised, (-(score - F.softplus(score))).mean() + F.softplus(lse).mean()
+    )
     Z = game.classify(images).exp().sum(1)
     torch.testing.assert_close(score.sigmoid(), Z / (Z + 1))
 
@@ -94,8 +116,12 @@ def test_there_is_no_second_head() -> None:
 def test_tricks_and_penalties_act_on_the_logits() -> None:
     batch = (torch.randn(6, *SHAPE), torch.randn(3, *SHAPE), torch.tensor([0, 1, 2]))
     game = play(tricks.FeatureMatching(), tricks.Replay(4, 1.0), lipschitz=GradientPenalty())
-    assert set(game.critic_loss(batch).terms) == {"adversarial", "classification", "gradient_penalty"}
-    assert set(game.generator_loss(batch).terms) == {"FeatureMatching"}
+    assert set(game.critic_loss(batch).losses) == {
+        "adversarial",
+        "classification",
+        "gradient_penalty",
+    }
+    assert set(game.generator_loss(batch).losses) == {"FeatureMatching"}
     game = play(tricks.MinibatchDiscrimination(3, 2))
     assert game.classify(batch[0]).shape == (6, K) and game.critic_loss(batch).loss.isfinite()
     with pytest.raises(UserError, match="classifier"):
@@ -104,7 +130,13 @@ def test_tricks_and_penalties_act_on_the_logits() -> None:
 
 def test_the_noisy_critic_is_that_of_the_paper() -> None:
     critic = mlp.NoisyCritic([1, 28, 28])
-    assert [m.out_features for m in critic.body if isinstance(m, torch.nn.Linear)] == [1000, 500, 250, 250, 250]
+    assert [m.out_features for m in critic.body if isinstance(m, torch.nn.Linear)] == [
+        1000,
+        500,
+        250,
+        250,
+        250,
+    ]
     x = torch.rand(64, 1, 28, 28) * 2 - 1
     assert not torch.equal(critic(x), critic(x))
     assert torch.equal(critic.eval()(x), critic(x))
@@ -164,11 +196,11 @@ def test_labels_that_cannot_be_had(changes: dict[str, object], words: str) -> No
         bars(**changes).few()
 
 
-def trained(data: Bars, game: SemiSupervised, steps: int) -> Adversarial:
+def trained(data: Bars, game: SemiSupervised, steps: int) -> AdversarialModule:
     def adam(parameters: object) -> torch.optim.Adam:
         return torch.optim.Adam(parameters, 2e-3, betas=(0.5, 0.999))  # type: ignore[arg-type]
 
-    scheme = Adversarial(game, {"critic": adam, "generator": adam}, log_every=10)
+    scheme = AdversarialModule(game, {"critic": adam, "generator": adam}, log_every=10)
     trainer = L.Trainer(
         accelerator="cpu", max_steps=steps, max_epochs=-1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, callbacks=[TestError(every=steps)],
@@ -186,7 +218,11 @@ def test_hidden_labels_never_reach_the_weights() -> None:
         data.hidden = hidden
         ended.append(trained(data, play(tricks.FeatureMatching()), 5).model.state_dict())
     for other in ended[1:]:
-        assert all(torch.equal(ended[0][name], other[name]) for name in ended[0] if torch.is_tensor(other[name]))
+        assert all(
+            torch.equal(ended[0][name], other[name])
+            for name in ended[0]
+            if torch.is_tensor(other[name])
+        )
 
 
 def test_the_test_error_falls_and_is_recorded() -> None:
@@ -194,7 +230,9 @@ def test_the_test_error_falls_and_is_recorded() -> None:
     x, y, _ = (part for part in scheme.trainer.datamodule.load("test"))
     x = x.float() / 127.5 - 1
     scheme.model.critic.eval()
-    assert scheme.latest["quality/test_error"] == pytest.approx(float((scheme.model.classify(x).argmax(1) != y).float().mean()))
+    assert scheme.latest["quality/test_error"] == pytest.approx(
+        float((scheme.model.classify(x).argmax(1) != y).float().mean())
+    )
     assert scheme.latest["quality/test_error"] < 0.1
     assert scheme.protocols["test_error"]["labelled"] == 15
 
@@ -205,9 +243,9 @@ def test_few_labels_and_their_model_belong_together() -> None:
     refuse_labels(bars(), game)
     with pytest.raises(UserError, match=r"data\.labelled=100"):
         refuse_labels(bars(labelled=None), game)
-    other = Unconditional(mlp.Generator(SHAPE), mlp.Critic(SHAPE), losses.js(), Unconstrained())
+    other = GAN(mlp.Generator(SHAPE), mlp.Critic(SHAPE), losses.js(), Unconstrained())
     refuse_labels(bars(labelled=None), other)
     with pytest.raises(UserError, match="does not learn from 15 labels"):
         refuse_labels(bars(), other)
     with pytest.raises(UserError, match="names no classes"):
-        TestError().setup(None, Adversarial(other, {}), "fit")  # type: ignore[arg-type]
+        TestError().setup(None, AdversarialModule(other, {}), "fit")  # type: ignore[arg-type]

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
-from gentrain import likelihoods
-from gentrain.models.semi_supervised_vae import SemiSupervisedVAE, marginal
+from gentrain.models.vae import likelihoods
+from gentrain.models.vae.semi_supervised import SemiSupervisedVAE, marginal
 from gentrain.networks import mlp
 from gentrain.networks.classifier import Classifier
 from gentrain.networks.coding import ConvEncoder, Decoder, MLPDecoder, MLPEncoder
@@ -22,7 +22,10 @@ D, K, SHAPE = torch.float64, 3, [1, 4, 4]
 
 
 def model(**options: Any) -> SemiSupervisedVAE:
-    coders = partial(MLPEncoder, SHAPE, width=16, classes=K), partial(MLPDecoder, SHAPE, latent=3, width=16, classes=K)
+    coders = (
+        partial(MLPEncoder, SHAPE, width=16, classes=K),
+        partial(MLPDecoder, SHAPE, latent=3, width=16, classes=K),
+    )
     classifier = Classifier(partial(mlp.Critic, width=16, depth=1), SHAPE, K)
     return SemiSupervisedVAE(*coders, classifier, likelihoods.Gaussian(0.5), **options).to(D)
 
@@ -34,7 +37,9 @@ def images(n: int) -> Tensor:
 def test_the_terms_are_those_of_the_paper(monkeypatch: pytest.MonkeyPatch) -> None:
     m2 = model(alpha=7.0, labelled=0.3, unlabelled=0.8)
     x, few, y, noise = images(5), images(4), torch.tensor([0, 2, 1, 1]), torch.randn(3, dtype=D)
-    monkeypatch.setattr(m2, "noise", lambda n, device: noise.expand(n, 3))  # one z of a posterior, by a noise that is known
+    monkeypatch.setattr(
+        m2, "noise", lambda n, device: noise.expand(n, 3)
+    )  # one z of a posterior, by a noise that is known
 
     def bound(x: Tensor, y: int) -> Tensor:
         """L(x, y) of one image."""
@@ -43,7 +48,11 @@ def test_the_terms_are_those_of_the_paper(monkeypatch: pytest.MonkeyPatch) -> No
         sd = torch.exp(log_variance / 2)
         decoded = m2.decoder(mean + sd * noise, label)[0, 0]
         log_p = Normal(decoded, torch.exp(m2.likelihood.log_sd)).log_prob(x).sum()
-        return log_p + math.log(1 / K) - kl_divergence(Normal(mean, sd), Normal(torch.zeros_like(mean), 1.0)).sum()
+        return (
+            log_p
+            + math.log(1 / K)
+            - kl_divergence(Normal(mean, sd), Normal(torch.zeros_like(mean), 1.0)).sum()
+        )
 
     q = m2.classifier(x).softmax(1)
     U = [sum(q[i, k] * (bound(x[i], k) - q[i, k].log()) for k in range(K)) for i in range(5)]
@@ -54,9 +63,9 @@ def test_the_terms_are_those_of_the_paper(monkeypatch: pytest.MonkeyPatch) -> No
         "classification": 7 * F.nll_loss(m2.classifier(few).log_softmax(1), y),
     }
     objective = m2.objective((x, few, y))
-    assert objective.terms.keys() == want.keys()
+    assert objective.losses.keys() == want.keys()
     for name, value in want.items():
-        torch.testing.assert_close(objective.terms[name], value)
+        torch.testing.assert_close(objective.losses[name], value)
 
 
 def test_the_sum_over_labels_is_the_evidence_less_the_classifiers_divergence() -> None:
@@ -99,9 +108,19 @@ def mixture(shift: float) -> tuple[SemiSupervisedVAE, Tensor, Tensor]:
     """A mixture of K factor analysers, some points, and their log p = log sum_y 1/K N(x; b_y, W W^T + sd^2 I)."""
     sd, W, b = 0.5, torch.linalg.qr(torch.randn(6, 2, dtype=D))[0] * 1.3, torch.randn(K, 6, dtype=D)
     decoder, encoder = Decoder(Labelled(W, b), 2, K), Posterior(W, b, sd, shift)
-    m2 = SemiSupervisedVAE(lambda **_: encoder, lambda **_: decoder, nn.Linear(6, K), likelihoods.Gaussian(sd, learned=False).to(D))  # type: ignore[arg-type, return-value]
+    m2 = SemiSupervisedVAE(
+        lambda **_: encoder,
+        lambda **_: decoder,
+        nn.Linear(6, K),
+        likelihoods.Gaussian(sd, learned=False).to(D),
+    )  # type: ignore[arg-type, return-value]
     x = torch.randn(5, 6, dtype=D)
-    parts = torch.stack([MultivariateNormal(mean, W @ W.T + sd**2 * torch.eye(6, dtype=D)).log_prob(x) for mean in b])
+    parts = torch.stack(
+        [
+            MultivariateNormal(mean, W @ W.T + sd**2 * torch.eye(6, dtype=D)).log_prob(x)
+            for mean in b
+        ]
+    )
     return m2, x, torch.logsumexp(parts, 0) - math.log(K)
 
 
@@ -109,7 +128,9 @@ def test_the_likelihood_is_the_mixtures() -> None:
     m2, x, exact = mixture(0.0)
     torch.testing.assert_close(m2.log_likelihood((x,), 1), exact)
     m2, x, exact = mixture(0.4)
-    by_samples = [torch.stack([m2.log_likelihood((x,), s) for _ in range(200)]).mean() for s in (1, 3, 10)]
+    by_samples = [
+        torch.stack([m2.log_likelihood((x,), s) for _ in range(200)]).mean() for s in (1, 3, 10)
+    ]
     assert by_samples == sorted(by_samples) and by_samples[-1] < exact.mean()
     torch.testing.assert_close(m2.log_likelihood((x,), 20_000), exact, atol=0.06, rtol=0)
 
@@ -124,7 +145,9 @@ def test_the_baseline_is_the_classifier_alone() -> None:
         m2.objective((x, few, y)).loss.backward()
         gradients.append([p.grad.clone() for p in m2.parameters() if p.grad is not None])
     assert all(torch.equal(*pair) for pair in zip(*gradients, strict=True))
-    alone = torch.autograd.grad(2 * F.cross_entropy(m2.classifier(few), y), list(m2.classifier.parameters()))
+    alone = torch.autograd.grad(
+        2 * F.cross_entropy(m2.classifier(few), y), list(m2.classifier.parameters())
+    )
     for p, g in zip(m2.classifier.parameters(), alone, strict=True):
         torch.testing.assert_close(p.grad, g)
 
@@ -138,7 +161,10 @@ def test_a_label_that_is_not_given_is_the_classifiers() -> None:
 
 
 def test_labels_tried_at_once_are_those_tried_one_by_one() -> None:
-    for encoder, shape in ((MLPEncoder(SHAPE, 3, 16, 2, K), SHAPE), (ConvEncoder([1, 8, 8], 3, 4, 8, K), [1, 8, 8])):
+    for encoder, shape in (
+        (MLPEncoder(SHAPE, 3, 16, 2, K), SHAPE),
+        (ConvEncoder([1, 8, 8], 3, 4, 8, K), [1, 8, 8]),
+    ):
         encoder, x = encoder.to(D), torch.rand(5, *shape, dtype=D)
         together = encoder(x, torch.arange(K).repeat_interleave(5))[0].view(K, 5, 3)
         for y in range(K):

@@ -11,21 +11,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gentrain import losses, tricks
+from gentrain.adversarial import losses, tricks
+from gentrain.adversarial.lipschitz import (
+    GradientPenalty,
+    SpectralNorm,
+    Unconstrained,
+    WeightClip,
+    input_gradient,
+)
+from gentrain.adversarial.regularizer import Regularizer
+from gentrain.data.arrays import ArrayDataset
 from gentrain.data.base import Data
-from gentrain.data.samples import Samples
 from gentrain.errors import UserError
-from gentrain.game import Game
-from gentrain.lipschitz import GradientPenalty, SpectralNorm, Unconstrained, WeightClip, input_gradient
-from gentrain.models.cyclegan import CycleConsistent, TwoCritics, TwoWays
-from gentrain.models.stargan import DomainTransfer
+from gentrain.models.gan.base import AdversarialModel
+from gentrain.models.gan.cyclegan import CycleConsistent, TwoCritics, TwoWays
+from gentrain.models.gan.stargan import DomainTransfer
 from gentrain.networks import base, patchgan
 from gentrain.networks.classifier import ClassifierCritic
 from gentrain.networks.conditional import LabelledTranslator
 from gentrain.networks.translator import Translator
-from gentrain.regularizer import Regularizer
-from gentrain.schedules import constant_then_linear
-from gentrain.schemes import Adversarial
+from gentrain.training.adversarial import AdversarialModule
+from gentrain.training.schedules import constant_then_linear
 
 SHAPE, DOMAINS = [3, 16, 16], 3
 
@@ -34,18 +40,30 @@ def images(n: int = 4, shape: list[int] = SHAPE) -> Tensor:
     return torch.rand(n, *shape) * 2 - 1
 
 
-def cyclegan(*chosen: Regularizer, loss: Any = None, lipschitz: Any = None, translator: Any = None, **options: Any) -> CycleConsistent:
+def cyclegan(
+    *chosen: Regularizer,
+    loss: Any = None,
+    lipschitz: Any = None,
+    translator: Any = None,
+    **options: Any,
+) -> CycleConsistent:
     translator = translator or partial(Translator, width=4, blocks=1)
     critic = partial(patchgan.Critic, width=4, depth=1)
     named = {type(t).__name__: t for t in chosen}
     players = TwoWays(translator, SHAPE, SHAPE), TwoCritics(critic, SHAPE, SHAPE)
-    return CycleConsistent(*players, loss or losses.ls(), lipschitz or Unconstrained(), named, **options)
+    return CycleConsistent(
+        *players, loss or losses.ls(), lipschitz or Unconstrained(), named, **options
+    )
 
 
 def stargan(lipschitz: Any = None, **options: Any) -> DomainTransfer:
-    generator = LabelledTranslator(partial(Translator, width=4, blocks=1, kernel=4, padding="zeros"), SHAPE, DOMAINS)
+    generator = LabelledTranslator(
+        partial(Translator, width=4, blocks=1, kernel=4, padding="zeros"), SHAPE, DOMAINS
+    )
     critic = ClassifierCritic(partial(patchgan.Strided, width=4), SHAPE, DOMAINS)
-    return DomainTransfer(generator, critic, losses.wasserstein(), lipschitz or GradientPenalty(), **options)
+    return DomainTransfer(
+        generator, critic, losses.wasserstein(), lipschitz or GradientPenalty(), **options
+    )
 
 
 # --- networks -----------------------------------------------------------------------------------------------------------------
@@ -69,24 +87,49 @@ def test_networks_at_the_papers_sizes() -> None:
     """c7s1-64 d128 d256 R256 x 9 u128 u64 c7s1-3 has 11.378 million weights beside the norms' gains and shifts; C64-C512 2.765 million."""
     with torch.device("meta"):
         network, critic = Translator([3, 256, 256], blocks=9), patchgan.Critic([3, 256, 256])
-        stargans, stars = Translator([3, 128, 128], [8, 128, 128], kernel=4, padding="zeros"), patchgan.Strided([3, 128, 128])
+        stargans, stars = (
+            Translator([3, 128, 128], [8, 128, 128], kernel=4, padding="zeros"),
+            patchgan.Strided([3, 128, 128]),
+        )
 
     def count(model: nn.Module) -> int:
-        norms = {id(p) for m in model.modules() if isinstance(m, nn.InstanceNorm2d) for p in m.parameters()}
+        norms = {
+            id(p)
+            for m in model.modules()
+            if isinstance(m, nn.InstanceNorm2d)
+            for p in m.parameters()
+        }
         return sum(p.numel() for p in model.parameters() if id(p) not in norms)
 
     assert count(network) == 11_378_179 and count(critic) == 2_764_737
-    sizes = [(m.in_channels, m.out_channels, m.kernel_size[0]) for m in stars.modules() if isinstance(m, nn.Conv2d)]
-    assert sizes == [(3, 64, 4), (64, 128, 4), (128, 256, 4), (256, 512, 4), (512, 1024, 4), (1024, 2048, 4), (2048, 1, 3)]
+    sizes = [
+        (m.in_channels, m.out_channels, m.kernel_size[0])
+        for m in stars.modules()
+        if isinstance(m, nn.Conv2d)
+    ]
+    assert sizes == [
+        (3, 64, 4),
+        (64, 128, 4),
+        (128, 256, 4),
+        (256, 512, 4),
+        (512, 1024, 4),
+        (1024, 2048, 4),
+        (2048, 1, 3),
+    ]
     assert stars.size == 2048 * 2 * 2
     ups = [m for m in stargans.modules() if isinstance(m, nn.ConvTranspose2d)]
-    assert [(m.in_channels, m.out_channels, m.kernel_size[0]) for m in ups] == [(256, 128, 4), (128, 64, 4)]
+    assert [(m.in_channels, m.out_channels, m.kernel_size[0]) for m in ups] == [
+        (256, 128, 4),
+        (128, 64, 4),
+    ]
 
 
 def test_a_pair_is_joined_on_channels() -> None:
     critic = patchgan.Critic([1, 16, 16], [3, 16, 16], width=4, depth=1, norm="none")
     x, source = images(2, [1, 16, 16]), images(2)
-    torch.testing.assert_close(critic(x, source), critic.head(critic.body(torch.cat([x, source], 1))).flatten())
+    torch.testing.assert_close(
+        critic(x, source), critic.head(critic.body(torch.cat([x, source], 1))).flatten()
+    )
     assert not torch.allclose(critic(x, source), critic(x, source.flip(0)))
 
 
@@ -136,13 +179,18 @@ def scales(there: float, back: float) -> Any:
 def test_cycle_and_identity_by_hand() -> None:
     """G = 2 x, F = x / 4: the way there and back halves, G moves by |x|, F by 3/4 |x|."""
     game, a, b = cyclegan(translator=scales(2.0, 0.25)), images(), images()
-    terms = game.generator_loss((b, a)).terms
+    terms = game.generator_loss((b, a)).losses
     torch.testing.assert_close(terms["source_cycle"], 10 * 0.5 * a.abs().mean())
     torch.testing.assert_close(terms["target_cycle"], 10 * 0.5 * b.abs().mean())
     torch.testing.assert_close(terms["target_identity"], 5 * b.abs().mean())
     torch.testing.assert_close(terms["source_identity"], 5 * 0.75 * a.abs().mean())
-    without = cyclegan(identity=0.0).generator_loss((b, a)).terms
-    assert set(without) == {"target_adversarial", "source_adversarial", "target_cycle", "source_cycle"}
+    without = cyclegan(identity=0.0).generator_loss((b, a)).losses
+    assert set(without) == {
+        "target_adversarial",
+        "source_adversarial",
+        "target_cycle",
+        "source_cycle",
+    }
 
 
 def test_both_objectives_are_those_of_the_paper() -> None:
@@ -154,19 +202,30 @@ def test_both_objectives_are_those_of_the_paper() -> None:
     wanted = wanted + 10 * ((back(G(a)) - a).abs().mean() + (G(back(b)) - b).abs().mean())
     wanted = wanted + 5 * ((G(b) - b).abs().mean() + (back(a) - a).abs().mean())
     torch.testing.assert_close(game.generator_loss((b, a)).loss, wanted)
-    halves = [(c(x) - 1).square().mean() + c(fake).square().mean() for c, x, fake in ((of_b, b, G(a)), (of_a, a, back(b)))]
+    halves = [
+        (c(x) - 1).square().mean() + c(fake).square().mean()
+        for c, x, fake in ((of_b, b, G(a)), (of_a, a, back(b)))
+    ]
     torch.testing.assert_close(game.critic_loss((b, a)).loss, 0.5 * (halves[0] + halves[1]))
     torch.testing.assert_close(game.sample((b, a)), G(a))
     torch.testing.assert_close(game.back(game.translate(a)), back(G(a)))
     patches = of_b(b)
     assert len(patches) > len(b)
-    torch.testing.assert_close(game.judge((b, a)), patches.view(len(b), -1).mean(1))  # an image is judged once
+    torch.testing.assert_close(
+        game.critic_scores((b, a)), patches.view(len(b), -1).mean(1)
+    )  # an image is judged once
 
 
 def test_each_player_leaves_the_others_weights_alone() -> None:
-    for game, batch in ((cyclegan(), (images(), images())), (stargan(), (images(), torch.arange(4) % DOMAINS))):
-        scheme = Adversarial(game, {})
-        scheme.players = {"critic": list(game.critic.parameters()), "generator": list(game.generator.parameters())}
+    for game, batch in (
+        (cyclegan(), (images(), images())),
+        (stargan(), (images(), torch.arange(4) % DOMAINS)),
+    ):
+        scheme = AdversarialModule(game, {})
+        scheme.players = {
+            "critic": list(game.critic.parameters()),
+            "generator": list(game.generator.parameters()),
+        }
         for player, opponent in (("critic", "generator"), ("generator", "critic")):
             game.zero_grad()
             with scheme.frozen(opponent):
@@ -177,12 +236,22 @@ def test_each_player_leaves_the_others_weights_alone() -> None:
 
 def test_a_lipschitz_method_acts_on_both_critics() -> None:
     a, b = images(), images()
-    game = cyclegan(loss=losses.wasserstein(), lipschitz=GradientPenalty(points="real", center=1.0, weight=10.0))
+    game = cyclegan(
+        loss=losses.wasserstein(), lipschitz=GradientPenalty(points="real", center=1.0, weight=10.0)
+    )
     objective = game.critic_loss((b, a))
-    for name, critic, real in (("target", game.critic.target, b), ("source", game.critic.source, a)):
+    for name, critic, real in (
+        ("target", game.critic.target, b),
+        ("source", game.critic.source, a),
+    ):
         norms = input_gradient(critic, real).flatten(1).norm(dim=1)
-        torch.testing.assert_close(objective.terms[f"{name}_gradient_penalty"], 10 * (norms - 1).square().mean(), atol=1e-4, rtol=1e-4)
-        assert f"{name}_wasserstein_estimate" in objective.watched
+        torch.testing.assert_close(
+            objective.losses[f"{name}_gradient_penalty"],
+            10 * (norms - 1).square().mean(),
+            atol=1e-4,
+            rtol=1e-4,
+        )
+        assert f"{name}_wasserstein_estimate" in objective.metrics
     spectral = cyclegan(lipschitz=SpectralNorm())
     for critic in (spectral.critic.target, spectral.critic.source):
         layers = [m for m in critic.modules() if isinstance(m, nn.Conv2d)]
@@ -190,23 +259,31 @@ def test_a_lipschitz_method_acts_on_both_critics() -> None:
     clipped = cyclegan(loss=losses.wasserstein(), lipschitz=WeightClip(0.001))
     clipped.after_critic_step()
     for critic in (clipped.critic.target, clipped.critic.source):
-        assert all(m.weight.abs().max() <= 0.001 for m in critic.modules() if isinstance(m, nn.Conv2d))
+        assert all(
+            m.weight.abs().max() <= 0.001 for m in critic.modules() if isinstance(m, nn.Conv2d)
+        )
 
 
 def test_tricks_act_in_both_domains_and_what_is_of_weights_counts_once() -> None:
     game, batch = (
-        cyclegan(tricks.FeatureMatching(adversarial=True), tricks.HistoricalAveraging(1.0), tricks.Orthogonal()),
+        cyclegan(
+            tricks.FeatureMatching(adversarial=True),
+            tricks.HistoricalAveraging(1.0),
+            tricks.Orthogonal(),
+        ),
         (images(), images()),
     )
     with torch.no_grad():
         for p in game.parameters():
             p.add_(0.1)
-    terms = game.generator_loss(batch).terms
+    terms = game.generator_loss(batch).losses
     names = {"adversarial", "cycle", "identity", "FeatureMatching"}
-    assert set(terms) == {f"{domain}_{name}" for domain in ("target", "source") for name in names} | {"HistoricalAveraging", "Orthogonal"}
+    assert set(terms) == {
+        f"{domain}_{name}" for domain in ("target", "source") for name in names
+    } | {"HistoricalAveraging", "Orthogonal"}
     weights = sum(p.numel() for p in game.generator.parameters())
     torch.testing.assert_close(terms["HistoricalAveraging"], torch.tensor(0.01 * weights))
-    assert "HistoricalAveraging" in game.critic_loss(batch).terms
+    assert "HistoricalAveraging" in game.critic_loss(batch).losses
     averaged = cyclegan(tricks.EMA())
     averaged.begin(batch)
     with torch.no_grad():
@@ -218,11 +295,11 @@ def test_each_domain_has_a_pool_which_is_that_of_the_paper() -> None:
     """Against a plain pool a domain, image by image, of the same random numbers; images of one domain never meet the other's critic."""
     game = cyclegan(tricks.Replay(3, 0.5), translator=scales(1.0, -1.0))
     shown: dict[str, list[float]] = {"target": [], "source": []}
-    game.duel = lambda critic, real, fake, domain: (
+    game.critic_terms = lambda critic, real, fake, domain: (
         shown[domain].append(  # type: ignore[assignment, method-assign]
             float(game.shown(real, fake, True, domain)[1].mean())
         )
-        or game.contest(torch.zeros(1), torch.zeros(1))
+        or game.adversarial_terms(torch.zeros(1), torch.zeros(1))
     )
     pools: dict[str, list[float]] = {"target": [], "source": []}
     wanted: dict[str, list[float]] = {"target": [], "source": []}
@@ -257,10 +334,16 @@ def test_the_critic_learns_domains_on_real_images_alone() -> None:
     with torch.no_grad():
         game.critic.classifier.weight.mul_(50)
     objective = game.critic_loss((x, y))
-    assert set(objective.terms) == {"adversarial", "classification", "gradient_penalty"}
-    torch.testing.assert_close(objective.terms["classification"], F.cross_entropy(game.critic.classify(game.critic.features(x)), y))
+    assert set(objective.losses) == {"adversarial", "classification", "gradient_penalty"}
+    torch.testing.assert_close(
+        objective.losses["classification"],
+        F.cross_entropy(game.critic.classify(game.critic.features(x)), y),
+    )
     of_whole = torch.autograd.grad(objective.loss, game.critic.classifier.weight)[0]
-    of_real = torch.autograd.grad(F.cross_entropy(game.critic.classify(game.critic.features(x)), y), game.critic.classifier.weight)[0]
+    of_real = torch.autograd.grad(
+        F.cross_entropy(game.critic.classify(game.critic.features(x)), y),
+        game.critic.classifier.weight,
+    )[0]
     torch.testing.assert_close(of_whole, of_real)
 
 
@@ -285,20 +368,28 @@ def test_the_generators_objective_by_hand() -> None:
     x, y = images(6), torch.arange(6) % DOMAINS
     objective = game.generator_loss((x, y))
     (source, wanted), (made, home) = recorder.asked
-    assert torch.equal(source, x) and torch.equal(home, y) and torch.equal(made, x + wanted.view(-1, 1, 1, 1))
+    assert (
+        torch.equal(source, x)
+        and torch.equal(home, y)
+        and torch.equal(made, x + wanted.view(-1, 1, 1, 1))
+    )
     assert wanted.sort().values.tolist() == y.sort().values.tolist() and not torch.equal(wanted, y)
-    terms, critic = objective.terms, game.critic
+    terms, critic = objective.losses, game.critic
     torch.testing.assert_close(terms["adversarial"], -critic(made).mean())
-    torch.testing.assert_close(terms["classification"], 2 * F.cross_entropy(critic.classify(critic.features(made)), wanted))
-    torch.testing.assert_close(terms["reconstruction"], 7 * (wanted + y).float().mean())  # |x - (x + c + c')|
+    torch.testing.assert_close(
+        terms["classification"], 2 * F.cross_entropy(critic.classify(critic.features(made)), wanted)
+    )
+    torch.testing.assert_close(
+        terms["reconstruction"], 7 * (wanted + y).float().mean()
+    )  # |x - (x + c + c')|
 
 
 def test_the_identity_that_is_cyclegans_by_hand() -> None:
     game = stargan(identity=3.0)
     game.generator = Recorder()
     x, y = images(6), torch.arange(6) % DOMAINS
-    torch.testing.assert_close(game.generator_loss((x, y)).terms["identity"], 3 * y.float().mean())
-    assert "identity" not in stargan().generator_loss((x, y)).terms
+    torch.testing.assert_close(game.generator_loss((x, y)).losses["identity"], 3 * y.float().mean())
+    assert "identity" not in stargan().generator_loss((x, y)).losses
 
 
 def test_samples_are_of_the_labels_asked_and_made_of_other_images() -> None:
@@ -314,13 +405,18 @@ def test_labels_are_planes_beside_the_image() -> None:
     game, x = stargan(), images(2)
     planes = torch.zeros(2, DOMAINS, 16, 16)
     planes[0, 2], planes[1, 0] = 1, 1
-    torch.testing.assert_close(game.translate(x, torch.tensor([2, 0])), game.generator.translator(torch.cat([x, planes], 1)))
+    torch.testing.assert_close(
+        game.translate(x, torch.tensor([2, 0])),
+        game.generator.translator(torch.cat([x, planes], 1)),
+    )
 
 
 def test_replay_and_packing_are_refused_where_images_have_labels() -> None:
     for trick in (tricks.Replay(), tricks.Packing()):
         with pytest.raises(UserError):
-            DomainTransfer(stargan().generator, stargan().critic, losses.js(), Unconstrained(), {"t": trick})
+            DomainTransfer(
+                stargan().generator, stargan().critic, losses.js(), Unconstrained(), {"t": trick}
+            )
 
 
 # --- training -------------------------------------------------------------------------------------------------------------------
@@ -344,18 +440,20 @@ class Domains(Data):
     def aligned(self) -> bool:
         return False
 
-    def read(self, split: str) -> Samples:
+    def read(self, split: str) -> ArrayDataset:
         draw = torch.Generator().manual_seed(0)
         pixels = torch.randint(256, (20, *SHAPE), generator=draw, dtype=torch.uint8)
-        return Samples(pixels[:12], None, pixels[12:])
+        return ArrayDataset(pixels[:12], None, pixels[12:])
 
 
-def descended(steps: int, resume: Any = None) -> tuple[Game, L.Trainer]:
+def descended(steps: int, resume: Any = None) -> tuple[AdversarialModel, L.Trainer]:
     torch.manual_seed(1)
     game = cyclegan(tricks.Replay(6, 0.5))
     makers = {player: partial(torch.optim.Adam, lr=1e-3) for player in ("critic", "generator")}
-    scheme = Adversarial(game, makers, schedule=partial(constant_then_linear, steps=8))
-    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    scheme = AdversarialModule(game, makers, schedule=partial(constant_then_linear, steps=8))
+    quiet = dict.fromkeys(
+        ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
+    )
     trainer = L.Trainer(accelerator="cpu", max_steps=steps, max_epochs=-1, **quiet)  # type: ignore[arg-type]
     if resume is not None:
         torch.set_rng_state(resume[1])
@@ -377,4 +475,6 @@ def test_a_run_resumed_with_half_full_pools_is_the_run_that_was_not_stopped(tmp_
     found, wanted = resumed.state_dict(), whole.state_dict()
     assert found.keys() == wanted.keys() and any("pools.source.images" in name for name in found)
     for name, value in wanted.items():
-        assert torch.equal(found[name], value) if isinstance(value, Tensor) else found[name] == value, name
+        assert (
+            torch.equal(found[name], value) if isinstance(value, Tensor) else found[name] == value
+        ), name

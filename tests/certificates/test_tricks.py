@@ -6,23 +6,34 @@ import pytest
 import torch
 from torch import nn
 
-from gentrain import losses, tricks
+from gentrain.adversarial import losses, tricks
+from gentrain.adversarial.lipschitz import GradientPenalty, SpectralNorm, Unconstrained
+from gentrain.adversarial.regularizer import Regularizer
 from gentrain.errors import UserError
-from gentrain.game import Conditional, Game, Unconditional
 from gentrain.layers.normalization import Referenced, VirtualBatchNorm
-from gentrain.lipschitz import GradientPenalty, SpectralNorm, Unconstrained
+from gentrain.models.gan.base import AdversarialModel
+from gentrain.models.gan.cgan import ConditionalGAN
+from gentrain.models.gan.gan import GAN
 from gentrain.networks import conditional, dcgan, mlp
-from gentrain.regularizer import Regularizer
 
 SHAPE = [1, 28, 28]
 
 
 def play(
-    *chosen: Regularizer, norm: str = "batch", loss: losses.AdversarialLoss | None = None, lipschitz: Regularizer | None = None
-) -> Game:
+    *chosen: Regularizer,
+    norm: str = "batch",
+    loss: losses.AdversarialLoss | None = None,
+    lipschitz: Regularizer | None = None,
+) -> AdversarialModel:
     named = {type(t).__name__: t for t in chosen}
     critic = dcgan.Critic(SHAPE, 8, norm)  # type: ignore[arg-type]
-    return Unconditional(dcgan.Generator(SHAPE, 16, 8), critic, loss or losses.js(), lipschitz or Unconstrained(), named)
+    return GAN(
+        dcgan.Generator(SHAPE, 16, 8),
+        critic,
+        loss or losses.js(),
+        lipschitz or Unconstrained(),
+        named,
+    )
 
 
 def images(n: int = 6) -> torch.Tensor:
@@ -30,11 +41,15 @@ def images(n: int = 6) -> torch.Tensor:
 
 
 def test_minibatch_discrimination_against_loops() -> None:
-    layer, h = tricks.Closeness(features=7, kernels=3, dim=4), torch.randn(5, 7)
+    layer, h = tricks.MinibatchSimilarity(features=7, kernels=3, dim=4), torch.randn(5, 7)
     M = (h @ layer.T.weight.T).view(5, 3, 4)
     for i in range(5):
         for b in range(3):
-            o = sum(math.exp(-sum(abs(float(M[i, b, c] - M[j, b, c])) for c in range(4))) for j in range(5) if j != i)
+            o = sum(
+                math.exp(-sum(abs(float(M[i, b, c] - M[j, b, c])) for c in range(4)))
+                for j in range(5)
+                if j != i
+            )
             assert layer(h)[i, 7 + b].item() == pytest.approx(o, abs=1e-5)
     assert torch.equal(layer(h)[:, :7], h)
 
@@ -42,7 +57,7 @@ def test_minibatch_discrimination_against_loops() -> None:
 def test_minibatch_discrimination_sees_each_batch_alone() -> None:
     """Real and fake are scored apart, and a batch of equal samples is seen as such."""
     game = play(tricks.MinibatchDiscrimination(4, 3), norm="none")
-    assert game.couples
+    assert game.couples_samples
     real, fake = images(), images()
     alone = game.critic(real)
     torch.testing.assert_close(game.scores(game.critic, real, fake)[0], alone)
@@ -54,22 +69,24 @@ def test_minibatch_discrimination_sees_each_batch_alone() -> None:
 def test_feature_matching_is_of_batch_means() -> None:
     game = play(tricks.FeatureMatching(2.0), norm="none")
     real, fake = images(), images().requires_grad_()
-    objective = game.fool(game.critic, real, fake)
-    assert set(objective.terms) == {"FeatureMatching"}  # in place of the adversarial term
+    objective = game.generator_terms(game.critic, real, fake)
+    assert set(objective.losses) == {"FeatureMatching"}  # in place of the adversarial term
     f = game.critic.features
     want = 2 * ((f(real).mean(0) - f(fake).mean(0)) ** 2).sum()
-    torch.testing.assert_close(objective.terms["FeatureMatching"], want)
+    torch.testing.assert_close(objective.losses["FeatureMatching"], want)
     assert torch.autograd.grad(want, game.critic.body[0].weight)[0].abs().sum() > 0
     # the mean over pairs of samples, the usual mistake, is another number
     assert not torch.isclose(want, 2 * ((f(real) - f(fake)) ** 2).mean(0).sum())
-    both = play(tricks.FeatureMatching(adversarial=True), norm="none").fool(game.critic, real, fake)
-    assert set(both.terms) == {"adversarial", "FeatureMatching"}
+    both = play(tricks.FeatureMatching(adversarial=True), norm="none").generator_terms(
+        game.critic, real, fake
+    )
+    assert set(both.losses) == {"adversarial", "FeatureMatching"}
 
 
 def test_feature_matching_detaches_the_real_side() -> None:
     game = play(tricks.FeatureMatching(), norm="none")
     real, fake = images().requires_grad_(), images()
-    term = game.fool(game.critic, real, fake).terms["FeatureMatching"]
+    term = game.generator_terms(game.critic, real, fake).losses["FeatureMatching"]
     assert torch.autograd.grad(term, real, allow_unused=True)[0] is None
 
 
@@ -96,15 +113,15 @@ def test_historical_averaging_against_a_list() -> None:
     trick = game.regularizers["HistoricalAveraging"]
     mean = torch.stack(kept).mean(0)
     torch.testing.assert_close(trick.mean("critic")[0], mean, rtol=1e-4, atol=1e-6)
-    term = game.duel(game.critic, images(), images()).terms["HistoricalAveraging"]
+    term = game.critic_terms(game.critic, images(), images()).losses["HistoricalAveraging"]
     (grad,) = torch.autograd.grad(term, weight)
     torch.testing.assert_close(grad, 2 * 3.0 * (weight - mean).detach(), rtol=1e-3, atol=1e-5)
 
 
 def test_historical_averaging_is_in_both_objectives() -> None:
     game = play(tricks.HistoricalAveraging(), norm="none")
-    assert "HistoricalAveraging" in game.critic_loss((images(),)).terms
-    assert "HistoricalAveraging" in game.generator_loss((images(),)).terms
+    assert "HistoricalAveraging" in game.critic_loss((images(),)).losses
+    assert "HistoricalAveraging" in game.generator_loss((images(),)).losses
 
 
 @pytest.mark.parametrize("inside", [(), (3, 4)])
@@ -132,7 +149,9 @@ def test_virtual_batch_norm_decouples_samples_and_keeps_its_reference() -> None:
     game = play(tricks.VirtualBatchNormalization(["generator", "critic"]))
     first = images(4)
     game.begin((first,))
-    assert torch.equal(game.critic.body.reference, first)  # the critic's reference is of real images
+    assert torch.equal(
+        game.critic.body.reference, first
+    )  # the critic's reference is of real images
     z = game.generator.noise(6, "cpu")
     together, alone = game.generator(z), game.generator(z[:1])
     torch.testing.assert_close(together[:1], alone, rtol=1e-4, atol=1e-5)
@@ -148,12 +167,20 @@ def test_virtual_batch_norm_decouples_samples_and_keeps_its_reference() -> None:
 
 def test_virtual_batch_norm_refusals() -> None:
     with pytest.raises(UserError, match="virtual_batch_norm"):
-        Unconditional(mlp.Generator(SHAPE), mlp.Critic(SHAPE), losses.js(), Unconstrained(), {"v": tricks.VirtualBatchNormalization()})
+        GAN(
+            mlp.Generator(SHAPE),
+            mlp.Critic(SHAPE),
+            losses.js(),
+            Unconstrained(),
+            {"v": tricks.VirtualBatchNormalization()},
+        )
     with pytest.raises(UserError, match="couple samples"):
         play(tricks.VirtualBatchNormalization(["critic"]), lipschitz=GradientPenalty())
     with pytest.raises(UserError, match="couple samples"):
         play(tricks.MinibatchDiscrimination(), norm="none", lipschitz=GradientPenalty())
-    play(tricks.VirtualBatchNormalization(), norm="none", lipschitz=GradientPenalty())  # the generator's is no concern of the penalty
+    play(
+        tricks.VirtualBatchNormalization(), norm="none", lipschitz=GradientPenalty()
+    )  # the generator's is no concern of the penalty
 
 
 def test_replay_is_a_pool_of_fifty_with_one_half() -> None:
@@ -171,7 +198,9 @@ def test_replay_is_a_pool_of_fifty_with_one_half() -> None:
     pool = tricks.Replay(7, 0.5).pool()
     seen: list[float] = []
     for i in range(40):
-        seen += pool.exchange(torch.arange(i * 16, i * 16 + 16).float().view(16, 1)).flatten().tolist()
+        seen += (
+            pool.exchange(torch.arange(i * 16, i * 16 + 16).float().view(16, 1)).flatten().tolist()
+        )
     assert sorted(seen[7:] + pool.images.flatten().tolist())[7:] != []
     everything = sorted(seen + pool.images.flatten().tolist())
     assert set(everything) == set(map(float, range(640)))
@@ -209,16 +238,24 @@ def test_diff_augment_shows_both_sides_changed() -> None:
 
 
 def test_packing_shows_m_samples_as_one() -> None:
-    game = play(tricks.Packing(3), norm="none", lipschitz=GradientPenalty(), loss=losses.wasserstein())
+    game = play(
+        tricks.Packing(3), norm="none", lipschitz=GradientPenalty(), loss=losses.wasserstein()
+    )
     assert game.critic.body[0].in_channels == 3
     real = images(6)
     packed = game.shown(real, real, True)[0]
     assert packed.shape == (2, 3, 28, 28)
     assert torch.equal(packed[1, 2], real[5, 0])
-    assert "gradient_penalty" in game.critic_loss((real,)).terms
+    assert "gradient_penalty" in game.critic_loss((real,)).losses
     with pytest.raises(UserError, match="multiple"):
         game.critic_loss((images(7),))
-    flat = Unconditional(mlp.Generator([2], 4), mlp.Critic([2], 8), losses.js(), Unconstrained(), {"p": tricks.Packing(2)})
+    flat = GAN(
+        mlp.Generator([2], 4),
+        mlp.Critic([2], 8),
+        losses.js(),
+        Unconstrained(),
+        {"p": tricks.Packing(2)},
+    )
     assert flat.critic_loss((torch.rand(8, 2),)).loss.isfinite()
 
 
@@ -229,20 +266,26 @@ def test_ema_is_the_running_mean_and_samples() -> None:
     for _ in range(7):
         for p in game.generator.parameters():
             p.data.add_(torch.randn_like(p))
-        game.generator(game.generator.noise(4, "cpu"))  # moves the running statistics, which are copied
+        game.generator(
+            game.generator.noise(4, "cpu")
+        )  # moves the running statistics, which are copied
         game.after_generator_step()
         mean = 0.9 * mean + 0.1 * game.generator.body[1].weight.detach()
     assert game.averaged is not None
     torch.testing.assert_close(game.averaged.body[1].weight, mean)
     norms = [m for m in game.generator.modules() if isinstance(m, nn.BatchNorm2d)]
     copies = [m for m in game.averaged.modules() if isinstance(m, nn.BatchNorm2d)]
-    assert all(torch.equal(a.running_mean, b.running_mean) for a, b in zip(norms, copies, strict=True))
+    assert all(
+        torch.equal(a.running_mean, b.running_mean) for a, b in zip(norms, copies, strict=True)
+    )
     assert int(copies[0].num_batches_tracked) == int(norms[0].num_batches_tracked) > 0
     torch.manual_seed(5)
     sampled = game.sample((images(),))
     torch.manual_seed(5)
     with torch.no_grad():
-        torch.testing.assert_close(sampled, game.generate(game.averaged.eval(), (images()[:6] * 0,)))
+        torch.testing.assert_close(
+            sampled, game.generate(game.averaged.eval(), (images()[:6] * 0,))
+        )
 
 
 def test_ema_follows_a_reference_made_at_the_start() -> None:
@@ -255,17 +298,29 @@ def test_ema_follows_a_reference_made_at_the_start() -> None:
 
 
 def test_spectral_norm_reaches_what_tricks_add() -> None:
-    game = play(tricks.MinibatchDiscrimination(), tricks.Packing(), norm="none", lipschitz=SpectralNorm())
+    game = play(
+        tricks.MinibatchDiscrimination(), tricks.Packing(), norm="none", lipschitz=SpectralNorm()
+    )
     for layer in (game.critic.head[0].T, game.critic.head[1], game.critic.body[0]):
         assert hasattr(layer, "parametrizations")
 
 
 @pytest.mark.parametrize("critic", [conditional.ConcatCritic, conditional.ProjectionCritic])
 def test_tricks_on_conditional_players(critic: type[nn.Module]) -> None:
-    def game(*chosen: Regularizer, norm: str = "none", lipschitz: Regularizer | None = None) -> Game:
-        generator = conditional.LabelledGenerator(lambda latent: dcgan.Generator(SHAPE, latent, 8), 10, 16, 4)
+    def game(
+        *chosen: Regularizer, norm: str = "none", lipschitz: Regularizer | None = None
+    ) -> AdversarialModel:
+        generator = conditional.LabelledGenerator(
+            lambda latent: dcgan.Generator(SHAPE, latent, 8), 10, 16, 4
+        )
         judge = critic(lambda shape: dcgan.Critic(shape, 8, norm), SHAPE, 10)  # type: ignore[call-arg, arg-type]
-        return Conditional(generator, judge, losses.js(), lipschitz or Unconstrained(), {type(t).__name__: t for t in chosen})
+        return ConditionalGAN(
+            generator,
+            judge,
+            losses.js(),
+            lipschitz or Unconstrained(),
+            {type(t).__name__: t for t in chosen},
+        )
 
     batch = (images(8), torch.randint(10, (8,)))
     full = game(

@@ -8,17 +8,25 @@ import pytest
 import torch
 from torch import Tensor
 
-from gentrain import likelihoods
 from gentrain.errors import UserError
-from gentrain.models.vae_inpainting import InpaintingVAE, rectangles
+from gentrain.models.vae import likelihoods
+from gentrain.models.vae.inpainting import InpaintingVAE, rectangles
 from gentrain.networks.coding import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
 
 SHAPE = [1, 8, 8]
 
 
 def model(conv: bool = False, shape: list[int] = SHAPE, latent: int = 3) -> InpaintingVAE:
-    encoder = partial(ConvEncoder, shape=shape, width=4, hidden=16) if conv else partial(MLPEncoder, shape=shape, width=32)
-    decoder = partial(ConvDecoder, shape, latent, width=4, hidden=16) if conv else partial(MLPDecoder, shape, latent, width=32)
+    encoder = (
+        partial(ConvEncoder, shape=shape, width=4, hidden=16)
+        if conv
+        else partial(MLPEncoder, shape=shape, width=32)
+    )
+    decoder = (
+        partial(ConvDecoder, shape, latent, width=4, hidden=16)
+        if conv
+        else partial(MLPDecoder, shape, latent, width=32)
+    )
     return InpaintingVAE(encoder, decoder, likelihoods.Gaussian(0.2), shape)
 
 
@@ -34,7 +42,9 @@ def test_masks_are_rectangles_or_all_but_one() -> None:
     share = known.float().mean((1, 2, 3))
     assert 0.45 < share.mean() < 0.55
     assert (share == 1).any() and (share == 0).any()
-    upper = known[:, 0, 0].all(1) & ~known[:, 0, -1].any(1)  # rows known from edge to edge, others hidden so: halves are seen in training
+    upper = known[:, 0, 0].all(1) & ~known[:, 0, -1].any(
+        1
+    )  # rows known from edge to edge, others hidden so: halves are seen in training
     assert upper.float().mean() > 0.02
 
 
@@ -55,7 +65,9 @@ def test_a_bound_with_a_masked_encoder_is_a_bound() -> None:
     known = torch.zeros(3, 1, 8, 8, dtype=torch.bool)
     with torch.no_grad():
         evidence = vae.importance(v, None, 5000)
-        masked = torch.stack([-sum(vae.bound(v, None, vae.encoder(v, None, known))) for _ in range(200)]).mean(0)  # type: ignore[arg-type]
+        masked = torch.stack(
+            [-sum(vae.bound(v, None, vae.encoder(v, None, known))) for _ in range(200)]
+        ).mean(0)  # type: ignore[arg-type]
     assert (masked < evidence + 0.05).all()
 
 
@@ -75,7 +87,9 @@ def test_the_hidden_half_follows_from_the_known_one() -> None:
     known[..., :4, :] = True
     done = vae.complete((x,), known)
     assert torch.equal(done[..., :4, :], x[..., :4, :])
-    error, chance = ((other[..., 4:, :] - x[..., 4:, :]).abs().mean() for other in (done, done.roll(1, 0)))
+    error, chance = (
+        (other[..., 4:, :] - x[..., 4:, :]).abs().mean() for other in (done, done.roll(1, 0))
+    )
     assert error < 0.3 * chance
     noise = torch.randn(100, 3)
     assert torch.equal(vae.complete((x,), known, noise), vae.complete((x,), known, noise))

@@ -18,9 +18,23 @@ from typing import Any
 
 GENTRAIN = str(Path(sys.executable).with_name("gentrain"))
 SMALL = ("trainer=cpu", "logger=csv", "quality=none")
-TINY = (*SMALL, "samples.n=4", "model.generator.width=8", "model.critic.width=8", "data.batch_size=16", "scheme.log_every=1")
+TINY = (
+    *SMALL,
+    "samples.n=4",
+    "model.generator.width=8",
+    "model.critic.width=8",
+    "data.batch_size=16",
+    "scheme.log_every=1",
+)
 LIMIT = float(os.environ.get("GENTRAIN_TEST_LIMIT", "200"))  # seconds a command
-OURS = ("GENTRAIN_", "WANDB_", "HYDRA_", "PYTHON", "LC_", "LANG")  # variables of the person who runs the tests
+OURS = (
+    "GENTRAIN_",
+    "WANDB_",
+    "HYDRA_",
+    "PYTHON",
+    "LC_",
+    "LANG",
+)  # variables of the person who runs the tests
 
 Done = subprocess.CompletedProcess[str]
 
@@ -28,14 +42,33 @@ Done = subprocess.CompletedProcess[str]
 def environment(cache: Path, home: Path, **more: str) -> dict[str, str]:
     """A user without a GPU, without a W&B key, on one core."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(OURS)}
-    return kept | {"GENTRAIN_CACHE": str(cache), "HOME": str(home), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""} | more
+    return (
+        kept
+        | {
+            "GENTRAIN_CACHE": str(cache),
+            "HOME": str(home),
+            "OMP_NUM_THREADS": "1",
+            "CUDA_VISIBLE_DEVICES": "",
+        }
+        | more
+    )
 
 
 def gentrain(cwd: Path, env: dict[str, str], *words: str) -> Done:
-    return subprocess.run([GENTRAIN, *words], cwd=cwd, env=env, text=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=LIMIT)
+    return subprocess.run(
+        [GENTRAIN, *words],
+        cwd=cwd,
+        env=env,
+        text=True,
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        timeout=LIMIT,
+    )
 
 
-def assert_refused(done: Done, cwd: Path, *words: str, status: int = 2, lines_before: int = 0) -> None:
+def assert_refused(
+    done: Done, cwd: Path, *words: str, status: int = 2, lines_before: int = 0
+) -> None:
     """One line that holds all the words, the status, and nothing left behind. Long work may have told what it does, before."""
     assert done.returncode == status, done.stderr
     line = done.stderr.rstrip("\n").split("\n", lines_before)[-1]
@@ -84,7 +117,13 @@ def started(cwd: Path, env: dict[str, str], *words: str) -> Iterator[Runs]:
     default = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     with tempfile.TemporaryFile("w+") as stderr:  # no pipe, which would fill up
         process = subprocess.Popen(
-            [GENTRAIN, *words], cwd=cwd, env=env, text=True, stderr=stderr, stdin=subprocess.DEVNULL, preexec_fn=default
+            [GENTRAIN, *words],
+            cwd=cwd,
+            env=env,
+            text=True,
+            stderr=stderr,
+            stdin=subprocess.DEVNULL,
+            preexec_fn=default,
         )
         process.stderr = Told(stderr)
         try:
@@ -110,14 +149,20 @@ class Told:
 def reach(process: Runs, run_dir: Path, at: int | str, or_end: bool = False) -> None:
     """Wait until a run has logged a step, or has said something."""
     deadline = time.monotonic() + 100
-    while at not in process.stderr.read() if isinstance(at, str) else max(steps(run_dir), default=0) < at:
+    while (
+        at not in process.stderr.read()
+        if isinstance(at, str)
+        else max(steps(run_dir), default=0) < at
+    ):
         if process.poll() is not None and or_end:
             return
         assert process.poll() is None and time.monotonic() < deadline, process.stderr.read()
         time.sleep(0.005)
 
 
-def signalled(cwd: Path, env: dict[str, str], run_dir: Path, at: int, number: signal.Signals, *words: str) -> tuple[int, str]:
+def signalled(
+    cwd: Path, env: dict[str, str], run_dir: Path, at: int, number: signal.Signals, *words: str
+) -> tuple[int, str]:
     """Start a run, send a signal when it has logged step `at`; its status and stderr."""
     with started(cwd, env, *words, f"hydra.run.dir={run_dir}") as process:
         reach(process, run_dir, at)
@@ -129,14 +174,26 @@ def assert_same_run(one: Path, other: Path, rows: bool = True, pictures: bool = 
     """Equal weights, optimizers, averages, random numbers, curves and pictures."""
     import torch
 
-    mine, theirs = (tensors(torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)) for run in (one, other))
+    mine, theirs = (
+        tensors(torch.load(run / "checkpoints" / "last.ckpt", weights_only=True))
+        for run in (one, other)
+    )
     assert mine and mine.keys() == theirs.keys()
     assert not [name for name, tensor in mine.items() if not torch.equal(tensor, theirs[name])]
     if rows:
-        logged = [[{key: value for key, value in row.items() if key != "images_per_second"} for row in curves(run)] for run in (one, other)]
+        logged = [
+            [
+                {key: value for key, value in row.items() if key != "images_per_second"}
+                for row in curves(run)
+            ]
+            for run in (one, other)
+        ]
         assert logged[0] == logged[1]
     if pictures:
-        drawn = [{path.name: path.read_bytes() for path in (run / "samples").iterdir()} for run in (one, other)]
+        drawn = [
+            {path.name: path.read_bytes() for path in (run / "samples").iterdir()}
+            for run in (one, other)
+        ]
         assert drawn[0] == drawn[1] and drawn[0]
 
 
@@ -146,5 +203,15 @@ def tensors(value: Any, name: str = "") -> dict[str, Any]:
 
     if isinstance(value, torch.Tensor):
         return {name: value}
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
-    return {path: tensor for key, item in items for path, tensor in tensors(item, f"{name}.{key}").items()}
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list | tuple)
+        else ()
+    )
+    return {
+        path: tensor
+        for key, item in items
+        for path, tensor in tensors(item, f"{name}.{key}").items()
+    }

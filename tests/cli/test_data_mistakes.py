@@ -22,7 +22,9 @@ def fill(folder: Path, count: int = 7) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(0)
     for number in range(count):
-        Image.fromarray(random.integers(0, 256, (12, 10, 3), dtype=np.uint8)).save(folder / f"{number}.png")
+        Image.fromarray(random.integers(0, 256, (12, 10, 3), dtype=np.uint8)).save(
+            folder / f"{number}.png"
+        )
 
 
 def test_13_an_unreadable_folder(run: Run, tmp_path: Path) -> None:
@@ -41,13 +43,24 @@ def test_14_an_empty_class(run: Run, tmp_path: Path) -> None:
 def test_15_corrupt_pictures(run: Run, tmp_path: Path) -> None:
     spoil(tmp_path / "pictures")
     done = run(*FOLDER)
-    assert_refused(done, tmp_path, "2 of 9 images", "'cut.png'", "'nothing.png' (zero bytes)", "(data.on_bad)", "skip", lines_before=1)
+    assert_refused(
+        done,
+        tmp_path,
+        "2 of 9 images",
+        "'cut.png'",
+        "'nothing.png' (zero bytes)",
+        "(data.on_bad)",
+        "skip",
+        lines_before=1,
+    )
 
 
 def test_18_an_altered_file(run: Run, tmp_path: Path) -> None:
     digits(tmp_path / "idx")
     done = run("data=mnist", "data.root=idx", *SMALL)
-    assert_refused(done, tmp_path, "sha256 begins", "expected ba891046e650", "(data.root)", "delete and retry")
+    assert_refused(
+        done, tmp_path, "sha256 begins", "expected ba891046e650", "(data.root)", "delete and retry"
+    )
 
 
 def spoil(folder: Path) -> None:
@@ -62,7 +75,10 @@ def bomb(folder: Path) -> None:
 
 
 def idx(values: np.ndarray) -> bytes:
-    return struct.pack(f">{1 + values.ndim}I", 0x800 + values.ndim, *values.shape) + values.astype(np.uint8).tobytes()
+    return (
+        struct.pack(f">{1 + values.ndim}I", 0x800 + values.ndim, *values.shape)
+        + values.astype(np.uint8).tobytes()
+    )
 
 
 def digits(folder: Path, labels: int = 60) -> Path:
@@ -98,7 +114,9 @@ def pictures(tmp_path_factory: pytest.TempPathFactory, env: dict[str, str]) -> D
     bomb(here / "bomb")
     fill(here / "floats")
     Image.fromarray(np.full((9, 9), np.nan, dtype=np.float32)).save(here / "floats" / "nan.tiff")
-    return gentrain(here, env, "-m", "data=image_folder", "data.root=a_file,missing,empty,floats,bomb", *SMALL)
+    return gentrain(
+        here, env, "-m", "data=image_folder", "data.root=a_file,missing,empty,floats,bomb", *SMALL
+    )
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +130,15 @@ def files(tmp_path_factory: pytest.TempPathFactory, env: dict[str, str]) -> Done
     images.unlink()
     digits(here / "short", 50)
     (here / "a_file").touch()
-    return gentrain(here, env, "-m", "data=mnist", "data.root=cut,zipped,short,a_file", "data.verify=false", *SMALL)
+    return gentrain(
+        here,
+        env,
+        "-m",
+        "data=mnist",
+        "data.root=cut,zipped,short,a_file",
+        "data.verify=false",
+        *SMALL,
+    )
 
 
 def assert_told(done: Done, job: int, words: list[str]) -> None:
@@ -135,7 +161,13 @@ def test_idx(files: Done, row: str) -> None:
 def test_28_images_of_one_colour(run: Run, tmp_path: Path) -> None:
     """A warning, and a score that is a number."""
     digits(tmp_path / "zeros")
-    scored = ("quality=classifier", "quality.samples=50", "quality.batch_size=50", "quality.features.updates=2", "samples.n=4")
+    scored = (
+        "quality=classifier",
+        "quality.samples=50",
+        "quality.batch_size=50",
+        "quality.features.updates=2",
+        "samples.n=4",
+    )
     done = run(
         "model=dcgan",
         "data=mnist",
@@ -147,13 +179,23 @@ def test_28_images_of_one_colour(run: Run, tmp_path: Path) -> None:
         "logger=csv",
         "trainer=cpu",
     )
-    assert done.returncode == 0 and "60 of 60 train images have one single colour" in done.stderr, done.stderr
+    assert done.returncode == 0 and "60 of 60 train images have one single colour" in done.stderr, (
+        done.stderr
+    )
     assert math.isfinite(summary(only_run(tmp_path))["metrics"]["quality/fid_classifier"])
 
 
 def test_20_no_network(run: Run, tmp_path: Path) -> None:
-    done = run("data=mnist", "data.mirrors=[http://127.0.0.1:9/]", *SMALL, no_proxy="*", GENTRAIN_CACHE=str(tmp_path / "cache"))
-    assert_refused(done, tmp_path, "(data)", "http://127.0.0.1:9/", "data=mnist_5k", status=4, lines_before=1)
+    done = run(
+        "data=mnist",
+        "data.mirrors=[http://127.0.0.1:9/]",
+        *SMALL,
+        no_proxy="*",
+        GENTRAIN_CACHE=str(tmp_path / "cache"),
+    )
+    assert_refused(
+        done, tmp_path, "(data)", "http://127.0.0.1:9/", "data=mnist_5k", status=4, lines_before=1
+    )
 
 
 def test_16_pictures_of_every_kind(run: Run, tmp_path: Path) -> None:
@@ -163,10 +205,27 @@ def test_16_pictures_of_every_kind(run: Run, tmp_path: Path) -> None:
     fill(tmp_path / "pictures" / "test")
     random = np.random.default_rng(0)
     Image.fromarray(random.integers(0, 65536, (9, 7)).astype(np.uint16)).save(folder / "grey16.png")
-    for mode, name in (("P", "p.png"), ("RGBA", "rgba.png"), ("LA", "la.png"), ("CMYK", "cmyk.jpg"), ("1", "bit.png"), ("L", "l.bmp")):
-        Image.fromarray(random.integers(0, 256, (40, 300, 3), dtype=np.uint8)).convert(mode).save(folder / name)
+    for mode, name in (
+        ("P", "p.png"),
+        ("RGBA", "rgba.png"),
+        ("LA", "la.png"),
+        ("CMYK", "cmyk.jpg"),
+        ("1", "bit.png"),
+        ("L", "l.bmp"),
+    ):
+        Image.fromarray(random.integers(0, 256, (40, 300, 3), dtype=np.uint8)).convert(mode).save(
+            folder / name
+        )
     (folder / "loop").symlink_to(folder)
-    done = run("model=dcgan", *FOLDER, *TINY, "data.size=32", "data.workers=10000", "data.resident=false", "steps=2")
+    done = run(
+        "model=dcgan",
+        *FOLDER,
+        *TINY,
+        "data.size=32",
+        "data.workers=10000",
+        "data.resident=false",
+        "steps=2",
+    )
     assert_fine(done)
     assert summary(only_run(tmp_path))["steps"] == 2
     assert "10000 workers on" in done.stderr and "(data.workers)" in done.stderr

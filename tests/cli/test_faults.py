@@ -36,7 +36,14 @@ from shell import (
 
 Run = Callable[..., Done]
 STEPS, EVERY = 60, 5
-GAME = ("model=dcgan", "tricks=[ema,replay]", f"checkpoint.every={EVERY}", "samples.every=0", f"steps={STEPS}", *TINY)
+GAME = (
+    "model=dcgan",
+    "tricks=[ema,replay]",
+    f"checkpoint.every={EVERY}",
+    "samples.every=0",
+    f"steps={STEPS}",
+    *TINY,
+)
 ENDLESS = (*GAME, "steps=1000000000")
 LAST = Path("run", "checkpoints", "last.ckpt")
 
@@ -65,17 +72,28 @@ def resumed(cwd: Path, env: dict[str, str], *words: str) -> Done:
 # --- signals ----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGUSR1, 138), pytest.param(signal.SIGUSR2, 140, marks=pytest.mark.slow)])
-def test_f3_a_warning_saves_and_goes_on(finished: Path, env: dict[str, str], tmp_path: Path, number: signal.Signals, status: int) -> None:
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGUSR1, 138), pytest.param(signal.SIGUSR2, 140, marks=pytest.mark.slow)],
+)
+def test_f3_a_warning_saves_and_goes_on(
+    finished: Path, env: dict[str, str], tmp_path: Path, number: signal.Signals, status: int
+) -> None:
     run_dir = tmp_path / "run"
     found, stderr = signalled(tmp_path, env, run_dir, 7, number, *GAME)
-    assert found == status and f"stopped by {number.name}; saved" in stderr and "Traceback" not in stderr, stderr
+    assert (
+        found == status
+        and f"stopped by {number.name}; saved" in stderr
+        and "Traceback" not in stderr
+    ), stderr
     assert_fine(resumed(tmp_path, env))
     assert_same_run(run_dir, finished)
 
 
 @pytest.mark.slow
-def test_f3_a_second_signal_changes_nothing(finished: Path, env: dict[str, str], tmp_path: Path) -> None:
+def test_f3_a_second_signal_changes_nothing(
+    finished: Path, env: dict[str, str], tmp_path: Path
+) -> None:
     with started(tmp_path, env, *GAME, "hydra.run.dir=run") as process:
         reach(process, tmp_path / "run", 7)
         process.send_signal(signal.SIGTERM)
@@ -89,10 +107,21 @@ def test_f3_a_second_signal_changes_nothing(finished: Path, env: dict[str, str],
 @pytest.mark.slow
 def test_f4_a_second_ctrl_c_leaves_at_once(env: dict[str, str], tmp_path: Path) -> None:
     """In the middle of a step of many seconds."""
-    slow = ("scheme.critic_steps=2000", "data.batch_size=64", "checkpoint.every=1", "model.critic.width=32")
-    assert_fine(gentrain(tmp_path, env, *ENDLESS, *slow, "scheme.critic_steps=1", "steps=1", "hydra.run.dir=run"))
+    slow = (
+        "scheme.critic_steps=2000",
+        "data.batch_size=64",
+        "checkpoint.every=1",
+        "model.critic.width=32",
+    )
+    assert_fine(
+        gentrain(
+            tmp_path, env, *ENDLESS, *slow, "scheme.critic_steps=1", "steps=1", "hydra.run.dir=run"
+        )
+    )
     before = (tmp_path / LAST).read_bytes()
-    with started(tmp_path, env, *ENDLESS, *slow, f"resume={LAST}", "force=true", "hydra.run.dir=run") as process:
+    with started(
+        tmp_path, env, *ENDLESS, *slow, f"resume={LAST}", "force=true", "hydra.run.dir=run"
+    ) as process:
         reach(process, tmp_path / "run", "from step 1")
         time.sleep(2)
         process.send_signal(signal.SIGINT)
@@ -110,11 +139,25 @@ def test_a_slurm_job_is_put_back_into_the_queue(env: dict[str, str], tmp_path: P
     scontrol, asked = tmp_path / "bin" / "scontrol", tmp_path / "asked"
     scontrol.write_text(f'#!/bin/sh\necho "$@" >> {asked}\n')
     scontrol.chmod(0o755)
-    job = {"JOB_ID": "7", "NTASKS": "1", "JOB_NAME": "job", "PROCID": "0", "LOCALID": "0", "NODEID": "0", "JOB_NODELIST": "localhost"}
-    slurm = env | {f"SLURM_{key}": value for key, value in job.items()} | {"PATH": f"{scontrol.parent}:{env['PATH']}"}
+    job = {
+        "JOB_ID": "7",
+        "NTASKS": "1",
+        "JOB_NAME": "job",
+        "PROCID": "0",
+        "LOCALID": "0",
+        "NODEID": "0",
+        "JOB_NODELIST": "localhost",
+    }
+    slurm = (
+        env
+        | {f"SLURM_{key}": value for key, value in job.items()}
+        | {"PATH": f"{scontrol.parent}:{env['PATH']}"}
+    )
     status, stderr = signalled(tmp_path, slurm, tmp_path / "anew", 7, signal.SIGUSR1, *GAME)
     assert status == 138 and "add resume=auto" in stderr and not asked.exists(), stderr
-    status, stderr = signalled(tmp_path, slurm, tmp_path / "run", 7, signal.SIGUSR1, *GAME, "resume=auto")
+    status, stderr = signalled(
+        tmp_path, slurm, tmp_path / "run", 7, signal.SIGUSR1, *GAME, "resume=auto"
+    )
     assert status == 138 and "SLURM job 7 is requeued" in stderr, stderr
     assert asked.read_text() == "requeue 7\n" and LAST.name in os.listdir(tmp_path / LAST.parent)
 
@@ -133,34 +176,55 @@ def test_f19_a_pause_changes_nothing(finished: Path, env: dict[str, str], tmp_pa
 # --- what may change at a resume, and what may not ----------------------------------------------------------------------------
 
 
-WORKERS, DASHBOARD, LOG = ["data.resident=false", "data.workers=2"], ["logger=wandb", "logger.mode=offline"], ["scheme.log_every=7"]
+WORKERS, DASHBOARD, LOG = (
+    ["data.resident=false", "data.workers=2"],
+    ["logger=wandb", "logger.mode=offline"],
+    ["scheme.log_every=7"],
+)
 
 
-@pytest.mark.parametrize("words", [WORKERS, pytest.param([*DASHBOARD, *LOG], marks=pytest.mark.slow)])
-def test_f20_another_logger_or_other_workers(finished: Path, halfway: Path, env: dict[str, str], tmp_path: Path, words: list[str]) -> None:
+@pytest.mark.parametrize(
+    "words", [WORKERS, pytest.param([*DASHBOARD, *LOG], marks=pytest.mark.slow)]
+)
+def test_f20_another_logger_or_other_workers(
+    finished: Path, halfway: Path, env: dict[str, str], tmp_path: Path, words: list[str]
+) -> None:
     shutil.copytree(halfway, tmp_path, dirs_exist_ok=True)
     assert_fine(resumed(tmp_path, env, *words))
     assert_same_run(tmp_path / "run", finished, rows=words == WORKERS)
 
 
-def test_23_a_forced_resume_takes_the_new_rate(halfway: Path, env: dict[str, str], tmp_path: Path) -> None:
+def test_23_a_forced_resume_takes_the_new_rate(
+    halfway: Path, env: dict[str, str], tmp_path: Path
+) -> None:
     import torch
 
     shutil.copytree(halfway, tmp_path, dirs_exist_ok=True)
     slower = "scheme.optimizers.critic.lr=1e-5"
-    assert_refused(resumed(tmp_path, env, slower), tmp_path, "scheme.optimizers.critic.lr 0.0002 -> 1e-05", "force=true", "(resume)")
+    assert_refused(
+        resumed(tmp_path, env, slower),
+        tmp_path,
+        "scheme.optimizers.critic.lr 0.0002 -> 1e-05",
+        "force=true",
+        "(resume)",
+    )
     assert_fine(resumed(tmp_path, env, slower, "force=true"))
     critic, generator = torch.load(tmp_path / LAST, weights_only=True)["optimizer_states"]
     assert [o["param_groups"][0]["lr"] for o in (critic, generator)] == [1e-5, 2e-4]
 
 
-def test_23_a_checkpoint_of_another_model(halfway: Path, env: dict[str, str], tmp_path: Path) -> None:
+def test_23_a_checkpoint_of_another_model(
+    halfway: Path, env: dict[str, str], tmp_path: Path
+) -> None:
     """Refused for its configuration; for its weights, where it is forced; and where it lies in the wrong run's directory."""
     shutil.copytree(halfway, tmp_path, dirs_exist_ok=True)
     gan = ["model=gan", "model.generator.depth=1"]
     assert_refused(resumed(tmp_path, env, *gan), tmp_path, "model dcgan -> gan", "model.critic")
     assert_refused(
-        resumed(tmp_path, env, *gan, "force=true"), tmp_path, "holds model=dcgan network=dcgan, and this is model=gan network=mlp", "model."
+        resumed(tmp_path, env, *gan, "force=true"),
+        tmp_path,
+        "holds model=dcgan network=dcgan, and this is model=gan network=mlp",
+        "model.",
     )
     assert_fine(gentrain(tmp_path, env, *GAME, *gan, "steps=1", "hydra.run.dir=other"))
     shutil.copy(tmp_path / LAST, tmp_path / "other" / "checkpoints" / "last.ckpt")
@@ -185,23 +249,33 @@ def flip_a_bit(path: Path) -> None:
 
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "f6-flipped": flip_a_bit,
-    "22-empty": lambda path: path.write_bytes(b""),  # cut files and others: tests/faults/test_files.py
+    "22-empty": lambda path: path.write_bytes(
+        b""
+    ),  # cut files and others: tests/faults/test_files.py
 }
 
 
 @pytest.mark.parametrize("damage", ["f6-flipped", pytest.param("22-empty", marks=pytest.mark.slow)])
-def test_a_damaged_checkpoint(finished: Path, halfway: Path, env: dict[str, str], tmp_path: Path, damage: str) -> None:
+def test_a_damaged_checkpoint(
+    finished: Path, halfway: Path, env: dict[str, str], tmp_path: Path, damage: str
+) -> None:
     """The one before is used, with a warning that names both, and the end is the same; nothing is begun anew where none is left."""
     shutil.copytree(halfway, tmp_path, dirs_exist_ok=True)
     DAMAGES[damage](tmp_path / LAST)
     shutil.copytree(tmp_path / "run", tmp_path / "none")
     done = resumed(tmp_path, env)
-    assert done.returncode == 0 and "last.ckpt" in done.stderr and "last-1.ckpt is used instead" in done.stderr, done.stderr
+    assert (
+        done.returncode == 0
+        and "last.ckpt" in done.stderr
+        and "last-1.ckpt is used instead" in done.stderr
+    ), done.stderr
     assert_same_run(tmp_path / "run", finished)
     DAMAGES[damage](tmp_path / "none" / "checkpoints" / "last-1.ckpt")
     before = {path: path.read_bytes() for path in (tmp_path / "none").rglob("*.c*")}
     none = gentrain(tmp_path, env, *GAME, "hydra.run.dir=none", "resume=auto")
-    assert_refused(none, tmp_path, "last.ckpt", "last-1.ckpt", "no whole checkpoint is left", status=4)
+    assert_refused(
+        none, tmp_path, "last.ckpt", "last-1.ckpt", "no whole checkpoint is left", status=4
+    )
     assert {path: path.read_bytes() for path in (tmp_path / "none").rglob("*.c*")} == before
 
 
@@ -214,7 +288,9 @@ class Bomb:
 
 
 @pytest.mark.parametrize("dressed", [False, True])
-def test_25_a_pickle_with_code_in_it(halfway: Path, env: dict[str, str], tmp_path: Path, dressed: bool) -> None:
+def test_25_a_pickle_with_code_in_it(
+    halfway: Path, env: dict[str, str], tmp_path: Path, dressed: bool
+) -> None:
     """As it is, and with everything that makes a checkpoint of gentrain."""
     shutil.copytree(halfway, tmp_path, dirs_exist_ok=True)
     canary = tmp_path / "canary"
@@ -224,7 +300,11 @@ def test_25_a_pickle_with_code_in_it(halfway: Path, env: dict[str, str], tmp_pat
         else:
             file.write_bytes(pickle.dumps(Bomb(canary)))
     done = resumed(tmp_path, env)
-    assert done.returncode in (2, 4) and "Traceback" not in done.stderr and "weights_only" not in done.stderr, done.stderr
+    assert (
+        done.returncode in (2, 4)
+        and "Traceback" not in done.stderr
+        and "weights_only" not in done.stderr
+    ), done.stderr
     assert ("was not loaded" if dressed else "no whole checkpoint is left") in done.stderr
     assert not canary.exists()
 
@@ -233,7 +313,7 @@ def resave(path: Path, change: Callable[[dict], object]) -> None:
     """Change what a checkpoint holds; its checksum is right."""
     import torch
 
-    from gentrain.checkpoints import AtomicIO
+    from gentrain.runs.checkpoints import AtomicIO
 
     saved = torch.load(path, weights_only=True)
     change(saved)
@@ -249,10 +329,14 @@ def resave(path: Path, change: Callable[[dict], object]) -> None:
         ("stray.ckpt", ["is not a run directory"]),
     ],
 )
-def test_21_nothing_to_resume(light: dict[str, str], tmp_path: Path, resume: str, words: list[str]) -> None:
+def test_21_nothing_to_resume(
+    light: dict[str, str], tmp_path: Path, resume: str, words: list[str]
+) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "stray.ckpt").touch()
-    assert_refused(gentrain(tmp_path, light, *GAME, f"resume={resume}"), tmp_path, *words, "(resume)")
+    assert_refused(
+        gentrain(tmp_path, light, *GAME, f"resume={resume}"), tmp_path, *words, "(resume)"
+    )
 
 
 # --- disks ----------------------------------------------------------------------------------------------------------------------
@@ -261,7 +345,12 @@ def test_21_nothing_to_resume(light: dict[str, str], tmp_path: Path, resume: str
 @contextmanager
 def mounted(at: Path, options: str) -> Iterator[Path]:
     at.mkdir(parents=True, exist_ok=True)
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", at], capture_output=True).returncode:
+    if (
+        os.geteuid() != 0
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", at], capture_output=True
+        ).returncode
+    ):
         pytest.skip("mounting needs root, and a kernel that lets it")
     try:
         yield at
@@ -272,7 +361,12 @@ def mounted(at: Path, options: str) -> Iterator[Path]:
 @pytest.mark.parametrize("first", ["checkpoint", pytest.param("metrics", marks=pytest.mark.slow)])
 def test_f7_a_full_disk(env: dict[str, str], tmp_path: Path, first: str) -> None:
     """Whatever is the first that does not fit: one line, the old checkpoint as it was, and the run can go on."""
-    words = (*ENDLESS, "checkpoint.keep=1", "hydra.run.dir=disk/run", f"scheme.log_every={1 if first == 'metrics' else 10**9}")
+    words = (
+        *ENDLESS,
+        "checkpoint.keep=1",
+        "hydra.run.dir=disk/run",
+        f"scheme.log_every={1 if first == 'metrics' else 10**9}",
+    )
     with mounted(tmp_path / "disk", "size=16m") as disk, started(tmp_path, env, *words) as process:
         last = disk / LAST
         while not last.exists():
@@ -285,7 +379,11 @@ def test_f7_a_full_disk(env: dict[str, str], tmp_path: Path, first: str) -> None
         process.send_signal(signal.SIGCONT)
         assert process.wait(60) == 4
         error = process.stderr.read().splitlines()[-1]
-        assert error.startswith("gentrain: error: cannot ") and "No space left on device" in error and "resume" in error, error
+        assert (
+            error.startswith("gentrain: error: cannot ")
+            and "No space left on device" in error
+            and "resume" in error
+        ), error
         assert last.read_bytes() == before
         assert not list(last.parent.glob(".*"))
         (disk / "ballast").unlink()
@@ -306,7 +404,7 @@ def fill(path: Path) -> None:
 
 
 def steps_saved(path: Path) -> int:
-    from gentrain.checkpoints import step_of
+    from gentrain.runs.checkpoints import step_of
 
     return step_of(path)
 
@@ -317,7 +415,10 @@ def test_f8_a_disk_that_becomes_read_only(env: dict[str, str], tmp_path: Path) -
         with mounted(tmp_path / "run" / "checkpoints", "ro"):
             assert process.wait(60) == 4
             error = process.stderr.read().splitlines()[-1]
-            assert error.startswith("gentrain: error: cannot save ") and "Read-only file system" in error
+            assert (
+                error.startswith("gentrain: error: cannot save ")
+                and "Read-only file system" in error
+            )
     assert summary(tmp_path / "run")["status"] == "failed"
     assert steps_saved(tmp_path / LAST) % EVERY == 0
 
@@ -333,11 +434,19 @@ def test_f11_a_killed_worker(finished: Path, env: dict[str, str], tmp_path: Path
     fetched = ("data.resident=false", "data.workers=1", "hydra.run.dir=run")
     with started(tmp_path, env, *ENDLESS, *fetched) as process:
         reach(process, tmp_path / "run", EVERY + 1)
-        (worker,) = [pid for pid in children(process.pid) if "gentrain" in Path(f"/proc/{pid}/cmdline").read_text()]
+        (worker,) = [
+            pid
+            for pid in children(process.pid)
+            if "gentrain" in Path(f"/proc/{pid}/cmdline").read_text()
+        ]
         os.kill(worker, signal.SIGKILL)
         assert process.wait(60) == 4, process.stderr.read()
         error = process.stderr.read().splitlines()[-1]
-        assert error.startswith("gentrain: error: ") and "worker" in error and "(data.workers)" in error, error
+        assert (
+            error.startswith("gentrain: error: ")
+            and "worker" in error
+            and "(data.workers)" in error
+        ), error
     if steps_saved(tmp_path / LAST) < STEPS:
         assert_fine(resumed(tmp_path, env))
         assert_same_run(tmp_path / "run", finished)
@@ -350,7 +459,11 @@ def test_f21_a_killed_rank(env: dict[str, str], tmp_path: Path, rank: int) -> No
     ddp = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "hydra.run.dir=run")
     with started(tmp_path, env, *ENDLESS, *ddp) as process:
         reach(process, tmp_path / "run", EVERY + 1)
-        (other,) = [pid for pid in children(process.pid) if "gentrain" in Path(f"/proc/{pid}/cmdline").read_text()]
+        (other,) = [
+            pid
+            for pid in children(process.pid)
+            if "gentrain" in Path(f"/proc/{pid}/cmdline").read_text()
+        ]
         os.kill([process.pid, other][rank], signal.SIGKILL)
         assert process.wait(60) == (-signal.SIGKILL if rank == 0 else 4)
         text = process.stderr.read()  # until all who could write to it are gone
@@ -364,7 +477,10 @@ def test_f21_a_killed_rank(env: dict[str, str], tmp_path: Path, rank: int) -> No
 def many(cwd: Path, env: dict[str, str], count: int) -> None:
     """F14: runs that start in the same instant, in the same place, have a directory each."""
     command = [GENTRAIN, "model=dcgan", *TINY, "steps=1", "samples.every=0"]
-    processes = [subprocess.Popen(command, cwd=cwd, env=env, stderr=subprocess.PIPE, text=True) for _ in range(count)]
+    processes = [
+        subprocess.Popen(command, cwd=cwd, env=env, stderr=subprocess.PIPE, text=True)
+        for _ in range(count)
+    ]
     assert [process.communicate()[1].count("Traceback") for process in processes] == [0] * count
     assert [process.returncode for process in processes] == [0] * count
     made = list((cwd / "outputs" / "dcgan-mnist_5k").iterdir())
@@ -392,7 +508,10 @@ def test_f17_a_killed_sweep(finished: Path, env: dict[str, str], tmp_path: Path)
     before = {path: path.read_bytes() for path in cells[0].rglob("*") if path.is_file()}
     done = gentrain(tmp_path, env, *sweep)
     assert_fine(done)
-    assert "3 cells (1 done, 1 half done, 1 to train)" in done.stderr and "from step" in (cells[1] / "cell.log").read_text()
+    assert (
+        "3 cells (1 done, 1 half done, 1 to train)" in done.stderr
+        and "from step" in (cells[1] / "cell.log").read_text()
+    )
     assert {path: path.read_bytes() for path in before} == before
     assert [summary(cell)["status"] for cell in cells] == ["completed"] * 3
     assert_same_run(cells[1], finished)
@@ -415,7 +534,14 @@ print(peak[1] / peak[0])
 def test_f22_a_thousand_checkpoints(tmp_path: Path, env: dict[str, str]) -> None:
     """Of 1 MB: no more memory, and no more disk than two of them take."""
     python = Path(GENTRAIN).with_name("python")
-    done = subprocess.run([python, "-c", MANY_SAVES, "last.ckpt"], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(
+        [python, "-c", MANY_SAVES, "last.ckpt"],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
     assert float(done.stdout) < 1.05, done
     assert sorted(path.name for path in tmp_path.iterdir()) == ["last-1.ckpt", "last.ckpt"]
 
@@ -425,7 +551,12 @@ def test_f22_a_thousand_checkpoints(tmp_path: Path, env: dict[str, str]) -> None
 SCORED = ("quality=nats", "quality.images=20", "quality.importance=5", "quality.every=10")
 # what keeps state of its own, and would show if it were forgotten
 TORTURED = {
-    "dcgan": ("model=dcgan", "tricks=[ema,replay,historical_averaging,instance_noise]", "schedule=cosine", "scheme.critic_steps=2"),
+    "dcgan": (
+        "model=dcgan",
+        "tricks=[ema,replay,historical_averaging,instance_noise]",
+        "schedule=cosine",
+        "scheme.critic_steps=2",
+    ),
     "vbn": ("model=dcgan", "tricks=[virtual_batch_norm,minibatch_discrimination,packing]"),
     "improved_gan": ("model=improved_gan",),
     "wgan": ("model=wgan", "schedule=linear"),
@@ -436,21 +567,41 @@ TORTURED = {
     "accumulated": ("model=dcgan", "tricks=[ema]", "scheme.accumulate=2", "scheme.critic_steps=2"),
     "progan": ("model=progan", "model.growth.fade=160", "model.growth.stable=80"),
     "workers": ("model=lsgan", "data.resident=false", "data.workers=1"),
-    "score": ("model=dcgan", "quality=classifier", "quality.every=10", "quality.samples=64", "quality.batch_size=32"),
-    "skip": ("model=dcgan", "scheme.on_divergence=skip", "trainer.precision=bf16-mixed", "scheme.log_every=7"),
+    "score": (
+        "model=dcgan",
+        "quality=classifier",
+        "quality.every=10",
+        "quality.samples=64",
+        "quality.batch_size=32",
+    ),
+    "skip": (
+        "model=dcgan",
+        "scheme.on_divergence=skip",
+        "trainer.precision=bf16-mixed",
+        "scheme.log_every=7",
+    ),
 }
 
 
 UNNARROWED = tuple(word for word in TINY if not word.endswith(".width=8"))
 
 
-def torture(folder: Path, env: dict[str, str], kills: int, words: tuple[str, ...], seed: int) -> int:
+def torture(
+    folder: Path, env: dict[str, str], kills: int, words: tuple[str, ...], seed: int
+) -> int:
     """Kill runs of the same command until `kills` have hit; start each again until it ends. Every end is that of a run left alone.
 
     Returns the number of runs that were compared.
     """
     narrow = words[0] not in ("model=cgan", "model=vae_planar")
-    words = (*(TINY if narrow else UNNARROWED), *words, f"checkpoint.every={EVERY}", "samples.every=20", "steps=40", "scheme.log_every=1")
+    words = (
+        *(TINY if narrow else UNNARROWED),
+        *words,
+        f"checkpoint.every={EVERY}",
+        "samples.every=20",
+        "steps=40",
+        "scheme.log_every=1",
+    )
     assert_fine(gentrain(folder, env, *words, "hydra.run.dir=alone"))
     draw, hit, runs = random.Random(seed), 0, 0
     while hit < kills:
@@ -479,7 +630,7 @@ def struck(process: Runs, run_dir: Path, draw: random.Random) -> bool:
 
 def assert_little_lost(run_dir: Path) -> None:
     """At most the work since the last due checkpoint, and that file is whole."""
-    from gentrain.checkpoints import newest_valid
+    from gentrain.runs.checkpoints import newest_valid
 
     reached, last = max([0, *steps(run_dir)]), run_dir / "checkpoints" / "last.ckpt"
     saved = steps_saved(newest_valid(last)) if last.exists() else 0
@@ -493,7 +644,9 @@ def test_f1_three_kills(env: dict[str, str], tmp_path: Path) -> None:
 @pytest.mark.torture
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("case", TORTURED)
-def test_f1_many_kills(env: dict[str, str], tmp_path: Path, case: str, record_property: Callable[[str, object], None]) -> None:
+def test_f1_many_kills(
+    env: dict[str, str], tmp_path: Path, case: str, record_property: Callable[[str, object], None]
+) -> None:
     kills = int(os.environ.get("KILLS", "50"))
     runs = torture(tmp_path, env, kills, TORTURED[case], 1)
     record_property("kills", kills)

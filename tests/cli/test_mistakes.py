@@ -17,7 +17,10 @@ LONG = "x" * 300
 COMPOSITION = {
     "1-unknown-key": (["modle=gan"], ["(modle)", "did you mean model"]),
     "2-unknown-option": (["model=gann"], ["(model)", "did you mean gan or"]),
-    "3-unknown-key-in-a-group": (["model.generator.wdth=3"], ["(model.generator.wdth)", "did you mean model.generator.width"]),
+    "3-unknown-key-in-a-group": (
+        ["model.generator.wdth=3"],
+        ["(model.generator.wdth)", "did you mean model.generator.width"],
+    ),
     "7-seed-below-0": (["seed=-1"], ["(seed)", "4294967295"]),
     "7-seed-no-integer": (["seed=1e99"], ["(seed)", "1e+99"]),
     "7-no-steps": (["steps=0"], ["(steps)", "1 or more"]),
@@ -42,21 +45,51 @@ def test_composition(run_light: Run, tmp_path: Path, row: str) -> None:
 
 CONSTRUCTION = {
     "3-added-key": (["+model.dmi=3"], ["(model.dmi)"]),
-    "4-empty": (["model.generator.width="], ["(model.generator.width)", "expected a valid integer, not ''"]),
-    "4-no-number": (["model.generator.width=abc"], ["(model.generator.width)", "expected a valid integer, not 'abc'"]),
-    "5-learning-rate": (["scheme.optimizers.critic.lr=0"], ["(scheme.optimizers.critic.lr)", "greater than 0"]),
+    "4-empty": (
+        ["model.generator.width="],
+        ["(model.generator.width)", "expected a valid integer, not ''"],
+    ),
+    "4-no-number": (
+        ["model.generator.width=abc"],
+        ["(model.generator.width)", "expected a valid integer, not 'abc'"],
+    ),
+    "5-learning-rate": (
+        ["scheme.optimizers.critic.lr=0"],
+        ["(scheme.optimizers.critic.lr)", "greater than 0"],
+    ),
     "5-beta": (["scheme.optimizers.critic.betas=[0.5,2]"], ["(scheme.optimizers.critic)", "beta"]),
     "6-batch-of-0": (["data.batch_size=0"], ["(data.batch_size)", ">= 1"]),
-    "11-batch-norm-and-penalty": (["model=wgan_gp", "model.critic.norm=batch"], ["model.critic.norm"]),
-    "34-half-on-a-cpu": (["trainer=cpu", "trainer.precision=16-mixed"], ["(trainer.precision)", "bf16-mixed"]),
+    "11-batch-norm-and-penalty": (
+        ["model=wgan_gp", "model.critic.norm=batch"],
+        ["model.critic.norm"],
+    ),
+    "34-half-on-a-cpu": (
+        ["trainer=cpu", "trainer.precision=16-mixed"],
+        ["(trainer.precision)", "bf16-mixed"],
+    ),
     "33-eight-devices": (["trainer.devices=8"], ["(trainer.devices)", "trainer=ddp"]),
-    "33-eight-processes": (["trainer=ddp", "trainer.devices=1000"], ["(trainer.devices)", "1000 devices on a machine with"]),
+    "33-eight-processes": (
+        ["trainer=ddp", "trainer.devices=1000"],
+        ["(trainer.devices)", "1000 devices on a machine with"],
+    ),
     "33-no-gpu": (["trainer=gpu"], ["(trainer.accelerator)", "trainer=cpu"]),
     "35-workers-below-0": (["data.workers=-1"], ["(data.workers)", ">= 0"]),
-    "36-no-key": (["logger=wandb", "trainer=cpu", "quality=none"], ["(logger=wandb)", "wandb login"]),
-    "41-os-system": (["model._target_=os.system", "+model.command=touch canary"], ["(model._target_)", "os.system may not"]),
-    "41-by-a-detour": (["loss._target_=gentrain.runs.os.system", "+loss.command=touch canary"], ["(loss._target_)", "may not"]),
-    "41-torch-load": (["model.critic._target_=torch.load", "+model.critic.f=evil.pt"], ["(model.critic._target_)", "torch.load may not"]),
+    "36-no-key": (
+        ["logger=wandb", "trainer=cpu", "quality=none"],
+        ["(logger=wandb)", "wandb login"],
+    ),
+    "41-os-system": (
+        ["model._target_=os.system", "+model.command=touch canary"],
+        ["(model._target_)", "os.system may not"],
+    ),
+    "41-by-a-detour": (
+        ["loss._target_=gentrain.runs.directory.os.system", "+loss.command=touch canary"],
+        ["(loss._target_)", "may not"],
+    ),
+    "41-torch-load": (
+        ["model.critic._target_=torch.load", "+model.critic.f=evil.pt"],
+        ["(model.critic._target_)", "torch.load may not"],
+    ),
 }
 
 
@@ -64,7 +97,10 @@ CONSTRUCTION = {
 TWINS = {"4-empty", "5-beta", "33-eight-processes", "41-torch-load"}
 
 
-@pytest.mark.parametrize("row", [pytest.param(row, marks=[pytest.mark.slow] if row in TWINS else []) for row in CONSTRUCTION])
+@pytest.mark.parametrize(
+    "row",
+    [pytest.param(row, marks=[pytest.mark.slow] if row in TWINS else []) for row in CONSTRUCTION],
+)
 def test_construction(run: Run, tmp_path: Path, row: str) -> None:
     words, told = CONSTRUCTION[row]
     assert_refused(run(*words), tmp_path, *told)
@@ -73,11 +109,15 @@ def test_construction(run: Run, tmp_path: Path, row: str) -> None:
 
 def test_29_a_run_below_a_file(run_light: Run, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert_refused(run_light("hydra.run.dir=file/run"), tmp_path, "(hydra.run.dir)", "file is a file", status=4)
+    assert_refused(
+        run_light("hydra.run.dir=file/run"), tmp_path, "(hydra.run.dir)", "file is a file", status=4
+    )
 
 
 def test_31_a_name_too_long(run_light: Run, tmp_path: Path) -> None:
-    assert_refused(run_light(f"hydra.run.dir={LONG}"), tmp_path, "(hydra.run.dir)", "too long", status=4)
+    assert_refused(
+        run_light(f"hydra.run.dir={LONG}"), tmp_path, "(hydra.run.dir)", "too long", status=4
+    )
 
 
 @pytest.fixture
@@ -97,7 +137,11 @@ def test_30_a_full_disk(run: Run, tmp_path: Path, full_disk: Path) -> None:
     done = run(f"hydra.run.dir={full_disk}/run", "steps=2", "samples.every=0", *SMALL)
     assert done.returncode == 4, done.stderr
     last = done.stderr.splitlines()[-1]
-    assert last.startswith("gentrain: error: ") and "No space left" in last and "Traceback" not in done.stderr, done.stderr
+    assert (
+        last.startswith("gentrain: error: ")
+        and "No space left" in last
+        and "Traceback" not in done.stderr
+    ), done.stderr
 
 
 def test_6_a_batch_larger_than_the_data(run: Run, tmp_path: Path) -> None:
@@ -108,6 +152,8 @@ def test_6_a_batch_larger_than_the_data(run: Run, tmp_path: Path) -> None:
 def test_45_builds_that_do_not_belong_together(run: Run, tmp_path: Path) -> None:
     package = tmp_path / "path" / "torchvision"
     package.mkdir(parents=True)
-    (package / "__init__.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    (package / "__init__.py").write_text(
+        "raise RuntimeError('operator torchvision::nms does not exist')"
+    )
     done = run("steps=2", PYTHONPATH=str(package.parent))
     assert_refused(done, tmp_path, "torchvision", "different builds", "make setup")

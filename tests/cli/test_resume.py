@@ -7,10 +7,27 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from shell import TINY, Done, assert_fine, assert_refused, assert_same_run, curves, gentrain, only_run, signalled, summary
+from shell import (
+    TINY,
+    Done,
+    assert_fine,
+    assert_refused,
+    assert_same_run,
+    curves,
+    gentrain,
+    only_run,
+    signalled,
+    summary,
+)
 
 Run = Callable[..., Done]
-GAME = ("model=dcgan", "tricks=[ema,replay,historical_averaging]", "checkpoint.every=5", "samples.every=0", *TINY)
+GAME = (
+    "model=dcgan",
+    "tricks=[ema,replay,historical_averaging]",
+    "checkpoint.every=5",
+    "samples.every=0",
+    *TINY,
+)
 STEPS = 60
 WHOLE = (*GAME, f"steps={STEPS}")
 
@@ -25,14 +42,18 @@ def finished(tmp_path_factory: pytest.TempPathFactory, env: dict[str, str]) -> P
     return here / "run"
 
 
-def test_a_killed_run_goes_on_as_if_nothing_had_been(finished: Path, env: dict[str, str], tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_as_if_nothing_had_been(
+    finished: Path, env: dict[str, str], tmp_path: Path
+) -> None:
     run_dir = tmp_path / "run"
     status, _ = signalled(tmp_path, env, run_dir, 7, signal.SIGKILL, *WHOLE)
     assert status == -signal.SIGKILL and not (run_dir / "summary.json").exists()
     done = gentrain(tmp_path, env, *WHOLE, "hydra.run.dir=run", "resume=auto")
     assert_fine(done)
     assert "from step " in done.stderr
-    assert summary(run_dir)["status"] == "completed" and [int(row["step"]) for row in curves(run_dir)] == list(range(1, STEPS + 1))
+    assert summary(run_dir)["status"] == "completed" and [
+        int(row["step"]) for row in curves(run_dir)
+    ] == list(range(1, STEPS + 1))
     assert_same_run(run_dir, finished)
 
 
@@ -41,7 +62,11 @@ def test_sigterm_and_auto_find_the_run(finished: Path, env: dict[str, str], tmp_
     run_dir = tmp_path / "outputs" / "dcgan-mnist_5k" / "stopped"
     status, stderr = signalled(tmp_path, env, run_dir, 7, signal.SIGTERM, *WHOLE)
     assert status == 143, stderr
-    assert summary(run_dir)["status"] == "interrupted" and "stopped by SIGTERM; saved" in stderr and "Traceback" not in stderr
+    assert (
+        summary(run_dir)["status"] == "interrupted"
+        and "stopped by SIGTERM; saved" in stderr
+        and "Traceback" not in stderr
+    )
     assert_fine(gentrain(tmp_path, env, *WHOLE, "resume=auto"))
     assert only_run(tmp_path) == run_dir
     assert_same_run(run_dir, finished)
@@ -51,14 +76,22 @@ def test_ctrl_c(env: dict[str, str], tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     status, stderr = signalled(tmp_path, env, run_dir, 7, signal.SIGINT, *WHOLE)
     assert status == 130 and "Traceback" not in stderr, stderr
-    assert summary(run_dir)["status"] == "interrupted" and (run_dir / "checkpoints" / "last.ckpt").exists()
+    assert (
+        summary(run_dir)["status"] == "interrupted"
+        and (run_dir / "checkpoints" / "last.ckpt").exists()
+    )
 
 
 def test_a_signal_is_for_the_whole_multirun(env: dict[str, str], tmp_path: Path) -> None:
     cell = tmp_path / "sweep" / "000"
-    status, stderr = signalled(tmp_path, env, cell, 7, signal.SIGTERM, "-m", "seed=0,1", "hydra.sweep.dir=sweep", *WHOLE)
+    status, stderr = signalled(
+        tmp_path, env, cell, 7, signal.SIGTERM, "-m", "seed=0,1", "hydra.sweep.dir=sweep", *WHOLE
+    )
     assert status == 143 and "Traceback" not in stderr, stderr
-    assert summary(cell)["status"] == "interrupted" and not (tmp_path / "sweep" / "001" / ".hydra").exists()
+    assert (
+        summary(cell)["status"] == "interrupted"
+        and not (tmp_path / "sweep" / "001" / ".hydra").exists()
+    )
 
 
 def test_a_finished_run_is_left_alone(finished: Path, light: dict[str, str]) -> None:
@@ -70,7 +103,9 @@ def test_a_finished_run_is_left_alone(finished: Path, light: dict[str, str]) -> 
 
 def test_more_steps_from_a_checkpoint(finished: Path, env: dict[str, str], tmp_path: Path) -> None:
     checkpoint = finished / "checkpoints" / "last.ckpt"
-    done = gentrain(tmp_path, env, *GAME, f"steps={STEPS + 2}", f"resume={checkpoint}", "hydra.run.dir=longer")
+    done = gentrain(
+        tmp_path, env, *GAME, f"steps={STEPS + 2}", f"resume={checkpoint}", "hydra.run.dir=longer"
+    )
     assert_fine(done)
     assert f"from step {STEPS}" in done.stderr
     assert [row["step"] for row in curves(tmp_path / "longer")] == [str(STEPS + 1), str(STEPS + 2)]
@@ -85,8 +120,12 @@ DIFFERENT = {
 
 
 @pytest.mark.parametrize("row", DIFFERENT)
-@pytest.mark.parametrize("how", ["resume={}", "resume={}/checkpoints/last.ckpt", "resume=auto hydra.run.dir={}"])
-def test_another_configuration_is_refused(finished: Path, light: dict[str, str], tmp_path: Path, row: str, how: str) -> None:
+@pytest.mark.parametrize(
+    "how", ["resume={}", "resume={}/checkpoints/last.ckpt", "resume=auto hydra.run.dir={}"]
+)
+def test_another_configuration_is_refused(
+    finished: Path, light: dict[str, str], tmp_path: Path, row: str, how: str
+) -> None:
     words, told = DIFFERENT[row]
     done = gentrain(tmp_path, light, *WHOLE, *words, *how.format(finished).split())
     assert_refused(done, tmp_path, "is a run of another configuration", "(resume)", *told)
@@ -96,5 +135,9 @@ def test_divergence(run: Run, tmp_path: Path) -> None:
     done = run("steps=50", "scheme.optimizers.critic.lr=1e30", *TINY)
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     last = done.stderr.splitlines()[-1]
-    assert last.startswith("gentrain: error: ") and "not finite in the critic's update after step 0" in last and "lr" in last
+    assert (
+        last.startswith("gentrain: error: ")
+        and "not finite in the critic's update after step 0" in last
+        and "lr" in last
+    )
     assert summary(only_run(tmp_path))["status"] == "diverged"

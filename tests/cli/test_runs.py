@@ -33,14 +33,26 @@ def assert_complete(run_dir: Path, model: str, pictures: set[str]) -> None:
     assert end.keys() == KEYS
     found = (end["status"], end["steps"], end["choices"]["model"], end["choices"]["data"])
     assert found == ("completed", 2, model, DATA.get(model, "mnist_5k"))
-    assert end["images_per_second"] > 0 and end["wall_seconds"] > 0 and end["device"].startswith("CPU") and end["versions"]["torch"]
+    assert (
+        end["images_per_second"] > 0
+        and end["wall_seconds"] > 0
+        and end["device"].startswith("CPU")
+        and end["versions"]["torch"]
+    )
     config = yaml.safe_load((run_dir / ".hydra" / "config.yaml").read_text())
     assert (config["steps"], config["seed"]) == (2, end["seed"])
-    assert {picture.name for picture in (run_dir / "samples").iterdir()} == {"real.png", "final.png", *pictures}
+    assert {picture.name for picture in (run_dir / "samples").iterdir()} == {
+        "real.png",
+        "final.png",
+        *pictures,
+    }
     for picture in (run_dir / "samples").iterdir():
         Image.open(picture).load()
     assert (run_dir / "checkpoints" / "last.ckpt").stat().st_size > 0
-    assert f"model={model}" in (run_dir / "train.log").read_text() and "done: 2 steps" in (run_dir / "train.log").read_text()
+    assert (
+        f"model={model}" in (run_dir / "train.log").read_text()
+        and "done: 2 steps" in (run_dir / "train.log").read_text()
+    )
 
 
 @pytest.mark.parametrize("model", BARE)
@@ -51,7 +63,10 @@ def test_a_bare_preset(run: Run, tmp_path: Path, model: str) -> None:
     assert run_dir.parent == tmp_path / "outputs" / f"{model}-mnist_5k"
     assert_complete(run_dir, model, {"step-000000.png"})
     end = summary(run_dir)
-    assert end["best"]["metric"] == "quality/fid_classifier" and (run_dir / end["best"]["path"]).exists()
+    assert (
+        end["best"]["metric"] == "quality/fid_classifier"
+        and (run_dir / end["best"]["path"]).exists()
+    )
     assert "quality" in end["protocols"] and end["metrics"]["quality/fid_classifier"] > 0
     assert (run_dir / "wandb").is_dir(), "without a key, W&B keeps the run on disk"
 
@@ -60,7 +75,14 @@ def test_a_bare_preset(run: Run, tmp_path: Path, model: str) -> None:
 def test_every_other_preset(tmp_path: Path, env: dict[str, str], part: int) -> None:
     """In processes forked from one that imports torch once."""
     models = OTHERS[part::3]
-    words = ["steps=2", "samples.every=1", "samples.n=9", "scheme.log_every=1", "sweep.name=all", *SMALL]
+    words = [
+        "steps=2",
+        "samples.every=1",
+        "samples.n=9",
+        "scheme.log_every=1",
+        "sweep.name=all",
+        *SMALL,
+    ]
     assert_fine(gentrain(tmp_path, env, "-m", f"model={','.join(models)}", *words))
     for number, model in enumerate(models):
         run_dir = tmp_path / "outputs" / "sweeps" / "all" / f"{number:03d}"
@@ -69,20 +91,36 @@ def test_every_other_preset(tmp_path: Path, env: dict[str, str], part: int) -> N
         assert [row["step"] for row in rows if row["images_per_second"]] == ["1", "2"], model
         if "model/gradient_norm" not in rows[0]:  # a game
             terms = {
-                key.removeprefix(f"{player}/target_").removeprefix(f"{player}/") for player in ("critic", "generator") for key in rows[0]
+                key.removeprefix(f"{player}/target_").removeprefix(f"{player}/")
+                for player in ("critic", "generator")
+                for key in rows[0]
             }
-            assert "generator/gradient_norm" in rows[0] and {"adversarial", "feature_matching"} & terms, model
+            assert (
+                "generator/gradient_norm" in rows[0] and {"adversarial", "feature_matching"} & terms
+            ), model
 
 
 COMMANDS = {
     "hinge": (
         ["loss=hinge", "lipschitz=spectral_norm", "tricks=[feature_matching,historical_averaging]"],
-        {"loss": "hinge", "lipschitz": "spectral_norm", "tricks": "feature_matching historical_averaging"},
+        {
+            "loss": "hinge",
+            "lipschitz": "spectral_norm",
+            "tricks": "feature_matching historical_averaging",
+        },
         "generator/historical_averaging",
     ),
     "ls": (
-        ["loss=ls", "tricks=[label_smoothing,minibatch_discrimination,virtual_batch_norm]", "scheme.critic_steps=2"],
-        {"loss": "ls", "lipschitz": "none", "tricks": "label_smoothing minibatch_discrimination virtual_batch_norm"},
+        [
+            "loss=ls",
+            "tricks=[label_smoothing,minibatch_discrimination,virtual_batch_norm]",
+            "scheme.critic_steps=2",
+        ],
+        {
+            "loss": "ls",
+            "lipschitz": "none",
+            "tricks": "label_smoothing minibatch_discrimination virtual_batch_norm",
+        },
         "critic/adversarial",
     ),
 }
@@ -112,45 +150,66 @@ def test_a_multirun_with_a_mistake(run: Run, tmp_path: Path) -> None:
     )
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
     last = done.stderr.splitlines()[-1]
-    assert last.startswith("gentrain: error: 2 of 8 cells of outputs/sweeps/s ") and "001" in last and "model.critic.norm" in last
+    assert (
+        last.startswith("gentrain: error: 2 of 8 cells of outputs/sweeps/s ")
+        and "001" in last
+        and "model.critic.norm" in last
+    )
     assert "cell 001 (model=wgan_gp, seed=0, model.critic.norm=batch): failed: " in done.stderr
     cells = [tmp_path / "outputs" / "sweeps" / "s" / f"{number:03d}" for number in range(8)]
     ended = {cell.name: summary(cell) for cell in cells if (cell / "summary.json").exists()}
     assert ended.keys() == {"000", "002", "004", "005", "006", "007"}
     assert all(end["status"] == "completed" for end in ended.values())
     assert [ended[name]["seed"] for name in sorted(ended)] == [0, 1, 0, 0, 1, 1]
-    assert all(len(list((cells[int(name)] / "wandb").glob("offline-run-*"))) == 1 for name in ended), "one W&B run a job"
+    assert all(
+        len(list((cells[int(name)] / "wandb").glob("offline-run-*"))) == 1 for name in ended
+    ), "one W&B run a job"
 
 
 @pytest.mark.parametrize(
     ("word", "becomes"),
     [
-        ("quality.images=5", "quality.images=choice(5)"),  # vae's and maf's, and not the default model's
+        (
+            "quality.images=5",
+            "quality.images=choice(5)",
+        ),  # vae's and maf's, and not the default model's
         ("quality.imagez=5", "quality.imagez=5"),  # nobody's
         ("data.batch_size=5", "data.batch_size=5"),
     ],
 )
 def test_a_key_that_only_the_jobs_of_a_multirun_have(word: str, becomes: str) -> None:
-    from gentrain import config
-    from gentrain.sweeps.words import deferred
+    from gentrain.cli.overrides import deferred
+    from gentrain.config import schema
 
-    config.register()
-    assert deferred("train", ["-m", "model=vae,maf", word, "seed=0,1"], ["model=vae,maf", word, "seed=0,1"])[2] == becomes
+    schema.register()
+    assert (
+        deferred(
+            "train", ["-m", "model=vae,maf", word, "seed=0,1"], ["model=vae,maf", word, "seed=0,1"]
+        )[2]
+        == becomes
+    )
 
 
 def test_31_43_a_strange_place(env: dict[str, str], tmp_path: Path) -> None:
     """Spaces, letters of other alphabets and `=` in the path; no locale, no HOME, no terminal."""
     here = tmp_path / "a b"
     here.mkdir()
-    bare = {key: value for key, value in env.items() if key not in ("HOME", "TERM")} | {"LC_ALL": "C"}
+    bare = {key: value for key, value in env.items() if key not in ("HOME", "TERM")} | {
+        "LC_ALL": "C"
+    }
     done = gentrain(here, bare, "hydra.run.dir='zähler 数 x=1'", "steps=2", *TINY[:1], *TINY[2:])
     assert_fine(done)
-    assert summary(here / "zähler 数 x=1")["status"] == "completed" and not (here / "outputs").exists()
+    assert (
+        summary(here / "zähler 数 x=1")["status"] == "completed" and not (here / "outputs").exists()
+    )
 
 
 def test_7_a_drawn_seed_and_two_runs_at_once(env: dict[str, str], tmp_path: Path) -> None:
     command = [GENTRAIN, "seed=null", "steps=1", "samples.every=0", *TINY]
-    both = [subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    both = [
+        subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
     assert [process.communicate()[1] and process.returncode for process in both] == [0, 0]
     configs = list(tmp_path.glob("outputs/wgan_gp-mnist_5k/*/.hydra/config.yaml"))
     seeds = {yaml.safe_load(file.read_text())["seed"] for file in configs}
@@ -161,7 +220,9 @@ def test_7_a_drawn_seed_and_two_runs_at_once(env: dict[str, str], tmp_path: Path
 def test_overlays(run_light: Run, tmp_path: Path) -> None:
     overlay = tmp_path / "mine" / "experiment"
     overlay.mkdir(parents=True)
-    (overlay / "short_sngan.yaml").write_text("# @package _global_\ndefaults:\n  - override /model: sngan\nsteps: 7\n")
+    (overlay / "short_sngan.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /model: sngan\nsteps: 7\n"
+    )
     for word in ("experiment=short_sngan", "+experiment=short_sngan"):
         done = run_light("--config-dir", "mine", word, "--cfg", "job")
         assert done.returncode == 0 and "steps: 7" in done.stdout, done.stderr
@@ -170,7 +231,13 @@ def test_overlays(run_light: Run, tmp_path: Path) -> None:
 def test_an_overlay_trains(run: Run, tmp_path: Path) -> None:
     overlay = tmp_path / "mine" / "experiment"
     overlay.mkdir(parents=True)
-    (overlay / "short_sngan.yaml").write_text("# @package _global_\ndefaults:\n  - override /model: sngan\nsteps: 1\n")
+    (overlay / "short_sngan.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /model: sngan\nsteps: 1\n"
+    )
     assert_fine(run("--config-dir", os.path.join(".", "mine"), "+experiment=short_sngan", *TINY))
     end = summary(only_run(tmp_path))
-    assert (end["steps"], end["choices"]["model"], end["choices"]["experiment"]) == (1, "sngan", "short_sngan")
+    assert (end["steps"], end["choices"]["model"], end["choices"]["experiment"]) == (
+        1,
+        "sngan",
+        "short_sngan",
+    )

@@ -28,9 +28,21 @@ def trained(env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def test_sample(trained: Path, tmp_path: Path, env: dict[str, str]) -> None:
-    done = gentrain(tmp_path, env, "sample", f"run={trained / 'cgan'}", "mode=class_grid", "n=2", f"out={tmp_path / 'out'}")
+    done = gentrain(
+        tmp_path,
+        env,
+        "sample",
+        f"run={trained / 'cgan'}",
+        "mode=class_grid",
+        "n=2",
+        f"out={tmp_path / 'out'}",
+    )
     assert_fine(done)
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"class_grid.png", "images.npz", "sample.json"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+        "class_grid.png",
+        "images.npz",
+        "sample.json",
+    }
     assert done.stderr == "" and f"class_grid in {tmp_path / 'out'}" in done.stdout
     assert {p.name for p in tmp_path.iterdir()} == {"out"}
 
@@ -42,7 +54,9 @@ def test_what_does_not_fit(trained: Path, tmp_path: Path, env: dict[str, str]) -
 
 
 def test_an_unknown_mode(run_light: Run, tmp_path: Path) -> None:
-    assert_refused(run_light("sample", "run=nowhere", "mode=gird"), tmp_path, "gird", "did you mean grid")
+    assert_refused(
+        run_light("sample", "run=nowhere", "mode=gird"), tmp_path, "gird", "did you mean grid"
+    )
 
 
 def test_export(trained: Path, tmp_path: Path, env: dict[str, str]) -> None:
@@ -50,10 +64,20 @@ def test_export(trained: Path, tmp_path: Path, env: dict[str, str]) -> None:
     done = gentrain(tmp_path, env, "export", f"run={trained / 'cgan'}", f"out={tmp_path / 'out'}")
     assert_fine(done)
     assert "ONNX within" in done.stdout and done.stderr == ""
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"generator.safetensors", "config.json", "generator.onnx"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+        "generator.safetensors",
+        "config.json",
+        "generator.onnx",
+    }
     (tmp_path / "light").mkdir()
     (tmp_path / "light" / "torch.py").write_text("raise ImportError('torch is not needed here')")
-    words = [str(tmp_path / "out" / "generator.onnx"), "--n", "5", "--out", str(tmp_path / "grid.png")]
+    words = [
+        str(tmp_path / "out" / "generator.onnx"),
+        "--n",
+        "5",
+        "--out",
+        str(tmp_path / "grid.png"),
+    ]
     script = subprocess.run(
         [sys.executable, str(ROOT / "scripts" / "sample_onnx.py"), *words],
         env=env | {"PYTHONPATH": str(tmp_path / "light")},
@@ -70,7 +94,10 @@ def test_export(trained: Path, tmp_path: Path, env: dict[str, str]) -> None:
 @pytest.mark.parametrize("verb", ["sample", "export", "eval"])
 def test_questions_without_torch(run_light: Run, tmp_path: Path, verb: str) -> None:
     shown = run_light(verb, "--help")
-    assert (shown.returncode, shown.stderr) == (0, "") and f"gentrain {verb} run=PATH" in shown.stdout
+    assert (shown.returncode, shown.stderr) == (
+        0,
+        "",
+    ) and f"gentrain {verb} run=PATH" in shown.stdout
     assert verb != "sample" or all(f"mode={mode}" in shown.stdout for mode in MODES - {"grid"})
     job = run_light(verb, "--cfg", "job", "run=x")
     assert (job.returncode, job.stderr) == (0, "") and "run: x" in job.stdout
@@ -79,7 +106,9 @@ def test_questions_without_torch(run_light: Run, tmp_path: Path, verb: str) -> N
 
 def test_completion(light: dict[str, str], tmp_path: Path) -> None:
     assert completed(tmp_path, light, "gentrain sample mode=") == {f"mode={mode}" for mode in MODES}
-    assert completed(tmp_path, light, "gentrain sample run=x mode=interpolate mode.st") == {"mode.steps="}
+    assert completed(tmp_path, light, "gentrain sample run=x mode=interpolate mode.st") == {
+        "mode.steps="
+    }
     assert completed(tmp_path, light, "gentrain export ave") == {"averaged="}
     assert completed(tmp_path, light, "gentrain eval imp") == {"importance="}
     assert "COMP_LINE" not in os.environ

@@ -16,24 +16,58 @@ REPOSITORY = Path(__file__).parents[2]
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel installed in a folder of its own, beside the dependencies of this environment."""
     here = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(here), str(REPOSITORY)]
+    build = [
+        sys.executable,
+        "-m",
+        "build",
+        "--wheel",
+        "--no-isolation",
+        "--outdir",
+        str(here),
+        str(REPOSITORY),
+    ]
     subprocess.run(build, check=True, capture_output=True, cwd=here)
     (wheel,) = here.glob("*.whl")
-    install = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--target", str(here / "site"), str(wheel)]
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--no-deps",
+        "--no-index",
+        "--target",
+        str(here / "site"),
+        str(wheel),
+    ]
     subprocess.run(install, check=True, capture_output=True)
     return here / "site"
 
 
-def installed(site: Path, cwd: Path, env: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+def installed(
+    site: Path, cwd: Path, env: dict[str, str], *words: str
+) -> subprocess.CompletedProcess[str]:
     """The wheel's script; its package hides the one that is installed for development."""
     script = [sys.executable, str(site / "bin" / "gentrain"), *words]
-    return subprocess.run(script, cwd=cwd, env=env | {"PYTHONPATH": str(site)}, text=True, capture_output=True, timeout=200)
+    return subprocess.run(
+        script,
+        cwd=cwd,
+        env=env | {"PYTHONPATH": str(site)},
+        text=True,
+        capture_output=True,
+        timeout=200,
+    )
 
 
 def test_the_configuration_is_inside(site: Path, env: dict[str, str], tmp_path: Path) -> None:
     shown = installed(site, tmp_path, env, "--info", "searchpath")
-    assert shown.returncode == 0 and str(site / "gentrain" / "conf") in shown.stdout and str(REPOSITORY) not in shown.stdout
-    assert "critic_steps: 5" in installed(site, tmp_path, env, "--cfg", "job", "model=wgan_gp").stdout
+    assert (
+        shown.returncode == 0
+        and str(site / "gentrain" / "conf") in shown.stdout
+        and str(REPOSITORY) not in shown.stdout
+    )
+    assert (
+        "critic_steps: 5" in installed(site, tmp_path, env, "--cfg", "job", "model=wgan_gp").stdout
+    )
 
 
 def test_the_page_of_compare_is_inside(site: Path) -> None:

@@ -16,7 +16,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+CHROMIUM = next(
+    (
+        found
+        for name in ("chromium", "chromium-browser", "google-chrome")
+        if (found := shutil.which(name))
+    ),
+    None,
+)
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--remote-debugging-pipe", "--disable-dev-shm-usage",
@@ -38,7 +45,9 @@ class Page:
     def ask(self, method: str, **params: Any) -> Any:
         """Send a command, and wait for its answer."""
         self.number += 1
-        message = {"id": self.number, "method": method, "params": params} | ({"sessionId": self.session} if self.session else {})
+        message = {"id": self.number, "method": method, "params": params} | (
+            {"sessionId": self.session} if self.session else {}
+        )
         os.write(self.to, json.dumps(message).encode() + b"\0")
         while (answer := self.next()).get("id") != self.number:
             self.hear(answer)
@@ -48,7 +57,9 @@ class Page:
     def next(self, timeout: float = 60) -> dict[str, Any]:
         deadline = time.monotonic() + timeout
         while b"\0" not in self.rest:
-            assert select.select([self.back], [], [], max(0.0, deadline - time.monotonic()))[0], "the browser is silent"
+            assert select.select([self.back], [], [], max(0.0, deadline - time.monotonic()))[0], (
+                "the browser is silent"
+            )
             self.rest += os.read(self.back, 1 << 20)
         message, _, self.rest = self.rest.partition(b"\0")
         return json.loads(message)
@@ -58,24 +69,43 @@ class Page:
         match event.get("method"):
             case "Runtime.exceptionThrown":
                 details = params["exceptionDetails"]
-                self.complaints.append(details.get("exception", {}).get("description") or details["text"])
+                self.complaints.append(
+                    details.get("exception", {}).get("description") or details["text"]
+                )
             case "Runtime.consoleAPICalled" if params["type"] in ("error", "warning", "assert"):
-                self.complaints.append(" ".join(str(arg.get("value", arg.get("description"))) for arg in params["args"]))
+                self.complaints.append(
+                    " ".join(
+                        str(arg.get("value", arg.get("description"))) for arg in params["args"]
+                    )
+                )
             case "Log.entryAdded" if params["entry"]["level"] in ("error", "warning"):
                 self.complaints.append(params["entry"]["text"])
-            case "Network.requestWillBeSent" if not (url := params["request"]["url"]).startswith(("file:", "data:", "blob:", "about:")):
+            case "Network.requestWillBeSent" if not (url := params["request"]["url"]).startswith(
+                ("file:", "data:", "blob:", "about:")
+            ):
                 self.complaints.append(f"asked for {url}")
 
     def run(self, expression: str) -> Any:
         """The value of a JavaScript expression; a promise is waited for."""
-        answer = self.ask("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        answer = self.ask(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+        )
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
     def open(self, file: Path, width: int = 1280, height: int = 900, dark: bool = False) -> Any:
         """Show a page; its own account of the milliseconds from the start of loading until all was drawn."""
-        self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
-        self.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
+        self.ask(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=width < 600,
+        )
+        self.ask(
+            "Emulation.setEmulatedMedia",
+            features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}],
+        )
         self.ask("Page.navigate", url=file.resolve().as_uri())
         deadline = time.monotonic() + 60
         while not (ready := self.run("document.documentElement?.dataset.ready")):
@@ -86,13 +116,28 @@ class Page:
     def press(self, key: str, code: int) -> None:
         """A key of the keyboard, on whatever has the focus."""
         for kind in ("keyDown", "keyUp"):
-            text = {"text": "\r"} if key == "Enter" and kind == "keyDown" else {"text": " "} if key == " " and kind == "keyDown" else {}
-            self.ask("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **text)
+            text = (
+                {"text": "\r"}
+                if key == "Enter" and kind == "keyDown"
+                else {"text": " "}
+                if key == " " and kind == "keyDown"
+                else {}
+            )
+            self.ask(
+                "Input.dispatchKeyEvent",
+                type=kind,
+                key=key,
+                code=key,
+                windowsVirtualKeyCode=code,
+                **text,
+            )
 
     def choose(self, element: str, value: str) -> None:
         """An option of a select, as a hand would."""
         change = "element.dispatchEvent(new Event('change', {bubbles: true}))"
-        self.run(f"{{const element = document.querySelector({element!r}); element.value = {value!r}; {change};}}")
+        self.run(
+            f"{{const element = document.querySelector({element!r}); element.value = {value!r}; {change};}}"
+        )
 
     def screenshot(self, file: Path, whole: bool = False) -> None:
         shot = self.ask("Page.captureScreenshot", format="png", captureBeyondViewport=whole)

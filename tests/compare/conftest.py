@@ -9,7 +9,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from made import Compare, Done
 
-from gentrain import cli
+from gentrain.cli import main
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +18,9 @@ def _seeded() -> None:
 
 
 @pytest.fixture
-def compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Compare:
+def compare(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Compare:
     """`compare('runs=a,b')` in an empty directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["gentrain"])
@@ -26,7 +28,7 @@ def compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     def run(*words: str) -> Done:
         GlobalHydra.instance().clear()
         capsys.readouterr()
-        status = cli.run(["compare", *words])
+        status = main.run(["compare", *words])
         return Done(status, *capsys.readouterr())
 
     return run

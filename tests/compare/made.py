@@ -33,7 +33,7 @@ PROTOCOL: dict[str, Any] = {
 def config(model: str, seed: int, steps: int, more: dict[str, Any] | None = None) -> dict[str, Any]:
     """Nested, as .hydra/config.yaml has it; `more` is by dotted keys."""
     made: dict[str, Any] = {
-        "steps": steps, "seed": seed, "model": {"_target_": "gentrain.game.Unconditional", "name": model},
+        "steps": steps, "seed": seed, "model": {"_target_": "gentrain.models.gan.gan.GAN", "name": model},
         "data": {"name": "mnist", "batch_size": 64, "seed": "${seed}", "cache": "/tmp/cache"},
         "scheme": {"critic_steps": 1, "accumulate": 1, "log_every": 50}, "quality": {"samples": 5000, "every": 1000},
     }  # fmt: skip
@@ -67,7 +67,9 @@ def run(
     typed = {"model": model, "seed": seed} | (more or {})
     (hydra / "config.yaml").write_text(yaml.safe_dump(config(model, seed, steps, more)))
     (hydra / "overrides.yaml").write_text(
-        yaml.safe_dump([*(f"{key}={value}" for key, value in typed.items()), "logger=csv", "data.root=/d"])
+        yaml.safe_dump(
+            [*(f"{key}={value}" for key, value in typed.items()), "logger=csv", "data.root=/d"]
+        )
     )
     choices = {"model": model, "data": "mnist", "hydra/launcher": "basic"}
     (hydra / "hydra.yaml").write_text(yaml.safe_dump({"hydra": {"runtime": {"choices": choices}}}))
@@ -93,8 +95,12 @@ def run(
     return path
 
 
-def logged(fid: Any, columns: dict[str, list[float]], steps: int, every: int, collapsed: float | None) -> dict[int, dict[str, float]]:
-    rows: dict[int, dict[str, float]] = {step: {"images_per_second": 1000.0} for step in range(every, steps + 1, every)}
+def logged(
+    fid: Any, columns: dict[str, list[float]], steps: int, every: int, collapsed: float | None
+) -> dict[int, dict[str, float]]:
+    rows: dict[int, dict[str, float]] = {
+        step: {"images_per_second": 1000.0} for step in range(every, steps + 1, every)
+    }
     for i, value in enumerate(fid or ()):
         rows.setdefault(steps * i // max(1, len(fid) - 1), {})["quality/fid_classifier"] = value
     for name, values in columns.items():
@@ -112,19 +118,36 @@ def grid(path: Path, pixels: int, seed: int) -> None:
     for i in range(100):
         x, y = (i % 10) * cell, (i // 10) * cell
         points = [(x + chance.random() * cell, y + chance.random() * cell) for _ in range(4)]
-        draw.line(points, fill=(255, 255, 255) if seed % 2 else (250, 250, 250), width=max(1, int(cell // 10)))
+        draw.line(
+            points,
+            fill=(255, 255, 255) if seed % 2 else (250, 250, 250),
+            width=max(1, int(cell // 10)),
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path)
 
 
-def many(place: Path, groups: int = 20, seeds: int = 3, rows: int = 200, values: int = 24, pictures: int = 10, pixels: int = 302) -> Path:
+def many(
+    place: Path,
+    groups: int = 20,
+    seeds: int = 3,
+    rows: int = 200,
+    values: int = 24,
+    pictures: int = 10,
+    pixels: int = 302,
+) -> Path:
     """Runs of usual size: `rows` logged rows of `values` values, scores every tenth row, sample grids of digits."""
     for i in range(groups):
         for seed in range(seeds):
             chance = random.Random(i * 100 + seed)
             decay = [math.exp(-j / (20 + i)) + 0.05 * chance.random() for j in range(rows)]
-            columns = {f"critic/value_{k:02d}": [d * (k + 1) for d in decay] for k in range(values - 2)}
-            fid = tuple(20 + i + 1000 * math.exp(-j / 3) + 3 * chance.random() for j in range(rows // 10 + 1))
+            columns = {
+                f"critic/value_{k:02d}": [d * (k + 1) for d in decay] for k in range(values - 2)
+            }
+            fid = tuple(
+                20 + i + 1000 * math.exp(-j / 3) + 3 * chance.random()
+                for j in range(rows // 10 + 1)
+            )
             run(
                 place / f"{i * seeds + seed:03d}", model=f"model_{i:02d}", seed=seed, steps=rows * 50, every=50, fid=fid, columns=columns,
                 pictures=pictures, pixels=pixels, more={"scheme.critic_steps": 1 + i % 3},

@@ -15,10 +15,10 @@ import pytest
 from browser import CHROMIUM, Page, browser
 from PIL import Image
 
-from gentrain.compare import page as module
-from gentrain.compare.found import find
-from gentrain.compare.page import POINTS, album, embedded, html_page, thinned
-from gentrain.compare.ranking import grouped, tables
+from gentrain.commands.compare import page as module
+from gentrain.commands.compare.find import find
+from gentrain.commands.compare.page import POINTS, album, embedded, html_page, thinned
+from gentrain.commands.compare.ranking import grouped, tables
 
 EVIL = "</script><script>window.evil=1</script><img src=x onerror=window.evil=1>"
 
@@ -28,7 +28,9 @@ def page_of(place: Path, megabytes: float = 16) -> str:
 
 
 def data_of(text: str, name: str = "data") -> Any:
-    (found,) = re.findall(rf'<script type="application/json" id="{name}">(.*?)</script>', text, re.DOTALL)
+    (found,) = re.findall(
+        rf'<script type="application/json" id="{name}">(.*?)</script>', text, re.DOTALL
+    )
     return json.loads(found)
 
 
@@ -37,11 +39,28 @@ def data_of(text: str, name: str = "data") -> Any:
 
 def test_what_comes_from_runs_is_data(tmp_path: Path) -> None:
     run = made.run(tmp_path / "r" / "a", "gan", more={"model.note": EVIL}, status="failed")
-    (run / "status.json").write_text(json.dumps({"cell": "a", "status": "failed", "overrides": {"model": EVIL}, "reason": f"\u2028{EVIL}"}))
+    (run / "status.json").write_text(
+        json.dumps(
+            {
+                "cell": "a",
+                "status": "failed",
+                "overrides": {"model": EVIL},
+                "reason": f"\u2028{EVIL}",
+            }
+        )
+    )
     text = page_of(tmp_path / "r")
-    assert "window.evil=1</script>" not in text and text.count("</script>") == 4 and text.count("<img") == 0
+    assert (
+        "window.evil=1</script>" not in text
+        and text.count("</script>") == 4
+        and text.count("<img") == 0
+    )
     (told,) = data_of(text)["runs"]
-    assert told["reason"] == EVIL and EVIL in told["overrides"] and EVIL in data_of(text)["groups"][0]["label"]
+    assert (
+        told["reason"] == EVIL
+        and EVIL in told["overrides"]
+        and EVIL in data_of(text)["groups"][0]["label"]
+    )
     assert "\u2028" not in embedded("\u2028") and json.loads(embedded(EVIL)) == EVIL
 
 
@@ -50,8 +69,16 @@ def test_nothing_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(module, "plotly", lambda: "")
     text = page_of(tmp_path / "r")
     policy = re.search(r'Content-Security-Policy"\s+content="([^"]*)"', text)
-    assert policy and policy[1].startswith("default-src 'none'") and "unsafe-inline" not in policy[1].split("style-src")[0]
-    assert not re.findall(r"""(?:src|href)=["'](?!#|data:)""", text) and "@import" not in text and "url(" not in text
+    assert (
+        policy
+        and policy[1].startswith("default-src 'none'")
+        and "unsafe-inline" not in policy[1].split("style-src")[0]
+    )
+    assert (
+        not re.findall(r"""(?:src|href)=["'](?!#|data:)""", text)
+        and "@import" not in text
+        and "url(" not in text
+    )
     assert "pip install 'gentrain[compare]'" in data_of(text)["install"]
 
 
@@ -59,7 +86,11 @@ def test_a_spike_survives_thinning() -> None:
     steps, values = list(range(0, 100_000, 10)), [0.0] * 10_000
     values[5_003], values[7_777] = 1e6, -1e6
     kept = thinned(steps, values, POINTS)
-    assert {0, 50_030, 77_770, 99_990} <= set(kept) and kept == sorted(set(kept)) and len(kept) <= POINTS
+    assert (
+        {0, 50_030, 77_770, 99_990} <= set(kept)
+        and kept == sorted(set(kept))
+        and len(kept) <= POINTS
+    )
     assert thinned([1, 2, 3], [0.0, 0.0, 0.0], 40) == [1, 2, 3]
 
 
@@ -69,15 +100,23 @@ def test_pictures_are_small_and_few_enough(tmp_path: Path) -> None:
     (tmp_path / "r" / "0" / "samples" / "step-000125.png").write_bytes(b"no picture")
     runs = find([tmp_path / "r"])
     everything, note = album(runs, 200, 100)
-    assert [len(pictures) for pictures in everything["runs"]] == [8, 9, 9] and note.startswith("26 of 27 ") and len(everything["real"]) == 1
+    assert (
+        [len(pictures) for pictures in everything["runs"]] == [8, 9, 9]
+        and note.startswith("26 of 27 ")
+        and len(everything["real"]) == 1
+    )
     step, uri = everything["runs"][1][-1]
     picture = Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/png;base64,"))))
     assert step == 1000 and picture.size == (200, 200) and picture.format == "PNG"
     total = sum(len(uri) for pictures in everything["runs"] for _, uri in pictures)
     some, note = album(runs, 200, total / 2e6)
     counts = [len(pictures) for pictures in some["runs"]]
-    assert sum(len(uri) for pictures in some["runs"] for _, uri in pictures) <= total / 2 and note.startswith(f"{sum(counts)} of 27 ")
-    assert all(pictures[-1][0] == 1000 and len(pictures) > 2 for pictures in some["runs"])  # the last of each come first
+    assert sum(
+        len(uri) for pictures in some["runs"] for _, uri in pictures
+    ) <= total / 2 and note.startswith(f"{sum(counts)} of 27 ")
+    assert all(
+        pictures[-1][0] == 1000 and len(pictures) > 2 for pictures in some["runs"]
+    )  # the last of each come first
     assert album(runs, 200, 0)[0] == {"runs": [[], [], []], "real": []}
 
 
@@ -90,14 +129,43 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("page") / "runs"
     for seed in (0, 1):
         loss = {"critic/adversarial": [4.0 + seed, 2.0 + seed, 1.0 + seed, 3.0 + seed]}
-        made.run(place / f"a{seed}", "gan", seed, fid=(300.0, 40.0 + seed, 60.0 + seed), pictures=4, columns=loss)
+        made.run(
+            place / f"a{seed}",
+            "gan",
+            seed,
+            fid=(300.0, 40.0 + seed, 60.0 + seed),
+            pictures=4,
+            columns=loss,
+        )
         more = {"scheme.critic_steps": 5}
-        made.run(place / f"b{seed}", "wgan", seed, fid=(300.0, 50.0), pictures=2, status=("completed", "diverged")[seed], more=more)
-    made.run(place / "c", "sngan", fid=(200.0, 9.0), protocol=made.PROTOCOL | {"samples": 100}, more={"model.note": EVIL})
+        made.run(
+            place / f"b{seed}",
+            "wgan",
+            seed,
+            fid=(300.0, 50.0),
+            pictures=2,
+            status=("completed", "diverged")[seed],
+            more=more,
+        )
+    made.run(
+        place / "c",
+        "sngan",
+        fid=(200.0, 9.0),
+        protocol=made.PROTOCOL | {"samples": 100},
+        more={"model.note": EVIL},
+    )
     made.run(place / "d", "dcgan", fid=(250.0,), status=None, pictures=1)
     (place / "e").mkdir()
     (place / "e" / "status.json").write_text(
-        json.dumps({"cell": "e", "status": "failed", "overrides": {"model": "vae"}, "reason": f"out of {EVIL}", "log": "train.log"})
+        json.dumps(
+            {
+                "cell": "e",
+                "status": "failed",
+                "overrides": {"model": "vae"},
+                "reason": f"out of {EVIL}",
+                "log": "train.log",
+            }
+        )
     )
     (place / "e" / "train.log").touch()
     (place / "compare.html").write_text(page_of(place))
@@ -126,29 +194,56 @@ def _quiet(request: pytest.FixtureRequest) -> Iterator[None]:
 
 def lines(page: Page) -> list[str]:
     """The names of the lines in the chart, bands aside."""
-    return page.run("document.querySelector('#chart').data.filter((line) => line.hoverinfo !== 'skip').map((line) => line.name)")
+    return page.run(
+        "document.querySelector('#chart').data.filter((line) => line.hoverinfo !== 'skip').map((line) => line.name)"
+    )
 
 
 def text(page: Page, selector: str) -> list[str]:
-    return page.run(f"[...document.querySelectorAll({selector!r})].filter((e) => e.checkVisibility()).map((e) => e.textContent.trim())")
+    return page.run(
+        f"[...document.querySelectorAll({selector!r})].filter((e) => e.checkVisibility()).map((e) => e.textContent.trim())"
+    )
 
 
 def test_table(tab: Page) -> None:
     assert text(tab, "#counts li") == ["4 completed", "1 diverged", "1 failed", "1 unfinished"]
     # wgan's other seed diverged: the mean is of one
     (first, second) = [[cell.strip() for cell in row] for row in cells(tab, 0)[:2]]
-    assert first[:5] == ["1", "model=wgan scheme.critic_steps=5", "50", "50", "1"] and first[6:8] == ["1", "1 completed, 1 diverged"]
+    assert first[:5] == ["1", "model=wgan scheme.critic_steps=5", "50", "50", "1"] and first[
+        6:8
+    ] == ["1", "1 completed, 1 diverged"]
     assert second[:5] == ["2", "model=gan", "60.5 ± 0.71", "40.5 ± 0.71", "2"]
-    assert [row[0] for row in cells(tab, 0)] == ["1", "2", "–", "–"][: len(cells(tab, 0))] and cells(tab, 1)[0][2] == "9"
+    assert [row[0] for row in cells(tab, 0)] == ["1", "2", "–", "–"][
+        : len(cells(tab, 0))
+    ] and cells(tab, 1)[0][2] == "9"
     failed = text(tab, "#failed li")
-    assert failed[0].startswith("b1 diverged") and failed[1].startswith(f"e failed: out of {EVIL}") and len(failed) == 2
-    tab.run("document.querySelectorAll('#tables table')[0].querySelectorAll('thead button')[1].click()")
-    assert [row[1].split()[0] for row in cells(tab, 0)] == sorted(row[1].split()[0] for row in cells(tab, 0))
-    tab.run("document.querySelectorAll('#tables table')[0].querySelectorAll('thead button')[2].click()")
-    tab.run("document.querySelectorAll('#tables table')[0].querySelectorAll('thead button')[2].click()")
+    assert (
+        failed[0].startswith("b1 diverged")
+        and failed[1].startswith(f"e failed: out of {EVIL}")
+        and len(failed) == 2
+    )
+    tab.run(
+        "document.querySelectorAll('#tables table')[0].querySelectorAll('thead button')[1].click()"
+    )
+    assert [row[1].split()[0] for row in cells(tab, 0)] == sorted(
+        row[1].split()[0] for row in cells(tab, 0)
+    )
+    tab.run(
+        "document.querySelectorAll('#tables table')[0].querySelectorAll('thead button')[2].click()"
+    )
+    tab.run(
+        "document.querySelectorAll('#tables table')[0].querySelectorAll('thead button')[2].click()"
+    )
     finals = [row[2] for row in cells(tab, 0)]
-    assert finals[:3] == ["250", "60.5 ± 0.71", "50"] and set(finals[3:]) <= {"–"}  # what has no value stays below
-    assert tab.run("document.querySelectorAll('#tables table')[0].querySelectorAll('thead th')[2].ariaSort") == "descending"
+    assert finals[:3] == ["250", "60.5 ± 0.71", "50"] and set(finals[3:]) <= {
+        "–"
+    }  # what has no value stays below
+    assert (
+        tab.run(
+            "document.querySelectorAll('#tables table')[0].querySelectorAll('thead th')[2].ariaSort"
+        )
+        == "descending"
+    )
 
 
 def cells(page: Page, table: int) -> list[list[str]]:
@@ -158,15 +253,23 @@ def cells(page: Page, table: int) -> list[list[str]]:
 
 
 def test_curves(tab: Page) -> None:
-    assert lines(tab)[:2] == ["model=wgan scheme.critic_steps=5, mean of 2 seeds", "model=gan, mean of 2 seeds"]
+    assert lines(tab)[:2] == [
+        "model=wgan scheme.critic_steps=5, mean of 2 seeds",
+        "model=gan, mean of 2 seeds",
+    ]
     low, high, mean = (tab.run(f"document.querySelector('#chart').data[{i}].y") for i in (3, 4, 5))
     assert (low, high, mean) == ([300, 40, 60], [300, 41, 61], [300, 40.5, 60.5])
     tab.choose("#seeds", "each")
-    assert [name for name in lines(tab) if "gan, seed" in name] == ["model=gan, seed 0", "model=gan, seed 1"]
+    assert [name for name in lines(tab) if "gan, seed" in name] == [
+        "model=gan, seed 0",
+        "model=gan, seed 1",
+    ]
     tab.choose("#axis", "images")
     assert tab.run("document.querySelector('#chart').data[0].x") == [0, 1000 * 64 * 5]
     tab.choose("#axis", "hours")
-    assert tab.run("document.querySelector('#chart').data[0].x")[1] == pytest.approx(1000 * 64 * 5 / 1000 / 3600, rel=1e-4)
+    assert tab.run("document.querySelector('#chart').data[0].x")[1] == pytest.approx(
+        1000 * 64 * 5 / 1000 / 3600, rel=1e-4
+    )
     tab.choose("#value", "critic/adversarial")
     assert lines(tab) == ["model=gan, seed 0", "model=gan, seed 1"]
     tab.run("document.querySelector('#log').click()")
@@ -180,10 +283,16 @@ def test_curves(tab: Page) -> None:
 def test_which_groups_are_shown(tab: Page) -> None:
     everything, pictures = lines(tab), text(tab, "#grids figcaption")
     tab.run("document.querySelector('#none').click()")
-    assert lines(tab) == [] and text(tab, "#nothing") and text(tab, "#grids figcaption") == ["real imagesmnist"]
+    assert (
+        lines(tab) == []
+        and text(tab, "#nothing")
+        and text(tab, "#grids figcaption") == ["real imagesmnist"]
+    )
     tab.run("document.querySelectorAll('#groups input')[1].focus()")
     tab.press(" ", 32)
-    assert lines(tab) == ["model=gan, mean of 2 seeds"] and text(tab, "#how-many") == ["1 of 5 groups"]
+    assert lines(tab) == ["model=gan, mean of 2 seeds"] and text(tab, "#how-many") == [
+        "1 of 5 groups"
+    ]
     assert len(text(tab, "#grids figcaption")) == 3
     tab.run("document.querySelector('#all').focus()")
     tab.press("Enter", 13)
@@ -196,15 +305,25 @@ def test_the_slider_goes_through_time(tab: Page) -> None:
     final = tab.run("document.querySelector('#grids img[alt^=\"samples of model=gan\"]').src")
     tab.run("document.querySelector('#time').focus()")
     tab.press("Home", 36)
-    assert text(tab, "#moment") == ["step 0"] and "model=ganseed 0, step 0" in text(tab, "#grids figcaption")
-    assert tab.run("document.querySelector('#grids img[alt^=\"samples of model=gan\"]').src") != final
+    assert text(tab, "#moment") == ["step 0"] and "model=ganseed 0, step 0" in text(
+        tab, "#grids figcaption"
+    )
+    assert (
+        tab.run("document.querySelector('#grids img[alt^=\"samples of model=gan\"]').src") != final
+    )
     tab.press("ArrowRight", 39)
     # wgan has a picture at 0, 500 and 1000 only: it shows its newest
-    assert text(tab, "#moment") == ["step 250"] and "model=ganseed 0, step 250" in text(tab, "#grids figcaption")
+    assert text(tab, "#moment") == ["step 250"] and "model=ganseed 0, step 250" in text(
+        tab, "#grids figcaption"
+    )
     assert "model=wgan scheme.critic_steps=5seed 0, step 0" in text(tab, "#grids figcaption")
     tab.press("End", 35)
-    assert tab.run("document.querySelector('#grids img[alt^=\"samples of model=gan\"]').src") == final
-    assert tab.run("[...document.querySelectorAll('#grids img')].every((i) => i.hidden || i.naturalWidth > 0)")
+    assert (
+        tab.run("document.querySelector('#grids img[alt^=\"samples of model=gan\"]').src") == final
+    )
+    assert tab.run(
+        "[...document.querySelectorAll('#grids img')].every((i) => i.hidden || i.naturalWidth > 0)"
+    )
 
 
 def test_configuration_and_protocols(tab: Page) -> None:
@@ -212,17 +331,25 @@ def test_configuration_and_protocols(tab: Page) -> None:
     assert text(tab, "#settings > details summary") == ["1 key that only some groups have"]
     tab.run("document.querySelector('#settings > details').open = true")
     tab.run("new Promise((done) => setTimeout(done, 50))")
-    assert text(tab, "#settings > details th[scope=row]") == ["model.note"] and EVIL in text(tab, "#settings > details td")
+    assert text(tab, "#settings > details th[scope=row]") == ["model.note"] and EVIL in text(
+        tab, "#settings > details td"
+    )
     assert len(text(tab, "#how summary")) == 2
 
 
 def test_every_control_has_a_name(tab: Page) -> None:
     nodes = tab.ask("Accessibility.getFullAXTree")["nodes"]
     roles = ("button", "checkbox", "combobox", "slider", "link")
-    named = [(node["role"]["value"], node["name"]["value"]) for node in nodes if node.get("role", {}).get("value") in roles]
+    named = [
+        (node["role"]["value"], node["name"]["value"])
+        for node in nodes
+        if node.get("role", {}).get("value") in roles
+    ]
     assert len(named) > 20 and not [role for role, name in named if not name]
     assert {"slider", "combobox", "checkbox", "button"} <= {role for role, _ in named}
-    assert tab.run("[...document.querySelectorAll('img')].every((image) => image.alt) && document.querySelector('#chart').ariaLabel !== ''")
+    assert tab.run(
+        "[...document.querySelectorAll('img')].every((image) => image.alt) && document.querySelector('#chart').ariaLabel !== ''"
+    )
 
 
 @pytest.mark.parametrize("dark", [False, True])
@@ -230,16 +357,31 @@ def test_every_control_has_a_name(tab: Page) -> None:
 def test_it_fits(tab: Page, file: Path, width: int, dark: bool) -> None:
     tab.open(file, width, 844, dark)
     assert tab.run("document.documentElement.scrollWidth") <= width
-    paper, ink = (tab.run(f"getComputedStyle(document.body).{name}") for name in ("backgroundColor", "color"))
-    assert (brightness(paper) < 60 < 200 < brightness(ink)) if dark else (brightness(ink) < 60 < 200 < brightness(paper))
-    assert brightness(tab.run("document.querySelector('#chart').layout.font.color")) == brightness(ink)
-    chart = tab.run("(({width, height}) => [width, height])(document.querySelector('#chart .main-svg').getBoundingClientRect())")
-    assert chart[0] <= width and abs(chart[1] - tab.run("document.querySelector('#chart').clientHeight")) < 1
+    paper, ink = (
+        tab.run(f"getComputedStyle(document.body).{name}") for name in ("backgroundColor", "color")
+    )
+    assert (
+        (brightness(paper) < 60 < 200 < brightness(ink))
+        if dark
+        else (brightness(ink) < 60 < 200 < brightness(paper))
+    )
+    assert brightness(tab.run("document.querySelector('#chart').layout.font.color")) == brightness(
+        ink
+    )
+    chart = tab.run(
+        "(({width, height}) => [width, height])(document.querySelector('#chart .main-svg').getBoundingClientRect())"
+    )
+    assert (
+        chart[0] <= width
+        and abs(chart[1] - tab.run("document.querySelector('#chart').clientHeight")) < 1
+    )
 
 
 def brightness(color: str) -> float:
     parts = (
-        [int(part, 16) for part in re.findall("..", color[1:])] if color.startswith("#") else list(map(int, re.findall(r"\d+", color)[:3]))
+        [int(part, 16) for part in re.findall("..", color[1:])]
+        if color.startswith("#")
+        else list(map(int, re.findall(r"\d+", color)[:3]))
     )
     return sum(parts) / 3
 
@@ -249,7 +391,11 @@ def test_without_plotly(tab: Page, file: Path, monkeypatch: pytest.MonkeyPatch) 
     other = file.with_name("plain.html")
     other.write_text(page_of(file.parent))
     tab.open(other)
-    assert text(tab, "#install") == [module.INSTALL] and text(tab, "#chart") == [] and len(text(tab, "#tables tbody tr")) > 2
+    assert (
+        text(tab, "#install") == [module.INSTALL]
+        and text(tab, "#chart") == []
+        and len(text(tab, "#tables tbody tr")) > 2
+    )
     tab.run("document.querySelector('#none').click()")
     assert len(text(tab, "#grids figcaption")) == 1
 
@@ -260,6 +406,10 @@ def test_sixty_runs(tab: Page, tmp_path: Path) -> None:
     place = made.many(tmp_path / "r", rows=20, values=4, pictures=1, pixels=62)
     (place / "compare.html").write_text(page_of(place))
     tab.open(place / "compare.html")
-    assert len(lines(tab)) == 20 and len(text(tab, "#tables tbody tr")) == 20 and len(text(tab, "#grids figure")) == 61
+    assert (
+        len(lines(tab)) == 20
+        and len(text(tab, "#tables tbody tr")) == 20
+        and len(text(tab, "#grids figure")) == 61
+    )
     tab.choose("#seeds", "each")
     assert len(lines(tab)) == 60

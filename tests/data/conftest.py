@@ -15,7 +15,7 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf
 from PIL import Image
 
-from gentrain.config import resolvers
+from gentrain.config.schema import resolvers
 
 CONF = Path(__file__).parents[2] / "conf" / "data"
 STEMS = {"train": 60, "t10k": 20}
@@ -37,7 +37,9 @@ def config() -> Callable[..., dict[str, Any]]:
         resolvers()
         with initialize_config_dir(str(CONF), version_base=None):
             data = compose(name, overrides=list(overrides))
-        return OmegaConf.to_container(OmegaConf.create({"seed": 7, "data": data}), resolve=True)["data"]
+        return OmegaConf.to_container(OmegaConf.create({"seed": 7, "data": data}), resolve=True)[
+            "data"
+        ]
 
     return composed
 
@@ -48,14 +50,18 @@ def make(config: Callable[..., dict[str, Any]]) -> Callable[..., Any]:
 
     def made(name: str, *overrides: str) -> Any:
         keys = config(name, *overrides)
-        return get_class(keys.pop("_target_"))(**keys)  # hydra's instantiate would wrap what the constructor raises
+        return get_class(keys.pop("_target_"))(
+            **keys
+        )  # hydra's instantiate would wrap what the constructor raises
 
     return made
 
 
 def idx(values: np.ndarray, magic: int | None = None) -> bytes:
     kind = 0x800 + values.ndim if magic is None else magic
-    return struct.pack(f">{1 + values.ndim}I", kind, *values.shape) + values.astype(np.uint8).tobytes()
+    return (
+        struct.pack(f">{1 + values.ndim}I", kind, *values.shape) + values.astype(np.uint8).tobytes()
+    )
 
 
 def idx_files(seed: int = 0) -> dict[str, bytes]:
@@ -81,7 +87,10 @@ def cifar_root(tmp_path: Path) -> Path:
     folder.mkdir(parents=True)
     random = np.random.default_rng(0)
     for file in [f"data_batch_{number}" for number in range(1, 6)] + ["test_batch"]:
-        batch = {"data": random.integers(0, 256, (12, 3072), dtype=np.uint8), "labels": [row % 10 for row in range(12)]}
+        batch = {
+            "data": random.integers(0, 256, (12, 3072), dtype=np.uint8),
+            "labels": [row % 10 for row in range(12)],
+        }
         (folder / file).write_bytes(pickle.dumps(batch, protocol=2))
     return folder.parent
 
@@ -101,7 +110,9 @@ def picture_root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def sets(make: Callable[..., Any], idx_root: Path, cifar_root: Path, picture_root: Path) -> Callable[[str], Any]:
+def sets(
+    make: Callable[..., Any], idx_root: Path, cifar_root: Path, picture_root: Path
+) -> Callable[[str], Any]:
     """Every data set by a name, small enough to read in a moment."""
     commands = {
         "mnist": ("mnist", f"root={idx_root}", "verify=false"),
@@ -110,7 +121,13 @@ def sets(make: Callable[..., Any], idx_root: Path, cifar_root: Path, picture_roo
         "mnist_5k": ("mnist_5k",),
         "cifar10": ("cifar10", f"root={cifar_root}", "verify=false"),
         "image_folder": ("image_folder", f"root={picture_root}", "size=16"),
-        "image_folder_classes": ("image_folder", f"root={picture_root}", "size=16", "classes=2", "channels=1"),
+        "image_folder_classes": (
+            "image_folder",
+            f"root={picture_root}",
+            "size=16",
+            "classes=2",
+            "channels=1",
+        ),
         "gaussian_ring": ("gaussian_ring", "n=1000"),
         "gaussian_grid": ("gaussian_grid", "n=1000"),
         "two_moons": ("two_moons", "n=1000"),
@@ -133,5 +150,10 @@ def gz() -> Callable[[bytes], bytes]:
 def no_left_overs(own_cache: Path) -> Iterator[None]:
     """Nothing half-written stays in the cache."""
     yield
-    found = [name for _, _, names in os.walk(own_cache) for name in names if name.startswith(".") and name != ".lock"]
+    found = [
+        name
+        for _, _, names in os.walk(own_cache)
+        for name in names
+        if name.startswith(".") and name != ".lock"
+    ]
     assert found == []

@@ -14,9 +14,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from gentrain.data.arrays import ArrayDataset, sha256_of, to_bytes, to_float
+from gentrain.data.batches import Batches, BatchSampler, ZippedBatches, cropped
 from gentrain.data.degrade import DEGRADATIONS, source_shape
-from gentrain.data.samples import Samples, sha256_of, to_bytes, to_float
-from gentrain.data.stream import Accompanied, Batches, Order, cropped
 from gentrain.errors import UserError
 
 Make = Callable[..., Any]
@@ -39,7 +39,12 @@ def test_degraded_images_are_of_the_promised_shape_and_of_8_bits(how: str) -> No
 @pytest.mark.parametrize("how", [how for how in DEGRADATIONS if how != "mask"])
 def test_degrading_a_mirrored_image_is_mirroring_the_degraded_one(how: str) -> None:
     images, made = torch.rand(4, 3, 32, 32) * 2 - 1, DEGRADATIONS[how].make
-    torch.testing.assert_close(made(images.flip(-1), numbers(how, 4)), made(images, numbers(how, 4)).flip(-1), atol=1 / 127, rtol=0)
+    torch.testing.assert_close(
+        made(images.flip(-1), numbers(how, 4)),
+        made(images, numbers(how, 4)).flip(-1),
+        atol=1 / 127,
+        rtol=0,
+    )
 
 
 def test_holes_hide_what_the_last_channel_says_and_nothing_else() -> None:
@@ -50,40 +55,70 @@ def test_holes_hide_what_the_last_channel_says_and_nothing_else() -> None:
         torch.testing.assert_close(sources[:, :-1][known], images[known])
         assert (sources[:, :-1][~known].abs() < 0.01).all()
         hidden = 1 - known[:, 0].float().mean((1, 2))
-        assert hidden.max() <= (0.26 if how == "mask" else 0.25) and hidden.min() > (0.01 if how == "mask" else 0.24)
-        torch.testing.assert_close(DEGRADATIONS[how].restore(sources, (3, 32, 32))[known], images[known])  # type: ignore[misc]
+        assert hidden.max() <= (0.26 if how == "mask" else 0.25) and hidden.min() > (
+            0.01 if how == "mask" else 0.24
+        )
+        torch.testing.assert_close(
+            DEGRADATIONS[how].restore(sources, (3, 32, 32))[known], images[known]
+        )  # type: ignore[misc]
 
 
 def test_luma_edges_and_smaller_images_against_other_programs() -> None:
     pixels = torch.randint(256, (1, 3, 32, 32), dtype=torch.uint8)
     picture = Image.fromarray(pixels[0].permute(1, 2, 0).numpy())
     grey = to_bytes(DEGRADATIONS["grayscale"].make(to_float(pixels), torch.empty(1, 0)))
-    assert (grey[0, 0].int() - torch.from_numpy(np.array(picture.convert("L"))).int()).abs().max() <= 1
+    assert (
+        grey[0, 0].int() - torch.from_numpy(np.array(picture.convert("L"))).int()
+    ).abs().max() <= 1
     small = to_bytes(DEGRADATIONS["downsample_x4"].make(to_float(pixels), torch.empty(1, 0)))
-    wanted = torch.from_numpy(np.array(picture.resize((8, 8), Image.Resampling.BICUBIC))).permute(2, 0, 1)
+    wanted = torch.from_numpy(np.array(picture.resize((8, 8), Image.Resampling.BICUBIC))).permute(
+        2, 0, 1
+    )
     assert (small[0].int() - wanted.int()).abs().max() <= 1
     half = torch.full((1, 1, 16, 16), -1.0)
     half[..., 8:] = 1  # one step from black to white, between columns 7 and 8
-    assert (DEGRADATIONS["edges"].make(half, torch.empty(1, 0))[0, 0] > 0).any(0).nonzero().flatten().tolist() == [7, 8]
+    assert (DEGRADATIONS["edges"].make(half, torch.empty(1, 0))[0, 0] > 0).any(
+        0
+    ).nonzero().flatten().tolist() == [7, 8]
 
 
-def paired(rows: int = 12, side: int = 16) -> Samples:
+def paired(rows: int = 12, side: int = 16) -> ArrayDataset:
     """Pictures of which each pixel knows its picture, row and column; the source of a pixel is its negative."""
     at = torch.arange(side)
     images = torch.stack(
-        [torch.stack([torch.full((side, side), 20 * n), at[:, None] * 15 + 0 * at, at * 15 + 0 * at[:, None]]) for n in range(rows)]
+        [
+            torch.stack(
+                [
+                    torch.full((side, side), 20 * n),
+                    at[:, None] * 15 + 0 * at,
+                    at * 15 + 0 * at[:, None],
+                ]
+            )
+            for n in range(rows)
+        ]
     )
-    return Samples(images.to(torch.uint8), torch.arange(rows), 255 - images.to(torch.uint8))
+    return ArrayDataset(images.to(torch.uint8), torch.arange(rows), 255 - images.to(torch.uint8))
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_pairs_are_cropped_and_mirrored_as_one(workers: int) -> None:
     samples = paired()
-    stream = Batches(samples, Order(12, 4, seed=0), flip=True, jitter=4, resident=not workers, workers=workers)
+    stream = Batches(
+        samples,
+        BatchSampler(12, 4, seed=0),
+        flip=True,
+        jitter=4,
+        resident=not workers,
+        workers=workers,
+    )
     seen = list(islice(stream.at(0), 6))
     for images, sources, labels in seen:
-        torch.testing.assert_close(sources, -images, atol=1e-5, rtol=0)  # pixel by pixel: the same window of both
-        torch.testing.assert_close(images[:, 0], to_float(samples.images)[labels][:, 0], atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            sources, -images, atol=1e-5, rtol=0
+        )  # pixel by pixel: the same window of both
+        torch.testing.assert_close(
+            images[:, 0], to_float(samples.images)[labels][:, 0], atol=1e-5, rtol=0
+        )
     columns = {round(float(x[2, 0, 1] - x[2, 0, 0]), 3) > 0 for images, *_ in seen for x in images}
     corners = {round(float(x[1, 0, 0]), 3) for images, *_ in seen for x in images}
     assert columns == {True, False} and len(corners) > 2  # both ways round, at several places
@@ -102,20 +137,32 @@ def test_sources_of_a_batch_are_made_of_what_became_of_its_images(make: Make) ->
     assert data.source_shape == (1, 7, 7) and data.shape == (1, 28, 28)
     images, sources, labels = next(iter(data.train_dataloader()))
     assert labels.shape == (8,)
-    torch.testing.assert_close(sources, DEGRADATIONS["downsample_x4"].make(images, torch.empty(8, 0)))
+    torch.testing.assert_close(
+        sources, DEGRADATIONS["downsample_x4"].make(images, torch.empty(8, 0))
+    )
 
 
-def test_a_digest_names_images_and_sources_that_are_no_function_of_them(make: Make, facades: Path) -> None:
+def test_a_digest_names_images_and_sources_that_are_no_function_of_them(
+    make: Make, facades: Path
+) -> None:
     plain, edges = make("mnist_5k"), make("mnist_5k", "degrade=edges")
     assert plain.digest("test") == edges.digest("test")
-    one, other = (make("facades", f"root={facades}", "size=16", f"channels={channels}") for channels in (3, 1))
+    one, other = (
+        make("facades", f"root={facades}", "size=16", f"channels={channels}") for channels in (3, 1)
+    )
     assert one.digest() != other.digest()
     samples = one.load("train")
-    assert sha256_of(samples) != sha256_of(samples._replace(sources=samples.images)) != sha256_of(samples._replace(sources=None))
+    assert (
+        sha256_of(samples)
+        != sha256_of(samples._replace(sources=samples.images))
+        != sha256_of(samples._replace(sources=None))
+    )
 
 
 def test_holes_are_new_at_each_pass_and_the_same_at_each_look(make: Make) -> None:
-    data, again = (make("mnist_5k", "degrade=mask", "batch_size=64", f"seed={seed}") for seed in (0, 1))
+    data, again = (
+        make("mnist_5k", "degrade=mask", "batch_size=64", f"seed={seed}") for seed in (0, 1)
+    )
     for split in ("train", "test"):
         assert torch.equal(data.load(split).sources, again.load(split).sources)
     stream = data.train_dataloader()
@@ -128,41 +175,78 @@ def test_holes_are_new_at_each_pass_and_the_same_at_each_look(make: Make) -> Non
 
 def test_two_processes_share_the_holes_of_one_batch() -> None:
     samples, how = paired()._replace(sources=None, labels=None), DEGRADATIONS["mask"]
-    whole = next(Batches(samples, Order(12, 8, seed=3), degrade=how).at(5))[1]
-    halves = [next(Batches(samples, Order(12, 4, seed=3, rank=rank, world=2), degrade=how).at(5))[1] for rank in (0, 1)]
+    whole = next(Batches(samples, BatchSampler(12, 8, seed=3), degrade=how).at(5))[1]
+    halves = [
+        next(Batches(samples, BatchSampler(12, 4, seed=3, rank=rank, world=2), degrade=how).at(5))[
+            1
+        ]
+        for rank in (0, 1)
+    ]
     assert torch.equal(whole, torch.cat(halves))
 
 
 def test_domains_have_orders_of_their_own_and_the_smaller_repeats() -> None:
     few, many = torch.arange(6), torch.arange(10)
 
-    def domain(rows: Tensor) -> Samples:
-        return Samples(rows.to(torch.uint8)[:, None, None, None].expand(-1, 1, 2, 2).contiguous(), None)
+    def domain(rows: Tensor) -> ArrayDataset:
+        return ArrayDataset(
+            rows.to(torch.uint8)[:, None, None, None].expand(-1, 1, 2, 2).contiguous(), None
+        )
 
-    b, a = Batches(domain(many), Order(10, 2, 0)), Batches(domain(few), Order(6, 2, 0, of=" of sources"))
-    pairs = [tuple(to_bytes(x)[:, 0, 0, 0] for x in batch) for batch in islice(Accompanied(b, a).at(0), 15)]
+    b, a = (
+        Batches(domain(many), BatchSampler(10, 2, 0)),
+        Batches(domain(few), BatchSampler(6, 2, 0, of=" of sources")),
+    )
+    pairs = [
+        tuple(to_bytes(x)[:, 0, 0, 0] for x in batch)
+        for batch in islice(ZippedBatches(b, a).at(0), 15)
+    ]
     targets, sources = (torch.cat([pair[i] for pair in pairs]) for i in (0, 1))
-    assert sorted(targets[:10].tolist()) == list(range(10)) and torch.equal(targets.bincount(), torch.full((10,), 3))
-    assert sorted(sources[:6].tolist()) == list(range(6)) and torch.equal(sources.bincount(), torch.full((6,), 5))
-    late = [tuple(to_bytes(x)[:, 0, 0, 0] for x in batch) for batch in islice(Accompanied(b, a).at(7), 3)]
-    assert all(torch.equal(x, y) for one, two in zip(late, pairs[7:10], strict=True) for x, y in zip(one, two, strict=True))
-    same = [Order(10, 10, 0, of=of).epoch(0)[0] for of in ("", " of sources")]
+    assert sorted(targets[:10].tolist()) == list(range(10)) and torch.equal(
+        targets.bincount(), torch.full((10,), 3)
+    )
+    assert sorted(sources[:6].tolist()) == list(range(6)) and torch.equal(
+        sources.bincount(), torch.full((6,), 5)
+    )
+    late = [
+        tuple(to_bytes(x)[:, 0, 0, 0] for x in batch)
+        for batch in islice(ZippedBatches(b, a).at(7), 3)
+    ]
+    assert all(
+        torch.equal(x, y)
+        for one, two in zip(late, pairs[7:10], strict=True)
+        for x, y in zip(one, two, strict=True)
+    )
+    same = [BatchSampler(10, 10, 0, of=of).epoch(0)[0] for of in ("", " of sources")]
     assert not torch.equal(*same)  # as many of each, and still no pairs
 
 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("mnist_5k", "degrade=blur"), r"degrade is 'blur' \(data.degrade\); write one of edges, grayscale"),
-        (("mnist_5k", "degrade=grayscale"), r"cannot take grayscale, they have no colours \(data.degrade\)"),
+        (
+            ("mnist_5k", "degrade=blur"),
+            r"degrade is 'blur' \(data.degrade\); write one of edges, grayscale",
+        ),
+        (
+            ("mnist_5k", "degrade=grayscale"),
+            r"cannot take grayscale, they have no colours \(data.degrade\)",
+        ),
         (("mnist_5k", "degrade=downsample_x4", "size=30"), r"no multiples of 4 \(data.degrade\)"),
-        (("mnist_5k", "degrade=edges", "labelled=100"), r"has sources, and so no few labels \(data.labelled\)"),
+        (
+            ("mnist_5k", "degrade=edges", "labelled=100"),
+            r"has sources, and so no few labels \(data.labelled\)",
+        ),
         (("mnist_5k", "jitter=-1"), r"jitter must be a whole number >= 0"),
         (("mnist_5k", "source_shape=[1,28,28]"), None),
     ],
 )
-def test_mistakes_are_told_in_one_line(make: Make, words: tuple[str, ...], told: str | None) -> None:
-    with pytest.raises(UserError, match=told or r"the config says \(1, 28, 28\) \(data.source_shape\)") as refused:
+def test_mistakes_are_told_in_one_line(
+    make: Make, words: tuple[str, ...], told: str | None
+) -> None:
+    with pytest.raises(
+        UserError, match=told or r"the config says \(1, 28, 28\) \(data.source_shape\)"
+    ) as refused:
         make(*words).load("train")
     assert "\n" not in str(refused.value)
 
@@ -170,7 +254,9 @@ def test_mistakes_are_told_in_one_line(make: Make, words: tuple[str, ...], told:
 # --- pictures in files --------------------------------------------------------------------------------------------------------
 
 
-def picture(path: Path, width: int = 40, height: int = 20, seed: int = 0, left: int | None = None) -> Path:
+def picture(
+    path: Path, width: int = 40, height: int = 20, seed: int = 0, left: int | None = None
+) -> Path:
     """Random pixels, or two halves of which the right is the negative of the left."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
@@ -191,11 +277,25 @@ def facades(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("direction", ["a2b", "b2a"])
 def test_side_by_side(make: Make, facades: Path, direction: str) -> None:
-    data = make("facades", f"root={facades}", "size=16", f"direction={direction}", "batch_size=3", "flip=true", "jitter=4")
+    data = make(
+        "facades",
+        f"root={facades}",
+        "size=16",
+        f"direction={direction}",
+        "batch_size=3",
+        "flip=true",
+        "jitter=4",
+    )
     train, test = data.load("train"), data.load("test")
-    assert train.images.shape == train.sources.shape == (6, 3, 16, 16) and len(test.images) == 3 and train.labels is None
+    assert (
+        train.images.shape == train.sources.shape == (6, 3, 16, 16)
+        and len(test.images) == 3
+        and train.labels is None
+    )
     lefts = torch.arange(6, dtype=torch.uint8) * 20
-    left, right = (train.sources, train.images) if direction == "a2b" else (train.images, train.sources)
+    left, right = (
+        (train.sources, train.images) if direction == "a2b" else (train.images, train.sources)
+    )
     assert torch.equal(left[:, 0, 0, 0], lefts) and torch.equal(right, 255 - left)
     images, sources = next(iter(data.train_dataloader()))
     torch.testing.assert_close(images, -sources, atol=1e-5, rtol=0)
@@ -206,7 +306,9 @@ def test_side_by_side_as_two_domains(make: Make, facades: Path) -> None:
     assert not data.aligned
     images, sources = next(iter(data.train_dataloader()))
     shown = [to_bytes(x)[:, 0, 0, 0].tolist() for x in (images, -sources)]
-    assert sorted(shown[0]) == sorted(shown[1]) == [20 * n for n in range(6)] and shown[0] != shown[1]
+    assert (
+        sorted(shown[0]) == sorted(shown[1]) == [20 * n for n in range(6)] and shown[0] != shown[1]
+    )
 
 
 @pytest.fixture
@@ -215,7 +317,9 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     for n in range(20):
         pixels = Image.open(picture(tmp_path / "a" / f"{n:02d}.png", 24, 18, seed=n))
         (tmp_path / "b").mkdir(exist_ok=True)
-        Image.fromarray(255 - np.asarray(pixels)).save(tmp_path / "b" / f"{n:02d}.bmp")  # another ending, the same name
+        Image.fromarray(255 - np.asarray(pixels)).save(
+            tmp_path / "b" / f"{n:02d}.bmp"
+        )  # another ending, the same name
     return tmp_path / "a", tmp_path / "b"
 
 
@@ -226,9 +330,14 @@ def test_two_folders_of_pairs(make: Make, folders: tuple[Path, Path]) -> None:
         train, test = data.load("train"), data.load("test")
         assert len(train.images) == 18 and len(test.images) == 2
         for part in (train, test):
-            assert (part.images.int() + part.sources.int() - 255).abs().max() <= 2  # still pairs, after both were resized
+            assert (
+                part.images.int() + part.sources.int() - 255
+            ).abs().max() <= 2  # still pairs, after both were resized
     first = make("pairs", f"a={a}", f"b={b}", "size=16").load("train")
-    assert torch.equal(first.images, make("pairs", f"a={b}", f"b={a}", "size=16", "direction=b2a").load("train").images)
+    assert torch.equal(
+        first.images,
+        make("pairs", f"a={b}", f"b={a}", "size=16", "direction=b2a").load("train").images,
+    )
 
 
 def test_two_folders_of_domains(make: Make, folders: tuple[Path, Path]) -> None:
@@ -237,12 +346,18 @@ def test_two_folders_of_domains(make: Make, folders: tuple[Path, Path]) -> None:
         (b / f"{n:02d}.bmp").unlink()
     data = make("unpaired", f"a={a}", f"b={b}", "size=16", "batch_size=4")
     samples = data.load("train")
-    assert (len(samples.sources), len(samples.images), samples.rows) == (18, 11, 18) and not data.aligned
+    assert (len(samples.sources), len(samples.images), samples.rows) == (
+        18,
+        11,
+        18,
+    ) and not data.aligned
     batches = list(islice(data.train_dataloader().at(0), 4))
     assert all(images.shape == sources.shape == (4, 3, 16, 16) for images, sources in batches)
 
 
-def test_pairs_that_are_none_are_told_with_their_paths(make: Make, folders: tuple[Path, Path]) -> None:
+def test_pairs_that_are_none_are_told_with_their_paths(
+    make: Make, folders: tuple[Path, Path]
+) -> None:
     a, b = folders
 
     def told(name: str = "pairs", *words: str) -> str:
@@ -252,9 +367,15 @@ def test_pairs_that_are_none_are_told_with_their_paths(make: Make, folders: tupl
         return str(refused.value)
 
     picture(b / "07.bmp", 30, 18)
-    assert f"1 pairs of {a} and {b} differ in size: '07.png' (24 x 18 and 30 x 18) (data.a, data.b)" in told()
+    assert (
+        f"1 pairs of {a} and {b} differ in size: '07.png' (24 x 18 and 30 x 18) (data.a, data.b)"
+        in told()
+    )
     (b / "07.bmp").unlink()
-    assert f"1 pictures of {a} have no partner of the same name in {b}: 07.png (data.a, data.b)" in told()
+    assert (
+        f"1 pictures of {a} have no partner of the same name in {b}: 07.png (data.a, data.b)"
+        in told()
+    )
     (a / "07.png").unlink()
     picture(b / "99.png")
     assert f"1 pictures of {b} have no partner of the same name in {a}: 99.png" in told()
@@ -269,14 +390,26 @@ def test_pairs_that_are_none_are_told_with_their_paths(make: Make, folders: tupl
 
 def test_a_picture_of_an_odd_width_is_no_pair(make: Make, facades: Path) -> None:
     picture(facades / "train" / "9.png", 41)
-    with pytest.raises(UserError, match=r"'9.png' \(41 pixels are not as many for each of 2 pictures|train/9.png' \(41 pixels"):
+    with pytest.raises(
+        UserError,
+        match=r"'9.png' \(41 pixels are not as many for each of 2 pictures|train/9.png' \(41 pixels",
+    ):
         make("facades", f"root={facades}", "size=16").load("train")
 
 
 @pytest.fixture
 def faces(tmp_path: Path) -> Path:
     lines = ["8", "Black_Hair Blond_Hair Smiling"]
-    values = {0: "1 -1 1", 1: "-1 1 1", 2: "1 1 -1", 3: "-1 -1 1", 4: "1 -1 -1", 5: "-1  1 -1", 6: "1 -1 1", 7: "-1 1 1"}
+    values = {
+        0: "1 -1 1",
+        1: "-1 1 1",
+        2: "1 1 -1",
+        3: "-1 -1 1",
+        4: "1 -1 -1",
+        5: "-1  1 -1",
+        6: "1 -1 1",
+        7: "-1 1 1",
+    }
     for n, has in values.items():
         picture(tmp_path / "faces" / ("train" if n < 6 else "test") / f"{n:06d}.png", left=30 * n)
         lines.append(f"{n:06d}.png {has}")
@@ -291,12 +424,21 @@ def test_attributes_are_domains(make: Make, faces: Path) -> None:
     train, test = data.load("train"), data.load("test")
     assert train.labels.tolist() == [0, 1, 0, 1] and test.labels.tolist() == [0, 1]
     assert (train.images[:, 0, 0, 0] // 30).tolist() == [0, 1, 4, 5]
-    assert make(*words[:3], "attributes=[Blond_Hair,Black_Hair]", "classes=2").load("train").labels.tolist() == [1, 0, 1, 0]
+    assert make(*words[:3], "attributes=[Blond_Hair,Black_Hair]", "classes=2").load(
+        "train"
+    ).labels.tolist() == [1, 0, 1, 0]
     mistakes = {
-        ("attributes=[Black_Hair,Bald]", "classes=2"): r"has no attribute Bald \(data.attributes\); it has Black_Hair, Blond_Hair, Smiling",
+        (
+            "attributes=[Black_Hair,Bald]",
+            "classes=2",
+        ): r"has no attribute Bald \(data.attributes\); it has Black_Hair, Blond_Hair, Smiling",
         ("attributes=[Black_Hair]", "classes=1"): r"give two or more different ones",
         ("attributes=[Black_Hair,Blond_Hair]", "classes=3"): r"write data.classes=2",
-        ("attributes=[Black_Hair,Blond_Hair]", "classes=2", "table=/nowhere"): r"cannot read /nowhere: .* \(data.table\)",
+        (
+            "attributes=[Black_Hair,Blond_Hair]",
+            "classes=2",
+            "table=/nowhere",
+        ): r"cannot read /nowhere: .* \(data.table\)",
     }
     for more, wanted in mistakes.items():
         with pytest.raises(UserError, match=wanted):
@@ -311,4 +453,8 @@ def test_labelled_folders_are_domains(make: Make, picture_root: Path) -> None:
     """As image_folder has them: for a game of domains nothing more is needed."""
     data = make("image_folder", f"root={picture_root}", "size=16", "classes=2", "batch_size=8")
     images, labels = next(iter(data.train_dataloader()))
-    assert images.shape == (8, 3, 16, 16) and set(labels.tolist()) <= {0, 1} and data.source_shape is None
+    assert (
+        images.shape == (8, 3, 16, 16)
+        and set(labels.tolist()) <= {0, 1}
+        and data.source_shape is None
+    )

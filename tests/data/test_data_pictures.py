@@ -40,13 +40,18 @@ def zipped(root: Path, target: Path, top: str = "") -> Path:
 @pytest.mark.parametrize("top", ["", "archive/"])
 def test_a_zip_is_its_folder(top: str, make: Make, picture_root: Path, tmp_path: Path) -> None:
     file = zipped(picture_root, tmp_path / "pictures.zip", top)
-    one, two = (make("image_folder", f"root={root}", "size=16", "classes=2") for root in (picture_root, file))
+    one, two = (
+        make("image_folder", f"root={root}", "size=16", "classes=2")
+        for root in (picture_root, file)
+    )
     for split in ("train", "test"):
         assert one.digest(split) == two.digest(split)
 
 
 def test_labels_follow_the_names_of_the_folders(make: Make, picture_root: Path) -> None:
-    images, labels, _ = make("image_folder", f"root={picture_root}", "size=16", "classes=2").load("train")
+    images, labels, _ = make("image_folder", f"root={picture_root}", "size=16", "classes=2").load(
+        "train"
+    )
     assert labels.tolist() == [0] * 30 + [1] * 30
     pixels = decoded((picture_root / "train" / "dog" / "0.png").read_bytes(), Form(16, 3, True))
     assert torch.equal(images[30], torch.from_numpy(pixels.copy()))
@@ -54,13 +59,20 @@ def test_labels_follow_the_names_of_the_folders(make: Make, picture_root: Path) 
 
 def test_a_tenth_is_held_out_where_there_is_no_test(make: Make, picture_root: Path) -> None:
     root = picture_root / "train"  # cat/ and dog/ only
-    train, test = (make("image_folder", f"root={root}", "size=16", "classes=2").load(split) for split in ("train", "test"))
+    train, test = (
+        make("image_folder", f"root={root}", "size=16", "classes=2").load(split)
+        for split in ("train", "test")
+    )
     assert (len(train.images), len(test.images)) == (54, 6)
-    assert not {image.numpy().tobytes() for image in train.images} & {image.numpy().tobytes() for image in test.images}
+    assert not {image.numpy().tobytes() for image in train.images} & {
+        image.numpy().tobytes() for image in test.images
+    }
     other = make("image_folder", f"root={root}", "size=16", "draw_seed=1")
     assert other.digest("test") != make("image_folder", f"root={root}", "size=16").digest("test")
     shutil.rmtree(picture_root / "test")
-    alone = make("image_folder", f"root={picture_root}", "size=16", "classes=2")  # train/ alone: the same images
+    alone = make(
+        "image_folder", f"root={picture_root}", "size=16", "classes=2"
+    )  # train/ alone: the same images
     assert len(alone.load("train").images) == 54
 
 
@@ -79,11 +91,18 @@ def test_decoded_once(make: Make, picture_root: Path, monkeypatch: pytest.Monkey
         make("image_folder", f"root={picture_root}", "size=16").load("train")
 
 
-def test_processes_decode_what_one_would(make: Make, picture_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_decode_what_one_would(
+    make: Make, picture_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = make("image_folder", f"root={picture_root}", "size=16", "workers=0").digest()
     monkeypatch.setattr(image_folder, "PORTION", 7)
     monkeypatch.setattr(image_folder, "cores", lambda: 2)
-    assert make("image_folder", f"root={picture_root}", "size=16", "cache=${oc.env:GENTRAIN_CACHE}2").digest() == one
+    assert (
+        make(
+            "image_folder", f"root={picture_root}", "size=16", "cache=${oc.env:GENTRAIN_CACHE}2"
+        ).digest()
+        == one
+    )
 
 
 # Conversions
@@ -127,8 +146,12 @@ def test_orientation_and_crop() -> None:
     pixels[:, 4:12] = 255  # the centre square is white
     wide = Image.fromarray(pixels)
     assert (decoded(content(wide), Form(8, 3, True)) == 255).all()
-    assert decoded(content(wide), Form(8, 3, False))[0, 0].tolist() == pytest.approx([0, 0, 255, 255, 255, 255, 0, 0], abs=70)
-    left = Image.fromarray(np.repeat(np.uint8([[255, 0]]), 2, 0)).resize((8, 8), Image.Resampling.NEAREST)  # white on the left
+    assert decoded(content(wide), Form(8, 3, False))[0, 0].tolist() == pytest.approx(
+        [0, 0, 255, 255, 255, 255, 0, 0], abs=70
+    )
+    left = Image.fromarray(np.repeat(np.uint8([[255, 0]]), 2, 0)).resize(
+        (8, 8), Image.Resampling.NEAREST
+    )  # white on the left
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: right is up
     turned = decoded(content(left, exif=exif), Form(8, 1, True))[0]
@@ -137,7 +160,15 @@ def test_orientation_and_crop() -> None:
 
 def test_shrinking_is_antialiased() -> None:
     checker = np.indices((64, 64)).sum(0) % 2 * 255
-    assert abs(decoded(content(Image.fromarray(checker.astype(np.uint8))), Form(8, 1, True)).astype(int) - 127).max() < 12
+    assert (
+        abs(
+            decoded(content(Image.fromarray(checker.astype(np.uint8))), Form(8, 1, True)).astype(
+                int
+            )
+            - 127
+        ).max()
+        < 12
+    )
 
 
 # What can be wrong
@@ -149,9 +180,13 @@ def test_no_images(make: Make, tmp_path: Path) -> None:
     text = told(lambda: make("image_folder", f"root={tmp_path / 'empty'}").load("train"))
     assert "0 images" in text and ".png" in text and ".webp" in text
     assert "needs a folder" in told(lambda: make("image_folder").load("train"))
-    assert "no such" in told(lambda: make("image_folder", f"root={tmp_path / 'none'}").load("train"))
+    assert "no such" in told(
+        lambda: make("image_folder", f"root={tmp_path / 'none'}").load("train")
+    )
     (tmp_path / "text.zip").write_text("not a zip")
-    assert "whole .zip" in told(lambda: make("image_folder", f"root={tmp_path / 'text.zip'}").load("train"))
+    assert "whole .zip" in told(
+        lambda: make("image_folder", f"root={tmp_path / 'text.zip'}").load("train")
+    )
 
 
 def test_classes_that_do_not_match(make: Make, picture_root: Path) -> None:
@@ -168,7 +203,9 @@ def test_classes_that_do_not_match(make: Make, picture_root: Path) -> None:
     assert "1 images" in told(load) and "data.classes=null" in told(load)
 
 
-def test_bad_pictures_stop_or_are_skipped(make: Make, picture_root: Path, own_cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_bad_pictures_stop_or_are_skipped(
+    make: Make, picture_root: Path, own_cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = picture_root / "train" / "cat"
     (folder / "0.png").write_bytes(b"")
     (folder / "1.png").write_bytes((folder / "1.png").read_bytes()[:200])
@@ -176,7 +213,13 @@ def test_bad_pictures_stop_or_are_skipped(make: Make, picture_root: Path, own_ca
         (folder / f"{number}.png").write_bytes(b"garbage")
     arguments = ("image_folder", f"root={picture_root}", "size=16", "classes=2")
     text = told(lambda: make(*arguments).load("train"))
-    assert "13 of 60" in text and "zero bytes" in text and text.count(".png") == 10 and "3 more" in text and "skip" in text
+    assert (
+        "13 of 60" in text
+        and "zero bytes" in text
+        and text.count(".png") == 10
+        and "3 more" in text
+        and "skip" in text
+    )
     assert not list(own_cache.rglob("*.npy*"))
     for _ in range(2):  # decoded, and from the cache
         caplog.clear()
@@ -185,10 +228,17 @@ def test_bad_pictures_stop_or_are_skipped(make: Make, picture_root: Path, own_ca
         assert labels.tolist() == [0] * 17 + [1] * 30
         assert "13 of 60" in caplog.text
     clean = make(*arguments, "on_bad=skip").load("train").images[17:]
-    assert torch.equal(clean[0], torch.from_numpy(decoded((picture_root / "train/dog/0.png").read_bytes(), Form(16, 3, True)).copy()))
+    assert torch.equal(
+        clean[0],
+        torch.from_numpy(
+            decoded((picture_root / "train/dog/0.png").read_bytes(), Form(16, 3, True)).copy()
+        ),
+    )
 
 
-def test_decompression_bomb(make: Make, picture_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decompression_bomb(
+    make: Make, picture_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 800)  # of pictures from 480 to 1176 pixels
     text = told(lambda: make("image_folder", f"root={picture_root}", "size=16").load("train"))
     assert "800" in text and "unreadable" in text
@@ -199,7 +249,9 @@ def test_links_that_loop(make: Make, picture_root: Path) -> None:
     (picture_root / "train" / "cat" / "self").symlink_to("self")
     assert len(make("image_folder", f"root={picture_root}", "size=16").load("train").images) == 60
     (picture_root / "train" / "cat" / "broken.png").symlink_to("nowhere.png")
-    assert "broken.png" in told(lambda: make("image_folder", f"root={picture_root}", "size=16").load("train"))
+    assert "broken.png" in told(
+        lambda: make("image_folder", f"root={picture_root}", "size=16").load("train")
+    )
 
 
 def test_odd_names(make: Make, picture_root: Path, tmp_path: Path) -> None:
@@ -207,12 +259,20 @@ def test_odd_names(make: Make, picture_root: Path, tmp_path: Path) -> None:
     picture_root.rename(root)
     (root / "train" / "cat" / "0.png").rename(root / "train" / "cat" / "ß =\n.PNG")
     (root / "train" / "cat" / "._0.png").write_bytes(b"shadow")
-    from gentrain.data import ImageFolder
+    from gentrain.data.image_folder import ImageFolder
 
-    data = ImageFolder(name="image_folder", shape=(3, 16, 16), size=16, root=str(root), cache=str(tmp_path / "cache"))
+    data = ImageFolder(
+        name="image_folder",
+        shape=(3, 16, 16),
+        size=16,
+        root=str(root),
+        cache=str(tmp_path / "cache"),
+    )
     assert len(data.load("train").images) == 60
 
 
 @pytest.mark.parametrize("channels", [0, 2, 4])
 def test_channels(channels: int, make: Make, picture_root: Path) -> None:
-    assert "1 (grey) or 3" in told(lambda: make("image_folder", f"root={picture_root}", f"channels={channels}"))
+    assert "1 (grey) or 3" in told(
+        lambda: make("image_folder", f"root={picture_root}", f"channels={channels}")
+    )

@@ -13,12 +13,12 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "runs"))
 from toy import Noise, scheme, trainer
 
-from gentrain.callbacks.checkpoint import Checkpoint
-from gentrain.callbacks.rng import RNG
 from gentrain.errors import Diverged
-from gentrain.game import Objective
-from gentrain.schemes import Adversarial
-from gentrain.schemes.guard import Guard, OnDivergence
+from gentrain.models.objective import Objective
+from gentrain.training.adversarial import AdversarialModule
+from gentrain.training.callbacks.checkpoint import Checkpoint
+from gentrain.training.callbacks.rng import RNG
+from gentrain.training.divergence import DivergenceGuard, OnDivergence
 
 
 class Poison(L.Callback):
@@ -40,17 +40,23 @@ class Poison(L.Callback):
                 self.before[step] = {k: v.clone() for k, v in network.state_dict().items()}
                 weight = next(network.parameters())
                 # 0 * sqrt(0) is 0, and its derivative is not a number
-                bad = (weight[0, 0] * 0).sqrt() * 0 if self.gradient_only else weight.sum() * float("nan")
-                objective.terms["poison"] = bad
+                bad = (
+                    (weight[0, 0] * 0).sqrt() * 0
+                    if self.gradient_only
+                    else weight.sum() * float("nan")
+                )
+                objective.losses["poison"] = bad
             return objective
 
         pl_module.objectives[self.player] = poisoned
 
 
-def run(folder: Path, poison: Poison, on_divergence: OnDivergence, budget: int = 3, steps: int = 8) -> Adversarial:
+def run(
+    folder: Path, poison: Poison, on_divergence: OnDivergence, budget: int = 3, steps: int = 8
+) -> AdversarialModule:
     L.seed_everything(0, verbose=False)
     model = scheme()
-    model.guard = Guard(on_divergence, budget)
+    model.guard = DivergenceGuard(on_divergence, budget)
     data = Noise(name="noise", shape=(1, 8, 8), classes=4, batch_size=8)
     made = trainer(folder, steps, [RNG(), Checkpoint(every=2), poison])
     try:
@@ -62,7 +68,9 @@ def run(folder: Path, poison: Poison, on_divergence: OnDivergence, budget: int =
 
 @pytest.mark.parametrize("player", ["critic", "generator"])
 @pytest.mark.parametrize("gradient_only", [False, True])
-def test_stop_names_the_step_and_the_tensor(tmp_path: Path, player: str, gradient_only: bool) -> None:
+def test_stop_names_the_step_and_the_tensor(
+    tmp_path: Path, player: str, gradient_only: bool
+) -> None:
     poison = Poison(player, {5}, gradient_only)
     with pytest.raises(Diverged) as stopped:
         run(tmp_path, poison, "stop")
@@ -70,13 +78,17 @@ def test_stop_names_the_step_and_the_tensor(tmp_path: Path, player: str, gradien
     assert "step 5" in text
     assert player in text
     assert ("the gradient of" if gradient_only else f"{player}/poison") in text
-    saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)  # the last finite one, kept
+    saved = torch.load(
+        tmp_path / "checkpoints" / "last.ckpt", weights_only=True
+    )  # the last finite one, kept
     assert saved["global_step"] == 4
     assert all(torch.isfinite(v).all() for v in saved["state_dict"].values() if torch.is_tensor(v))
 
 
 @pytest.mark.parametrize("player", ["critic", "generator"])
-def test_skip_leaves_the_update_out_and_goes_on(tmp_path: Path, player: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_skip_leaves_the_update_out_and_goes_on(
+    tmp_path: Path, player: str, caplog: pytest.LogCaptureFixture
+) -> None:
     poison = Poison(player, {3, 5})
     with caplog.at_level("WARNING", "gentrain"):
         model = run(tmp_path, poison, "skip")
@@ -91,23 +103,27 @@ def test_rollback_takes_the_last_checkpoint(tmp_path: Path) -> None:
         after: dict[str, torch.Tensor] | None = None
 
         def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *_: object) -> None:
-            if not pl_module.advanced and Seen.after is None:
-                Seen.after = {k: v.clone() for k, v in pl_module.model.generator.state_dict().items()}
+            if not pl_module.stepped and Seen.after is None:
+                Seen.after = {
+                    k: v.clone() for k, v in pl_module.model.generator.state_dict().items()
+                }
 
     L.seed_everything(0, verbose=False)
     model = scheme()
-    model.guard = Guard("rollback", 3)
+    model.guard = DivergenceGuard("rollback", 3)
     data = Noise(name="noise", shape=(1, 8, 8), classes=4, batch_size=8)
     poison = Poison("generator", {5})
-    trainer(tmp_path, 5, [RNG(), Checkpoint(every=2), poison]).fit(model, datamodule=data)  # up to the poison
+    trainer(tmp_path, 5, [RNG(), Checkpoint(every=2), poison]).fit(
+        model, datamodule=data
+    )  # up to the poison
     saved = torch.load(tmp_path / "checkpoints" / "last-1.ckpt", weights_only=True)
     assert saved["global_step"] == 4
     L.seed_everything(0, verbose=False)
     model = scheme()
-    model.guard = Guard("rollback", 3)
-    trainer(tmp_path / "again", 8, [RNG(), Checkpoint(every=2), Poison("generator", {5}), Seen()]).fit(
-        model, datamodule=Noise(name="noise", shape=(1, 8, 8), classes=4, batch_size=8)
-    )
+    model.guard = DivergenceGuard("rollback", 3)
+    trainer(
+        tmp_path / "again", 8, [RNG(), Checkpoint(every=2), Poison("generator", {5}), Seen()]
+    ).fit(model, datamodule=Noise(name="noise", shape=(1, 8, 8), classes=4, batch_size=8))
     assert model.global_step == 8
     assert model.guard.used == 1
     assert Seen.after is not None

@@ -10,18 +10,20 @@ import lightning as L
 import pytest
 import torch
 
-from gentrain import config
-from gentrain.callbacks.doctor import Doctor
-from gentrain.doctor import NatsSigns, Signs, auc, examine, measure
+from gentrain.config import validate
+from gentrain.quality.diagnostics import DensityMeasurements, Measurements, auc, examine, measure
+from gentrain.training.callbacks.diagnostics import Doctor
 from tests.compose import composed
 
 
-def trained(*overrides: str, steps: int = 150, labels: int | None = None, images: int | None = None) -> tuple[Any, Any]:
+def trained(
+    *overrides: str, steps: int = 150, labels: int | None = None, images: int | None = None
+) -> tuple[Any, Any]:
     """(scheme, data) after some steps on the embedded digits, with small networks."""
-    from gentrain.train import build
+    from gentrain.config.build import build
 
     plain = composed("data=mnist_5k", *overrides)
-    checked = config.check(plain)
+    checked = validate.check(plain)
     L.seed_everything(0, verbose=False)
     data = build(checked["data"], "data")
     samples = data.load("train")
@@ -43,7 +45,10 @@ def names(scheme: Any, data: Any) -> set[str]:
 
 
 def test_the_share_of_pairs_in_which_the_first_is_larger() -> None:
-    high, low = torch.randn(40).round(decimals=1), torch.randn(30).round(decimals=1) - 0.3  # with ties
+    high, low = (
+        torch.randn(40).round(decimals=1),
+        torch.randn(30).round(decimals=1) - 0.3,
+    )  # with ties
     assert auc(high, low) == pytest.approx((high[:, None] > low[None]).double().mean().item())
     assert auc(torch.rand(10**6) + 1, torch.rand(10**6)) == 1  # whose pairs no machine could hold
 
@@ -51,7 +56,10 @@ def test_the_share_of_pairs_in_which_the_first_is_larger() -> None:
 SMALL = ("model.generator.width=16", "model.critic.width=16")
 
 
-@pytest.mark.parametrize("model", ["dcgan", *(pytest.param(other, marks=pytest.mark.slow) for other in ("lsgan", "hinge_gan"))])
+@pytest.mark.parametrize(
+    "model",
+    ["dcgan", *(pytest.param(other, marks=pytest.mark.slow) for other in ("lsgan", "hinge_gan"))],
+)
 def test_silent_on_healthy_runs(model: str) -> None:
     assert names(*trained(f"model={model}", *SMALL)) == set()
 
@@ -61,7 +69,16 @@ def test_silent_on_a_healthy_wasserstein_run() -> None:
 
 
 def test_a_critic_fifty_times_too_strong() -> None:
-    found = examine(measure(*trained("model=dcgan", *SMALL, "scheme.optimizers.critic.lr=1e-2", "scheme.optimizers.generator.lr=2e-6")))
+    found = examine(
+        measure(
+            *trained(
+                "model=dcgan",
+                *SMALL,
+                "scheme.optimizers.critic.lr=1e-2",
+                "scheme.optimizers.generator.lr=2e-6",
+            )
+        )
+    )
     assert "critic saturated" in {verdict.name for verdict in found}
     told = next(str(verdict) for verdict in found if verdict.name == "critic saturated")
     assert "of pairs right" in told
@@ -76,25 +93,37 @@ def test_a_collapsed_generator() -> None:
 
 
 def test_one_label() -> None:
-    scheme, data = trained("model=cgan", "model.generator.generator.width=32", "model.critic.critic.width=32", steps=20, labels=3)
+    scheme, data = trained(
+        "model=cgan",
+        "model.generator.generator.width=32",
+        "model.critic.critic.width=32",
+        steps=20,
+        labels=3,
+    )
     verdicts = examine(measure(scheme, data))
     assert any(v.name == "one label" and "label 3" in v.evidence for v in verdicts)
 
 
 @pytest.mark.slow
 def test_a_critic_that_knows_its_images_by_heart() -> None:
-    overrides = ("model=sngan", "lipschitz=none", *SMALL, "data.batch_size=32", "scheme.critic_steps=5")
+    overrides = (
+        "model=sngan",
+        "lipschitz=none",
+        *SMALL,
+        "data.batch_size=32",
+        "scheme.critic_steps=5",
+    )
     assert "critic overfitting" in names(*trained(*overrides, steps=400, images=64))
 
 
-def signs(**changed: Any) -> Signs:
+def signs(**changed: Any) -> Measurements:
     draw = torch.Generator().manual_seed(0)
     healthy = {
         "fakes": torch.rand(64, 1, 8, 8, generator=draw), "reals": torch.rand(64, 1, 8, 8, generator=draw),
         "on_train": torch.randn(64, generator=draw) + 1, "on_test": torch.randn(64, generator=draw) + 1,
         "on_fake": torch.randn(64, generator=draw), "labels": None, "scalars": {"generator/gradient_norm": 0.3}, "bounded": True,
     }  # fmt: skip
-    return Signs(**(healthy | changed))
+    return Measurements(**(healthy | changed))
 
 
 @pytest.mark.parametrize(
@@ -103,9 +132,24 @@ def signs(**changed: Any) -> Signs:
         ({}, None),
         ({"scalars": {"critic/adversarial": 3e7}}, "near infinity"),
         ({"scalars": {"critic/adversarial": float("nan")}}, "near infinity"),
-        ({"scalars": {"generator/gradient_norm": 1e-9}, "on_train": torch.randn(64) + 30}, "generator gradient vanished"),
-        ({"scalars": {"quality/classes_covered": 2, "quality/class_entropy": 0.2, "quality/confident": 0.9}}, "mode dropping"),
-        ({"on_train": torch.randn(64) + 50, "on_test": torch.randn(64) + 50, "bounded": False}, None),
+        (
+            {"scalars": {"generator/gradient_norm": 1e-9}, "on_train": torch.randn(64) + 30},
+            "generator gradient vanished",
+        ),
+        (
+            {
+                "scalars": {
+                    "quality/classes_covered": 2,
+                    "quality/class_entropy": 0.2,
+                    "quality/confident": 0.9,
+                }
+            },
+            "mode dropping",
+        ),
+        (
+            {"on_train": torch.randn(64) + 50, "on_test": torch.randn(64) + 50, "bounded": False},
+            None,
+        ),
     ],
 )
 def test_verdicts_by_their_signs(changed: dict[str, Any], name: str | None) -> None:
@@ -131,12 +175,14 @@ def test_verdicts_on_a_density(changed: dict[str, Any], name: str | None) -> Non
         "fakes": torch.rand(16, 1, 8, 8, generator=draw), "reals": torch.rand(16, 1, 8, 8, generator=draw),
         "on_train": torch.linspace(95, 115, 64), "on_test": torch.linspace(96, 116, 64), "scalars": {"model/kl_nats": 20.0},
     }  # fmt: skip
-    found = {verdict.name for verdict in examine(NatsSigns(**(healthy | changed)))}
+    found = {verdict.name for verdict in examine(DensityMeasurements(**(healthy | changed)))}
     assert found == ({name} if name else set())
 
 
 def test_silent_on_a_young_vae() -> None:
-    scheme, data = trained("model=vae", "model.encoder.width=64", "model.decoder.width=64", steps=60)
+    scheme, data = trained(
+        "model=vae", "model.encoder.width=64", "model.decoder.width=64", steps=60
+    )
     state = torch.get_rng_state()
     assert names(scheme, data) == set()
     assert torch.equal(torch.get_rng_state(), state) and scheme.model.training
@@ -144,9 +190,14 @@ def test_silent_on_a_young_vae() -> None:
 
 def test_measuring_touches_neither_weights_nor_random_numbers() -> None:
     scheme, data = trained("model=dcgan", *SMALL, "tricks=[ema]", steps=3)
-    before, state = {k: v.clone() for k, v in scheme.state_dict().items() if torch.is_tensor(v)}, torch.get_rng_state()
+    before, state = (
+        {k: v.clone() for k, v in scheme.state_dict().items() if torch.is_tensor(v)},
+        torch.get_rng_state(),
+    )
     measure(scheme, data)
-    assert all(torch.equal(v, before[k]) for k, v in scheme.state_dict().items() if torch.is_tensor(v))
+    assert all(
+        torch.equal(v, before[k]) for k, v in scheme.state_dict().items() if torch.is_tensor(v)
+    )
     assert torch.equal(torch.get_rng_state(), state)
     assert scheme.model.critic.training
 
@@ -179,16 +230,36 @@ def test_the_callback_tells_once(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from gentrain import cli
+    from gentrain.cli import main
 
     run = tmp_path / "run"
-    words = ["model=dcgan", *SMALL, "steps=2", "quality=none", "logger=csv", f"hydra.run.dir={run}", "trainer=cpu"]
+    words = [
+        "model=dcgan",
+        *SMALL,
+        "steps=2",
+        "quality=none",
+        "logger=csv",
+        f"hydra.run.dir={run}",
+        "trainer=cpu",
+    ]
     import subprocess
     import sys
 
-    assert subprocess.run([sys.executable, "-c", "from gentrain.cli import main; main()", *words], cwd=tmp_path).returncode == 0
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", "from gentrain.cli.main import main; main()", *words],
+            cwd=tmp_path,
+        ).returncode
+        == 0
+    )
     done = subprocess.run(
-        [sys.executable, "-c", "from gentrain.cli import main; main()", "doctor", f"run={run}"],
+        [
+            sys.executable,
+            "-c",
+            "from gentrain.cli.main import main; main()",
+            "doctor",
+            f"run={run}",
+        ],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -196,4 +267,4 @@ def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert done.returncode == 0, done.stderr
     assert "at step 2" in done.stdout
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run"]
-    assert "doctor" in cli.VERBS
+    assert "doctor" in main.VERBS

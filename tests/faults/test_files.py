@@ -12,8 +12,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from gentrain.checkpoints import MARK, AtomicIO, Damaged, load, newest_valid, remove_unfinished, step_of, verified
 from gentrain.errors import Unavailable, UserError
+from gentrain.runs.checkpoints import (
+    MARK,
+    AtomicIO,
+    Damaged,
+    load,
+    newest_valid,
+    remove_unfinished,
+    step_of,
+    verified,
+)
 
 
 def state(step: int = 1) -> dict[str, object]:
@@ -36,7 +45,12 @@ def test_a_file_is_torchs_own_and_a_checksum(last: Path) -> None:
 
 def test_every_flipped_bit_is_found(last: Path) -> None:
     whole, draw = last.read_bytes(), random.Random(0)
-    for place in [0, len(whole) - 1, len(whole) - 20, *(draw.randrange(len(whole)) for _ in range(200))]:
+    for place in [
+        0,
+        len(whole) - 1,
+        len(whole) - 20,
+        *(draw.randrange(len(whole)) for _ in range(200)),
+    ]:
         broken = bytearray(whole)
         broken[place] ^= 1 << draw.randrange(8)
         last.write_bytes(broken)
@@ -51,12 +65,22 @@ def test_a_cut_file_is_found(last: Path, size: int) -> None:
         verified(last)
 
 
-def test_the_last_k_stay_and_the_newest_whole_one_is_used(last: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_last_k_stay_and_the_newest_whole_one_is_used(
+    last: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     writer = AtomicIO(keep=3)
     for step in range(2, 7):
         writer.save_checkpoint(state(step), last)
-    assert sorted(p.name for p in last.parent.iterdir()) == ["last-1.ckpt", "last-2.ckpt", "last.ckpt"]
-    assert [step_of(last.with_name(n)) for n in ("last.ckpt", "last-1.ckpt", "last-2.ckpt")] == [6, 5, 4]
+    assert sorted(p.name for p in last.parent.iterdir()) == [
+        "last-1.ckpt",
+        "last-2.ckpt",
+        "last.ckpt",
+    ]
+    assert [step_of(last.with_name(n)) for n in ("last.ckpt", "last-1.ckpt", "last-2.ckpt")] == [
+        6,
+        5,
+        4,
+    ]
     assert newest_valid(last) == last
     last.write_bytes(b"")
     with caplog.at_level("WARNING", "gentrain"):
@@ -65,7 +89,9 @@ def test_the_last_k_stay_and_the_newest_whole_one_is_used(last: Path, caplog: py
     assert "last-1.ckpt" in caplog.text
     for file in last.parent.iterdir():
         file.write_bytes(b"nothing")
-    with pytest.raises(Unavailable, match=r"last\.ckpt.*last-1\.ckpt.*last-2\.ckpt.*start a new run"):
+    with pytest.raises(
+        Unavailable, match=r"last\.ckpt.*last-1\.ckpt.*last-2\.ckpt.*start a new run"
+    ):
         newest_valid(last)
 
 
@@ -96,13 +122,17 @@ def test_a_malicious_pickle_is_not_run(tmp_path: Path, dressed: bool) -> None:
 def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True
+    ).returncode:
         pytest.skip("no tmpfs here")
     try:
         path = disk / "last.ckpt"
         AtomicIO().save_checkpoint(state(), path)
         before = path.read_bytes()
-        with pytest.raises(Unavailable, match=r"No space left.*MB and more are needed.*MB are free"):
+        with pytest.raises(
+            Unavailable, match=r"No space left.*MB and more are needed.*MB are free"
+        ):
             AtomicIO().save_checkpoint({"global_step": 2, "weights": torch.randn(2_000_000)}, path)
         assert path.read_bytes() == before
         assert [p.name for p in disk.iterdir()] == ["last.ckpt"]
@@ -110,7 +140,9 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path) -> None:
         subprocess.run(["umount", disk], check=True)
 
 
-def test_a_directory_that_cannot_be_written_to_is_told(last: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_directory_that_cannot_be_written_to_is_told(
+    last: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
@@ -124,7 +156,10 @@ def test_a_directory_that_cannot_be_written_to_is_told(last: Path, monkeypatch: 
 def test_only_dead_processes_leftovers_are_removed(tmp_path: Path) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    theirs, ours = tmp_path / f".last.ckpt.{dead.pid}.tmp", tmp_path / f".last.ckpt.{os.getpid()}.tmp"
+    theirs, ours = (
+        tmp_path / f".last.ckpt.{dead.pid}.tmp",
+        tmp_path / f".last.ckpt.{os.getpid()}.tmp",
+    )
     theirs.touch()
     ours.touch()
     remove_unfinished(tmp_path)
@@ -154,9 +189,17 @@ def test_killed_while_saving_a_hundred_times(tmp_path: Path) -> None:
 
 def kills(folder: Path, times: int) -> None:
     draw, path = random.Random(1), folder / "last.ckpt"
-    environment = os.environ | {"TMPDIR": "/dev/shm" if os.path.isdir("/dev/shm") else str(folder), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {
+        "TMPDIR": "/dev/shm" if os.path.isdir("/dev/shm") else str(folder),
+        "OMP_NUM_THREADS": "1",
+    }
     for _ in range(times):
-        process = subprocess.Popen([sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE, env=environment, text=True)
+        process = subprocess.Popen(
+            [sys.executable, "-c", KILLED, str(path)],
+            stdout=subprocess.PIPE,
+            env=environment,
+            text=True,
+        )
         assert process.stdout is not None
         process.stdout.readline()
         try:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from gentrain import runs
 from gentrain.errors import UserError
+from gentrain.runs import files
 
 HOLD = """
 import sys, time
@@ -24,14 +24,16 @@ time.sleep(60)
 
 
 def test_the_second_process_is_refused_until_the_first_is_dead(tmp_path: Path) -> None:
-    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
     assert holder.stdout is not None
     assert holder.stdout.readline() == "mine\n"
     with pytest.raises(UserError, match=rf"process {holder.pid} on .*hydra\.run\.dir"):
-        runs.own(tmp_path)
+        files.lock(tmp_path)
     os.kill(holder.pid, signal.SIGKILL)  # leaves no time to tidy up
     holder.wait()
     holder.stdout.close()
-    runs.own(tmp_path)
-    runs.own(tmp_path)  # its owner may ask again
-    runs.release(tmp_path)
+    files.lock(tmp_path)
+    files.lock(tmp_path)  # its owner may ask again
+    files.unlock(tmp_path)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from gentrain.data.samples import Samples, sha256_of
+from gentrain.data.arrays import ArrayDataset, sha256_of
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ class Bars:
         self.classes, self.sizes = classes, dict(zip(("train", "test"), sizes, strict=True))
         self.reads = 0
 
-    def load(self, split: str) -> Samples:
+    def load(self, split: str) -> ArrayDataset:
         self.reads += 1
         generator = torch.Generator().manual_seed(len(split))
         n = self.sizes[split]
@@ -34,7 +34,7 @@ class Bars:
         images = torch.randint(0, 60, (n, 1, 16, 16), generator=generator, dtype=torch.uint8)
         for row, label in enumerate(labels.tolist()):
             images[row, :, 5 * label : 5 * label + 4] += 180
-        return Samples(images, labels if self.classes else None)
+        return ArrayDataset(images, labels if self.classes else None)
 
     def digest(self, split: str) -> str:
         return sha256_of(self.load(split))
@@ -65,7 +65,9 @@ class Model:
 
 def trainer_of(data: Any, step: int = 0) -> Any:
     strategy = SimpleNamespace(barrier=lambda name=None: None)
-    return SimpleNamespace(datamodule=data, global_step=step, is_global_zero=True, strategy=strategy)
+    return SimpleNamespace(
+        datamodule=data, global_step=step, is_global_zero=True, strategy=strategy
+    )
 
 
 @pytest.fixture(scope="session")
@@ -93,13 +95,15 @@ def points():
     """Points of two Gaussians as a data set."""
     centres = torch.tensor([[-0.5, 0.0], [0.5, 0.0]])
     labels = torch.arange(400) % 2
-    images = centres[labels] + 0.01 * torch.randn(400, 2, generator=torch.Generator().manual_seed(0))
+    images = centres[labels] + 0.01 * torch.randn(
+        400, 2, generator=torch.Generator().manual_seed(0)
+    )
     return SimpleNamespace(
         name="two",
         shape=(2,),
         classes=2,
         sd=0.01,
         modes=lambda: centres,
-        load=lambda split: Samples(images, labels),
+        load=lambda split: ArrayDataset(images, labels),
         digest=lambda split: "d",
     )

@@ -7,8 +7,8 @@ import torch
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from gentrain.errors import Unavailable, UserError
-from gentrain.quality import Quality
 from gentrain.quality.features import coloured
+from gentrain.quality.image_quality import ImageQuality
 from gentrain.quality.inception import Inception, inception_quality
 
 
@@ -19,7 +19,10 @@ def weights(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, torch.random.fork_rng():
         torch.manual_seed(0)
         patch.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda self, state: None)
-        patch.setattr("torch_fidelity.feature_extractor_inceptionv3.load_state_dict_from_url", lambda *args, **kwargs: {})
+        patch.setattr(
+            "torch_fidelity.feature_extractor_inceptionv3.load_state_dict_from_url",
+            lambda *args, **kwargs: {},
+        )
         torch.save(FeatureExtractorInceptionV3("random", ["2048"]).state_dict(), path)
     return path
 
@@ -27,26 +30,43 @@ def weights(tmp_path_factory):
 def test_features_are_torch_fidelitys(weights, bars, tmp_path):
     ours = Inception(str(weights))
     ours.prepare(bars, tmp_path)
-    theirs = FeatureExtractorInceptionV3("theirs", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(weights))
+    theirs = FeatureExtractorInceptionV3(
+        "theirs", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(weights)
+    )
     images = bars.load("test").images[:3]
     features, logits = ours.of(images, 2, torch.device("cpu"))
     expected = theirs(coloured(images))
     assert features.shape == (3, 2048) and logits.shape == (3, 1008)
-    assert torch.allclose(features, expected[0], rtol=1e-3, atol=1e-4) and torch.allclose(logits, expected[1], rtol=1e-3, atol=1e-4)
+    assert torch.allclose(features, expected[0], rtol=1e-3, atol=1e-4) and torch.allclose(
+        logits, expected[1], rtol=1e-3, atol=1e-4
+    )
     assert len(ours.hash) == 12
 
 
 def test_scores_are_called_fid(weights, model, trainer, bars, tmp_path):
     data = type(bars)(classes=None, sizes=(8, 4))
     judged = model()
-    callback = inception_quality(str(weights), every=1, samples=6, batch_size=6, kid_subsets=2, cache=str(tmp_path))
-    assert isinstance(callback, Quality)
+    callback = inception_quality(
+        str(weights), every=1, samples=6, batch_size=6, kid_subsets=2, cache=str(tmp_path)
+    )
+    assert isinstance(callback, ImageQuality)
     callback.setup(trainer(data), judged, "fit")
     before = torch.get_rng_state()
     callback.on_fit_start(trainer(data), judged)
     callback.on_train_start(trainer(data), judged)
     assert torch.equal(torch.get_rng_state(), before)
-    names = ("fid", "fid_floor", "is_mean", "is_std", "kid", "precision", "recall", "density", "coverage", "n")
+    names = (
+        "fid",
+        "fid_floor",
+        "is_mean",
+        "is_std",
+        "kid",
+        "precision",
+        "recall",
+        "density",
+        "coverage",
+        "n",
+    )
     assert judged.records[0].keys() == {f"quality/{name}" for name in names}
     assert all(len(batch) == 1 for batch in judged.batches)
 
@@ -81,8 +101,12 @@ def test_no_network(bars, tmp_path, monkeypatch):
     def offline(*args, **kwargs):
         raise OSError("<urlopen error [Errno -2] Name or service not known>")
 
-    monkeypatch.setattr("torch_fidelity.feature_extractor_inceptionv3.load_state_dict_from_url", offline)
-    with pytest.raises(Unavailable, match=r"quality\.weights=PATH, or choose quality=classifier") as refusal:
+    monkeypatch.setattr(
+        "torch_fidelity.feature_extractor_inceptionv3.load_state_dict_from_url", offline
+    )
+    with pytest.raises(
+        Unavailable, match=r"quality\.weights=PATH, or choose quality=classifier"
+    ) as refusal:
         Inception().prepare(bars, tmp_path)
     assert refusal.value.status == 4
 

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from gentrain.data.samples import Samples
-from gentrain.models.flow import FlowDensity, MaskedAutoregressive
-from gentrain.pixels import Binary, Logit
-from gentrain.quality.nats import Nats
+from gentrain.data.arrays import ArrayDataset
+from gentrain.models.flow.autoregressive import MaskedAutoregressive
+from gentrain.models.flow.base import FlowDensity
+from gentrain.models.pixels import Binary, Logit
+from gentrain.quality.likelihood import LogLikelihood
 
 
 class Noise:
@@ -20,26 +21,44 @@ class Noise:
 
     name, shape, classes, source_shape = "noise", (1, 4, 4), None, None
 
-    def load(self, split: str) -> Samples:
-        return Samples(torch.randint(0, 256, (3000, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)), None)
+    def load(self, split: str) -> ArrayDataset:
+        return ArrayDataset(
+            torch.randint(
+                0,
+                256,
+                (3000, 1, 4, 4),
+                dtype=torch.uint8,
+                generator=torch.Generator().manual_seed(0),
+            ),
+            None,
+        )
 
 
 def scored(density: Any) -> dict[str, float]:
     scheme: Any = SimpleNamespace(model=density, device=torch.device("cpu"))
-    return Nats(images=None, batch_size=500).score(Noise(), scheme)  # type: ignore[arg-type]
+    return LogLikelihood(images=None, batch_size=500).score(Noise(), scheme)  # type: ignore[arg-type]
 
 
 def test_of_images_and_of_values_in_logit_space() -> None:
     torch.manual_seed(0)
-    density = FlowDensity(lambda shape: MaskedAutoregressive(shape, layers=1, width=8), Logit(1e-6), [1, 4, 4])
+    density = FlowDensity(
+        lambda shape: MaskedAutoregressive(shape, layers=1, width=8), Logit(1e-6), [1, 4, 4]
+    )
     found = scored(density)
     with torch.no_grad():
         v, _ = density.pixels(Noise().load("test").images.float() / 127.5 - 1)
-        assert found["quality/nats_of_values"] == pytest.approx(-density.log_prob(v).mean().item(), rel=0.02)
+        assert found["quality/nats_of_values"] == pytest.approx(
+            -density.log_prob(v).mean().item(), rel=0.02
+        )
     assert abs(found["quality/nats"] - found["quality/nats_of_values"]) > 10
 
 
 def test_where_values_are_the_pixels_there_is_one_number() -> None:
-    coins: Any = SimpleNamespace(pixels=Binary(), log_likelihood=lambda batch, samples: torch.full((len(batch[0]),), -16 * math.log(2)))
+    coins: Any = SimpleNamespace(
+        pixels=Binary(),
+        log_likelihood=lambda batch, samples: torch.full((len(batch[0]),), -16 * math.log(2)),
+    )
     found = scored(coins)
-    assert found["quality/bits_per_dim"] == pytest.approx(1) and "quality/nats_of_values" not in found
+    assert (
+        found["quality/bits_per_dim"] == pytest.approx(1) and "quality/nats_of_values" not in found
+    )

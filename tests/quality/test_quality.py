@@ -10,24 +10,37 @@ import pytest
 import torch
 
 from gentrain.errors import Diverged, UserError
-from gentrain.quality import NoQuality, Quality
 from gentrain.quality.cache import cached
 from gentrain.quality.classifier import Classifier
-from gentrain.quality.modes import ModeCoverage, StackedCoverage
+from gentrain.quality.coverage import ModeCoverage, StackedCoverage
+from gentrain.quality.image_quality import ImageQuality, NoQuality
 
 NAMES = {
-    *("fid_classifier", "fid_classifier_floor", "is_classifier_mean", "is_classifier_std", "kid_classifier"),
+    *(
+        "fid_classifier",
+        "fid_classifier_floor",
+        "is_classifier_mean",
+        "is_classifier_std",
+        "kid_classifier",
+    ),
     *("precision_classifier", "recall_classifier", "density_classifier", "coverage_classifier"),
     *("confident", "classes_covered", "class_entropy", "n"),
 }
 
 
-def quality(cache, **changes) -> Quality:
-    settings = {"every": 3, "samples": 90, "batch_size": 40, "prdc_samples": 50, "kid_subsets": 5, "cache": str(cache)}
-    return Quality(features=Classifier(updates=60, batch_size=32), **(settings | changes))
+def quality(cache, **changes) -> ImageQuality:
+    settings = {
+        "every": 3,
+        "samples": 90,
+        "batch_size": 40,
+        "prdc_samples": 50,
+        "kid_subsets": 5,
+        "cache": str(cache),
+    }
+    return ImageQuality(features=Classifier(updates=60, batch_size=32), **(settings | changes))
 
 
-def ready(cache, data, model, trainer, **changes) -> Quality:
+def ready(cache, data, model, trainer, **changes) -> ImageQuality:
     callback = quality(cache, **changes)
     callback.setup(trainer(data), model, "fit")
     callback.on_fit_start(trainer(data), model)
@@ -41,10 +54,23 @@ def test_scores_and_protocol(cache, bars, model, trainer):
     (scores,) = judged.records
     assert scores.keys() == {f"quality/{name}" for name in NAMES}
     assert all(np.isfinite(value) for value in scores.values())
-    assert scores["quality/n"] == 90 and scores["quality/classes_covered"] == 3 and scores["quality/class_entropy"] > 0.95
+    assert (
+        scores["quality/n"] == 90
+        and scores["quality/classes_covered"] == 3
+        and scores["quality/class_entropy"] > 0.95
+    )
     protocol = judged.protocols["quality"]
-    assert protocol["features"] == "classifier" and len(protocol["features_hash"]) == 12 and protocol["test_accuracy"] > 0.95
-    assert protocol["reference"] == {"data": "bars", "split": "train", "digest": bars.digest("train"), "samples": 600}
+    assert (
+        protocol["features"] == "classifier"
+        and len(protocol["features_hash"]) == 12
+        and protocol["test_accuracy"] > 0.95
+    )
+    assert protocol["reference"] == {
+        "data": "bars",
+        "split": "train",
+        "digest": bars.digest("train"),
+        "samples": 600,
+    }
     assert protocol["fid_classifier_floor"]["samples"] == 90 and not protocol["ema"]
 
 
@@ -160,7 +186,13 @@ class Noisy(L.LightningModule):
 class Lit(L.LightningDataModule):
     def __init__(self, data):
         super().__init__()
-        self.name, self.shape, self.classes, self.load, self.digest = data.name, data.shape, data.classes, data.load, data.digest
+        self.name, self.shape, self.classes, self.load, self.digest = (
+            data.name,
+            data.shape,
+            data.classes,
+            data.load,
+            data.digest,
+        )
         self.source_shape = data.source_shape
 
     def train_dataloader(self):
@@ -171,13 +203,26 @@ def test_a_run_with_scores_equals_a_run_without(cache, bars, tmp_path):
     def trained(callback):
         L.seed_everything(3, verbose=False)
         module = Noisy(bars)
-        settings = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
-        trainer = L.Trainer(max_steps=5, accelerator="cpu", callbacks=[callback], default_root_dir=tmp_path, **settings)
+        settings = {
+            "logger": False,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+        }
+        trainer = L.Trainer(
+            max_steps=5,
+            accelerator="cpu",
+            callbacks=[callback],
+            default_root_dir=tmp_path,
+            **settings,
+        )
         trainer.fit(module, datamodule=Lit(bars))
         return module
 
     plain, scored = trained(NoQuality()), trained(quality(cache, every=2))
-    assert torch.equal(plain.net.weight, scored.net.weight) and torch.equal(plain.net.bias, scored.net.bias)
+    assert torch.equal(plain.net.weight, scored.net.weight) and torch.equal(
+        plain.net.bias, scored.net.bias
+    )
     assert [step for step, _ in scored.records] == [0, 2, 4, 5] and plain.records == []
 
 
@@ -241,9 +286,13 @@ def test_refused_before_training(cache, bars, points, model, trainer):
         return str(problem.value)
 
     unlabelled = type(bars)(classes=None)
-    assert "data.classes" in refusal(quality(cache), unlabelled) and "quality=inception" in refusal(quality(cache), unlabelled)
+    assert "data.classes" in refusal(quality(cache), unlabelled) and "quality=inception" in refusal(
+        quality(cache), unlabelled
+    )
     assert "quality=modes" in refusal(quality(cache), points)
-    assert "quality.kid_subset_size" in refusal(quality(cache, samples=700, kid_subset_size=601), bars)
+    assert "quality.kid_subset_size" in refusal(
+        quality(cache, samples=700, kid_subset_size=601), bars
+    )
     assert "quality.reference" in refusal(quality(cache), type(bars)(sizes=(1, 1)))
     assert "data=gaussian_ring" in refusal(ModeCoverage(), bars)
     assert "stacked_mnist" in refusal(StackedCoverage(Classifier()), bars)
@@ -253,7 +302,7 @@ def test_second_run_trains_nothing_and_gets_the_same(tmp_path, bars, model, trai
     first = model()
     ready(tmp_path, bars, first, trainer).on_train_start(trainer(bars), first)
     monkeypatch.setattr(Classifier, "_learn", lambda *_: pytest.fail("trained again"))
-    monkeypatch.setattr(Quality, "_look", lambda *_: pytest.fail("looked again"))
+    monkeypatch.setattr(ImageQuality, "_look", lambda *_: pytest.fail("looked again"))
     second = model()
     ready(tmp_path, bars, second, trainer).on_train_start(trainer(bars), second)
     assert first.records == second.records and first.protocols == second.protocols
@@ -276,7 +325,9 @@ def test_classifier_is_deterministic(tmp_path, bars):
     assert len(hashes) == 1
 
 
-@pytest.mark.parametrize("shape", [(1, 16, 16), (3, 32, 32), (1, 28, 28), (3, 64, 64), (3, 128, 128), (3, 17, 40)])
+@pytest.mark.parametrize(
+    "shape", [(1, 16, 16), (3, 32, 32), (1, 28, 28), (3, 64, 64), (3, 128, 128), (3, 17, 40)]
+)
 def test_classifier_of_any_size(shape):
     from gentrain.quality.classifier import LeNet
 
@@ -290,7 +341,12 @@ def test_damaged_cache_is_made_again(tmp_path, caplog):
     cached(path, lambda: value)
     whole = path.read_bytes()
     middle = len(whole) // 2
-    for damage in (b"", whole[:middle], whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :], b"not a zip"):
+    for damage in (
+        b"",
+        whole[:middle],
+        whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :],
+        b"not a zip",
+    ):
         path.write_bytes(damage)
         assert torch.equal(cached(path, lambda: value)["x"], value["x"])
         assert "damaged" in caplog.text
@@ -325,7 +381,10 @@ def make_slowly(path, made, results):
 def test_two_processes_at_once_make_it_once(tmp_path):
     context = multiprocessing.get_context("fork")
     made, results = context.Queue(), context.Queue()
-    workers = [context.Process(target=make_slowly, args=(tmp_path / "kept.pt", made, results)) for _ in range(2)]
+    workers = [
+        context.Process(target=make_slowly, args=(tmp_path / "kept.pt", made, results))
+        for _ in range(2)
+    ]
     for worker in workers:
         worker.start()
     found = [results.get(timeout=60) for _ in workers]
@@ -344,7 +403,11 @@ def test_modes_of_points(points, model, trainer):
     callback.on_fit_start(trainer(points), judged)
     callback.on_train_start(trainer(points), judged)
     (scores,) = judged.records
-    assert scores["quality/modes_found"] == 2 and scores["quality/high_quality"] > 0.97 and scores["quality/n"] == 500
+    assert (
+        scores["quality/modes_found"] == 2
+        and scores["quality/high_quality"] > 0.97
+        and scores["quality/n"] == 500
+    )
     assert judged.protocols["quality"]["modes"] == 2
 
 
@@ -352,21 +415,29 @@ def test_modes_of_stacked_digits(tmp_path, model, trainer):
     """Ten "digits", each a bright column; the stack 123 carries columns 1, 2, 3 in its channels."""
     from types import SimpleNamespace
 
-    from gentrain.data.samples import Samples
+    from gentrain.data.arrays import ArrayDataset
 
     labels = torch.arange(1000)
     digits = torch.stack([labels // 100, labels // 10 % 10, labels % 10], 1)
     images = torch.zeros(1000, 3, 16, 16, dtype=torch.uint8)
     images.scatter_(3, (digits + 3)[:, :, None, None].expand(-1, -1, 16, 1), 255)
     data = SimpleNamespace(
-        name="stacked", shape=(3, 16, 16), classes=1000, load=lambda split: Samples(images, labels), digest=lambda split: "stacked"
+        name="stacked",
+        shape=(3, 16, 16),
+        classes=1000,
+        load=lambda split: ArrayDataset(images, labels),
+        digest=lambda split: "stacked",
     )
     callback = StackedCoverage(Classifier(updates=60), samples=1000, cache=str(tmp_path))
     judged = model(lambda batch: batch[0])
     callback.setup(trainer(data), judged, "fit")
     callback.on_fit_start(trainer(data), judged)
     callback.evaluate(trainer(data), judged)
-    assert judged.records[0] == {"quality/modes_found": 1000, "quality/kl_to_uniform": pytest.approx(0, abs=1e-9), "quality/n": 1000}
+    assert judged.records[0] == {
+        "quality/modes_found": 1000,
+        "quality/kl_to_uniform": pytest.approx(0, abs=1e-9),
+        "quality/n": 1000,
+    }
 
 
 def test_none_is_a_callback_that_does_nothing():
@@ -374,7 +445,7 @@ def test_none_is_a_callback_that_does_nothing():
 
 
 def test_mnist_5k(tmp_path):
-    from gentrain.data import MNIST5k
+    from gentrain.data.mnist_5k import MNIST5k
 
     classifier = Classifier()
     classifier.prepare(MNIST5k(name="mnist_5k", shape=(1, 28, 28), classes=10), tmp_path)

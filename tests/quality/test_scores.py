@@ -10,8 +10,16 @@ from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
-from gentrain.quality.modes import found, kl_to_uniform
-from gentrain.quality.scores import Moments, census, frechet_distance, inception_score, kernel_distance, moments, prdc
+from gentrain.quality.coverage import found, kl_to_uniform
+from gentrain.quality.distances import (
+    Moments,
+    class_histogram,
+    frechet_distance,
+    inception_score,
+    kernel_distance,
+    moments,
+    prdc,
+)
 
 
 def clouds(n: int = 400, m: int = 300, width: int = 12) -> tuple[torch.Tensor, torch.Tensor]:
@@ -24,8 +32,12 @@ def clouds(n: int = 400, m: int = 300, width: int = 12) -> tuple[torch.Tensor, t
 
 def test_fid_equals_torch_fidelity():
     real, fake = clouds()
-    theirs = fid_statistics_to_metric(fid_features_to_statistics(real), fid_features_to_statistics(fake), False)
-    assert frechet_distance(moments(real), moments(fake)) == pytest.approx(theirs["frechet_inception_distance"], rel=1e-10)
+    theirs = fid_statistics_to_metric(
+        fid_features_to_statistics(real), fid_features_to_statistics(fake), False
+    )
+    assert frechet_distance(moments(real), moments(fake)) == pytest.approx(
+        theirs["frechet_inception_distance"], rel=1e-10
+    )
 
 
 def test_fid_equals_torchmetrics():
@@ -37,7 +49,9 @@ def test_fid_equals_torchmetrics():
     metric = FrechetInceptionDistance(same)
     metric.update(real, real=True)
     metric.update(fake, real=False)
-    assert frechet_distance(moments(real), moments(fake)) == pytest.approx(metric.compute().item(), rel=1e-9)
+    assert frechet_distance(moments(real), moments(fake)) == pytest.approx(
+        metric.compute().item(), rel=1e-9
+    )
 
 
 def test_fid_of_two_gaussians_that_commute():
@@ -45,7 +59,9 @@ def test_fid_of_two_gaussians_that_commute():
     s, t = torch.tensor([1.0, 2.0, 0.5]).double(), torch.tensor([3.0, 2.0, 0.1]).double()
     mu, nu = torch.tensor([0.0, 1.0, 2.0]).double(), torch.tensor([1.0, 1.0, 0.0]).double()
     expected = (mu - nu).square().sum() + (s - t).square().sum()
-    assert frechet_distance(Moments(mu, s.square().diag()), Moments(nu, t.square().diag())) == pytest.approx(expected.item(), rel=1e-12)
+    assert frechet_distance(
+        Moments(mu, s.square().diag()), Moments(nu, t.square().diag())
+    ) == pytest.approx(expected.item(), rel=1e-12)
 
 
 def test_fid_is_symmetric_and_zero_on_itself():
@@ -89,7 +105,9 @@ def test_kid_of_whole_clouds_equals_torch_fidelity():
     """Subsets of everything: their order does not matter."""
     real, fake = clouds(300, 300)
     theirs = kid_features_to_metric(fake, real, kid_subsets=1, kid_subset_size=300, verbose=False)
-    assert kernel_distance(fake, real, 1, 300) == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-10)
+    assert kernel_distance(fake, real, 1, 300) == pytest.approx(
+        theirs["kernel_inception_distance_mean"], rel=1e-10
+    )
 
 
 def test_kid_of_subsets_equals_torch_fidelity_within_its_noise():
@@ -106,7 +124,9 @@ def test_prdc_equals_brute_force():
     k = 4
 
     def radius(cloud, i):
-        return sorted(math.dist(cloud[i], other) for j, other in enumerate(cloud.tolist()) if j != i)[k - 1]
+        return sorted(
+            math.dist(cloud[i], other) for j, other in enumerate(cloud.tolist()) if j != i
+        )[k - 1]
 
     r, f = real.tolist(), fake.tolist()
     real_radius = [radius(real, i) for i in range(len(r))]
@@ -121,7 +141,9 @@ def test_prdc_equals_brute_force():
 
 def test_precision_and_recall_equal_torch_fidelity():
     real, fake = clouds(width=4)
-    theirs = prc_features_to_metric(fake, real, prc_neighborhood=3, prc_batch_size=1000, save_cpu_ram=False, verbose=False)
+    theirs = prc_features_to_metric(
+        fake, real, prc_neighborhood=3, prc_batch_size=1000, save_cpu_ram=False, verbose=False
+    )
     ours = prdc(real, fake, 3)
     assert (ours.precision, ours.recall) == pytest.approx((theirs["precision"], theirs["recall"]))
 
@@ -130,7 +152,7 @@ def test_census():
     """Of 10 fakes 6 are surely class 0, 2 surely class 1, 2 undecided between 2 and 3 (which reads as 2)."""
     logits = torch.zeros(10, 4)
     logits[:6, 0], logits[6:8, 1], logits[8:, 2:] = 50, 50, 50
-    result = census(logits)
+    result = class_histogram(logits)
     p = torch.tensor([0.6, 0.2, 0.2]).double()
     assert result.confident == pytest.approx(0.8) and result.classes_covered == 2
     assert result.class_entropy == pytest.approx((-(p * p.log()).sum() / math.log(4)).item())

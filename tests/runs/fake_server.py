@@ -35,19 +35,39 @@ class Server:
     def answer(self, query: str, given: dict[str, Any]) -> dict[str, Any]:
         if "upsertBucket" in query:
             self.runs.append(given)
-            project = {"id": "p", "name": given.get("project"), "entity": {"id": "e", "name": "tester"}}
+            project = {
+                "id": "p",
+                "name": given.get("project"),
+                "entity": {"id": "e", "name": "tester"},
+            }
             bucket = {
                 "id": "r", "name": given.get("name"), "displayName": given.get("displayName"), "description": None,
                 "config": given.get("config") or "{}", "sweepName": None, "historyLineCount": 0, "project": project,
             }  # fmt: skip
             return {"upsertBucket": {"bucket": bucket, "inserted": True}}
         if "createRunFiles" in query:
-            files = [{"name": name, "uploadUrl": f"{self.url}/storage/{name}"} for name in given.get("files", [])]
+            files = [
+                {"name": name, "uploadUrl": f"{self.url}/storage/{name}"}
+                for name in given.get("files", [])
+            ]
             return {"createRunFiles": {"runID": "r", "uploadHeaders": [], "files": files}}
         if "viewer" in query:
-            viewer = {"id": "u", "entity": "tester", "username": "tester", "flags": "{}", "teams": {"edges": []}}
-            return {"viewer": viewer, "serverInfo": {"cliVersionInfo": {}, "latestLocalVersionInfo": None}}
-        return {"QueryType": {"fields": []}, "__schema": {"types": []}, "__type": {"fields": [], "inputFields": []}}
+            viewer = {
+                "id": "u",
+                "entity": "tester",
+                "username": "tester",
+                "flags": "{}",
+                "teams": {"edges": []},
+            }
+            return {
+                "viewer": viewer,
+                "serverInfo": {"cliVersionInfo": {}, "latestLocalVersionInfo": None},
+            }
+        return {
+            "QueryType": {"fields": []},
+            "__schema": {"types": []},
+            "__type": {"fields": [], "inputFields": []},
+        }
 
     def stream(self, files: dict[str, Any]) -> None:
         if rows := files.get("wandb-history.jsonl"):
@@ -72,7 +92,11 @@ def handler(server: Server) -> type[BaseHTTPRequestHandler]:
 
         def body(self) -> bytes:
             content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            return gzip.decompress(content) if self.headers.get("Content-Encoding") == "gzip" else content
+            return (
+                gzip.decompress(content)
+                if self.headers.get("Content-Encoding") == "gzip"
+                else content
+            )
 
         def do_GET(self) -> None:
             self.reply({})
@@ -85,7 +109,9 @@ def handler(server: Server) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             content = json.loads(self.body() or b"{}")
             if self.path.endswith("/graphql"):
-                self.reply({"data": server.answer(content["query"], content.get("variables") or {})})
+                self.reply(
+                    {"data": server.answer(content["query"], content.get("variables") or {})}
+                )
             else:
                 server.stream(content.get("files") or {})
                 self.reply({"limits": {}})

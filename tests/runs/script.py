@@ -9,10 +9,10 @@ import lightning as L
 import torch
 from toy import train
 
-from gentrain.callbacks.checkpoint import Checkpoint
-from gentrain.callbacks.rng import RNG
-from gentrain.callbacks.signals import Interrupted, Signals, interruptible
-from gentrain.loggers import RunCSV
+from gentrain.training.callbacks.checkpoint import Checkpoint
+from gentrain.training.callbacks.rng import RNG
+from gentrain.training.callbacks.signals import Interrupted, Signals, interruptible
+from gentrain.training.loggers import RunCSV
 
 
 class Ready(L.Callback):
@@ -42,7 +42,12 @@ if __name__ == "__main__":
     directory = Path(sys.argv[1])
     try:
         with interruptible():
-            train(directory, 10**9, [RNG(), Slow(), Checkpoint(0), Ready(), Signals()], [RunCSV(directory)])
+            train(
+                directory,
+                10**9,
+                [RNG(), Slow(), Checkpoint(0), Ready(), Signals()],
+                [RunCSV(directory)],
+            )
     except Interrupted as interrupted:
         print(f"interrupted by {interrupted.signal.name}", flush=True)
         sys.exit(interrupted.status)

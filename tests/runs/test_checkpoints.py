@@ -11,12 +11,12 @@ import pytest
 import torch
 from toy import Drawing, Score, assert_equal, train
 
-from gentrain.callbacks.checkpoint import Checkpoint
-from gentrain.callbacks.rng import RNG
-from gentrain.callbacks.samples import Samples
-from gentrain.checkpoints import AtomicIO, step_of
 from gentrain.errors import Unavailable, UserError
-from gentrain.loggers import Loggers, RunCSV
+from gentrain.runs.checkpoints import AtomicIO, step_of
+from gentrain.training.callbacks.checkpoint import Checkpoint
+from gentrain.training.callbacks.rng import RNG
+from gentrain.training.callbacks.samples import SampleGrids
+from gentrain.training.loggers import Loggers, RunCSV
 
 TIMES = ("images_per_second",)
 
@@ -36,13 +36,24 @@ def _quiet() -> None:
 
 
 def callbacks(every: int = 5) -> list[L.Callback]:
-    return [RNG(), Score({3: 9.0, 6: 7.0, 9: 8.0}), Samples(every=4, n=9), Checkpoint(every), Drawing()]
+    return [
+        RNG(),
+        Score({3: 9.0, 6: 7.0, 9: 8.0}),
+        SampleGrids(every=4, n=9),
+        Checkpoint(every),
+        Drawing(),
+    ]
 
 
 def test_global_step_counts_generator_steps(tmp_path: Path) -> None:
     model = train(tmp_path, 4, [Checkpoint(2)], critic_steps=3)
     saved = loaded(tmp_path / "checkpoints" / "last.ckpt")
-    assert model.global_step == saved["global_step"] == step_of(tmp_path / "checkpoints" / "last.ckpt") == 4
+    assert (
+        model.global_step
+        == saved["global_step"]
+        == step_of(tmp_path / "checkpoints" / "last.ckpt")
+        == 4
+    )
     assert saved["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]["processed"] == 4
     assert saved["Noise"]["position"] == 12  # every batch was used
 
@@ -55,7 +66,9 @@ def test_a_resumed_run_equals_the_uninterrupted(tmp_path: Path, log_every: int) 
 
     class Kill(L.Callback):
         def on_train_batch_end(self, trainer: L.Trainer, *_: object) -> None:
-            if trainer.global_step == 7:  # two steps after the last checkpoint: their rows are dropped
+            if (
+                trainer.global_step == 7
+            ):  # two steps after the last checkpoint: their rows are dropped
                 raise Killed
 
     whole, parts = tmp_path / "whole", tmp_path / "parts"
@@ -66,14 +79,26 @@ def test_a_resumed_run_equals_the_uninterrupted(tmp_path: Path, log_every: int) 
     last = parts / "checkpoints" / "last.ckpt"
     assert step_of(last) == 5
     resumed = callbacks()
-    train(parts, 12, resumed, [RunCSV(parts, step_of(last))], seed=99, resume=last, log_every=log_every)
+    train(
+        parts,
+        12,
+        resumed,
+        [RunCSV(parts, step_of(last))],
+        seed=99,
+        resume=last,
+        log_every=log_every,
+    )
 
     one, other = loaded(whole / "checkpoints" / "last.ckpt"), loaded(last)
     for key in ("state_dict", "optimizer_states", "rng"):
         assert_equal(one[key], other[key])
     assert one["lr_schedulers"] == other["lr_schedulers"]
     assert one["Noise"] == other["Noise"]
-    assert straight[3].best == resumed[3].best == {"metric": "quality/fid", "value": 7.0, "step": 6, "path": "checkpoints/best.ckpt"}
+    assert (
+        straight[3].best
+        == resumed[3].best
+        == {"metric": "quality/fid", "value": 7.0, "step": 6, "path": "checkpoints/best.ckpt"}
+    )
     assert straight[4].seen[5 * 3 :] == resumed[4].seen
     assert rows(whole) == rows(parts)
     for name in ("step-000004.png", "step-000008.png", "final.png"):
@@ -85,11 +110,17 @@ def test_a_finished_run_can_be_made_longer(tmp_path: Path) -> None:
     train(tmp_path / "parts", 4, [Checkpoint(), RNG()])
     last = tmp_path / "parts" / "checkpoints" / "last.ckpt"
     train(tmp_path / "parts", 6, [Checkpoint(), RNG()], seed=5, resume=last)
-    assert_equal(loaded(tmp_path / "whole" / "checkpoints" / "last.ckpt")["state_dict"], loaded(last)["state_dict"])
+    assert_equal(
+        loaded(tmp_path / "whole" / "checkpoints" / "last.ckpt")["state_dict"],
+        loaded(last)["state_dict"],
+    )
 
 
 def test_best_is_the_first_monitored_score_at_its_best(tmp_path: Path) -> None:
-    scores = [Score({1: 5.0, 2: 3.0, 3: float("nan"), 4: 3.0, 5: 4.0}, "b"), Score({2: 50.0, 4: 60.0}, "a")]
+    scores = [
+        Score({1: 5.0, 2: 3.0, 3: float("nan"), 4: 3.0, 5: 4.0}, "b"),
+        Score({2: 50.0, 4: 60.0}, "a"),
+    ]
     keeper = Checkpoint(0, monitor=["a", "b"])
     train(tmp_path, 6, [*scores, keeper], critic_steps=1)
     assert keeper.best == {"metric": "a", "value": 50.0, "step": 2, "path": "checkpoints/best.ckpt"}
@@ -97,7 +128,10 @@ def test_best_is_the_first_monitored_score_at_its_best(tmp_path: Path) -> None:
     highest = Checkpoint(0, monitor=["b"], mode="max")
     train(tmp_path / "max", 6, [Score({1: 5.0, 2: 3.0}, "b"), highest], critic_steps=1)
     assert highest.best["step"] == 1
-    assert loaded(tmp_path / "max" / "checkpoints" / "last.ckpt")["callbacks"]["Checkpoint"]["best"] == highest.best
+    assert (
+        loaded(tmp_path / "max" / "checkpoints" / "last.ckpt")["callbacks"]["Checkpoint"]["best"]
+        == highest.best
+    )
 
 
 def test_a_configuration_is_in_the_checkpoint(tmp_path: Path) -> None:
@@ -106,10 +140,15 @@ def test_a_configuration_is_in_the_checkpoint(tmp_path: Path) -> None:
             pl_module.origin = {"config": {"seed": 0, "data": {"name": "noise"}}}
 
     train(tmp_path, 1, [Configured(), Checkpoint()])
-    assert loaded(tmp_path / "checkpoints" / "last.ckpt")["origin"]["config"] == {"seed": 0, "data": {"name": "noise"}}
+    assert loaded(tmp_path / "checkpoints" / "last.ckpt")["origin"]["config"] == {
+        "seed": 0,
+        "data": {"name": "noise"},
+    }
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "last.ckpt"
     AtomicIO().save_checkpoint({"step": 1}, path)
     before = path.read_bytes()
@@ -148,14 +187,20 @@ def test_the_csv_file_has_a_union_of_columns_and_no_doubles(tmp_path: Path) -> N
     second = RunCSV(tmp_path, resumed_step=3)
     second.log_metrics({"a": 40, "c": 1}, step=4)
     assert list(rows(tmp_path)[0]) == ["step", "a", "b", "c"]
-    assert [(r["step"], r["a"]) for r in rows(tmp_path)] == [("1", "1"), ("2", "2"), ("3", "3"), ("3", ""), ("4", "40")]
+    assert [(r["step"], r["a"]) for r in rows(tmp_path)] == [
+        ("1", "1"),
+        ("2", "2"),
+        ("3", "3"),
+        ("3", ""),
+        ("4", "40"),
+    ]
     RunCSV(tmp_path).log_metrics({"z": 1}, step=0)  # a new run in the same place
     assert rows(tmp_path) == [{"step": "0", "z": "1"}]
 
 
 def test_csv_alone_never_imports_wandb(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from gentrain.loggers import Loggers\n"
+        "import sys; from pathlib import Path; from gentrain.training.loggers import Loggers\n"
         "loggers = Loggers('off'); made = loggers.make(sys.argv[1], {}, {}); made[0].log_metrics({'a': 1.0}, step=1); loggers.finish()\n"
         "assert len(made) == 1 and 'wandb' not in sys.modules and Path(sys.argv[1], 'metrics.csv').exists()"
     )

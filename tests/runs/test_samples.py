@@ -9,8 +9,9 @@ import torch
 from torchvision.io import read_image
 from toy import assert_equal, train
 
-from gentrain.callbacks.samples import Samples, chosen, density, grid
-from gentrain.data.samples import Samples as Data
+from gentrain.data.arrays import ArrayDataset as Data
+from gentrain.data.grids import density, grid
+from gentrain.training.callbacks.samples import SampleGrids, chosen
 
 
 class Album:
@@ -24,41 +25,58 @@ class Album:
 
 
 def test_grids_at_their_steps(tmp_path: Path) -> None:
-    train(tmp_path, 5, [Samples(every=2, n=10)])
+    train(tmp_path, 5, [SampleGrids(every=2, n=10)])
     names = sorted(path.name for path in (tmp_path / "samples").iterdir())
-    assert names == ["final.png", "real.png", "step-000000.png", "step-000002.png", "step-000004.png"]
+    assert names == [
+        "final.png",
+        "real.png",
+        "step-000000.png",
+        "step-000002.png",
+        "step-000004.png",
+    ]
     pictures = [read_image(str(tmp_path / "samples" / name)) for name in names]
-    assert {tuple(picture.shape) for picture in pictures} == {(3, 3 * 10 + 2, 4 * 10 + 2)}  # 4 x 3 images of 8 pixels, 2 between
+    assert {tuple(picture.shape) for picture in pictures} == {
+        (3, 3 * 10 + 2, 4 * 10 + 2)
+    }  # 4 x 3 images of 8 pixels, 2 between
     assert not torch.equal(pictures[2], pictures[3])
 
 
 def test_the_same_noise_every_time(tmp_path: Path) -> None:
     """The last step and the end are drawn one after the other, with other random numbers used in between."""
 
-    class Noisy(Samples):
+    class Noisy(SampleGrids):
         def draw(self, trainer: L.Trainer, pl_module: Any, name: str, log: bool = True) -> None:
             torch.rand(len(name))
             super().draw(trainer, pl_module, name, log)
 
     train(tmp_path, 2, [Noisy(every=1, n=4)])
-    assert (tmp_path / "samples" / "step-000002.png").read_bytes() == (tmp_path / "samples" / "final.png").read_bytes()
+    assert (tmp_path / "samples" / "step-000002.png").read_bytes() == (
+        tmp_path / "samples" / "final.png"
+    ).read_bytes()
 
 
 def test_training_with_pictures_equals_training_without(tmp_path: Path) -> None:
-    with_, without = train(tmp_path, 4, [Samples(every=1, n=5)]), train(tmp_path, 4, [])
+    with_, without = train(tmp_path, 4, [SampleGrids(every=1, n=5)]), train(tmp_path, 4, [])
     assert_equal(with_.state_dict(), without.state_dict())
 
 
 def test_every_0_draws_the_end_alone(tmp_path: Path) -> None:
-    train(tmp_path, 2, [Samples(every=0)])
-    assert sorted(path.name for path in (tmp_path / "samples").iterdir()) == ["final.png", "real.png"]
+    train(tmp_path, 2, [SampleGrids(every=0)])
+    assert sorted(path.name for path in (tmp_path / "samples").iterdir()) == [
+        "final.png",
+        "real.png",
+    ]
 
 
-@pytest.mark.parametrize(("steps", "last"), [(4, ("samples", "step-000004.png", 4)), (5, ("samples", "final.png", 5))])
-def test_one_grid_a_time_goes_to_the_loggers(tmp_path: Path, steps: int, last: tuple[str, str, int]) -> None:
+@pytest.mark.parametrize(
+    ("steps", "last"), [(4, ("samples", "step-000004.png", 4)), (5, ("samples", "final.png", 5))]
+)
+def test_one_grid_a_time_goes_to_the_loggers(
+    tmp_path: Path, steps: int, last: tuple[str, str, int]
+) -> None:
     album = Album()
 
-    class Quiet(Samples):
+    class Quiet(SampleGrids):
         def draw(self, trainer: L.Trainer, pl_module: Any, name: str, log: bool = True) -> None:
             loggers, trainer.loggers = trainer.loggers, [album]  # type: ignore[list-item]
             super().draw(trainer, pl_module, name, log)
@@ -70,7 +88,7 @@ def test_one_grid_a_time_goes_to_the_loggers(tmp_path: Path, steps: int, last: t
 
 
 def test_points_are_drawn_as_densities(tmp_path: Path) -> None:
-    train(tmp_path, 2, [Samples(every=1)], shape=(2,))
+    train(tmp_path, 2, [SampleGrids(every=1)], shape=(2,))
     assert read_image(str(tmp_path / "samples" / "final.png")).shape == (3, 64 * 4, 2 * 64 * 4)
 
 

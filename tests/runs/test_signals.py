@@ -12,9 +12,9 @@ import pytest
 import torch
 from toy import train
 
-from gentrain.callbacks.checkpoint import Checkpoint
-from gentrain.callbacks.signals import CAUGHT, Interrupted, Signals
-from gentrain.checkpoints import step_of
+from gentrain.runs.checkpoints import step_of
+from gentrain.training.callbacks.checkpoint import Checkpoint
+from gentrain.training.callbacks.signals import CAUGHT, Interrupted, Signals
 
 SCRIPT = Path(__file__).with_name("script.py")
 
@@ -37,7 +37,9 @@ def start(run_dir: Path, *options: str) -> tuple[subprocess.Popen[str], int]:
     return process, process.pid
 
 
-@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 138)])
+@pytest.mark.parametrize(
+    ("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 138)]
+)
 def test_a_signal_saves_and_leaves(tmp_path: Path, signum: int, status: int) -> None:
     process, pid = start(tmp_path)
     os.kill(pid, signum)
@@ -46,7 +48,10 @@ def test_a_signal_saves_and_leaves(tmp_path: Path, signum: int, status: int) -> 
     assert "interrupted by" in out and "Traceback" not in err
     assert step_of(tmp_path / "checkpoints" / "last.ckpt") >= 3
     resumed = train(
-        tmp_path, step_of(tmp_path / "checkpoints" / "last.ckpt") + 1, [Checkpoint()], resume=tmp_path / "checkpoints" / "last.ckpt"
+        tmp_path,
+        step_of(tmp_path / "checkpoints" / "last.ckpt") + 1,
+        [Checkpoint()],
+        resume=tmp_path / "checkpoints" / "last.ckpt",
     )
     assert resumed.global_step == step_of(tmp_path / "checkpoints" / "last.ckpt")
 

@@ -11,24 +11,27 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import ProgressBar
 
-from gentrain.checkpoints import AtomicIO
+from gentrain.adversarial.lipschitz import Unconstrained
+from gentrain.adversarial.losses import js
+from gentrain.data.arrays import ArrayDataset
 from gentrain.data.base import Data
-from gentrain.data.samples import Samples
-from gentrain.game import Unconditional
-from gentrain.lipschitz import Unconstrained
-from gentrain.losses import js
+from gentrain.models.gan.gan import GAN
 from gentrain.networks import mlp
-from gentrain.schemes import Adversarial
+from gentrain.runs.checkpoints import AtomicIO
+from gentrain.training.adversarial import AdversarialModule
 
 
 class Noise(Data):
     """96 images of noise in 4 classes, or points in the plane."""
 
-    def read(self, split: str) -> Samples:
+    def read(self, split: str) -> ArrayDataset:
         draw = torch.Generator().manual_seed(3)
         if len(self.shape) == 1:
-            return Samples(torch.rand(96, 2, generator=draw) * 2 - 1, None)
-        return Samples(torch.randint(256, (96, *self.shape), generator=draw, dtype=torch.uint8), torch.randint(4, (96,), generator=draw))
+            return ArrayDataset(torch.rand(96, 2, generator=draw) * 2 - 1, None)
+        return ArrayDataset(
+            torch.randint(256, (96, *self.shape), generator=draw, dtype=torch.uint8),
+            torch.randint(4, (96,), generator=draw),
+        )
 
 
 class Drawing(L.Callback):
@@ -52,10 +55,15 @@ class Score(L.Callback):
             pl_module.record({self.name: self.scores[trainer.global_step]})
 
 
-def scheme(shape: tuple[int, ...] = (1, 8, 8), critic_steps: int = 3, log_every: int = 1, dropout: float = 0.1) -> Adversarial:
+def scheme(
+    shape: tuple[int, ...] = (1, 8, 8),
+    critic_steps: int = 3,
+    log_every: int = 1,
+    dropout: float = 0.1,
+) -> AdversarialModule:
     generator = mlp.Generator(list(shape), latent=4, width=16, depth=1)
     critic = mlp.Critic(list(shape), width=16, depth=1, dropout=dropout)
-    game = Unconditional(generator, critic, js(), Unconstrained())
+    game = GAN(generator, critic, js(), Unconstrained())
 
     def adam(parameters: Any) -> torch.optim.Optimizer:
         return torch.optim.Adam(parameters, 1e-3)
@@ -63,10 +71,14 @@ def scheme(shape: tuple[int, ...] = (1, 8, 8), critic_steps: int = 3, log_every:
     def decay(optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
         return torch.optim.lr_scheduler.StepLR(optimizer, 4, 0.5)
 
-    return Adversarial(game, {"critic": adam, "generator": adam}, critic_steps, decay, log_every)
+    return AdversarialModule(
+        game, {"critic": adam, "generator": adam}, critic_steps, decay, log_every
+    )
 
 
-def trainer(run_dir: Path, steps: int, callbacks: list[L.Callback], loggers: Any = False) -> L.Trainer:
+def trainer(
+    run_dir: Path, steps: int, callbacks: list[L.Callback], loggers: Any = False
+) -> L.Trainer:
     return L.Trainer(
         accelerator="cpu",
         max_steps=steps,
@@ -91,7 +103,7 @@ def train(
     resume: Path | None = None,
     shape: tuple[int, ...] = (1, 8, 8),
     **options: Any,
-) -> Adversarial:
+) -> AdversarialModule:
     L.seed_everything(seed, verbose=False)
     model = scheme(shape, **options)
     data = Noise(name="noise", shape=shape, classes=4 if len(shape) == 3 else None, batch_size=8)
@@ -103,8 +115,18 @@ def tensors(value: Any, name: str = "") -> dict[str, torch.Tensor]:
     """Every tensor in nested containers, by its path."""
     if isinstance(value, torch.Tensor):
         return {name: value}
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
-    return {path: tensor for key, item in items for path, tensor in tensors(item, f"{name}.{key}").items()}
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list | tuple)
+        else ()
+    )
+    return {
+        path: tensor
+        for key, item in items
+        for path, tensor in tensors(item, f"{name}.{key}").items()
+    }
 
 
 def assert_equal(one: Any, other: Any) -> None:

@@ -9,11 +9,11 @@ import lightning as L
 import torch
 from toy import Noise, scheme
 
-from gentrain.callbacks.checkpoint import Checkpoint
-from gentrain.callbacks.rng import RNG
-from gentrain.callbacks.samples import Samples
-from gentrain.callbacks.signals import Interrupted, Signals, interruptible
-from gentrain.checkpoints import AtomicIO
+from gentrain.runs.checkpoints import AtomicIO
+from gentrain.training.callbacks.checkpoint import Checkpoint
+from gentrain.training.callbacks.rng import RNG
+from gentrain.training.callbacks.samples import SampleGrids
+from gentrain.training.callbacks.signals import Interrupted, Signals, interruptible
 
 
 class Send(L.Callback):
@@ -35,7 +35,13 @@ if __name__ == "__main__":
         max_epochs=-1,
         default_root_dir=directory,
         logger=False,
-        callbacks=[RNG(), Samples(every=2, n=4), Checkpoint(0), *([] if resume else [Send()]), Signals(agree_every=2)],
+        callbacks=[
+            RNG(),
+            SampleGrids(every=2, n=4),
+            Checkpoint(0),
+            *([] if resume else [Send()]),
+            Signals(agree_every=2),
+        ],
         plugins=[AtomicIO()],
         enable_checkpointing=False,
         enable_model_summary=False,
@@ -44,6 +50,10 @@ if __name__ == "__main__":
     )
     try:
         with interruptible():
-            trainer.fit(scheme(), datamodule=Noise(name="noise", shape=(1, 8, 8), classes=4, batch_size=8), ckpt_path=resume)
+            trainer.fit(
+                scheme(),
+                datamodule=Noise(name="noise", shape=(1, 8, 8), classes=4, batch_size=8),
+                ckpt_path=resume,
+            )
     except Interrupted as interrupted:
         sys.exit(interrupted.status)

@@ -11,28 +11,50 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
-from gentrain import samplers
 from gentrain.errors import UserError
-from gentrain.samplers import Flip, Gibbs, Kernel, MetropolisHastings, Proposal, State
-from gentrain.samplers.kernel import slope
+from gentrain.samplers import (
+    diagnostics,
+    gibbs,
+    hamiltonian,
+    importance,
+    kernel,
+    langevin,
+    metropolis,
+    tempering,
+)
+from gentrain.samplers.gibbs import Gibbs
+from gentrain.samplers.kernel import Kernel, State, slope
+from gentrain.samplers.metropolis import Flip, MetropolisHastings, Proposal
 from gentrain.samplers.tempering import swap_log_ratio
 
 D = torch.float64
-MEANS, SHARES, SD = torch.tensor([[-1.0, 0.5], [1.0, -0.5]], dtype=D), torch.tensor([0.3, 0.7], dtype=D), 0.6
+MEANS, SHARES, SD = (
+    torch.tensor([[-1.0, 0.5], [1.0, -0.5]], dtype=D),
+    torch.tensor([0.3, 0.7], dtype=D),
+    0.6,
+)
 TOLERANCE = 4.5  # standard errors
 
-mixture = MixtureSameFamily(Categorical(SHARES), MultivariateNormal(MEANS, (SD**2 * torch.eye(2, dtype=D)).expand(2, 2, 2)))
+mixture = MixtureSameFamily(
+    Categorical(SHARES), MultivariateNormal(MEANS, (SD**2 * torch.eye(2, dtype=D)).expand(2, 2, 2))
+)
 LOG_Z = 1.7
 
 
 def two_bumps(x: Tensor) -> Tensor:
     """The mixture, times e^1.7: written out, so that it takes any leading size and nothing is validated."""
-    parts = -(x[:, None] - MEANS).square().sum(2) / (2 * SD**2) + SHARES.log() - math.log(2 * math.pi * SD**2)
+    parts = (
+        -(x[:, None] - MEANS).square().sum(2) / (2 * SD**2)
+        + SHARES.log()
+        - math.log(2 * math.pi * SD**2)
+    )
     return torch.logsumexp(parts, 1) + LOG_Z
 
 
 MEAN = SHARES @ MEANS
-COVARIANCE = SD**2 * torch.eye(2, dtype=D) + (SHARES[:, None, None] * (MEANS - MEAN)[:, :, None] * (MEANS - MEAN)[:, None]).sum(0)
+COVARIANCE = SD**2 * torch.eye(2, dtype=D) + (
+    SHARES[:, None, None] * (MEANS - MEAN)[:, :, None] * (MEANS - MEAN)[:, None]
+).sum(0)
 WIDE = MultivariateNormal(torch.zeros(2, dtype=D), 2 * torch.eye(2, dtype=D))
 
 COUPLING, FIELD = 0.3, 0.15
@@ -58,22 +80,30 @@ def spins_of_a_colour(colour: int, x: Tensor) -> Tensor:
 
 
 LADDER = [1.0, 0.6, 0.3]
-CONTINUOUS: dict[str, tuple[Kernel, int]] = {  # a sampler, and steps after which its chains have forgotten where they started
-    "metropolis_hastings": (MetropolisHastings(samplers.Independent(WIDE)), 40),
-    "random_walk": (samplers.RandomWalk(1.0), 120),
-    "random_walk_of_all_lengths": (samplers.RandomWalk(3.0, least=0.1), 250),
-    "langevin": (samplers.Langevin(0.01), 700),
-    "mala": (samplers.MALA(0.2), 100),
-    "hmc": (samplers.HMC(0.3, leaps=5), 40),
-    "parallel_tempering": (samplers.ParallelTempering(samplers.RandomWalk(1.0), LADDER), 60),
-    "parallel_tempering_mala": (samplers.ParallelTempering(samplers.MALA(0.2), LADDER), 50),
+CONTINUOUS: dict[
+    str, tuple[Kernel, int]
+] = {  # a sampler, and steps after which its chains have forgotten where they started
+    "metropolis_hastings": (MetropolisHastings(metropolis.Independent(WIDE)), 40),
+    "random_walk": (metropolis.RandomWalk(1.0), 120),
+    "random_walk_of_all_lengths": (metropolis.RandomWalk(3.0, least=0.1), 250),
+    "langevin": (langevin.Langevin(0.01), 700),
+    "mala": (langevin.MALA(0.2), 100),
+    "hmc": (hamiltonian.HMC(0.3, leaps=5), 40),
+    "parallel_tempering": (tempering.ParallelTempering(metropolis.RandomWalk(1.0), LADDER), 60),
+    "parallel_tempering_mala": (tempering.ParallelTempering(langevin.MALA(0.2), LADDER), 50),
 }
 DISCRETE: dict[str, tuple[Kernel, int]] = {
     "gibbs": (Gibbs(torch.tensor([-1.0, 1.0])), 12),
     "gibbs_in_blocks": (Gibbs(torch.tensor([-1.0, 1.0]), [[0, 1, 2], [3, 4, 5], [6, 7, 8]]), 8),
-    "block_gibbs": (samplers.BlockGibbs([partial(spins_of_a_colour, 0), partial(spins_of_a_colour, 1)]), 15),
+    "block_gibbs": (
+        gibbs.BlockGibbs([partial(spins_of_a_colour, 0), partial(spins_of_a_colour, 1)]),
+        15,
+    ),
     "metropolis_hastings": (MetropolisHastings(Flip(-1, 1)), 120),
-    "parallel_tempering": (samplers.ParallelTempering(MetropolisHastings(Flip(-1, 1)), LADDER), 80),
+    "parallel_tempering": (
+        tempering.ParallelTempering(MetropolisHastings(Flip(-1, 1)), LADDER),
+        80,
+    ),
 }
 EVERY = [(True, name) for name in CONTINUOUS] + [(False, name) for name in DISCRETE]
 
@@ -100,13 +130,15 @@ def assert_mean(values: Tensor, expected: Tensor, bias: float = 0.0) -> None:
 def test_contract(continuous: bool, name: str) -> None:
     """Means and (co)variances of independent chains, and what every state must say."""
     kernel, steps, target, x = case(continuous, name, chains=3000)
-    chains = samplers.run(kernel, target, x, 1, burn_in=steps)
+    chains = kernel.run(kernel, target, x, 1, burn_in=steps)
     state, end = chains.state, chains.draws[-1]
     assert end.shape == x.shape and end.dtype == x.dtype and torch.equal(end, state.x)
     torch.testing.assert_close(state.log_p, target(end))
     assert state.accepted.dtype == torch.bool and state.accepted.shape == (3000,)
     if continuous:
-        bias = 0.03 if name == "langevin" else 0.0  # of a step of 0.01, see the test of its variance
+        bias = (
+            0.03 if name == "langevin" else 0.0
+        )  # of a step of 0.01, see the test of its variance
         centred = end - MEAN
         assert_mean(end, MEAN, bias)
         assert_mean(centred[:, :, None] * centred[:, None], COVARIANCE, bias)
@@ -118,14 +150,16 @@ def test_contract(continuous: bool, name: str) -> None:
 
 
 @pytest.mark.parametrize(("continuous", "name"), EVERY)
-def test_equal_random_numbers_draw_equal_chains_and_a_run_goes_on(continuous: bool, name: str) -> None:
+def test_equal_random_numbers_draw_equal_chains_and_a_run_goes_on(
+    continuous: bool, name: str
+) -> None:
     kernel, _, target, x = case(continuous, name, chains=5)
 
     def drawn(*parts: int) -> Tensor:
         torch.manual_seed(3)
         found, state = [], x
         for steps in parts:
-            draws, _, state = samplers.run(kernel, target, state, steps)  # type: ignore[assignment]
+            draws, _, state = kernel.run(kernel, target, state, steps)  # type: ignore[assignment]
             found.append(draws)
         return torch.cat(found)
 
@@ -133,28 +167,32 @@ def test_equal_random_numbers_draw_equal_chains_and_a_run_goes_on(continuous: bo
 
 
 def test_lengths_of_a_random_walk_are_log_uniform() -> None:
-    proposal, x = samplers.RandomWalk(2.0, least=0.02).proposal, torch.zeros(4000, 500, dtype=D)
+    proposal, x = metropolis.RandomWalk(2.0, least=0.02).proposal, torch.zeros(4000, 500, dtype=D)
     lengths = (proposal.draw(x).square().mean(1).sqrt().log() - math.log(0.02)) / math.log(100)
     assert -0.05 < lengths.min() < 0.05 and 0.95 < lengths.max() < 1.05
-    torch.testing.assert_close(lengths.sort().values, torch.linspace(0, 1, 4000, dtype=D), atol=0.04, rtol=0)
+    torch.testing.assert_close(
+        lengths.sort().values, torch.linspace(0, 1, 4000, dtype=D), atol=0.04, rtol=0
+    )
     with pytest.raises(UserError, match=r"model\.sampler\.least"):
-        samplers.RandomWalk(0.1, least=0.2)
+        metropolis.RandomWalk(0.1, least=0.2)
 
 
-@pytest.mark.parametrize("kernel", [samplers.RandomWalk(30.0), samplers.MALA(8.0), samplers.HMC(1.2, leaps=3)])
+@pytest.mark.parametrize(
+    "kernel", [metropolis.RandomWalk(30.0), langevin.MALA(8.0), hamiltonian.HMC(1.2, leaps=3)]
+)
 def test_a_rejected_step_counts_the_old_sample_again(kernel: Kernel) -> None:
-    draws, accepted, _ = samplers.run(kernel, two_bumps, torch.zeros(200, 2, dtype=D), 20)
+    draws, accepted, _ = kernel.run(kernel, two_bumps, torch.zeros(200, 2, dtype=D), 20)
     stood = (draws[1:] == draws[:-1]).all(2)
     assert 0 < accepted.mean() < 0.6
     assert torch.equal(stood, accepted[1:] == 0)
 
 
 def test_burn_in_and_thinning_are_steps_left_out() -> None:
-    kernel, x = samplers.RandomWalk(1.0), torch.zeros(4, 2, dtype=D)
+    kernel, x = metropolis.RandomWalk(1.0), torch.zeros(4, 2, dtype=D)
     torch.manual_seed(1)
-    every = samplers.run(kernel, two_bumps, x, 10)
+    every = kernel.run(kernel, two_bumps, x, 10)
     torch.manual_seed(1)
-    some = samplers.run(kernel, two_bumps, x, 3, burn_in=1, thin=3)
+    some = kernel.run(kernel, two_bumps, x, 3, burn_in=1, thin=3)
     assert torch.equal(some.draws, every.draws[3::3])
     torch.testing.assert_close(some.accepted, every.accepted[1:].view(3, 3, 4).mean(1))
 
@@ -188,7 +226,10 @@ class Biased(Proposal):
 
 def metropolis_matrix(proposal: Proposal, q: Tensor) -> Tensor:
     """P(x, y) = q(y | x) a(x, y), and what is rejected stays."""
-    kernel, (x, y) = MetropolisHastings(proposal), (STATES.repeat_interleave(8, 0), STATES.repeat(8, 1))
+    kernel, (x, y) = (
+        MetropolisHastings(proposal),
+        (STATES.repeat_interleave(8, 0), STATES.repeat(8, 1)),
+    )
     moves = q * kernel.log_ratio(x, table(x), y, table(y)).view(8, 8).clamp(max=0).exp()
     moves.fill_diagonal_(0)
     return moves + torch.diag(1 - moves.sum(1))
@@ -221,7 +262,10 @@ STEPS: dict[str, tuple[Kernel, Tensor]] = {
     "flip": (MetropolisHastings(Flip()), MATRICES["flip"]),
     "biased": (MetropolisHastings(Biased()), MATRICES["biased"]),
     "gibbs": (Gibbs(torch.tensor([0.0, 1.0])), SWEEP),
-    "gibbs in blocks": (Gibbs(torch.tensor([0.0, 1.0]), [[0, 2], [1]]), gibbs_matrix([0, 2]) @ gibbs_matrix([1])),
+    "gibbs in blocks": (
+        Gibbs(torch.tensor([0.0, 1.0]), [[0, 2], [1]]),
+        gibbs_matrix([0, 2]) @ gibbs_matrix([1]),
+    ),
 }
 
 
@@ -239,13 +283,22 @@ def test_exchanges_of_tempered_chains_balance() -> None:
     """On the pairs (cold, hot) of eight states, whose target is pi^b0(x) pi^b1(y)."""
     b0, b1 = torch.tensor([1.0], dtype=D), torch.tensor([0.4], dtype=D)
     joint = (b0 * TABLE[:, None] + b1 * TABLE).flatten().softmax(0).view(8, 8)
-    taken = torch.stack([swap_log_ratio(TABLE[x : x + 1, None].expand(1, 8), TABLE[None], b0, b1)[0] for x in range(8)]).clamp(max=0).exp()
+    taken = (
+        torch.stack(
+            [
+                swap_log_ratio(TABLE[x : x + 1, None].expand(1, 8), TABLE[None], b0, b1)[0]
+                for x in range(8)
+            ]
+        )
+        .clamp(max=0)
+        .exp()
+    )
     torch.testing.assert_close(joint * taken, (joint * taken).T)
 
 
 def test_proposals_that_follow_the_slope_balance() -> None:
     """p(x) q(y | x) a(x, y) = p(y) q(x | y) a(y, x), q by torch's normal distribution."""
-    kernel, x, y = samplers.MALA(0.3), torch.randn(50, 2, dtype=D), torch.randn(50, 2, dtype=D)
+    kernel, x, y = langevin.MALA(0.3), torch.randn(50, 2, dtype=D), torch.randn(50, 2, dtype=D)
     one, other = kernel.start(two_bumps, x), kernel.start(two_bumps, y)
 
     def flow(a: State, b: State) -> Tensor:
@@ -261,12 +314,22 @@ def test_proposals_that_follow_the_slope_balance() -> None:
 def test_langevins_variance_has_the_error_of_its_step() -> None:
     """On N(0, 1): s^2 / (1 - e / 2); and p^(1/T) at another temperature, s^2 T / (1 - e / 2)."""
     for e, temperature in ((0.4, 1.0), (0.4, 0.5)):
-        chains = samplers.run(samplers.Langevin(e, temperature), lambda x: -x.square().sum(1) / 2, torch.zeros(20_000, 1, dtype=D), 1, 30)
+        chains = kernel.run(
+            langevin.Langevin(e, temperature),
+            lambda x: -x.square().sum(1) / 2,
+            torch.zeros(20_000, 1, dtype=D),
+            1,
+            30,
+        )
         assert_mean(chains.draws[-1].square(), torch.tensor([temperature / (1 - e / 2)], dtype=D))
 
 
 def test_the_leapfrog_can_be_run_backwards_keeps_volume_and_nearly_the_energy() -> None:
-    kernel, x, r = samplers.HMC(0.1, leaps=8), torch.randn(6, 2, dtype=D), torch.randn(6, 2, dtype=D)
+    kernel, x, r = (
+        hamiltonian.HMC(0.1, leaps=8),
+        torch.randn(6, 2, dtype=D),
+        torch.randn(6, 2, dtype=D),
+    )
 
     def flow(x: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
         state, r = kernel.leapfrog(two_bumps, kernel.start(two_bumps, x), r)
@@ -285,12 +348,17 @@ def test_the_leapfrog_can_be_run_backwards_keeps_volume_and_nearly_the_energy() 
         step, tiny = torch.cat([x[i], r[i]]), 1e-5
         ways = step + tiny * torch.cat([torch.eye(4, dtype=D), -torch.eye(4, dtype=D)])
         ends = torch.cat(flow(ways[:, :2], ways[:, 2:]), 1)
-        torch.testing.assert_close(torch.det((ends[:4] - ends[4:]) / (2 * tiny)), torch.ones((), dtype=D), atol=1e-6, rtol=0)
+        torch.testing.assert_close(
+            torch.det((ends[:4] - ends[4:]) / (2 * tiny)),
+            torch.ones((), dtype=D),
+            atol=1e-6,
+            rtol=0,
+        )
 
 
 def samplers_flow(e: float, x: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
     """The same time at another step."""
-    kernel = samplers.HMC(e, leaps=round(0.8 / e))
+    kernel = hamiltonian.HMC(e, leaps=round(0.8 / e))
     state, r = kernel.leapfrog(two_bumps, kernel.start(two_bumps, x), r)
     return state.x, r
 
@@ -302,15 +370,15 @@ def test_tempered_chains_cross_where_one_alone_does_not() -> None:
         off = torch.stack([(x + 3).square().sum(1), (x - 3).square().sum(1)], 1)
         return torch.logsumexp(-off / (2 * 0.375**2) + SHARES.log(), 1)
 
-    start, walk = torch.full((400, 1), 3.0, dtype=D), samplers.RandomWalk(0.7)
-    alone = samplers.run(walk, apart, start, 1, burn_in=300).draws[-1]
+    start, walk = torch.full((400, 1), 3.0, dtype=D), metropolis.RandomWalk(0.7)
+    alone = kernel.run(walk, apart, start, 1, burn_in=300).draws[-1]
     assert (alone > 0).all()
-    tempered = samplers.ParallelTempering(walk, [1.0, 0.4, 0.15, 0.05, 0.015])
-    chains = samplers.run(tempered, apart, start, 1, burn_in=600)
+    tempered = tempering.ParallelTempering(walk, [1.0, 0.4, 0.15, 0.05, 0.015])
+    chains = kernel.run(tempered, apart, start, 1, burn_in=600)
     assert_mean((chains.draws[-1] < 0).to(D), torch.tensor([0.3], dtype=D))
     assert 0.2 < chains.state.carry.swapped.nanmean() < 0.9
     with pytest.raises(UserError, match="temperatures must fall"):
-        samplers.ParallelTempering(walk, [1.0, 0.5, 0.6])
+        tempering.ParallelTempering(walk, [1.0, 0.5, 0.6])
 
 
 def test_the_slope_leaves_weights_alone() -> None:
@@ -325,16 +393,19 @@ def test_the_slope_leaves_weights_alone() -> None:
 
 def test_importance_sampling() -> None:
     """Means and log Z within their standard errors, and these are what repeated runs show."""
-    found = [samplers.importance(two_bumps, WIDE, 2000) for _ in range(200)]
+    found = [importance.importance(two_bumps, WIDE, 2000) for _ in range(200)]
     log_z = [w.log_z() for w in found]
     means = [w.mean(w.x) for w in found]
     assert abs(log_z[0].value - LOG_Z) < TOLERANCE * log_z[0].error
     assert ((means[0].value - MEAN).abs() < TOLERANCE * means[0].error).all()
     for estimates in (log_z, means):
-        spread, claimed = torch.stack([e.value for e in estimates]).std(0), torch.stack([e.error for e in estimates]).mean(0)
+        spread, claimed = (
+            torch.stack([e.value for e in estimates]).std(0),
+            torch.stack([e.error for e in estimates]).mean(0),
+        )
         torch.testing.assert_close(spread, claimed, rtol=0.2, atol=0)
     assert 500 < found[0].ess() < 1999
-    perfect = samplers.importance(lambda x: WIDE.log_prob(x) + 3, WIDE, 50)
+    perfect = importance.importance(lambda x: WIDE.log_prob(x) + 3, WIDE, 50)
     torch.testing.assert_close(perfect.ess(), torch.tensor(50.0, dtype=D))
     torch.testing.assert_close(perfect.log_z().value, torch.tensor(3.0, dtype=D))
 
@@ -342,14 +413,16 @@ def test_importance_sampling() -> None:
 BETAS = torch.linspace(0, 1, 41).tolist()
 
 
-@pytest.mark.parametrize("kernel", [samplers.RandomWalk(0.8), samplers.MALA(0.2), samplers.HMC(0.4, leaps=3)])
+@pytest.mark.parametrize(
+    "kernel", [metropolis.RandomWalk(0.8), langevin.MALA(0.2), hamiltonian.HMC(0.4, leaps=3)]
+)
 def test_annealed_importance_sampling(kernel: Kernel) -> None:
-    w = samplers.ais(two_bumps, WIDE, kernel, BETAS, 1000)
+    w = importance.ais(two_bumps, WIDE, kernel, BETAS, 1000)
     value, error = w.log_z()
     assert error < 0.05 and abs(value - LOG_Z) < TOLERANCE * error
     mean = w.mean(w.x)
     assert ((mean.value - MEAN).abs() < TOLERANCE * mean.error).all()
-    assert w.ess() > samplers.importance(two_bumps, WIDE, 1000).ess()
+    assert w.ess() > importance.importance(two_bumps, WIDE, 1000).ess()
 
 
 class Coins:
@@ -363,14 +436,23 @@ class Coins:
 
 
 def test_the_ising_models_constant() -> None:
-    for w in (samplers.importance(ising, Coins(), 20_000), samplers.ais(ising, Coins(), Gibbs(torch.tensor([-1.0, 1.0])), BETAS[::4], 500)):
+    for w in (
+        importance.importance(ising, Coins(), 20_000),
+        importance.ais(ising, Coins(), Gibbs(torch.tensor([-1.0, 1.0])), BETAS[::4], 500),
+    ):
         value, error = w.log_z()
         assert error < 0.05 and abs(value - ISING_LOG_Z) < TOLERANCE * error
 
 
 def test_the_error_of_log_z_is_what_repeated_runs_show() -> None:
-    found = [samplers.ais(two_bumps, WIDE, samplers.RandomWalk(0.8), BETAS[::4], 100).log_z() for _ in range(150)]
-    spread, claimed = torch.stack([e.value for e in found]).std(), torch.stack([e.error for e in found]).mean()
+    found = [
+        importance.ais(two_bumps, WIDE, metropolis.RandomWalk(0.8), BETAS[::4], 100).log_z()
+        for _ in range(150)
+    ]
+    spread, claimed = (
+        torch.stack([e.value for e in found]).std(),
+        torch.stack([e.error for e in found]).mean(),
+    )
     torch.testing.assert_close(spread, claimed, rtol=0.25, atol=0)
 
 
@@ -387,8 +469,10 @@ def autoregressive(rho: float, steps: int, chains: int) -> Tensor:
 
 @pytest.mark.parametrize("rho", [0.0, 0.5, 0.9, -0.5])
 def test_effective_samples_of_a_known_autocorrelation(rho: float) -> None:
-    found = samplers.effective_sample_size(autoregressive(rho, 2000, 20))
-    torch.testing.assert_close(found, torch.full((2,), 40_000 * (1 - rho) / (1 + rho), dtype=D), rtol=0.12, atol=0)
+    found = diagnostics.effective_sample_size(autoregressive(rho, 2000, 20))
+    torch.testing.assert_close(
+        found, torch.full((2,), 40_000 * (1 - rho) / (1 + rho), dtype=D), rtol=0.12, atol=0
+    )
 
 
 def test_r_hat_sees_chains_apart_and_chains_that_drift() -> None:
@@ -397,14 +481,16 @@ def test_r_hat_sees_chains_apart_and_chains_that_drift() -> None:
         together + torch.tensor([0.0, 0, 0, 1.0], dtype=D)[:, None],
         together + torch.linspace(0, 2, 1000, dtype=D)[:, None, None],
     )
-    assert (samplers.split_r_hat(together) < 1.01).all()
-    assert (samplers.split_r_hat(apart) > 1.05).all() and (samplers.split_r_hat(drifting) > 1.05).all()
-    assert (samplers.effective_sample_size(apart) < 100).all()
-    assert samplers.split_r_hat(torch.arange(3.0).expand(10, 3)).isinf()  # stand apart
+    assert (diagnostics.split_r_hat(together) < 1.01).all()
+    assert (diagnostics.split_r_hat(apart) > 1.05).all() and (
+        diagnostics.split_r_hat(drifting) > 1.05
+    ).all()
+    assert (diagnostics.effective_sample_size(apart) < 100).all()
+    assert diagnostics.split_r_hat(torch.arange(3.0).expand(10, 3)).isinf()  # stand apart
 
 
 def test_acceptance_is_that_of_each_chain() -> None:
     kernel = MetropolisHastings(Flip(-1, 1))
-    chains = samplers.run(kernel, ising, -torch.ones(3, 3, 3, dtype=D), 500)
+    chains = kernel.run(kernel, ising, -torch.ones(3, 3, 3, dtype=D), 500)
     moved = (chains.draws[1:] != chains.draws[:-1]).flatten(2).any(2).to(D).mean(0)
-    torch.testing.assert_close(samplers.acceptance(chains), moved, atol=0.01, rtol=0)
+    torch.testing.assert_close(diagnostics.acceptance(chains), moved, atol=0.01, rtol=0)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from program import Done, Program
 
-from gentrain import cli
+from gentrain.cli import main
 
 
 @pytest.fixture(scope="module")
@@ -26,12 +26,17 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pytest.MonkeyPat
 
 
 @pytest.fixture
-def gentrain(place: pytest.MonkeyPatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Program:
+def gentrain(
+    place: pytest.MonkeyPatch,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Program:
     monkeypatch.chdir(tmp_path)
 
     def run(*words: str) -> Done:
         capsys.readouterr()
-        status = cli.run(list(words))
+        status = main.run(list(words))
         return Done(status, *capsys.readouterr())
 
     return run

@@ -22,5 +22,9 @@ def fine(done: Done) -> None:
 def refused(done: Done, *words: str, status: int = 2) -> None:
     """One line with all the words, and a remedy."""
     assert done.status == status and done.stdout == "", done
-    assert done.stderr.startswith("gentrain: error: ") and done.stderr.count("\n") == 1 and "; " in done.stderr, done.stderr
+    assert (
+        done.stderr.startswith("gentrain: error: ")
+        and done.stderr.count("\n") == 1
+        and "; " in done.stderr
+    ), done.stderr
     assert not [word for word in words if word not in done.stderr], done.stderr

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from program import Program, fine, refused
 
-from gentrain import cli
+from gentrain.cli import main
 
 NARROW = ("model.encoder.width=16", "model.decoder.width=16", "model.decoder.latent=4")
 RUNS = {
@@ -21,7 +21,13 @@ RUNS = {
     "inpainting": ("model=vae_inpainting", *NARROW),
     "m2": ("model=semi_supervised_vae", *NARROW, "data.labelled=20"),
     "maf": ("model=maf", "model.flow.layers=1", "data.size=8", "samples.every=0", "quality=none"),
-    "gan": ("model=dcgan", "model.generator.prior=normal", "model.generator.width=8", "model.critic.width=8", "quality=none"),
+    "gan": (
+        "model=dcgan",
+        "model.generator.prior=normal",
+        "model.generator.width=8",
+        "model.critic.width=8",
+        "quality=none",
+    ),
 }
 SMALL = ("trainer=cpu", "logger=csv", "samples.n=4", "data.batch_size=16", "steps=3")
 SCORED = ("quality.images=20", "quality.importance=2", "quality.at_start=false")
@@ -32,18 +38,22 @@ def trained(place: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory)
     here = tmp_path_factory.mktemp("trained")
     for name, words in RUNS.items():
         scored = () if "quality=none" in words else SCORED
-        assert cli.run([*words, *SMALL, *scored, f"hydra.run.dir={here / name}"]) == 0
+        assert main.run([*words, *SMALL, *scored, f"hydra.run.dir={here / name}"]) == 0
     return here
 
 
 @pytest.fixture
 def sample(trained: Path, tmp_path: Path, gentrain: Program) -> Program:
-    return lambda name, *words: gentrain("sample", f"run={trained / name}", f"out={tmp_path / 'out'}", *words)
+    return lambda name, *words: gentrain(
+        "sample", f"run={trained / name}", f"out={tmp_path / 'out'}", *words
+    )
 
 
 @pytest.fixture
 def scored(trained: Path, tmp_path: Path, gentrain: Program) -> Program:
-    return lambda name, *words: gentrain("eval", f"run={trained / name}", f"out={tmp_path / 'eval.json'}", *words)
+    return lambda name, *words: gentrain(
+        "eval", f"run={trained / name}", f"out={tmp_path / 'eval.json'}", *words
+    )
 
 
 def kept(tmp_path: Path, name: str = "out/sample.json") -> dict[str, Any]:
@@ -57,11 +67,21 @@ def test_eval_of_a_bound(scored: Program, tmp_path: Path, trained: Path) -> None
     fine(done := scored("vae", "images=40", "importance=3"))
     found = kept(tmp_path, "eval.json")
     nats, about = found["scores"]["quality/nats"], found["protocols"]["quality"]
-    assert f"{nats:.2f} +-" in done.stdout and "3 samples; 40 test images of mnist_5k, dynamically binarised" in done.stdout
+    assert (
+        f"{nats:.2f} +-" in done.stdout
+        and "3 samples; 40 test images of mnist_5k, dynamically binarised" in done.stdout
+    )
     assert found["scores"]["quality/bits_per_dim"] == pytest.approx(nats / 784 / math.log(2))
-    assert (about["images"], about["split"], found["step"], found["averaged"]) == (40, "test", 3, False)
+    assert (about["images"], about["split"], found["step"], found["averaged"]) == (
+        40,
+        "test",
+        3,
+        False,
+    )
     fine(scored("vae", "images=40", "importance=3", "batch_size=7"))
-    assert kept(tmp_path, "eval.json")["scores"]["quality/nats"] == pytest.approx(nats, rel=0.01)  # the same images, other noise
+    assert kept(tmp_path, "eval.json")["scores"]["quality/nats"] == pytest.approx(
+        nats, rel=0.01
+    )  # the same images, other noise
     fine(scored("vae", "images=40", "importance=100", "split=train"))
     assert kept(tmp_path, "eval.json")["protocols"]["quality"]["split"] == "train"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["eval.json"]
@@ -70,14 +90,22 @@ def test_eval_of_a_bound(scored: Program, tmp_path: Path, trained: Path) -> None
 def test_eval_as_the_run_measured_itself(gentrain: Program, trained: Path) -> None:
     """The same protocol gives the same number, bit for bit; without `out` it goes into the run."""
     fine(gentrain("eval", f"run={trained / 'vae'}", "images=20", "importance=2"))
-    end, found = (json.loads((trained / "vae" / file).read_text()) for file in ("summary.json", "eval.json"))
-    assert found["scores"] == {name: value for name, value in end["metrics"].items() if name.startswith("quality/")}
+    end, found = (
+        json.loads((trained / "vae" / file).read_text()) for file in ("summary.json", "eval.json")
+    )
+    assert found["scores"] == {
+        name: value for name, value in end["metrics"].items() if name.startswith("quality/")
+    }
     assert found["protocols"] == end["protocols"]
 
 
 def test_eval_of_what_names_classes_and_of_what_is_exact(scored: Program, tmp_path: Path) -> None:
     fine(done := scored("m2", "images=20", "importance=1"))
-    assert "test error" in done.stdout and "after 20 labels" in done.stdout and "summed over the labels" in done.stdout
+    assert (
+        "test error" in done.stdout
+        and "after 20 labels" in done.stdout
+        and "summed over the labels" in done.stdout
+    )
     assert 0 < kept(tmp_path, "eval.json")["scores"]["quality/test_error"] <= 1
     fine(done := scored("maf", "images=20"))
     assert "nats; exact" in done.stdout and "64 dimensions" in done.stdout
@@ -85,11 +113,22 @@ def test_eval_of_what_names_classes_and_of_what_is_exact(scored: Program, tmp_pa
 
 def test_eval_of_an_energy(gentrain: Program, tmp_path: Path) -> None:
     """By the run's own annealing, on as many images as are asked for, of the split that is asked for."""
-    words = ("model=rbm", "model.hidden=5", "data.size=8", "model.steps=5", "samples.every=0", "quality.images=30")
-    assert cli.run([*words, *SMALL, f"hydra.run.dir={tmp_path / 'rbm'}"]) == 0
+    words = (
+        "model=rbm",
+        "model.hidden=5",
+        "data.size=8",
+        "model.steps=5",
+        "samples.every=0",
+        "quality.images=30",
+    )
+    assert main.run([*words, *SMALL, f"hydra.run.dir={tmp_path / 'rbm'}"]) == 0
     fine(done := gentrain("eval", f"run={tmp_path / 'rbm'}", "images=20", "split=train"))
     about = kept(tmp_path, "rbm/eval.json")["protocols"]["quality"]
-    assert "20 train images" in done.stdout and "fakes" not in done.stdout and (about["images"], about["split"]) == (20, "train")
+    assert (
+        "20 train images" in done.stdout
+        and "fakes" not in done.stdout
+        and (about["images"], about["split"]) == (20, "train")
+    )
 
 
 @pytest.mark.parametrize(
@@ -104,7 +143,9 @@ def test_eval_of_an_energy(gentrain: Program, tmp_path: Path) -> None:
         ("nothing", (), ["no run in", "(run)"]),
     ],
 )
-def test_what_eval_refuses(scored: Program, tmp_path: Path, name: str, words: tuple[str, ...], said: list[str]) -> None:
+def test_what_eval_refuses(
+    scored: Program, tmp_path: Path, name: str, words: tuple[str, ...], said: list[str]
+) -> None:
     refused(scored(name, *words), *said)
     assert list(tmp_path.iterdir()) == []
 
@@ -123,10 +164,22 @@ def test_what_eval_refuses(scored: Program, tmp_path: Path, name: str, words: tu
         ("maf", ("mode=interpolate", "n=2", "mode.steps=3"), {"interpolate.png"}, (6, 8, 8, 1)),
         ("vae", ("mode=traverse", "n=3"), {"traverse.png"}, (21, 28, 28, 1)),
         ("gan", ("mode=traverse", "n=2", "mode.steps=3"), {"traverse.png"}, (6, 28, 28, 1)),
-        ("inpainting", ("mode=complete", "n=3", "mode.times=2", "mode.known=left"), {"complete.png"}, (6, 28, 28, 1)),
+        (
+            "inpainting",
+            ("mode=complete", "n=3", "mode.times=2", "mode.known=left"),
+            {"complete.png"},
+            (6, 28, 28, 1),
+        ),
     ],
 )
-def test_modes(sample: Program, tmp_path: Path, name: str, words: tuple[str, ...], files: set[str], shape: tuple[int, ...]) -> None:
+def test_modes(
+    sample: Program,
+    tmp_path: Path,
+    name: str,
+    words: tuple[str, ...],
+    files: set[str],
+    shape: tuple[int, ...],
+) -> None:
     fine(sample(name, *words))
     out = tmp_path / "out"
     assert {p.name for p in out.iterdir()} == files | {"images.npz", "sample.json"}
@@ -146,17 +199,24 @@ def test_a_traverse_moves_one_latent_a_row(sample: Program, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("known", ["upper", "lower", "left", "right", "centre", "border"])
 def test_the_parts_that_are_known(known: str) -> None:
-    from gentrain.sampling.beside import Complete
+    from gentrain.commands.sample.data_modes import Complete
 
     mask, other = (Complete(known=part).mask(8, 8)[0, 0] for part in (known, OPPOSITE[known]))  # type: ignore[arg-type]
     assert mask.sum() in (32, 16, 48) and torch.equal(mask, ~other)
 
 
-OPPOSITE = {"upper": "lower", "lower": "upper", "left": "right", "right": "left", "centre": "border", "border": "centre"}
+OPPOSITE = {
+    "upper": "lower",
+    "lower": "upper",
+    "left": "right",
+    "right": "left",
+    "centre": "border",
+    "border": "centre",
+}
 
 
 def test_what_is_known_of_an_image_stays(sample: Program, tmp_path: Path) -> None:
-    from gentrain.data import MNIST5k
+    from gentrain.data.mnist_5k import MNIST5k
 
     fine(sample("inpainting", "mode=complete", "n=2", "mode.times=3"))
     with np.load(tmp_path / "out" / "images.npz") as images:
@@ -165,9 +225,14 @@ def test_what_is_known_of_an_image_stays(sample: Program, tmp_path: Path) -> Non
     real = digits.load("test").images[:2, 0].numpy()
     assert (done[:, :, :14] == real[:, :14]).all() and (done[:, :, 14:] != real[:, 14:]).any()
     assert (done[0] != done[1]).any()
-    said, mean = kept(tmp_path)["results"], digits.load("train").images[:, 0].double().mean(0).numpy()
+    said, mean = (
+        kept(tmp_path)["results"],
+        digits.load("train").images[:, 0].double().mean(0).numpy(),
+    )
     for name, guess in (("rms", done.mean(0)), ("rms_of_mean_image", mean[None])):
-        assert said[name] == pytest.approx(np.sqrt(np.square(real - guess)[:, 14:].mean()), rel=0.01)
+        assert said[name] == pytest.approx(
+            np.sqrt(np.square(real - guess)[:, 14:].mean()), rel=0.01
+        )
 
 
 @pytest.mark.parametrize(
@@ -182,12 +247,16 @@ def test_what_is_known_of_an_image_stays(sample: Program, tmp_path: Path) -> Non
         ("vae", ("mode=class_grid",), ["no labels"]),
     ],
 )
-def test_what_does_not_fit(sample: Program, tmp_path: Path, name: str, words: tuple[str, ...], said: list[str]) -> None:
+def test_what_does_not_fit(
+    sample: Program, tmp_path: Path, name: str, words: tuple[str, ...], said: list[str]
+) -> None:
     refused(sample(name, *words), *said)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_flow_whose_way_back_is_no_single_pass_has_no_onnx_file(gentrain: Program, trained: Path) -> None:
+def test_a_flow_whose_way_back_is_no_single_pass_has_no_onnx_file(
+    gentrain: Program, trained: Path
+) -> None:
     refused(gentrain("export", f"run={trained / 'maf'}"), "(onnx)", "onnx=false")
 
 

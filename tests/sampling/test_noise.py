@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gentrain.sampling.noise import linear, octant, slerp, standing_statistics, truncated
+from gentrain.commands.sample.latent import linear, octant, slerp, standing_statistics, truncated
 
 
 def test_slerp_meets_its_ends_and_keeps_the_norm() -> None:
@@ -29,7 +29,9 @@ def test_slerp_meets_its_ends_and_keeps_the_norm() -> None:
 def test_slerp_between_two_norms() -> None:
     z0, z1 = torch.randn(2, 50, dtype=torch.float64)
     norms = slerp(z0, 3 * z1, torch.linspace(0, 1, 5)).norm(dim=1)
-    assert torch.allclose(norms, torch.lerp(z0.norm(), 3 * z1.norm(), torch.linspace(0, 1, 5, dtype=torch.float64)))
+    assert torch.allclose(
+        norms, torch.lerp(z0.norm(), 3 * z1.norm(), torch.linspace(0, 1, 5, dtype=torch.float64))
+    )
 
 
 @pytest.mark.parametrize("factor", [1.0, 2.0, -1.0])
@@ -45,7 +47,9 @@ def test_octant_has_its_four_corners() -> None:
     for (row, column), corner in zip([(0, 0), (0, -1), (-1, 0), (-1, -1)], z, strict=True):
         assert torch.allclose(square[row, column], corner, atol=1e-6)
     a, b = math.pi / 8, 3 * math.pi / 8
-    by_hand = math.cos(a) * (math.cos(b) * z[0] + math.sin(b) * z[1]) + math.sin(a) * (math.cos(b) * z[2] + math.sin(b) * z[3])
+    by_hand = math.cos(a) * (math.cos(b) * z[0] + math.sin(b) * z[1]) + math.sin(a) * (
+        math.cos(b) * z[2] + math.sin(b) * z[3]
+    )
     assert torch.allclose(square[1, 3], by_hand, atol=1e-6)
 
 
@@ -96,7 +100,9 @@ def test_standing_statistics_are_those_of_brute_force() -> None:
     maps = []
     for z in batches:
         h = net.linear(z)
-        h = (h - h.mean(0)) / (h.var(0, unbiased=False) + net.first.eps).sqrt() * net.first.weight + net.first.bias
+        h = (h - h.mean(0)) / (
+            h.var(0, unbiased=False) + net.first.eps
+        ).sqrt() * net.first.weight + net.first.bias
         maps.append(net.conv(h.relu().unflatten(1, (3, 2, 2))))
     at_second = torch.cat(maps).transpose(0, 1).flatten(1)
 

@@ -10,16 +10,33 @@ import pytest
 from PIL import Image
 from program import Program, fine, refused
 
-TINY = ("steps=1", "trainer=cpu", "logger=csv", "quality=none", "samples.every=0", "samples.n=4", "schedule=constant", "data.batch_size=4")
-NARROW = ("model.generator.translator.width=4", "model.generator.translator.blocks=1", "model.critic.critic.width=4")
+TINY = (
+    "steps=1",
+    "trainer=cpu",
+    "logger=csv",
+    "quality=none",
+    "samples.every=0",
+    "samples.n=4",
+    "schedule=constant",
+    "data.batch_size=4",
+)
+NARROW = (
+    "model.generator.translator.width=4",
+    "model.generator.translator.blocks=1",
+    "model.critic.critic.width=4",
+)
 
 
 @pytest.fixture
-def run(gentrain: Program, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+def run(
+    gentrain: Program, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Path:
     """A finished run of the model that the test is asked for; trained once."""
     place = tmp_path_factory.getbasetemp() / f"translation-{request.param}"
     if not place.exists():
-        assert gentrain(f"model={request.param}", f"hydra.run.dir={place}", *TINY, *NARROW).status == 0
+        assert (
+            gentrain(f"model={request.param}", f"hydra.run.dir={place}", *TINY, *NARROW).status == 0
+        )
     return place
 
 
@@ -35,7 +52,9 @@ def test_a_cycle_is_three_rows(gentrain: Program, run: Path, tmp_path: Path) -> 
     results = json.loads((tmp_path / "made" / "sample.json").read_text())["results"]
     images = np.load(tmp_path / "made" / "images.npz")["images"].astype(float) / 127.5 - 1
     assert images.shape == (15, 28, 28, 3)
-    assert np.abs(images[10:] - images[:5]).mean() == pytest.approx(results["cycle_error"], abs=0.01)
+    assert np.abs(images[10:] - images[:5]).mean() == pytest.approx(
+        results["cycle_error"], abs=0.01
+    )
     assert (images[:5].mean((1, 2, 3)) < 0).all()  # white digits on black
     fine(gentrain("sample", f"run={run}", "n=6", "mode=grid", "out=grid"))
     refused(gentrain("sample", f"run={run}", "mode=domains"), "mode=domains", "stargan")
@@ -43,7 +62,9 @@ def test_a_cycle_is_three_rows(gentrain: Program, run: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("run", ["stargan"], indirect=True)
-def test_domains_are_columns_and_may_be_chosen(gentrain: Program, run: Path, tmp_path: Path) -> None:
+def test_domains_are_columns_and_may_be_chosen(
+    gentrain: Program, run: Path, tmp_path: Path
+) -> None:
     fine(gentrain("sample", f"run={run}", "mode=domains", "n=3", "out=domains"))
     assert picture(tmp_path / "domains", "domains").shape == (3 * 30 + 2, 5 * 30 + 2, 3)
     table = np.load(tmp_path / "domains" / "images.npz")["images"].reshape(3, 5, 28, 28, 3)
@@ -61,15 +82,27 @@ def test_domains_are_columns_and_may_be_chosen(gentrain: Program, run: Path, tmp
     for n in (3, 8):  # image i is the same however many are drawn, and of the labels in turn
         fine(gentrain("sample", f"run={run}", "mode=grid", f"n={n}", f"out=grid-{n}"))
     few, many = (np.load(tmp_path / f"grid-{n}" / "images.npz") for n in (3, 8))
-    assert np.abs(few["images"].astype(int) - many["images"][:3]).max() <= 1 and many["labels"].tolist() == [0, 1, 2, 3, 0, 1, 2, 3]
-    refused(gentrain("sample", f"run={run}", "mode=cycle", "domain=pink"), "no domain pink", "red, green, blue, yellow")
+    assert np.abs(few["images"].astype(int) - many["images"][:3]).max() <= 1 and many[
+        "labels"
+    ].tolist() == [0, 1, 2, 3, 0, 1, 2, 3]
+    refused(
+        gentrain("sample", f"run={run}", "mode=cycle", "domain=pink"),
+        "no domain pink",
+        "red, green, blue, yellow",
+    )
     refused(gentrain("sample", f"run={run}", "mode=class_grid"), "no noise")
 
 
 @pytest.mark.parametrize("run", ["stargan"], indirect=True)
-def test_ones_own_pictures_go_to_the_domain_that_is_named(gentrain: Program, run: Path, tmp_path: Path) -> None:
+def test_ones_own_pictures_go_to_the_domain_that_is_named(
+    gentrain: Program, run: Path, tmp_path: Path
+) -> None:
     (tmp_path / "mine").mkdir()
     Image.fromarray(np.zeros((40, 30, 3), np.uint8)).save(tmp_path / "mine" / "dark.png")
     fine(gentrain("sample", f"run={run}", "source=mine", "domain=1", "out=made"))
     assert (tmp_path / "made" / "translated" / "dark.png").exists()
-    refused(gentrain("sample", f"run={run}", "source=mine", "out=other"), "(domain)", "red, green, blue, yellow")
+    refused(
+        gentrain("sample", f"run={run}", "source=mine", "out=other"),
+        "(domain)",
+        "red, green, blue, yellow",
+    )

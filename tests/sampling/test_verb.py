@@ -19,13 +19,30 @@ from omegaconf.basecontainer import BaseContainer
 from PIL import Image
 from program import Program, fine, refused
 
-from gentrain import cli
-from gentrain.export import open_exported
-from gentrain.train import reopen
+from gentrain.cli import main
+from gentrain.commands.export import open_exported
+from gentrain.runs.reopen import reopen
 
-CGAN = ("model=cgan", "network=conditional_dcgan", "quality=none", "model.generator.generator.width=8", "model.critic.critic.width=8")
-GAN = ("model=dcgan", "model.generator.prior=normal", "model.generator.width=8", "model.critic.width=8", "tricks=[ema]")
-CLASSIFIER = ("quality=classifier", "quality.samples=200", "quality.features.updates=20", "quality.at_start=false")
+CGAN = (
+    "model=cgan",
+    "network=conditional_dcgan",
+    "quality=none",
+    "model.generator.generator.width=8",
+    "model.critic.critic.width=8",
+)
+GAN = (
+    "model=dcgan",
+    "model.generator.prior=normal",
+    "model.generator.width=8",
+    "model.critic.width=8",
+    "tricks=[ema]",
+)
+CLASSIFIER = (
+    "quality=classifier",
+    "quality.samples=200",
+    "quality.features.updates=20",
+    "quality.at_start=false",
+)
 SMALL = ("trainer=cpu", "logger=csv", "samples.n=4", "data.batch_size=16", "steps=3")
 
 
@@ -34,22 +51,35 @@ def trained(place: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory)
     """A folder with the runs `gan` (normal noise, an average, scores) and `cgan`."""
     here = tmp_path_factory.mktemp("trained")
     for name, words in {"gan": (*GAN, *CLASSIFIER), "cgan": CGAN}.items():
-        assert cli.run([*words, *SMALL, f"hydra.run.dir={here / name}"]) == 0
+        assert main.run([*words, *SMALL, f"hydra.run.dir={here / name}"]) == 0
     return here
 
 
 @pytest.fixture
 def sample(trained: Path, tmp_path: Path, gentrain: Program) -> Program:
     """`sample('gan', ...)` into tmp_path/out."""
-    return lambda name, *words: gentrain("sample", f"run={trained / name}", f"out={tmp_path / 'out'}", *words)
+    return lambda name, *words: gentrain(
+        "sample", f"run={trained / name}", f"out={tmp_path / 'out'}", *words
+    )
 
 
-def test_a_program_that_only_reads_runs_may_open_one(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_only_reads_runs_may_open_one(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without Hydra's resolvers, which a command has and a notebook has not."""
-    bare = {name: resolver for name, resolver in BaseContainer._resolvers.items() if name.startswith("oc.")}
+    bare = {
+        name: resolver
+        for name, resolver in BaseContainer._resolvers.items()
+        if name.startswith("oc.")
+    }
     monkeypatch.setattr(BaseContainer, "_resolvers", bare)
     job, saved = reopen(trained / "gan")
-    assert saved["global_step"] > 0 and job.scheme.sample((torch.zeros(3, 1, 28, 28),)).shape == (3, 1, 28, 28)
+    assert saved["global_step"] > 0 and job.scheme.sample((torch.zeros(3, 1, 28, 28),)).shape == (
+        3,
+        1,
+        28,
+        28,
+    )
 
 
 def record(tmp_path: Path) -> dict[str, Any]:
@@ -62,12 +92,24 @@ def record(tmp_path: Path) -> dict[str, Any]:
         ("gan", ("n=7",), {"grid.png"}, (7, 28, 28, 1)),
         ("cgan", ("mode=class_grid", "n=2", "labels=[3,8]"), {"class_grid.png"}, (4, 28, 28, 1)),
         ("gan", ("mode=interpolate", "n=2", "mode.steps=3"), {"interpolate.png"}, (6, 28, 28, 1)),
-        ("cgan", ("mode=sphere", "n=2", "mode.steps=3"), {"sphere-0.png", "sphere-1.png"}, (18, 28, 28, 1)),
+        (
+            "cgan",
+            ("mode=sphere", "n=2", "mode.steps=3"),
+            {"sphere-0.png", "sphere-1.png"},
+            (18, 28, 28, 1),
+        ),
         ("gan", ("mode=arithmetic", "mode.pick=[[0,4],2,5]"), {"arithmetic.png"}, (4, 28, 28, 1)),
         ("gan", ("mode=nearest", "n=3", "mode.neighbours=2"), {"nearest.png"}, (3, 28, 28, 1)),
     ],
 )
-def test_modes(sample: Program, tmp_path: Path, name: str, words: tuple[str, ...], files: set[str], shape: tuple[int, ...]) -> None:
+def test_modes(
+    sample: Program,
+    tmp_path: Path,
+    name: str,
+    words: tuple[str, ...],
+    files: set[str],
+    shape: tuple[int, ...],
+) -> None:
     done = sample(name, *words)
     fine(done)
     out = tmp_path / "out"
@@ -90,7 +132,10 @@ def test_seeds(sample: Program, tmp_path: Path) -> None:
 
     first = drawn("n=5")
     file = (tmp_path / "out" / "images.npz").read_bytes()
-    assert np.array_equal(drawn("n=5"), first) and (tmp_path / "out" / "images.npz").read_bytes() == file
+    assert (
+        np.array_equal(drawn("n=5"), first)
+        and (tmp_path / "out" / "images.npz").read_bytes() == file
+    )
     assert np.abs(drawn("n=8")[:5] - first).max() <= 1
     assert not np.array_equal(drawn("n=5", "seed=1"), first)
     assert not np.array_equal(drawn("n=5", "averaged=false"), first)
@@ -112,25 +157,45 @@ def test_a_folder_inside_the_run(trained: Path, tmp_path: Path, gentrain: Progra
 def test_truncation_measures_as_the_run_did(sample: Program, trained: Path, tmp_path: Path) -> None:
     done = sample("gan", "mode=truncation", "mode.taus=[1,0.5]", "n=4", "mode.standing=100")
     fine(done)
-    assert {p.name for p in (tmp_path / "out").glob("*.png")} == {"whole.png", "tau-1.png", "tau-0.5.png"}
+    assert {p.name for p in (tmp_path / "out").glob("*.png")} == {
+        "whole.png",
+        "tau-1.png",
+        "tau-0.5.png",
+    }
     head, whole, *rows = done.stdout.splitlines()[:4]
-    assert head.split()[:2] == ["tau", "fid_classifier"] and [line.split()[0] for line in (whole, *rows)] == ["whole", "1", "0.5"]
+    assert head.split()[:2] == ["tau", "fid_classifier"] and [
+        line.split()[0] for line in (whole, *rows)
+    ] == ["whole", "1", "0.5"]
     scores = record(tmp_path)["results"]["scores"]
     end = json.loads((trained / "gan" / "summary.json").read_text())
     measured = {key: value for key, value in end["metrics"].items() if key.startswith("quality/")}
     assert measured and measured == {key: scores[0][key] for key in measured}
     assert all(np.isfinite(row["quality/fid_classifier"]) for row in scores)
     protocol = record(tmp_path)["results"]["protocol"]
-    assert protocol["features_hash"] == end["protocols"]["quality"]["features_hash"] and "standing" in protocol["batch_norm"]
+    assert (
+        protocol["features_hash"] == end["protocols"]["quality"]["features_hash"]
+        and "standing" in protocol["batch_norm"]
+    )
 
 
-def test_eval_of_a_game_measures_as_the_run_did(trained: Path, tmp_path: Path, gentrain: Program) -> None:
+def test_eval_of_a_game_measures_as_the_run_did(
+    trained: Path, tmp_path: Path, gentrain: Program
+) -> None:
     fine(done := gentrain("eval", f"run={trained / 'gan'}", f"out={tmp_path / 'eval.json'}"))
-    found, end = json.loads((tmp_path / "eval.json").read_text()), json.loads((trained / "gan" / "summary.json").read_text())
+    found, end = (
+        json.loads((tmp_path / "eval.json").read_text()),
+        json.loads((trained / "gan" / "summary.json").read_text()),
+    )
     assert found["averaged"] and found["protocols"] == end["protocols"]
-    assert found["scores"] == {key: value for key, value in end["metrics"].items() if key.startswith("quality/")}
+    assert found["scores"] == {
+        key: value for key, value in end["metrics"].items() if key.startswith("quality/")
+    }
     assert "fid_classifier_floor" in done.stdout and "200 fakes" in done.stdout
-    fine(done := gentrain("eval", f"run={trained / 'gan'}", "images=100", f"out={tmp_path / 'eval.json'}"))
+    fine(
+        done := gentrain(
+            "eval", f"run={trained / 'gan'}", "images=100", f"out={tmp_path / 'eval.json'}"
+        )
+    )
     assert json.loads((tmp_path / "eval.json").read_text())["scores"]["quality/n"] == 100
     refused(gentrain("eval", f"run={trained / 'cgan'}"), "quality=none", "(run)")
 
@@ -147,7 +212,9 @@ def test_eval_of_a_game_measures_as_the_run_did(trained: Path, tmp_path: Path, g
         ("nothing", (), ["no run in", "(run)"]),
     ],
 )
-def test_what_does_not_fit(sample: Program, tmp_path: Path, name: str, words: tuple[str, ...], said: list[str]) -> None:
+def test_what_does_not_fit(
+    sample: Program, tmp_path: Path, name: str, words: tuple[str, ...], said: list[str]
+) -> None:
     refused(sample(name, *words), *said)
     assert list(tmp_path.iterdir()) == []
 
@@ -193,7 +260,9 @@ def test_damaged_runs(trained: Path, tmp_path: Path, gentrain: Program) -> None:
     refused(gentrain(*words), "no checkpoints/last.ckpt", "(run, checkpoint)")
     (run / ".hydra" / "config.yaml").write_text("a: [1")
     (run / "checkpoints").mkdir()
-    (run / "checkpoints" / "last.ckpt").write_bytes((trained / "gan" / "checkpoints" / "last.ckpt").read_bytes())
+    (run / "checkpoints" / "last.ckpt").write_bytes(
+        (trained / "gan" / "checkpoints" / "last.ckpt").read_bytes()
+    )
     refused(gentrain(*words), "config.yaml cannot be read")
     shutil.copy(trained / "cgan" / ".hydra" / "config.yaml", run / ".hydra" / "config.yaml")
     refused(gentrain(*words), "is not of the model", "differ")
@@ -208,45 +277,81 @@ def test_a_place_that_is_a_file(sample: Program, tmp_path: Path) -> None:
 # --- export -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_exported_files_give_the_generator_back(trained: Path, tmp_path: Path, gentrain: Program) -> None:
+def test_the_exported_files_give_the_generator_back(
+    trained: Path, tmp_path: Path, gentrain: Program
+) -> None:
     """The average or the last weights, as the run has them; ONNX agrees at batch sizes that the export did not try."""
     import onnxruntime
 
-    saved = torch.load(trained / "gan" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    saved = torch.load(trained / "gan" / "checkpoints" / "last.ckpt", weights_only=True)[
+        "state_dict"
+    ]
     for word, part in {"true": "averaged", "false": "generator"}.items():
-        fine(done := gentrain("export", f"run={trained / 'gan'}", f"averaged={word}", f"out={tmp_path / word}"))
+        fine(
+            done := gentrain(
+                "export", f"run={trained / 'gan'}", f"averaged={word}", f"out={tmp_path / word}"
+            )
+        )
         assert "ONNX within" in done.stdout
         game, generator = open_exported(tmp_path / word)
-        assert all(torch.equal(value, saved[f"model.{part}.{name}"]) for name, value in generator.state_dict().items())
-        session = onnxruntime.InferenceSession(str(tmp_path / word / "generator.onnx"), providers=["CPUExecutionProvider"])
+        assert all(
+            torch.equal(value, saved[f"model.{part}.{name}"])
+            for name, value in generator.state_dict().items()
+        )
+        session = onnxruntime.InferenceSession(
+            str(tmp_path / word / "generator.onnx"), providers=["CPUExecutionProvider"]
+        )
         for n in (1, 5, 33):
             z = torch.randn(n, 100)
             (images,) = session.run(None, {"z": z.numpy()})
             with torch.no_grad():
-                assert torch.allclose(torch.from_numpy(images), game.generate(generator, (z,), z), atol=1e-4)
+                assert torch.allclose(
+                    torch.from_numpy(images), game.generate(generator, (z,), z), atol=1e-4
+                )
             assert images.std() > 0
 
 
 def test_export_without_onnx(trained: Path, tmp_path: Path, gentrain: Program) -> None:
     fine(gentrain("export", f"run={trained / 'cgan'}", "onnx=false", f"out={tmp_path / 'out'}"))
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"generator.safetensors", "config.json"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+        "generator.safetensors",
+        "config.json",
+    }
     about = json.loads((tmp_path / "out" / "config.json").read_text())
-    assert (about["latent"], about["prior"], about["classes"], about["step"]) == (100, "normal", 10, 3)
+    assert (about["latent"], about["prior"], about["classes"], about["step"]) == (
+        100,
+        "normal",
+        10,
+        3,
+    )
 
 
 def test_an_onnx_file_that_differs_is_not_handed_out(
     trained: Path, tmp_path: Path, gentrain: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gentrain.export.TOLERANCE", 0.0)
-    refused(gentrain("export", f"run={trained / 'gan'}", f"out={tmp_path / 'out'}"), "differs", "(onnx)", status=4)
+    monkeypatch.setattr("gentrain.commands.export.TOLERANCE", 0.0)
+    refused(
+        gentrain("export", f"run={trained / 'gan'}", f"out={tmp_path / 'out'}"),
+        "differs",
+        "(onnx)",
+        status=4,
+    )
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("package", ["onnx", "safetensors"])
-def test_without_the_extra(trained: Path, tmp_path: Path, gentrain: Program, monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+def test_without_the_extra(
+    trained: Path, tmp_path: Path, gentrain: Program, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
     """One line names it, and nothing is written."""
-    monkeypatch.setattr("gentrain.export.find_spec", lambda name: None if name == package else name)
-    refused(gentrain("export", f"run={trained / 'gan'}", f"out={tmp_path / 'out'}"), package, "gentrain[export]")
+    monkeypatch.setattr(
+        "gentrain.commands.export.find_spec", lambda name: None if name == package else name
+    )
+    refused(
+        gentrain("export", f"run={trained / 'gan'}", f"out={tmp_path / 'out'}"),
+        package,
+        "gentrain[export]",
+    )
     assert not (tmp_path / "out").exists()
 
 
@@ -254,34 +359,65 @@ def test_every_generator_goes_into_onnx(tmp_path: Path) -> None:
     """Virtual batch norm, too, whose reference joins every batch."""
     from types import SimpleNamespace
 
-    from gentrain.export import Drawing, agree, write_onnx
-    from gentrain.sampling.studio import Studio
+    from gentrain.commands.export import Drawing, agree, write_onnx
+    from gentrain.commands.sample.session import SampleSession
     from tests.compose import batch, game
 
     for words in (
         ["model=r3gan"], ["model=sngan", "network=resnet"], ["model=dcgan", "tricks=[virtual_batch_norm]"], ["model=cgan"], ["model=bigan"],
     ):  # fmt: skip
-        small = [] if words[0] in ("model=cgan", "model=bigan") else ["model.generator.width=8", "model.critic.width=8"]
+        small = (
+            []
+            if words[0] in ("model=cgan", "model=bigan")
+            else ["model.generator.width=8", "model.critic.width=8"]
+        )
         made = game(*words, *small)
         made.begin(batch(made))
         data = SimpleNamespace(classes=10, shape=(1, 28, 28))
-        here = Studio(SimpleNamespace(scheme=SimpleNamespace(model=made, device=torch.device("cpu")), data=data))  # type: ignore[arg-type]
+        here = SampleSession(
+            SimpleNamespace(
+                scheme=SimpleNamespace(model=made, device=torch.device("cpu")), data=data
+            )
+        )  # type: ignore[arg-type]
         drawing, path = Drawing(made, made.generator).eval(), tmp_path / "generator.onnx"
         write_onnx(drawing, here, {"prior": here.prior, "classes": None}, path)
         assert agree(drawing, here, path) < 1e-5, words
     script = Path(__file__).parents[2] / "scripts" / "sample_onnx.py"
-    subprocess.run([sys.executable, str(script), str(path), "--n", "4", "--out", str(tmp_path / "grid.png")], check=True, timeout=100)
+    subprocess.run(
+        [sys.executable, str(script), str(path), "--n", "4", "--out", str(tmp_path / "grid.png")],
+        check=True,
+        timeout=100,
+    )
     assert Image.open(tmp_path / "grid.png").size == (56, 56)
 
 
 def test_a_model_that_draws_value_by_value(tmp_path: Path, gentrain: Program) -> None:
     """Images and rows of classes, the same however they are asked for; no ONNX file of 784 passes."""
-    network = ("model.network.width=4", "model.network.depth=1", "model.conditional=true", "data.size=8")
+    network = (
+        "model.network.width=4",
+        "model.network.depth=1",
+        "model.conditional=true",
+        "data.size=8",
+    )
     run = f"run={tmp_path / 'run'}"
-    assert cli.run(["model=gated_pixelcnn", *network, "quality=none", *SMALL, f"hydra.{run.replace('=', '.dir=')}"]) == 0
+    assert (
+        main.run(
+            [
+                "model=gated_pixelcnn",
+                *network,
+                "quality=none",
+                *SMALL,
+                f"hydra.{run.replace('=', '.dir=')}",
+            ]
+        )
+        == 0
+    )
     fine(gentrain("sample", run, "n=5", f"out={tmp_path / 'out'}"))
     five = np.load(tmp_path / "out" / "images.npz")["images"]
     fine(gentrain("sample", run, "n=3", f"out={tmp_path / 'three'}"))
-    assert five.shape[0] == 5 and (np.load(tmp_path / "three" / "images.npz")["images"] == five[:3]).all()
+    assert (
+        five.shape[0] == 5
+        and (np.load(tmp_path / "three" / "images.npz")["images"] == five[:3]).all()
+    )
     fine(gentrain("sample", run, "mode=class_grid", "mode.n=2", f"out={tmp_path / 'rows'}"))
     refused(gentrain("export", run), "(onnx)", "onnx=false")

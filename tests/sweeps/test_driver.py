@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
-from gentrain import config
-from gentrain.cli import conf_dir
+from gentrain.config import schema
+from gentrain.config.paths import conf_dir
 from gentrain.errors import Stopped, UserError
-from gentrain.runs import write_json
-from gentrain.sweeps.driver import Driver, Failed
+from gentrain.runs.files import write_json
+from gentrain.sweeps.launcher import Failed, SweepLauncher
 from gentrain.sweeps.ledger import Ledger
 
 
 def composed(*words: str) -> Any:
-    config.register()
+    schema.register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return compose("train", overrides=list(words), return_hydra_config=True)
 
@@ -31,36 +31,61 @@ class Loader:
 class BasicLauncher:
     """Completes every cell, or does what `does` says of it: "lost" leaves it as it was."""
 
-    def __init__(self, sweep_dir: Path, does: Callable[[str], str] = lambda name: "completed") -> None:
+    def __init__(
+        self, sweep_dir: Path, does: Callable[[str], str] = lambda name: "completed"
+    ) -> None:
         self.dir, self.does, self.launched = sweep_dir, does, []
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[Any]:
-        names = [next(word for word in words if word.startswith("sweep.cell=")).split("'")[1] for words in job_overrides]
+        names = [
+            next(word for word in words if word.startswith("sweep.cell=")).split("'")[1]
+            for words in job_overrides
+        ]
         self.launched.append(names)
         for name in names:
             how = self.does(name)
             if how == "lost":
                 continue
             if how == "breaks":
-                Ledger(self.dir).record(name, status="running", attempts=Ledger(self.dir).told(name)["attempts"] + 1)
+                Ledger(self.dir).record(
+                    name, status="running", attempts=Ledger(self.dir).told(name)["attempts"] + 1
+                )
                 raise RuntimeError("a worker was killed")
-            write_json(self.dir / name / "summary.json", {"status": how, "steps": 10000, "best": {}, "metrics": {}})
-            Ledger(self.dir).record(name, status=how, attempts=1, score=7.5 if how == "completed" else None, exit=int(how != "completed"))
+            write_json(
+                self.dir / name / "summary.json",
+                {"status": how, "steps": 10000, "best": {}, "metrics": {}},
+            )
+            Ledger(self.dir).record(
+                name,
+                status=how,
+                attempts=1,
+                score=7.5 if how == "completed" else None,
+                exit=int(how != "completed"),
+            )
         return []
 
 
-def driver(place: Path, launcher: Any, *swept: str, **words: Any) -> Driver:
+def driver(place: Path, launcher: Any, *swept: str, **words: Any) -> SweepLauncher:
     more = [f"{key}={value}" for key, value in words.items()]
-    return Driver(launcher, composed("sweep.name=s", f"hydra.sweep.dir={place}/s", *more), Loader(), swept)
+    return SweepLauncher(
+        launcher, composed("sweep.name=s", f"hydra.sweep.dir={place}/s", *more), Loader(), swept
+    )
 
 
 def test_only_what_is_missing_or_failed_is_launched(tmp_path: Path) -> None:
-    first = BasicLauncher(tmp_path / "s", lambda name: {"001": "failed", "002": "diverged"}.get(name, "completed"))
+    first = BasicLauncher(
+        tmp_path / "s", lambda name: {"001": "failed", "002": "diverged"}.get(name, "completed")
+    )
     words = [["model=gan", f"seed={seed}"] for seed in range(4)]
     drive = driver(tmp_path, first, "seed")
     with drive.driving():
         returned = drive.launch(words, 0)
-    assert [each.return_value for each in returned] == [7.5, None, None, 7.5] and first.launched == [["000", "001", "002", "003"]]
+    assert [each.return_value for each in returned] == [
+        7.5,
+        None,
+        None,
+        7.5,
+    ] and first.launched == [["000", "001", "002", "003"]]
     with pytest.raises(Failed, match=r"2 of 4 cells of .* \(sweep.name\), first 001") as failed:
         drive.conclude()
     assert failed.value.status == 1
@@ -78,18 +103,28 @@ def test_only_what_is_missing_or_failed_is_launched(tmp_path: Path) -> None:
 def test_a_cell_is_known_by_what_it_is(tmp_path: Path) -> None:
     """Not by how it was written; and by keys that change no number only where they are swept."""
     drive = driver(tmp_path, BasicLauncher(tmp_path / "s"), "seed")
-    a = drive.enter(["model=gan", "seed=0"])
-    assert a == drive.enter(["seed=0", "model=gan", "network=mlp_dropout"]) == drive.enter(["model=gan", "trainer=cpu", "logger=csv"])
-    assert a != drive.enter(["model=gan", "seed=0", "data.batch_size=7"])
+    a = drive.add_cell(["model=gan", "seed=0"])
+    assert (
+        a
+        == drive.add_cell(["seed=0", "model=gan", "network=mlp_dropout"])
+        == drive.add_cell(["model=gan", "trainer=cpu", "logger=csv"])
+    )
+    assert a != drive.add_cell(["model=gan", "seed=0", "data.batch_size=7"])
     swept = driver(tmp_path, BasicLauncher(tmp_path / "s"), "trainer", "steps")
     swept.ledger = drive.ledger
-    names = [swept.enter(["model=gan", f"trainer={trainer}", f"steps={steps}"]) for trainer in ("cpu", "auto") for steps in (10000, 20)]
-    assert len(set(names)) == 4 and names[0] == a, "which was last asked for with trainer=cpu and as many steps"
+    names = [
+        swept.add_cell(["model=gan", f"trainer={trainer}", f"steps={steps}"])
+        for trainer in ("cpu", "auto")
+        for steps in (10000, 20)
+    ]
+    assert len(set(names)) == 4 and names[0] == a, (
+        "which was last asked for with trainer=cpu and as many steps"
+    )
 
 
 def test_a_drawn_seed_is_kept(tmp_path: Path) -> None:
     drive = driver(tmp_path, BasicLauncher(tmp_path / "s"), "model")
-    names = [drive.enter(["model=gan", "seed=null"]) for _ in range(2)]
+    names = [drive.add_cell(["model=gan", "seed=null"]) for _ in range(2)]
     assert names == ["000", "000"]
     kept = drive.ledger.cells["000"]
     assert f"seed={kept['words']['seed']}" in kept["command"] and "seed=null" not in kept["command"]
@@ -107,7 +142,11 @@ def test_a_launcher_that_loses_cells(tmp_path: Path) -> None:
     drive = driver(tmp_path, launcher, "seed")
     drive.launch([["model=gan", f"seed={seed}"] for seed in range(3)], 0)
     assert launcher.launched == [["000", "001", "002"], ["000", "001", "002"], ["001"]]
-    assert [drive.ledger.told(name)["status"] for name in ("000", "001", "002")] == ["completed", "failed", "completed"]
+    assert [drive.ledger.told(name)["status"] for name in ("000", "001", "002")] == [
+        "completed",
+        "failed",
+        "completed",
+    ]
 
 
 def test_a_launcher_that_cannot_begin(tmp_path: Path) -> None:

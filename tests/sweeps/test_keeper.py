@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from gentrain.errors import Stopped
-from gentrain.runs import write_json
-from gentrain.sweeps.keeper import DRIVER, keep, line, score
+from gentrain.runs.files import write_json
+from gentrain.sweeps.cell_process import DRIVER, line, score, train_cell
 from gentrain.sweeps.ledger import Ledger, alive, held
 
 fork = multiprocessing.get_context("fork")
@@ -28,7 +28,9 @@ fork = multiprocessing.get_context("fork")
 def sweep(tmp_path: Path) -> Path:
     ledger = Ledger(tmp_path / "s")
     for number in range(2):
-        ledger.enter(f"identity {number}", {"model": "gan", "seed": number}, ["model=gan", f"seed={number}"])
+        ledger.add_cell(
+            f"identity {number}", {"model": "gan", "seed": number}, ["model=gan", f"seed={number}"]
+        )
     ledger.write(["seed"])
     return tmp_path / "s"
 
@@ -37,10 +39,18 @@ def done(best: Any = 1.5, status: str = "completed", code: int = 0) -> Callable[
     """A command that leaves a summary."""
 
     def command(words: list[str]) -> int:
-        run_dir = Path(next(word for word in words if word.startswith("hydra.run.dir=")).partition("=")[2])
-        write_json(run_dir / "summary.json", {"status": status, "steps": 3, "best": {"metric": "quality/nats", "value": best}})
+        run_dir = Path(
+            next(word for word in words if word.startswith("hydra.run.dir=")).partition("=")[2]
+        )
+        write_json(
+            run_dir / "summary.json",
+            {"status": status, "steps": 3, "best": {"metric": "quality/nats", "value": best}},
+        )
         if status != "completed":
-            print("a line before\ngentrain: error: the loss is not finite (lr); lower it", file=sys.stderr)
+            print(
+                "a line before\ngentrain: error: the loss is not finite (lr); lower it",
+                file=sys.stderr,
+            )
         return code
 
     return command
@@ -83,7 +93,11 @@ ENDS: dict[str, tuple[Callable[[list[str]], int], str, str | None]] = {
     "exits without a word": (leaves_at_once, "failed", "left with status 0 before its end"),
     "is killed": (killed, "failed", "killed by SIGKILL (out of memory?)"),
     "crashes": (crashes, "failed", "killed by SIGSEGV (a crash below Python)"),
-    "diverges": (done(status="diverged", code=1), "diverged", "the loss is not finite (lr); lower it"),
+    "diverges": (
+        done(status="diverged", code=1),
+        "diverged",
+        "the loss is not finite (lr); lower it",
+    ),
     "is stopped before it listens": (is_asked_too_early, "interrupted", "stopped by SIGTERM"),
     "is stopped": (done(status="interrupted", code=143), "interrupted", "stopped by SIGTERM"),
 }
@@ -92,33 +106,42 @@ ENDS: dict[str, tuple[Callable[[list[str]], int], str, str | None]] = {
 @pytest.mark.parametrize("end", ENDS)
 def test_how_a_cell_ends(sweep: Path, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
     command, status, reason = ENDS[end]
-    monkeypatch.setattr("gentrain.cli.run", command)
-    value = keep(sweep, "001", ["seed=1", f"hydra.run.dir={sweep / '001'}"], warm=True)
+    monkeypatch.setattr("gentrain.cli.main.run", command)
+    value = train_cell(sweep, "001", ["seed=1", f"hydra.run.dir={sweep / '001'}"], warm=True)
     told = json.loads((sweep / "001" / "status.json").read_text())
-    assert (told["cell"], told["status"], told["reason"], told["attempts"]) == ("001", status, reason, 1)
+    assert (told["cell"], told["status"], told["reason"], told["attempts"]) == (
+        "001",
+        status,
+        reason,
+        1,
+    )
     assert told["overrides"] == {"seed": 1} and told["log"] == "cell.log"
     assert value == told["score"] == (1.5 if end == "completes" else None), "NaN is no score"
-    assert not alive(sweep / "001") and (status == "completed" or (reason or "") in line(told, sweep / "001"))
+    assert not alive(sweep / "001") and (
+        status == "completed" or (reason or "") in line(told, sweep / "001")
+    )
     assert Ledger(sweep).told("000")["status"] == "missing"
 
 
 def test_a_completed_cell_is_not_begun_again(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A launcher may run a job twice."""
     words = ["seed=1", f"hydra.run.dir={sweep / '001'}"]
-    monkeypatch.setattr("gentrain.cli.run", done())
+    monkeypatch.setattr("gentrain.cli.main.run", done())
     (sweep / "001" / ".hydra").mkdir()
     (sweep / "001" / ".hydra" / "config.yaml").write_text("model: gan\nsteps: 3\n")
-    assert keep(sweep, "001", words, warm=True) == 1.5
-    monkeypatch.setattr("gentrain.cli.run", killed)
-    assert keep(sweep, "001", words, warm=True) == 1.5
+    assert train_cell(sweep, "001", words, warm=True) == 1.5
+    monkeypatch.setattr("gentrain.cli.main.run", killed)
+    assert train_cell(sweep, "001", words, warm=True) == 1.5
     assert Ledger(sweep).told("001")["attempts"] == 1
-    monkeypatch.setattr("gentrain.cli.run", done())
-    keep(sweep, "001", [*words, "steps=4"], warm=True)
+    monkeypatch.setattr("gentrain.cli.main.run", done())
+    train_cell(sweep, "001", [*words, "steps=4"], warm=True)
     assert Ledger(sweep).told("001")["attempts"] == 2, "more steps are wanted"
 
 
 @pytest.mark.parametrize("where", ["a job of a cluster", "a worker of the driver"])
-def test_a_signal_goes_to_the_cell_and_then_to_who_listened_before(sweep: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+def test_a_signal_goes_to_the_cell_and_then_to_who_listened_before(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
     heard: list[int] = []
 
     def waits(words: list[str]) -> int:
@@ -132,21 +155,19 @@ def test_a_signal_goes_to_the_cell_and_then_to_who_listened_before(sweep: Path, 
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGUSR2)
 
-    monkeypatch.setattr("gentrain.cli.run", waits)
+    monkeypatch.setattr("gentrain.cli.main.run", waits)
     if where == "a worker of the driver":
         monkeypatch.setenv(DRIVER, str(os.getppid()))
     before = signal.signal(signal.SIGUSR2, lambda number, _: heard.append(number))
     thread = threading.Thread(target=send)
     try:
-        import gentrain.train  # noqa: F401 (before the thread: the fork has this one alone)
-
         thread.start()
         if where == "a job of a cluster":
             with pytest.raises(Stopped) as left:
-                keep(sweep, "000", ["seed=0"], warm=True)
+                train_cell(sweep, "000", ["seed=0"], warm=True)
             assert left.value.code == 140 and heard == [signal.SIGUSR2]
         else:
-            assert keep(sweep, "000", ["seed=0"], warm=True) is None
+            assert train_cell(sweep, "000", ["seed=0"], warm=True) is None
             assert heard == []
     finally:
         thread.join()
@@ -154,7 +175,9 @@ def test_a_signal_goes_to_the_cell_and_then_to_who_listened_before(sweep: Path, 
     assert Ledger(sweep).told("000")["status"] == "interrupted"
 
 
-@pytest.mark.parametrize(("visible", "devices"), [(None, ["0", "1", "0"]), ("3,5", ["3", "5", "3"])])
+@pytest.mark.parametrize(
+    ("visible", "devices"), [(None, ["0", "1", "0"]), ("3,5", ["3", "5", "3"])]
+)
 def test_cells_side_by_side_share_out_the_gpus(
     sweep: Path, monkeypatch: pytest.MonkeyPatch, visible: str | None, devices: list[str]
 ) -> None:
@@ -164,7 +187,7 @@ def test_cells_side_by_side_share_out_the_gpus(
         print("device", os.environ.get("CUDA_VISIBLE_DEVICES"))
         return done()(words)
 
-    monkeypatch.setattr("gentrain.cli.run", says)
+    monkeypatch.setattr("gentrain.cli.main.run", says)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
@@ -176,7 +199,14 @@ def test_cells_side_by_side_share_out_the_gpus(
             others.append(fork.Process(target=hold, args=(sweep / f".slot-{slot}", ready, leave)))
             others[-1].start()
             assert ready.wait(30)
-        keep(sweep, "001", ["seed=1", f"hydra.run.dir={sweep / '001'}", "steps=9"], warm=True, slots=3, gpus=2)
+        train_cell(
+            sweep,
+            "001",
+            ["seed=1", f"hydra.run.dir={sweep / '001'}", "steps=9"],
+            warm=True,
+            slots=3,
+            gpus=2,
+        )
         leave.set()
         for other in others:
             other.join()
@@ -193,6 +223,9 @@ def hold(file: Path, ready: Any, leave: Any) -> None:
         leave.wait(30)
 
 
-@pytest.mark.parametrize(("value", "known"), [(1, 1.0), (0.5, 0.5), (None, None), (float("nan"), None), (float("-inf"), None)])
+@pytest.mark.parametrize(
+    ("value", "known"),
+    [(1, 1.0), (0.5, 0.5), (None, None), (float("nan"), None), (float("-inf"), None)],
+)
 def test_scores(value: float | None, known: float | None) -> None:
     assert score({"best": {"value": value}}) == known and score({}) is None

@@ -14,15 +14,15 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 
-from gentrain import config
-from gentrain.cli import conf_dir, with_words
+from gentrain.cli.overrides import append_overrides, of_a_sweep, several_seeds
+from gentrain.config import schema
+from gentrain.config.paths import conf_dir
 from gentrain.errors import UserError
-from gentrain.runs import write_json
+from gentrain.runs.files import write_json
 from gentrain.sweeps.ablation import effects, leave_one_out
-from gentrain.sweeps.driver import plain_value, shared_status
+from gentrain.sweeps.launcher import plain_value, shared_status
 from gentrain.sweeps.ledger import KEEPER, Ledger, held
 from gentrain.sweeps.table import by_seed, print_sweep, rows
-from gentrain.sweeps.words import of_a_sweep, several_seeds
 
 
 def filled(place: Path, seeds: int = 3) -> Ledger:
@@ -30,13 +30,23 @@ def filled(place: Path, seeds: int = 3) -> Ledger:
     ledger = Ledger(place / "s", "s")
     for model in ("gan", "dcgan"):
         for seed in range(seeds):
-            ledger.enter(f"{model} {seed}", {"model": model, "seed": seed, "steps": 9}, [f"model={model}", f"seed={seed}"])
+            ledger.add_cell(
+                f"{model} {seed}",
+                {"model": model, "seed": seed, "steps": 9},
+                [f"model={model}", f"seed={seed}"],
+            )
     ledger.write(["model", "seed"])
     for number, name in enumerate(ledger.cells):
         if number % seeds < seeds - 1:
             best = {"metric": "quality/fid", "value": 10.0 + number, "step": 4}
             write_json(
-                ledger.dir / name / "summary.json", {"steps": 9, "best": best, "metrics": {"quality/fid": 20.0 + number}, "verdicts": []}
+                ledger.dir / name / "summary.json",
+                {
+                    "steps": 9,
+                    "best": best,
+                    "metrics": {"quality/fid": 20.0 + number},
+                    "verdicts": [],
+                },
             )
             ledger.record(name, status="completed", attempts=1, score=10.0 + number, seconds=1.0)
     return ledger
@@ -45,7 +55,9 @@ def filled(place: Path, seeds: int = 3) -> Ledger:
 def test_the_contract(tmp_path: Path) -> None:
     ledger = filled(tmp_path)
     told = json.loads((tmp_path / "s" / "sweep.json").read_text())
-    assert (told["name"], told["keys"]) == ("s", ["model", "seed"]) and list(told["cells"]) == [f"00{n}" for n in range(6)]
+    assert (told["name"], told["keys"]) == ("s", ["model", "seed"]) and list(told["cells"]) == [
+        f"00{n}" for n in range(6)
+    ]
     assert told["cells"]["004"]["overrides"] == {"model": "dcgan", "seed": 1}
     missing = json.loads((tmp_path / "s" / "005" / "status.json").read_text())
     assert missing == {
@@ -58,11 +70,15 @@ def test_a_grid_that_grew(tmp_path: Path) -> None:
     """Known cells keep their number; a key that now differs between cells is shown for all of them."""
     filled(tmp_path)
     ledger = Ledger(tmp_path / "s")
-    assert ledger.enter("dcgan 1", {"model": "dcgan", "seed": 1, "steps": 9}, []) == "004"
-    assert ledger.enter("wgan 1", {"model": "wgan", "seed": 1, "steps": 50}, []) == "006"
+    assert ledger.add_cell("dcgan 1", {"model": "dcgan", "seed": 1, "steps": 9}, []) == "004"
+    assert ledger.add_cell("wgan 1", {"model": "wgan", "seed": 1, "steps": 50}, []) == "006"
     ledger.write(["model"])
     assert ledger.keys == ["model", "seed", "steps"]
-    assert ledger.told("000") | {"seconds": 0} == ledger.told("000") | {"seconds": 0, "status": "completed", "attempts": 1}
+    assert ledger.told("000") | {"seconds": 0} == ledger.told("000") | {
+        "seconds": 0,
+        "status": "completed",
+        "attempts": 1,
+    }
     assert ledger.told("000")["overrides"] == {"model": "gan", "seed": 0, "steps": 9}
 
 
@@ -76,14 +92,19 @@ def keep_locked(file: Path, ready: Any, leave: Any) -> None:
 def test_running_is_believed_while_somebody_holds_the_cell(tmp_path: Path) -> None:
     ledger = filled(tmp_path)
     ledger.record("002", status="running")
-    assert ledger.status("002")["status"] == "interrupted" and "gone" in ledger.status("002")["reason"]
+    assert (
+        ledger.status("002")["status"] == "interrupted" and "gone" in ledger.status("002")["reason"]
+    )
     spawn = multiprocessing.get_context("fork")
     ready, leave = spawn.Event(), spawn.Event()
     other = spawn.Process(target=keep_locked, args=(ledger.dir / "002" / KEEPER, ready, leave))
     other.start()
     try:
         assert ready.wait(30) and ledger.status("002")["status"] == "running"
-        with pytest.raises(UserError, match=r"another process drives"), held(ledger.dir / "002" / KEEPER, "{owner} drives"):
+        with (
+            pytest.raises(UserError, match=r"another process drives"),
+            held(ledger.dir / "002" / KEEPER, "{owner} drives"),
+        ):
             pass
     finally:
         leave.set()
@@ -97,13 +118,31 @@ def test_the_table(tmp_path: Path) -> None:
     text: list[str] = []
     print_sweep(ledger, text.append)
     said = "".join(text)
-    assert "quality/fid" in said and f"failed 005: killed by SIGKILL\n  {ledger.dir}/005/cell.log" in said
+    assert (
+        "quality/fid" in said
+        and f"failed 005: killed by SIGKILL\n  {ledger.dir}/005/cell.log" in said
+    )
     first, second = by_seed(rows(ledger), ledger.keys)
-    assert (first["model"], first["seeds"], first["done"], first["best"], first["final"]) == ("gan", 3, 2, "10.5 ± 0.71", "20.5 ± 0.71")
-    assert (second["done"], second["failed"], second["diverged"], second["collapsed"]) == (2, 1, 0, 0)
+    assert (first["model"], first["seeds"], first["done"], first["best"], first["final"]) == (
+        "gan",
+        3,
+        2,
+        "10.5 ± 0.71",
+        "20.5 ± 0.71",
+    )
+    assert (second["done"], second["failed"], second["diverged"], second["collapsed"]) == (
+        2,
+        1,
+        0,
+        0,
+    )
     with (ledger.dir / "table.csv").open(newline="") as file:
         kept = list(csv.DictReader(file))
-    assert [row["cell"] for row in kept] == list(ledger.cells) and kept[0]["best"] == "10.0" and kept[5]["reason"] == "killed by SIGKILL"
+    assert (
+        [row["cell"] for row in kept] == list(ledger.cells)
+        and kept[0]["best"] == "10.0"
+        and kept[5]["reason"] == "killed by SIGKILL"
+    )
 
 
 def test_a_damaged_ledger(tmp_path: Path) -> None:
@@ -123,7 +162,7 @@ def test_exit_status() -> None:
 
 
 def composed(*words: str) -> Any:
-    config.register()
+    schema.register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return compose("train", overrides=list(words), return_hydra_config=True)
 
@@ -143,7 +182,13 @@ def test_effects_are_of_pairs() -> None:
     """d = (5 - 1, 4 - 2) = (4, 2): 3 ± 1, though the seeds differ by more than that."""
     best = {("0", "a b"): 1.0, ("1", "a b"): 2.0, ("0", "b"): 5.0, ("1", "b"): 4.0, ("0", "a"): 1.0}
     table = [
-        {"seed": seed, "tricks": tricks, "status": "completed", "final": best[seed, tricks], "best": value}
+        {
+            "seed": seed,
+            "tricks": tricks,
+            "status": "completed",
+            "final": best[seed, tricks],
+            "best": value,
+        }
         for (seed, tricks), value in best.items()
     ]
     without_a, without_b = effects(table, ["seed", "tricks"])
@@ -156,10 +201,17 @@ def test_effects_are_of_pairs() -> None:
 
 def test_seeds() -> None:
     def words(*given: str) -> list[str]:
-        return several_seeds(list(given), Namespace(overrides=[word for word in given if "=" in word], multirun="-m" in given))
+        return several_seeds(
+            list(given),
+            Namespace(overrides=[word for word in given if "=" in word], multirun="-m" in given),
+        )
 
     assert words("model=gan", "seeds=3") == ["-m", "model=gan", "seed=0,1,2"]
-    assert words("-m", "model=gan,wgan", "seed=5", "seeds=2") == ["-m", "model=gan,wgan", "seed=5,6"]
+    assert words("-m", "model=gan,wgan", "seed=5", "seeds=2") == [
+        "-m",
+        "model=gan,wgan",
+        "seed=5,6",
+    ]
     assert words("model=gan", "seeds=null") == ["model=gan", "seeds=null"]
     for bad in (("seeds=0",), ("seeds=many",), ("seeds=2", "seed=0,1"), ("seeds=2", "sweep=tpe")):
         with pytest.raises(UserError, match=r"\(seeds?\)"):
@@ -169,8 +221,16 @@ def test_seeds() -> None:
 def test_one_name_for_all_processes() -> None:
     first, second = of_a_sweep([]), of_a_sweep([])
     assert first[0].startswith("sweep.name=20") and first[0] != second[0]
-    assert with_words(["-m", "a=1", "--config-dir", "mine"], ["b=2"]) == ["-m", "a=1", "b=2", "--config-dir", "mine"]
-    assert with_words(["-m"], ["b=2"]) == ["-m", "b=2"] and with_words(["seed=3"], []) == ["seed=3"]
+    assert append_overrides(["-m", "a=1", "--config-dir", "mine"], ["b=2"]) == [
+        "-m",
+        "a=1",
+        "b=2",
+        "--config-dir",
+        "mine",
+    ]
+    assert append_overrides(["-m"], ["b=2"]) == ["-m", "b=2"] and append_overrides(
+        ["seed=3"], []
+    ) == ["seed=3"]
     assert of_a_sweep(["sweep.name=x"]) == ["hydra.output_subdir=null", "hydra/job_logging=stderr"]
 
 
@@ -194,17 +254,30 @@ CHOICES = {
 @pytest.mark.parametrize("word", CHOICES)
 def test_every_choice_composes(word: str) -> None:
     launcher, sweeper = CHOICES[word]
-    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper" if sweeper == "Trials" else "hydra_plugins.hydra_submitit_launcher")
+    pytest.importorskip(
+        "hydra_plugins.hydra_optuna_sweeper"
+        if sweeper == "Trials"
+        else "hydra_plugins.hydra_submitit_launcher"
+    )
     cfg = composed(word, "sweep.name=s", "sweep.cell='003'", "cluster.jobs=3")
-    assert cfg.hydra.runtime.choices["hydra/launcher"] == launcher and cfg.hydra.sweeper._target_.endswith(f".{sweeper}")
+    assert cfg.hydra.runtime.choices[
+        "hydra/launcher"
+    ] == launcher and cfg.hydra.sweeper._target_.endswith(f".{sweeper}")
     assert (cfg.hydra.sweep.dir, cfg.hydra.sweep.subdir) == ("outputs/sweeps/s", "003")
     assert cfg.hydra.sweeper.get("n_jobs", 3) == 3
     if launcher == "submitit_slurm":
-        assert (cfg.hydra.launcher.timeout_min, cfg.hydra.launcher.array_parallelism, cfg.hydra.launcher.name) == (240, 3, "gentrain-s")
+        assert (
+            cfg.hydra.launcher.timeout_min,
+            cfg.hydra.launcher.array_parallelism,
+            cfg.hydra.launcher.name,
+        ) == (240, 3, "gentrain-s")
 
 
 def test_what_is_not_installed() -> None:
-    from gentrain.complaints import one_line
+    from gentrain.cli.hydra_errors import one_line
 
     error = HydraException("In 'cluster/ray': Could not find 'hydra/launcher/ray'")
-    assert one_line(error, ["cluster=ray"], conf_dir()) == "ray is not installed (cluster, sweep); pip install 'gentrain[ray]'"
+    assert (
+        one_line(error, ["cluster=ray"], conf_dir())
+        == "ray is not installed (cluster, sweep); pip install 'gentrain[ray]'"
+    )

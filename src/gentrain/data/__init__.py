@@ -1,7 +1,9 @@
 """Sources -> uint8 tensors -> batches on the device."""
 
+from gentrain.data.arrays import ArrayDataset
 from gentrain.data.attributes import AttributeTable
 from gentrain.data.base import Data, Images
+from gentrain.data.batches import Batches, BatchSampler
 from gentrain.data.cifar10 import CIFAR10
 from gentrain.data.coloured_digits import ColouredDigits, DigitDomains
 from gentrain.data.gaussians import GaussianGrid, GaussianRing, Gaussians
@@ -10,14 +12,14 @@ from gentrain.data.mnist import MNIST, FashionMNIST
 from gentrain.data.mnist_5k import MNIST5k
 from gentrain.data.pairs import Pairs, SideBySide, Unpaired
 from gentrain.data.plane import Checkerboard, Plane, Rings, TwoMoons
-from gentrain.data.samples import Samples
 from gentrain.data.stacked_mnist import StackedMNIST
-from gentrain.data.stream import Batches, Order
 
 __all__ = [
     "CIFAR10",
     "MNIST",
+    "ArrayDataset",
     "AttributeTable",
+    "BatchSampler",
     "Batches",
     "Checkerboard",
     "ColouredDigits",
@@ -30,11 +32,9 @@ __all__ = [
     "ImageFolder",
     "Images",
     "MNIST5k",
-    "Order",
     "Pairs",
     "Plane",
     "Rings",
-    "Samples",
     "SideBySide",
     "StackedMNIST",
     "TwoMoons",

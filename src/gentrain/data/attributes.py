@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
+from gentrain.data.arrays import ArrayDataset
 from gentrain.data.base import require
 from gentrain.data.image_folder import ImageFolder
-from gentrain.data.samples import Samples
 from gentrain.errors import UserError
 
 TABLE = "list_attr_celeba.txt"
@@ -32,13 +32,16 @@ class AttributeTable(ImageFolder):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.attributes = list(self.attributes)
-        require(len(set(self.attributes)) > 1, f"attributes are {self.attributes} (data.attributes); give two or more different ones")
+        require(
+            len(set(self.attributes)) > 1,
+            f"attributes are {self.attributes} (data.attributes); give two or more different ones",
+        )
         require(
             self.classes == len(self.attributes),
             f"{len(self.attributes)} attributes are {self.classes} classes (data.classes); write data.classes={len(self.attributes)}",
         )
 
-    def read(self, split: str) -> Samples:
+    def read(self, split: str) -> ArrayDataset:
         tree, domain = self.tree(), self.domains()
         prefix_names, _ = self.names(tree, split)
         chosen = [name for name in prefix_names if domain.get(Path(name).name) is not None]
@@ -49,15 +52,25 @@ class AttributeTable(ImageFolder):
         )
         images, kept = self.cached([(name, *tree.files[name]) for name in chosen])
         labels = torch.tensor([domain[Path(name).name] for name in kept], dtype=torch.int64)
-        missing = [self.attributes[label] for label in range(len(self.attributes)) if not (labels == label).any()]
-        require(not missing, f"no {split} image of {self.path} has {', '.join(missing)} alone (data.attributes); choose others")
-        return Samples(images, labels)
+        missing = [
+            self.attributes[label]
+            for label in range(len(self.attributes))
+            if not (labels == label).any()
+        ]
+        require(
+            not missing,
+            f"no {split} image of {self.path} has {', '.join(missing)} alone (data.attributes); choose others",
+        )
+        return ArrayDataset(images, labels)
 
     @property
     def table_file(self) -> Path:
         if self.table:
             return Path(self.table).expanduser()
-        return next((place / TABLE for place in (self.path, self.path.parent) if (place / TABLE).is_file()), self.path / TABLE)
+        return next(
+            (place / TABLE for place in (self.path, self.path.parent) if (place / TABLE).is_file()),
+            self.path / TABLE,
+        )
 
     def domains(self) -> dict[str, int]:
         """The number of the domain of each file that has one."""
@@ -65,7 +78,9 @@ class AttributeTable(ImageFolder):
             lines = self.table_file.read_text().splitlines()
         except (OSError, UnicodeDecodeError) as error:
             why = getattr(error, "strerror", None) or "it is no text"
-            raise UserError(f"cannot read {self.table_file}: {why} (data.table); give the path of {TABLE}") from error
+            raise UserError(
+                f"cannot read {self.table_file}: {why} (data.table); give the path of {TABLE}"
+            ) from error
         names = lines[1].split() if len(lines) > 1 else []
         if unknown := [name for name in self.attributes if name not in names]:
             raise UserError(

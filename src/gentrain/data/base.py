@@ -13,9 +13,9 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
+from gentrain.data.arrays import CHUNK, ArrayDataset, constant_images, sha256_of, to_bytes, to_float
+from gentrain.data.batches import Batches, BatchSampler, ZippedBatches, fits, generator
 from gentrain.data.degrade import DEGRADATIONS, Degradation, source_shape
-from gentrain.data.samples import CHUNK, Samples, constant_images, sha256_of, to_bytes, to_float
-from gentrain.data.stream import Accompanied, Batches, Order, fits, generator
 from gentrain.errors import UserError
 
 log = logging.getLogger("gentrain")
@@ -36,13 +36,19 @@ class Data(LightningDataModule, ABC):
     name: str
     shape: tuple[int, ...]  # (C, H, W), or (2,) for points
     classes: int | None = None
-    source_shape: tuple[int, ...] | None = None  # of what a translation starts from; null: there is nothing of the kind
-    labelled: int | None = None  # images whose labels may be used, as many of each class; null: all
+    source_shape: tuple[int, ...] | None = (
+        None  # of what a translation starts from; null: there is nothing of the kind
+    )
+    labelled: int | None = (
+        None  # images whose labels may be used, as many of each class; null: all
+    )
     batch_size: int = 64  # per process
     seed: int = 0  # of the order of the batches
     flip: bool = False  # mirror half of the images left to right
     workers: int = 2  # processes that read what does not fit in memory
-    resident: bool | str = "auto"  # keep all images on the device: true, false, or auto: when they take a quarter of its free memory
+    resident: bool | str = (
+        "auto"  # keep all images on the device: true, false, or auto: when they take a quarter of its free memory
+    )
     cache: str = "~/.cache/gentrain"  # for what is downloaded or decoded once
 
     def __post_init__(self) -> None:
@@ -50,22 +56,44 @@ class Data(LightningDataModule, ABC):
         check_types(self)
         self.shape = tuple(self.shape)
         self.source_shape = None if self.source_shape is None else tuple(self.source_shape)
-        self._samples: dict[str, Samples] = {}
+        self._samples: dict[str, ArrayDataset] = {}
         self._digests: dict[str, str] = {}
-        self.group: int | None = None  # k: the stream's items are lists of k batches, what one training step of k:1 players takes
+        self.group: int | None = (
+            None  # k: the stream's items are lists of k batches, what one training step of k:1 players takes
+        )
         self._start = 0  # position at the start of this iteration
-        self._base: int | None = None  # batches that the trainer had started then; None before an iteration
-        require(is_count(self.batch_size), f"batch_size must be a whole number >= 1, not {self.batch_size!r} (data.batch_size); e.g. 64")
+        self._base: int | None = (
+            None  # batches that the trainer had started then; None before an iteration
+        )
+        require(
+            is_count(self.batch_size),
+            f"batch_size must be a whole number >= 1, not {self.batch_size!r} (data.batch_size); e.g. 64",
+        )
         self.check_labelled()
-        require(is_count(self.workers, 0), f"workers must be a whole number >= 0, not {self.workers!r} (data.workers); e.g. 2")
-        require(self.resident in ("auto", True, False), f"resident is {self.resident!r} (data.resident); write auto, true or false")
+        require(
+            is_count(self.workers, 0),
+            f"workers must be a whole number >= 0, not {self.workers!r} (data.workers); e.g. 2",
+        )
+        require(
+            self.resident in ("auto", True, False),
+            f"resident is {self.resident!r} (data.resident); write auto, true or false",
+        )
 
     def check_labelled(self) -> None:
         if self.labelled is None:
             return
-        require(self.source_shape is None, f"data={self.name} has sources, and so no few labels (data.labelled); write null")
-        require(self.classes is not None, f"data={self.name} has no labels of which to keep {self.labelled} (data.labelled); write null")
-        require(is_count(self.labelled), f"labelled must be a whole number >= 1, not {self.labelled!r} (data.labelled); e.g. 100")
+        require(
+            self.source_shape is None,
+            f"data={self.name} has sources, and so no few labels (data.labelled); write null",
+        )
+        require(
+            self.classes is not None,
+            f"data={self.name} has no labels of which to keep {self.labelled} (data.labelled); write null",
+        )
+        require(
+            is_count(self.labelled),
+            f"labelled must be a whole number >= 1, not {self.labelled!r} (data.labelled); e.g. 100",
+        )
         require(
             self.labelled % (self.classes or 1) == 0,
             f"{self.labelled} labels are not as many for each of {self.classes} classes (data.labelled); give a multiple of {self.classes}",
@@ -77,14 +105,14 @@ class Data(LightningDataModule, ABC):
         return True
 
     @abstractmethod
-    def read(self, split: str) -> Samples:
+    def read(self, split: str) -> ArrayDataset:
         """Read "train" or "test" from wherever it is; called once a split."""
 
-    def finished(self, samples: Samples, split: str) -> Samples:
+    def finished(self, samples: ArrayDataset, split: str) -> ArrayDataset:
         """What was read, with what is made of it."""
         return samples
 
-    def load(self, split: str) -> Samples:
+    def load(self, split: str) -> ArrayDataset:
         """The samples of "train" or "test", read at the first call.
 
         Raises UserError for what the user can mend (a path, a broken file), Unavailable without a network.
@@ -95,14 +123,23 @@ class Data(LightningDataModule, ABC):
             self._samples[split] = self.checked(self.finished(self.read(split), split), split)
         return self._samples[split]
 
-    def checked(self, samples: Samples, split: str) -> Samples:
+    def checked(self, samples: ArrayDataset, split: str) -> ArrayDataset:
         """What was read, after its shape was compared with the promise of the config."""
         for key, part in {"shape": samples.images, "source_shape": samples.sources}.items():
             found, said = None if part is None else tuple(part.shape[1:]), getattr(self, key)
-            require(found == said, f"samples of {self.name} have shape {found}, the config says {said} (data.{key}); mend it")
+            require(
+                found == said,
+                f"samples of {self.name} have shape {found}, the config says {said} (data.{key}); mend it",
+            )
         constant = constant_images(samples.images) if samples.images.dtype == torch.uint8 else 0
         if constant:
-            log.warning("%s: %d of %d %s images have one single colour", self.name, constant, len(samples.images), split)
+            log.warning(
+                "%s: %d of %d %s images have one single colour",
+                self.name,
+                constant,
+                len(samples.images),
+                split,
+            )
         return samples
 
     def digest(self, split: str = "train") -> str:
@@ -112,7 +149,9 @@ class Data(LightningDataModule, ABC):
         """
         if split not in self._digests:
             samples = self.load(split)
-            self._digests[split] = sha256_of(samples if self.degradation is None else samples._replace(sources=None))
+            self._digests[split] = sha256_of(
+                samples if self.degradation is None else samples._replace(sources=None)
+            )
         return self._digests[split]
 
     def prepare_data(self) -> None:
@@ -122,7 +161,7 @@ class Data(LightningDataModule, ABC):
     def setup(self, stage: str | None = None) -> None:
         self.load("train")
 
-    def train_dataloader(self) -> Batches | Accompanied:
+    def train_dataloader(self) -> Batches | ZippedBatches:
         """An endless stream that begins where `position` is. Raises UserError when one global batch exceeds the data.
 
         With `labelled`, batches are (images, images that have labels, their labels): `order` is that of the first, and no label of
@@ -136,33 +175,55 @@ class Data(LightningDataModule, ABC):
         )
         resident = fits(samples, device) if self.resident == "auto" else bool(self.resident)
 
-        def stream(samples: Samples, order: Order, **more: Any) -> Batches:
-            options: dict[str, Any] = {"device": device, "flip": self.flip, "resident": resident, "workers": self.usable_workers}
+        def stream(samples: ArrayDataset, order: BatchSampler, **more: Any) -> Batches:
+            options: dict[str, Any] = {
+                "device": device,
+                "flip": self.flip,
+                "resident": resident,
+                "workers": self.usable_workers,
+            }
             return Batches(samples, order, **(options | self.changes | more))
 
         if not self.aligned and samples.sources is not None:
-            sources = Order(len(samples.sources), self.batch_size, self.seed, order.rank, order.world, of=" of sources")
+            sources = BatchSampler(
+                len(samples.sources),
+                self.batch_size,
+                self.seed,
+                order.rank,
+                order.world,
+                of=" of sources",
+            )
             require(
                 sources.per_epoch > 0,
                 f"a batch of {self.batch_size} on {order.world} process(es) exceeds the {sources.rows} training sources of {self.name} "
                 f"(data.batch_size); at most {sources.rows // order.world}",
             )
-            domains = stream(Samples(samples.images, None), order), stream(Samples(samples.sources, None), sources)
-            return Accompanied(*domains, self._begin, self.group)
+            domains = (
+                stream(ArrayDataset(samples.images, None), order),
+                stream(ArrayDataset(samples.sources, None), sources),
+            )
+            return ZippedBatches(*domains, self._begin, self.group)
         if self.labelled is None:
             kept = samples if self.degradation is None else samples._replace(sources=None)
-            return stream(kept, order, position=self._begin, group=self.group, degrade=self.degradation)
-        images = stream(Samples(samples.images, None), order)
-        few = self.few()
+            return stream(
+                kept, order, position=self._begin, group=self.group, degrade=self.degradation
+            )
+        images = stream(ArrayDataset(samples.images, None), order)
+        few = self.labelled_subset()
         size = min(self.batch_size, len(few.images) // order.world)
         require(
             size > 0,
             f"{len(few.images)} labelled images cannot be shared by {order.world} processes (data.labelled); give {order.world} or more",
         )
-        beside = Batches(few, Order(len(few.images), size, self.seed, order.rank, order.world), device, self.flip)
-        return Accompanied(images, beside, self._begin, self.group)
+        beside = Batches(
+            few,
+            BatchSampler(len(few.images), size, self.seed, order.rank, order.world),
+            device,
+            self.flip,
+        )
+        return ZippedBatches(images, beside, self._begin, self.group)
 
-    def few(self) -> Samples:
+    def labelled_subset(self) -> ArrayDataset:
         """The training samples whose labels may be used: of each class as many, drawn by `seed`, in the order of the data set."""
         images, labels, _ = self.load("train")
         assert labels is not None and self.labelled is not None and self.classes is not None
@@ -177,11 +238,19 @@ class Data(LightningDataModule, ABC):
         chosen = []
         for label in range(self.classes):
             rows = (labels == label).nonzero().squeeze(1)
-            chosen.append(rows[torch.randperm(len(rows), generator=generator(self.seed, "labelled", label))[:each]])
+            chosen.append(
+                rows[
+                    torch.randperm(len(rows), generator=generator(self.seed, "labelled", label))[
+                        :each
+                    ]
+                ]
+            )
         rows = torch.cat(chosen).sort().values
-        return Samples(images[rows], labels[rows])
+        return ArrayDataset(images[rows], labels[rows])
 
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+    def transfer_batch_to_device(
+        self, batch: Any, device: torch.device, dataloader_idx: int
+    ) -> Any:
         """The stream has put the batch there already."""
         return batch
 
@@ -196,9 +265,11 @@ class Data(LightningDataModule, ABC):
         return {}
 
     @property
-    def order(self) -> Order:
-        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        return Order(len(self.load("train").images), self.batch_size, self.seed, rank, world)
+    def order(self) -> BatchSampler:
+        rank, world = (
+            (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        )
+        return BatchSampler(len(self.load("train").images), self.batch_size, self.seed, rank, world)
 
     @property
     def device(self) -> torch.device:
@@ -208,7 +279,9 @@ class Data(LightningDataModule, ABC):
     def usable_workers(self) -> int:
         """At most one worker a core that this process may use."""
         if self.workers > max(cores(), 2):  # two are the default, and no one's wish
-            log.warning("%d workers on %d cores (data.workers); %d are used", self.workers, cores(), cores())
+            log.warning(
+                "%d workers on %d cores (data.workers); %d are used", self.workers, cores(), cores()
+            )
         return min(self.workers, cores())
 
     @property
@@ -251,13 +324,25 @@ class Images(Data):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(is_count(self.size), f"size must be a whole number >= 1, not {self.size!r} (data.size); e.g. 32")
+        require(
+            is_count(self.size),
+            f"size must be a whole number >= 1, not {self.size!r} (data.size); e.g. 32",
+        )
         square = (self.shape[0], self.size, self.size)
-        require(self.shape == square, f"shape {self.shape} is not that of the size, {square} (data.shape); set data.size instead")
-        require(is_count(self.jitter, 0), f"jitter must be a whole number >= 0, not {self.jitter!r} (data.jitter); e.g. 30 at 256 pixels")
+        require(
+            self.shape == square,
+            f"shape {self.shape} is not that of the size, {square} (data.shape); set data.size instead",
+        )
+        require(
+            is_count(self.jitter, 0),
+            f"jitter must be a whole number >= 0, not {self.jitter!r} (data.jitter); e.g. 30 at 256 pixels",
+        )
         self.check_degrade()
         require(
-            not self.jitter or self.degrade is not None or self.source_shape is None or self.source_shape[1:] == self.shape[1:],
+            not self.jitter
+            or self.degrade is not None
+            or self.source_shape is None
+            or self.source_shape[1:] == self.shape[1:],
             f"sources of {self.source_shape} cannot be cropped as images of {self.shape} are (data.jitter); write 0",
         )
 
@@ -265,9 +350,15 @@ class Images(Data):
         if self.degrade is None:
             return
         known = ", ".join(DEGRADATIONS)
-        require(self.degrade in DEGRADATIONS, f"degrade is {self.degrade!r} (data.degrade); write one of {known}, or null")
+        require(
+            self.degrade in DEGRADATIONS,
+            f"degrade is {self.degrade!r} (data.degrade); write one of {known}, or null",
+        )
         reason = DEGRADATIONS[self.degrade].refuses(*self.shape)  # type: ignore[arg-type]
-        require(not reason, f"images of data={self.name} cannot take {self.degrade}, {reason} (data.degrade); choose another of {known}")
+        require(
+            not reason,
+            f"images of data={self.name} cannot take {self.degrade}, {reason} (data.degrade); choose another of {known}",
+        )
         made = source_shape(self.shape, self.degrade)
         require(
             self.source_shape == tuple(made or ()),
@@ -282,13 +373,19 @@ class Images(Data):
     def changes(self) -> dict[str, Any]:
         return {"jitter": self.jitter}
 
-    def finished(self, samples: Samples, split: str) -> Samples:
+    def finished(self, samples: ArrayDataset, split: str) -> ArrayDataset:
         """With the sources that `degrade` makes, of numbers that depend on the split alone."""
         if (how := self.degradation) is None:
             return samples
-        numbers = torch.rand(len(samples.images), how.draws, generator=generator(0, "degrade", split))
+        numbers = torch.rand(
+            len(samples.images), how.draws, generator=generator(0, "degrade", split)
+        )
         pairs = zip(samples.images.split(CHUNK), numbers.split(CHUNK), strict=True)
-        return samples._replace(sources=torch.cat([to_bytes(how.make(to_float(images), drawn)) for images, drawn in pairs]))
+        return samples._replace(
+            sources=torch.cat(
+                [to_bytes(how.make(to_float(images), drawn)) for images, drawn in pairs]
+            )
+        )
 
 
 def require(condition: bool, otherwise: str) -> None:
@@ -300,12 +397,20 @@ def check_types(data: Data) -> None:
     """Raises UserError for a key whose value has another type than its field; lists are left to their use."""
     for field in fields(data):
         kind, value = field.type, getattr(data, field.name)
-        if any(isinstance(one, GenericAlias) for one in (kind, *get_args(kind))) or get_origin(kind) is Sequence:
+        if (
+            any(isinstance(one, GenericAlias) for one in (kind, *get_args(kind)))
+            or get_origin(kind) is Sequence
+        ):
             continue
         wanted: Any = kind | int if kind is float else kind
-        fits_in = isinstance(value, wanted) and (kind not in (int, float, int | None) or not isinstance(value, bool))
+        fits_in = isinstance(value, wanted) and (
+            kind not in (int, float, int | None) or not isinstance(value, bool)
+        )
         word = getattr(kind, "__name__", str(kind))
-        require(fits_in, f"{field.name} must be of type {word}, not {value!r} (data.{field.name}); mend the value")
+        require(
+            fits_in,
+            f"{field.name} must be of type {word}, not {value!r} (data.{field.name}); mend the value",
+        )
 
 
 def is_count(value: object, least: int = 1) -> bool:
@@ -317,5 +422,5 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def labelled(images: Tensor, labels: Tensor) -> Samples:
-    return Samples(images.contiguous(), labels.long())
+def labelled(images: Tensor, labels: Tensor) -> ArrayDataset:
+    return ArrayDataset(images.contiguous(), labels.long())

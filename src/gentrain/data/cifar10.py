@@ -19,9 +19,9 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from gentrain.data.arrays import ArrayDataset, resized
 from gentrain.data.base import Images, labelled, require
 from gentrain.data.files import Rejected, download, locked, root_folder, written
-from gentrain.data.samples import Samples, resized
 from gentrain.errors import Unavailable, UserError
 
 log = logging.getLogger("gentrain")
@@ -35,9 +35,13 @@ class CIFAR10(Images):
     """Classes: airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck."""
 
     size: int = 32
-    root: str | Path | None = None  # a folder with cifar-10-batches-py/ or -bin/, or with their files; null: the cache, else a download
+    root: str | Path | None = (
+        None  # a folder with cifar-10-batches-py/ or -bin/, or with their files; null: the cache, else a download
+    )
     mirrors: Sequence[str] = ()  # where cifar-10-python.tar.gz is downloaded from, tried in turn
-    verify: bool = True  # compare pickles with their published md5; false: only their structure is checked
+    verify: bool = (
+        True  # compare pickles with their published md5; false: only their structure is checked
+    )
 
     archive_md5: ClassVar[str] = "c58f30108f718f92721af3b95e74349a"
     md5: ClassVar[dict[str, str]] = {
@@ -49,22 +53,34 @@ class CIFAR10(Images):
         "test_batch": "40351d587109b95175f43aff81a1287e",
     }
 
-    def read(self, split: str) -> Samples:
+    def read(self, split: str) -> ArrayDataset:
         files = [name for name in self.md5 if (name == "test_batch") == (split == "test")]
         parts = [self.batch(self.located(file)) for file in files]
-        pixels, labels = (torch.from_numpy(np.concatenate(part)) for part in zip(*parts, strict=True))
+        pixels, labels = (
+            torch.from_numpy(np.concatenate(part)) for part in zip(*parts, strict=True)
+        )
         return labelled(resized(pixels.view(-1, 3, 32, 32), self.size), labels)
 
     def located(self, file: str) -> Path:
         """A pickle, or its binary twin, in data.root if that is given, else in the cache, where it is downloaded to when missing."""
         place = root_folder(self.root) if self.root else self.cache_dir
         folders = (place, place / PICKLES, place / BINARIES)
-        found = next((path for folder in folders for path in (folder / file, folder / f"{file}.bin") if path.is_file()), None)
+        found = next(
+            (
+                path
+                for folder in folders
+                for path in (folder / file, folder / f"{file}.bin")
+                if path.is_file()
+            ),
+            None,
+        )
         if found:
             return found
         if self.root:
             where = f"{place}, {place}/{PICKLES} and {place}/{BINARIES}"
-            raise UserError(f"no {file} or {file}.bin in {where} (data.root); give their folder, or data.root=null to download")
+            raise UserError(
+                f"no {file} or {file}.bin in {where} (data.root); give their folder, or data.root=null to download"
+            )
         self.downloaded()
         return place / PICKLES / file
 
@@ -73,9 +89,13 @@ class CIFAR10(Images):
         try:
             content = path.read_bytes()
         except OSError as error:
-            raise UserError(f"cannot read {path}: {error.strerror} (data.root); give files that you may read") from error
+            raise UserError(
+                f"cannot read {path}: {error.strerror} (data.root); give files that you may read"
+            ) from error
         if path.suffix == ".bin":
-            log.info("%s: binary CIFAR-10 has no published sums; lengths and labels are checked", path)
+            log.info(
+                "%s: binary CIFAR-10 has no published sums; lengths and labels are checked", path
+            )
             return from_binary(content, path)
         found = hashlib.md5(content).hexdigest()
         require(
@@ -95,17 +115,25 @@ class CIFAR10(Images):
             try:
                 download(urls, archive, self.accepted, ARCHIVE)
             except Unavailable as error:
-                looked = f"no data.root or GENTRAIN_DATA_DIR given, not in {self.cache_dir / PICKLES}"
-                raise Unavailable(f"no {self.name}: {looked}, {error} (data); give data.root=DIR, or use data=mnist_5k") from error
+                looked = (
+                    f"no data.root or GENTRAIN_DATA_DIR given, not in {self.cache_dir / PICKLES}"
+                )
+                raise Unavailable(
+                    f"no {self.name}: {looked}, {error} (data); give data.root=DIR, or use data=mnist_5k"
+                ) from error
             try:
                 unpack(archive, missing)
             except (tarfile.TarError, KeyError, EOFError) as error:
-                raise UserError(f"{archive} is no archive of CIFAR-10: {error} (data.mirrors); delete it and retry") from error
+                raise UserError(
+                    f"{archive} is no archive of CIFAR-10: {error} (data.mirrors); delete it and retry"
+                ) from error
 
     def accepted(self, content: bytes) -> bytes:
         found = hashlib.md5(content).hexdigest()
         if self.verify and found != self.archive_md5:
-            raise Rejected(f"wrong bytes, md5 begins {found[:12]}, expected {self.archive_md5[:12]}")
+            raise Rejected(
+                f"wrong bytes, md5 begins {found[:12]}, expected {self.archive_md5[:12]}"
+            )
         return content
 
 
@@ -122,7 +150,10 @@ def unpack(archive: Path, files: Sequence[str]) -> None:
 
 def from_binary(content: bytes, path: Path) -> tuple[np.ndarray, np.ndarray]:
     records, rest = divmod(len(content), 1 + PIXELS)
-    require(records > 0 and rest == 0, f"{path} is truncated: {len(content):,} bytes are not N x 3,073 (data.root); delete and retry")
+    require(
+        records > 0 and rest == 0,
+        f"{path} is truncated: {len(content):,} bytes are not N x 3,073 (data.root); delete and retry",
+    )
     table = np.frombuffer(content, np.uint8).reshape(records, 1 + PIXELS)
     return checked(table[:, 1:], table[:, 0], path)
 
@@ -132,15 +163,26 @@ def from_pickle(content: bytes, path: Path) -> tuple[np.ndarray, np.ndarray]:
         batch = ArraysOnly(io.BytesIO(content), encoding="latin1").load()
         pixels, labels = np.asarray(batch["data"], np.uint8), np.asarray(batch["labels"], np.int64)
     except Exception as error:  # whatever wrong bytes make an unpickler do
-        raise UserError(f"{path} is no CIFAR-10 batch: {error} (data.root); delete and retry") from error
+        raise UserError(
+            f"{path} is no CIFAR-10 batch: {error} (data.root); delete and retry"
+        ) from error
     return checked(pixels, labels, path)
 
 
 def checked(pixels: np.ndarray, labels: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarray]:
     shape = pixels.shape
-    require(len(shape) == 2 and shape[1] == PIXELS, f"{path} has pixels of shape {shape}, not (N, 3072) (data.root); delete and retry")
-    require(len(labels) == len(pixels), f"{path} has {len(labels)} labels for {len(pixels)} images (data.root); delete and retry")
-    require(bool((labels < 10).all() and (labels >= 0).all()), f"{path} has labels outside 0..9 (data.root); delete and retry")
+    require(
+        len(shape) == 2 and shape[1] == PIXELS,
+        f"{path} has pixels of shape {shape}, not (N, 3072) (data.root); delete and retry",
+    )
+    require(
+        len(labels) == len(pixels),
+        f"{path} has {len(labels)} labels for {len(pixels)} images (data.root); delete and retry",
+    )
+    require(
+        bool((labels < 10).all() and (labels >= 0).all()),
+        f"{path} has labels outside 0..9 (data.root); delete and retry",
+    )
     return pixels, labels.astype(np.uint8)
 
 
@@ -152,7 +194,9 @@ class ArraysOnly(pickle.Unpickler):
         ("numpy", "dtype"): np.dtype,
         ("numpy.core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
         ("numpy._core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
-        ("_codecs", "encode"): lambda text, encoding: text.encode(encoding),  # how Python 3 writes bytes in old protocols
+        ("_codecs", "encode"): lambda text, encoding: text.encode(
+            encoding
+        ),  # how Python 3 writes bytes in old protocols
     }
 
     def find_class(self, module: str, name: str) -> Any:

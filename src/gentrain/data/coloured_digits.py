@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gentrain.data.arrays import ArrayDataset
 from gentrain.data.base import labelled, require
+from gentrain.data.batches import generator
 from gentrain.data.digits import OfDigits
-from gentrain.data.samples import Samples
-from gentrain.data.stream import generator
 
 COLOURS = {
     "red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1),
@@ -48,7 +48,10 @@ class Painted(OfDigits):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.shape[0] == 3, f"painted digits have 3 channels, not {self.shape[0]} (data.shape); set data.size instead")
+        require(
+            self.shape[0] == 3,
+            f"painted digits have 3 channels, not {self.shape[0]} (data.shape); set data.size instead",
+        )
 
     @property
     @abstractmethod
@@ -56,7 +59,7 @@ class Painted(OfDigits):
         """Names, by their number."""
 
     @abstractmethod
-    def content(self, split: str) -> Samples:
+    def content(self, split: str) -> ArrayDataset:
         """Images of all domains with the digit that each shows. Those that a translation may start from come first, in their order."""
 
     def domain_of(self, images: Tensor) -> Tensor:
@@ -86,16 +89,18 @@ class ColouredDigits(Painted):
     def domains(self) -> list[str]:
         return list(COLOURS)[: self.classes]
 
-    def read(self, split: str) -> Samples:
+    def read(self, split: str) -> ArrayDataset:
         grey, *_ = self.plain.load(split)
-        labels = torch.randint(len(self.domains), (len(grey),), generator=self.drawn(len(grey), split))
+        labels = torch.randint(
+            len(self.domains), (len(grey),), generator=self.drawn(len(grey), split)
+        )
         images = torch.empty(len(grey), *self.shape, dtype=torch.uint8)
         for number, name in enumerate(self.domains):
             images[labels == number] = painted(grey[labels == number], name)
         return labelled(images, labels)
 
-    def content(self, split: str) -> Samples:
-        return Samples(self.load(split).images, self.plain.load(split).labels)
+    def content(self, split: str) -> ArrayDataset:
+        return ArrayDataset(self.load(split).images, self.plain.load(split).labels)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -107,10 +112,19 @@ class DigitDomains(Painted):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.degrade is None, f"data={self.name} has sources already (data.degrade); write null, or choose data=coloured_digits")
+        require(
+            self.degrade is None,
+            f"data={self.name} has sources already (data.degrade); write null, or choose data=coloured_digits",
+        )
         for key, look in (("source", self.source), ("target", self.target)):
-            require(look in LOOKS, f"digits do not look {look!r} (data.{key}); write one of {', '.join(LOOKS)}")
-        require(self.source != self.target, f"source and target are both {self.source} (data.source, data.target); choose two")
+            require(
+                look in LOOKS,
+                f"digits do not look {look!r} (data.{key}); write one of {', '.join(LOOKS)}",
+            )
+        require(
+            self.source != self.target,
+            f"source and target are both {self.source} (data.source, data.target); choose two",
+        )
 
     @property
     def aligned(self) -> bool:
@@ -120,19 +134,29 @@ class DigitDomains(Painted):
     def domains(self) -> list[str]:
         return [self.source, self.target]
 
-    def halves(self, split: str) -> tuple[Samples, Samples]:
+    def halves(self, split: str) -> tuple[ArrayDataset, ArrayDataset]:
         """Grey digits of the source and of the target."""
         grey, labels, *_ = self.plain.load(split)
         assert labels is not None
         rows = torch.randperm(len(grey), generator=self.drawn(len(grey), split))
         of_source, of_target = rows.chunk(2)
-        return Samples(grey[of_source], labels[of_source]), Samples(grey[of_target], labels[of_target])
+        return ArrayDataset(grey[of_source], labels[of_source]), ArrayDataset(
+            grey[of_target], labels[of_target]
+        )
 
-    def read(self, split: str) -> Samples:
+    def read(self, split: str) -> ArrayDataset:
         source, target = self.halves(split)
-        return Samples(painted(target.images, self.target).contiguous(), None, painted(source.images, self.source).contiguous())
+        return ArrayDataset(
+            painted(target.images, self.target).contiguous(),
+            None,
+            painted(source.images, self.source).contiguous(),
+        )
 
-    def content(self, split: str) -> Samples:
+    def content(self, split: str) -> ArrayDataset:
         samples, (source, target) = self.load(split), self.halves(split)
-        assert samples.sources is not None and source.labels is not None and target.labels is not None
-        return Samples(torch.cat([samples.sources, samples.images]), torch.cat([source.labels, target.labels]))
+        assert (
+            samples.sources is not None and source.labels is not None and target.labels is not None
+        )
+        return ArrayDataset(
+            torch.cat([samples.sources, samples.images]), torch.cat([source.labels, target.labels])
+        )

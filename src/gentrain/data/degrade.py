@@ -32,16 +32,22 @@ class Degradation:
 
     make: Callable[[Tensor, Tensor], Tensor]  # images and (B, draws) numbers in [0, 1) -> sources
     shape: Callable[[int, int, int], Shape]  # of a source
-    refuses: Callable[[int, int, int], str] = lambda c, h, w: ""  # why images of this shape cannot be degraded so
+    refuses: Callable[[int, int, int], str] = lambda c, h, w: (
+        ""
+    )  # why images of this shape cannot be degraded so
     draws: int = 0
     holes: bool = False  # the last channel says where pixels are known
     baseline: str = ""  # the name of `restore`
-    restore: Callable[[Tensor, Shape], Tensor] | None = None  # sources and the target's shape -> images
+    restore: Callable[[Tensor, Shape], Tensor] | None = (
+        None  # sources and the target's shape -> images
+    )
 
 
 def grey(images: Tensor) -> Tensor:
     """(B, 1, H, W), the luma."""
-    weights = torch.tensor(LUMA if images.shape[1] == 3 else (1 / images.shape[1],) * images.shape[1])
+    weights = torch.tensor(
+        LUMA if images.shape[1] == 3 else (1 / images.shape[1],) * images.shape[1]
+    )
     return (images * weights.to(images)[:, None, None]).sum(1, keepdim=True)
 
 
@@ -49,7 +55,12 @@ def edges(images: Tensor, _: Tensor) -> Tensor:
     """Sobel's operator, in units of the step from black to white."""
     across = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]], device=images.device) / 8
     luma = F.pad(grey(images), (1, 1, 1, 1), mode="replicate")
-    steep = F.conv2d(luma, torch.stack([across, across.T])[:, None]).square().sum(1, keepdim=True).sqrt()
+    steep = (
+        F.conv2d(luma, torch.stack([across, across.T])[:, None])
+        .square()
+        .sum(1, keepdim=True)
+        .sqrt()
+    )
     return (steep > STEEP).to(images.dtype) * 2 - 1
 
 
@@ -77,9 +88,10 @@ def squares(images: Tensor, numbers: Tensor) -> Tensor:
     for i in range(SQUARES):
         covered = (
             covered
-            | (within(top[:, i], size[:, i], images.shape[2])[:, :, None] & within(left[:, i], size[:, i], images.shape[3])[:, None])[
-                :, None
-            ]
+            | (
+                within(top[:, i], size[:, i], images.shape[2])[:, :, None]
+                & within(left[:, i], size[:, i], images.shape[3])[:, None]
+            )[:, None]
         )
     return holed(images, ~covered)
 
@@ -110,7 +122,11 @@ def rounded(images: Tensor) -> Tensor:
 
 
 def indivisible(c: int, h: int, w: int, factor: int) -> str:
-    return "" if h % factor == w % factor == 0 else f"sides of {h} and {w} pixels are no multiples of {factor}"
+    return (
+        ""
+        if h % factor == w % factor == 0
+        else f"sides of {h} and {w} pixels are no multiples of {factor}"
+    )
 
 
 def downsampling(factor: int) -> Degradation:

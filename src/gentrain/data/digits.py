@@ -15,14 +15,19 @@ class OfDigits(Images):
     """What is made of grey digits."""
 
     digits: str = "mnist"  # mnist | mnist_5k: whose
-    draw_seed: int = 0  # of what is drawn; not the run's seed, so that runs with other seeds share the data
+    draw_seed: int = (
+        0  # of what is drawn; not the run's seed, so that runs with other seeds share the data
+    )
     root: str | Path | None = None  # of data=mnist, as the next two
     mirrors: Sequence[str] = ()
     verify: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.digits in ("mnist", "mnist_5k"), f"no digits {self.digits!r} (data.digits); write mnist or mnist_5k")
+        require(
+            self.digits in ("mnist", "mnist_5k"),
+            f"no digits {self.digits!r} (data.digits); write mnist or mnist_5k",
+        )
 
     @cached_property
     def plain(self) -> Images:
@@ -31,5 +36,11 @@ class OfDigits(Images):
         if self.digits == "mnist_5k":
             return MNIST5k(name=self.digits, shape=shape, size=self.size)
         return MNIST(
-            name=self.digits, shape=shape, size=self.size, cache=self.cache, root=self.root, mirrors=self.mirrors, verify=self.verify
+            name=self.digits,
+            shape=shape,
+            size=self.size,
+            cache=self.cache,
+            root=self.root,
+            mirrors=self.mirrors,
+            verify=self.verify,
         )

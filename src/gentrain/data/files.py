@@ -45,10 +45,16 @@ def writable(folder: Path) -> Iterator[None]:
     """A disk that is full or read-only is told in one line."""
     try:
         yield
-    except (urllib.error.URLError, TimeoutError, ConnectionError):  # also OSErrors, but not the disk's
+    except (
+        urllib.error.URLError,
+        TimeoutError,
+        ConnectionError,
+    ):  # also OSErrors, but not the disk's
         raise
     except OSError as error:
-        raise Unavailable(f"cannot write to {folder}: {error.strerror or error} (data.cache); free some space or give another") from error
+        raise Unavailable(
+            f"cannot write to {folder}: {error.strerror or error} (data.cache); free some space or give another"
+        ) from error
 
 
 @contextmanager
@@ -62,7 +68,9 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def download(urls: Sequence[str], target: Path, decode: Callable[[bytes], bytes], what: str) -> None:
+def download(
+    urls: Sequence[str], target: Path, decode: Callable[[bytes], bytes], what: str
+) -> None:
     """Fill `target` with the decoded bytes of the first url that serves good ones. `decode` raises Rejected for wrong bytes.
 
     Raises Unavailable that lists every url and what was wrong with it.
@@ -113,10 +121,16 @@ def root_folder(root: str | Path) -> Path:
     path = Path(root).expanduser()
     try:
         if not path.exists():
-            raise UserError(f"no such folder {path} (data.root); give the folder that holds the data")
+            raise UserError(
+                f"no such folder {path} (data.root); give the folder that holds the data"
+            )
         if not path.is_dir():
-            raise UserError(f"{path} is a file, not a folder (data.root); give the folder that holds the data")
+            raise UserError(
+                f"{path} is a file, not a folder (data.root); give the folder that holds the data"
+            )
         os.listdir(path)
     except OSError as error:  # closed to us, or a name too long
-        raise UserError(f"cannot read {path}: {error.strerror} (data.root); give a folder that you may read") from error
+        raise UserError(
+            f"cannot read {path}: {error.strerror} (data.root); give a folder that you may read"
+        ) from error
     return path

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gentrain.data.arrays import ArrayDataset
 from gentrain.data.base import Data, is_count, require
-from gentrain.data.samples import Samples
-from gentrain.data.stream import generator
+from gentrain.data.batches import generator
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -30,8 +30,14 @@ class Gaussians(Data):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(is_count(self.n, 10), f"n must be a whole number >= 10, not {self.n!r} (data.n); e.g. 100000")
-        require(0 < self.std < math.inf, f"the deviation of a mode must be above 0, not {self.std!r} (data.std); e.g. 0.05")
+        require(
+            is_count(self.n, 10),
+            f"n must be a whole number >= 10, not {self.n!r} (data.n); e.g. 100000",
+        )
+        require(
+            0 < self.std < math.inf,
+            f"the deviation of a mode must be above 0, not {self.std!r} (data.std); e.g. 0.05",
+        )
         require(not self.flip, "points have no left and right (data.flip); write false")
 
     @abstractmethod
@@ -51,11 +57,13 @@ class Gaussians(Data):
         """float32 (K, 2): the centres in the units of the points."""
         return self.scale * self.centres()
 
-    def read(self, split: str) -> Samples:
+    def read(self, split: str) -> ArrayDataset:
         count = self.n if split == "train" else self.n // 10
         draws = generator(self.draw_seed, type(self).__name__, split)
         labels = torch.randint(len(self.centres()), (count,), generator=draws)
-        return Samples(self.modes()[labels] + self.sd * torch.randn(count, 2, generator=draws), labels)
+        return ArrayDataset(
+            self.modes()[labels] + self.sd * torch.randn(count, 2, generator=draws), labels
+        )
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -67,8 +75,14 @@ class GaussianRing(Gaussians):
     std: float = 0.02
 
     def __post_init__(self) -> None:
-        require(is_count(self.classes), f"the ring needs a whole number >= 1 of modes, not {self.classes!r} (data.classes); e.g. 8")
-        require(0 < self.radius < math.inf, f"the radius must be above 0, not {self.radius!r} (data.radius); e.g. 2")
+        require(
+            is_count(self.classes),
+            f"the ring needs a whole number >= 1 of modes, not {self.classes!r} (data.classes); e.g. 8",
+        )
+        require(
+            0 < self.radius < math.inf,
+            f"the radius must be above 0, not {self.radius!r} (data.radius); e.g. 2",
+        )
         super().__post_init__()
 
     def centres(self) -> Tensor:
@@ -86,8 +100,14 @@ class GaussianGrid(Gaussians):
 
     def __post_init__(self) -> None:
         side = math.isqrt(self.classes) if is_count(self.classes) and self.classes else 0
-        require(side > 0 and side**2 == self.classes, f"a grid has a square number of modes, not {self.classes!r} (data.classes); e.g. 25")
-        require(0 < self.spacing < math.inf, f"the spacing must be above 0, not {self.spacing!r} (data.spacing); e.g. 2")
+        require(
+            side > 0 and side**2 == self.classes,
+            f"a grid has a square number of modes, not {self.classes!r} (data.classes); e.g. 25",
+        )
+        require(
+            0 < self.spacing < math.inf,
+            f"the spacing must be above 0, not {self.spacing!r} (data.spacing); e.g. 2",
+        )
         super().__post_init__()
 
     def centres(self) -> Tensor:

@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gentrain.data.arrays import ArrayDataset
 from gentrain.data.base import Images, cores, require
+from gentrain.data.batches import generator
 from gentrain.data.files import locked, writable, written
-from gentrain.data.samples import Samples
-from gentrain.data.stream import generator
 from gentrain.errors import Unavailable, UserError
 
 if TYPE_CHECKING:
@@ -51,25 +51,40 @@ class ImageFolder(Images):
     draw_seed: int = 0  # which tenth is held out; not the run's seed, so that runs with other seeds share the data
 
     def __post_init__(self) -> None:
-        require(self.channels in (1, 3), f"channels must be 1 (grey) or 3 (colour), not {self.channels!r} (data.channels); e.g. 3")
+        require(
+            self.channels in (1, 3),
+            f"channels must be 1 (grey) or 3 (colour), not {self.channels!r} (data.channels); e.g. 3",
+        )
         super().__post_init__()
-        require(self.shape[0] == self.channels, f"shape {self.shape} has not {self.channels} channels (data.shape); set data.channels")
-        require(self.on_bad in ("stop", "skip"), f"on_bad is {self.on_bad!r} (data.on_bad); write stop or skip")
-        require(bool(self.root), f"data={self.name} needs a folder or .zip of images (data.{self.key}); give data.{self.key}=DIR")
+        require(
+            self.shape[0] == self.channels,
+            f"shape {self.shape} has not {self.channels} channels (data.shape); set data.channels",
+        )
+        require(
+            self.on_bad in ("stop", "skip"),
+            f"on_bad is {self.on_bad!r} (data.on_bad); write stop or skip",
+        )
+        require(
+            bool(self.root),
+            f"data={self.name} needs a folder or .zip of images (data.{self.key}); give data.{self.key}=DIR",
+        )
 
-    def read(self, split: str) -> Samples:
+    def read(self, split: str) -> ArrayDataset:
         tree = self.tree()
         classes = self.class_names(tree)  # checked before the long work
         names, prefix = self.names(tree, split)
         images, kept = self.cached([(name, *tree.files[name]) for name in names])
-        return Samples(images, labels_of(kept, prefix, classes) if classes else None)
+        return ArrayDataset(images, labels_of(kept, prefix, classes) if classes else None)
 
     def names(self, tree: "Tree", split: str) -> tuple[list[str], str]:
         """The pictures of a split in their order, and what their paths begin with."""
         prefix, is_drawn = layout(tree, split)
         part = tree.under(prefix)
         names = drawn(sorted(part.files), split, self.draw_seed) if is_drawn else sorted(part.files)
-        require(len(names) > 0, f"too few images in {self.path} to draw a {split} split (data.{self.key}); give at least 10")
+        require(
+            len(names) > 0,
+            f"too few images in {self.path} to draw a {split} split (data.{self.key}); give at least 10",
+        )
         return names, prefix
 
     @property
@@ -86,12 +101,20 @@ class ImageFolder(Images):
         from gentrain.data.pictures import EXTENSIONS, source
 
         try:
-            require(self.path.exists(), f"no such folder or file {self.path} (data.{self.key}); give a folder or a .zip of images")
+            require(
+                self.path.exists(),
+                f"no such folder or file {self.path} (data.{self.key}); give a folder or a .zip of images",
+            )
             tree = source(self.path).tree()
         except OSError as error:
-            raise UserError(f"cannot read {self.path}: {error.strerror} (data.{self.key}); give a folder that you may read") from error
+            raise UserError(
+                f"cannot read {self.path}: {error.strerror} (data.{self.key}); give a folder that you may read"
+            ) from error
         accepted = " ".join(EXTENSIONS)
-        require(len(tree.files) > 0, f"0 images in {self.path} (data.{self.key}); give a folder or .zip with files named {accepted}")
+        require(
+            len(tree.files) > 0,
+            f"0 images in {self.path} (data.{self.key}); give a folder or .zip with files named {accepted}",
+        )
         return tree
 
     def class_names(self, tree: "Tree") -> list[str] | None:
@@ -101,23 +124,40 @@ class ImageFolder(Images):
             return None
         odd = sorted(set(found[0]) ^ set(found[1]))
         require(
-            not odd, f"class folders differ between train and test of {self.path}: {', '.join(odd[:10])} (data.{self.key}); make them equal"
+            not odd,
+            f"class folders differ between train and test of {self.path}: {', '.join(odd[:10])} (data.{self.key}); make them equal",
         )
         return found[0]
 
     def split_classes(self, tree: "Tree", prefix: str) -> list[str]:
         """Sorted names of the class folders of one split, checked when labels are asked for."""
         where, part = self.path / prefix, tree.under(prefix)
-        require(len(part.files) > 0, f"0 images in {where} (data.{self.key}); fill the folder or remove it")
+        require(
+            len(part.files) > 0,
+            f"0 images in {where} (data.{self.key}); fill the folder or remove it",
+        )
         if self.classes is None:
             return []
-        names = sorted(name.removeprefix(prefix) for name in part.folders if "/" not in name.removeprefix(prefix))
+        names = sorted(
+            name.removeprefix(prefix)
+            for name in part.folders
+            if "/" not in name.removeprefix(prefix)
+        )
         loose = [name for name in part.files if "/" not in name.removeprefix(prefix)]
-        require(not loose, f"{len(loose)} images of {where} are in no class folder (data.classes); move them, or write data.classes=null")
-        require(len(names) == self.classes, f"{where} has {len(names)} class folders, not {self.classes} (data.classes); give {len(names)}")
+        require(
+            not loose,
+            f"{len(loose)} images of {where} are in no class folder (data.classes); move them, or write data.classes=null",
+        )
+        require(
+            len(names) == self.classes,
+            f"{where} has {len(names)} class folders, not {self.classes} (data.classes); give {len(names)}",
+        )
         filled = {class_of(name, prefix) for name in part.files}
         empty = [name for name in names if name not in filled]
-        require(not empty, f"0 images in the class folders {', '.join(empty[:10])} of {where} (data.{self.key}); fill or remove them")
+        require(
+            not empty,
+            f"0 images in the class folders {', '.join(empty[:10])} of {where} (data.{self.key}); fill or remove them",
+        )
         return names
 
     def cached(self, entries: list[tuple[str, int, int]]) -> tuple[Tensor, list[str]]:
@@ -134,13 +174,21 @@ class ImageFolder(Images):
                     self.decode(names, target, skipped)
         bad = dict(json.loads(skipped.read_text())) if skipped.is_file() else {}
         if bad:
-            log.warning("%s: %d of %d images are unreadable and skipped: %s", self.path, len(bad), len(names), listed(list(bad.items())))
+            log.warning(
+                "%s: %d of %d images are unreadable and skipped: %s",
+                self.path,
+                len(bad),
+                len(names),
+                listed(list(bad.items())),
+            )
         images = np.load(target, mmap_mode="c")  # private pages: a tensor wants writable memory
         return torch.from_numpy(images), [name for name in names if name not in bad]
 
     def decode(self, names: list[str], target: Path, skipped: Path) -> None:
         """Write the pictures to `target`, and those left out to `skipped`. Raises UserError for bad ones that are not to be skipped."""
-        for left in target.parent.glob(f".{target.name}.*"):  # of a process that was killed; under the lock nobody else writes
+        for left in target.parent.glob(
+            f".{target.name}.*"
+        ):  # of a process that was killed; under the lock nobody else writes
             left.unlink()
         form = self.form
         log.info("decoding %d images of %s into %s", len(names), self.path, target.parent)
@@ -152,7 +200,8 @@ class ImageFolder(Images):
                 f"{len(bad)} of {len(names)} images of {self.path} are unreadable: {listed(bad)} (data.on_bad); mend them, or write skip",
             )
             require(
-                len(bad) < len(names), f"all {len(bad)} images of {self.path} are unreadable: {listed(bad)} (data.{self.key}); mend them"
+                len(bad) < len(names),
+                f"all {len(bad)} images of {self.path} are unreadable: {listed(bad)} (data.{self.key}); mend them",
             )
             if bad:
                 leave_out(file, names, bad)
@@ -161,26 +210,45 @@ class ImageFolder(Images):
 
     def fill(self, file: Path, names: list[str], form: "Form") -> list[Bad]:
         """Decode every picture into its row, by all cores when there are many pictures; returns the unreadable ones."""
-        portion = max(PORTION, -(-len(names) // (4 * cores())))  # few portions: each opens the zip again
-        jobs = [(self.path, file, names[start : start + portion], start, form) for start in range(0, len(names), portion)]
+        portion = max(
+            PORTION, -(-len(names) // (4 * cores()))
+        )  # few portions: each opens the zip again
+        jobs = [
+            (self.path, file, names[start : start + portion], start, form)
+            for start in range(0, len(names), portion)
+        ]
         if self.workers == 0 or len(jobs) == 1:
             return [bad for job in jobs for bad in decode_rows(*job)]
         try:
-            with ProcessPoolExecutor(min(cores(), len(jobs)), multiprocessing.get_context("fork")) as pool:
-                return [bad for some in pool.map(decode_rows, *zip(*jobs, strict=True)) for bad in some]
+            with ProcessPoolExecutor(
+                min(cores(), len(jobs)), multiprocessing.get_context("fork")
+            ) as pool:
+                return [
+                    bad for some in pool.map(decode_rows, *zip(*jobs, strict=True)) for bad in some
+                ]
         except BrokenProcessPool as error:
-            raise Unavailable(f"a process that decoded {self.path} was killed (data.{self.key}); is there enough memory?") from error
+            raise Unavailable(
+                f"a process that decoded {self.path} was killed (data.{self.key}); is there enough memory?"
+            ) from error
 
 
 def layout(tree: "Tree", split: str) -> tuple[str, bool]:
     """Where a split lies, as a prefix of paths like "" or "train/", and whether it has to be drawn from what lies there."""
     tops = {name for name in tree.folders if "/" not in name}
-    only = next(iter(tops)) if len(tops) == 1 and not any("/" not in name for name in tree.files) else None
-    wrap = f"{only}/" if only and f"{only}/train" in tree.folders else ""  # all in one folder, as zips often are
+    only = (
+        next(iter(tops))
+        if len(tops) == 1 and not any("/" not in name for name in tree.files)
+        else None
+    )
+    wrap = (
+        f"{only}/" if only and f"{only}/train" in tree.folders else ""
+    )  # all in one folder, as zips often are
     held_out = next((name for name in HELD_OUT if wrap + name in tree.folders), None)
     if held_out and f"{wrap}train" in tree.folders:
         return f"{wrap}{'train' if split == 'train' else held_out}/", False
-    if wrap or only == "train":  # a train/ without a test/; beside other folders, "train" is a class like "car"
+    if (
+        wrap or only == "train"
+    ):  # a train/ without a test/; beside other folders, "train" is a class like "car"
         return f"{wrap}train/", True
     return "", True
 
@@ -218,7 +286,9 @@ def leave_out(file: Path, names: list[str], bad: list[Bad]) -> None:
     keep = [row for row, name in enumerate(names) if name not in out]
     rows = np.load(file, mmap_mode="r")
     with written(file.with_suffix(".kept")) as kept:
-        packed = np.lib.format.open_memmap(kept, mode="w+", dtype=np.uint8, shape=(len(keep), *rows.shape[1:]))
+        packed = np.lib.format.open_memmap(
+            kept, mode="w+", dtype=np.uint8, shape=(len(keep), *rows.shape[1:])
+        )
         for to, row in enumerate(keep):
             packed[to] = rows[row]
         packed.flush()

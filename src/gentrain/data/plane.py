@@ -12,9 +12,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from gentrain.data.arrays import ArrayDataset
 from gentrain.data.base import Data, is_count, require
-from gentrain.data.samples import Samples
-from gentrain.data.stream import generator
+from gentrain.data.batches import generator
 
 FAR = 6  # deviations of the noise that are kept inside: one number in 500 million is farther out
 
@@ -31,9 +31,18 @@ class Plane(Data):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.classes == self.parts, f"{self.name} has {self.parts} parts, not {self.classes!r} (data.classes); leave it out")
-        require(is_count(self.n, 10), f"n must be a whole number >= 10, not {self.n!r} (data.n); e.g. 100000")
-        require(0 <= self.noise < math.inf, f"the noise must be 0 or above, not {self.noise!r} (data.noise); e.g. 0.05")
+        require(
+            self.classes == self.parts,
+            f"{self.name} has {self.parts} parts, not {self.classes!r} (data.classes); leave it out",
+        )
+        require(
+            is_count(self.n, 10),
+            f"n must be a whole number >= 10, not {self.n!r} (data.n); e.g. 100000",
+        )
+        require(
+            0 <= self.noise < math.inf,
+            f"the noise must be 0 or above, not {self.noise!r} (data.noise); e.g. 0.05",
+        )
         require(not self.flip, "points have no left and right (data.flip); write false")
 
     @abstractmethod
@@ -44,12 +53,14 @@ class Plane(Data):
     def scale(self) -> float:
         return 1 / (self.reach + FAR * self.noise)
 
-    def read(self, split: str) -> Samples:
+    def read(self, split: str) -> ArrayDataset:
         count = self.n if split == "train" else self.n // 10
         draws = generator(self.draw_seed, type(self).__name__, split)
         labels = torch.randint(self.parts, (count,), generator=draws)
         places = self.places(labels, *torch.rand(2, count, generator=draws))
-        return Samples(self.scale * (places + self.noise * torch.randn(count, 2, generator=draws)), labels)
+        return ArrayDataset(
+            self.scale * (places + self.noise * torch.randn(count, 2, generator=draws)), labels
+        )
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -63,7 +74,9 @@ class TwoMoons(Plane):
 
     def places(self, labels: Tensor, u: Tensor, v: Tensor) -> Tensor:
         turn = 1 - 2 * labels.float()  # about the origin
-        return turn[:, None] * torch.stack([torch.cos(math.pi * u) - 0.5, torch.sin(math.pi * u) - 0.25], 1)
+        return turn[:, None] * torch.stack(
+            [torch.cos(math.pi * u) - 0.5, torch.sin(math.pi * u) - 0.25], 1
+        )
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -90,4 +103,8 @@ class Rings(Plane):
     noise: float = 0.02
 
     def places(self, labels: Tensor, u: Tensor, v: Tensor) -> Tensor:
-        return (labels[:, None] + 1) / 4 * torch.stack([torch.cos(2 * math.pi * u), torch.sin(2 * math.pi * u)], 1)
+        return (
+            (labels[:, None] + 1)
+            / 4
+            * torch.stack([torch.cos(2 * math.pi * u), torch.sin(2 * math.pi * u)], 1)
+        )

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import torch
 
+from gentrain.data.arrays import ArrayDataset
 from gentrain.data.base import is_count, labelled, require
+from gentrain.data.batches import generator
 from gentrain.data.digits import OfDigits
-from gentrain.data.samples import Samples
-from gentrain.data.stream import generator
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -18,11 +18,16 @@ class StackedMNIST(OfDigits):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(is_count(self.n, 10), f"n must be a whole number >= 10, not {self.n!r} (data.n); e.g. 128000")
+        require(
+            is_count(self.n, 10),
+            f"n must be a whole number >= 10, not {self.n!r} (data.n); e.g. 128000",
+        )
 
-    def read(self, split: str) -> Samples:
+    def read(self, split: str) -> ArrayDataset:
         images, labels, _ = self.plain.load(split)
         assert labels is not None
         count = self.n if split == "train" else self.n // 10
-        triples = torch.randint(len(images), (count, 3), generator=generator(self.draw_seed, type(self).__name__, split))
+        triples = torch.randint(
+            len(images), (count, 3), generator=generator(self.draw_seed, type(self).__name__, split)
+        )
         return labelled(images[:, 0][triples], labels[triples] @ torch.tensor([100, 10, 1]))

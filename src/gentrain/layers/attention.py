@@ -17,8 +17,14 @@ class SelfAttention(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         few, half = max(1, channels // 8), max(1, channels // 2)
-        self.query, self.key = nn.Conv2d(channels, few, 1, bias=False), nn.Conv2d(channels, few, 1, bias=False)
-        self.value, self.out = nn.Conv2d(channels, half, 1, bias=False), nn.Conv2d(half, channels, 1, bias=False)
+        self.query, self.key = (
+            nn.Conv2d(channels, few, 1, bias=False),
+            nn.Conv2d(channels, few, 1, bias=False),
+        )
+        self.value, self.out = (
+            nn.Conv2d(channels, half, 1, bias=False),
+            nn.Conv2d(half, channels, 1, bias=False),
+        )
         self.gamma = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:

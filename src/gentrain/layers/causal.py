@@ -27,7 +27,9 @@ class EdgedConv2d(nn.Conv2d):
     lie beyond the edges.
     """
 
-    def __init__(self, inputs: int, outputs: int, above: int = 0, left: int = 0, right: int = 0) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, above: int = 0, left: int = 0, right: int = 0
+    ) -> None:
         super().__init__(inputs, outputs, (above + 1, left + 1 + right))
         self.above, self.left, self.right = above, left, right
 
@@ -49,7 +51,9 @@ class CausalConv2d(EdgedConv2d):
 
     mask: Tensor | None
 
-    def __init__(self, seen: Tensor, given: Tensor, above: int = 0, side: int = 0, strict: bool = False) -> None:
+    def __init__(
+        self, seen: Tensor, given: Tensor, above: int = 0, side: int = 0, strict: bool = False
+    ) -> None:
         super().__init__(len(seen), len(given), above, side, side if above else 0)
         mask = torch.ones_like(self.weight)
         mask[:, :, above, side + 1 :] = 0
@@ -65,9 +69,18 @@ class ConvCache:
     """The last rows of a convolution's input, of images in the making: (n, above + 1, left + width + right, inputs)."""
 
     def __init__(self, conv: EdgedConv2d, n: int, width: int) -> None:
-        self.left, self.columns, self.bias, self.four = conv.left, conv.kernel_size[1], conv.bias, conv.kernel()
-        self.flat = self.four.permute(0, 2, 3, 1).flatten(1)  # as the windows are: rows, columns, channels
-        self.rows = self.flat.new_zeros(n, conv.above + 1, conv.left + width + conv.right, conv.in_channels)
+        self.left, self.columns, self.bias, self.four = (
+            conv.left,
+            conv.kernel_size[1],
+            conv.bias,
+            conv.kernel(),
+        )
+        self.flat = self.four.permute(0, 2, 3, 1).flatten(
+            1
+        )  # as the windows are: rows, columns, channels
+        self.rows = self.flat.new_zeros(
+            n, conv.above + 1, conv.left + width + conv.right, conv.in_channels
+        )
 
     def put(self, j: int, x: Tensor) -> None:
         """x (n, inputs): the input at pixel j of the current row."""
@@ -84,7 +97,9 @@ class ConvCache:
     def row(self, x: Tensor) -> Tensor:
         """x (n, width, inputs), a row that is whole -> the output's whole row, (n, width, outputs); then the next row begins."""
         self.rows[:, -1, self.left : self.left + x.shape[1]] = x
-        out = F.conv2d(self.rows.permute(0, 3, 1, 2), self.four, self.bias).squeeze(2).transpose(1, 2)
+        out = (
+            F.conv2d(self.rows.permute(0, 3, 1, 2), self.four, self.bias).squeeze(2).transpose(1, 2)
+        )
         self.next_row()
         return out
 

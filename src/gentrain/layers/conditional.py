@@ -20,7 +20,10 @@ class ConditionalBatchNorm(nn.Module):
         self.gain, self.shift = table(channels), table(channels)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        gain, shift = self.gain(condition)[:, :, None, None], self.shift(condition)[:, :, None, None]
+        gain, shift = (
+            self.gain(condition)[:, :, None, None],
+            self.shift(condition)[:, :, None, None],
+        )
         return (1 + gain) * self.norm(x) + shift
 
 

@@ -34,7 +34,9 @@ class MADE(nn.Module):
         super().__init__()
         self.outputs, self.size = outputs, size
         values, hidden = torch.arange(size) + 1, torch.arange(width) * size // width
-        self.ends = torch.searchsorted(hidden, torch.arange(size), right=True).tolist()  # units of degree i or less
+        self.ends = torch.searchsorted(
+            hidden, torch.arange(size), right=True
+        ).tolist()  # units of degree i or less
         layers: list[nn.Module] = []
         degrees = values
         for _ in range(depth):
@@ -54,14 +56,22 @@ class MADE(nn.Module):
         return self.last(self.rest(h)).view(-1, self.outputs, self.size)
 
     @torch.no_grad()
-    def one_by_one(self, fill: Callable[[int, Tensor], Tensor], like: Tensor, context: Tensor | None = None) -> Tensor:
+    def one_by_one(
+        self, fill: Callable[[int, Tensor], Tensor], like: Tensor, context: Tensor | None = None
+    ) -> Tensor:
         """Values x (B, D) made in their order: x_i = fill(i, outputs of i (B, outputs)), with the arithmetic of one forward in all.
 
         A unit of degree i sees no value from i on, so it is computed once, at step i, from what is kept of the steps before: units are
         in the order of their degrees, so what it sees are the first ones of the layer below, and no mask is needed. Gives no gradient.
         """
-        layers: list[Any] = [self.first, *(layer for layer in self.rest if isinstance(layer, MaskedLinear))]
-        V, c = self.last.weight.view(self.outputs, self.size, -1), self.last.bias.view(self.outputs, self.size, 1)
+        layers: list[Any] = [
+            self.first,
+            *(layer for layer in self.rest if isinstance(layer, MaskedLinear)),
+        ]
+        V, c = (
+            self.last.weight.view(self.outputs, self.size, -1),
+            self.last.bias.view(self.outputs, self.size, 1),
+        )
         beside = None if self.context is None else self.context(context).T
         x = like.new_empty(self.size, len(like))  # values and units down, samples across
         kept = [like.new_empty(layer.out_features, len(like)) for layer in layers]
@@ -69,7 +79,12 @@ class MADE(nn.Module):
         for i, end in enumerate(self.ends):
             seen = x[:i]
             for layer, units in zip(layers, kept, strict=True):
-                new = torch.addmm(layer.bias[start:end, None], layer.weight[start:end, : len(seen)], seen, out=units[start:end])
+                new = torch.addmm(
+                    layer.bias[start:end, None],
+                    layer.weight[start:end, : len(seen)],
+                    seen,
+                    out=units[start:end],
+                )
                 if beside is not None and layer is self.first:
                     new += beside[start:end]
                 new.relu_()

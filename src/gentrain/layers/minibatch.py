@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..errors import UserError
+from gentrain.errors import UserError
 
 
 class MinibatchStddev(nn.Module):
@@ -27,8 +27,12 @@ class MinibatchStddev(nn.Module):
         group = min(self.group, len(x))
         missing = -len(x) % group
         if missing and self.training:
-            raise UserError(f"a batch of {len(x)} makes no groups of {group} (data.batch_size, model.critic.group); choose a multiple")
-        dealt = torch.cat([x, x[:missing]]).float().unflatten(0, (group, -1))  # sample i is in group i mod (number of groups)
+            raise UserError(
+                f"a batch of {len(x)} makes no groups of {group} (data.batch_size, model.critic.group); choose a multiple"
+            )
+        dealt = (
+            torch.cat([x, x[:missing]]).float().unflatten(0, (group, -1))
+        )  # sample i is in group i mod (number of groups)
         sd = (dealt.var(0, unbiased=False) + 1e-8).sqrt()
         number = sd.mean((1, 2, 3)).repeat(group)[: len(x)].to(x.dtype)
         return torch.cat([x, number[:, None, None, None].expand(-1, 1, *x.shape[2:])], 1)

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ..regularizer import Late
+from gentrain.layers.lazy_buffers import LazyBuffers
 
 Norm = Literal["none", "batch", "layer", "instance"]
 
@@ -45,11 +45,16 @@ class VirtualBatchNorm(nn.Module):
     reference examples use m and q alone.
     """
 
-    couples_samples = True  # through the reference, with every sample of it: no place for a gradient penalty
+    couples_samples = (
+        True  # through the reference, with every sample of it: no place for a gradient penalty
+    )
 
     def __init__(self, features: int, eps: float = 1e-5) -> None:
         super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.ones(features)), nn.Parameter(torch.zeros(features))
+        self.weight, self.bias = (
+            nn.Parameter(torch.ones(features)),
+            nn.Parameter(torch.zeros(features)),
+        )
         self.eps, self.reference = eps, 0  # examples at the head of a batch that are the reference
 
     @classmethod
@@ -66,7 +71,9 @@ class VirtualBatchNorm(nn.Module):
         mean, square = self.with_reference(mean), self.with_reference(square)
         var = square - mean.square()
         shape = (1, -1, *[1] * len(inside))
-        return (x - mean) * (var.clamp_min(0) + self.eps).rsqrt() * self.weight.view(shape) + self.bias.view(shape)
+        return (x - mean) * (var.clamp_min(0) + self.eps).rsqrt() * self.weight.view(
+            shape
+        ) + self.bias.view(shape)
 
     def with_reference(self, moment: Tensor) -> Tensor:
         """A moment of each example, (n + B, C, ...) -> m for the reference, n/(n+1) m + 1/(n+1) m_i for the others."""
@@ -75,7 +82,7 @@ class VirtualBatchNorm(nn.Module):
         return torch.cat([mean.expand_as(own), torch.lerp(mean, others, 1 / (self.reference + 1))])
 
 
-class Referenced(Late):
+class Referenced(LazyBuffers):
     """A network whose virtual batch norms see a reference batch: the inputs of its first forward, kept from then on."""
 
     reference: Tensor | None

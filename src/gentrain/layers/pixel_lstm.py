@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import UserError
-from ..schema import Count
-from .causal import CausalConv2d, ConvCache, grouped, pointwise
+from gentrain.config.types import Count
+from gentrain.errors import UserError
+from gentrain.layers.causal import CausalConv2d, ConvCache, grouped, pointwise
 
 
 class PixelLSTM(nn.Module, ABC):
@@ -29,10 +29,10 @@ class PixelLSTM(nn.Module, ABC):
     def forward(self, x: Tensor) -> Tensor: ...
 
     @abstractmethod
-    def begin(self, n: int, width: int) -> LSTMPast: ...
+    def begin(self, n: int, width: int) -> LSTMCache: ...
 
 
-class LSTMPast(ABC):
+class LSTMCache(ABC):
     """The states that n images in the making need, of `width` pixels a row."""
 
     @abstractmethod
@@ -63,11 +63,17 @@ class RowLSTM(PixelLSTM):
     def __init__(self, features: int, width: int, colours: int, kernel: Count = 3) -> None:
         super().__init__()
         if kernel % 2 == 0:
-            raise UserError(f"a kernel {kernel} wide has no middle (model.network.lstm.kernel); give an odd number")
+            raise UserError(
+                f"a kernel {kernel} wide has no middle (model.network.lstm.kernel); give an odd number"
+            )
         self.width = width
-        self.input = CausalConv2d(grouped(features, colours), grouped(width, colours).repeat(4), side=kernel // 2)
+        self.input = CausalConv2d(
+            grouped(features, colours), grouped(width, colours).repeat(4), side=kernel // 2
+        )
         # from h of the pixels above, from left to right, to the gates
-        self.state = nn.Parameter(torch.empty(4 * width, kernel * width).uniform_(-1, 1) / math.sqrt(kernel * width))
+        self.state = nn.Parameter(
+            torch.empty(4 * width, kernel * width).uniform_(-1, 1) / math.sqrt(kernel * width)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         z = self.input(x).permute(0, 2, 3, 1)  # (B, H, W, 4 width)
@@ -82,13 +88,15 @@ class RowLSTM(PixelLSTM):
         """K_ss * h of a row, (B, W, width) -> (B, W, 4 width)."""
         W, side = h.shape[1], self.state.shape[1] // self.width // 2
         padded = F.pad(h, (0, 0, side, side))
-        return F.linear(torch.cat([padded[:, k : k + W] for k in range(2 * side + 1)], 2), self.state)
+        return F.linear(
+            torch.cat([padded[:, k : k + W] for k in range(2 * side + 1)], 2), self.state
+        )
 
-    def begin(self, n: int, width: int) -> LSTMPast:
-        return RowPast(self, n, width)
+    def begin(self, n: int, width: int) -> LSTMCache:
+        return RowCache(self, n, width)
 
 
-class RowPast(LSTMPast):
+class RowCache(LSTMCache):
     """h and c of the row above and of the row itself, (n, pixels of a row, width); K_ss * h of the row above."""
 
     def __init__(self, lstm: RowLSTM, n: int, width: int) -> None:
@@ -126,7 +134,9 @@ class DiagonalBiLSTM(PixelLSTM):
         self.width = width
         self.input = CausalConv2d(grouped(features, colours), grouped(width, colours).repeat(8))
         # of each direction, from (h of the pixel above, h of the pixel beside) to the gates
-        self.state = nn.Parameter(torch.empty(2, 2 * width, 4 * width).uniform_(-1, 1) / math.sqrt(2 * width))
+        self.state = nn.Parameter(
+            torch.empty(2, 2 * width, 4 * width).uniform_(-1, 1) / math.sqrt(2 * width)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         left, right = self.input(x).permute(0, 2, 3, 1).chunk(2, 3)  # (B, H, W, 4 width) each
@@ -137,7 +147,9 @@ class DiagonalBiLSTM(PixelLSTM):
     def scan(self, z: Tensor) -> Tensor:
         """Gates' sums from the input (2, B, H, W, 4 width) -> h (2, B, H, W, width), both directions as if from left to right."""
         H, W = z.shape[2:4]
-        h = c = z.new_zeros(*z.shape[:2], 1, self.width)  # of the column before: rows first - 1 to last, where row -1 is zero
+        h = c = z.new_zeros(
+            *z.shape[:2], 1, self.width
+        )  # of the column before: rows first - 1 to last, where row -1 is zero
         columns = []
         for d, column in enumerate(skew(z).unbind(3)):
             first, last = max(0, d - W + 1), min(d, H - 1)  # rows that column d crosses
@@ -147,12 +159,14 @@ class DiagonalBiLSTM(PixelLSTM):
             sums = torch.bmm(before.flatten(1, 2), self.state).view(*before.shape[:3], -1)
             h, c = cell(column[:, :, first : last + 1] + sums, c[:, :, 1:])
             columns.append(F.pad(h, (0, 0, first, H - 1 - last)))
-            if d < W - 1:  # the next column begins at row 0, and above it is nothing; later ones begin a row lower
+            if (
+                d < W - 1
+            ):  # the next column begins at row 0, and above it is nothing; later ones begin a row lower
                 h, c = F.pad(h, (0, 0, 1, 0)), F.pad(c, (0, 0, 1, 0))
         return unskew(torch.stack(columns, 3))
 
-    def begin(self, n: int, width: int) -> LSTMPast:
-        return DiagonalPast(self, n, width)
+    def begin(self, n: int, width: int) -> LSTMCache:
+        return DiagonalCache(self, n, width)
 
 
 def skew(x: Tensor) -> Tensor:
@@ -164,10 +178,12 @@ def skew(x: Tensor) -> Tensor:
 def unskew(x: Tensor) -> Tensor:
     """The way back."""
     H, wide = x.shape[-3:-1]
-    return F.pad(x.flatten(-3, -2), (0, 0, 0, H)).unflatten(-2, (H, wide + 1))[..., : wide + 1 - H, :]
+    return F.pad(x.flatten(-3, -2), (0, 0, 0, H)).unflatten(-2, (H, wide + 1))[
+        ..., : wide + 1 - H, :
+    ]
 
 
-class DiagonalPast(LSTMPast):
+class DiagonalCache(LSTMCache):
     """Of the row itself and the one above: h and c from left to right, (n, 1 + pixels, width), where pixel -1 is zero; of the row above, h
     from right to left, made when the row is whole.
     """
@@ -192,7 +208,9 @@ class DiagonalPast(LSTMPast):
             row[:, j] = h
         return row
 
-    def next(self, direction: int, sums: Tensor, above: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    def next(
+        self, direction: int, sums: Tensor, above: Tensor, h: Tensor, c: Tensor
+    ) -> tuple[Tensor, Tensor]:
         return cell(torch.addmm(sums, torch.cat([above, h], 1), self.state[direction]), c)
 
     def step(self, j: int, x: Tensor) -> Tensor:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..density import judged
-from ..networks import base
-from ..objective import Objective
-from ..solo import Batch, Solo
-from .pix2pix import Content
+from gentrain.models.base import Batch, GenerativeModel, eval_mode
+from gentrain.models.gan.pix2pix import Content
+from gentrain.models.objective import Objective
+from gentrain.networks import base
 
 
-class Regression(Solo):
+class Regression(GenerativeModel):
     """Batches are (targets, sources)."""
 
     translates = paired = True
@@ -29,7 +28,7 @@ class Regression(Solo):
         return Objective({"content": self.content(self.network(batch[1]), batch[0])})
 
     def sample(self, batch: Batch, noise: Tensor | None = None) -> Tensor:
-        with judged(self):
+        with eval_mode(self):
             return self.network(batch[1])
 
     def translate(self, x: Tensor, domains: Tensor | None = None) -> Tensor:

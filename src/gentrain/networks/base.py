@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from ..errors import UserError
+from gentrain.errors import UserError
 
 Prior = Literal["normal", "uniform"]
 
@@ -51,10 +51,12 @@ class Critic(nn.Module):
     A head may give P scores a sample, one for each patch of the image; scores are then (B * P,), a sample's next to each other.
     """
 
-    judges: ClassVar[str] = "images"
+    critic_input: ClassVar[str] = "images"
     source_shape: list[int] | None = None  # of what it is given beside each image
 
-    def __init__(self, body: nn.Module, features: int, points: bool = False, head: nn.Module | None = None) -> None:
+    def __init__(
+        self, body: nn.Module, features: int, points: bool = False, head: nn.Module | None = None
+    ) -> None:
         super().__init__()
         self.body, self.points, self.size = body, points, features
         self.head: Any = head or nn.Linear(features, 1)  # a trick may put more before it
@@ -74,24 +76,37 @@ class Critic(nn.Module):
         for parent in self.body.modules():
             for name, layer in parent.named_children():
                 if isinstance(layer, nn.Linear):
-                    setattr(parent, name, like(nn.Linear(m * layer.in_features, layer.out_features), layer))
+                    setattr(
+                        parent,
+                        name,
+                        init_like(nn.Linear(m * layer.in_features, layer.out_features), layer),
+                    )
                     return
                 if isinstance(layer, nn.Conv2d):
-                    geometry: dict[str, Any] = {key: getattr(layer, key) for key in ("kernel_size", "stride", "padding")}
-                    wider = nn.Conv2d(m * layer.in_channels, layer.out_channels, bias=layer.bias is not None, **geometry)
-                    setattr(parent, name, like(wider, layer))
+                    geometry: dict[str, Any] = {
+                        key: getattr(layer, key) for key in ("kernel_size", "stride", "padding")
+                    }
+                    wider = nn.Conv2d(
+                        m * layer.in_channels,
+                        layer.out_channels,
+                        bias=layer.bias is not None,
+                        **geometry,
+                    )
+                    setattr(parent, name, init_like(wider, layer))
                     return
         raise TypeError(f"{type(self).__name__} has no first layer to widen")
 
 
-def given(source_shape: list[int] | None) -> list[int]:
+def require_source_shape(source_shape: list[int] | None) -> list[int]:
     """What a translation starts from, or a refusal of data that have nothing of the kind."""
     if source_shape is None:
-        raise UserError("this model translates images, and these data have no sources (data.degrade); e.g. data.degrade=edges")
+        raise UserError(
+            "this model translates images, and these data have no sources (data.degrade); e.g. data.degrade=edges"
+        )
     return list(source_shape)
 
 
-def like(layer: nn.Linear | nn.Conv2d, model: nn.Linear | nn.Conv2d) -> nn.Module:
+def init_like(layer: nn.Linear | nn.Conv2d, model: nn.Linear | nn.Conv2d) -> nn.Module:
     """Weights of the standard deviation of another layer's."""
     with torch.no_grad():
         layer.weight.normal_(0, model.weight.std().item())

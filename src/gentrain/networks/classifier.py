@@ -6,18 +6,20 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from ..schema import Count
-from . import base
+from gentrain.config.types import Count
+from gentrain.networks import base
 
 
 class ClassifierCritic(nn.Module):
     """Two heads on the same features h: the score, and the logits of `classes` (Odena, Olah & Shlens, 2017). The score sees no label."""
 
-    def __init__(self, critic: Callable[..., base.Critic], shape: list[int], classes: Count) -> None:
+    def __init__(
+        self, critic: Callable[..., base.Critic], shape: list[int], classes: Count
+    ) -> None:
         super().__init__()
         self.critic = critic(shape=shape)
         self.classifier = nn.Linear(self.critic.size, classes)
-        base.like(self.classifier, self.critic.head)
+        base.init_like(self.classifier, self.critic.head)
 
     def features(self, x: Tensor) -> Tensor:
         return self.critic.features(x)
@@ -39,11 +41,13 @@ class LogitCritic(nn.Module):
     D(x) = log sum_k exp l_k(x),   so that sigmoid(D) = Z / (Z + 1) with Z = sum_k exp l_k   (Salimans et al., 2016, section 5).
     """
 
-    def __init__(self, critic: Callable[..., base.Critic], shape: list[int], classes: Count) -> None:
+    def __init__(
+        self, critic: Callable[..., base.Critic], shape: list[int], classes: Count
+    ) -> None:
         super().__init__()
         self.critic = critic(shape=shape)
         head = nn.Linear(self.critic.head.in_features, classes)
-        self.critic.head = base.like(head, self.critic.head)
+        self.critic.head = base.init_like(head, self.critic.head)
 
     def features(self, x: Tensor) -> Tensor:
         return self.critic.features(x)
@@ -59,7 +63,9 @@ class LogitCritic(nn.Module):
 class Classifier(nn.Module):
     """The features of any critic network and K logits of them: (B, *shape) -> (B, K)."""
 
-    def __init__(self, network: Callable[..., base.Critic], shape: list[int], classes: Count) -> None:
+    def __init__(
+        self, network: Callable[..., base.Critic], shape: list[int], classes: Count
+    ) -> None:
         super().__init__()
         critic = network(shape=shape)
         self.body, self.head = critic.body, nn.Linear(critic.head.in_features, classes)

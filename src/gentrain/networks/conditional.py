@@ -7,14 +7,20 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ..schema import Count
-from . import base
+from gentrain.config.types import Count
+from gentrain.networks import base
 
 
 class LabelledGenerator(nn.Module):
     """G(z, y): the label's embedding joins the noise (Mirza & Osindero, 2014). `generator` makes a network for the longer vector."""
 
-    def __init__(self, generator: Callable[..., base.Generator], classes: Count, latent: Count = 100, embedding: Count = 50) -> None:
+    def __init__(
+        self,
+        generator: Callable[..., base.Generator],
+        classes: Count,
+        latent: Count = 100,
+        embedding: Count = 50,
+    ) -> None:
         super().__init__()
         self.latent, self.classes = latent, classes
         self.generator = generator(latent=latent + embedding)
@@ -30,7 +36,9 @@ class LabelledGenerator(nn.Module):
 class ConcatCritic(nn.Module):
     """D(x, y): one more input channel per class, the label's full of ones (for points, one more coordinate)."""
 
-    def __init__(self, critic: Callable[..., base.Critic], shape: list[int], classes: Count) -> None:
+    def __init__(
+        self, critic: Callable[..., base.Critic], shape: list[int], classes: Count
+    ) -> None:
         super().__init__()
         self.classes = classes
         self.critic = critic(shape=[shape[0] + classes, *shape[1:]])
@@ -45,7 +53,9 @@ class ConcatCritic(nn.Module):
 class ProjectionCritic(nn.Module):
     """D(x, y) = head(h) + <h, V y>, h = features(x) (Miyato & Koyama, 2018)."""
 
-    def __init__(self, critic: Callable[..., base.Critic], shape: list[int], classes: Count) -> None:
+    def __init__(
+        self, critic: Callable[..., base.Critic], shape: list[int], classes: Count
+    ) -> None:
         super().__init__()
         self.critic = critic(shape=shape)
         self.embed = nn.Embedding(classes, self.critic.head.in_features)
@@ -61,7 +71,9 @@ class ProjectionCritic(nn.Module):
 class LabelledTranslator(nn.Module):
     """G(x, y): an image to the domain y (Choi et al., 2018), which joins it as one more channel a domain, as in `ConcatCritic`."""
 
-    def __init__(self, translator: Callable[..., base.Translator], shape: list[int], classes: Count) -> None:
+    def __init__(
+        self, translator: Callable[..., base.Translator], shape: list[int], classes: Count
+    ) -> None:
         super().__init__()
         self.classes = classes
         self.translator = translator(shape=shape, source_shape=[shape[0] + classes, *shape[1:]])
@@ -73,4 +85,6 @@ class LabelledTranslator(nn.Module):
 def with_planes(x: Tensor, y: Tensor, classes: int) -> Tensor:
     """(B, C, ...), (B,) -> (B, C + classes, ...): the channel of the label is full of ones, the others' of zeros."""
     planes = nn.functional.one_hot(y, classes).to(x.dtype)
-    return torch.cat([x, planes.view(*planes.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:])], 1)
+    return torch.cat(
+        [x, planes.view(*planes.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:])], 1
+    )

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from ..layers.attention import SelfAttention, nearest
-from ..layers.conditional import ConditionalBatchNorm, per_class
-from ..schema import Count, Whole
-from . import base
-from .dcgan import halvings
-from .resnet import glorot_init, widths
+from gentrain.config.types import Count, Whole
+from gentrain.layers.attention import SelfAttention, nearest
+from gentrain.layers.conditional import ConditionalBatchNorm, per_class
+from gentrain.networks import base
+from gentrain.networks.dcgan import halvings
+from gentrain.networks.resnet import glorot_init, widths
 
 Table = Callable[[int], nn.Module]
 
@@ -42,16 +42,29 @@ class Generator(base.Generator):
 class Stack(nn.Module):
     """(B, inputs) -> linear -> one up-sampling block per doubling, each with a condition of its own -> batch norm, ReLU, 3x3, tanh."""
 
-    def __init__(self, shape: list[int], inputs: int, width: int, table: Table, attention: int = 0) -> None:
+    def __init__(
+        self, shape: list[int], inputs: int, width: int, table: Table, attention: int = 0
+    ) -> None:
         super().__init__()
         side, ups = halvings(shape)
         channels = widths(shape, width)
-        self.first = nn.Sequential(nn.Linear(inputs, channels[0] * side * side), nn.Unflatten(1, (channels[0], side, side)))
-        self.blocks = nn.ModuleList(UpBlock(channels[i], channels[i + 1], table) for i in range(ups))
-        self.last = nn.Sequential(nn.BatchNorm2d(channels[-1]), nn.ReLU(), nn.Conv2d(channels[-1], shape[0], 3, padding=1), nn.Tanh())
+        self.first = nn.Sequential(
+            nn.Linear(inputs, channels[0] * side * side), nn.Unflatten(1, (channels[0], side, side))
+        )
+        self.blocks = nn.ModuleList(
+            UpBlock(channels[i], channels[i + 1], table) for i in range(ups)
+        )
+        self.last = nn.Sequential(
+            nn.BatchNorm2d(channels[-1]),
+            nn.ReLU(),
+            nn.Conv2d(channels[-1], shape[0], 3, padding=1),
+            nn.Tanh(),
+        )
         # never at the image's own side, whose map has the square of the places
         self.attended = nearest(attention, [side * 2 ** (i + 1) for i in range(max(1, ups - 1))])
-        self.attention = nn.Identity() if self.attended is None else SelfAttention(channels[self.attended + 1])
+        self.attention = (
+            nn.Identity() if self.attended is None else SelfAttention(channels[self.attended + 1])
+        )
 
     def forward(self, x: Tensor, conditions: Sequence[Tensor]) -> Tensor:
         h = self.first(x)
@@ -67,8 +80,12 @@ class UpBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, table: Table) -> None:
         super().__init__()
-        self.norms = nn.ModuleList([ConditionalBatchNorm(inputs, table), ConditionalBatchNorm(outputs, table)])
-        self.residual = nn.ModuleList([nn.Conv2d(inputs, outputs, 3, padding=1), nn.Conv2d(outputs, outputs, 3, padding=1)])
+        self.norms = nn.ModuleList(
+            [ConditionalBatchNorm(inputs, table), ConditionalBatchNorm(outputs, table)]
+        )
+        self.residual = nn.ModuleList(
+            [nn.Conv2d(inputs, outputs, 3, padding=1), nn.Conv2d(outputs, outputs, 3, padding=1)]
+        )
         self.shortcut = nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(inputs, outputs, 1))
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:

@@ -6,11 +6,11 @@ from itertools import pairwise
 
 from torch import nn
 
-from ..errors import UserError
-from ..layers.activation import LeakyReLU
-from ..layers.normalization import Norm, norm2d
-from ..schema import Count
-from . import base
+from gentrain.config.types import Count
+from gentrain.errors import UserError
+from gentrain.layers.activation import LeakyReLU
+from gentrain.layers.normalization import Norm, norm2d
+from gentrain.networks import base
 
 MOST = 8  # channels grow from width to MOST * width
 
@@ -22,14 +22,27 @@ class Generator(base.Generator):
     """
 
     def __init__(
-        self, shape: list[int], latent: Count = 100, width: Count = 64, norm: Norm = "batch", prior: base.Prior = "normal"
+        self,
+        shape: list[int],
+        latent: Count = 100,
+        width: Count = 64,
+        norm: Norm = "batch",
+        prior: base.Prior = "normal",
     ) -> None:
         side, ups = halvings(shape)
         channels = [width * min(2**i, MOST) for i in reversed(range(ups))]
         layers: list[nn.Module] = [nn.Unflatten(1, (latent, 1, 1))]
-        layers += [nn.ConvTranspose2d(latent, channels[0], side, bias=norm != "batch"), norm2d(norm, channels[0]), nn.ReLU()]
+        layers += [
+            nn.ConvTranspose2d(latent, channels[0], side, bias=norm != "batch"),
+            norm2d(norm, channels[0]),
+            nn.ReLU(),
+        ]
         for above, below in pairwise(channels):
-            layers += [nn.ConvTranspose2d(above, below, 4, 2, 1, bias=norm != "batch"), norm2d(norm, below), nn.ReLU()]
+            layers += [
+                nn.ConvTranspose2d(above, below, 4, 2, 1, bias=norm != "batch"),
+                norm2d(norm, below),
+                nn.ReLU(),
+            ]
         layers += [nn.ConvTranspose2d(channels[-1], shape[0], 4, 2, 1), nn.Tanh()]
         super().__init__(base.gaussian_init(nn.Sequential(*layers)), latent, prior)
 
@@ -42,7 +55,11 @@ class Critic(base.Critic):
         channels = [width * min(2**i, MOST) for i in range(downs)]
         layers: list[nn.Module] = [nn.Conv2d(shape[0], channels[0], 4, 2, 1), LeakyReLU(0.2)]
         for above, below in pairwise(channels):
-            layers += [nn.Conv2d(above, below, 4, 2, 1, bias=norm != "batch"), norm2d(norm, below), LeakyReLU(0.2)]
+            layers += [
+                nn.Conv2d(above, below, 4, 2, 1, bias=norm != "batch"),
+                norm2d(norm, below),
+                LeakyReLU(0.2),
+            ]
         super().__init__(nn.Sequential(*layers, nn.Flatten()), channels[-1] * side * side)
         base.gaussian_init(self)
 

@@ -8,8 +8,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from ..schema import Count, Positive
-from .dcgan import halvings
+from gentrain.config.types import Count, Positive
+from gentrain.networks.dcgan import halvings
 
 
 class MLP(nn.Module):
@@ -19,7 +19,9 @@ class MLP(nn.Module):
     et al., "On the Spectral Bias of Neural Networks", 2019), and what is fine is as seen from there.
     """
 
-    def __init__(self, shape: list[int], width: Count = 256, depth: Count = 3, scale: Positive = 1.0) -> None:
+    def __init__(
+        self, shape: list[int], width: Count = 256, depth: Count = 3, scale: Positive = 1.0
+    ) -> None:
         super().__init__()
         layers: list[nn.Module] = [nn.Flatten()]
         for inputs, outputs in pairwise([math.prod(shape), *[width] * depth]):
@@ -43,7 +45,12 @@ class Conv(nn.Module):
         channels = [shape[0], *(width * 2**i for i in range(downs))]
         for above, below in pairwise(channels):
             layers += [nn.Conv2d(above, below, 4, 2, 1), nn.SiLU()]
-        layers += [nn.Flatten(), nn.Linear(channels[-1] * side**2, 8 * width), nn.SiLU(), nn.Linear(8 * width, 1)]
+        layers += [
+            nn.Flatten(),
+            nn.Linear(channels[-1] * side**2, 8 * width),
+            nn.SiLU(),
+            nn.Linear(8 * width, 1),
+        ]
         self.body = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -8,22 +8,34 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from ..layers.activation import LeakyReLU, ReLU
-from ..layers.normalization import Norm, norm1d
-from ..schema import Count
-from . import base
+from gentrain.config.types import Count
+from gentrain.layers.activation import LeakyReLU, ReLU
+from gentrain.layers.normalization import Norm, norm1d
+from gentrain.networks import base
 
 
 class Generator(base.Generator):
     """latent -> width x depth (ReLU) -> shape (tanh)."""
 
     def __init__(
-        self, shape: list[int], latent: Count = 100, width: Count = 512, depth: Count = 2, norm: Norm = "none", prior: base.Prior = "normal"
+        self,
+        shape: list[int],
+        latent: Count = 100,
+        width: Count = 512,
+        depth: Count = 2,
+        norm: Norm = "none",
+        prior: base.Prior = "normal",
     ) -> None:
         layers: list[nn.Module] = []
         for i in range(depth):
-            layers += [nn.Linear(latent if i == 0 else width, width), norm1d(norm, width), nn.ReLU()]
-        body = nn.Sequential(*layers, nn.Linear(width, math.prod(shape)), nn.Tanh(), nn.Unflatten(1, tuple(shape)))
+            layers += [
+                nn.Linear(latent if i == 0 else width, width),
+                norm1d(norm, width),
+                nn.ReLU(),
+            ]
+        body = nn.Sequential(
+            *layers, nn.Linear(width, math.prod(shape)), nn.Tanh(), nn.Unflatten(1, tuple(shape))
+        )
         super().__init__(body, latent, prior)
 
 
@@ -31,12 +43,22 @@ class Critic(base.Critic):
     """shape -> width x depth (LeakyReLU 0.2, dropout) -> score."""
 
     def __init__(
-        self, shape: list[int], width: Count = 512, depth: Count = 2, norm: Norm = "none", dropout: float = 0.0, maxout: int = 0
+        self,
+        shape: list[int],
+        width: Count = 512,
+        depth: Count = 2,
+        norm: Norm = "none",
+        dropout: float = 0.0,
+        maxout: int = 0,
     ) -> None:
         layers: list[nn.Module] = [nn.Flatten()]
         size = math.prod(shape)
         for _ in range(depth):
-            hidden = Maxout(size, width, maxout) if maxout else nn.Sequential(nn.Linear(size, width), norm1d(norm, width), LeakyReLU(0.2))
+            hidden = (
+                Maxout(size, width, maxout)
+                if maxout
+                else nn.Sequential(nn.Linear(size, width), norm1d(norm, width), LeakyReLU(0.2))
+            )
             layers += [hidden, nn.Dropout(dropout)]
             size = width
         super().__init__(nn.Sequential(*layers), width, points=len(shape) == 1)
@@ -62,16 +84,25 @@ class NoisyCritic(base.Critic):
     """
 
     def __init__(
-        self, shape: list[int], width: Count = 1000, input_noise: float = 0.6, noise: float = 0.5, weight_norm: bool = False
+        self,
+        shape: list[int],
+        width: Count = 1000,
+        input_noise: float = 0.6,
+        noise: float = 0.5,
+        weight_norm: bool = False,
     ) -> None:
         layers: list[nn.Module] = [nn.Flatten(), GaussianNoise(input_noise)]
         sizes = [math.prod(shape), width, *(max(1, width // part) for part in (2, 4, 4, 4))]
         for inputs, outputs in pairwise(sizes):
             linear = nn.Linear(inputs, outputs)
-            nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")  # activations of the size of the noise's
+            nn.init.kaiming_normal_(
+                linear.weight, nonlinearity="relu"
+            )  # activations of the size of the noise's
             nn.init.zeros_(linear.bias)
             if weight_norm:
-                nn.utils.parametrizations.weight_norm(linear).parametrizations.weight.original0.requires_grad = False
+                nn.utils.parametrizations.weight_norm(
+                    linear
+                ).parametrizations.weight.original0.requires_grad = False
             layers += [linear, ReLU(), GaussianNoise(noise)]
         super().__init__(nn.Sequential(*layers), sizes[-1], points=len(shape) == 1)
 

@@ -12,10 +12,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ..layers.activation import LeakyReLU
-from ..schema import Count
-from . import base
-from .dcgan import halvings
+from gentrain.config.types import Count
+from gentrain.layers.activation import LeakyReLU
+from gentrain.networks import base
+from gentrain.networks.dcgan import halvings
 
 
 class Generator(base.Generator):
@@ -35,21 +35,35 @@ class Generator(base.Generator):
         total = blocks * (ups + 1)
         layers: list[nn.Module] = [Basis(latent, width, side), stage(width, blocks, groups, total)]
         for _ in range(ups):
-            layers += [nn.Upsample(scale_factor=2, mode="bilinear"), stage(width, blocks, groups, total)]
+            layers += [
+                nn.Upsample(scale_factor=2, mode="bilinear"),
+                stage(width, blocks, groups, total),
+            ]
         super().__init__(nn.Sequential(*layers, nn.Conv2d(width, shape[0], 1)), latent, prior)
 
 
 class Critic(base.Critic):
     """(B, *shape) -> stages, the side halving between them -> a depthwise convolution over the last map -> score."""
 
-    def __init__(self, shape: list[int], width: Count = 64, blocks: Count = 2, groups: Count = 16, norm: Literal["none"] = "none") -> None:
+    def __init__(
+        self,
+        shape: list[int],
+        width: Count = 64,
+        blocks: Count = 2,
+        groups: Count = 16,
+        norm: Literal["none"] = "none",
+    ) -> None:
         side, downs = halvings(shape)
         total = blocks * (downs + 1)
         layers: list[nn.Module] = [nn.Conv2d(shape[0], width, 1)]
         for _ in range(downs):
             # the mean of 2 x 2 pixels is the bilinear halving
             layers += [stage(width, blocks, groups, total), nn.AvgPool2d(2)]
-        layers += [stage(width, blocks, groups, total), nn.Conv2d(width, width, side, groups=width, bias=False), nn.Flatten()]
+        layers += [
+            stage(width, blocks, groups, total),
+            nn.Conv2d(width, width, side, groups=width, bias=False),
+            nn.Flatten(),
+        ]
         super().__init__(nn.Sequential(*layers), width)
 
 
@@ -67,7 +81,11 @@ class Block(nn.Module):
         super().__init__()
         inner = 2 * width
         groups = math.gcd(groups, inner)
-        first, middle, last = nn.Conv2d(width, inner, 1), nn.Conv2d(inner, inner, 3, padding=1, groups=groups), nn.Conv2d(inner, width, 1)
+        first, middle, last = (
+            nn.Conv2d(width, inner, 1),
+            nn.Conv2d(inner, inner, 3, padding=1, groups=groups),
+            nn.Conv2d(inner, width, 1),
+        )
         for conv in (first, middle):
             nn.init.kaiming_normal_(conv.weight, a=0.2)
             with torch.no_grad():

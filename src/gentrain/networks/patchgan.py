@@ -13,11 +13,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..errors import UserError
-from ..layers.activation import LeakyReLU
-from ..layers.normalization import Norm, norm2d
-from ..schema import Count
-from . import base
+from gentrain.config.types import Count
+from gentrain.errors import UserError
+from gentrain.layers.activation import LeakyReLU
+from gentrain.layers.normalization import Norm, norm2d
+from gentrain.networks import base
 
 KERNEL = 4
 MOST = 8  # channels grow from width to MOST * width
@@ -52,7 +52,9 @@ class Critic(base.Critic):
         layers: list[nn.Module] = []
         for i, stride in enumerate(strides):
             outputs = width * min(2**i, MOST)
-            layers.append(nn.Conv2d(inputs, outputs, KERNEL, stride, 1, bias=norm != "batch" or i == 0))
+            layers.append(
+                nn.Conv2d(inputs, outputs, KERNEL, stride, 1, bias=norm != "batch" or i == 0)
+            )
             layers += [norm2d(norm, outputs)] if i else []
             layers.append(LeakyReLU(0.2))
             inputs = outputs
@@ -83,8 +85,14 @@ class Strided(base.Critic):
             layers += [nn.Conv2d(inputs, outputs, KERNEL, 2, 1), LeakyReLU(0.01)]
             inputs, height, breadth = outputs, height // 2, breadth // 2
         if not layers or min(height, breadth) < 1:
-            raise UserError(f"an image of {shape[1]} x {shape[2]} cannot be halved so often (model.critic, data.size); set a smaller depth")
-        super().__init__(nn.Sequential(*layers, nn.Flatten()), inputs * height * breadth, head=Places((inputs, height, breadth), 3))
+            raise UserError(
+                f"an image of {shape[1]} x {shape[2]} cannot be halved so often (model.critic, data.size); set a smaller depth"
+            )
+        super().__init__(
+            nn.Sequential(*layers, nn.Flatten()),
+            inputs * height * breadth,
+            head=Places((inputs, height, breadth), 3),
+        )
 
 
 class Places(nn.Module):

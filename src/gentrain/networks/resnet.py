@@ -7,19 +7,24 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from ..layers.activation import ReLU
-from ..layers.attention import SelfAttention, nearest
-from ..layers.normalization import Norm, norm2d
-from ..schema import Count, Whole
-from . import base
-from .dcgan import halvings
+from gentrain.config.types import Count, Whole
+from gentrain.layers.activation import ReLU
+from gentrain.layers.attention import SelfAttention, nearest
+from gentrain.layers.normalization import Norm, norm2d
+from gentrain.networks import base
+from gentrain.networks.dcgan import halvings
 
 
 class Generator(base.Generator):
     """(B, latent) -> linear -> one up-sampling block per doubling -> norm, ReLU, 3x3, tanh. `width` is the last block's channels."""
 
     def __init__(
-        self, shape: list[int], latent: Count = 128, width: Count = 64, norm: Norm = "batch", prior: base.Prior = "normal"
+        self,
+        shape: list[int],
+        latent: Count = 128,
+        width: Count = 64,
+        norm: Norm = "batch",
+        prior: base.Prior = "normal",
     ) -> None:
         side, ups = halvings(shape)
         channels = widths(shape, width)
@@ -43,12 +48,18 @@ class Critic(base.Critic):
     down to 4 px and one more. `attention` is the side of the map that attends to itself (SAGAN; the nearest there is; 0: none).
     """
 
-    def __init__(self, shape: list[int], width: Count = 64, norm: Norm = "none", attention: Whole = 0) -> None:
+    def __init__(
+        self, shape: list[int], width: Count = 64, norm: Norm = "none", attention: Whole = 0
+    ) -> None:
         _, downs = halvings(shape)
-        halving, plain = ([width] * 2, 2) if shape[1] <= 32 else ([width * 2**i for i in range(downs)], 1)
+        halving, plain = (
+            ([width] * 2, 2) if shape[1] <= 32 else ([width * 2**i for i in range(downs)], 1)
+        )
         blocks: list[nn.Module] = [FirstDownBlock(shape[0], halving[0])]
         blocks += [DownBlock(above, below, norm) for above, below in pairwise(halving)]
-        if (attended := nearest(attention, [shape[1] // 2 ** (i + 1) for i in range(len(halving))])) is not None:
+        if (
+            attended := nearest(attention, [shape[1] // 2 ** (i + 1) for i in range(len(halving))])
+        ) is not None:
             blocks.insert(attended + 1, SelfAttention(halving[attended]))
         blocks += [DownBlock(halving[-1], halving[-1], norm, down=False) for _ in range(plain)]
         super().__init__(nn.Sequential(*blocks, ReLU(), SumPool()), halving[-1])
@@ -61,7 +72,11 @@ def widths(shape: list[int], width: int) -> list[int]:
     Up to 32 px one width throughout (256 in both papers' CIFAR-10 networks); above, 16 w, 16 w, 8 w ... w as in SN-GAN at 128 px.
     """
     _, ups = halvings(shape)
-    return [width] * (ups + 1) if shape[1] <= 32 else [width * 2 ** min(ups - i, ups - 1) for i in range(ups + 1)]
+    return (
+        [width] * (ups + 1)
+        if shape[1] <= 32
+        else [width * 2 ** min(ups - i, ups - 1) for i in range(ups + 1)]
+    )
 
 
 class UpBlock(nn.Module):
@@ -90,7 +105,9 @@ class DownBlock(nn.Module):
             norm2d(norm, outputs), ReLU(), nn.Conv2d(outputs, outputs, 3, padding=1), pool,
         )  # fmt: skip
         same = inputs == outputs and not down
-        self.shortcut = nn.Identity() if same else nn.Sequential(nn.Conv2d(inputs, outputs, 1), pool)
+        self.shortcut = (
+            nn.Identity() if same else nn.Sequential(nn.Conv2d(inputs, outputs, 1), pool)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.shortcut(x) + self.residual(x)
@@ -102,7 +119,10 @@ class FirstDownBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.residual = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, padding=1), ReLU(), nn.Conv2d(outputs, outputs, 3, padding=1), nn.AvgPool2d(2)
+            nn.Conv2d(inputs, outputs, 3, padding=1),
+            ReLU(),
+            nn.Conv2d(outputs, outputs, 3, padding=1),
+            nn.AvgPool2d(2),
         )
         self.shortcut = nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(inputs, outputs, 1))
 

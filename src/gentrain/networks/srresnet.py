@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ..errors import UserError
-from ..layers.activation import LeakyReLU
-from ..layers.normalization import Norm, norm2d
-from ..schema import Count, Whole
-from . import base
+from gentrain.config.types import Count, Whole
+from gentrain.errors import UserError
+from gentrain.layers.activation import LeakyReLU
+from gentrain.layers.normalization import Norm, norm2d
+from gentrain.networks import base
 
 
 class Translator(base.Translator):
@@ -23,19 +23,33 @@ class Translator(base.Translator):
     """
 
     def __init__(
-        self, shape: list[int], source_shape: list[int] | None, width: Count = 64, blocks: Whole = 16, norm: Norm = "batch"
+        self,
+        shape: list[int],
+        source_shape: list[int] | None,
+        width: Count = 64,
+        blocks: Whole = 16,
+        norm: Norm = "batch",
     ) -> None:
-        given = base.given(source_shape)
+        given = base.require_source_shape(source_shape)
         doublings = (shape[1] // given[1]).bit_length() - 1
         if [side * 2**doublings for side in given[1:]] != list(shape[1:]):
             raise UserError(
                 f"images of {list(shape[1:])} are not 2^k times as wide as sources of {given[1:]} (network, data); "
                 "set data.degrade=downsample_x4, or network=unet"
             )
-        deep = nn.Sequential(*(Residual(width, norm) for _ in range(blocks)), nn.Conv2d(width, width, 3, padding=1), norm2d(norm, width))
-        ups = [nn.Sequential(nn.Conv2d(width, 4 * width, 3, padding=1), nn.PixelShuffle(2), nn.PReLU()) for _ in range(doublings)]
+        deep = nn.Sequential(
+            *(Residual(width, norm) for _ in range(blocks)),
+            nn.Conv2d(width, width, 3, padding=1),
+            norm2d(norm, width),
+        )
+        ups = [
+            nn.Sequential(nn.Conv2d(width, 4 * width, 3, padding=1), nn.PixelShuffle(2), nn.PReLU())
+            for _ in range(doublings)
+        ]
         first = nn.Sequential(nn.Conv2d(given[0], width, 9, padding=4), nn.PReLU())
-        super().__init__(nn.Sequential(first, Added(deep), *ups, nn.Conv2d(width, shape[0], 9, padding=4)))
+        super().__init__(
+            nn.Sequential(first, Added(deep), *ups, nn.Conv2d(width, shape[0], 9, padding=4))
+        )
 
     def forward(self, source: Tensor) -> Tensor:
         images = self.body(source)
@@ -45,7 +59,9 @@ class Translator(base.Translator):
 class Critic(base.Critic):
     """(B, *shape) -> k3n64s1, k3n64s2, and the pair again with 128, 256 and 512 channels -> 1024 features -> score. LeakyReLU 0.2."""
 
-    def __init__(self, shape: list[int], width: Count = 64, norm: Norm = "batch", features: Count = 1024) -> None:
+    def __init__(
+        self, shape: list[int], width: Count = 64, norm: Norm = "batch", features: Count = 1024
+    ) -> None:
         inputs, side, layers = shape[0], shape[1:], list[nn.Module]()
         for i in range(8):
             outputs, stride = width * 2 ** (i // 2), 1 + i % 2
@@ -54,8 +70,12 @@ class Critic(base.Critic):
             layers.append(LeakyReLU(0.2))
             inputs, side = outputs, [-(-s // stride) for s in side]
         if norm == "instance" and max(side) < 2:
-            raise UserError(f"{shape[1]} pixels leave one, which has no norm of its own (model.critic.norm, data.size); set norm=layer")
-        body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(inputs * side[0] * side[1], features), LeakyReLU(0.2))
+            raise UserError(
+                f"{shape[1]} pixels leave one, which has no norm of its own (model.critic.norm, data.size); set norm=layer"
+            )
+        body = nn.Sequential(
+            *layers, nn.Flatten(), nn.Linear(inputs * side[0] * side[1], features), LeakyReLU(0.2)
+        )
         super().__init__(body, features)
 
 

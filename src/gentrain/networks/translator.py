@@ -13,10 +13,10 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from ..errors import UserError
-from ..layers.normalization import Norm, norm2d
-from ..schema import Count, Whole
-from . import base
+from gentrain.config.types import Count, Whole
+from gentrain.errors import UserError
+from gentrain.layers.normalization import Norm, norm2d
+from gentrain.networks import base
 
 Padding = Literal["reflect", "zeros"]
 
@@ -40,7 +40,9 @@ class Translator(base.Translator):
     ) -> None:
         given = source_shape or shape
         if list(given[1:]) != list(shape[1:]):
-            raise UserError(f"source and target differ in size, {given[1:]} and {shape[1:]} (network, data); this network keeps the size")
+            raise UserError(
+                f"source and target differ in size, {given[1:]} and {shape[1:]} (network, data); this network keeps the size"
+            )
         if any(side % 2**downs or side // 2**downs < 2 for side in shape[1:]):
             raise UserError(
                 f"{downs} halvings and as many doublings do not give {shape[1]} x {shape[2]} pixels back (network, data.size); "
@@ -51,14 +53,20 @@ class Translator(base.Translator):
         def normed(convolution: nn.Module, channels: int) -> list[nn.Module]:
             return [convolution, norm2d(norm, channels), nn.ReLU()]
 
-        layers = normed(nn.Conv2d(given[0], width, 7, padding=3, padding_mode=padding, bias=bias), width)
+        layers = normed(
+            nn.Conv2d(given[0], width, 7, padding=3, padding_mode=padding, bias=bias), width
+        )
         channels = width
         for _ in range(downs):
-            layers += normed(nn.Conv2d(channels, 2 * channels, kernel, 2, 1, bias=bias), 2 * channels)
+            layers += normed(
+                nn.Conv2d(channels, 2 * channels, kernel, 2, 1, bias=bias), 2 * channels
+            )
             channels *= 2
         layers += [Residual(channels, norm, padding) for _ in range(blocks)]
         for _ in range(downs):
-            up = nn.ConvTranspose2d(channels, channels // 2, kernel, 2, 1, output_padding=4 - kernel, bias=bias)
+            up = nn.ConvTranspose2d(
+                channels, channels // 2, kernel, 2, 1, output_padding=4 - kernel, bias=bias
+            )
             layers += normed(up, channels // 2)
             channels //= 2
         layers += [nn.Conv2d(width, shape[0], 7, padding=3, padding_mode=padding), nn.Tanh()]
@@ -72,7 +80,9 @@ class Residual(nn.Module):
         super().__init__()
 
         def convolution() -> nn.Module:
-            return nn.Conv2d(channels, channels, 3, padding=1, padding_mode=padding, bias=norm != "batch")
+            return nn.Conv2d(
+                channels, channels, 3, padding=1, padding_mode=padding, bias=norm != "batch"
+            )
 
         self.residual = nn.Sequential(
             convolution(), norm2d(norm, channels), nn.ReLU(), convolution(), norm2d(norm, channels)

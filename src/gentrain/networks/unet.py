@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import UserError
-from ..layers.normalization import Norm, norm2d
-from ..schema import Count, Share
-from . import base
+from gentrain.config.types import Count, Share
+from gentrain.errors import UserError
+from gentrain.layers.normalization import Norm, norm2d
+from gentrain.networks import base
 
 MOST = 8  # channels grow from width to MOST * width
 DROPPED = 3  # inner layers on the way up that have dropout, at most
@@ -41,7 +41,7 @@ class Translator(base.Translator):
         dropout: Share = 0.5,
         skips: bool = True,
     ) -> None:
-        given, side = base.given(source_shape), min(shape[1:])
+        given, side = base.require_source_shape(source_shape), min(shape[1:])
         if given[1:] != list(shape[1:]):
             raise UserError(
                 f"sources of {given[1:]} and images of {list(shape[1:])} differ in size (network, data), and a U-Net keeps it; "
@@ -49,14 +49,27 @@ class Translator(base.Translator):
             )
         most = side.bit_length() - 1  # halvings, rounded down, to one pixel
         if not 1 <= (depth or most) <= most:
-            raise UserError(f"{depth or most} halvings of {side} pixels (model.generator.depth, data.size); give 1 to {most}")
-        super().__init__(base.gaussian_init(UNet(given[0], shape[0], width, depth or most, norm, dropout, skips)))
+            raise UserError(
+                f"{depth or most} halvings of {side} pixels (model.generator.depth, data.size); give 1 to {most}"
+            )
+        super().__init__(
+            base.gaussian_init(UNet(given[0], shape[0], width, depth or most, norm, dropout, skips))
+        )
 
 
 class UNet(nn.Module):
     """`downs[i]` halves, `ups[i]` doubles back to the side that it was given."""
 
-    def __init__(self, inputs: int, outputs: int, width: int, depth: int, norm: Norm, dropout: float, skips: bool) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        width: int,
+        depth: int,
+        norm: Norm,
+        dropout: float,
+        skips: bool,
+    ) -> None:
         super().__init__()
         channels = [width * min(2**i, MOST) for i in range(depth)]
         self.skips, self.downs, self.ups = skips, nn.ModuleList(), nn.ModuleList()
@@ -69,7 +82,13 @@ class UNet(nn.Module):
         for i in range(depth):
             beside = channels[i] if skips and i < depth - 1 else 0
             self.ups.append(
-                Up(channels[i] + beside, channels[i - 1] if i else outputs, norm, dropout if i >= depth - dropped else 0.0, not i)
+                Up(
+                    channels[i] + beside,
+                    channels[i - 1] if i else outputs,
+                    norm,
+                    dropout if i >= depth - dropped else 0.0,
+                    not i,
+                )
             )
 
     def forward(self, x: Tensor) -> Tensor:

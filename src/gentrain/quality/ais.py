@@ -4,16 +4,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
+from gentrain.config.types import Count, Whole
 from gentrain.errors import UserError
-from gentrain.quality.evaluation import Judged
-from gentrain.quality.nats import OfImages, mean_and_error
-from gentrain.schema import Count, Whole
+from gentrain.quality.base import Judged
+from gentrain.quality.likelihood import HeldOutMetric, mean_and_error
 
 if TYPE_CHECKING:
-    from gentrain.data import Data
+    from gentrain.data.base import Data
 
 
-class Annealed(OfImages):
+class Annealed(HeldOutMetric):
     """`quality/nats`: the mean of F(v) + log Z over test images, in nats (less is better). `quality/nats_error` is the standard error of
     the mean over images, `quality/log_z_error` that of log Z, which all images share. `quality/pseudo_nats` needs no Z.
 
@@ -23,7 +23,7 @@ class Annealed(OfImages):
         images: how many of the split; null for all. The same ones every time.
         chains, temperatures: of the annealing.
         flips: units of an image by which its pseudo-likelihood is estimated, where they are binary; 0 leaves it out.
-        every, batch_size, seed, at_start: as of `gentrain.quality.Quality`.
+        every, batch_size, seed, at_start: as of `gentrain.quality.image_quality.ImageQuality`.
     """
 
     def __init__(
@@ -41,21 +41,33 @@ class Annealed(OfImages):
         super().__init__(every, images, batch_size, seed, at_start, split)
         self.chains, self.temperatures, self.flips = chains, temperatures, flips
         if chains < 2:
-            raise UserError("the error of log Z is of 2 chains or more (quality.chains); 100 are usual")
+            raise UserError(
+                "the error of log Z is of 2 chains or more (quality.chains); 100 are usual"
+            )
 
     def prepare(self, data: "Data", model: Judged) -> None:
         energy: Any = cast(Any, model).model
         if not hasattr(energy, "log_partition"):
-            raise UserError("this model has no free energy that can be annealed (quality=ais); choose quality=classifier or none")
-        model.protocols["quality"] = energy.protocol(self.chains, self.temperatures) | {"unit": "nats an image"} | self.about(data)
+            raise UserError(
+                "this model has no free energy that can be annealed (quality=ais); choose quality=classifier or none"
+            )
+        model.protocols["quality"] = (
+            energy.protocol(self.chains, self.temperatures)
+            | {"unit": "nats an image"}
+            | self.about(data)
+        )
 
     def score(self, data: "Data", model: Judged) -> dict[str, float]:
         energy: Any = cast(Any, model).model
         log_z = energy.log_partition(self.chains, self.temperatures)
         batches = list(self.batches(data, model.device))
-        scores = mean_and_error(-torch.cat([energy.log_likelihood(batch, log_z.value) for batch in batches]))
+        scores = mean_and_error(
+            -torch.cat([energy.log_likelihood(batch, log_z.value) for batch in batches])
+        )
         scores |= {"quality/log_z": log_z.value.item(), "quality/log_z_error": log_z.error.item()}
         if self.flips and energy.binary:
-            pseudo = torch.cat([energy.pseudo_log_likelihood(batch, self.flips) for batch in batches])
+            pseudo = torch.cat(
+                [energy.pseudo_log_likelihood(batch, self.flips) for batch in batches]
+            )
             scores["quality/pseudo_nats"] = -pseudo.double().mean().item()
         return scores

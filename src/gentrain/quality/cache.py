@@ -21,7 +21,11 @@ def cached(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     A directory that cannot be written costs the work again, never the run.
     """
     if not _writable(path.parent):
-        log.warning("%s cannot be written (GENTRAIN_CACHE, quality.cache): %s is made again at every run", path.parent, path.stem)
+        log.warning(
+            "%s cannot be written (GENTRAIN_CACHE, quality.cache): %s is made again at every run",
+            path.parent,
+            path.stem,
+        )
         return _read(path) or make()
     with FileLock(f"{path}.lock"):
         kept = _read(path)
@@ -44,7 +48,9 @@ def _read(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums that it writes
+        with zipfile.ZipFile(
+            path
+        ) as archive:  # torch.load does not look at the checksums that it writes
             if archive.testzip() is None:
                 return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, pickle.UnpicklingError):

@@ -17,14 +17,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gentrain.data.samples import to_float
+from gentrain.config.types import Count, Positive, Whole
+from gentrain.data.arrays import to_float
 from gentrain.errors import UserError
 from gentrain.quality.cache import cached
 from gentrain.quality.features import Features, fingerprint
-from gentrain.schema import Count, Positive, Whole
 
 if TYPE_CHECKING:
-    from gentrain.data import Data, Samples
+    from gentrain.data.arrays import ArrayDataset
+    from gentrain.data.base import Data
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,9 @@ class LeNet(nn.Module):
             wide = width if not layers else 2 * width
             layers += [nn.Conv2d(channels, wide, 5, stride=2, padding=2), nn.ReLU()]
             channels, height, breadth = wide, (height + 1) // 2, (breadth + 1) // 2
-        self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * height * breadth, 128), nn.ReLU())
+        self.body = nn.Sequential(
+            *layers, nn.Flatten(), nn.Linear(channels * height * breadth, 128), nn.ReLU()
+        )
         self.head = nn.Linear(128, classes)
         self.to(memory_format=torch.channels_last)  # half the time on a CPU
 
@@ -80,10 +83,21 @@ class Classifier(Features):
     certain = True
 
     def __init__(
-        self, width: Count = 16, updates: Count = 1000, batch_size: Count = 128, learning_rate: Positive = 3e-3, seed: Whole = 0
+        self,
+        width: Count = 16,
+        updates: Count = 1000,
+        batch_size: Count = 128,
+        learning_rate: Positive = 3e-3,
+        seed: Whole = 0,
     ) -> None:
         super().__init__()
-        self.options = {"width": width, "updates": updates, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
+        self.options = {
+            "width": width,
+            "updates": updates,
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+            "seed": seed,
+        }
 
     def check(self, data: "Data") -> None:
         if data.classes is None:
@@ -102,7 +116,13 @@ class Classifier(Features):
         self.requires_grad_(False)
 
     def protocol(self) -> dict[str, Any]:
-        stated = {"network": "LeNet, 128 features", "version": VERSION, "test_accuracy": self.accuracy, "resizer": None, "antialias": None}
+        stated = {
+            "network": "LeNet, 128 features",
+            "version": VERSION,
+            "test_accuracy": self.accuracy,
+            "resizer": None,
+            "antialias": None,
+        }
         return stated | {f"classifier_{name}": value for name, value in self.options.items()}
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -112,17 +132,36 @@ class Classifier(Features):
         """Train, measure, and give what the cache keeps."""
         train, test = data.load("train"), data.load("test")
         shape, classes = list(train.images.shape[1:]), int(data.classes or 0)
-        log.info("training the feature classifier on %s, once (%d updates)", data.name, self.options["updates"])
-        with torch.random.fork_rng(devices=[]), torch.enable_grad(), torch.inference_mode(False), one_thread():
+        log.info(
+            "training the feature classifier on %s, once (%d updates)",
+            data.name,
+            self.options["updates"],
+        )
+        with (
+            torch.random.fork_rng(devices=[]),
+            torch.enable_grad(),
+            torch.inference_mode(False),
+            one_thread(),
+        ):
             torch.default_generator.manual_seed(int(self.options["seed"]))
             self.network = LeNet(shape, classes, int(self.options["width"]))
             self._descend(train)
         accuracy = self._accuracy(test)
-        log.info("the feature classifier of %s names %.2f %% of the test split right", data.name, 100 * accuracy)
+        log.info(
+            "the feature classifier of %s names %.2f %% of the test split right",
+            data.name,
+            100 * accuracy,
+        )
         weights = self.network.state_dict()
-        return {"weights": weights, "shape": shape, "classes": classes, "accuracy": accuracy, "hash": fingerprint(weights)}
+        return {
+            "weights": weights,
+            "shape": shape,
+            "classes": classes,
+            "accuracy": accuracy,
+            "hash": fingerprint(weights),
+        }
 
-    def _descend(self, train: "Samples") -> None:
+    def _descend(self, train: "ArrayDataset") -> None:
         images, labels, _ = train
         assert labels is not None
         updates, rate = int(self.options["updates"]), float(self.options["learning_rate"])
@@ -136,7 +175,7 @@ class Classifier(Features):
             optimizer.step()
             schedule.step()
 
-    def _accuracy(self, test: "Samples") -> float:
+    def _accuracy(self, test: "ArrayDataset") -> float:
         assert test.labels is not None
         _, logits = self.of(test.images, 500, torch.device("cpu"))
         return (logits.argmax(1) == test.labels).double().mean().item()

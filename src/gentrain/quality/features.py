@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from gentrain.data import Data
+    from gentrain.data.base import Data
 
 
 class Features(nn.Module, ABC):
@@ -46,7 +46,9 @@ class Features(nn.Module, ABC):
     def of(self, images: Tensor, batch_size: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Features (N, F) and logits (N, K), on `device`, of any number of images, uint8 (N, C, H, W)."""
         self.to(device).eval()
-        features, logits = zip(*(self(chunk.to(device)) for chunk in images.split(batch_size)), strict=True)
+        features, logits = zip(
+            *(self(chunk.to(device)) for chunk in images.split(batch_size)), strict=True
+        )
         return torch.cat(features), torch.cat(logits)
 
 

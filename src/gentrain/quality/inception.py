@@ -17,15 +17,15 @@ from gentrain.errors import Unavailable, UserError
 from gentrain.quality.features import Features, coloured, fingerprint
 
 if TYPE_CHECKING:
-    from gentrain.data import Data
-    from gentrain.quality import Quality
+    from gentrain.data.base import Data
+    from gentrain.quality.image_quality import ImageQuality
 
 
-def inception_quality(weights: str | None = None, **settings: Any) -> "Quality":
+def inception_quality(weights: str | None = None, **settings: Any) -> "ImageQuality":
     """Quality by Inception, with `quality.weights` at the top where the user types it; `settings` are Quality's own."""
-    from gentrain.quality import Quality  # that room imports this one's neighbours
+    from gentrain.quality.image_quality import ImageQuality
 
-    return Quality(features=Inception(weights), **settings)
+    return ImageQuality(features=Inception(weights), **settings)
 
 
 class Inception(Features):
@@ -48,7 +48,9 @@ class Inception(Features):
                 f"Inception sees 1 or 3 channels, and data={data.name} has {data.shape[0]} (data.shape); choose quality=classifier or none"
             )
         if self.weights is not None and not self.weights.is_file():
-            raise UserError(f"no file {self.weights} (quality.weights); give torch-fidelity's Inception weights, or quality=classifier")
+            raise UserError(
+                f"no file {self.weights} (quality.weights); give torch-fidelity's Inception weights, or quality=classifier"
+            )
 
     def prepare(self, data: "Data", cache: Path) -> None:
         self.network = self._given(self.weights) if self.weights else self._downloaded()
@@ -56,16 +58,24 @@ class Inception(Features):
         self.hash = fingerprint(self.network.state_dict())
 
     def protocol(self) -> dict[str, Any]:
-        return {"network": f"{self.name}, 2048 features", "resizer": "bilinear as TensorFlow 1, to 299 px", "antialias": False}
+        return {
+            "network": f"{self.name}, 2048 features",
+            "resizer": "bilinear as TensorFlow 1, to 299 px",
+            "antialias": False,
+        }
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         return self.network(coloured(images).contiguous(memory_format=torch.channels_last))
 
     def _given(self, path: Path) -> nn.Module:
         try:
-            torch.load(path, map_location="cpu", weights_only=True)  # torch-fidelity would run any code that a pickle holds
+            torch.load(
+                path, map_location="cpu", weights_only=True
+            )  # torch-fidelity would run any code that a pickle holds
             return _extractor(str(path))
-        except Exception as problem:  # random bytes make the unpickler fail in any way, IndexError among them
+        except (
+            Exception
+        ) as problem:  # random bytes make the unpickler fail in any way, IndexError among them
             raise UserError(
                 f"{path} does not hold torch-fidelity's Inception weights ({type(problem).__name__}; quality.weights); "
                 "give the file weights-inception-2015-12-05-6726825d.pth, or quality=classifier"
@@ -75,7 +85,11 @@ class Inception(Features):
         try:
             with _patience(30):
                 return _extractor(None)
-        except (OSError, RuntimeError, EOFError) as problem:  # no network, a cut-off file, a wrong hash
+        except (
+            OSError,
+            RuntimeError,
+            EOFError,
+        ) as problem:  # no network, a cut-off file, a wrong hash
             reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
             raise Unavailable(
                 f"the Inception weights could not be downloaded: {reason} (quality.weights); "
@@ -86,7 +100,12 @@ class Inception(Features):
 def _extractor(path: str | None) -> nn.Module:
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-    return FeatureExtractorInceptionV3(Inception.name, ["2048", "logits_unbiased"], feature_extractor_weights_path=path, verbose=False)
+    return FeatureExtractorInceptionV3(
+        Inception.name,
+        ["2048", "logits_unbiased"],
+        feature_extractor_weights_path=path,
+        verbose=False,
+    )
 
 
 @contextmanager

@@ -5,19 +5,19 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
-from gentrain.data.samples import to_float
+from gentrain.config.types import Count, Whole
+from gentrain.data.arrays import to_bytes, to_float
 from gentrain.errors import Diverged, UserError
-from gentrain.quality.evaluation import Judged, as_bytes, averaged
-from gentrain.quality.nats import OfImages
-from gentrain.schema import Count, Whole
+from gentrain.quality.base import Judged, uses_ema
+from gentrain.quality.likelihood import HeldOutMetric
 
 if TYPE_CHECKING:
-    from gentrain.data import Data
+    from gentrain.data.base import Data
 
 HIGHEST = 100.0  # decibels of an image that is met exactly, whose ratio is infinite
 
 
-class PairedScores(OfImages):
+class PairedScores(HeldOutMetric):
     """`quality/l1`, the mean absolute difference of pixels in [-1, 1]; `quality/psnr`, `quality/psnr_pooled` in decibels; `quality/ssim`.
 
     Each is of 8-bit images and the mean over `images` of the split (null: all), the same ones every time, but for the pooled one: that is
@@ -57,7 +57,7 @@ class PairedScores(OfImages):
             "psnr_pooled": "8 bits, of the mean squared error of all images (torchmetrics)",
             "ssim": "8 bits, Gaussian windows of 11, sigma 1.5, K 0.01 and 0.03 (torchmetrics)",
             "l1": "pixels in [-1, 1] of 8 bits",
-            "ema": averaged(model),
+            "ema": uses_ema(model),
         }
         mean = mean_image(data.load("train").images)
         guesses = {"mean_image": lambda batch: mean.expand_as(batch[0])}
@@ -65,19 +65,28 @@ class PairedScores(OfImages):
             guesses[how.baseline] = lambda batch: how.restore(batch[1], data.shape)
         cpu = torch.device("cpu")
         self.baselines = {
-            f"{score}_{name}": value for name, guess in guesses.items() for score, value in self.means(data, cpu, guess).items()
+            f"{score}_{name}": value
+            for name, guess in guesses.items()
+            for score, value in self.means(data, cpu, guess).items()
         }
 
     def score(self, data: "Data", model: Judged) -> dict[str, float]:
-        return {f"quality/{name}": value for name, value in (self.means(data, model.device, model.sample) | self.baselines).items()}
+        return {
+            f"quality/{name}": value
+            for name, value in (
+                self.means(data, model.device, model.sample) | self.baselines
+            ).items()
+        }
 
     def means(self, data: "Data", device: torch.device, guess: Any) -> dict[str, float]:
         found: dict[str, list[Tensor]] = {}
         for batch in self.batches(data, device):
             made = guess(batch)
             if not made.isfinite().all():
-                raise Diverged(f"translations have values that are not finite numbers at step {self.last}; the scores cannot be computed")
-            for name, values in distances(as_bytes(made).cpu(), as_bytes(batch[0]).cpu()).items():
+                raise Diverged(
+                    f"translations have values that are not finite numbers at step {self.last}; the scores cannot be computed"
+                )
+            for name, values in distances(to_bytes(made).cpu(), to_bytes(batch[0]).cpu()).items():
                 found.setdefault(name, []).append(values)
         means = {name: torch.cat(values).mean() for name, values in found.items()}
         means["psnr_pooled"] = decibels(means.pop("squared_error"))
@@ -96,7 +105,9 @@ def decibels(squared_error: Tensor) -> Tensor:
 
 def distances(made: Tensor, true: Tensor) -> dict[str, Tensor]:
     """L1, PSNR, squared error and SSIM of each of two batches of images, uint8 (B, C, H, W): four times (B,)."""
-    from torchmetrics.functional.image import structural_similarity_index_measure as ssim  # a slow import
+    from torchmetrics.functional.image import (
+        structural_similarity_index_measure as ssim,  # a slow import
+    )
 
     x, y = made.float(), true.float()
     error = (x - y).square().flatten(1).mean(1)

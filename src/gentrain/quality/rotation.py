@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from gentrain.data.samples import Samples
+from gentrain.data.arrays import ArrayDataset
 from gentrain.errors import UserError
 from gentrain.quality.classifier import Classifier
 
 if TYPE_CHECKING:
-    from gentrain.data import Data
+    from gentrain.data.base import Data
 
 TURNS = 4
 MOST = 20_000  # images that are turned: of four times as many a copy is in memory
@@ -30,7 +30,9 @@ class Rotation(Classifier):
 
     def check(self, data: "Data") -> None:
         if data.shape[1] != data.shape[2]:
-            raise UserError(f"images of {data.shape} cannot be turned (quality); choose quality=inception or quality=none")
+            raise UserError(
+                f"images of {data.shape} cannot be turned (quality); choose quality=inception or quality=none"
+            )
 
     def prepare(self, data: "Data", cache: Path) -> None:
         super().prepare(cast("Data", Turned(data)), cache)
@@ -48,7 +50,7 @@ class Turned:
     def digest(self, split: str) -> str:
         return hashlib.sha256(f"{self.data.digest(split)} turned".encode()).hexdigest()
 
-    def load(self, split: str) -> Samples:
+    def load(self, split: str) -> ArrayDataset:
         images = self.data.load(split).images[:MOST]
         turned = torch.cat([images.rot90(turn, (2, 3)) for turn in range(TURNS)])
-        return Samples(turned, torch.arange(TURNS).repeat_interleave(len(images)))
+        return ArrayDataset(turned, torch.arange(TURNS).repeat_interleave(len(images)))

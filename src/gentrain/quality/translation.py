@@ -9,14 +9,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gentrain.data.samples import Samples, to_float
+from gentrain.config.types import Count, Whole
+from gentrain.data.arrays import ArrayDataset, to_bytes, to_float
 from gentrain.errors import Diverged, UserError
+from gentrain.quality.base import Evaluation, Judged, uses_ema
 from gentrain.quality.classifier import Classifier
-from gentrain.quality.evaluation import Evaluation, Judged, as_bytes, averaged
-from gentrain.schema import Count, Whole
 
 if TYPE_CHECKING:
-    from gentrain.data import Data
+    from gentrain.data.base import Data
 
 
 class RoundTrip(Evaluation):
@@ -33,7 +33,7 @@ class RoundTrip(Evaluation):
 
     Args:
         samples: test images that are translated, all if there are fewer.
-        others as of `gentrain.quality.Quality`.
+        others as of `gentrain.quality.image_quality.ImageQuality`.
     """
 
     def __init__(
@@ -52,17 +52,23 @@ class RoundTrip(Evaluation):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if not hasattr(pl_module.model, "back"):
-            raise UserError("quality=translation scores a way there and back, and this model has none (quality); choose another, or none")
+            raise UserError(
+                "quality=translation scores a way there and back, and this model has none (quality); choose another, or none"
+            )
         super().setup(trainer, pl_module, stage)
 
     def check(self, data: "Data") -> None:
         if data.classes is None and data.source_shape is None:
-            raise UserError(f"data={data.name} has no domains to translate between (quality, data); choose quality=none, or other data")
+            raise UserError(
+                f"data={data.name} has no domains to translate between (quality, data); choose quality=none, or other data"
+            )
 
     def prepare(self, data: "Data", model: Judged) -> None:
         tasks = {"domain": domains(data)} if not hasattr(data, "domain_of") else {}
         if hasattr(data, "content"):
-            tasks["content"] = {split: cast(Any, data).content(split) for split in ("train", "test")}
+            tasks["content"] = {
+                split: cast(Any, data).content(split) for split in ("train", "test")
+            }
         self.judges = {}
         for what, samples in tasks.items():
             if samples is not None:
@@ -77,8 +83,10 @@ class RoundTrip(Evaluation):
             "domains": "rule of the data" if hasattr(data, "domain_of") else "classifier",
             "rounding": "uint8, round((x + 1) * 127.5), clamped",
             **{f"{what}_hash": judge.hash for what, judge in self.judges.items()},
-            **{f"{what}_classifier_accuracy": judge.accuracy for what, judge in self.judges.items()},
-            "ema": averaged(model),
+            **{
+                f"{what}_classifier_accuracy": judge.accuracy for what, judge in self.judges.items()
+            },
+            "ema": uses_ema(model),
             "seed": self.seed,
         }
 
@@ -86,8 +94,11 @@ class RoundTrip(Evaluation):
         game, rows = cast(Any, model).model, self.rows(data)
         x, own = start(data.load("test"), rows)
         wanted = game.elsewhere(own) if game.labelled else torch.ones(len(x), dtype=torch.int64)
-        ways = [torch.cat(part) for part in zip(*self.travelled(game, model.device, x, own, wanted), strict=True)]
-        there, back = (as_bytes(images) for images in ways)
+        ways = [
+            torch.cat(part)
+            for part in zip(*self.travelled(game, model.device, x, own, wanted), strict=True)
+        ]
+        there, back = (to_bytes(images) for images in ways)
         scores = {"cycle_error": float((ways[1] - to_float(x)).abs().mean()), "n": float(len(x))}
         named = self.domain(data, there)
         if named is not None:
@@ -98,18 +109,26 @@ class RoundTrip(Evaluation):
             scores |= {"class_kept": share(self.named("content", back) == classes)}
         return {f"quality/{name}": value for name, value in scores.items()}
 
-    def travelled(self, game: Any, device: torch.device, x: Tensor, own: Tensor, wanted: Tensor) -> Any:
+    def travelled(
+        self, game: Any, device: torch.device, x: Tensor, own: Tensor, wanted: Tensor
+    ) -> Any:
         """Pairs of a batch of translations and their ways back, on the CPU."""
-        for images, home, asked in zip(*(part.split(self.batch_size) for part in (x, own, wanted)), strict=True):
+        for images, home, asked in zip(
+            *(part.split(self.batch_size) for part in (x, own, wanted)), strict=True
+        ):
             there = game.translate(to_float(images.to(device)), asked.to(device))
             back = game.back(there, home.to(device))
             if not (there.isfinite().all() and back.isfinite().all()):
-                raise Diverged(f"translations have values that are not finite numbers at step {self.last}; the scores cannot be computed")
+                raise Diverged(
+                    f"translations have values that are not finite numbers at step {self.last}; the scores cannot be computed"
+                )
             yield there.float().cpu(), back.float().cpu()
 
     def rows(self, data: "Data") -> Tensor:
         count = len(start(data.load("test"))[0])
-        return torch.randperm(count, generator=torch.Generator().manual_seed(self.seed))[: self.samples]
+        return torch.randperm(count, generator=torch.Generator().manual_seed(self.seed))[
+            : self.samples
+        ]
 
     def domain(self, data: "Data", images: Tensor) -> Tensor | None:
         if hasattr(data, "domain_of"):
@@ -120,7 +139,7 @@ class RoundTrip(Evaluation):
         return self.judges[what].of(images, 500, torch.device("cpu"))[1].argmax(1)
 
 
-def start(samples: Samples, rows: Tensor | slice = slice(None)) -> tuple[Tensor, Tensor]:
+def start(samples: ArrayDataset, rows: Tensor | slice = slice(None)) -> tuple[Tensor, Tensor]:
     """What a translation may start from, uint8, and its domains: the sources, which are all of the first, or images with their labels."""
     if samples.sources is not None:
         rows = rows % len(samples.sources) if isinstance(rows, Tensor) else rows
@@ -130,7 +149,7 @@ def start(samples: Samples, rows: Tensor | slice = slice(None)) -> tuple[Tensor,
     return samples.images[rows].cpu(), samples.labels[rows].cpu()
 
 
-def domains(data: "Data") -> dict[str, Samples] | None:
+def domains(data: "Data") -> dict[str, ArrayDataset] | None:
     """Images with their domains as labels; None where the two domains' images differ in shape, so that one classifier cannot see both."""
     if data.source_shape is None:
         return {split: data.load(split) for split in ("train", "test")}
@@ -140,16 +159,23 @@ def domains(data: "Data") -> dict[str, Samples] | None:
     for split in ("train", "test"):
         samples = data.load(split)
         assert samples.sources is not None
-        numbers = torch.arange(2).repeat_interleave(torch.tensor([len(samples.sources), len(samples.images)]))
-        found[split] = Samples(torch.cat([samples.sources, samples.images]), numbers)
+        numbers = torch.arange(2).repeat_interleave(
+            torch.tensor([len(samples.sources), len(samples.images)])
+        )
+        found[split] = ArrayDataset(torch.cat([samples.sources, samples.images]), numbers)
     return found
 
 
 class Task:
     """A data set under other labels: all of it that a classifier reads."""
 
-    def __init__(self, data: "Data", what: str, samples: dict[str, Samples]) -> None:
-        self.name, self.what, self.samples, self.whole = f"{data.name} by {what}", what, samples, data
+    def __init__(self, data: "Data", what: str, samples: dict[str, ArrayDataset]) -> None:
+        self.name, self.what, self.samples, self.whole = (
+            f"{data.name} by {what}",
+            what,
+            samples,
+            data,
+        )
         labels = samples["train"].labels
         assert labels is not None
         self.classes = int(labels.max()) + 1
@@ -157,7 +183,7 @@ class Task:
     def digest(self, split: str) -> str:
         return hashlib.sha256(f"{self.whole.digest(split)} {self.what}".encode()).hexdigest()
 
-    def load(self, split: str) -> Samples:
+    def load(self, split: str) -> ArrayDataset:
         return self.samples[split]
 
 

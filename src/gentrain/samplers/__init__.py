@@ -5,14 +5,14 @@ A target is a function log p*: (C, ...) -> (C,), known up to a constant. A `Kern
 they are worth.
 """
 
-from .diagnostics import acceptance, effective_sample_size, split_r_hat
-from .gibbs import BlockGibbs, Gibbs
-from .hamiltonian import HMC
-from .importance import Estimate, Weighted, ais, annealed, importance
-from .kernel import Chains, Kernel, LogDensity, State, run
-from .langevin import MALA, Langevin
-from .metropolis import Flip, Independent, MetropolisHastings, Proposal, RandomWalk
-from .tempering import ParallelTempering
+from gentrain.samplers.diagnostics import acceptance, effective_sample_size, split_r_hat
+from gentrain.samplers.gibbs import BlockGibbs, Gibbs
+from gentrain.samplers.hamiltonian import HMC
+from gentrain.samplers.importance import Estimate, Weighted, ais, annealed, importance
+from gentrain.samplers.kernel import Chains, Kernel, LogDensity, State, run
+from gentrain.samplers.langevin import MALA, Langevin
+from gentrain.samplers.metropolis import Flip, Independent, MetropolisHastings, Proposal, RandomWalk
+from gentrain.samplers.tempering import ParallelTempering
 
 __all__ = [
     "HMC",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .kernel import Chains
+from gentrain.samplers.kernel import Chains
 
 
 def acceptance(chains: Chains) -> Tensor:
@@ -32,13 +32,17 @@ def effective_sample_size(draws: Tensor) -> Tensor:
     t, c = x.shape[:2]
     within, whole, centred = variances(x)
     spectrum = torch.fft.rfft(centred, n=2 * t, dim=0).abs().square()
-    covariance = torch.fft.irfft(spectrum, n=2 * t, dim=0)[:t].mean(1) / t  # biased, mean over the chains
+    covariance = (
+        torch.fft.irfft(spectrum, n=2 * t, dim=0)[:t].mean(1) / t
+    )  # biased, mean over the chains
     rho = 1 - (within * (t - 1) / t - covariance) / whole
     rho[0] = 1
     pairs = rho[: t - t % 2].unflatten(0, (-1, 2)).sum(1)
     kept = (pairs > 0).to(x).cumprod(0)
     tau = 2 * (pairs.cummin(0).values * kept).sum(0) - 1
-    return t * c / tau.clamp_min(1 / torch.tensor(float(t * c)).log10())  # antithetic chains may beat independence; not without bound
+    return (
+        t * c / tau.clamp_min(1 / torch.tensor(float(t * c)).log10())
+    )  # antithetic chains may beat independence; not without bound
 
 
 def halves(draws: Tensor) -> Tensor:

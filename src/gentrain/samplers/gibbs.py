@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from .kernel import Kernel, LogDensity, State
+from gentrain.samplers.kernel import Kernel, LogDensity, State
 
 
 class Gibbs(Kernel):
@@ -35,7 +35,9 @@ class Gibbs(Kernel):
         """(C, V^k): the probability of each setting of a block, given the rest."""
         return self.candidates(target, x, block)[1].softmax(1)
 
-    def candidates(self, target: LogDensity, x: Tensor, block: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def candidates(
+        self, target: LogDensity, x: Tensor, block: Sequence[int]
+    ) -> tuple[Tensor, Tensor]:
         """x with every setting of the block (C, V^k, ...), and log p* of each (C, V^k)."""
         settings = torch.cartesian_prod(*[self.values.to(x)] * len(block)).view(-1, len(block))
         tried = x.flatten(1)[:, None].repeat(1, len(settings), 1)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..schema import Count, Positive
-from .kernel import Kernel, LogDensity, State, metropolis, slope, total
+from gentrain.config.types import Count, Positive
+from gentrain.samplers.kernel import Kernel, LogDensity, State, metropolis, slope, total
 
 
 class HMC(Kernel):
@@ -28,7 +28,9 @@ class HMC(Kernel):
     def step(self, target: LogDensity, state: State) -> State:
         r = torch.randn_like(state.x)
         new, r_new = self.leapfrog(target, state, r)
-        return metropolis(state, new, new.log_p - state.log_p + (total(r.square()) - total(r_new.square())) / 2)
+        return metropolis(
+            state, new, new.log_p - state.log_p + (total(r.square()) - total(r_new.square())) / 2
+        )
 
     def leapfrog(self, target: LogDensity, state: State, r: Tensor) -> tuple[State, Tensor]:
         for _ in range(self.leaps):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .kernel import Kernel, LogDensity
+from gentrain.samplers.kernel import Kernel, LogDensity
 
 
 class Estimate(NamedTuple):
@@ -47,7 +47,10 @@ class Weighted(NamedTuple):
         By Jensen's inequality the estimate is too small on the average.
         """
         n = len(self.log_w)
-        return Estimate(torch.logsumexp(self.log_w.double(), 0) - math.log(n), (self.shares * n).std() / math.sqrt(n))
+        return Estimate(
+            torch.logsumexp(self.log_w.double(), 0) - math.log(n),
+            (self.shares * n).std() / math.sqrt(n),
+        )
 
 
 def importance(target: LogDensity, proposal: Any, n: int) -> Weighted:
@@ -56,7 +59,9 @@ def importance(target: LogDensity, proposal: Any, n: int) -> Weighted:
     return Weighted(x, target(x) - proposal.log_prob(x))
 
 
-def annealed(rise: Callable[[Tensor, float, float], tuple[Tensor, Tensor]], x: Tensor, betas: Sequence[float]) -> Weighted:
+def annealed(
+    rise: Callable[[Tensor, float, float], tuple[Tensor, Tensor]], x: Tensor, betas: Sequence[float]
+) -> Weighted:
     """x ~ p_0 is led through p_beta, beta from 0 to 1; log w = sum_k log p*_(beta_k)(x) - log p*_(beta_(k-1))(x), so E[w] = Z_1 / Z_0.
 
     rise(x, beta_(k-1), beta_k) returns that difference (N,), and x after a transition that leaves p_(beta_k) invariant.

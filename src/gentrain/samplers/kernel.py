@@ -18,7 +18,9 @@ class State(NamedTuple):
     x: Tensor  # (C, ...)
     log_p: Tensor  # (C,) the target at x
     accepted: Tensor  # (C,) bool: did the last step take what it proposed? True where nothing can be rejected
-    carry: Any = None  # what a kernel keeps from step to step: the slope at x, a ladder of temperatures
+    carry: Any = (
+        None  # what a kernel keeps from step to step: the slope at x, a ladder of temperatures
+    )
 
 
 class Kernel(ABC):
@@ -39,7 +41,14 @@ class Chains(NamedTuple):
 
 
 @torch.no_grad()
-def run(kernel: Kernel, target: LogDensity, x: Tensor | State, steps: int, burn_in: int = 0, thin: int = 1) -> Chains:
+def run(
+    kernel: Kernel,
+    target: LogDensity,
+    x: Tensor | State,
+    steps: int,
+    burn_in: int = 0,
+    thin: int = 1,
+) -> Chains:
     """`burn_in` steps that are thrown away, then `steps` draws, `thin` steps apart. A rejected step counts the old sample again.
 
     x: (C, ...), or the state of an earlier run on the same target.

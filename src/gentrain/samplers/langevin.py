@@ -10,8 +10,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ..schema import NonNegative, Positive
-from .kernel import Kernel, LogDensity, State, metropolis, slope, total
+from gentrain.config.types import NonNegative, Positive
+from gentrain.samplers.kernel import Kernel, LogDensity, State, metropolis, slope, total
 
 
 class Langevin(Kernel):
@@ -41,7 +41,11 @@ class Langevin(Kernel):
     def moved(self, x: Tensor, gradient: Tensor) -> Tensor:
         if self.clip is not None:
             gradient = gradient.clamp(-self.clip, self.clip)
-        y = x + self.length * gradient + math.sqrt(2 * self.length * self.temperature) * torch.randn_like(x)
+        y = (
+            x
+            + self.length * gradient
+            + math.sqrt(2 * self.length * self.temperature) * torch.randn_like(x)
+        )
         return y if self.bounds is None else y.clamp(*self.bounds)
 
 

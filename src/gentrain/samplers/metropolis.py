@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import UserError
-from ..schema import Positive
-from .kernel import Kernel, LogDensity, State, metropolis
+from gentrain.config.types import Positive
+from gentrain.errors import UserError
+from gentrain.samplers.kernel import Kernel, LogDensity, State, metropolis
 
 
 class Proposal(ABC):
@@ -52,7 +52,9 @@ class Gaussian(Proposal):
     def draw(self, x: Tensor) -> Tensor:
         if self.least == self.sd:
             return x + self.sd * torch.randn_like(x)
-        s = self.sd * (self.least / self.sd) ** torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device, dtype=x.dtype)
+        s = self.sd * (self.least / self.sd) ** torch.rand(
+            len(x), *[1] * (x.ndim - 1), device=x.device, dtype=x.dtype
+        )
         return x + s * torch.randn_like(x)
 
     def log_q(self, y: Tensor, x: Tensor) -> Tensor:
@@ -67,7 +69,9 @@ class RandomWalk(MetropolisHastings):
 
     def __init__(self, sd: Positive, least: Positive | None = None) -> None:
         if least is not None and least > sd:
-            raise UserError(f"a least step of {least:g} is above sd = {sd:g} (model.sampler.least); write a smaller one")
+            raise UserError(
+                f"a least step of {least:g} is above sd = {sd:g} (model.sampler.least); write a smaller one"
+            )
         super().__init__(Gaussian(sd, least))
 
 

@@ -28,8 +28,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
-from ..runs import LAST, write_json
+from gentrain.errors import UserError
+from gentrain.runs.directory import LAST
+from gentrain.runs.files import write_json
 
 STATUSES = ("missing", "running", "completed", "interrupted", "diverged", "failed")
 LOG = "cell.log"
@@ -46,14 +47,19 @@ class Ledger:
         self.name = found.get("name") or name or sweep_dir.name
         self.keys: list[str] = found.get("keys", [])
         self.cells: dict[str, dict[str, Any]] = found.get("cells", {})
-        self.aside: list[str] = found.get("aside", [])  # swept keys that the fingerprint of a configuration leaves out
+        self.excluded_keys: list[str] = found.get(
+            "aside", []
+        )  # swept keys that the fingerprint of a configuration leaves out
         self.ablation: bool = found.get("ablation", False)  # tricks are left out one after another
 
-    def enter(self, identity: str, words: dict[str, Any], command: list[str]) -> str:
+    def add_cell(self, identity: str, words: dict[str, Any], command: list[str]) -> str:
         """The name of the cell of this identity: one that is there, or the next number. `words` are its overrides, key to value."""
         for name, cell in self.cells.items():
             if cell["identity"] == identity:
-                cell["command"], cell["words"] = command, words  # more steps, say: other words for the same cell
+                cell["command"], cell["words"] = (
+                    command,
+                    words,
+                )  # more steps, say: other words for the same cell
                 return name
         name = f"{len(self.cells):03d}"
         self.cells[name] = {"identity": identity, "words": words, "command": command}
@@ -64,32 +70,57 @@ class Ledger:
         every = [cell["words"] for cell in self.cells.values()]
         known = list(dict.fromkeys(key for words in every for key in words))
         asked = set(swept) | set(self.keys)
-        self.keys = [key for key in known if key in asked or len({json.dumps(words.get(key), default=str) for words in every}) > 1]
+        self.keys = [
+            key
+            for key in known
+            if key in asked or len({json.dumps(words.get(key), default=str) for words in every}) > 1
+        ]
         for name, cell in self.cells.items():
-            cell["overrides"] = {key: cell["words"][key] for key in self.keys if key in cell["words"]}
+            cell["overrides"] = {
+                key: cell["words"][key] for key in self.keys if key in cell["words"]
+            }
             (self.dir / name).mkdir(parents=True, exist_ok=True)
-            status = self.told(name)
-            if status["overrides"] != cell["overrides"] or not (self.dir / name / "status.json").exists():
-                write_json(self.dir / name / "status.json", status | {"overrides": cell["overrides"]})
+            status = self.read_status(name)
+            if (
+                status["overrides"] != cell["overrides"]
+                or not (self.dir / name / "status.json").exists()
+            ):
+                write_json(
+                    self.dir / name / "status.json", status | {"overrides": cell["overrides"]}
+                )
         write_json(
             self.dir / "sweep.json",
-            {"name": self.name, "keys": self.keys, "aside": self.aside, "ablation": self.ablation, "cells": self.cells},
+            {
+                "name": self.name,
+                "keys": self.keys,
+                "aside": self.excluded_keys,
+                "ablation": self.ablation,
+                "cells": self.cells,
+            },
         )
 
-    def told(self, name: str) -> Status:
+    def read_status(self, name: str) -> Status:
         """status.json as it stands."""
-        fresh = {"cell": name, "status": "missing", "overrides": self.cells[name].get("overrides", {})}
-        return fresh | {"reason": None, "log": LOG, "attempts": 0} | read_json(self.dir / name / "status.json")
+        fresh = {
+            "cell": name,
+            "status": "missing",
+            "overrides": self.cells[name].get("overrides", {}),
+        }
+        return (
+            fresh
+            | {"reason": None, "log": LOG, "attempts": 0}
+            | read_json(self.dir / name / "status.json")
+        )
 
     def status(self, name: str) -> Status:
         """How the cell stands."""
-        return standing(self.dir / name, self.told(name))
+        return effective_status(self.dir / name, self.read_status(name))
 
     def statuses(self) -> list[Status]:
         return [self.status(name) for name in self.cells]
 
     def record(self, name: str, **news: Any) -> Status:
-        status = self.told(name) | news
+        status = self.read_status(name) | news
         write_json(self.dir / name / "status.json", status)
         return status
 
@@ -101,14 +132,18 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except json.JSONDecodeError as error:
-        raise UserError(f"{path} is damaged: {error} (sweep.name); delete it, or give another name") from error
+        raise UserError(
+            f"{path} is damaged: {error} (sweep.name); delete it, or give another name"
+        ) from error
 
 
-def standing(cell: Path, told: Status) -> Status:
+def effective_status(cell: Path, told: Status) -> Status:
     """What its status.json has told, unless the process that was running is gone."""
     if told.get("status") != "running" or alive(cell):
         return told
-    gone = "its process and its keeper are gone" + ("" if (cell / LAST).exists() else ", before anything was saved")
+    gone = "its process and its keeper are gone" + (
+        "" if (cell / LAST).exists() else ", before anything was saved"
+    )
     return told | {"status": "interrupted", "reason": gone}
 
 
@@ -121,7 +156,9 @@ def held(file: Path, refusal: str) -> Iterator[None]:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             lock.seek(0)
-            raise UserError(refusal.format(owner=lock.read().strip() or "another process")) from None
+            raise UserError(
+                refusal.format(owner=lock.read().strip() or "another process")
+            ) from None
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on {platform.node()}")
         lock.flush()

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..runs import COLLAPSE, summary
-from .ablation import effects
-from .ledger import Ledger, Status
+from gentrain.runs.directory import COLLAPSE, summary
+from gentrain.sweeps.ablation import effects
+from gentrain.sweeps.ledger import Ledger, Status
 
 BAD = ("diverged", "failed")
 
@@ -55,7 +55,9 @@ def by_seed(found: list[dict[str, Any]], keys: Sequence[str]) -> list[dict[str, 
     others = [key for key in keys if key != "seed"]
     for each in found:
         groups.setdefault(tuple(str(each.get(key, "")) for key in others), []).append(each)
-    return [summed(dict(zip(others, values, strict=True)), group) for values, group in groups.items()]
+    return [
+        summed(dict(zip(others, values, strict=True)), group) for values, group in groups.items()
+    ]
 
 
 def summed(values: dict[str, str], group: list[dict[str, Any]]) -> dict[str, Any]:
@@ -87,7 +89,9 @@ def print_sweep(ledger: Ledger, write: Callable[[str], Any] = sys.stdout.write) 
     if not found:
         return
     with (ledger.dir / "table.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(dict.fromkeys(key for each in found for key in each)))
+        writer = csv.DictWriter(
+            file, fieldnames=list(dict.fromkeys(key for each in found for key in each))
+        )
         writer.writeheader()
         writer.writerows(found)
     shown = ["cell", *ledger.keys, "status", "steps", "final", "best", "at", "seconds"]
@@ -99,12 +103,19 @@ def print_sweep(ledger: Ledger, write: Callable[[str], Any] = sys.stdout.write) 
         write("\nover seeds, mean ± standard deviation\n" + aligned(groups, list(groups[0])))
     if ledger.ablation and (lost := effects(found, ledger.keys)):
         text = aligned(lost, list(lost[0]))
-        write(f"\nwithout a trick, less with all of them, pairs of equal seeds, mean ± standard error\n{text}")
+        write(
+            f"\nwithout a trick, less with all of them, pairs of equal seeds, mean ± standard error\n{text}"
+        )
     for each in found:
         if each["status"] in BAD:
             write(f"{each['status']} {each['cell']}: {each['reason']}\n  {each['log']}\n")
-    if any((ledger.dir / name / "wandb").is_dir() and not link(ledger.dir / name) for name in ledger.cells):
-        write(f"W&B: upload the sweep with `wandb sync {shlex.quote(str(ledger.dir))}/*/wandb/offline-run-*`\n")
+    if any(
+        (ledger.dir / name / "wandb").is_dir() and not link(ledger.dir / name)
+        for name in ledger.cells
+    ):
+        write(
+            f"W&B: upload the sweep with `wandb sync {shlex.quote(str(ledger.dir))}/*/wandb/offline-run-*`\n"
+        )
 
 
 def aligned(found: list[dict[str, Any]], columns: Sequence[str]) -> str:
@@ -114,7 +125,10 @@ def aligned(found: list[dict[str, Any]], columns: Sequence[str]) -> str:
     numeric = [all(is_number(line[i]) for line in cells) for i in range(len(columns))]
 
     def one(line: Sequence[str]) -> str:
-        return "  ".join(text.rjust(w) if right else text.ljust(w) for text, w, right in zip(line, widths, numeric, strict=True)).rstrip()
+        return "  ".join(
+            text.rjust(w) if right else text.ljust(w)
+            for text, w, right in zip(line, widths, numeric, strict=True)
+        ).rstrip()
 
     return "\n".join([one(list(columns)), *map(one, cells)]) + "\n"
 

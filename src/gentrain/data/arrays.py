@@ -1,0 +1,69 @@
+"""What every data set comes down to: one tensor of images (or points) and one of labels."""
+
+import hashlib
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+CHUNK = 4096  # images handled at a time where a float copy of all of them would be too large
+
+
+class ArrayDataset(NamedTuple):
+    images: Tensor  # uint8 (N, C, H, W), or float32 (N, 2) points in (-1, 1); may be memory-mapped
+    labels: Tensor | None  # int64 (N,)
+    sources: Tensor | None = (
+        None  # uint8 (M, C', H', W'), what a translation starts from; where both belong together, M = N
+    )
+
+    @property
+    def rows(self) -> int:
+        """Of the larger of two domains; the smaller repeats."""
+        return max(len(self.images), 0 if self.sources is None else len(self.sources))
+
+
+def present(samples: ArrayDataset) -> tuple[Tensor, ...]:
+    """(images, sources, labels), less what there is not."""
+    return tuple(
+        part for part in (samples.images, samples.sources, samples.labels) if part is not None
+    )
+
+
+def to_float(images: Tensor) -> Tensor:
+    """uint8 0..255 -> float32 -1..1; points are floats already and pass."""
+    return images.float().div_(127.5).sub_(1) if images.dtype == torch.uint8 else images
+
+
+def to_bytes(images: Tensor) -> Tensor:
+    """[-1, 1] -> uint8, rounded."""
+    return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def resized(images: Tensor, size: int) -> Tensor:
+    """uint8 (N, C, H, W) -> uint8 (N, C, size, size): antialiased bilinear, rounded."""
+    if images.shape[-2:] == (size, size):
+        return images
+    out = torch.empty(*images.shape[:2], size, size, dtype=torch.uint8)
+    for chunk, target in zip(images.split(CHUNK), out.split(CHUNK), strict=True):
+        target.copy_(
+            F.interpolate(chunk.float(), (size, size), mode="bilinear", antialias=True)
+            .round_()
+            .clamp_(0, 255)
+        )
+    return out
+
+
+def sha256_of(samples: ArrayDataset) -> str:
+    """sha256 hex of the shape, the pixels, the sources and the labels."""
+    digest = hashlib.sha256(f"{tuple(samples.images.shape)} {samples.images.dtype}".encode())
+    for part in present(samples):
+        for chunk in part.split(CHUNK):
+            digest.update(chunk.contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def constant_images(images: Tensor, at_most: int = 65536) -> int:
+    """How many of the first `at_most` images have only one value per channel."""
+    chunks = images[:at_most].split(CHUNK)
+    return sum(int((chunk == chunk[..., :1, :1]).flatten(1).all(1).sum()) for chunk in chunks)

@@ -1,0 +1,289 @@
+"""The base class of every model, and the capabilities that some models have.
+
+A model is a plain `nn.Module` that knows its mathematics. What every model offers is in
+`GenerativeModel`. What only some offer is a `Capability`: a small abstract class that a model
+inherits from, and that a sample mode or a metric names in `requires`. `require` is the one place
+that refuses a model without it, and `supports` the one place that asks.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from gentrain.errors import UserError
+from gentrain.models.objective import Objective
+
+Batch = tuple[Tensor, ...]
+
+
+class GenerativeModel(nn.Module, ABC):
+    """A model that can be trained and sampled.
+
+    A batch is `(images,)`, or `(images, labels)` for labelled data. It is `(images, sources)` for
+    a model that translates, and `(images, labelled images, labels)` for a semi-supervised one.
+    Images are float (B, C, H, W) in [-1, 1]; points are float (B, D).
+    """
+
+    labelled: ClassVar[bool] = False  # samples are made for given labels
+    translates: ClassVar[bool] = False  # samples are made from source images
+    paired: ClassVar[bool] = False  # it learns from pairs of a source and its target
+    semi_supervised: ClassVar[bool] = False  # it learns from few labels
+    sequential: bool = False  # a sample takes many passes: pixel by pixel, or by iteration
+    generator: Any  # the network that makes samples
+    ema_generator: Any = None  # the averaged generator, where a trick keeps one
+
+    @abstractmethod
+    def sample(self, batch: Batch, noise: Tensor | None = None) -> Tensor:
+        """Draw as many images as the batch has, of its labels or from its sources.
+
+        Args:
+            batch: what is asked for; only its size, labels and sources are read.
+            noise: (B, ...), as `noise` draws it; None draws new noise.
+
+        Returns:
+            Float images (B, C, H, W) in [-1, 1], or points (B, D). No gradient is kept.
+        """
+
+    @property
+    def prior(self) -> str | None:
+        """The distribution of the noise, "normal" or "uniform"; None without any noise."""
+        return None
+
+    def noise(self, n: int, device: torch.device | str) -> Tensor:
+        """Draw (n, ...) noise, of which a sample is a function or from which its chain starts."""
+        raise NotImplementedError(f"{type(self).__name__} has no noise")
+
+    def init_from_data(self, batch: Batch) -> None:
+        """Look at many training images once, before the first update."""
+
+    def init_from_batch(self, batch: Batch) -> None:
+        """Look at the first batch, before the first update."""
+
+
+class SingleObjectiveModel(GenerativeModel):
+    """A model that minimises one objective: a likelihood, a bound, an energy or a regression."""
+
+    compilable: ClassVar[bool] = True  # `objective` can be compiled as one graph
+
+    @property
+    def generator(self) -> Any:  # type: ignore[override]
+        """The model itself, which has no separate generator."""
+        return self
+
+    @abstractmethod
+    def objective(self, batch: Batch) -> Objective:
+        """Named losses whose sum is minimised."""
+
+    def after_step(self) -> None:
+        """Called after each update."""
+
+
+# --- capabilities ---------------------------------------------------------------------------------
+
+
+class Capability(ABC):
+    """Something that only some models can do.
+
+    A subclass says in `what` what such a model does, and in `examples` which models do it. Both
+    are parts of the message of `require`.
+    """
+
+    what: ClassVar[str]
+    examples: ClassVar[str]
+
+
+class HasLikelihood(Capability):
+    """It gives log p(x), or a lower bound of it."""
+
+    what, examples = "gives a likelihood", "vae, maf or gated_pixelcnn"
+
+    @abstractmethod
+    def log_likelihood(self, batch: Batch, samples: int) -> Tensor:
+        """(B,) nats of each image; a bound uses `samples` importance samples."""
+
+    @abstractmethod
+    def protocol(self, samples: int) -> dict[str, Any]:
+        """What the number of nats means: exact or a bound, binarised or dequantised pixels."""
+
+
+class HasLogProb(Capability):
+    """It gives the exact log-density of modelled values."""
+
+    what, examples = "gives an exact density", "realnvp or maf"
+
+    @abstractmethod
+    def log_prob(self, v: Tensor) -> Tensor:
+        """(B,) nats of modelled values (B, ...), images or points."""
+
+
+class HasLogPartition(Capability):
+    """It can estimate, or enumerate, the logarithm of its normalising constant."""
+
+    what, examples = "gives log Z", "rbm"
+
+
+class HasChains(Capability):
+    """It draws samples by Markov chains."""
+
+    what, examples = "draws by Markov chains", "rbm, boltzmann, hopfield or ebm"
+
+
+class HasFilters(Capability):
+    """Its weights can be shown as images, one for each hidden unit."""
+
+    what, examples = "has filters to show", "rbm"
+
+    @abstractmethod
+    def filters(self) -> Tensor:
+        """(hidden, C, H, W), each scaled to [-1, 1]."""
+
+
+class HasCritic(Capability):
+    """It has a critic whose scores can be looked at."""
+
+    what, examples = "has a critic", "gan or wgan_gp"
+
+    @abstractmethod
+    def critic_scores(self, batch: Batch, fake: bool = False) -> Tensor:
+        """(B,) scores of a batch of real images, or of `fake` ones. Nothing is updated."""
+
+
+class Encodes(Capability):
+    """It maps images to codes."""
+
+    what, examples = "encodes images", "vae or bigan"
+
+    @abstractmethod
+    def encode(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> codes (B, latent)."""
+
+
+class Reconstructs(Capability):
+    """It maps images to codes and back."""
+
+    what, examples = "reconstructs images", "vae or bigan"
+
+    @abstractmethod
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W) in [-1, 1]."""
+
+
+class Completes(Capability):
+    """It fills in the unknown part of an image."""
+
+    what, examples = "completes images", "gated_pixelcnn, vae_inpainting or rbm"
+
+    @abstractmethod
+    def complete(self, batch: Batch, known: Tensor, noise: Tensor | None = None) -> Tensor:
+        """The batch's images with the unknown pixels drawn anew; known pixels stay exactly.
+
+        Args:
+            batch: images in [-1, 1], with labels for a labelled model.
+            known: bool, broadcast over (B, C, H, W); True where a pixel is known.
+            noise: as `sample` takes it.
+        """
+
+
+class Denoises(Capability):
+    """It removes noise from images."""
+
+    what, examples = "denoises images", "rbm, hopfield or ebm"
+
+    @abstractmethod
+    def denoise(self, images: Tensor, steps: int = 1, draws: int = 10) -> Tensor:
+        """The mean of `draws` chains after `steps` transitions from noisy images (B, C, H, W)."""
+
+
+class Memorises(Capability):
+    """It stores images and recalls them."""
+
+    what, examples = "stores images", "hopfield"
+
+    memories: Tensor
+
+
+class Classifies(Capability):
+    """It names the class of an image."""
+
+    what, examples = "classifies images", "semi_supervised_gan, semi_supervised_vae or acgan"
+
+    @abstractmethod
+    def classify(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> logits (B, K)."""
+
+
+class Translates(Capability):
+    """It translates images of one domain to another, also images that are not in the data set."""
+
+    what, examples = "translates images", "pix2pix or cyclegan"
+
+    @abstractmethod
+    def translate(self, x: Tensor, domains: Tensor | None = None) -> Tensor:
+        """Sources to images in [-1, 1]; `domains` (B,) are the targets, where there are several."""
+
+
+class TranslatesBack(Translates):
+    """It translates in both directions, so an image can go to another domain and back."""
+
+    what, examples = "translates to another domain and back", "cyclegan or stargan"
+
+    @abstractmethod
+    def translate_back(self, x: Tensor, domains: Tensor | None = None) -> Tensor:
+        """Translated images back to the domains (B,) of their sources."""
+
+
+def supports(model: GenerativeModel, *capabilities: type[Any]) -> bool:
+    """Whether a model has all of some capabilities."""
+    return all(isinstance(model, capability) for capability in capabilities)
+
+
+def require(model: GenerativeModel, capability: type[Any], key: str) -> None:
+    """Refuse a model that lacks a capability.
+
+    Args:
+        model: any model.
+        capability: a `Capability`.
+        key: what asks for it, as the user typed it, such as "mode=cycle".
+
+    Raises:
+        UserError: naming the key, what is missing and the models that have it.
+    """
+    if not supports(model, capability):
+        raise UserError(
+            f"{key} needs a model that {capability.what}, and {type(model).__name__} does not "
+            f"({key}); choose a run of model={capability.examples}"
+        )
+
+
+# --- contexts -------------------------------------------------------------------------------------
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Put a model in eval mode without gradients, and restore its mode afterwards."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(training)
+
+
+@contextmanager
+def fork_rng(seed: int, device: torch.device) -> Iterator[None]:
+    """Draw random numbers from `seed` inside, and restore the generators afterwards."""
+    on_gpu = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_gpu else []):
+        # torch.manual_seed would also reseed devices that are not forked
+        torch.default_generator.manual_seed(seed)
+        if on_gpu:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield

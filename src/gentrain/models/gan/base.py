@@ -1,0 +1,350 @@
+"""The base of adversarial models: a generator against a critic.
+
+A GAN is two networks and what each minimises on a batch. The adversarial loss, the Lipschitz
+method and the tricks are one object, the `AdversarialCriterion`; they act through the hooks of a
+`Regularizer`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from gentrain.adversarial.criterion import AdversarialCriterion
+from gentrain.adversarial.regularizer import (
+    CriticFunction,
+    Player,
+    Regularizer,
+    batch_coupled_layers,
+)
+from gentrain.errors import UserError
+from gentrain.models.base import Batch, Classifies, GenerativeModel, HasCritic, eval_mode, supports
+from gentrain.models.objective import Objective
+
+
+class AdversarialModel(GenerativeModel, HasCritic, ABC):
+    """A generator against a critic.
+
+    Each player is a module, which one optimizer updates; it may hold several networks.
+    `ema_generator` is the averaged generator, where a trick keeps one; samples are drawn from it.
+
+    Args:
+        generator: makes images. It lists its networks in `backbones()`.
+        critic: scores images. It lists its networks in `backbones()`.
+        criterion: the adversarial loss, the Lipschitz method and the tricks.
+
+    Raises:
+        UserError: when a network, the loss, the Lipschitz method or a trick does not fit.
+    """
+
+    domains: ClassVar[tuple[str, ...]] = ("",)  # kinds of images with a critic each
+    generator_input: ClassVar[str] = "noise"  # what the generator makes images of
+    critic_input: ClassVar[str] = "images"  # what the critic scores
+
+    def __init__(
+        self, generator: nn.Module, critic: nn.Module, criterion: AdversarialCriterion
+    ) -> None:
+        super().__init__()
+        self.generator: Any = generator
+        self.critic: Any = critic
+        self.loss = criterion.loss
+        self.generator_is_adversarial = True
+        self.refuse_incompatible_networks()
+        sources = any(network.source_shape for network in self.critics())
+        self.critic_is_conditional = self.labelled or sources
+        self.ema_generator: Any = None
+        self.regularizers = nn.ModuleDict(criterion.regularizers())
+        for regularizer in self.each_regularizer():
+            regularizer.attach(self)
+        self.couples_samples = bool(batch_coupled_layers(self.critic))
+
+    # --- the players ------------------------------------------------------------------------------
+
+    def player(self, name: Player) -> nn.Module:
+        """The generator or the critic."""
+        return self.generator if name == "generator" else self.critic
+
+    def critics(self) -> list[Any]:
+        """Every critic network, inside whatever wrapper."""
+        return self.critic.backbones()
+
+    def generators(self) -> list[Any]:
+        """Every network of the generator, inside whatever wrapper."""
+        return self.generator.backbones()
+
+    def each_regularizer(self) -> Iterable[Regularizer]:
+        """The Lipschitz method and the tricks, in the order in which they act."""
+        return self.regularizers.values()  # type: ignore[return-value]
+
+    @property
+    def critic_classifies(self) -> bool:
+        """Whether the critic names the class of single images as well."""
+        return supports(self, Classifies)
+
+    def refuse_incompatible_networks(self) -> None:
+        """Raise UserError for networks that were made for another kind of model."""
+        for network in self.generators():
+            if network.input_kind != self.generator_input:
+                what = f"makes images of {network.input_kind}, and this model needs {self.generator_input}"
+                raise incompatible_network(network, "generator", what)
+        for network in self.critics():
+            if self.loss.of_energy and not network.is_energy:
+                raise incompatible_network(network, "critic", "is no energy, as this loss needs")
+
+    # --- samples ----------------------------------------------------------------------------------
+
+    @property
+    def prior(self) -> str | None:
+        """Of the generator's noise."""
+        return self.generator.prior
+
+    def noise(self, n: int, device: torch.device | str) -> Tensor:
+        """(n, latent) from the generator's prior."""
+        return self.generator.noise(n, device)
+
+    def generate(self, generator: Any, batch: Batch, noise: Tensor | None = None) -> Tensor:
+        """Let `generator` make as many images as the batch has, of its labels or sources.
+
+        Args:
+            generator: the generator, or its average.
+            batch: real images, with labels or sources.
+            noise: (B, latent); None draws new noise.
+        """
+        z = generator.noise(len(batch[0]), batch[0].device) if noise is None else noise
+        return generator(z, batch[1]) if self.labelled else generator(z)
+
+    def sample(self, batch: Batch, noise: Tensor | None = None) -> Tensor:
+        """Images of the averaged generator, where there is one, with running batch statistics."""
+        generator = self.ema_generator or self.generator
+        with eval_mode(generator):
+            return self.generate(generator, batch, noise)
+
+    # --- what each player minimises ---------------------------------------------------------------
+
+    @abstractmethod
+    def critic_loss(self, batch: Batch) -> Objective:
+        """The critic's named losses on a batch."""
+
+    @abstractmethod
+    def generator_loss(self, batch: Batch) -> Objective:
+        """The generator's named losses on a batch."""
+
+    def critic_terms(
+        self,
+        critic: CriticFunction,
+        real: Tensor,
+        fake: Tensor,
+        mismatched: CriticFunction | None = None,
+        domain: str = "",
+    ) -> Objective:
+        """What one critic minimises to tell `real` from `fake`.
+
+        Args:
+            critic: scores images.
+            real: (B, ...) images of the data.
+            fake: (B, ...) generated images.
+            mismatched: the critic with wrong labels. It counts real images as fakes, with half of
+                the weight of the fakes.
+            domain: the model's domain; a model of several domains calls once for each.
+        """
+        real, fake = self.transform_batch(real, fake, critics_turn=True, domain=domain)
+        on_real, on_fake = self.scores(critic, real, fake)
+        objective = self.adversarial_terms(on_real, on_fake)
+        if mismatched is not None:
+            wrong = self.adversarial_terms(on_real, mismatched(real))
+            both = objective.losses["adversarial"] + wrong.losses["adversarial"]
+            objective.losses["adversarial"] = both / 2
+            objective.metrics["mismatched_score"] = wrong.metrics["fake_score"]
+        objective.losses |= self.critic_regularizer_terms(critic, real, fake)
+        return objective
+
+    def adversarial_terms(self, on_real: Tensor, on_fake: Tensor) -> Objective:
+        """The critic's adversarial loss of scores (B,), and the metrics of these scores."""
+        metrics = {"real_score": on_real.mean(), "fake_score": on_fake.mean()}
+        estimates = self.loss.estimates.items()
+        metrics |= {name: estimate(on_real, on_fake) for name, estimate in estimates}
+        on_real, on_fake = self.transform_scores(on_real, on_fake, critics_turn=True)
+        return Objective({"adversarial": self.loss.critic(on_real, on_fake)}, metrics)
+
+    def generator_terms(
+        self, critic: CriticFunction, real: Tensor, fake: Tensor, domain: str = ""
+    ) -> Objective:
+        """What a generator minimises to make `critic` take `fake` for real."""
+        real, fake = self.transform_batch(real, fake, critics_turn=False, domain=domain)
+        losses: dict[str, Tensor] = {}
+        if self.generator_is_adversarial:
+            losses |= self.generator_adversarial(*self.generator_scores(critic, real, fake))
+        return Objective(losses | self.generator_regularizer_terms(critic, real, fake))
+
+    def generator_adversarial(self, on_real: Tensor, on_fake: Tensor) -> dict[str, Tensor]:
+        """The generator's adversarial loss of scores; nothing where a trick replaces it."""
+        if not self.generator_is_adversarial:
+            return {}
+        on_real, on_fake = self.transform_scores(on_real, on_fake, critics_turn=False)
+        return {"adversarial": self.loss.generator(on_real, on_fake)}
+
+    def generator_scores(
+        self, critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The scores that the generator's loss needs.
+
+        They are those of both batches where the loss compares them, else those of the fakes alone,
+        in either place.
+        """
+        if self.loss.relative:
+            return self.scores(critic, real, fake)
+        on_fake = critic(fake)
+        return on_fake, on_fake
+
+    def scores(
+        self, critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Score both batches in one forward, so spectral norm's power iteration advances once.
+
+        A critic that couples samples sees each batch alone: the statistics of real and fake images
+        must not mix.
+        """
+        if self.couples_samples:
+            return critic(real), critic(fake)
+        on_real, on_fake = critic(torch.cat([real, fake])).chunk(2)
+        return on_real, on_fake
+
+    def merge_domains(self, objectives: dict[str, Objective]) -> Objective:
+        """One player's objective of several domains.
+
+        Every name gets its domain's name in front. A regularizer of weights counts once.
+        """
+        once = {name for name, r in self.regularizers.items() if r.of_weights}
+
+        def named(domain: str, scalars: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {n if n in once else f"{domain}_{n}": value for n, value in scalars.items()}
+
+        merged = Objective({})
+        for domain, objective in objectives.items():
+            merged.losses |= named(domain, objective.losses)
+            merged.metrics |= named(domain, objective.metrics)
+        return merged
+
+    # --- the hooks of the regularizers ------------------------------------------------------------
+
+    def transform_batch(
+        self, real: Tensor, fake: Tensor, critics_turn: bool, domain: str = ""
+    ) -> tuple[Tensor, Tensor]:
+        """What the critic sees of both batches, after every regularizer."""
+        for regularizer in self.each_regularizer():
+            real, fake = regularizer.transform_batch(real, fake, critics_turn, domain)
+        return real, fake
+
+    def transform_scores(
+        self, on_real: Tensor, on_fake: Tensor, critics_turn: bool
+    ) -> tuple[Tensor, Tensor]:
+        """What the adversarial loss sees of the scores, after every regularizer."""
+        for regularizer in self.each_regularizer():
+            on_real, on_fake = regularizer.transform_scores(on_real, on_fake, critics_turn)
+        return on_real, on_fake
+
+    def critic_regularizer_terms(
+        self, critic: CriticFunction, real: Tensor, fake: Tensor
+    ) -> dict[str, Tensor]:
+        """The critic's extra losses, by the name of their regularizer."""
+        named = self.regularizers.items()
+        return only({name: r.critic_term(critic, real, fake) for name, r in named})
+
+    def generator_regularizer_terms(
+        self, critic: CriticFunction, real: Tensor, fake: Tensor
+    ) -> dict[str, Tensor]:
+        """The generator's extra losses, by the name of their regularizer."""
+        named = self.regularizers.items()
+        return only({name: r.generator_term(critic, real, fake) for name, r in named})
+
+    @torch.no_grad()
+    def init_from_batch(self, batch: Batch) -> None:
+        """Let every network that keeps something of its first batch see it."""
+        self.generate(self.generator, batch)
+        if self.couples_samples:
+            self.critic_loss(batch)
+        for regularizer in self.each_regularizer():
+            regularizer.on_train_start(self)
+
+    def after_critic_step(self, scalars: dict[str, Tensor]) -> None:
+        """Called after each critic update with the critic's named losses and metrics."""
+        self.loss.update(scalars)
+        for regularizer in self.each_regularizer():
+            regularizer.after_critic_step(self)
+
+    def after_generator_step(self) -> None:
+        """Called after each generator update."""
+        for regularizer in self.each_regularizer():
+            regularizer.after_generator_step(self)
+
+    # --- scores for people ------------------------------------------------------------------------
+
+    def eval_scores(self, critic: CriticFunction, x: Tensor, fake: bool) -> Tensor:
+        """One score for each image or pack: the mean over patches, where the critic has patches."""
+        with eval_mode(self.critic):
+            scores = critic(self.transform_batch(x, x, critics_turn=False)[fake])
+        return scores.view(len(x), -1).mean(1) if len(scores) > len(x) else scores
+
+
+class SingleCriticModel(AdversarialModel, ABC):
+    """A model with one critic, which scores one image at a time."""
+
+    def critic_function(self, batch: Batch) -> CriticFunction:
+        """The critic as a function of images alone."""
+        return self.critic
+
+    def critic_loss(self, batch: Batch) -> Objective:
+        with torch.no_grad():
+            fake = self.generate(self.generator, batch)
+        return self.critic_terms(self.critic_function(batch), batch[0], fake)
+
+    def generator_loss(self, batch: Batch) -> Objective:
+        fake = self.generate(self.generator, batch)
+        return self.generator_terms(self.critic_function(batch), batch[0], fake)
+
+    def critic_scores(self, batch: Batch, fake: bool = False) -> Tensor:
+        return self.eval_scores(self.critic_function(batch), batch[0], fake)
+
+
+class ConditionedCritic:
+    """A conditional critic with its condition fixed: a function of images alone.
+
+    Images may come as several batches of the same conditions, one after the other, such as real
+    and fake ones in one forward.
+
+    Args:
+        critic: D(x, y).
+        y: (B, ...) labels, or the sources that images were made of.
+    """
+
+    def __init__(self, critic: Any, y: Tensor) -> None:
+        self.critic, self.y = critic, y
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.critic(x, self.conditions(x))
+
+    def features(self, x: Tensor) -> Tensor:
+        """The input of the critic's last layer, (B, F)."""
+        return self.critic.features(x, self.conditions(x))
+
+    def conditions(self, x: Tensor) -> Tensor:
+        """The condition of each image of x."""
+        return self.y.repeat(len(x) // len(self.y), *[1] * (self.y.ndim - 1))
+
+
+def only(terms: dict[str, Tensor | None]) -> dict[str, Tensor]:
+    """The terms that are there."""
+    return {name: term for name, term in terms.items() if term is not None}
+
+
+def incompatible_network(network: nn.Module, player: Player, what: str) -> UserError:
+    """The refusal of a network that was made for another kind of model."""
+    kind = type(network)
+    name = f"{kind.__module__.removeprefix('gentrain.')}.{kind.__name__}"
+    return UserError(
+        f"{name} as the {player} {what} (model.{player}, network); choose another network="
+    )

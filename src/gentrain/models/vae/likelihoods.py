@@ -1,0 +1,109 @@
+"""p(v | parameters) of each value of an image, independent given the parameters that a decoder gives for it.
+
+Parameters are (B, parameters, *shape), values (B, *shape); log-probabilities are summed over an image: (B,) nats.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gentrain.config.types import Positive
+from gentrain.models.pixels import Binary, Levels, Pixels, Real
+
+
+class Likelihood(nn.Module, ABC):
+    """One distribution, and the pixels that it is a distribution of."""
+
+    parameters_per_value: ClassVar[int]
+    pixels: Pixels
+
+    @abstractmethod
+    def log_prob(self, v: Tensor, parameters: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def mean(self, parameters: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def draw(self, parameters: Tensor) -> Tensor: ...
+
+
+class Bernoulli(Likelihood):
+    """log p(v) = v l - softplus(l), l a logit."""
+
+    parameters_per_value = 1
+
+    def __init__(self, threshold: bool = False) -> None:
+        super().__init__()
+        self.pixels = Binary(threshold)
+
+    def log_prob(self, v: Tensor, parameters: Tensor) -> Tensor:
+        logits = parameters.squeeze(1)
+        return (v * logits - F.softplus(logits)).flatten(1).sum(1)
+
+    def mean(self, parameters: Tensor) -> Tensor:
+        return torch.sigmoid(parameters.squeeze(1))
+
+    def draw(self, parameters: Tensor) -> Tensor:
+        return torch.bernoulli(self.mean(parameters))
+
+
+class Gaussian(Likelihood):
+    """N(v; mu, sd^2) with one sd for all values: fixed, or learned where `learned` is true."""
+
+    parameters_per_value = 1
+
+    def __init__(self, sd: Positive = 0.1, learned: bool = True) -> None:
+        super().__init__()
+        self.pixels = Real()
+        self.log_sd = nn.Parameter(torch.tensor(math.log(sd)), requires_grad=learned)
+
+    def log_prob(self, v: Tensor, parameters: Tensor) -> Tensor:
+        off = (v - parameters.squeeze(1)) * torch.exp(-self.log_sd)
+        return (-0.5 * off.square() - self.log_sd - 0.5 * math.log(2 * math.pi)).flatten(1).sum(1)
+
+    def mean(self, parameters: Tensor) -> Tensor:
+        return parameters.squeeze(1)
+
+    def draw(self, parameters: Tensor) -> Tensor:
+        mean = self.mean(parameters)
+        return mean + torch.exp(self.log_sd) * torch.randn_like(mean)
+
+
+class DiscretisedLogistic(Likelihood):
+    """The mass of a logistic between k - 1/2 and k + 1/2, levels scaled to [-1, 1]; the tails belong to 0 and 255 (Kingma et al., 2016)."""
+
+    parameters_per_value = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pixels = Levels()
+
+    def log_prob(self, v: Tensor, parameters: Tensor) -> Tensor:
+        mean, log_scale = parameters[:, 0], parameters[:, 1].clamp(min=-7)
+        off, half = v / 127.5 - 1 - mean, 1 / 255
+        above, below = (off + half) * torch.exp(-log_scale), (off - half) * torch.exp(-log_scale)
+        # log(s(a) - s(b)) = log s(a) + log s(-b) + log(1 - exp(b - a)), which loses no digits far out, nor with a = b + 2 half / scale
+        # at a scale so large that a and b are one number
+        inside = (
+            F.logsigmoid(above)
+            + F.logsigmoid(-below)
+            + torch.log(-torch.expm1(-2 * half * torch.exp(-log_scale)))
+        )
+        whole = torch.where(
+            v < 0.5, F.logsigmoid(above), torch.where(v > 254.5, F.logsigmoid(-below), inside)
+        )
+        return whole.flatten(1).sum(1)
+
+    def mean(self, parameters: Tensor) -> Tensor:
+        return ((parameters[:, 0] + 1) * 127.5).clamp(0, 255)
+
+    def draw(self, parameters: Tensor) -> Tensor:
+        u = torch.rand_like(parameters[:, 0]).clamp(1e-6, 1 - 1e-6)
+        drawn = parameters[:, 0] + torch.exp(parameters[:, 1].clamp(min=-7)) * torch.logit(u)
+        return ((drawn + 1) * 127.5).round().clamp(0, 255)

@@ -1,0 +1,151 @@
+"""How far, how fast, how long still: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from gentrain.config.types import NonNegative
+
+log = logging.getLogger("gentrain")
+
+
+def progress(seconds: NonNegative = 10.0, refresh: NonNegative = 0.5) -> ProgressBar:
+    """A bar that is redrawn every `refresh` seconds where stderr is a terminal, a line at most every `seconds` elsewhere."""
+    return Bar(refresh) if sys.stderr.isatty() else Lines(seconds)
+
+
+class Bar(TQDMProgressBar):
+    """Lightning's bar, counting generator steps to the last instead of the batches of an epoch."""
+
+    BAR_FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+
+    def __init__(self, refresh: float = 0.5) -> None:
+        super().__init__()
+        self.refresh, self.meter = refresh, Meter()
+
+    def init_train_tqdm(self) -> Tqdm:
+        return Tqdm(
+            total=self.trainer.max_steps,
+            initial=self.trainer.global_step,
+            mininterval=self.refresh,
+            unit="step",
+            smoothing=0,
+            dynamic_ncols=True,
+            disable=self.is_disabled,
+            file=sys.stderr,
+            bar_format=self.BAR_FORMAT,
+        )
+
+    def on_train_start(self, *_: Any) -> None:
+        super().on_train_start()
+        self.redirected = logging_redirect_tqdm()  # a line logged meanwhile stands above the bar
+        self.redirected.__enter__()
+
+    def on_train_epoch_start(self, *_: Any) -> None:
+        """Training is one stream without epochs."""
+
+    def on_train_epoch_end(self, *_: Any) -> None: ...
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if pl_module.stepped and self.train_progress_bar.update(
+            1
+        ):  # tqdm compares a count, and the clock when it is near
+            rate = self.meter.images_per_second(pl_module)
+            self.train_progress_bar.set_postfix_str(
+                "  ".join([f"{rate:,.0f} images/s", *headlines(pl_module.latest)]), refresh=False
+            )
+
+    def on_train_end(self, *_: Any) -> None:
+        self.close()
+
+    def on_exception(self, *_: Any) -> None:
+        if self._train_progress_bar is not None:
+            self.close()
+
+    def close(self) -> None:
+        self.train_progress_bar.close()
+        self.redirected.__exit__(None, None, None)
+
+
+class Lines(ProgressBar):
+    """`step 500/3000  critic/adversarial -3.21  generator/adversarial 0.52  2,345 images/s  03:20 left`
+
+    When there are new scalars and `seconds` have passed since the last line, and at the end.
+    """
+
+    def __init__(self, seconds: float = 10.0) -> None:
+        super().__init__()
+        self.seconds, self.meter, self.enabled = seconds, Meter(), True
+        self.told: int | None = None  # the step of the last line
+
+    def enable(self) -> None:
+        self.enabled = True
+
+    def disable(self) -> None:
+        self.enabled = False
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        self.first, self.began = trainer.global_step, time.monotonic()
+        self.next = self.began + self.seconds
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if pl_module.due(pl_module.log_every) and time.monotonic() >= self.next:
+            self.line(trainer, pl_module)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        if self.told != trainer.global_step:
+            self.line(trainer, pl_module)
+
+    def line(self, trainer: L.Trainer, pl_module: Any) -> None:
+        if not self.enabled:
+            return
+        step, now = trainer.global_step, time.monotonic()
+        self.told, self.next = step, now + self.seconds
+        rate = self.meter.images_per_second(pl_module)
+        left = (trainer.max_steps - step) * (now - self.began) / max(1, step - self.first)
+        parts = [
+            f"step {step}/{trainer.max_steps}",
+            *headlines(pl_module.latest),
+            f"{rate:,.0f} images/s",
+            f"{Tqdm.format_interval(left)} left",
+        ]
+        log.info("  ".join(parts))
+
+
+class Meter:
+    """Images a second since it was last asked; the time of callbacks is not counted."""
+
+    def __init__(self) -> None:
+        self.images, self.seconds, self.rate = 0, 0.0, 0.0
+
+    def images_per_second(self, pl_module: Any) -> float:
+        images, seconds = pl_module.images - self.images, pl_module.seconds - self.seconds
+        if seconds > 0:
+            self.images, self.seconds, self.rate = (
+                pl_module.images,
+                pl_module.seconds,
+                images / seconds,
+            )
+        return self.rate
+
+
+def headlines(latest: dict[str, float]) -> list[str]:
+    """The first scalar of each player and judge: `critic/adversarial -3.21`."""
+    first: dict[str, str] = {}
+    for name, value in latest.items():
+        group, _, rest = name.partition("/")
+        if rest and rest != "n":  # the number of fakes is no news
+            first.setdefault(group, f"{name} {value:.3g}")
+    return list(first.values())
