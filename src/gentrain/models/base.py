@@ -2,8 +2,7 @@
 
 A model is a plain `nn.Module` that knows its mathematics. What every model offers is in
 `GenerativeModel`. What only some offer is a `Capability`: a small abstract class that a model
-inherits from, and that a sample mode or a metric names in `requires`. `require` is the one place
-that refuses a model without it, and `supports` the one place that asks.
+inherits from, and that a sample mode or a metric names in `requires`.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from gentrain.errors import UserError
+from gentrain.capability import Capability
 from gentrain.models.objective import Objective
 
 Batch = tuple[Tensor, ...]
@@ -87,21 +86,10 @@ class SingleObjectiveModel(GenerativeModel):
 # --- capabilities ---------------------------------------------------------------------------------
 
 
-class Capability(ABC):
-    """Something that only some models can do.
-
-    A subclass says in `what` what such a model does, and in `examples` which models do it. Both
-    are parts of the message of `require`.
-    """
-
-    what: ClassVar[str]
-    examples: ClassVar[str]
-
-
 class HasLikelihood(Capability):
     """It gives log p(x), or a lower bound of it."""
 
-    what, examples = "gives a likelihood", "vae, maf or gated_pixelcnn"
+    what, examples = "gives a likelihood", "model=vae, maf or gated_pixelcnn"
 
     @abstractmethod
     def log_likelihood(self, batch: Batch, samples: int) -> Tensor:
@@ -115,7 +103,7 @@ class HasLikelihood(Capability):
 class HasLogProb(Capability):
     """It gives the exact log-density of modelled values."""
 
-    what, examples = "gives an exact density", "realnvp or maf"
+    what, examples = "gives an exact density", "model=realnvp or maf"
 
     @abstractmethod
     def log_prob(self, v: Tensor) -> Tensor:
@@ -125,19 +113,19 @@ class HasLogProb(Capability):
 class HasLogPartition(Capability):
     """It can estimate, or enumerate, the logarithm of its normalising constant."""
 
-    what, examples = "gives log Z", "rbm"
+    what, examples = "gives log Z", "model=rbm"
 
 
 class HasChains(Capability):
     """It draws samples by Markov chains."""
 
-    what, examples = "draws by Markov chains", "rbm, boltzmann, hopfield or ebm"
+    what, examples = "draws by Markov chains", "model=rbm, boltzmann, hopfield or ebm"
 
 
 class HasFilters(Capability):
     """Its weights can be shown as images, one for each hidden unit."""
 
-    what, examples = "has filters to show", "rbm"
+    what, examples = "has filters to show", "model=rbm"
 
     @abstractmethod
     def filters(self) -> Tensor:
@@ -147,7 +135,7 @@ class HasFilters(Capability):
 class HasCritic(Capability):
     """It has a critic whose scores can be looked at."""
 
-    what, examples = "has a critic", "gan or wgan_gp"
+    what, examples = "has a critic", "model=gan or wgan_gp"
 
     @abstractmethod
     def critic_scores(self, batch: Batch, fake: bool = False) -> Tensor:
@@ -157,7 +145,7 @@ class HasCritic(Capability):
 class Encodes(Capability):
     """It maps images to codes."""
 
-    what, examples = "encodes images", "vae or bigan"
+    what, examples = "encodes images", "model=vae or bigan"
 
     @abstractmethod
     def encode(self, x: Tensor) -> Tensor:
@@ -167,7 +155,7 @@ class Encodes(Capability):
 class Reconstructs(Capability):
     """It maps images to codes and back."""
 
-    what, examples = "reconstructs images", "vae or bigan"
+    what, examples = "reconstructs images", "model=vae or bigan"
 
     @abstractmethod
     def reconstruct(self, x: Tensor) -> Tensor:
@@ -177,7 +165,7 @@ class Reconstructs(Capability):
 class Completes(Capability):
     """It fills in the unknown part of an image."""
 
-    what, examples = "completes images", "gated_pixelcnn, vae_inpainting or rbm"
+    what, examples = "completes images", "model=gated_pixelcnn, vae_inpainting or rbm"
 
     @abstractmethod
     def complete(self, batch: Batch, known: Tensor, noise: Tensor | None = None) -> Tensor:
@@ -193,7 +181,7 @@ class Completes(Capability):
 class Denoises(Capability):
     """It removes noise from images."""
 
-    what, examples = "denoises images", "rbm, hopfield or ebm"
+    what, examples = "denoises images", "model=rbm, hopfield or ebm"
 
     @abstractmethod
     def denoise(self, images: Tensor, steps: int = 1, draws: int = 10) -> Tensor:
@@ -203,7 +191,7 @@ class Denoises(Capability):
 class Memorises(Capability):
     """It stores images and recalls them."""
 
-    what, examples = "stores images", "hopfield"
+    what, examples = "stores images", "model=hopfield"
 
     memories: Tensor
 
@@ -211,7 +199,7 @@ class Memorises(Capability):
 class Classifies(Capability):
     """It names the class of an image."""
 
-    what, examples = "classifies images", "semi_supervised_gan, semi_supervised_vae or acgan"
+    what, examples = "classifies images", "model=semi_supervised_gan, semi_supervised_vae or acgan"
 
     @abstractmethod
     def classify(self, x: Tensor) -> Tensor:
@@ -221,7 +209,7 @@ class Classifies(Capability):
 class Translates(Capability):
     """It translates images of one domain to another, also images that are not in the data set."""
 
-    what, examples = "translates images", "pix2pix or cyclegan"
+    what, examples = "translates images", "model=pix2pix or cyclegan"
 
     @abstractmethod
     def translate(self, x: Tensor, domains: Tensor | None = None) -> Tensor:
@@ -231,34 +219,11 @@ class Translates(Capability):
 class TranslatesBack(Translates):
     """It translates in both directions, so an image can go to another domain and back."""
 
-    what, examples = "translates to another domain and back", "cyclegan or stargan"
+    what, examples = "translates to another domain and back", "model=cyclegan or stargan"
 
     @abstractmethod
     def translate_back(self, x: Tensor, domains: Tensor | None = None) -> Tensor:
         """Translated images back to the domains (B,) of their sources."""
-
-
-def supports(model: GenerativeModel, *capabilities: type[Any]) -> bool:
-    """Whether a model has all of some capabilities."""
-    return all(isinstance(model, capability) for capability in capabilities)
-
-
-def require(model: GenerativeModel, capability: type[Any], key: str) -> None:
-    """Refuse a model that lacks a capability.
-
-    Args:
-        model: any model.
-        capability: a `Capability`.
-        key: what asks for it, as the user typed it, such as "mode=cycle".
-
-    Raises:
-        UserError: naming the key, what is missing and the models that have it.
-    """
-    if not supports(model, capability):
-        raise UserError(
-            f"{key} needs a model that {capability.what}, and {type(model).__name__} does not "
-            f"({key}); choose a run of model={capability.examples}"
-        )
 
 
 # --- contexts -------------------------------------------------------------------------------------

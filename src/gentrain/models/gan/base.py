@@ -21,8 +21,9 @@ from gentrain.adversarial.regularizer import (
     Regularizer,
     batch_coupled_layers,
 )
+from gentrain.capability import supports
 from gentrain.errors import UserError
-from gentrain.models.base import Batch, Classifies, GenerativeModel, HasCritic, eval_mode, supports
+from gentrain.models.base import Batch, Classifies, GenerativeModel, HasCritic, eval_mode
 from gentrain.models.objective import Objective
 
 
