@@ -71,12 +71,12 @@ class Evaluation(L.Callback, ABC):
         """The scores of the model as it stands."""
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        self.check(cast(Any, trainer).datamodule)
+        self.check(cast(Any, trainer).datamodule.data)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.is_global_zero:
             with fork_rng(self.seed, pl_module.device):
-                self.prepare(cast(Any, trainer).datamodule, cast(Judged, pl_module))
+                self.prepare(cast(Any, trainer).datamodule.data, cast(Judged, pl_module))
         trainer.strategy.barrier("quality: prepared")
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -103,7 +103,7 @@ class Evaluation(L.Callback, ABC):
         if trainer.is_global_zero:
             model = cast(Judged, pl_module)
             with fork_rng(self.seed, pl_module.device):
-                scores = self.score(cast(Any, trainer).datamodule, model)
+                scores = self.score(cast(Any, trainer).datamodule.data, model)
             model.record(scores)
         trainer.strategy.barrier("quality: scored")
 

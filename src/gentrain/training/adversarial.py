@@ -54,7 +54,6 @@ class AdversarialModule(Descent):
                 player: compiled(objective) for player, objective in self.objectives.items()
             }
             refuse_uncompilable(model)
-        self.model.to(memory_format=torch.channels_last)
 
     def setup(self, stage: str) -> None:
         self.trainer.datamodule.group = self.critic_steps * self.accumulate  # type: ignore[attr-defined]

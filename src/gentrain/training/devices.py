@@ -14,9 +14,7 @@ from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.profilers import PassThroughProfiler
 
 from gentrain.errors import UserError
-from gentrain.runs.checkpoints import (
-    AtomicIO,
-)
+from gentrain.training.checkpoint_io import AtomicIO
 
 
 def check_devices(node: dict[str, Any]) -> None:

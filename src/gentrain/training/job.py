@@ -28,6 +28,7 @@ from gentrain.runs.checkpoints import (
     step_of,
 )
 from gentrain.training.callbacks.signals import Interrupted, ignore_sigchld, interruptible, requeue
+from gentrain.training.datamodule import DataModule
 from gentrain.training.devices import (
     Unprofiled,
     check_devices,
@@ -120,7 +121,10 @@ class Job:
                 log.info("%s", self.introduction(step))
             with interruptible():
                 self.trainer.fit(
-                    self.scheme, datamodule=self.data, ckpt_path=self.checkpoint, weights_only=True
+                    self.scheme,
+                    datamodule=DataModule(self.data),
+                    ckpt_path=self.checkpoint,
+                    weights_only=True,
                 )
             status = "completed"
         except Diverged:

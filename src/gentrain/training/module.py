@@ -37,7 +37,7 @@ class TrainingModule(L.LightningModule, ABC):
     def __init__(self, model: nn.Module, log_every: int) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.model, self.log_every = model, log_every
+        self.model, self.log_every = model.to(memory_format=model.memory_format), log_every
         self.stepped = False  # the last training step made a step; an update that was not fit to be made is none
         self.latest: dict[str, float] = {}  # the newest value of everything logged
         self.protocols: dict[str, Any] = {}  # how each score was measured
@@ -186,7 +186,7 @@ class Descent(TrainingModule):
         if self.resumed:
             return
         first = next(iter(self.trainer.datamodule.train_dataloader()))  # type: ignore[attr-defined]
-        self.model.begin(first[0])
+        self.model.init_from_batch(first[0])
         for (
             buffer
         ) in self.model.buffers():  # what was kept of a first batch is rank zero's, everywhere
@@ -308,7 +308,7 @@ def mean_objective(objectives: list[Objective]) -> Objective:
         each = [getattr(objective, kind) for objective in objectives]
         return {name: torch.stack([scalars[name] for scalars in each]).mean(0) for name in each[0]}
 
-    return objectives[0] if len(objectives) == 1 else Objective(over("terms"), over("watched"))
+    return objectives[0] if len(objectives) == 1 else Objective(over("losses"), over("metrics"))
 
 
 def gradient_norm(parameters: list[nn.Parameter]) -> Tensor:

@@ -85,7 +85,7 @@ class Energy(Alone):
 
     def on_fit_start(self) -> None:
         if not self.resumed:
-            train = self.trainer.datamodule.load("train")  # type: ignore[attr-defined]
+            train = self.trainer.datamodule.data.load("train")  # type: ignore[attr-defined]
             rows = torch.randperm(len(train.images), generator=torch.Generator().manual_seed(0))[
                 :SURVEYED
             ]

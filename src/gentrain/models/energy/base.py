@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gentrain.config.types import Count
-from gentrain.models.base import Batch, GenerativeModel, eval_mode
+from gentrain.models.base import Batch, SingleObjectiveModel, eval_mode
 from gentrain.models.objective import Objective
 from gentrain.models.pixels import Pixels
 
@@ -28,7 +28,7 @@ class Clamped(NamedTuple):
         return torch.where(self.known, self.values, x)
 
 
-class EnergyModel(GenerativeModel):
+class EnergyModel(SingleObjectiveModel):
     """Energies of states (n, units), of which the first D are the values of an image (see `pixels`), and the rest hidden units, if any.
 
     Args:
@@ -38,6 +38,8 @@ class EnergyModel(GenerativeModel):
     `chains` (chains, units) go on from update to update where a model has them; they are a buffer, so in every checkpoint.
     """
 
+    compilable = False  # Markov chains have loops that a graph cannot hold
+    init_images = 10_000
     rank_local_buffers: ClassVar[tuple[str, ...]] = ("chains",)
     chains: Tensor | None
 

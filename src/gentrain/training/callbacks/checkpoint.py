@@ -13,9 +13,9 @@ from lightning.pytorch.loggers import WandbLogger
 
 from gentrain.config.types import Count, Whole
 from gentrain.quality.base import Evaluation
-from gentrain.runs.checkpoints import AtomicIO
 from gentrain.runs.directory import MONITOR
 from gentrain.training.callbacks.signals import Interrupted
+from gentrain.training.checkpoint_io import AtomicIO
 
 log = logging.getLogger("gentrain")
 

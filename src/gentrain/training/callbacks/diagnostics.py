@@ -33,7 +33,7 @@ class Doctor(L.Callback):
             or not hasattr(pl_module.model, "critic_scores")
         ):
             return
-        verdicts = examine(measure(pl_module, trainer.datamodule, self.samples))  # type: ignore[attr-defined]
+        verdicts = examine(measure(pl_module, trainer.datamodule.data, self.samples))  # type: ignore[attr-defined]
         collapsed = any(verdict.name in COLLAPSE for verdict in verdicts)
         pl_module.record(
             {"doctor/verdicts": float(len(verdicts)), "doctor/collapsed": float(collapsed)}
