@@ -12,6 +12,7 @@ from typing import Any, get_args, get_origin
 import torch
 from torch import Tensor
 
+from gentrain.capability import Capability
 from gentrain.data.arrays import CHUNK, ArrayDataset, constant_images, sha256_of, to_bytes, to_float
 from gentrain.data.batches import (
     Batches,
@@ -27,6 +28,50 @@ from gentrain.errors import UserError
 log = logging.getLogger("gentrain")
 
 SPLITS = ("train", "test")
+
+
+# --- capabilities ---------------------------------------------------------------------------------
+
+
+class HasModes(Capability):
+    """Points of a mixture whose modes are known."""
+
+    what, examples = "has known modes", "data=gaussian_ring or gaussian_grid"
+
+    @property
+    @abstractmethod
+    def sd(self) -> float:
+        """The standard deviation of one mode, in the units of the points."""
+
+    @abstractmethod
+    def modes(self) -> Tensor:
+        """float32 (K, 2): the centres of the modes, in the units of the points."""
+
+
+class HasDomainRule(Capability):
+    """Images whose domain follows from their pixels by an exact rule."""
+
+    what, examples = "has a rule for the domain of an image", "data=digit_domains"
+
+    @abstractmethod
+    def domain_of(self, images: Tensor) -> Tensor:
+        """uint8 (N, C, H, W) -> int64 (N,): domains; `len(domain_names)` for none of them."""
+
+
+class HasContent(Capability):
+    """Images of several domains whose content, which a translation keeps, is known."""
+
+    what, examples = "knows the content of its images", "data=digit_domains"
+
+    @abstractmethod
+    def content(self, split: str) -> ArrayDataset:
+        """Images of all domains, and their content as labels.
+
+        Images that a translation may start from come first, in the order of `load`.
+        """
+
+
+# --- the base class -------------------------------------------------------------------------------
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
