@@ -74,6 +74,24 @@ def reopen(run_dir: Path, checkpoint: str = "last", device: str = "cpu") -> Open
     )
 
 
+def saved_weights(run_dir: Path, key: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The configuration of a run, and the state_dict of its last checkpoint.
+
+    Args:
+        run_dir: a run directory.
+        key: the option that names it, for messages.
+
+    Raises:
+        UserError: where there is no run.
+        Unavailable: where no checkpoint of it is whole.
+    """
+    file = run_dir / "checkpoints" / "last.ckpt"
+    if not file.exists():
+        raise UserError(f"no finished run in {run_dir} ({key}); give a run that has been trained")
+    whole = newest_valid(file, f"({key}); no whole checkpoint is left there, give another run")
+    return directory.saved_config(run_dir), load(whole)["state_dict"]
+
+
 def checkpoint_file(run_dir: Path, checkpoint: str) -> Path:
     """The path of a checkpoint. Raises UserError where there is none."""
     if not (run_dir / ".hydra" / "config.yaml").exists():

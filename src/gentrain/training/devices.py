@@ -40,6 +40,16 @@ def check_devices(node: dict[str, Any]) -> None:
         )
 
 
+def check_precision(node: dict[str, Any]) -> None:
+    """Refuse 16-bit floats where there is no GPU."""
+    on_cpu = node["accelerator"] == "cpu" or not torch.cuda.is_available()
+    if str(node["precision"]).startswith("16") and on_cpu:
+        raise UserError(
+            f"precision {node['precision']} needs a GPU (trainer.precision); "
+            "on a CPU use 32-true or bf16-mixed"
+        )
+
+
 def plugins() -> list[Any]:
     """Our checkpoints; and SLURM without Lightning's requeue, which saves inside the signal handler, in the middle of a step."""
     slurm = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
