@@ -2,7 +2,7 @@
 
     python scripts/results.py DIR --out docs/results.md
 
-DIR holds run directories. The table is between two markers of the file: rows of these runs are
+DIR holds run directories; those without a classifier-FID are left out. The table is between two markers of the file: rows of these runs are
 added, or replaced, and all others stay.
 """
 
@@ -42,6 +42,11 @@ def metric_rows(run: Path) -> list[dict[str, str]]:
 
 def summary_of(run: Path) -> dict[str, Any]:
     return json.loads((run / "summary.json").read_text())
+
+
+def has_result(summary: dict[str, Any]) -> bool:
+    """Whether a run has come to its end, and has the score of the table."""
+    return summary["status"] == "completed" and "quality/fid_classifier" in summary["metrics"]
 
 
 def command(run: Path) -> str:
@@ -100,7 +105,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/results.md"))
     args = parser.parse_args()
     runs = sorted(path.parent for path in args.runs.glob("*/summary.json"))
-    finished = [run for run in runs if summary_of(run)["status"] == "completed"]
+    finished = [run for run in runs if has_result(summary_of(run))]
     text = args.out.read_text() if args.out.exists() else f"{BEGIN}\n{END}\n"
     new = [table_row(run, args.out.parent / "grids") for run in finished]
     text, table = with_rows(text, new)
