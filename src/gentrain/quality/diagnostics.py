@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gentrain.errors import UserError
-from gentrain.models.density import Density
+from gentrain.models.density import DensityModel
 
 Scores = Callable[[Tensor], Tensor]
 
@@ -239,7 +239,7 @@ def measure(scheme: Any, data: Any, n: int = 256) -> Measurements | DensityMeasu
             return as_batch(samples, torch.randperm(len(samples.images))[:n], device)
 
         seen, held_out = batch(train), None if test is None else batch(test)
-        if isinstance(game, Density):
+        if isinstance(game, DensityModel):
             few = tuple(part[:DRAWN] for part in seen)
             return DensityMeasurements(
                 fakes=scheme.sample(few).cpu(),

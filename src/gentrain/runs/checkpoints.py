@@ -282,6 +282,34 @@ def age(path: Path) -> int:
     return int(number[1]) if number else 0
 
 
+def weights_of_run(run: Path, key: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """The configuration of a finished run, and the weights of its model by the model's own names.
+
+    Args:
+        run: a run directory.
+        key: where the user gave it, such as "model.teacher".
+
+    Raises:
+        UserError: where there is no run, or none with a checkpoint.
+        Unavailable: where no checkpoint is whole.
+    """
+    if not (run / ".hydra" / "config.yaml").exists():
+        raise UserError(
+            f"no run in {run} ({key}); give a run directory, such as outputs/maf-mnist/..."
+        )
+    file = run / "checkpoints" / "last.ckpt"
+    if not file.exists():
+        raise UserError(f"no checkpoint in {run} ({key}); give a run that has been trained")
+    remedy = f"({key}); no whole checkpoint is left there, give another run"
+    state_dict, prefix = load(newest_valid(file, remedy))["state_dict"], "model."
+    weights = {
+        name.removeprefix(prefix): value
+        for name, value in state_dict.items()
+        if name.startswith(prefix)
+    }
+    return directory.saved_config(run), weights
+
+
 def step_of(path: Path) -> int:
     """The generator step at which a checkpoint was saved; reads the file's head, not its weights."""
     return load(path, mmap=True)["global_step"]

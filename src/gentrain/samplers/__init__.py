@@ -1,8 +1,16 @@
-"""Draws from any unnormalised log-density of torch tensors, many chains at once.
+"""Samplers for any unnormalised log-density of tensors, with many chains at once.
 
-A target is a function log p*: (C, ...) -> (C,), known up to a constant. A `Kernel` moves C chains one step and leaves p invariant
-(`Langevin` but nearly so); `run` repeats it; `importance` and `ais` weigh draws, and estimate the constant; the diagnostics say how much
-they are worth.
+A target is a function log p*: (C, ...) -> (C,), known up to a constant. A `Kernel` moves C chains
+by one step and leaves p invariant (`Langevin` only approximately).
+
+- `kernel`: `Kernel`, and `run`, which repeats it
+- `metropolis`: Metropolis-Hastings with any `Proposal`, `RandomWalk`
+- `langevin`: `Langevin` dynamics, and `MALA`
+- `hamiltonian`: `HMC`
+- `gibbs`: `Gibbs` for discrete variables, `BlockGibbs` for known conditionals
+- `tempering`: `ParallelTempering`
+- `importance`: `importance` sampling and annealed importance sampling, `ais`, for log Z
+- `diagnostics`: acceptance, effective sample size, R-hat
 """
 
 from gentrain.samplers.diagnostics import acceptance, effective_sample_size, split_r_hat

@@ -20,12 +20,14 @@ from gentrain.config.build import build
 from gentrain.config.validate import check
 from gentrain.data.batches import worker_death
 from gentrain.errors import Diverged, Unavailable, UserError
+from gentrain.models.base import GenerativeModel
 from gentrain.runs import directory, files
 from gentrain.runs.checkpoints import (
     newest_valid,
     refuse_foreign,
     remove_unfinished,
     step_of,
+    weights_of_run,
 )
 from gentrain.training.callbacks.signals import Interrupted, ignore_sigchld, interruptible, requeue
 from gentrain.training.devices import (
@@ -98,6 +100,8 @@ class Job:
 
     def fit(self) -> float | None:
         """Train, and leave a summary whatever happens. Returns the best score, for a sweeper to minimise."""
+        if self.checkpoint is None:
+            load_initial_weights(self.scheme.model)
         files.probe(self.run_dir)
         files.lock(self.run_dir)
         for place in ("", "checkpoints", "samples") if self.trainer.is_global_zero else ():
@@ -241,6 +245,16 @@ def scores(end: dict[str, Any]) -> dict[str, float]:
     name = end["best"].get("metric")
     found = {f"best/{name}": end["best"].get("value"), f"final/{name}": end["metrics"].get(name)}
     return {key: value for key, value in found.items() if value is not None}
+
+
+def load_initial_weights(model: GenerativeModel) -> None:
+    """Give a model the weights of the run that it names in `initial_weights`, if any.
+
+    Raises:
+        UserError: where that run does not exist, or does not fit.
+    """
+    if (given := model.initial_weights) is not None:
+        model.load_initial_weights(*weights_of_run(given.run, given.key))
 
 
 def refuse_labels(data: Any, model: Any) -> None:
