@@ -1,4 +1,6 @@
-"""Autoregressive densities against enumeration, Jacobians, loops written from the papers' formulas, and samplers that keep nothing."""
+"""Autoregressive densities against enumeration, Jacobians, loops written from the papers' formulas,
+and samplers that keep nothing.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +19,16 @@ from scipy.stats import chi2
 from torch import Tensor, nn
 
 from gentrain.errors import UserError
-from gentrain.layers.causal import CausalConv2d, ConvCache, EdgedConv2d, grouped
+from gentrain.layers.causal import CausalConv2d, ConvCache, UpwardConv2d, group_of_channels
 from gentrain.layers.pixel_lstm import DiagonalBiLSTM, RowLSTM, skew, unskew
 from gentrain.models.autoregressive.base import Autoregressive, quantile
 from gentrain.models.autoregressive.networks import Causal
 from gentrain.models.autoregressive.pixelcnn import GatedPixelCNN, PixelCNN
 from gentrain.models.autoregressive.pixelrnn import PixelRNN
 from gentrain.models.pixels import Binary, Levels, Logit, Pixels
-from gentrain.training.single_objective import Likelihood
-from tests.runs import toy
+from gentrain.training.single_objective import SingleObjective
+from tests.support import toy
+from tests.support.tensors import assert_equal
 
 D = torch.float64
 Maker = Callable[..., Causal]
@@ -68,7 +71,7 @@ def every_image(values: int, shape: list[int]) -> Tensor:
     ).view(-1, *shape)
 
 
-# --- a distribution ---------------------------------------------------------------------------------------------------------------
+# --- a distribution -------------------------------------------------------------------------------
 
 SPACES = {
     "binary 3x3": (Binary(), [1, 3, 3]),
@@ -139,7 +142,9 @@ def test_values_follow_their_distribution_as_the_uniforms_do() -> None:
 
 @networks
 def test_samples_have_the_frequencies_of_the_density(name: str) -> None:
-    """Pearson's chi-square over the 16 images of 2 x 2 pixels: beyond the 99.9 % quantile once in a thousand, and this seed is not it."""
+    """Pearson's chi-square over the 16 images of 2 x 2 pixels: beyond the 99.9 % quantile once in a
+    thousand, and this seed is not it.
+    """
     density, n = model(name, Binary(), [1, 2, 2]), 20_000
     u = torch.rand(n, 4, generator=torch.Generator().manual_seed(0), dtype=D)
     images = (density.sample((torch.zeros(n, 1, 2, 2, dtype=D),), u) + 1) / 2
@@ -151,19 +156,20 @@ def test_samples_have_the_frequencies_of_the_density(name: str) -> None:
     assert ((found - wanted).square() / wanted).sum() < chi2.ppf(0.999, 15)
 
 
-# --- what sees what ------------------------------------------------------------------------------------------------------------------
+# --- what sees what -------------------------------------------------------------------------------
 
 
 def seen(network: Causal, points: int = 12) -> Tensor:
-    """(values of an image, values of an image) in their order: does the logit of the one change with the other, at any of some points?"""
+    """(values of an image, values of an image) in their order: does the logit of the one change
+    with the other, at any of some points?
+    """
     C, H, W = network.shape
     n = C * H * W
     weights = torch.arange(1, network.values + 1, dtype=D).view(1, -1, 1, 1, 1)
     total = torch.zeros(n, n, dtype=D)
     for _ in range(points):  # a rectifier may be shut at one of them
-        x = (
-            torch.randn(1, C, H, W, dtype=D).repeat(n, 1, 1, 1).requires_grad_()
-        )  # image k for output k
+        # image k for output k
+        x = torch.randn(1, C, H, W, dtype=D).repeat(n, 1, 1, 1).requires_grad_()
         out = (network(x) * weights).sum(1).permute(0, 2, 3, 1).reshape(n, n)
         (rows,) = torch.autograd.grad(out.diagonal().sum(), x)
         total += rows.permute(0, 2, 3, 1).reshape(n, n).abs()
@@ -193,8 +199,9 @@ def offsets(network: Causal) -> set[tuple[int, int]]:
 
 
 def reach(layers: list[set[tuple[int, int]]], H: int, W: int) -> set[tuple[int, int]]:
-    """Where a chain of layers leads that each see some pixels around, within the image. All layers but the last, which is mask A, may be
-    skipped (their residual connections).
+    """Where a chain of layers leads that each see some pixels around, within the image.
+
+    All layers but the last, which is mask A, may be skipped (their residual connections).
     """
     found = {(0, 0)}
     for layer in layers:
@@ -224,7 +231,9 @@ def test_the_gated_network_of_the_same_kernels_has_none() -> None:
 
 @pytest.mark.parametrize("depth", [1, 2])
 def test_the_row_lstm_sees_a_triangle(depth: int) -> None:
-    """State-to-state, one pixel more on each side a row; input-to-state, the pixel and the one on its left."""
+    """State-to-state, one pixel more on each side a row; input-to-state, the pixel and the one on
+    its left.
+    """
     found = offsets(stirred(PixelRNN([1, 3, 9], 2, RowLSTM, width=6, depth=depth, first=3)))
     triangle = {(-k, x) for k in range(3) for x in range(-k - 1, k + 1)}
     assert found == reach([triangle] * depth + [FIRST], 3, 9)
@@ -236,7 +245,7 @@ def test_one_diagonal_layer_sees_all() -> None:
     assert found == {(y, x) for y in (-2, -1, 0) for x in range(-4, 5) if y < 0 or x < 0}
 
 
-# --- layers against their formulas --------------------------------------------------------------------------------------------------
+# --- layers against their formulas ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("strict", [True, False])
@@ -244,7 +253,7 @@ def test_one_diagonal_layer_sees_all() -> None:
 @pytest.mark.parametrize("colours", [1, 3])
 def test_a_cropped_kernel_is_a_masked_one(strict: bool, above: int, colours: int) -> None:
     """Against the whole square kernel, each of whose numbers is kept or made zero by itself."""
-    seen, given, side = grouped(5, colours), grouped(4, colours), 2
+    seen, given, side = group_of_channels(5, colours), group_of_channels(4, colours), 2
     conv = stirred(CausalConv2d(seen, given, above, side, strict))
     whole = torch.zeros(4, 5, 5, 5, dtype=D)
     for o, i, y, x in itertools.product(range(4), range(5), range(-2, 3), range(-2, 3)):
@@ -256,7 +265,9 @@ def test_a_cropped_kernel_is_a_masked_one(strict: bool, above: int, colours: int
 
 
 def test_colours_are_groups_of_channels_in_order() -> None:
-    assert grouped(6, 3).tolist() == [0, 0, 1, 1, 2, 2] and grouped(7, 3).tolist() == [
+    assert group_of_channels(6, 3).tolist() == [0, 0, 1, 1, 2, 2] and group_of_channels(
+        7, 3
+    ).tolist() == [
         0,
         0,
         0,
@@ -276,7 +287,9 @@ def test_colours_are_groups_of_channels_in_order() -> None:
 
 
 def test_a_gated_layer() -> None:
-    """v = gate(W_v v + V y),  h = h + U gate(W_h h + N (W_v v) + V' y),  gate(a, b) = tanh a sigmoid b."""
+    """v = gate(W_v v + V y),  h = h + U gate(W_h h + N (W_v v) + V' y),  gate(a, b) = tanh a
+    sigmoid b.
+    """
     layer = stirred(GatedPixelCNN([1, 4, 5], 2, width=3, depth=1, kernel=3, classes=4)).layers[0]
     v, h, y = (
         torch.randn(2, 3, 4, 5, dtype=D),
@@ -376,7 +389,7 @@ def test_skewed_and_back() -> None:
     assert torch.equal(unskew(skewed), x)
 
 
-# --- samplers -----------------------------------------------------------------------------------------------------------------------
+# --- samplers -------------------------------------------------------------------------------------
 
 
 @networks
@@ -388,23 +401,25 @@ def test_what_is_kept_gives_the_samples_of_whole_passes(
     density = model(name, pixels, [colours, 5, 6])
     u = torch.rand(3, colours, 5, 6, dtype=D)
     with torch.no_grad():
-        kept, naive = (density.fill(u, naive=naive) for naive in (False, True))
+        kept, naive = (density.fill(u, cached=cached) for cached in (True, False))
     assert torch.equal(kept, naive) and len(kept.unique()) > 1
     torch.testing.assert_close(density.sample((u,), u.flatten(1)), pixels.inverse(kept))
 
 
 @networks
 def test_the_logits_of_a_pixel_are_those_of_the_whole_image(name: str) -> None:
-    """At each pixel and colour, given the values before it; those after it are put in later, and what was wrong meanwhile is gone."""
+    """At each pixel and colour, given the values before it; those after it are put in later, and
+    what was wrong meanwhile is gone.
+    """
     density = model(name, Levels(4), [2, 4, 5])
     x = torch.randn(3, 2, 4, 5, dtype=D)
     with torch.no_grad():
-        whole, past = density.network(x), density.network.begin(3)
+        whole, past = density.network(x), density.network.sampling_cache(3)
         for i in range(4):
             past.next_row()
             for j, c in itertools.product(range(5), range(2)):
                 torch.testing.assert_close(past.logits(j)[:, :, c], whole[:, :, c, i, j])
-                past.put(j, torch.where(torch.arange(2) <= c, x[:, :, i, j], 9.0))
+                past.set_pixel(j, torch.where(torch.arange(2) <= c, x[:, :, i, j], 9.0))
 
 
 def test_given_labels_too() -> None:
@@ -412,7 +427,7 @@ def test_given_labels_too() -> None:
     y = torch.tensor([0, 1, 2, 2])
     u = torch.rand(1, 1, 5, 5, dtype=D).expand(4, -1, -1, -1)
     with torch.no_grad():
-        kept, naive = (density.fill(u, y, naive=naive) for naive in (False, True))
+        kept, naive = (density.fill(u, y, cached=cached) for cached in (True, False))
     assert (
         torch.equal(kept, naive)
         and torch.equal(kept[2], kept[3])
@@ -423,12 +438,12 @@ def test_given_labels_too() -> None:
 @pytest.mark.parametrize(
     "conv",
     [
-        EdgedConv2d(3, 4, 2, 1, 1),
-        EdgedConv2d(3, 4),
-        CausalConv2d(grouped(3, 3), grouped(4, 3), 1, 2, True),
+        UpwardConv2d(3, 4, 2, 1, 1),
+        UpwardConv2d(3, 4),
+        CausalConv2d(group_of_channels(3, 3), group_of_channels(4, 3), 1, 2, True),
     ],
 )
-def test_a_convolutions_cache_by_rows(conv: EdgedConv2d) -> None:
+def test_a_convolutions_cache_by_rows(conv: UpwardConv2d) -> None:
     x, cache = torch.randn(2, 3, 5, 6, dtype=D), ConvCache(stirred(conv), 2, 6)
     rows = [cache.row(x[:, :, i].transpose(1, 2)).transpose(1, 2) for i in range(5)]
     torch.testing.assert_close(torch.stack(rows, 2), conv(x))
@@ -440,7 +455,8 @@ def test_completion(name: str) -> None:
     with torch.no_grad():
         u, mask = torch.rand(4, 2, 5, 4, dtype=D), torch.rand(4, 1, 5, 4) < 0.5
         whole = density.fill(u)
-        # what was drawn, and is given, leads to the rest as it was drawn; whatever is known in between
+        # what was drawn, and is given, leads to the rest as it was drawn; whatever is known in
+        # between
         assert torch.equal(
             density.fill(u, None, torch.where(mask, whole, 3.0), mask.expand_as(whole)), whole
         )
@@ -457,7 +473,7 @@ def test_completion(name: str) -> None:
     assert torch.equal(density.complete((images,), torch.ones_like(known)), images)
 
 
-# --- what is refused, and what trains -------------------------------------------------------------------------------------------------
+# --- what is refused, and what trains -------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -480,10 +496,10 @@ def test_refused(pixels: Pixels, options: dict[str, Any], told: str) -> None:
         Autoregressive(**{"network": PixelCNN, "pixels": pixels, "shape": [1, 4, 4]} | options)
 
 
-def scheme(name: str) -> Likelihood:
+def scheme(name: str) -> SingleObjective:
     L.seed_everything(0, verbose=False)
     density = Autoregressive(NETWORKS[name], Levels(256), [1, 8, 8])
-    return Likelihood(
+    return SingleObjective(
         density,
         {"model": partial(torch.optim.Adam, lr=1e-3)},
         partial(torch.optim.lr_scheduler.StepLR, step_size=2),
@@ -493,7 +509,7 @@ def scheme(name: str) -> Likelihood:
 
 @networks
 def test_a_resumed_run_is_the_run_that_was_not_stopped(name: str, tmp_path: Path) -> None:
-    def run(steps: int, resume: Path | None = None) -> Likelihood:
+    def run(steps: int, resume: Path | None = None) -> SingleObjective:
         found = scheme(name)
         trainer = toy.trainer(tmp_path, steps, [])
         trainer.fit(
@@ -506,7 +522,7 @@ def test_a_resumed_run_is_the_run_that_was_not_stopped(name: str, tmp_path: Path
 
     whole, _ = run(5), run(3)
     resumed = run(5, tmp_path / "3.ckpt")
-    toy.assert_equal(whole.state_dict(), resumed.state_dict())
+    assert_equal(whole.state_dict(), resumed.state_dict())
     assert (
         whole.latest["model/nll"] == resumed.latest["model/nll"]
         and "model/bits_per_dim" in whole.latest

@@ -1,4 +1,6 @@
-"""Samplers against known targets: a mixture of Gaussians, an Ising model of nine spins by enumeration, eight states by matrices."""
+"""Samplers against known targets: a mixture of Gaussians, an Ising model of nine spins by
+enumeration, eight states by matrices.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +19,12 @@ from gentrain.samplers import (
     gibbs,
     hamiltonian,
     importance,
-    kernel,
     langevin,
     metropolis,
     tempering,
 )
 from gentrain.samplers.gibbs import Gibbs
-from gentrain.samplers.kernel import Kernel, State, slope
+from gentrain.samplers.kernel import Kernel, State, run, slope
 from gentrain.samplers.metropolis import Flip, MetropolisHastings, Proposal
 from gentrain.samplers.tempering import swap_log_ratio
 
@@ -42,7 +43,9 @@ LOG_Z = 1.7
 
 
 def two_bumps(x: Tensor) -> Tensor:
-    """The mixture, times e^1.7: written out, so that it takes any leading size and nothing is validated."""
+    """The mixture, times e^1.7: written out, so that it takes any leading size and nothing is
+    validated.
+    """
     parts = (
         -(x[:, None] - MEANS).square().sum(2) / (2 * SD**2)
         + SHARES.log()
@@ -71,7 +74,9 @@ ISING_LOG_Z = torch.logsumexp(ising(SPINS), 0)
 
 
 def spins_of_a_colour(colour: int, x: Tensor) -> Tensor:
-    """Half of the checkerboard given the other half: p(x_i = 1) = sigmoid(2 (J sum of neighbours + h))."""
+    """Half of the checkerboard given the other half: p(x_i = 1) = sigmoid(2 (J sum of neighbours +
+    h)).
+    """
     padded = torch.nn.functional.pad(x, (1, 1, 1, 1))
     field = padded[:, 2:, 1:-1] + padded[:, :-2, 1:-1] + padded[:, 1:-1, 2:] + padded[:, 1:-1, :-2]
     new = 2 * torch.bernoulli(torch.sigmoid(2 * (COUPLING * field + FIELD))) - 1
@@ -80,9 +85,8 @@ def spins_of_a_colour(colour: int, x: Tensor) -> Tensor:
 
 
 LADDER = [1.0, 0.6, 0.3]
-CONTINUOUS: dict[
-    str, tuple[Kernel, int]
-] = {  # a sampler, and steps after which its chains have forgotten where they started
+# a sampler, and steps after which its chains have forgotten where they started
+CONTINUOUS: dict[str, tuple[Kernel, int]] = {
     "metropolis_hastings": (MetropolisHastings(metropolis.Independent(WIDE)), 40),
     "random_walk": (metropolis.RandomWalk(1.0), 120),
     "random_walk_of_all_lengths": (metropolis.RandomWalk(3.0, least=0.1), 250),
@@ -123,22 +127,21 @@ def assert_mean(values: Tensor, expected: Tensor, bias: float = 0.0) -> None:
     assert (off <= TOLERANCE * error + bias + 1e-9).all(), (off / error).max()
 
 
-# --- the contract ---------------------------------------------------------------------------------------------------------------
+# --- the contract ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("continuous", "name"), EVERY)
 def test_contract(continuous: bool, name: str) -> None:
     """Means and (co)variances of independent chains, and what every state must say."""
     kernel, steps, target, x = case(continuous, name, chains=3000)
-    chains = kernel.run(kernel, target, x, 1, burn_in=steps)
+    chains = run(kernel, target, x, 1, burn_in=steps)
     state, end = chains.state, chains.draws[-1]
     assert end.shape == x.shape and end.dtype == x.dtype and torch.equal(end, state.x)
     torch.testing.assert_close(state.log_p, target(end))
     assert state.accepted.dtype == torch.bool and state.accepted.shape == (3000,)
     if continuous:
-        bias = (
-            0.03 if name == "langevin" else 0.0
-        )  # of a step of 0.01, see the test of its variance
+        # of a step of 0.01, see the test of its variance
+        bias = 0.03 if name == "langevin" else 0.0
         centred = end - MEAN
         assert_mean(end, MEAN, bias)
         assert_mean(centred[:, :, None] * centred[:, None], COVARIANCE, bias)
@@ -159,7 +162,7 @@ def test_equal_random_numbers_draw_equal_chains_and_a_run_goes_on(
         torch.manual_seed(3)
         found, state = [], x
         for steps in parts:
-            draws, _, state = kernel.run(kernel, target, state, steps)  # type: ignore[assignment]
+            draws, _, state = run(kernel, target, state, steps)  # type: ignore[assignment]
             found.append(draws)
         return torch.cat(found)
 
@@ -181,7 +184,7 @@ def test_lengths_of_a_random_walk_are_log_uniform() -> None:
     "kernel", [metropolis.RandomWalk(30.0), langevin.MALA(8.0), hamiltonian.HMC(1.2, leaps=3)]
 )
 def test_a_rejected_step_counts_the_old_sample_again(kernel: Kernel) -> None:
-    draws, accepted, _ = kernel.run(kernel, two_bumps, torch.zeros(200, 2, dtype=D), 20)
+    draws, accepted, _ = run(kernel, two_bumps, torch.zeros(200, 2, dtype=D), 20)
     stood = (draws[1:] == draws[:-1]).all(2)
     assert 0 < accepted.mean() < 0.6
     assert torch.equal(stood, accepted[1:] == 0)
@@ -190,14 +193,14 @@ def test_a_rejected_step_counts_the_old_sample_again(kernel: Kernel) -> None:
 def test_burn_in_and_thinning_are_steps_left_out() -> None:
     kernel, x = metropolis.RandomWalk(1.0), torch.zeros(4, 2, dtype=D)
     torch.manual_seed(1)
-    every = kernel.run(kernel, two_bumps, x, 10)
+    every = run(kernel, two_bumps, x, 10)
     torch.manual_seed(1)
-    some = kernel.run(kernel, two_bumps, x, 3, burn_in=1, thin=3)
+    some = run(kernel, two_bumps, x, 3, burn_in=1, thin=3)
     assert torch.equal(some.draws, every.draws[3::3])
     torch.testing.assert_close(some.accepted, every.accepted[1:].view(3, 3, 4).mean(1))
 
 
-# --- detailed balance, exactly, on the eight states of three bits -------------------------------------------------------------
+# --- detailed balance, exactly, on the eight states of three bits ---------------------------------
 
 STATES = torch.cartesian_prod(*[torch.tensor([0.0, 1.0], dtype=D)] * 3)
 TABLE = torch.tensor([0.3, -1.0, 0.8, 0.1, -0.4, 1.2, -2.0, 0.5], dtype=D)
@@ -271,7 +274,9 @@ STEPS: dict[str, tuple[Kernel, Tensor]] = {
 
 @pytest.mark.parametrize("name", STEPS)
 def test_a_step_has_the_transition_matrix(name: str) -> None:
-    """From each of the eight states 4,000 chains, one step; and the sweep leaves the target as it is."""
+    """From each of the eight states 4,000 chains, one step; and the sweep leaves the target as it
+    is.
+    """
     kernel, P = STEPS[name]
     torch.testing.assert_close(PI @ P, PI)
     end = kernel.step(table, kernel.start(table, STATES.repeat_interleave(4000, 0))).x
@@ -308,13 +313,13 @@ def test_proposals_that_follow_the_slope_balance() -> None:
     torch.testing.assert_close(flow(one, other), flow(other, one))
 
 
-# --- what is each sampler's own --------------------------------------------------------------------------------------------------
+# --- what is each sampler's own -------------------------------------------------------------------
 
 
 def test_langevins_variance_has_the_error_of_its_step() -> None:
     """On N(0, 1): s^2 / (1 - e / 2); and p^(1/T) at another temperature, s^2 T / (1 - e / 2)."""
     for e, temperature in ((0.4, 1.0), (0.4, 0.5)):
-        chains = kernel.run(
+        chains = run(
             langevin.Langevin(e, temperature),
             lambda x: -x.square().sum(1) / 2,
             torch.zeros(20_000, 1, dtype=D),
@@ -364,17 +369,19 @@ def samplers_flow(e: float, x: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def test_tempered_chains_cross_where_one_alone_does_not() -> None:
-    """Two bumps six apart, 16 standard deviations: 3 of 10 in the left one, all started in the right."""
+    """Two bumps six apart, 16 standard deviations: 3 of 10 in the left one, all started in the
+    right.
+    """
 
     def apart(x: Tensor) -> Tensor:
         off = torch.stack([(x + 3).square().sum(1), (x - 3).square().sum(1)], 1)
         return torch.logsumexp(-off / (2 * 0.375**2) + SHARES.log(), 1)
 
     start, walk = torch.full((400, 1), 3.0, dtype=D), metropolis.RandomWalk(0.7)
-    alone = kernel.run(walk, apart, start, 1, burn_in=300).draws[-1]
+    alone = run(walk, apart, start, 1, burn_in=300).draws[-1]
     assert (alone > 0).all()
     tempered = tempering.ParallelTempering(walk, [1.0, 0.4, 0.15, 0.05, 0.015])
-    chains = kernel.run(tempered, apart, start, 1, burn_in=600)
+    chains = run(tempered, apart, start, 1, burn_in=600)
     assert_mean((chains.draws[-1] < 0).to(D), torch.tensor([0.3], dtype=D))
     assert 0.2 < chains.state.carry.swapped.nanmean() < 0.9
     with pytest.raises(UserError, match="temperatures must fall"):
@@ -388,12 +395,12 @@ def test_the_slope_leaves_weights_alone() -> None:
     assert weights.weight.grad is None and not log_p.requires_grad
 
 
-# --- weights, and the constant ---------------------------------------------------------------------------------------------------
+# --- weights, and the constant --------------------------------------------------------------------
 
 
 def test_importance_sampling() -> None:
     """Means and log Z within their standard errors, and these are what repeated runs show."""
-    found = [importance.importance(two_bumps, WIDE, 2000) for _ in range(200)]
+    found = [importance.importance_sampling(two_bumps, WIDE, 2000) for _ in range(200)]
     log_z = [w.log_z() for w in found]
     means = [w.mean(w.x) for w in found]
     assert abs(log_z[0].value - LOG_Z) < TOLERANCE * log_z[0].error
@@ -405,7 +412,7 @@ def test_importance_sampling() -> None:
         )
         torch.testing.assert_close(spread, claimed, rtol=0.2, atol=0)
     assert 500 < found[0].ess() < 1999
-    perfect = importance.importance(lambda x: WIDE.log_prob(x) + 3, WIDE, 50)
+    perfect = importance.importance_sampling(lambda x: WIDE.log_prob(x) + 3, WIDE, 50)
     torch.testing.assert_close(perfect.ess(), torch.tensor(50.0, dtype=D))
     torch.testing.assert_close(perfect.log_z().value, torch.tensor(3.0, dtype=D))
 
@@ -422,7 +429,7 @@ def test_annealed_importance_sampling(kernel: Kernel) -> None:
     assert error < 0.05 and abs(value - LOG_Z) < TOLERANCE * error
     mean = w.mean(w.x)
     assert ((mean.value - MEAN).abs() < TOLERANCE * mean.error).all()
-    assert w.ess() > importance.importance(two_bumps, WIDE, 1000).ess()
+    assert w.ess() > importance.importance_sampling(two_bumps, WIDE, 1000).ess()
 
 
 class Coins:
@@ -437,7 +444,7 @@ class Coins:
 
 def test_the_ising_models_constant() -> None:
     for w in (
-        importance.importance(ising, Coins(), 20_000),
+        importance.importance_sampling(ising, Coins(), 20_000),
         importance.ais(ising, Coins(), Gibbs(torch.tensor([-1.0, 1.0])), BETAS[::4], 500),
     ):
         value, error = w.log_z()
@@ -456,11 +463,13 @@ def test_the_error_of_log_z_is_what_repeated_runs_show() -> None:
     torch.testing.assert_close(spread, claimed, rtol=0.25, atol=0)
 
 
-# --- what chains are worth ---------------------------------------------------------------------------------------------------------
+# --- what chains are worth ------------------------------------------------------------------------
 
 
 def autoregressive(rho: float, steps: int, chains: int) -> Tensor:
-    """x_t = rho x_(t-1) + sqrt(1 - rho^2) u, two of them a chain: one draw of it is worth (1 - rho) / (1 + rho) independent ones."""
+    """x_t = rho x_(t-1) + sqrt(1 - rho^2) u, two of them a chain: one draw of it is worth (1 - rho)
+    / (1 + rho) independent ones.
+    """
     x = [torch.randn(chains, 2, dtype=D)]
     for _ in range(steps - 1):
         x.append(rho * x[-1] + math.sqrt(1 - rho**2) * torch.randn(chains, 2, dtype=D))
@@ -491,6 +500,6 @@ def test_r_hat_sees_chains_apart_and_chains_that_drift() -> None:
 
 def test_acceptance_is_that_of_each_chain() -> None:
     kernel = MetropolisHastings(Flip(-1, 1))
-    chains = kernel.run(kernel, ising, -torch.ones(3, 3, 3, dtype=D), 500)
+    chains = run(kernel, ising, -torch.ones(3, 3, 3, dtype=D), 500)
     moved = (chains.draws[1:] != chains.draws[:-1]).flatten(2).any(2).to(D).mean(0)
     torch.testing.assert_close(diagnostics.acceptance(chains), moved, atol=0.01, rtol=0)

@@ -26,13 +26,14 @@ Batch = tuple[Tensor, ...]
 
 @dataclass(frozen=True)
 class InitialWeights:
-    """A finished run whose weights a new run starts with.
+    """Another run, from whose weights a model wants to start.
 
-    The training job opens that run, and hands what it holds to `load_initial_weights`.
+    The training job opens the run and hands its configuration and weights to
+    `GenerativeModel.load_initial_weights`, before the first step of a new run.
     """
 
     run: Path
-    key: str  # where the user gave the run, such as "model.teacher"
+    key: str  # the option that names the run, such as "model.start"
 
 
 class GenerativeModel(nn.Module, ABC):
@@ -47,10 +48,10 @@ class GenerativeModel(nn.Module, ABC):
     translates: ClassVar[bool] = False  # samples are made from source images
     paired: ClassVar[bool] = False  # it learns from pairs of a source and its target
     semi_supervised: ClassVar[bool] = False  # it learns from few labels
-    inits_from_data: ClassVar[bool] = False  # `init_from_data` wants many training images
+    memory_format: ClassVar[torch.memory_format] = torch.preserve_format  # of its weights
     sequential: bool = False  # a sample takes many passes: pixel by pixel, or by iteration
     generator: Any  # the network that makes samples
-    ema_generator: Any = None  # the averaged generator, where a trick keeps one
+    ema_generator: Any  # the averaged generator, where a trick keeps one, or None
     initial_weights: InitialWeights | None = None  # a run whose weights a new run starts with
 
     @abstractmethod
@@ -78,14 +79,14 @@ class GenerativeModel(nn.Module, ABC):
         raise NotImplementedError(f"{type(self).__name__} has no noise")
 
     def load_initial_weights(self, config: dict[str, Any], state_dict: dict[str, Tensor]) -> None:
-        """Take the weights of the run in `initial_weights`; called before a new run starts.
+        """Take weights of the run that `initial_weights` names.
 
         Args:
-            config: the configuration of that run.
-            state_dict: the weights of its model, by that model's own names.
+            config: the other run's configuration.
+            state_dict: the other run's weights; names start with "model.".
 
         Raises:
-            UserError: when that model does not fit, with the key of `initial_weights`.
+            UserError: when the other run does not fit.
         """
         raise NotImplementedError(f"{type(self).__name__} takes no weights from another run")
 
@@ -100,6 +101,8 @@ class SingleObjectiveModel(GenerativeModel):
     """A model that minimises one objective: a likelihood, a bound, an energy or a regression."""
 
     compilable: ClassVar[bool] = True  # `objective` can be compiled as one graph
+    init_images: ClassVar[int] = 0  # at most so many training images go to `init_from_data`
+    ema_generator: Any = None
 
     @property
     def generator(self) -> Any:  # type: ignore[override]

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from lightning.fabric.plugins import TorchCheckpointIO
 from packaging.version import Version
 
 from gentrain.errors import Unavailable, UserError
@@ -36,44 +35,31 @@ class Damaged(Exception):
     """A file that is not, byte for byte, what was saved."""
 
 
-class AtomicIO(TorchCheckpointIO):
-    """A checkpoint replaces the one before it at the moment when all its bytes are on disk; the last `keep` stay.
+def save(checkpoint: dict[str, Any], path: Path, keep: int = 2) -> None:
+    """Replace `path` at the moment when all bytes of the new checkpoint are on disk.
 
-    Lightning's own writes in $TMPDIR and moves the file: on another file system, that leaves half a checkpoint when it is killed.
+    Args:
+        checkpoint: tensors and plain values.
+        path: the file; the last `keep` of a `last.ckpt` stay.
+        keep: how many.
+
+    Raises:
+        Unavailable: when the disk is full or read-only; the old file is then as it was.
     """
-
-    def __init__(self, keep: int = 2) -> None:
-        super().__init__()
-        self.keep = keep
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
-    ) -> None:
-        """Raises Unavailable when the disk is full or read-only; the old file is then as it was."""
-        path = Path(path)
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write(checkpoint, unfinished)
-            rotate(path, self.keep)
-            os.replace(unfinished, path)
-            sync_directory(path.parent)
-        except BaseException as error:
-            reason = why(error, path, size(checkpoint))
-            with suppress(OSError):  # the disk may have become read-only since
-                unfinished.unlink(missing_ok=True)
-            if reason is None:
-                raise
-            raise Unavailable(reason) from error
-
-    def load_checkpoint(
-        self,
-        path: str | os.PathLike[str],
-        map_location: Any = None,
-        weights_only: bool | None = None,
-    ) -> dict[str, Any]:
-        """On the CPU, and never anything but tensors and plain types: loading runs no code that a file brings."""
-        return load(Path(path), map_location)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(checkpoint, unfinished)
+        rotate(path, keep)
+        os.replace(unfinished, path)
+        sync_directory(path.parent)
+    except BaseException as error:
+        reason = why(error, path, size(checkpoint))
+        with suppress(OSError):  # the disk may have become read-only since
+            unfinished.unlink(missing_ok=True)
+        if reason is None:
+            raise
+        raise Unavailable(reason) from error
 
 
 def write(checkpoint: dict[str, Any], path: Path) -> None:
@@ -280,34 +266,6 @@ def age(path: Path) -> int:
     """last-1 before last-2."""
     number = re.search(r"-(\d+)$", path.stem)
     return int(number[1]) if number else 0
-
-
-def weights_of_run(run: Path, key: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """The configuration of a finished run, and the weights of its model by the model's own names.
-
-    Args:
-        run: a run directory.
-        key: where the user gave it, such as "model.teacher".
-
-    Raises:
-        UserError: where there is no run, or none with a checkpoint.
-        Unavailable: where no checkpoint is whole.
-    """
-    if not (run / ".hydra" / "config.yaml").exists():
-        raise UserError(
-            f"no run in {run} ({key}); give a run directory, such as outputs/maf-mnist/..."
-        )
-    file = run / "checkpoints" / "last.ckpt"
-    if not file.exists():
-        raise UserError(f"no checkpoint in {run} ({key}); give a run that has been trained")
-    remedy = f"({key}); no whole checkpoint is left there, give another run"
-    state_dict, prefix = load(newest_valid(file, remedy))["state_dict"], "model."
-    weights = {
-        name.removeprefix(prefix): value
-        for name, value in state_dict.items()
-        if name.startswith(prefix)
-    }
-    return directory.saved_config(run), weights
 
 
 def step_of(path: Path) -> int:

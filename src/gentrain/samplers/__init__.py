@@ -9,14 +9,14 @@ by one step and leaves p invariant (`Langevin` only approximately).
 - `hamiltonian`: `HMC`
 - `gibbs`: `Gibbs` for discrete variables, `BlockGibbs` for known conditionals
 - `tempering`: `ParallelTempering`
-- `importance`: `importance` sampling and annealed importance sampling, `ais`, for log Z
+- `importance`: `importance_sampling`, and `ais`, annealed importance sampling, for log Z
 - `diagnostics`: acceptance, effective sample size, R-hat
 """
 
 from gentrain.samplers.diagnostics import acceptance, effective_sample_size, split_r_hat
 from gentrain.samplers.gibbs import BlockGibbs, Gibbs
 from gentrain.samplers.hamiltonian import HMC
-from gentrain.samplers.importance import Estimate, Weighted, ais, annealed, importance
+from gentrain.samplers.importance import Estimate, Weighted, ais, annealed, importance_sampling
 from gentrain.samplers.kernel import Chains, Kernel, LogDensity, State, run
 from gentrain.samplers.langevin import MALA, Langevin
 from gentrain.samplers.metropolis import Flip, Independent, MetropolisHastings, Proposal, RandomWalk
@@ -44,7 +44,7 @@ __all__ = [
     "ais",
     "annealed",
     "effective_sample_size",
-    "importance",
+    "importance_sampling",
     "run",
     "split_r_hat",
 ]

@@ -61,7 +61,7 @@ class Weighted(NamedTuple):
         )
 
 
-def importance(target: LogDensity, proposal: Any, n: int) -> Weighted:
+def importance_sampling(target: LogDensity, proposal: Any, n: int) -> Weighted:
     """Draw from a proposal q, with weights w = p*(x) / q(x).
 
     Args:

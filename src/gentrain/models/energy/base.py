@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from gentrain.config.types import Count
+from gentrain.layers.lazy_buffers import HasRankLocalBuffers
 from gentrain.models.base import (
     Batch,
     Completes,
@@ -43,7 +44,9 @@ class Clamped(NamedTuple):
         return torch.where(self.known[:, i], self.values[:, i], x)
 
 
-class EnergyModel(SingleObjectiveModel, HasEnergy, HasChains, Completes, Denoises):
+class EnergyModel(
+    SingleObjectiveModel, HasRankLocalBuffers, HasEnergy, HasChains, Completes, Denoises
+):
     """A model of the energy of states (n, units).
 
     The first D units of a state are the values of an image, and the others hidden units, if any.
@@ -57,8 +60,8 @@ class EnergyModel(SingleObjectiveModel, HasEnergy, HasChains, Completes, Denoise
     """
 
     compilable = False  # chains run inside the objective
-    inits_from_data = True
-    rank_local_buffers: ClassVar[tuple[str, ...]] = ("chains",)
+    init_images = 10_000
+    rank_local_buffers = ("chains",)
     chains: Tensor | None
 
     def __init__(self, pixels: Pixels, shape: list[int], steps: Count) -> None:

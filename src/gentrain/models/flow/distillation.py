@@ -106,7 +106,8 @@ class Distilled(FlowDensity):
     def load_initial_weights(self, config: dict[str, Any], state_dict: dict[str, Tensor]) -> None:
         assert self.initial_weights is not None
         self.refuse_other_teacher(config["model"], self.initial_weights.run)
-        self.teacher.load_state_dict(state_dict)
+        weights = {name.removeprefix("model."): value for name, value in state_dict.items()}
+        self.teacher.load_state_dict(weights)
 
     def refuse_other_teacher(self, model: dict[str, Any], run: Path) -> None:
         """Refuse a model that is not what `teacher_flow`, the pixels and the data say.

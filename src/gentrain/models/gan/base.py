@@ -42,6 +42,7 @@ class AdversarialModel(GenerativeModel, HasCritic, ABC):
         UserError: when a network, the loss, the Lipschitz method or a trick does not fit.
     """
 
+    memory_format: ClassVar[torch.memory_format] = torch.channels_last
     domains: ClassVar[tuple[str, ...]] = ("",)  # kinds of images with a critic each
     generator_input: ClassVar[str] = "noise"  # what the generator makes images of
     critic_input: ClassVar[str] = "images"  # what the critic scores
@@ -88,7 +89,7 @@ class AdversarialModel(GenerativeModel, HasCritic, ABC):
 
     def refuse_incompatible_networks(self) -> None:
         """Raise UserError for networks that were made for another kind of model."""
-        for network in self.generators():
+        for network in self.generator.backbones():
             if network.input_kind != self.generator_input:
                 what = f"makes images of {network.input_kind}, and this model needs {self.generator_input}"
                 raise incompatible_network(network, "generator", what)
