@@ -29,7 +29,7 @@ from gentrain.models.energy.rbm import RBM, BinaryUnits
 from gentrain.models.gan.cgan import ConditionalGAN
 from gentrain.models.gan.gan import GAN
 from gentrain.networks import conditional, mlp
-from gentrain.runs.files import report_disk_errors
+from gentrain.files import report_disk_errors
 from tests.runs.toy import Noise
 
 SHAPE = [1, 8, 8]
@@ -290,7 +290,7 @@ def test_nothing_half_written(tmp_path: Path, save: str, monkeypatch: pytest.Mon
         return answer(n, z, labels, *start)
 
     monkeypatch.setattr(here, "answer", second_fails)
-    with pytest.raises(Unavailable, match="No space left"), report_disk_errors(tmp_path):
+    with pytest.raises(Unavailable, match="No space left"), report_disk_errors(tmp_path, "out"):
         latent_modes.Grid(n=BLOCK + 1).draw(here, Output(tmp_path, save))
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 

@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from gentrain.config import schema
 from gentrain.config.paths import conf_dir
 from gentrain.errors import Stopped, UserError
-from gentrain.runs.files import write_json
+from gentrain.files import write_json
 from gentrain.sweeps.launcher import Failed, SweepLauncher
 from gentrain.sweeps.ledger import Ledger
 

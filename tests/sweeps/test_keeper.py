@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from gentrain.errors import Stopped
-from gentrain.runs.files import write_json
+from gentrain.files import write_json
 from gentrain.sweeps.cell_process import DRIVER, line, score, train_cell
 from gentrain.sweeps.ledger import Ledger, alive, held
 

@@ -18,7 +18,7 @@ from gentrain.cli.overrides import append_overrides, of_a_sweep, several_seeds
 from gentrain.config import schema
 from gentrain.config.paths import conf_dir
 from gentrain.errors import UserError
-from gentrain.runs.files import write_json
+from gentrain.files import write_json
 from gentrain.sweeps.ablation import effects, leave_one_out
 from gentrain.sweeps.launcher import plain_value, shared_status
 from gentrain.sweeps.ledger import KEEPER, Ledger, held

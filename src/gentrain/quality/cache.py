@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
+
+from gentrain.files import atomic_write, exclusive
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ def cached(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
             path.stem,
         )
         return _read(path) or make()
-    with FileLock(f"{path}.lock"):
+    with exclusive(path.with_name(f"{path.name}.lock")):
         kept = _read(path)
         if kept is None:
             kept = make()
@@ -61,10 +62,8 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 def _write(path: Path, value: dict[str, Any]) -> None:
     """A reader finds the whole file or none: write beside it, then rename."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        torch.save(value, part)
-        os.replace(part, path)
+        with atomic_write(path) as part:
+            torch.save(value, part)
     except (OSError, RuntimeError) as problem:  # torch.save tells a full disk as a RuntimeError
-        part.unlink(missing_ok=True)
         log.warning("%s could not be written (%s) and is made again at the next run", path, problem)

@@ -11,6 +11,7 @@ from gentrain.runs.checkpoints import (
     fill,
     load,
     newest_valid,
+    refuse_version,
 )
 from gentrain.training.job import Job
 
@@ -37,6 +38,7 @@ def reopen(
     saved = load(
         newest_valid(file, "(run, checkpoint); no whole checkpoint is left there, give another run")
     )
+    refuse_version(file, saved, "run")
     on_cpu = {
         "_target_": "lightning.Trainer",
         "accelerator": "cpu",

@@ -5,10 +5,8 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import random
 import re
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +14,15 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import ProgressBar
 
+from gentrain import __version__
 from gentrain.config.build import build
 from gentrain.config.validate import check
 from gentrain.data.batches import worker_death
-from gentrain.errors import Diverged, Unavailable, UserError
-from gentrain.runs import directory, files
-from gentrain.runs.checkpoints import (
-    newest_valid,
-    refuse_foreign,
-    remove_unfinished,
-    step_of,
-)
-from gentrain.training.callbacks.signals import Interrupted, ignore_sigchld, interruptible, requeue
+from gentrain.errors import Diverged, Interrupted, Unavailable, UserError
+from gentrain.files import remove_unfinished, report_disk_errors, write_json
+from gentrain.runs import directory
+from gentrain.runs.checkpoints import newest_valid, refuse_foreign, step_of
+from gentrain.training.callbacks.signals import ignore_sigchld, interruptible, requeue
 from gentrain.training.devices import (
     Unprofiled,
     check_devices,
@@ -67,7 +62,7 @@ class Job:
         self.scheme.origin = {
             "config": self.config,
             "choices": self.choices,
-            "version": version("gentrain"),
+            "version": __version__,
         }
         if self.checkpoint:
             refuse_foreign(self.checkpoint, self.scheme)
@@ -98,8 +93,8 @@ class Job:
 
     def fit(self) -> float | None:
         """Train, and leave a summary whatever happens. Returns the best score, for a sweeper to minimise."""
-        files.probe(self.run_dir)
-        files.lock(self.run_dir)
+        directory.create(self.run_dir)
+        directory.lock(self.run_dir)
         for place in ("", "checkpoints", "samples") if self.trainer.is_global_zero else ():
             remove_unfinished(self.run_dir / place)
         self.data.load("train")  # what is wrong with it is told before a dashboard opens
@@ -139,7 +134,7 @@ class Job:
                 if self.trainer.is_global_zero:
                     self.write_summary(end)
                 self.loggers.finish(scores(end), int(status != "completed"))
-                files.unlock(self.run_dir)
+                directory.unlock(self.run_dir)
                 if stopped_by and self.trainer.is_global_zero:
                     requeue(stopped_by, self.config["resume"] is not None)
         if self.trainer.is_global_zero:
@@ -184,12 +179,11 @@ class Job:
     def write_summary(self, end: dict[str, Any]) -> None:
         """Write the summary. Where the disk is full, that has been told by what was saved before, and must not be told over."""
         try:
-            files.write_json(self.run_dir / "summary.json", end)
-        except OSError as error:
+            with report_disk_errors(self.run_dir, "hydra.run.dir", "make room"):
+                write_json(self.run_dir / "summary.json", end)
+        except Unavailable:
             if end["status"] == "completed":
-                raise Unavailable(
-                    f"cannot write {self.run_dir / 'summary.json'}: {error.strerror} (hydra.run.dir); make room"
-                ) from error
+                raise
 
     @property
     def began(self) -> bool:
@@ -274,5 +268,3 @@ def refuse_sources(data: Any, model: Any) -> None:
         )
 
 
-def draw_seed() -> int:
-    return random.SystemRandom().randrange(2**32)
