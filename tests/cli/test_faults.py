@@ -520,7 +520,7 @@ def test_f17_a_killed_sweep(finished: Path, env: dict[str, str], tmp_path: Path)
 MANY_SAVES = """
 import resource, sys, torch
 from pathlib import Path
-from gentrain.checkpoints import AtomicIO
+from gentrain.runs.checkpoints import AtomicIO
 path, state, peak = Path(sys.argv[1]), {"global_step": 0, "w": torch.zeros(250_000)}, []
 for step in range(1000):
     AtomicIO().save_checkpoint(state | {"global_step": step}, path)

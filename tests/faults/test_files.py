@@ -13,15 +13,15 @@ import pytest
 import torch
 
 from gentrain.errors import Unavailable, UserError
+from gentrain.files import remove_unfinished
 from gentrain.runs.checkpoints import (
     MARK,
     AtomicIO,
     Damaged,
     load,
     newest_valid,
-    remove_unfinished,
     step_of,
-    verified,
+    verify,
 )
 
 
@@ -37,7 +37,7 @@ def last(tmp_path: Path) -> Path:
 
 
 def test_a_file_is_torchs_own_and_a_checksum(last: Path) -> None:
-    verified(last)
+    verify(last)
     assert torch.equal(torch.load(last, weights_only=True)["weights"], state()["weights"])
     assert step_of(last) == 1
     assert last.read_bytes()[-24:].startswith(MARK)
@@ -55,14 +55,14 @@ def test_every_flipped_bit_is_found(last: Path) -> None:
         broken[place] ^= 1 << draw.randrange(8)
         last.write_bytes(broken)
         with pytest.raises(Damaged):
-            verified(last)
+            verify(last)
 
 
 @pytest.mark.parametrize("size", [0, 1, 23, 24, 25, 5000, -1])
 def test_a_cut_file_is_found(last: Path, size: int) -> None:
     last.write_bytes(last.read_bytes()[:size])
     with pytest.raises(Damaged):
-        verified(last)
+        verify(last)
 
 
 def test_the_last_k_stay_and_the_newest_whole_one_is_used(
@@ -109,7 +109,7 @@ def test_a_malicious_pickle_is_not_run(tmp_path: Path, dressed: bool) -> None:
     path, canary = tmp_path / "last.ckpt", tmp_path / "canary"
     if dressed:
         AtomicIO().save_checkpoint({"global_step": 1, "x": Bomb(canary)}, path)
-        verified(path)
+        verify(path)
     else:
         path.write_bytes(pickle.dumps(Bomb(canary)))
     with pytest.raises(UserError, match="not loaded") as refused:
@@ -169,7 +169,7 @@ def test_only_dead_processes_leftovers_are_removed(tmp_path: Path) -> None:
 KILLED = """
 import sys, torch
 from pathlib import Path
-from gentrain.checkpoints import AtomicIO
+from gentrain.runs.checkpoints import AtomicIO
 for step in range(100000):
     AtomicIO().save_checkpoint({"global_step": step, "w": torch.full((400_000,), float(step))}, Path(sys.argv[1]))
     print(step, flush=True)

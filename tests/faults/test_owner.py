@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from gentrain.errors import UserError
-from gentrain.runs import files
+from gentrain.runs import directory
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from gentrain import runs
-runs.own(Path(sys.argv[1]))
+from gentrain.runs import directory
+directory.lock(Path(sys.argv[1]))
 print("mine", flush=True)
 time.sleep(60)
 """
@@ -30,10 +30,10 @@ def test_the_second_process_is_refused_until_the_first_is_dead(tmp_path: Path) -
     assert holder.stdout is not None
     assert holder.stdout.readline() == "mine\n"
     with pytest.raises(UserError, match=rf"process {holder.pid} on .*hydra\.run\.dir"):
-        files.lock(tmp_path)
+        directory.lock(tmp_path)
     os.kill(holder.pid, signal.SIGKILL)  # leaves no time to tidy up
     holder.wait()
     holder.stdout.close()
-    files.lock(tmp_path)
-    files.lock(tmp_path)  # its owner may ask again
-    files.unlock(tmp_path)
+    directory.lock(tmp_path)
+    directory.lock(tmp_path)  # its owner may ask again
+    directory.unlock(tmp_path)

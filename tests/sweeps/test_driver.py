@@ -7,20 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
+import hydra
+from hydra import initialize_config_dir
 
-from gentrain.config import schema
+from gentrain.cli import compose
 from gentrain.config.paths import conf_dir
 from gentrain.errors import Stopped, UserError
 from gentrain.files import write_json
-from gentrain.sweeps.launcher import Failed, SweepLauncher
+from gentrain.sweeps.launcher import CellsFailed, SweepLauncher
 from gentrain.sweeps.ledger import Ledger
 
 
 def composed(*words: str) -> Any:
-    schema.register()
+    compose.register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return compose("train", overrides=list(words), return_hydra_config=True)
+        return hydra.compose("train", overrides=list(words), return_hydra_config=True)
 
 
 class Loader:
@@ -48,7 +49,7 @@ class BasicLauncher:
                 continue
             if how == "breaks":
                 Ledger(self.dir).record(
-                    name, status="running", attempts=Ledger(self.dir).told(name)["attempts"] + 1
+                    name, status="running", attempts=Ledger(self.dir).read_status(name)["attempts"] + 1
                 )
                 raise RuntimeError("a worker was killed")
             write_json(
@@ -86,7 +87,7 @@ def test_only_what_is_missing_or_failed_is_launched(tmp_path: Path) -> None:
         None,
         7.5,
     ] and first.launched == [["000", "001", "002", "003"]]
-    with pytest.raises(Failed, match=r"2 of 4 cells of .* \(sweep.name\), first 001") as failed:
+    with pytest.raises(CellsFailed, match=r"2 of 4 cells of .* \(sweep.name\), first 001") as failed:
         drive.conclude()
     assert failed.value.status == 1
 
@@ -142,7 +143,7 @@ def test_a_launcher_that_loses_cells(tmp_path: Path) -> None:
     drive = driver(tmp_path, launcher, "seed")
     drive.launch([["model=gan", f"seed={seed}"] for seed in range(3)], 0)
     assert launcher.launched == [["000", "001", "002"], ["000", "001", "002"], ["001"]]
-    assert [drive.ledger.told(name)["status"] for name in ("000", "001", "002")] == [
+    assert [drive.ledger.read_status(name)["status"] for name in ("000", "001", "002")] == [
         "completed",
         "failed",
         "completed",
