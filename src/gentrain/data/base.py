@@ -39,9 +39,7 @@ class Data(LightningDataModule, ABC):
     source_shape: tuple[int, ...] | None = (
         None  # of what a translation starts from; null: there is nothing of the kind
     )
-    labelled: int | None = (
-        None  # images whose labels may be used, as many of each class; null: all
-    )
+    labelled: int | None = None  # images whose labels may be used, as many of each class; null: all
     batch_size: int = 64  # per process
     seed: int = 0  # of the order of the batches
     flip: bool = False  # mirror half of the images left to right

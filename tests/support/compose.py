@@ -1,0 +1,46 @@
+"""Configurations as the command line composes them, and games built from them."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from omegaconf import open_dict
+
+from gentrain.cli.compose import register
+from gentrain.config import paths, schema, validate
+
+
+def composed(*overrides: str) -> dict[str, Any]:
+    """The plain, resolved configuration of a command."""
+    register()
+    with initialize_config_dir(str(paths.conf_dir()), version_base="1.3"):
+        cfg = compose("train", overrides=list(overrides))
+    with open_dict(cfg):
+        for key in ("logger", "callbacks", "samples", "checkpoint", "quality", "trainer"):
+            cfg.pop(key)
+    return schema.resolved(cfg)
+
+
+@cache
+def options(group: str) -> tuple[str, ...]:
+    from gentrain.cli.hydra_errors import options
+
+    return tuple(options(paths.conf_dir(), group))
+
+
+def game(*overrides: str) -> Any:
+    """A built game; raises UserError where the combination is refused."""
+    from gentrain.config.build import build
+
+    checked = validate.check(composed(*overrides))
+    return build(checked["model"], "model")
+
+
+def batch(
+    game: Any, n: int = 8, shape: tuple[int, ...] = (1, 28, 28), classes: int = 10
+) -> tuple[Any, ...]:
+    import torch
+
+    return torch.rand(n, *shape) * 2 - 1, torch.randint(classes, (n,))
