@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 import torch
+from gentrain.data.arrays import ArrayDataset
+from gentrain.data.batches import Batches, BatchSampler
 from hydra.utils import get_class
 from lightning.pytorch import LightningModule, Trainer
 
-from gentrain.data.arrays import ArrayDataset
-from gentrain.data.batches import Batches, BatchSampler
 from gentrain.data.gaussians import GaussianGrid, GaussianRing
 from gentrain.errors import UserError
 from tests.support.paths import CONF

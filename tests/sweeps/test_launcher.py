@@ -4,6 +4,11 @@ it writes.
 
 from __future__ import annotations
 
+import json
+import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +20,9 @@ from hydra import initialize_config_dir
 from gentrain.cli import compose
 from gentrain.config.paths import conf_dir
 from gentrain.errors import Stopped, UserError
-from gentrain.files import write_json
+from gentrain.files import exclusive, is_locked, write_json
 from gentrain.sweeps.launcher import CellsFailed, SweepLauncher
-from gentrain.sweeps.ledger import Ledger
+from gentrain.sweeps.ledger import CELL_LOCK, RUN_LOCK, Ledger
 
 
 def composed(*words: str) -> Any:
@@ -166,6 +171,55 @@ def test_a_launcher_that_cannot_begin(tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match=r"no such partition \(cluster\); "):
         driver(tmp_path, Broken(), "seed").launch([["model=gan"]], 0)
+
+
+def leave_a_cell(cell: Path, lock: str, ready: Any, release: Any, ends: str | None) -> None:
+    """Hold a cell as its process does; then end it, or die in the middle of it."""
+    with exclusive(cell / lock):
+        ready.set()
+        release.wait(60)
+        if ends is not None:
+            status = json.loads((cell / "status.json").read_text())
+            write_json(cell / "status.json", status | {"status": ends, "score": 3.0})
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("lock", [CELL_LOCK, RUN_LOCK])
+@pytest.mark.parametrize(("ends", "score"), [(None, 7.5), ("completed", 3.0), ("interrupted", 7.5)])
+def test_a_cell_of_another_process_is_waited_for_and_taken_over(
+    tmp_path: Path, lock: str, ends: str | None, score: float
+) -> None:
+    """F17: a sweep is started again while the cells of its killed process are still saving."""
+    sweep = tmp_path / "s"
+    first = driver(tmp_path, BasicLauncher(sweep), "seed")
+    assert first.add_cell(["model=gan", "seed=0"]) == "000"
+    first.ledger.write(["seed"])
+    first.ledger.record("000", status="running", attempts=1)
+    fork = multiprocessing.get_context("fork")
+    ready, release = fork.Event(), fork.Event()
+    other = fork.Process(target=leave_a_cell, args=(sweep / "000", lock, ready, release, ends))
+    other.start()
+    assert ready.wait(60)
+
+    class Releases(BasicLauncher):
+        """The other process leaves when all other cells have been trained."""
+
+        def launch(self, *jobs: Any, **more: Any) -> list[Any]:
+            assert is_locked(sweep / "000" / lock) == (not self.launched)
+            done = super().launch(*jobs, **more)
+            if len(self.launched) == 1:
+                timer.start()
+            return done
+
+    timer = threading.Timer(1.0, release.set)
+    launcher = Releases(sweep)
+    drive = driver(tmp_path, launcher, "seed")
+    with drive.driving():
+        returned = drive.launch([["model=gan", f"seed={seed}"] for seed in range(2)], 0)
+    other.join()
+    assert launcher.launched == ([["001"]] if ends == "completed" else [["001"], ["000"]])
+    assert [each.return_value for each in returned] == [score, 7.5]
+    drive.conclude()
 
 
 def test_a_driver_that_is_stopped(tmp_path: Path) -> None:

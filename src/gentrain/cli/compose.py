@@ -109,6 +109,7 @@ def compose_command(name: str, args: Namespace) -> Command:
     from hydra.core.hydra_config import HydraConfig
     from hydra.core.utils import JobRuntime
     from hydra.types import HydraContext, RunMode
+    from omegaconf import open_dict, read_write
 
     version.setbase(VERSION_BASE)
     JobRuntime.instance().set("name", "gentrain")
@@ -118,6 +119,8 @@ def compose_command(name: str, args: Namespace) -> Command:
         places.prepend("command-line", overlay, anchor=SearchPathQuery(provider="schema"))
     loader = ConfigLoaderImpl(config_search_path=places)
     cfg = loader.load_configuration(name, args.overrides, RunMode.RUN, from_shell=False)
+    with read_write(cfg.hydra), open_dict(cfg.hydra):
+        cfg.hydra.mode = RunMode.RUN
     HydraConfig.instance().set_config(cfg)  # for ${hydra:...}
     return Command(name, cfg, HydraContext(config_loader=loader, callbacks=Callbacks(cfg)))
 

@@ -117,7 +117,7 @@ class SweepLauncher:
         todo = [name for name in dict.fromkeys(names) if self.is_left(name)]
         if len(self.asked) == len(set(names)):  # the first launch
             announce(self.ledger, self.asked, todo, self.config, self.trials)
-        elsewhere = [name for name in todo if self.ledger.status(name)["status"] == "running"]
+        elsewhere = [name for name in todo if alive(self.dir / name)]
         here = [name for name in todo if name not in elsewhere]
         self.run_until_done(here, initial_job_idx)
         self.take_over(elsewhere, initial_job_idx)
@@ -135,7 +135,7 @@ class SweepLauncher:
         for name in names:
             log.warning("cell %s is being trained by another process; waiting for that", name)
         while names and not self.stopped_by:
-            free = [name for name in names if self.ledger.status(name)["status"] != "running"]
+            free = [name for name in names if not alive(self.dir / name)]
             names = [name for name in names if name not in free]
             self.run_until_done(
                 [name for name in free if self.is_unfinished(name)], initial_job_idx
