@@ -41,7 +41,7 @@ def checkpoint(version: str | None) -> dict[str, Any]:
 
 @pytest.fixture
 def old_run(tmp_path: Path) -> Path:
-    from gentrain.runs.checkpoints import AtomicIO
+    from gentrain.runs.checkpoints import save
 
     run_dir = tmp_path / "old"
     (run_dir / ".hydra").mkdir(parents=True)
@@ -49,7 +49,7 @@ def old_run(tmp_path: Path) -> Path:
     (run_dir / ".hydra" / "hydra.yaml").write_text(HYDRA)
     (run_dir / "summary.json").write_text(json.dumps(END))
     (run_dir / "metrics.csv").write_text("step,quality/fid\n5,2.0\n9,3.0\n")
-    AtomicIO().save_checkpoint(checkpoint("0.1.0"), run_dir / "checkpoints" / "last.ckpt")
+    save(checkpoint("0.1.0"), run_dir / "checkpoints" / "last.ckpt")
     return run_dir
 
 

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from lightning.fabric.plugins import TorchCheckpointIO
 from packaging.version import Version
 from torch import Tensor
 
@@ -43,48 +42,27 @@ class Damaged(Exception):
 # --- saving -----------------------------------------------------------------------------------
 
 
-class AtomicIO(TorchCheckpointIO):
-    """Lightning's checkpoint plugin: a new file takes the old one's place when it is on disk.
-
-    Lightning's own plugin writes in $TMPDIR and moves the file. Where that is another file system,
-    a killed process leaves half a checkpoint.
+def save(checkpoint: dict[str, Any], path: Path, keep: int = 2) -> None:
+    """Replace `path` at the moment when all bytes of the new checkpoint are on disk.
 
     Args:
-        keep: how many checkpoints stay, the newest included; see `rotate`.
+        checkpoint: tensors and plain values.
+        path: the file; the last `keep` of a `last.ckpt` stay.
+        keep: how many, the new one included; see `rotate`.
+
+    Raises:
+        Unavailable: when the disk is full or read-only; the old file is then as it was.
     """
-
-    def __init__(self, keep: int = 2) -> None:
-        super().__init__()
-        self.keep = keep
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
-    ) -> None:
-        """Save a checkpoint.
-
-        Raises:
-            Unavailable: when the disk is full or read-only. The old file is then as it was.
-        """
-        path = Path(path)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_write(path) as part:
-                write(checkpoint, part)
-                rotate(path, self.keep)
-            sync_directory(path.parent)
-        except BaseException as error:
-            if (reason := disk_error(error, path, checkpoint)) is None:
-                raise
-            raise Unavailable(reason) from error
-
-    def load_checkpoint(
-        self,
-        path: str | os.PathLike[str],
-        map_location: Any = None,
-        weights_only: bool | None = None,
-    ) -> dict[str, Any]:
-        """Load a checkpoint, onto the CPU by default, and never anything but plain values."""
-        return load(Path(path), map_location)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as part:
+            write(checkpoint, part)
+            rotate(path, keep)
+        sync_directory(path.parent)
+    except BaseException as error:
+        if (reason := disk_error(error, path, checkpoint)) is None:
+            raise
+        raise Unavailable(reason) from error
 
 
 def write(checkpoint: dict[str, Any], path: Path) -> None:
