@@ -19,14 +19,15 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from gentrain.adversarial.tricks.images import Packing
-from gentrain.adversarial.tricks.weights import EMA
-from gentrain.data.arrays import ArrayDataset
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf, open_dict
 
+from gentrain.adversarial.tricks.images import Packing
+from gentrain.adversarial.tricks.weights import EMA
+from gentrain.cli.compose import register
 from gentrain.config import paths, schema, validate
+from gentrain.data.arrays import ArrayDataset
 from gentrain.data.base import Data
 from gentrain.errors import UserError
 from gentrain.layers.normalization import Referenced
@@ -73,7 +74,7 @@ def test_every_preset_is_in_the_matrix() -> None:
 
 @cache
 def hydra_composed(*overrides: str) -> dict[str, Any]:
-    schema.register()
+    register()
     with initialize_config_dir(str(paths.conf_dir()), version_base="1.3"):
         cfg = compose("train", overrides=list(overrides))
     with open_dict(cfg):

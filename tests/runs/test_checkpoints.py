@@ -9,7 +9,8 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
-from gentrain.runs.checkpoints import AtomicIO, step_of
+from gentrain.runs.checkpoints import step_of
+from gentrain.training.checkpoint_io import AtomicIO
 from gentrain.training.callbacks.checkpoint import Checkpoint
 from gentrain.training.callbacks.rng import RNG
 from gentrain.training.callbacks.samples import SampleGrids

@@ -13,14 +13,14 @@ from gentrain.commands.sample.session import SampleSession
 from gentrain.config.types import Count, Whole
 from gentrain.config.validate import coerced
 from gentrain.errors import UserError
+from gentrain.files import report_disk_errors, write_json
 from gentrain.models.base import fork_rng
 from gentrain.models.density import DensityModel
 from gentrain.quality.base import Evaluation
 from gentrain.quality.likelihood import HeldOutMetric, LogLikelihood
 from gentrain.quality.paired import PairedScores
 from gentrain.quality.test_error import TestError
-from gentrain.runs import directory, files
-from gentrain.runs.files import report_disk_errors
+from gentrain.runs import directory
 from gentrain.runs.reopen import reopen
 from gentrain.training.job import Job
 
@@ -58,9 +58,9 @@ def evaluate(config: dict[str, Any]) -> Path:
         "device": str(studio.device),
         "versions": directory.versions(),
     }
-    with report_disk_errors(file.parent):
+    with report_disk_errors(file.parent, "out"):
         file.parent.mkdir(parents=True, exist_ok=True)
-        files.write_json(file, record)
+        write_json(file, record)
     weights = "averaged weights" if studio.averaged else "the last weights"
     print(f"{run_dir} at step {saved['global_step']}, {weights}; all of it in {file}")
     print("\n".join(f"  {line}" for line in table(scores, job.scheme.protocols)))

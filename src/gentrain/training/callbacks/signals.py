@@ -17,6 +17,7 @@ import lightning as L
 import torch
 
 from gentrain.config.types import Count
+from gentrain.errors import Interrupted
 
 log = logging.getLogger("gentrain")
 CAUGHT = [
@@ -28,15 +29,6 @@ WARNINGS = [
     getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name)
 ]  # what a cluster's user asks to be sent
 SIGINT_STATUS = 128 + signal.SIGINT
-
-
-class Interrupted(Exception):
-    """A signal stopped the training after the batch it came in. `status` is a shell's number for that: 143 for SIGTERM, 130 for SIGINT."""
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signum).name}")
-        self.signal = signal.Signals(signum)
-        self.status = 128 + signum
 
 
 class Signals(L.Callback):
@@ -124,8 +116,8 @@ def requeue(signum: signal.Signals, resumes: bool) -> None:
     handler, job = signal.getsignal(signum), slurm_job()
     if callable(handler) and handler is not signal.default_int_handler:
         handler(signum, None)
-    elif "GENTRAIN_KEEPER" in os.environ:
-        return  # a cell of a sweep; its keeper has had the signal too, and sees to the job
+    elif "GENTRAIN_CELL_PARENT" in os.environ:
+        return  # a cell of a sweep: its parent has had the signal too, and requeues the job
     elif job and signum in WARNINGS:
         if not resumes:
             log.warning(
