@@ -16,10 +16,10 @@ from gentrain.adversarial.regularizer import (
     Player,
     RegularizedModel,
     Regularizer,
-    batch_coupled_layers,
 )
 from gentrain.config.types import Count, NonNegative, Positive
 from gentrain.errors import UserError
+from gentrain.layers.coupling import batch_coupled_layers
 
 log = logging.getLogger("gentrain")
 

@@ -55,8 +55,8 @@ def export(config: dict[str, Any]) -> Path:
 
     run_dir = Path(config["run"])
     out = Path(config["out"]) if config["out"] else run_dir / "export"
-    job, saved = reopen(run_dir, config["checkpoint"].name)
-    studio = SampleSession(job, config["averaged"])
+    opened = reopen(run_dir, config["checkpoint"].name)
+    studio = SampleSession(opened, config["averaged"])
     if studio.prior is None:
         raise UserError(
             "this model has no noise that its images are a function of (run); give a run of a generator"
@@ -67,7 +67,7 @@ def export(config: dict[str, Any]) -> Path:
         )
     drawing, about = (
         Drawing(studio.game, studio.generator).eval(),
-        description(studio, saved, config),
+        description(studio, config),
     )
     with report_disk_errors(out):
         part = out / f".export.{os.getpid()}.tmp"
@@ -93,26 +93,26 @@ def export(config: dict[str, Any]) -> Path:
             remove_if_empty(out)
     count = sum(p.numel() for p in studio.generator.parameters())
     print(
-        f"{run_dir} at step {saved['global_step']}: generator of {count:,} parameters in {out}{agreement}"
+        f"{run_dir} at step {opened.step}: generator of {count:,} parameters in {out}{agreement}"
     )
     return out
 
 
 def description(
-    studio: SampleSession, saved: dict[str, Any], config: dict[str, Any]
+    studio: SampleSession, config: dict[str, Any]
 ) -> dict[str, Any]:
     """config.json: what is needed to build and to feed the generator, and where it comes from."""
     return {
         "format": "gentrain generator 1",
-        "model": studio.job.config["model"],
+        "model": studio.run.config["model"],
         "latent": studio.noise(1).shape[1],
         "prior": studio.prior,
         "shape": list(studio.data.shape),
         "range": [-1, 1],
         "classes": studio.data.classes if studio.classes is not None else None,
         "run": str(Path(config["run"]).resolve()),
-        "choices": saved["origin"].get("choices", {}),
-        "step": saved["global_step"],
+        "choices": studio.run.choices,
+        "step": studio.run.step,
         "averaged": studio.ema_generator,
         "versions": directory.versions(),
     }

@@ -3,18 +3,25 @@
 import logging
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import GenericAlias
 from typing import Any, get_args, get_origin
 
 import torch
-from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
+from gentrain.capability import Capability
 from gentrain.data.arrays import CHUNK, ArrayDataset, constant_images, sha256_of, to_bytes, to_float
-from gentrain.data.batches import Batches, BatchSampler, ZippedBatches, fits, generator
+from gentrain.data.batches import (
+    Batches,
+    BatchSampler,
+    ZippedBatches,
+    fits,
+    generator,
+    zero,
+)
 from gentrain.data.degrade import DEGRADATIONS, Degradation, source_shape
 from gentrain.errors import UserError
 
@@ -23,8 +30,52 @@ log = logging.getLogger("gentrain")
 SPLITS = ("train", "test")
 
 
+# --- capabilities ---------------------------------------------------------------------------------
+
+
+class HasModes(Capability):
+    """Points of a mixture whose modes are known."""
+
+    what, examples = "has known modes", "data=gaussian_ring or gaussian_grid"
+
+    @property
+    @abstractmethod
+    def sd(self) -> float:
+        """The standard deviation of one mode, in the units of the points."""
+
+    @abstractmethod
+    def modes(self) -> Tensor:
+        """float32 (K, 2): the centres of the modes, in the units of the points."""
+
+
+class HasDomainRule(Capability):
+    """Images whose domain follows from their pixels by an exact rule."""
+
+    what, examples = "has a rule for the domain of an image", "data=digit_domains"
+
+    @abstractmethod
+    def domain_of(self, images: Tensor) -> Tensor:
+        """uint8 (N, C, H, W) -> int64 (N,): domains; `len(domain_names)` for none of them."""
+
+
+class HasContent(Capability):
+    """Images of several domains whose content, which a translation keeps, is known."""
+
+    what, examples = "knows the content of its images", "data=digit_domains"
+
+    @abstractmethod
+    def content(self, split: str) -> ArrayDataset:
+        """Images of all domains, and their content as labels.
+
+        Images that a translation may start from come first, in the order of `load`.
+        """
+
+
+# --- the base class -------------------------------------------------------------------------------
+
+
 @dataclass(kw_only=True, eq=False, repr=False)
-class Data(LightningDataModule, ABC):
+class Data(ABC):
     """One data set. The fields are the keys under `data` of a config, so the constructor's signature is the schema.
 
     Constructing reads nothing: networks are built from `shape` and `classes`, and a mistake elsewhere costs no time here.
@@ -50,19 +101,11 @@ class Data(LightningDataModule, ABC):
     cache: str = "~/.cache/gentrain"  # for what is downloaded or decoded once
 
     def __post_init__(self) -> None:
-        super().__init__()
         check_types(self)
         self.shape = tuple(self.shape)
         self.source_shape = None if self.source_shape is None else tuple(self.source_shape)
         self._samples: dict[str, ArrayDataset] = {}
         self._digests: dict[str, str] = {}
-        self.group: int | None = (
-            None  # k: the stream's items are lists of k batches, what one training step of k:1 players takes
-        )
-        self._start = 0  # position at the start of this iteration
-        self._base: int | None = (
-            None  # batches that the trainer had started then; None before an iteration
-        )
         require(
             is_count(self.batch_size),
             f"batch_size must be a whole number >= 1, not {self.batch_size!r} (data.batch_size); e.g. 64",
@@ -152,20 +195,31 @@ class Data(LightningDataModule, ABC):
             )
         return self._digests[split]
 
-    def prepare_data(self) -> None:
-        """On one process a machine, before all others read: download and decode into the cache."""
-        self.load("train")
+    def batches(
+        self,
+        device: torch.device | str = "cpu",
+        rank: int = 0,
+        world: int = 1,
+        position: Callable[[], int] = zero,
+        group: int | None = None,
+    ) -> Batches | ZippedBatches:
+        """An endless stream of training batches, a pure function of (seed, position).
 
-    def setup(self, stage: str | None = None) -> None:
-        self.load("train")
+        With `labelled`, batches are (images, labelled images, their labels). The labelled images
+        are as many as the images, or fewer where there are fewer, and in an order of their own.
 
-    def train_dataloader(self) -> Batches | ZippedBatches:
-        """An endless stream that begins where `position` is. Raises UserError when one global batch exceeds the data.
+        Args:
+            device: where the batches shall be.
+            rank: of this process.
+            world: how many processes share each global batch.
+            position: asked for the number of the first batch whenever an iteration begins.
+            group: makes the items lists of as many batches.
 
-        With `labelled`, batches are (images, images that have labels, their labels): `order` is that of the first, and no label of
-        theirs is in them; the others are as many, or fewer where there are fewer, and in an order of their own.
+        Raises:
+            UserError: when one global batch exceeds the data.
         """
-        samples, device, order = self.load("train"), self.device, self.order
+        device = torch.device(device)
+        samples, order = self.load("train"), self.batch_sampler(rank, world)
         require(
             order.per_epoch > 0,
             f"a batch of {self.batch_size} on {order.world} process(es) exceeds the {order.rows} training samples of {self.name} "
@@ -200,11 +254,11 @@ class Data(LightningDataModule, ABC):
                 stream(ArrayDataset(samples.images, None), order),
                 stream(ArrayDataset(samples.sources, None), sources),
             )
-            return ZippedBatches(*domains, self._begin, self.group)
+            return ZippedBatches(*domains, position, group)
         if self.labelled is None:
             kept = samples if self.degradation is None else samples._replace(sources=None)
             return stream(
-                kept, order, position=self._begin, group=self.group, degrade=self.degradation
+                kept, order, position=position, group=group, degrade=self.degradation
             )
         images = stream(ArrayDataset(samples.images, None), order)
         few = self.labelled_subset()
@@ -219,7 +273,7 @@ class Data(LightningDataModule, ABC):
             device,
             self.flip,
         )
-        return ZippedBatches(images, beside, self._begin, self.group)
+        return ZippedBatches(images, beside, position, group)
 
     def labelled_subset(self) -> ArrayDataset:
         """The training samples whose labels may be used: of each class as many, drawn by `seed`, in the order of the data set."""
@@ -246,12 +300,6 @@ class Data(LightningDataModule, ABC):
         rows = torch.cat(chosen).sort().values
         return ArrayDataset(images[rows], labels[rows])
 
-    def transfer_batch_to_device(
-        self, batch: Any, device: torch.device, dataloader_idx: int
-    ) -> Any:
-        """The stream has put the batch there already."""
-        return batch
-
     @property
     def degradation(self) -> Degradation | None:
         """What makes the sources of the training anew from each batch of images, where they are not stored."""
@@ -262,16 +310,9 @@ class Data(LightningDataModule, ABC):
         """What else happens to a training picture on its way."""
         return {}
 
-    @property
-    def order(self) -> BatchSampler:
-        rank, world = (
-            (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        )
+    def batch_sampler(self, rank: int = 0, world: int = 1) -> BatchSampler:
+        """Which training samples make which batch of one process."""
         return BatchSampler(len(self.load("train").images), self.batch_size, self.seed, rank, world)
-
-    @property
-    def device(self) -> torch.device:
-        return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
 
     @property
     def usable_workers(self) -> int:
@@ -281,27 +322,6 @@ class Data(LightningDataModule, ABC):
                 "%d workers on %d cores (data.workers); %d are used", self.workers, cores(), cores()
             )
         return min(self.workers, cores())
-
-    @property
-    def position(self) -> int:
-        """Batches consumed so far. The trainer's count, since it fetches one batch ahead of what it has trained on."""
-        return self._start + (0 if self._base is None else self._batches_started - self._base)
-
-    @property
-    def _batches_started(self) -> int:
-        started = self.trainer.fit_loop.epoch_loop.batch_progress.total.ready if self.trainer else 0
-        return started * (self.group or 1)
-
-    def _begin(self) -> int:
-        """An iteration begins: at the position of now."""
-        self._start, self._base = self.position, self._batches_started
-        return self._start
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"position": self.position}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._start, self._base = state_dict["position"], None
 
     @property
     def cache_dir(self) -> Path:

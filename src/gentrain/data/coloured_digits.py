@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gentrain.data.arrays import ArrayDataset
-from gentrain.data.base import labelled, require
+from gentrain.data.base import HasContent, HasDomainRule, labelled, require
 from gentrain.data.batches import generator
 from gentrain.data.digits import OfDigits
 
@@ -43,7 +43,7 @@ def looks(images: Tensor) -> Tensor:
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Painted(OfDigits):
+class Painted(OfDigits, HasDomainRule, HasContent):
     """Digits in several domains. Every digit is in one of them alone."""
 
     def __post_init__(self) -> None:

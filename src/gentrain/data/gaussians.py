@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from gentrain.data.arrays import ArrayDataset
-from gentrain.data.base import Data, is_count, require
+from gentrain.data.base import Data, HasModes, is_count, require
 from gentrain.data.batches import generator
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Gaussians(Data):
+class Gaussians(Data, HasModes):
     """`n` points for "train" and a tenth as many for "test"; labels are the numbers of the modes."""
 
     std: float  # of one mode, in the units of the paper

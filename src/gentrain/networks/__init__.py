@@ -26,7 +26,7 @@ module               | networks                                   | paper
                      |                                            | Miyato & Koyama, 2018
 `classifier`         | wrappers that let a critic name classes    | Odena et al., 2017;
                      |                                            | Salimans et al., 2016
-`coding`             | encoders and decoders of autoencoders      | Kingma & Welling, 2014
+`vae`                | encoders and decoders of autoencoders      | Kingma & Welling, 2014
 `energy`             | energies of energy-based models            |
 
 Modules are exported, not classes: most hold a `Generator` or a `Translator`, and a `Critic`.
@@ -37,7 +37,6 @@ from gentrain.networks import (
     base,
     biggan,
     classifier,
-    coding,
     conditional,
     conditional_resnet,
     dcgan,
@@ -50,6 +49,7 @@ from gentrain.networks import (
     srresnet,
     translator,
     unet,
+    vae,
 )
 from gentrain.networks.base import Backbone
 
@@ -59,7 +59,6 @@ __all__ = [
     "base",
     "biggan",
     "classifier",
-    "coding",
     "conditional",
     "conditional_resnet",
     "dcgan",
@@ -72,4 +71,5 @@ __all__ = [
     "srresnet",
     "translator",
     "unet",
+    "vae",
 ]

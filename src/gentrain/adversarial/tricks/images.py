@@ -11,7 +11,7 @@ from gentrain.adversarial.augment import Augmentation, augmented
 from gentrain.adversarial.regularizer import RegularizedModel, Regularizer
 from gentrain.config.types import Count, Positive, Share
 from gentrain.errors import UserError
-from gentrain.layers.lazy_buffers import LazyBuffers
+from gentrain.layers.lazy_buffers import HasRankLocalBuffers, LazyBuffers
 
 
 class Replay(Regularizer):
@@ -54,7 +54,7 @@ class Replay(Regularizer):
         return self.pools[domain or "all"]  # type: ignore[return-value]
 
 
-class Pool(LazyBuffers):
+class Pool(LazyBuffers, HasRankLocalBuffers):
     """Images of the past. The pool of each process is its own.
 
     Args:
@@ -68,7 +68,7 @@ class Pool(LazyBuffers):
     def __init__(self, size: int, p: float) -> None:
         super().__init__()
         self.size, self.p, self.filled = size, p, 0
-        self.late_buffers("images")
+        self.register_lazy_buffers("images")
 
     def exchange(self, fake: Tensor) -> Tensor:
         """Put images (B, ...) into the pool and return as many, some of them from the pool."""

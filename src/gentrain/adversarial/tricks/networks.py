@@ -12,6 +12,7 @@ from gentrain.adversarial.regularizer import Player, RegularizedModel, Regulariz
 from gentrain.config.types import Count
 from gentrain.errors import UserError
 from gentrain.layers.conditional import ConditionalBatchNorm
+from gentrain.layers.coupling import CouplesSamples
 from gentrain.layers.normalization import Referenced, VirtualBatchNorm
 
 
@@ -47,7 +48,7 @@ class MinibatchDiscrimination(Regularizer):
             critic.head = nn.Sequential(similarity, wider)
 
 
-class MinibatchSimilarity(nn.Module):
+class MinibatchSimilarity(CouplesSamples):
     """M_i = f(x_i) T;  o(x_i)_b = sum over j != i of exp(-||M_ib - M_jb||_1).
 
     Args:
@@ -55,8 +56,6 @@ class MinibatchSimilarity(nn.Module):
         kernels: number of similarities b.
         dim: length of M_ib.
     """
-
-    couples_samples = True
 
     def __init__(self, features: int, kernels: int, dim: int) -> None:
         super().__init__()

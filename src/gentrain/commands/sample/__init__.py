@@ -21,15 +21,15 @@ def sample(config: dict[str, Any], mode_name: str) -> Path:
 
     run_dir, mode = Path(config["run"]), made(config)
     out = Path(config["out"]) if config["out"] else run_dir / f"samples-{mode_name}"
-    job, saved = reopen(run_dir, config["checkpoint"].name, device(config["device"].name))
+    opened = reopen(run_dir, config["checkpoint"].name, device(config["device"].name))
     studio = SampleSession(
-        job, config["averaged"], config["seed"], config["labels"], config["domain"]
+        opened, config["averaged"], config["seed"], config["labels"], config["domain"]
     )
     mode.check(studio)
     record = {
         "run": str(run_dir.resolve()),
         "checkpoint": config["checkpoint"].name,
-        "step": saved["global_step"],
+        "step": opened.step,
         "averaged": studio.averaged,
         "mode": mode_name,
         "options": {key: value for key, value in config["mode"].items() if key != "_target_"},

@@ -13,7 +13,7 @@ from gentrain.commands.sample.writer import Output
 from gentrain.config.types import Count
 from gentrain.data.arrays import to_float
 from gentrain.errors import UserError
-from gentrain.quality.translation import start
+from gentrain.quality.translation import starting_images
 
 
 class Cycle(Mode):
@@ -81,5 +81,5 @@ class Domains(Mode):
 
 def sources(studio: SampleSession, n: int) -> tuple[Tensor, Tensor]:
     """Held-out images that a translation may start from, on the device, and their domains, on the CPU."""
-    x, own = start(*studio.held_out(n))
+    x, own = starting_images(*studio.held_out(n))
     return to_float(x.to(studio.device)), own

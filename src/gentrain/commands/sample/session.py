@@ -14,7 +14,7 @@ from gentrain.models.base import fork_rng
 
 if TYPE_CHECKING:
     from gentrain.data.arrays import ArrayDataset
-    from gentrain.training.job import Job
+    from gentrain.runs.reopen import OpenedRun
 
 BLOCK = (
     100  # images drawn at a time, and rows of noise: whatever n is, image i of a seed is the same
@@ -25,7 +25,7 @@ class SampleSession:
     """What a mode works with.
 
     Args:
-        job: the run, its weights loaded.
+        run: the run, its weights loaded.
         averaged: draw with the averaged generator where the run keeps one.
         seed: of noise; noise is drawn on the CPU, so that every device draws the same images.
         labels: classes that take turns, where the model has labels; None takes all.
@@ -34,17 +34,17 @@ class SampleSession:
 
     def __init__(
         self,
-        job: Job,
+        run: OpenedRun,
         averaged: bool = True,
         seed: int = 0,
         labels: list[int] | None = None,
         domain: str | int | None = None,
     ) -> None:
-        self.job, self.game, self.data, self.seed = job, job.scheme.model, job.data, seed
+        self.run, self.game, self.data, self.seed = run, run.model, run.data, seed
         if not averaged:
-            self.game.averaged = None
+            self.game.ema_generator = None
         self.game.eval().requires_grad_(False)
-        self.device: torch.device = job.scheme.device
+        self.device: torch.device = run.device
         self.classes = self.chosen(labels)
         self.domain = None if domain is None else self.numbered(domain)
         torch.manual_seed(seed)  # for a model that draws more than its noise
@@ -84,11 +84,11 @@ class SampleSession:
 
     @property
     def generator(self) -> Any:
-        return self.game.averaged or self.game.generator
+        return self.game.ema_generator or self.game.generator
 
     @property
     def averaged(self) -> bool:
-        return self.game.averaged is not None
+        return self.game.ema_generator is not None
 
     @property
     def points(self) -> bool:

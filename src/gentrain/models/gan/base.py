@@ -19,10 +19,10 @@ from gentrain.adversarial.regularizer import (
     CriticFunction,
     Player,
     Regularizer,
-    batch_coupled_layers,
 )
 from gentrain.capability import supports
 from gentrain.errors import UserError
+from gentrain.layers.coupling import batch_coupled_layers
 from gentrain.models.base import Batch, Classifies, GenerativeModel, HasCritic, eval_mode
 from gentrain.models.objective import Objective
 from gentrain.networks.base import Backbone, HeadKind
@@ -43,6 +43,7 @@ class AdversarialModel(GenerativeModel, HasCritic, ABC):
         UserError: when a network, the loss, the Lipschitz method or a trick does not fit.
     """
 
+    memory_format: ClassVar[torch.memory_format] = torch.channels_last
     domains: ClassVar[tuple[str, ...]] = ("",)  # kinds of images with a critic each
     generator_input: ClassVar[str] = "noise"  # what the generator makes images of
     critic_input: ClassVar[str] = "images"  # what the critic scores
