@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gentrain.errors import UserError
-from gentrain.models.density import Density
+from gentrain.models.density import DensityModel
 from gentrain.quality.diagnostics import (
     Finding,
     examine,
@@ -18,7 +18,7 @@ def diagnose(run_dir: Path, samples: int) -> list[Finding]:
     from gentrain.runs.reopen import reopen
 
     job, saved = reopen(run_dir)
-    if not isinstance(job.scheme.model, Density) and not hasattr(job.scheme.model, "critic_scores"):
+    if not isinstance(job.scheme.model, DensityModel) and not hasattr(job.scheme.model, "critic_scores"):
         raise UserError(
             "this model has neither a critic nor a likelihood to examine (run); see its scores, with gentrain eval"
         )

@@ -72,4 +72,5 @@ __all__ = [
     "translator",
     "unet",
     "vae",
+    "vae",
 ]

@@ -13,7 +13,7 @@ from gentrain.config.types import Count
 from gentrain.errors import UserError
 from gentrain.layers.conditional import ConditionalBatchNorm
 from gentrain.layers.coupling import CouplesSamples
-from gentrain.layers.normalization import Referenced, VirtualBatchNorm
+from gentrain.layers.normalization import VirtualBatchNorm, WithReferenceBatch
 
 
 class MinibatchDiscrimination(Regularizer):
@@ -97,7 +97,7 @@ class VirtualBatchNormalization(Regularizer):
         for player in self.players:
             for network in model.generators() if player == "generator" else model.critics():
                 found += replace_batch_norms(network.body)
-                network.body = Referenced(network.body)
+                network.body = WithReferenceBatch(network.body)
         if not found:
             raise UserError(
                 f"the {' and the '.join(self.players)} have no batch norm for virtual batch norm "
