@@ -138,9 +138,7 @@ class ClassHistogram(NamedTuple):
     class_entropy: float
 
 
-def class_histogram(
-    logits: Tensor, threshold: float = 0.9, least: float = 0.01
-) -> ClassHistogram:
+def class_histogram(logits: Tensor, threshold: float = 0.9, least: float = 0.01) -> ClassHistogram:
     """How sure a classifier is, and how the classes of samples are spread.
 
     confident: share of samples with max p(y|x) > `threshold`.
