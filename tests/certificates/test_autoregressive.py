@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from gentrain.training.datamodule import DataModule
 import lightning as L
 import pytest
 import torch
@@ -20,7 +21,7 @@ from gentrain.models.autoregressive.networks import Causal
 from gentrain.models.autoregressive.pixelcnn import GatedPixelCNN, PixelCNN
 from gentrain.models.autoregressive.pixelrnn import PixelRNN
 from gentrain.models.pixels import Binary, Levels, Logit, Pixels
-from gentrain.training.single_objective import Likelihood
+from gentrain.training.single_objective import SingleObjective
 from scipy.stats import chi2
 from torch import Tensor, nn
 
@@ -494,10 +495,10 @@ def test_refused(pixels: Pixels, options: dict[str, Any], told: str) -> None:
         Autoregressive(**{"network": PixelCNN, "pixels": pixels, "shape": [1, 4, 4]} | options)
 
 
-def scheme(name: str) -> Likelihood:
+def scheme(name: str) -> SingleObjective:
     L.seed_everything(0, verbose=False)
     density = Autoregressive(NETWORKS[name], Levels(256), [1, 8, 8])
-    return Likelihood(
+    return SingleObjective(
         density,
         {"model": partial(torch.optim.Adam, lr=1e-3)},
         partial(torch.optim.lr_scheduler.StepLR, step_size=2),
@@ -507,12 +508,12 @@ def scheme(name: str) -> Likelihood:
 
 @networks
 def test_a_resumed_run_is_the_run_that_was_not_stopped(name: str, tmp_path: Path) -> None:
-    def run(steps: int, resume: Path | None = None) -> Likelihood:
+    def run(steps: int, resume: Path | None = None) -> SingleObjective:
         found = scheme(name)
         trainer = toy.trainer(tmp_path, steps, [])
         trainer.fit(
             found,
-            datamodule=toy.Noise(name="noise", shape=(1, 8, 8), classes=4, batch_size=8),
+            datamodule=DataModule(toy.Noise(name="noise", shape=(1, 8, 8), classes=4, batch_size=8)),
             ckpt_path=resume,
         )
         trainer.save_checkpoint(tmp_path / f"{steps}.ckpt")

@@ -2,6 +2,7 @@
 trained (some 3 minutes of a core).
 """
 
+from gentrain.training.datamodule import DataModule
 import lightning as L
 import pytest
 import torch
@@ -48,7 +49,7 @@ def test_codes_of_digits() -> None:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(build(checked["scheme"], "scheme", model=game), datamodule=data)
+    trainer.fit(build(checked["scheme"], "scheme", model=game), datamodule=DataModule(data))
     (x, y), (u, t) = (
         (to_float(images), labels) for images, labels, _ in (data.load("train"), data.load("test"))
     )

@@ -6,6 +6,7 @@ import math
 from types import SimpleNamespace
 from typing import Any
 
+from gentrain.training.datamodule import DataModule
 import lightning as L
 import pytest
 import torch
@@ -19,7 +20,7 @@ from gentrain.models.energy.hopfield import Hopfield
 from gentrain.models.energy.rbm import RBM, BinaryUnits, GaussianUnits, Visible
 from gentrain.training.callbacks.checkpoint import Checkpoint
 from gentrain.training.callbacks.rng import RNG
-from gentrain.training.single_objective import Energy
+from gentrain.training.single_objective import SingleObjective
 from torch import Tensor, nn
 
 from gentrain.errors import UserError
@@ -637,9 +638,9 @@ def fit(
     directory: Any, model: EnergyModel, steps: int, resume: Any = None, seed: int = 0
 ) -> dict[str, Any]:
     L.seed_everything(seed, verbose=False)
-    scheme = Energy(model, {"model": lambda p: torch.optim.SGD(p, 0.01, momentum=0.9)}, log_every=1)
+    scheme = SingleObjective(model, {"model": lambda p: torch.optim.SGD(p, 0.01, momentum=0.9)}, log_every=1)
     data = Noise(name="noise", shape=(1, 8, 8), classes=4, batch_size=8)
-    trainer(directory, steps, [RNG(), Checkpoint(2)]).fit(scheme, datamodule=data, ckpt_path=resume)
+    trainer(directory, steps, [RNG(), Checkpoint(2)]).fit(scheme, datamodule=DataModule(data), ckpt_path=resume)
     assert {"model/gradient_norm"} < scheme.latest.keys()
     return torch.load(directory / "checkpoints" / "last.ckpt", weights_only=True)
 
@@ -669,7 +670,7 @@ def test_a_resumed_run_equals_the_uninterrupted(name: str, tmp_path: Any) -> Non
 
 def test_what_cannot_be_compiled_is_refused() -> None:
     with pytest.raises(UserError, match="compile=false"):
-        Energy(energies()["rbm"], {}, compile=True)
+        SingleObjective(energies()["rbm"], {}, compile=True)
 
 
 @pytest.mark.parametrize(

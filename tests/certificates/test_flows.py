@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from gentrain.training.datamodule import DataModule
 import lightning as L
 import pytest
 import torch
@@ -24,7 +25,7 @@ from gentrain.models.flow.distillation import Distilled
 from gentrain.models.flow.planar import PlanarMaps
 from gentrain.models.flow.realnvp import RealNVP, checkerboards, halves, squeeze, unsqueeze
 from gentrain.models.pixels import Logit, Real
-from gentrain.runs.checkpoints import AtomicIO
+from gentrain.training.checkpoint_io import AtomicIO
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.distributions import AffineTransform, Normal, kl_divergence
@@ -403,7 +404,7 @@ def test_a_preset_takes_two_steps(words: tuple[str, ...]) -> None:
         "enable_model_summary": False,
     }
     trainer = L.Trainer(accelerator="cpu", max_steps=2, max_epochs=-1, **quiet)
-    trainer.fit(scheme, datamodule=build(checked["data"], "data"))
+    trainer.fit(scheme, datamodule=DataModule(build(checked["data"], "data")))
     assert {f"model/{name}" for name in TERMS.get(words[0], {"nll"})} <= scheme.latest.keys()
     assert any(not torch.equal(p, before[name]) for name, p in model.named_parameters())
 

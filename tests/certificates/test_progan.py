@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from gentrain.training.datamodule import DataModule
 import lightning as L
 import pytest
 import torch
@@ -290,7 +291,7 @@ def run(folder: Path, steps: int, *overrides: str, resume: Path | None = None) -
     watch = Watch()
     data = Noise(name="noise", shape=(1, 16, 16), classes=4, batch_size=8)
     trainer(folder, steps, [RNG(), watch, Checkpoint(2)]).fit(
-        scheme, datamodule=data, ckpt_path=resume
+        scheme, datamodule=DataModule(data), ckpt_path=resume
     )
     return scheme, watch
 

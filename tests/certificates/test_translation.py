@@ -7,6 +7,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from gentrain.training.datamodule import DataModule
 import lightning as L
 import pytest
 import torch
@@ -463,7 +464,7 @@ def descended(steps: int, resume: Any = None) -> tuple[AdversarialModel, L.Train
         torch.set_rng_state(resume[1])
     trainer.fit(
         scheme,
-        datamodule=Domains(name="toy", shape=tuple(SHAPE), source_shape=tuple(SHAPE), batch_size=1),
+        datamodule=DataModule(Domains(name="toy", shape=tuple(SHAPE), source_shape=tuple(SHAPE), batch_size=1)),
         ckpt_path=resume and resume[0],
         weights_only=True,
     )

@@ -16,6 +16,7 @@ import random
 from functools import cache
 from typing import Any
 
+from gentrain.training.datamodule import DataModule
 import lightning as L
 import pytest
 import torch
@@ -347,12 +348,14 @@ def train(preset: str, loss: str, lipschitz: str, *tricks: str) -> None:
     labelled = checked["data"]["labelled"] and 10
     trainer.fit(
         scheme,
-        datamodule=Toy(
-            name="toy",
-            **shapes,
-            classes=checked["data"]["classes"] or 10,
-            batch_size=8,
-            labelled=labelled,
+        datamodule=DataModule(
+            Toy(
+                name="toy",
+                **shapes,
+                classes=checked["data"]["classes"] or 10,
+                batch_size=8,
+                labelled=labelled,
+            )
         ),
     )
     assert trainer.global_step == 2

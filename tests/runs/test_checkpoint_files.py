@@ -14,7 +14,6 @@ import pytest
 import torch
 from gentrain.runs.checkpoints import (
     MARK,
-    AtomicIO,
     Damaged,
     load,
     newest_valid,
@@ -164,7 +163,7 @@ def test_only_dead_processes_leftovers_are_removed(tmp_path: Path) -> None:
 KILLED = """
 import sys, torch
 from pathlib import Path
-from gentrain.checkpoints import AtomicIO
+from gentrain.training.checkpoint_io import AtomicIO
 for step in range(100000):
     weights = torch.full((400_000,), float(step))
     AtomicIO().save_checkpoint({"global_step": step, "w": weights}, Path(sys.argv[1]))

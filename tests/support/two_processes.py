@@ -7,9 +7,10 @@ import signal
 import sys
 from pathlib import Path
 
+from gentrain.training.datamodule import DataModule
 import lightning as L
 import torch
-from gentrain.runs.checkpoints import AtomicIO
+from gentrain.training.checkpoint_io import AtomicIO
 from gentrain.training.callbacks.checkpoint import Checkpoint
 from gentrain.training.callbacks.rng import RNG
 from gentrain.training.callbacks.samples import SampleGrids
@@ -54,7 +55,7 @@ if __name__ == "__main__":
         with interruptible():
             trainer.fit(
                 scheme(),
-                datamodule=Noise(name="noise", shape=(1, 8, 8), classes=4, batch_size=8),
+                datamodule=DataModule(Noise(name="noise", shape=(1, 8, 8), classes=4, batch_size=8)),
                 ckpt_path=resume,
             )
     except Interrupted as interrupted:

@@ -72,7 +72,9 @@ class Metric(ABC):
         if self.requires is not None:
             require(model, self.requires, self.key)
 
-    def prepare(self, data: Data, model: GenerativeModel, device: torch.device) -> None:
+    def prepare(  # noqa: B027 (few metrics need it)
+        self, data: Data, model: GenerativeModel, device: torch.device
+    ) -> None:
         """Compute once what all later scores need, such as statistics of the data."""
 
     @abstractmethod
