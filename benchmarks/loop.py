@@ -103,7 +103,7 @@ class ByHand:
             )
         )
         data = build(checked["data"], "data")
-        self.batches = iter(Batches(data.load("train"), data.order, device))
+        self.batches = iter(Batches(data.load("train"), data.batch_sampler(), device))
 
     def iterate(self, n: int) -> None:
         for _ in range(n):

@@ -4,16 +4,16 @@ import math
 
 import pytest
 import torch
+from torch import nn
+
 from gentrain.adversarial import losses, tricks
 from gentrain.adversarial.lipschitz import GradientPenalty, SpectralNorm, Unconstrained
 from gentrain.adversarial.regularizer import Regularizer
+from gentrain.errors import UserError
+from gentrain.layers.normalization import VirtualBatchNorm, WithReferenceBatch
 from gentrain.models.gan.base import AdversarialModel
 from gentrain.models.gan.cgan import ConditionalGAN
 from gentrain.models.gan.gan import GAN
-from torch import nn
-
-from gentrain.errors import UserError
-from gentrain.layers.normalization import WithReferenceBatch, VirtualBatchNorm
 from gentrain.networks import conditional, dcgan, mlp
 
 SHAPE = [1, 28, 28]

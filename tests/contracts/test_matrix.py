@@ -31,6 +31,7 @@ from gentrain.data.arrays import ArrayDataset
 from gentrain.data.base import Data
 from gentrain.errors import UserError
 from gentrain.layers.normalization import WithReferenceBatch
+from gentrain.training.datamodule import DataModule
 from tests.support.compose import options
 from tests.support.presets import (
     DENSITIES,
@@ -348,12 +349,14 @@ def train(preset: str, loss: str, lipschitz: str, *tricks: str) -> None:
     labelled = checked["data"]["labelled"] and 10
     trainer.fit(
         scheme,
-        datamodule=Toy(
-            name="toy",
-            **shapes,
-            classes=checked["data"]["classes"] or 10,
-            batch_size=8,
-            labelled=labelled,
+        datamodule=DataModule(
+            Toy(
+                name="toy",
+                **shapes,
+                classes=checked["data"]["classes"] or 10,
+                batch_size=8,
+                labelled=labelled,
+            )
         ),
     )
     assert trainer.global_step == 2
