@@ -2,8 +2,8 @@
 
     python scripts/results.py DIR --out docs/results.md
 
-DIR holds run directories; those without a classifier-FID are left out. The table is between two markers of the file: rows of these runs are
-added, or replaced, and all others stay.
+DIR holds run directories; those without a classifier-FID are left out. The table is between two
+markers of the file: rows of these runs are added, or replaced, and all others stay.
 """
 
 from __future__ import annotations
