@@ -23,6 +23,11 @@ class ArrayDataset(NamedTuple):
         return max(len(self.images), 0 if self.sources is None else len(self.sources))
 
 
+def with_labels(images: Tensor, labels: Tensor) -> ArrayDataset:
+    """Images and int64 labels."""
+    return ArrayDataset(images.contiguous(), labels.long())
+
+
 def present(samples: ArrayDataset) -> tuple[Tensor, ...]:
     """(images, sources, labels), less what there is not."""
     return tuple(

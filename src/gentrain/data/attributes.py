@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from gentrain.data.arrays import ArrayDataset
-from gentrain.data.base import require
+from gentrain.data.checks import ensure
 from gentrain.data.image_folder import ImageFolder
 from gentrain.errors import UserError
 
@@ -32,20 +32,20 @@ class AttributeTable(ImageFolder):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.attributes = list(self.attributes)
-        require(
+        ensure(
             len(set(self.attributes)) > 1,
             f"attributes are {self.attributes} (data.attributes); give two or more different ones",
         )
-        require(
+        ensure(
             self.classes == len(self.attributes),
             f"{len(self.attributes)} attributes are {self.classes} classes (data.classes); write data.classes={len(self.attributes)}",
         )
 
     def read(self, split: str) -> ArrayDataset:
-        tree, domain = self.tree(), self.domains()
+        tree, domain = self.tree(), self.read_table()
         prefix_names, _ = self.names(tree, split)
         chosen = [name for name in prefix_names if domain.get(Path(name).name) is not None]
-        require(
+        ensure(
             len(chosen) > 0,
             f"none of the {len(prefix_names)} {split} images of {self.path} has exactly one of {', '.join(self.attributes)} "
             f"in {self.table_file} (data.attributes); choose others",
@@ -57,11 +57,15 @@ class AttributeTable(ImageFolder):
             for label in range(len(self.attributes))
             if not (labels == label).any()
         ]
-        require(
+        ensure(
             not missing,
             f"no {split} image of {self.path} has {', '.join(missing)} alone (data.attributes); choose others",
         )
         return ArrayDataset(images, labels)
+
+    @property
+    def domain_names(self) -> Sequence[str]:
+        return self.attributes
 
     @property
     def table_file(self) -> Path:
@@ -72,7 +76,7 @@ class AttributeTable(ImageFolder):
             self.path / TABLE,
         )
 
-    def domains(self) -> dict[str, int]:
+    def read_table(self) -> dict[str, int]:
         """The number of the domain of each file that has one."""
         try:
             lines = self.table_file.read_text().splitlines()
@@ -89,7 +93,7 @@ class AttributeTable(ImageFolder):
         columns, found = [names.index(name) for name in self.attributes], {}
         for number, line in enumerate(lines[2:], start=3):
             file, *values = line.split() or [""]
-            require(
+            ensure(
                 not line.strip() or (len(values) == len(names) and set(values) <= {"1", "-1", "0"}),
                 f"line {number} of {self.table_file} has not a name and {len(names)} values of 1 or -1 (data.table); mend it",
             )

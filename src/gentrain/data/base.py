@@ -1,26 +1,69 @@
 """The contract of a data set: cheap to construct, read once, and an endless stream of batches whose position can be saved."""
 
 import logging
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from types import GenericAlias
-from typing import Any, get_args, get_origin
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
+from gentrain.capability import Capability
 from gentrain.data.arrays import CHUNK, ArrayDataset, constant_images, sha256_of, to_bytes, to_float
 from gentrain.data.batches import Batches, BatchSampler, ZippedBatches, fits, generator
+from gentrain.data.checks import check_types, cores, ensure, is_count
 from gentrain.data.degrade import DEGRADATIONS, Degradation, source_shape
-from gentrain.errors import UserError
 
 log = logging.getLogger("gentrain")
 
 SPLITS = ("train", "test")
+
+
+# --- capabilities ---------------------------------------------------------------------------------
+
+
+class HasModes(Capability):
+    """Points of a mixture whose modes are known."""
+
+    what, examples = "has known modes", "data=gaussian_ring or gaussian_grid"
+
+    @property
+    @abstractmethod
+    def sd(self) -> float:
+        """The standard deviation of one mode, in the units of the points."""
+
+    @abstractmethod
+    def modes(self) -> Tensor:
+        """float32 (K, 2): the centres of the modes, in the units of the points."""
+
+
+class HasDomainRule(Capability):
+    """Images whose domain follows from their pixels by an exact rule."""
+
+    what, examples = "has a rule for the domain of an image", "data=digit_domains"
+
+    @abstractmethod
+    def domain_of(self, images: Tensor) -> Tensor:
+        """uint8 (N, C, H, W) -> int64 (N,): domains; `len(domain_names)` for none of them."""
+
+
+class HasContent(Capability):
+    """Images of several domains whose content, which a translation keeps, is known."""
+
+    what, examples = "knows the content of its images", "data=digit_domains"
+
+    @abstractmethod
+    def content(self, split: str) -> ArrayDataset:
+        """Images of all domains, and their content as labels.
+
+        Images that a translation may start from come first, in the order of `load`.
+        """
+
+
+# --- the base class -------------------------------------------------------------------------------
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -39,9 +82,7 @@ class Data(LightningDataModule, ABC):
     source_shape: tuple[int, ...] | None = (
         None  # of what a translation starts from; null: there is nothing of the kind
     )
-    labelled: int | None = (
-        None  # images whose labels may be used, as many of each class; null: all
-    )
+    labelled: int | None = None  # images whose labels may be used, as many of each class; null: all
     batch_size: int = 64  # per process
     seed: int = 0  # of the order of the batches
     flip: bool = False  # mirror half of the images left to right
@@ -65,16 +106,16 @@ class Data(LightningDataModule, ABC):
         self._base: int | None = (
             None  # batches that the trainer had started then; None before an iteration
         )
-        require(
+        ensure(
             is_count(self.batch_size),
             f"batch_size must be a whole number >= 1, not {self.batch_size!r} (data.batch_size); e.g. 64",
         )
         self.check_labelled()
-        require(
+        ensure(
             is_count(self.workers, 0),
             f"workers must be a whole number >= 0, not {self.workers!r} (data.workers); e.g. 2",
         )
-        require(
+        ensure(
             self.resident in ("auto", True, False),
             f"resident is {self.resident!r} (data.resident); write auto, true or false",
         )
@@ -82,19 +123,19 @@ class Data(LightningDataModule, ABC):
     def check_labelled(self) -> None:
         if self.labelled is None:
             return
-        require(
+        ensure(
             self.source_shape is None,
             f"data={self.name} has sources, and so no few labels (data.labelled); write null",
         )
-        require(
+        ensure(
             self.classes is not None,
             f"data={self.name} has no labels of which to keep {self.labelled} (data.labelled); write null",
         )
-        require(
+        ensure(
             is_count(self.labelled),
             f"labelled must be a whole number >= 1, not {self.labelled!r} (data.labelled); e.g. 100",
         )
-        require(
+        ensure(
             self.labelled % (self.classes or 1) == 0,
             f"{self.labelled} labels are not as many for each of {self.classes} classes (data.labelled); give a multiple of {self.classes}",
         )
@@ -127,7 +168,7 @@ class Data(LightningDataModule, ABC):
         """What was read, after its shape was compared with the promise of the config."""
         for key, part in {"shape": samples.images, "source_shape": samples.sources}.items():
             found, said = None if part is None else tuple(part.shape[1:]), getattr(self, key)
-            require(
+            ensure(
                 found == said,
                 f"samples of {self.name} have shape {found}, the config says {said} (data.{key}); mend it",
             )
@@ -168,7 +209,7 @@ class Data(LightningDataModule, ABC):
         theirs is in them; the others are as many, or fewer where there are fewer, and in an order of their own.
         """
         samples, device, order = self.load("train"), self.device, self.order
-        require(
+        ensure(
             order.per_epoch > 0,
             f"a batch of {self.batch_size} on {order.world} process(es) exceeds the {order.rows} training samples of {self.name} "
             f"(data.batch_size); at most {order.rows // order.world}",
@@ -193,7 +234,7 @@ class Data(LightningDataModule, ABC):
                 order.world,
                 of=" of sources",
             )
-            require(
+            ensure(
                 sources.per_epoch > 0,
                 f"a batch of {self.batch_size} on {order.world} process(es) exceeds the {sources.rows} training sources of {self.name} "
                 f"(data.batch_size); at most {sources.rows // order.world}",
@@ -211,7 +252,7 @@ class Data(LightningDataModule, ABC):
         images = stream(ArrayDataset(samples.images, None), order)
         few = self.labelled_subset()
         size = min(self.batch_size, len(few.images) // order.world)
-        require(
+        ensure(
             size > 0,
             f"{len(few.images)} labelled images cannot be shared by {order.world} processes (data.labelled); give {order.world} or more",
         )
@@ -230,7 +271,7 @@ class Data(LightningDataModule, ABC):
         each, found = self.labelled // self.classes, torch.bincount(labels, minlength=self.classes)
         rarest = int(found.argmin())
         least = int(found[rarest])
-        require(
+        ensure(
             each <= least,
             f"{self.labelled} labels are {each} for each class, and class {rarest} of {self.name} has {least} images "
             f"(data.labelled); give at most {least * self.classes}",
@@ -258,6 +299,21 @@ class Data(LightningDataModule, ABC):
     def degradation(self) -> Degradation | None:
         """What makes the sources of the training anew from each batch of images, where they are not stored."""
         return None
+
+    @property
+    def degrade(self) -> str | None:
+        """The name of `degradation` in DEGRADATIONS."""
+        return None
+
+    @property
+    def direction(self) -> str:
+        """For files of two pictures: which one is the source, "a2b" or "b2a"."""
+        return "a2b"
+
+    @property
+    def domain_names(self) -> Sequence[str]:
+        """The names of the domains, by their number; empty where they have none."""
+        return ()
 
     @property
     def changes(self) -> dict[str, Any]:
@@ -324,21 +380,21 @@ class Images(Data):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(
+        ensure(
             is_count(self.size),
             f"size must be a whole number >= 1, not {self.size!r} (data.size); e.g. 32",
         )
         square = (self.shape[0], self.size, self.size)
-        require(
+        ensure(
             self.shape == square,
             f"shape {self.shape} is not that of the size, {square} (data.shape); set data.size instead",
         )
-        require(
+        ensure(
             is_count(self.jitter, 0),
             f"jitter must be a whole number >= 0, not {self.jitter!r} (data.jitter); e.g. 30 at 256 pixels",
         )
         self.check_degrade()
-        require(
+        ensure(
             not self.jitter
             or self.degrade is not None
             or self.source_shape is None
@@ -350,17 +406,17 @@ class Images(Data):
         if self.degrade is None:
             return
         known = ", ".join(DEGRADATIONS)
-        require(
+        ensure(
             self.degrade in DEGRADATIONS,
             f"degrade is {self.degrade!r} (data.degrade); write one of {known}, or null",
         )
         reason = DEGRADATIONS[self.degrade].refuses(*self.shape)  # type: ignore[arg-type]
-        require(
+        ensure(
             not reason,
             f"images of data={self.name} cannot take {self.degrade}, {reason} (data.degrade); choose another of {known}",
         )
         made = source_shape(self.shape, self.degrade)
-        require(
+        ensure(
             self.source_shape == tuple(made or ()),
             f"data={self.name} has sources already, of {self.source_shape}, and {self.degrade} makes others (data.degrade); write null",
         )
@@ -386,41 +442,3 @@ class Images(Data):
                 [to_bytes(how.make(to_float(images), drawn)) for images, drawn in pairs]
             )
         )
-
-
-def require(condition: bool, otherwise: str) -> None:
-    if not condition:
-        raise UserError(otherwise)
-
-
-def check_types(data: Data) -> None:
-    """Raises UserError for a key whose value has another type than its field; lists are left to their use."""
-    for field in fields(data):
-        kind, value = field.type, getattr(data, field.name)
-        if (
-            any(isinstance(one, GenericAlias) for one in (kind, *get_args(kind)))
-            or get_origin(kind) is Sequence
-        ):
-            continue
-        wanted: Any = kind | int if kind is float else kind
-        fits_in = isinstance(value, wanted) and (
-            kind not in (int, float, int | None) or not isinstance(value, bool)
-        )
-        word = getattr(kind, "__name__", str(kind))
-        require(
-            fits_in,
-            f"{field.name} must be of type {word}, not {value!r} (data.{field.name}); mend the value",
-        )
-
-
-def is_count(value: object, least: int = 1) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def labelled(images: Tensor, labels: Tensor) -> ArrayDataset:
-    return ArrayDataset(images.contiguous(), labels.long())

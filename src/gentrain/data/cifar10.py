@@ -19,8 +19,9 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from gentrain.data.arrays import ArrayDataset, resized
-from gentrain.data.base import Images, labelled, require
+from gentrain.data.arrays import ArrayDataset, resized, with_labels
+from gentrain.data.base import Images
+from gentrain.data.checks import ensure
 from gentrain.data.files import Rejected, download, locked, root_folder, written
 from gentrain.errors import Unavailable, UserError
 
@@ -59,7 +60,7 @@ class CIFAR10(Images):
         pixels, labels = (
             torch.from_numpy(np.concatenate(part)) for part in zip(*parts, strict=True)
         )
-        return labelled(resized(pixels.view(-1, 3, 32, 32), self.size), labels)
+        return with_labels(resized(pixels.view(-1, 3, 32, 32), self.size), labels)
 
     def located(self, file: str) -> Path:
         """A pickle, or its binary twin, in data.root if that is given, else in the cache, where it is downloaded to when missing."""
@@ -98,7 +99,7 @@ class CIFAR10(Images):
             )
             return from_binary(content, path)
         found = hashlib.md5(content).hexdigest()
-        require(
+        ensure(
             not self.verify or found == self.md5[path.name],
             f"{path} is altered or cut off: its md5 begins {found[:12]}, expected {self.md5[path.name][:12]} (data.root); delete and retry",
         )
@@ -150,7 +151,7 @@ def unpack(archive: Path, files: Sequence[str]) -> None:
 
 def from_binary(content: bytes, path: Path) -> tuple[np.ndarray, np.ndarray]:
     records, rest = divmod(len(content), 1 + PIXELS)
-    require(
+    ensure(
         records > 0 and rest == 0,
         f"{path} is truncated: {len(content):,} bytes are not N x 3,073 (data.root); delete and retry",
     )
@@ -171,15 +172,15 @@ def from_pickle(content: bytes, path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def checked(pixels: np.ndarray, labels: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarray]:
     shape = pixels.shape
-    require(
+    ensure(
         len(shape) == 2 and shape[1] == PIXELS,
         f"{path} has pixels of shape {shape}, not (N, 3072) (data.root); delete and retry",
     )
-    require(
+    ensure(
         len(labels) == len(pixels),
         f"{path} has {len(labels)} labels for {len(pixels)} images (data.root); delete and retry",
     )
-    require(
+    ensure(
         bool((labels < 10).all() and (labels >= 0).all()),
         f"{path} has labels outside 0..9 (data.root); delete and retry",
     )

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gentrain.data.arrays import ArrayDataset
-from gentrain.data.base import labelled, require
+from gentrain.data.arrays import ArrayDataset, with_labels
+from gentrain.data.base import HasContent, HasDomainRule
 from gentrain.data.batches import generator
+from gentrain.data.checks import ensure
 from gentrain.data.digits import OfDigits
 
 COLOURS = {
@@ -43,29 +44,25 @@ def looks(images: Tensor) -> Tensor:
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Painted(OfDigits):
+class Painted(OfDigits, HasDomainRule, HasContent):
     """Digits in several domains. Every digit is in one of them alone."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(
+        ensure(
             self.shape[0] == 3,
             f"painted digits have 3 channels, not {self.shape[0]} (data.shape); set data.size instead",
         )
 
     @property
     @abstractmethod
-    def domains(self) -> list[str]:
+    def domain_names(self) -> list[str]:
         """Names, by their number."""
 
-    @abstractmethod
-    def content(self, split: str) -> ArrayDataset:
-        """Images of all domains with the digit that each shows. Those that a translation may start from come first, in their order."""
-
     def domain_of(self, images: Tensor) -> Tensor:
-        """The number of the domain that each of uint8 (N, 3, H, W) is of, by its colour; len(domains) for none of them."""
-        numbers = torch.full((len(LOOKS),), len(self.domains), device=images.device)
-        for number, name in enumerate(self.domains):
+        """The number of the domain that each of uint8 (N, 3, H, W) is of, by its colour; len(domain_names) for none of them."""
+        numbers = torch.full((len(LOOKS),), len(self.domain_names), device=images.device)
+        for number, name in enumerate(self.domain_names):
             numbers[LOOKS.index(name)] = number
         return numbers[looks(images)]
 
@@ -80,24 +77,24 @@ class ColouredDigits(Painted):
     def __post_init__(self) -> None:
         super().__post_init__()
         most = len(COLOURS)
-        require(
+        ensure(
             self.classes is not None and 2 <= self.classes <= most,
             f"{self.classes} colours (data.classes); give 2 to {most}: {', '.join(COLOURS)}",
         )
 
     @property
-    def domains(self) -> list[str]:
+    def domain_names(self) -> list[str]:
         return list(COLOURS)[: self.classes]
 
     def read(self, split: str) -> ArrayDataset:
         grey, *_ = self.plain.load(split)
         labels = torch.randint(
-            len(self.domains), (len(grey),), generator=self.drawn(len(grey), split)
+            len(self.domain_names), (len(grey),), generator=self.drawn(len(grey), split)
         )
         images = torch.empty(len(grey), *self.shape, dtype=torch.uint8)
-        for number, name in enumerate(self.domains):
+        for number, name in enumerate(self.domain_names):
             images[labels == number] = painted(grey[labels == number], name)
-        return labelled(images, labels)
+        return with_labels(images, labels)
 
     def content(self, split: str) -> ArrayDataset:
         return ArrayDataset(self.load(split).images, self.plain.load(split).labels)
@@ -112,16 +109,16 @@ class DigitDomains(Painted):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(
+        ensure(
             self.degrade is None,
             f"data={self.name} has sources already (data.degrade); write null, or choose data=coloured_digits",
         )
         for key, look in (("source", self.source), ("target", self.target)):
-            require(
+            ensure(
                 look in LOOKS,
                 f"digits do not look {look!r} (data.{key}); write one of {', '.join(LOOKS)}",
             )
-        require(
+        ensure(
             self.source != self.target,
             f"source and target are both {self.source} (data.source, data.target); choose two",
         )
@@ -131,7 +128,7 @@ class DigitDomains(Painted):
         return False
 
     @property
-    def domains(self) -> list[str]:
+    def domain_names(self) -> list[str]:
         return [self.source, self.target]
 
     def halves(self, split: str) -> tuple[ArrayDataset, ArrayDataset]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from gentrain.data.base import Images, require
+from gentrain.data.base import Images
+from gentrain.data.checks import ensure
 from gentrain.data.mnist import MNIST
 from gentrain.data.mnist_5k import MNIST5k
 
@@ -24,7 +25,7 @@ class OfDigits(Images):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(
+        ensure(
             self.digits in ("mnist", "mnist_5k"),
             f"no digits {self.digits!r} (data.digits); write mnist or mnist_5k",
         )

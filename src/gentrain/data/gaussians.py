@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 
 from gentrain.data.arrays import ArrayDataset
-from gentrain.data.base import Data, is_count, require
+from gentrain.data.base import Data, HasModes
 from gentrain.data.batches import generator
+from gentrain.data.checks import ensure, is_count
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Gaussians(Data):
+class Gaussians(Data, HasModes):
     """`n` points for "train" and a tenth as many for "test"; labels are the numbers of the modes."""
 
     std: float  # of one mode, in the units of the paper
@@ -30,15 +31,15 @@ class Gaussians(Data):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(
+        ensure(
             is_count(self.n, 10),
             f"n must be a whole number >= 10, not {self.n!r} (data.n); e.g. 100000",
         )
-        require(
+        ensure(
             0 < self.std < math.inf,
             f"the deviation of a mode must be above 0, not {self.std!r} (data.std); e.g. 0.05",
         )
-        require(not self.flip, "points have no left and right (data.flip); write false")
+        ensure(not self.flip, "points have no left and right (data.flip); write false")
 
     @abstractmethod
     def centres(self) -> Tensor:
@@ -75,11 +76,11 @@ class GaussianRing(Gaussians):
     std: float = 0.02
 
     def __post_init__(self) -> None:
-        require(
+        ensure(
             is_count(self.classes),
             f"the ring needs a whole number >= 1 of modes, not {self.classes!r} (data.classes); e.g. 8",
         )
-        require(
+        ensure(
             0 < self.radius < math.inf,
             f"the radius must be above 0, not {self.radius!r} (data.radius); e.g. 2",
         )
@@ -100,11 +101,11 @@ class GaussianGrid(Gaussians):
 
     def __post_init__(self) -> None:
         side = math.isqrt(self.classes) if is_count(self.classes) and self.classes else 0
-        require(
+        ensure(
             side > 0 and side**2 == self.classes,
             f"a grid has a square number of modes, not {self.classes!r} (data.classes); e.g. 25",
         )
-        require(
+        ensure(
             0 < self.spacing < math.inf,
             f"the spacing must be above 0, not {self.spacing!r} (data.spacing); e.g. 2",
         )

@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 
 from gentrain.data.arrays import ArrayDataset
-from gentrain.data.base import Images, cores, require
+from gentrain.data.base import Images
 from gentrain.data.batches import generator
+from gentrain.data.checks import cores, ensure
 from gentrain.data.files import locked, writable, written
 from gentrain.errors import Unavailable, UserError
 
@@ -51,20 +52,20 @@ class ImageFolder(Images):
     draw_seed: int = 0  # which tenth is held out; not the run's seed, so that runs with other seeds share the data
 
     def __post_init__(self) -> None:
-        require(
+        ensure(
             self.channels in (1, 3),
             f"channels must be 1 (grey) or 3 (colour), not {self.channels!r} (data.channels); e.g. 3",
         )
         super().__post_init__()
-        require(
+        ensure(
             self.shape[0] == self.channels,
             f"shape {self.shape} has not {self.channels} channels (data.shape); set data.channels",
         )
-        require(
+        ensure(
             self.on_bad in ("stop", "skip"),
             f"on_bad is {self.on_bad!r} (data.on_bad); write stop or skip",
         )
-        require(
+        ensure(
             bool(self.root),
             f"data={self.name} needs a folder or .zip of images (data.{self.key}); give data.{self.key}=DIR",
         )
@@ -81,7 +82,7 @@ class ImageFolder(Images):
         prefix, is_drawn = layout(tree, split)
         part = tree.under(prefix)
         names = drawn(sorted(part.files), split, self.draw_seed) if is_drawn else sorted(part.files)
-        require(
+        ensure(
             len(names) > 0,
             f"too few images in {self.path} to draw a {split} split (data.{self.key}); give at least 10",
         )
@@ -101,7 +102,7 @@ class ImageFolder(Images):
         from gentrain.data.pictures import EXTENSIONS, source
 
         try:
-            require(
+            ensure(
                 self.path.exists(),
                 f"no such folder or file {self.path} (data.{self.key}); give a folder or a .zip of images",
             )
@@ -111,7 +112,7 @@ class ImageFolder(Images):
                 f"cannot read {self.path}: {error.strerror} (data.{self.key}); give a folder that you may read"
             ) from error
         accepted = " ".join(EXTENSIONS)
-        require(
+        ensure(
             len(tree.files) > 0,
             f"0 images in {self.path} (data.{self.key}); give a folder or .zip with files named {accepted}",
         )
@@ -123,7 +124,7 @@ class ImageFolder(Images):
         if self.classes is None:
             return None
         odd = sorted(set(found[0]) ^ set(found[1]))
-        require(
+        ensure(
             not odd,
             f"class folders differ between train and test of {self.path}: {', '.join(odd[:10])} (data.{self.key}); make them equal",
         )
@@ -132,7 +133,7 @@ class ImageFolder(Images):
     def split_classes(self, tree: "Tree", prefix: str) -> list[str]:
         """Sorted names of the class folders of one split, checked when labels are asked for."""
         where, part = self.path / prefix, tree.under(prefix)
-        require(
+        ensure(
             len(part.files) > 0,
             f"0 images in {where} (data.{self.key}); fill the folder or remove it",
         )
@@ -144,17 +145,17 @@ class ImageFolder(Images):
             if "/" not in name.removeprefix(prefix)
         )
         loose = [name for name in part.files if "/" not in name.removeprefix(prefix)]
-        require(
+        ensure(
             not loose,
             f"{len(loose)} images of {where} are in no class folder (data.classes); move them, or write data.classes=null",
         )
-        require(
+        ensure(
             len(names) == self.classes,
             f"{where} has {len(names)} class folders, not {self.classes} (data.classes); give {len(names)}",
         )
         filled = {class_of(name, prefix) for name in part.files}
         empty = [name for name in names if name not in filled]
-        require(
+        ensure(
             not empty,
             f"0 images in the class folders {', '.join(empty[:10])} of {where} (data.{self.key}); fill or remove them",
         )
@@ -195,11 +196,11 @@ class ImageFolder(Images):
         with written(target) as file:
             allocate(file, (len(names), form.across * form.channels, form.size, form.size))
             bad = self.fill(file, names, form)
-            require(
+            ensure(
                 self.on_bad == "skip" or not bad,
                 f"{len(bad)} of {len(names)} images of {self.path} are unreadable: {listed(bad)} (data.on_bad); mend them, or write skip",
             )
-            require(
+            ensure(
                 len(bad) < len(names),
                 f"all {len(bad)} images of {self.path} are unreadable: {listed(bad)} (data.{self.key}); mend them",
             )

@@ -18,8 +18,9 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from gentrain.data.arrays import ArrayDataset, resized
-from gentrain.data.base import Images, labelled, require
+from gentrain.data.arrays import ArrayDataset, resized, with_labels
+from gentrain.data.base import Images
+from gentrain.data.checks import ensure
 from gentrain.data.files import Rejected, download, locked, root_folder, sha256
 from gentrain.errors import Unavailable, UserError
 
@@ -45,15 +46,15 @@ class IDX(Images):
         stem = "train" if split == "train" else "t10k"
         pixels, images = self.array(f"{stem}-images-idx3-ubyte", IMAGES)
         targets, labels = self.array(f"{stem}-labels-idx1-ubyte", LABELS)
-        require(
+        ensure(
             len(labels) == len(images),
             f"{targets} has {len(labels)} labels for the {len(images)} images of {pixels.name} (data.root); delete both and retry",
         )
-        require(
+        ensure(
             len(labels) == 0 or labels.max() < 10,
             f"{targets} has labels above 9 (data.root); delete it and retry",
         )
-        return labelled(
+        return with_labels(
             resized(torch.from_numpy(images)[:, None], self.size), torch.from_numpy(labels)
         )
 
@@ -62,7 +63,7 @@ class IDX(Images):
         path = self.located(file)
         content = unzipped(path)
         if self.verify:
-            require(
+            ensure(
                 sha256(content) == self.sums[file],
                 f"{path} is altered or cut off: its sha256 begins {sha256(content)[:12]}, expected {self.sums[file][:12]} "
                 "(data.root); delete and retry",
@@ -156,17 +157,17 @@ def unzipped(path: Path) -> bytes:
 def parsed(content: bytes, magic: int, path: Path) -> np.ndarray:
     """The numbers of an IDX file, in the shape that its header says. Raises UserError when the two do not agree."""
     axes = magic & 0xFF
-    require(
+    ensure(
         len(content) >= 4 + 4 * axes,
         f"{path} is truncated: {len(content)} bytes, no header (data.root); delete and retry",
     )
     found, *shape = (int(number) for number in np.frombuffer(content, ">u4", 1 + axes))
-    require(
+    ensure(
         found == magic,
         f"{path} is no such IDX file: it begins with {found:#010x}, not {magic:#010x} (data.root); replace it",
     )
     values = np.frombuffer(content, np.uint8, offset=4 + 4 * axes)
-    require(
+    ensure(
         values.size == math.prod(shape),
         f"{path} is truncated: {values.size:,} bytes of data, its header says {math.prod(shape):,} (data.root); delete and retry",
     )

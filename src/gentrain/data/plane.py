@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from gentrain.data.arrays import ArrayDataset
-from gentrain.data.base import Data, is_count, require
+from gentrain.data.base import Data
 from gentrain.data.batches import generator
+from gentrain.data.checks import ensure, is_count
 
 FAR = 6  # deviations of the noise that are kept inside: one number in 500 million is farther out
 
@@ -31,19 +32,19 @@ class Plane(Data):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(
+        ensure(
             self.classes == self.parts,
             f"{self.name} has {self.parts} parts, not {self.classes!r} (data.classes); leave it out",
         )
-        require(
+        ensure(
             is_count(self.n, 10),
             f"n must be a whole number >= 10, not {self.n!r} (data.n); e.g. 100000",
         )
-        require(
+        ensure(
             0 <= self.noise < math.inf,
             f"the noise must be 0 or above, not {self.noise!r} (data.noise); e.g. 0.05",
         )
-        require(not self.flip, "points have no left and right (data.flip); write false")
+        ensure(not self.flip, "points have no left and right (data.flip); write false")
 
     @abstractmethod
     def places(self, labels: Tensor, u: Tensor, v: Tensor) -> Tensor:

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import torch
 
-from gentrain.data.arrays import ArrayDataset
-from gentrain.data.base import is_count, labelled, require
+from gentrain.data.arrays import ArrayDataset, with_labels
 from gentrain.data.batches import generator
+from gentrain.data.checks import ensure, is_count
 from gentrain.data.digits import OfDigits
 
 
@@ -18,7 +18,7 @@ class StackedMNIST(OfDigits):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(
+        ensure(
             is_count(self.n, 10),
             f"n must be a whole number >= 10, not {self.n!r} (data.n); e.g. 128000",
         )
@@ -30,4 +30,4 @@ class StackedMNIST(OfDigits):
         triples = torch.randint(
             len(images), (count, 3), generator=generator(self.draw_seed, type(self).__name__, split)
         )
-        return labelled(images[:, 0][triples], labels[triples] @ torch.tensor([100, 10, 1]))
+        return with_labels(images[:, 0][triples], labels[triples] @ torch.tensor([100, 10, 1]))
