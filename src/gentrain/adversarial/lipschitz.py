@@ -11,10 +11,15 @@ from torch.nn.utils import parametrizations
 from torch.nn.utils.parametrizations import _WeightNorm
 from torch.optim import Optimizer
 
-from gentrain.adversarial.regularizer import Critic, Player, Regularizer, batch_coupled_layers
+from gentrain.adversarial.regularizer import (
+    CriticFunction,
+    Player,
+    RegularizedModel,
+    Regularizer,
+    batch_coupled_layers,
+)
 from gentrain.config.types import Count, NonNegative, Positive
 from gentrain.errors import UserError
-from gentrain.models.gan.base import AdversarialModel
 
 log = logging.getLogger("gentrain")
 
@@ -28,8 +33,8 @@ class Lipschitz(Regularizer):
 class Unconstrained(Lipschitz):
     """The critic is left free, which a loss without a lower bound cannot afford."""
 
-    def attach(self, game: AdversarialModel) -> None:
-        if not game.loss.bounded:
+    def attach(self, model: RegularizedModel) -> None:
+        if not model.loss.bounded:
             raise UserError(
                 "the wasserstein loss of a free critic has no minimum (loss=wasserstein lipschitz=none); "
                 "choose lipschitz=gp|clip|spectral_norm, or another loss"
@@ -46,15 +51,15 @@ class WeightClip(Lipschitz):
         super().__init__()
         self.bound = bound
 
-    def attach(self, game: AdversarialModel) -> None:
-        if any(isinstance(module, _WeightNorm) for module in game.critic.modules()):
+    def attach(self, model: RegularizedModel) -> None:
+        if any(isinstance(module, _WeightNorm) for module in model.critic.modules()):
             raise UserError(
                 "units that keep the length of their weights have none to clip (lipschitz=clip with weight_norm=true); "
                 "write model.critic.critic.weight_norm=false, or lipschitz=gp|spectral_norm"
             )
         self.clipped = [
             p
-            for module in game.critic.modules()
+            for module in model.critic.modules()
             if not affine(module)
             for p in module.parameters(recurse=False)
         ]
@@ -68,7 +73,7 @@ class WeightClip(Lipschitz):
             )
 
     @torch.no_grad()
-    def after_critic_step(self, game: AdversarialModel) -> None:
+    def after_critic_step(self, model: RegularizedModel) -> None:
         for p in self.clipped:
             p.clamp_(-self.bound, self.bound)
 
@@ -110,8 +115,8 @@ class GradientPenalty(Lipschitz):
         )
         self.steps, self.due = 0, True
 
-    def attach(self, game: AdversarialModel) -> None:
-        if mixing := batch_coupled_layers(game.critic, within_groups=self.coupled == "refuse"):
+    def attach(self, model: RegularizedModel) -> None:
+        if mixing := batch_coupled_layers(model.critic, within_groups=self.coupled == "refuse"):
             raise UserError(
                 f"a gradient penalty is a statement about one sample, and {', '.join(mixing[:3])} of the critic couple samples "
                 "(lipschitz, model.critic.norm, tricks); "
@@ -119,7 +124,7 @@ class GradientPenalty(Lipschitz):
                 "lipschitz=gp_grouped is for network=progan"
             )
 
-    def critic_term(self, critic: Critic, real: Tensor, fake: Tensor) -> Tensor | None:
+    def critic_term(self, critic: CriticFunction, real: Tensor, fake: Tensor) -> Tensor | None:
         if not self.due:
             return None
         with torch.autocast(real.device.type, enabled=False):
@@ -128,7 +133,7 @@ class GradientPenalty(Lipschitz):
             excess = excess.clamp_min(0) if self.one_sided else excess
             return self.weight * self.every * excess.square().mean()
 
-    def after_critic_step(self, game: AdversarialModel) -> None:
+    def after_critic_step(self, model: RegularizedModel) -> None:
         """The count moves here and `due` is a bool: a number that changes inside a compiled step would compile it anew each time."""
         self.set_extra_state(self.steps + 1)
 
@@ -167,11 +172,11 @@ class SpectralNorm(Lipschitz):
                 "spectral norm of the generator alone leaves the critic free (lipschitz.players); add critic"
             )
 
-    def attach(self, game: AdversarialModel) -> None:
+    def attach(self, model: RegularizedModel) -> None:
         layers = [
             (f"{player}.{name}", layer)
             for player in self.players
-            for name, layer in normalisable(game, player)
+            for name, layer in normalisable(model, player)
         ]
         if zero := [name for name, layer in layers if not layer.weight.any()]:
             raise UserError(
@@ -182,7 +187,7 @@ class SpectralNorm(Lipschitz):
             parametrizations.spectral_norm(layer)
 
 
-def normalisable(game: AdversarialModel, player: Player) -> list[tuple[str, Any]]:
+def normalisable(model: RegularizedModel, player: Player) -> list[tuple[str, Any]]:
     """Layers whose weight is a matrix, by name; a critic's embedding of labels is one more linear map, a generator's is its input."""
     kinds: tuple[type[nn.Module], ...] = (
         nn.Linear,
@@ -190,10 +195,10 @@ def normalisable(game: AdversarialModel, player: Player) -> list[tuple[str, Any]
         nn.ConvTranspose2d,
         *([nn.Embedding] if player == "critic" else []),
     )
-    return [(name, m) for name, m in getattr(game, player).named_modules() if isinstance(m, kinds)]
+    return [(name, m) for name, m in model.player(player).named_modules() if isinstance(m, kinds)]
 
 
-def input_gradient(critic: Critic, x: Tensor) -> Tensor:
+def input_gradient(critic: CriticFunction, x: Tensor) -> Tensor:
     """grad_x of the sum of scores: each sample's own gradient, as long as no layer couples samples. Differentiable again.
 
     The score of a sample of many patches is their mean, as it is in the losses.

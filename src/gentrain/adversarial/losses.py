@@ -94,9 +94,7 @@ def ls(a: float = 0.0, b: float = 1.0, c: float = 1.0) -> AdversarialLoss:
     )
 
 
-def with_mirror(
-    loss: AdversarialLoss, mirror: Callable[[Tensor], Tensor]
-) -> AdversarialLoss:
+def with_mirror(loss: AdversarialLoss, mirror: Callable[[Tensor], Tensor]) -> AdversarialLoss:
     """Smoothed targets keep the mirror of the hard ones."""
     loss.mirror = mirror
     return loss

@@ -10,6 +10,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -19,6 +21,18 @@ from gentrain.capability import Capability
 from gentrain.models.objective import Objective
 
 Batch = tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class InitialWeights:
+    """Another run, from whose weights a model wants to start.
+
+    The training job opens the run and hands its configuration and weights to
+    `GenerativeModel.load_initial_weights`, before the first step of a new run.
+    """
+
+    run: Path
+    key: str  # the option that names the run, such as "model.start"
 
 
 class GenerativeModel(nn.Module, ABC):
@@ -35,7 +49,8 @@ class GenerativeModel(nn.Module, ABC):
     semi_supervised: ClassVar[bool] = False  # it learns from few labels
     sequential: bool = False  # a sample takes many passes: pixel by pixel, or by iteration
     generator: Any  # the network that makes samples
-    ema_generator: Any = None  # the averaged generator, where a trick keeps one
+    ema_generator: Any  # the averaged generator, where a trick keeps one, or None
+    initial_weights: InitialWeights | None = None
 
     @abstractmethod
     def sample(self, batch: Batch, noise: Tensor | None = None) -> Tensor:
@@ -58,6 +73,17 @@ class GenerativeModel(nn.Module, ABC):
         """Draw (n, ...) noise, of which a sample is a function or from which its chain starts."""
         raise NotImplementedError(f"{type(self).__name__} has no noise")
 
+    def load_initial_weights(self, config: dict[str, Any], state_dict: dict[str, Tensor]) -> None:
+        """Take weights of the run that `initial_weights` names.
+
+        Args:
+            config: the other run's configuration.
+            state_dict: the other run's weights; names start with "model.".
+
+        Raises:
+            UserError: when the other run does not fit.
+        """
+
     def init_from_data(self, batch: Batch) -> None:
         """Look at many training images once, before the first update."""
 
@@ -69,6 +95,7 @@ class SingleObjectiveModel(GenerativeModel):
     """A model that minimises one objective: a likelihood, a bound, an energy or a regression."""
 
     compilable: ClassVar[bool] = True  # `objective` can be compiled as one graph
+    ema_generator: Any = None
 
     @property
     def generator(self) -> Any:  # type: ignore[override]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gentrain.models.base import Batch, GenerativeModel, eval_mode
-from gentrain.models.gan.pix2pix import Content
+from gentrain.models.content_loss import Content
 from gentrain.models.objective import Objective
 from gentrain.networks import base
 

@@ -22,6 +22,8 @@ from gentrain.networks.dcgan import MOST, halvings
 class Autoencoder(base.Critic):
     """(B, *shape) -> code (B, F) -> (B, *shape); the score (B,) is minus the distance between what goes in and what comes out."""
 
+    is_energy = True
+
     def __init__(
         self, encoder: nn.Module, decoder: nn.Module, features: int, points: bool = False
     ) -> None:

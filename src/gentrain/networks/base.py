@@ -1,7 +1,13 @@
-"""What the players of every game have in common: a body, and one thing around it."""
+"""What networks have in common: a body, what is around it, and how a model builds them.
+
+A model receives a `Backbone`: a network class with its options, still to be built. The model
+builds it with its own shapes, and wraps it where it needs more than the backbone has: a label, a
+second head, a second direction. So every model works with every backbone that fits its shapes.
+"""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -9,50 +15,88 @@ from torch import Tensor, nn
 
 from gentrain.errors import UserError
 
+Backbone = partial  # a network class with options; calling it with more options builds the network
 Prior = Literal["normal", "uniform"]
 
 
+def with_options(backbone: Backbone[Any], **options: Any) -> Backbone[Any]:
+    """The same network class with more, or other, options."""
+    return Backbone(backbone.func, **backbone.keywords | options)
+
+
 class Generator(nn.Module):
-    """Noise to images: `body`, (B, latent) -> (B, *shape) in [-1, 1]."""
+    """Noise to images: `body` maps (B, latent) to (B, *shape) in [-1, 1].
+
+    Args:
+        body: the network.
+        latent: length of the noise.
+        prior: distribution of the noise, N(0, 1) or U(-1, 1).
+    """
+
+    input_kind: ClassVar[str] = "noise"
+    conditional: ClassVar[bool] = False  # it takes labels itself: it has an option `classes`
+    grows: ClassVar[bool] = False  # it grows level by level, as in a progressive GAN
 
     def __init__(self, body: nn.Module, latent: int, prior: Prior = "normal") -> None:
         super().__init__()
         self.body, self.latent, self.prior = body, latent, prior
 
+    def backbones(self) -> list[nn.Module]:
+        """The networks with a body: this one."""
+        return [self]
+
     def noise(self, n: int, device: torch.device | str) -> Tensor:
-        """(n, latent) from N(0, 1), or from U(-1, 1)."""
+        """Draw (n, latent) from the prior."""
         if self.prior == "uniform":
             return torch.rand(n, self.latent, device=device) * 2 - 1
         return torch.randn(n, self.latent, device=device)
 
     def forward(self, z: Tensor) -> Tensor:
+        """(B, latent) -> (B, *shape)."""
         return self.body(z)
 
 
 class Translator(nn.Module):
-    """Images to images: `body`, (B, *source_shape) -> (B, *shape) in [-1, 1]. It has no noise of its own.
+    """Images to images: `body` maps (B, *source_shape) to (B, *shape) in [-1, 1].
 
-    It is convolutional, so pictures of other sizes pass. One that sees `whole` pictures at once, at a scale, is not meant for them.
+    It has no noise of its own. It is convolutional, so images of other sizes pass.
     """
 
-    whole: ClassVar[bool] = False
+    input_kind: ClassVar[str] = "images"
+    fixed_size: ClassVar[bool] = False  # it sees a whole image at one scale: other sizes do not fit
+    prior: str | None = None
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
         self.body = body
 
+    def backbones(self) -> list[nn.Module]:
+        """The networks with a body: this one."""
+        return [self]
+
     def forward(self, source: Tensor) -> Tensor:
+        """(B, *source_shape) -> (B, *shape)."""
         return self.body(source)
 
 
 class Critic(nn.Module):
-    """Images to scores (logits): `body`, (B, *shape) -> features (B, F), then `head`, one linear layer -> (B,).
+    """Images to scores (logits): `body` maps (B, *shape) to features (B, F), `head` these to (B,).
 
-    A head may give P scores a sample, one for each patch of the image; scores are then (B * P,), a sample's next to each other.
+    A head may give P scores a sample, one for each patch of the image. Scores are then (B * P,),
+    those of a sample next to each other.
+
+    Args:
+        body: the network.
+        features: F.
+        points: samples are points, not images.
+        head: the last layer; None makes one linear layer.
     """
 
-    critic_input: ClassVar[str] = "images"
-    source_shape: list[int] | None = None  # of what it is given beside each image
+    conditional: ClassVar[bool] = False  # it takes labels itself: it has an option `classes`
+    flattens: ClassVar[bool] = False  # it takes vectors of any length, and flattens images
+    grows: ClassVar[bool] = False  # it grows level by level, as in a progressive GAN
+    is_energy: ClassVar[bool] = False  # scores are minus an energy, which is never negative
+    source_shape: list[int] | None = None  # of the image that it sees beside each image
 
     def __init__(
         self, body: nn.Module, features: int, points: bool = False, head: nn.Module | None = None
@@ -61,7 +105,12 @@ class Critic(nn.Module):
         self.body, self.points, self.size = body, points, features
         self.head: Any = head or nn.Linear(features, 1)  # a trick may put more before it
 
+    def backbones(self) -> list[nn.Module]:
+        """The networks with a body: this one."""
+        return [self]
+
     def features(self, x: Tensor) -> Tensor:
+        """(B, *shape) -> (B, F)."""
         return self.body(x)
 
     def score(self, h: Tensor) -> Tensor:
@@ -69,45 +118,56 @@ class Critic(nn.Module):
         return self.head(h).flatten()
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, *shape) -> scores (B,), or (B * P,)."""
         return self.score(self.features(x))
 
     def widen(self, m: int) -> None:
-        """Take m samples at once: a new first layer with m times the inputs, of the same kind and scale of weights."""
+        """Take m samples at once: a new first layer with m times the inputs.
+
+        The new layer is of the same kind, and its weights have the same scale.
+        """
         for parent in self.body.modules():
             for name, layer in parent.named_children():
-                if isinstance(layer, nn.Linear):
-                    setattr(
-                        parent,
-                        name,
-                        init_like(nn.Linear(m * layer.in_features, layer.out_features), layer),
-                    )
-                    return
-                if isinstance(layer, nn.Conv2d):
-                    geometry: dict[str, Any] = {
-                        key: getattr(layer, key) for key in ("kernel_size", "stride", "padding")
-                    }
-                    wider = nn.Conv2d(
-                        m * layer.in_channels,
-                        layer.out_channels,
-                        bias=layer.bias is not None,
-                        **geometry,
-                    )
+                if (wider := widened(layer, m)) is not None:
                     setattr(parent, name, init_like(wider, layer))
                     return
         raise TypeError(f"{type(self).__name__} has no first layer to widen")
 
 
+def widened(layer: nn.Module, m: int) -> nn.Linear | nn.Conv2d | None:
+    """A linear layer or a convolution with m times the inputs; None for any other layer."""
+    match layer:
+        case nn.Linear():
+            return nn.Linear(m * layer.in_features, layer.out_features)
+        case nn.Conv2d():
+            return nn.Conv2d(
+                m * layer.in_channels,
+                layer.out_channels,
+                layer.kernel_size,  # type: ignore[arg-type]
+                layer.stride,  # type: ignore[arg-type]
+                layer.padding,  # type: ignore[arg-type]
+                bias=layer.bias is not None,
+            )
+        case _:
+            return None
+
+
 def require_source_shape(source_shape: list[int] | None) -> list[int]:
-    """What a translation starts from, or a refusal of data that have nothing of the kind."""
+    """The shape that a translation starts from.
+
+    Raises:
+        UserError: for data without sources.
+    """
     if source_shape is None:
         raise UserError(
-            "this model translates images, and these data have no sources (data.degrade); e.g. data.degrade=edges"
+            "this model translates images, and these data have no sources (data.degrade); "
+            "e.g. data.degrade=edges"
         )
     return list(source_shape)
 
 
-def init_like(layer: nn.Linear | nn.Conv2d, model: nn.Linear | nn.Conv2d) -> nn.Module:
-    """Weights of the standard deviation of another layer's."""
+def init_like(layer: Any, model: Any) -> nn.Module:
+    """Draw weights with the standard deviation of another layer's weights; biases are zero."""
     with torch.no_grad():
         layer.weight.normal_(0, model.weight.std().item())
         if layer.bias is not None:
@@ -116,22 +176,35 @@ def init_like(layer: nn.Linear | nn.Conv2d, model: nn.Linear | nn.Conv2d) -> nn.
 
 
 def gaussian_init(network: nn.Module, sd: float = 0.02) -> nn.Module:
-    """Weights of DCGAN (Radford et al., 2016): N(0, 0.02), gains of norms N(1, 0.02), biases 0."""
-    layer: Any
+    """Weights of DCGAN (Radford et al., 2016): N(0, sd), gains of norms N(1, sd), biases 0."""
     for layer in network.modules():
-        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            nn.init.normal_(layer.weight, 0, sd)
-        elif "Norm" in type(layer).__name__ and getattr(layer, "weight", None) is not None:
-            nn.init.normal_(layer.weight, 1, sd)
-        else:
-            continue
+        match layer:
+            case nn.Conv2d() | nn.ConvTranspose2d() | nn.Linear():
+                nn.init.normal_(layer.weight, 0, sd)
+            case (
+                nn.BatchNorm1d()
+                | nn.BatchNorm2d()
+                | nn.InstanceNorm2d()
+                | nn.GroupNorm()
+                | (nn.LayerNorm())
+            ) if layer.weight is not None:
+                nn.init.normal_(layer.weight, 1, sd)
+            case _:
+                continue
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
     return network
 
 
 def stages(side: int, smallest: int = 7) -> tuple[int, int]:
-    """(side of the smallest map, how many halvings lead there): 28 -> (7, 2), 32 -> (4, 3), 64 -> (4, 4), 128 -> (4, 5)."""
+    """Halve a side until it is at most `smallest`, or odd.
+
+    Returns:
+        The side of the smallest map, and how many halvings lead there.
+
+    >>> stages(28), stages(32), stages(64), stages(128)
+    ((7, 2), (4, 3), (4, 4), (4, 5))
+    """
     halvings = 0
     while side > smallest and side % 2 == 0:
         side, halvings = side // 2, halvings + 1

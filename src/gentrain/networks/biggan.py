@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -10,8 +9,8 @@ from torch import Tensor, nn
 
 from gentrain.config.types import Count, Whole
 from gentrain.errors import UserError
-from gentrain.networks import base
-from gentrain.networks.conditional import ProjectionCritic
+from gentrain.layers.normalization import Norm
+from gentrain.networks import base, resnet
 from gentrain.networks.conditional_resnet import Stack
 from gentrain.networks.dcgan import halvings
 
@@ -23,6 +22,8 @@ class Generator(base.Generator):
     that all blocks share; its gains and shifts are linear in them. `attention` is the side of the map that attends to itself.
     Weights are orthogonal at the start.
     """
+
+    conditional = True
 
     def __init__(
         self,
@@ -56,14 +57,36 @@ class Generator(base.Generator):
         return self.body(first, [torch.cat([chunk, e], 1) for chunk in rest])
 
 
-class Critic(ProjectionCritic):
-    """A projection critic whose weights are orthogonal at the start."""
+class Critic(resnet.Critic):
+    """D(x, y): a residual critic that projects labels (see `ProjectionCritic`).
+
+    Its weights are orthogonal at the start.
+
+    Args:
+        shape, width, norm, attention: as of `resnet.Critic`.
+        classes: number of labels.
+    """
+
+    conditional = True
 
     def __init__(
-        self, critic: Callable[..., base.Critic], shape: list[int], classes: Count
+        self,
+        shape: list[int],
+        classes: Count,
+        width: Count = 64,
+        norm: Norm = "none",
+        attention: Whole = 0,
     ) -> None:
-        super().__init__(critic, shape, classes)
+        super().__init__(shape, width, norm, attention)
+        self.embed = nn.Embedding(classes, self.size)
         orthogonal_init(self)
+
+    def features(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        return self.body(x)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:  # type: ignore[override]
+        h = self.body(x)
+        return self.score(h) + (h * self.embed(y)).sum(1)
 
 
 def linear(inputs: int, channels: int) -> nn.Module:
@@ -73,7 +96,10 @@ def linear(inputs: int, channels: int) -> nn.Module:
 def orthogonal_init(network: nn.Module) -> None:
     """Weights with orthonormal rows or columns (Saxe et al., 2014), embeddings too; biases 0."""
     for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear | nn.Embedding):
-            nn.init.orthogonal_(module.weight)
-            if getattr(module, "bias", None) is not None:
-                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        match module:
+            case nn.Conv2d() | nn.Linear():
+                nn.init.orthogonal_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+            case nn.Embedding():
+                nn.init.orthogonal_(module.weight)

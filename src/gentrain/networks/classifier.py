@@ -1,8 +1,9 @@
-"""Any critic, with the logits of classes as well."""
+"""Wrappers that let any critic network name classes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -11,20 +12,31 @@ from gentrain.networks import base
 
 
 class ClassifierCritic(nn.Module):
-    """Two heads on the same features h: the score, and the logits of `classes` (Odena, Olah & Shlens, 2017). The score sees no label."""
+    """A critic with two heads on the same features: the score, and the logits of classes.
 
-    def __init__(
-        self, critic: Callable[..., base.Critic], shape: list[int], classes: Count
-    ) -> None:
+    The score sees no label (Odena, Olah & Shlens, 2017).
+
+    Args:
+        backbone: a critic.
+        classes: K.
+    """
+
+    def __init__(self, backbone: base.Backbone[Any], classes: Count) -> None:
         super().__init__()
-        self.critic = critic(shape=shape)
+        self.critic = backbone()
         self.classifier = nn.Linear(self.critic.size, classes)
         base.init_like(self.classifier, self.critic.head)
 
+    def backbones(self) -> list[nn.Module]:
+        """The networks with a body."""
+        return self.critic.backbones()
+
     def features(self, x: Tensor) -> Tensor:
+        """(B, *shape) -> (B, F)."""
         return self.critic.features(x)
 
     def score(self, h: Tensor) -> Tensor:
+        """Features (B, F) -> scores (B,)."""
         return self.critic.score(h)
 
     def classify(self, h: Tensor) -> Tensor:
@@ -32,36 +44,53 @@ class ClassifierCritic(nn.Module):
         return self.classifier(h)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, *shape) -> scores (B,)."""
         return self.critic(x)
 
 
 class LogitCritic(nn.Module):
-    """K logits l instead of a score; the score is that of "any class at all" against "generated", whose logit is held at zero:
+    """A critic with K logits l in the place of a score (Salimans et al., 2016, section 5).
 
-    D(x) = log sum_k exp l_k(x),   so that sigmoid(D) = Z / (Z + 1) with Z = sum_k exp l_k   (Salimans et al., 2016, section 5).
+    The score is that of "any class at all" against "generated", whose logit is held at zero:
+
+        D(x) = log sum_k exp l_k(x),   so sigmoid(D) = Z / (Z + 1) with Z = sum_k exp l_k.
+
+    Args:
+        backbone: a critic; its head is replaced.
+        classes: K.
     """
 
-    def __init__(
-        self, critic: Callable[..., base.Critic], shape: list[int], classes: Count
-    ) -> None:
+    def __init__(self, backbone: base.Backbone[Any], classes: Count) -> None:
         super().__init__()
-        self.critic = critic(shape=shape)
+        self.critic = backbone()
         head = nn.Linear(self.critic.head.in_features, classes)
         self.critic.head = base.init_like(head, self.critic.head)
 
+    def backbones(self) -> list[nn.Module]:
+        """The networks with a body."""
+        return self.critic.backbones()
+
     def features(self, x: Tensor) -> Tensor:
+        """(B, *shape) -> (B, F)."""
         return self.critic.features(x)
 
     def logits(self, x: Tensor) -> Tensor:
-        """Images -> (B, K)."""
+        """(B, *shape) -> logits (B, K)."""
         return self.critic.head(self.critic.features(x))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, *shape) -> scores (B,)."""
         return self.logits(x).logsumexp(1)
 
 
 class Classifier(nn.Module):
-    """The features of any critic network and K logits of them: (B, *shape) -> (B, K)."""
+    """The features of any critic network and K logits of them: (B, *shape) -> (B, K).
+
+    Args:
+        network: makes a critic of a shape.
+        shape: (C, H, W) of an image, or (D,) of a point.
+        classes: K.
+    """
 
     def __init__(
         self, network: Callable[..., base.Critic], shape: list[int], classes: Count
@@ -71,6 +100,7 @@ class Classifier(nn.Module):
         self.body, self.head = critic.body, nn.Linear(critic.head.in_features, classes)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, *shape) -> logits (B, K)."""
         return self.head(self.body(x))
 
 

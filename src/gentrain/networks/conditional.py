@@ -1,90 +1,168 @@
-"""Any generator and any critic, given a label as well."""
+"""Wrappers that give a label to any generator, critic or translator."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from gentrain.config.types import Count
-from gentrain.networks import base
+from gentrain.errors import UserError
+from gentrain.networks.base import Backbone
+
+Conditioning = Literal["concat", "projection"]
+
+
+def conditional_generator(backbone: Backbone[Any], classes: Count, embedding: Count) -> nn.Module:
+    """G(z, y): the backbone itself where it takes labels, else a `LabelledGenerator` of it."""
+    if backbone.func.conditional:  # type: ignore[attr-defined]
+        return backbone(classes=classes)
+    return LabelledGenerator(backbone, classes, embedding)
+
+
+def conditional_critic(
+    backbone: Backbone[Any], classes: Count, conditioning: Conditioning
+) -> nn.Module:
+    """D(x, y): the backbone itself where it takes labels, else a wrapper of it.
+
+    Raises:
+        UserError: when the backbone takes labels in another way.
+    """
+    if backbone.func.conditional:  # type: ignore[attr-defined]
+        if conditioning != "projection":
+            raise UserError(
+                "this network projects labels itself (model.conditioning, network); "
+                "write model.conditioning=projection"
+            )
+        return backbone(classes=classes)
+    wrapper = ProjectionCritic if conditioning == "projection" else ConcatCritic
+    return wrapper(backbone, classes)
 
 
 class LabelledGenerator(nn.Module):
-    """G(z, y): the label's embedding joins the noise (Mirza & Osindero, 2014). `generator` makes a network for the longer vector."""
+    """G(z, y): the label's embedding joins the noise (Mirza & Osindero, 2014).
 
-    def __init__(
-        self,
-        generator: Callable[..., base.Generator],
-        classes: Count,
-        latent: Count = 100,
-        embedding: Count = 50,
-    ) -> None:
+    Args:
+        backbone: a generator. It is built for the longer vector, latent + embedding.
+        classes: number of labels.
+        embedding: length of a label's embedding.
+    """
+
+    def __init__(self, backbone: Backbone[Any], classes: Count, embedding: Count = 50) -> None:
         super().__init__()
-        self.latent, self.classes = latent, classes
-        self.generator = generator(latent=latent + embedding)
+        self.latent, self.classes = backbone.keywords["latent"], classes
+        self.generator = backbone(latent=self.latent + embedding)
         self.embed = nn.Embedding(classes, embedding)
+        self.prior = self.generator.prior
+
+    def backbones(self) -> list[nn.Module]:
+        """The networks with a body."""
+        return self.generator.backbones()
 
     def noise(self, n: int, device: torch.device | str) -> Tensor:
+        """Draw (n, latent) from the prior."""
         return self.generator.noise(n, device)[:, : self.latent]
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        """(B, latent), (B,) -> (B, *shape)."""
         return self.generator(torch.cat([z, self.embed(y)], 1))
 
 
 class ConcatCritic(nn.Module):
-    """D(x, y): one more input channel per class, the label's full of ones (for points, one more coordinate)."""
+    """D(x, y): one more input channel for each class; the label's is full of ones.
 
-    def __init__(
-        self, critic: Callable[..., base.Critic], shape: list[int], classes: Count
-    ) -> None:
+    For points each class is one more coordinate.
+
+    Args:
+        backbone: a critic. It is built for the larger shape.
+        classes: number of labels.
+    """
+
+    def __init__(self, backbone: Backbone[Any], classes: Count) -> None:
         super().__init__()
+        shape = backbone.keywords["shape"]
         self.classes = classes
-        self.critic = critic(shape=[shape[0] + classes, *shape[1:]])
+        self.critic = backbone(shape=[shape[0] + classes, *shape[1:]])
+
+    def backbones(self) -> list[nn.Module]:
+        """The networks with a body."""
+        return self.critic.backbones()
 
     def features(self, x: Tensor, y: Tensor) -> Tensor:
-        return self.critic.features(with_planes(x, y, self.classes))
+        """(B, *shape), (B,) -> (B, F)."""
+        return self.critic.features(append_planes(x, y, self.classes))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """(B, *shape), (B,) -> scores (B,)."""
         return self.critic.score(self.features(x, y))
 
 
 class ProjectionCritic(nn.Module):
-    """D(x, y) = head(h) + <h, V y>, h = features(x) (Miyato & Koyama, 2018)."""
+    """D(x, y) = head(h) + <h, V y>, h = features(x) (Miyato & Koyama, 2018).
 
-    def __init__(
-        self, critic: Callable[..., base.Critic], shape: list[int], classes: Count
-    ) -> None:
+    Args:
+        backbone: a critic.
+        classes: number of labels.
+    """
+
+    def __init__(self, backbone: Backbone[Any], classes: Count) -> None:
         super().__init__()
-        self.critic = critic(shape=shape)
+        self.critic = backbone()
         self.embed = nn.Embedding(classes, self.critic.head.in_features)
 
+    def backbones(self) -> list[nn.Module]:
+        """The networks with a body."""
+        return self.critic.backbones()
+
     def features(self, x: Tensor, y: Tensor) -> Tensor:
+        """(B, *shape), (B,) -> (B, F)."""
         return self.critic.features(x)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """(B, *shape), (B,) -> scores (B,)."""
         h = self.critic.features(x)
         return self.critic.score(h) + (h * self.embed(y)).sum(1)
 
 
 class LabelledTranslator(nn.Module):
-    """G(x, y): an image to the domain y (Choi et al., 2018), which joins it as one more channel a domain, as in `ConcatCritic`."""
+    """G(x, y): an image to the domain y (Choi et al., 2018).
 
-    def __init__(
-        self, translator: Callable[..., base.Translator], shape: list[int], classes: Count
-    ) -> None:
+    The domain joins the image as one more channel for each domain, as in `ConcatCritic`.
+
+    Args:
+        backbone: a translator. It is built for the larger source.
+        classes: number of domains.
+    """
+
+    prior: str | None = None
+
+    def __init__(self, backbone: Backbone[Any], classes: Count) -> None:
         super().__init__()
+        shape = backbone.keywords["shape"]
         self.classes = classes
-        self.translator = translator(shape=shape, source_shape=[shape[0] + classes, *shape[1:]])
+        self.translator = backbone(source_shape=[shape[0] + classes, *shape[1:]])
+
+    def backbones(self) -> list[nn.Module]:
+        """The networks with a body."""
+        return self.translator.backbones()
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return self.translator(with_planes(x, y, self.classes))
+        """(B, *shape), (B,) -> (B, *shape)."""
+        return self.translator(append_planes(x, y, self.classes))
 
 
-def with_planes(x: Tensor, y: Tensor, classes: int) -> Tensor:
-    """(B, C, ...), (B,) -> (B, C + classes, ...): the channel of the label is full of ones, the others' of zeros."""
+def append_planes(x: Tensor, y: Tensor, classes: int) -> Tensor:
+    """Append a channel for each class; the label's is full of ones, the others of zeros.
+
+    Args:
+        x: (B, C, ...).
+        y: (B,) labels.
+        classes: K.
+
+    Returns:
+        (B, C + K, ...).
+    """
     planes = nn.functional.one_hot(y, classes).to(x.dtype)
-    return torch.cat(
-        [x, planes.view(*planes.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:])], 1
-    )
+    planes = planes.view(*planes.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:])
+    return torch.cat([x, planes], 1)

@@ -22,6 +22,8 @@ class Generator(base.Generator):
     `width` is the last block's channels; `attention` the side of the map that attends to itself (the nearest there is; 0: none).
     """
 
+    conditional = True
+
     def __init__(
         self,
         shape: list[int],

@@ -42,6 +42,8 @@ class Generator(base.Generator):
 class Critic(base.Critic):
     """shape -> width x depth (LeakyReLU 0.2, dropout) -> score."""
 
+    flattens = True
+
     def __init__(
         self,
         shape: list[int],

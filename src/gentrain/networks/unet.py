@@ -29,7 +29,7 @@ class Translator(base.Translator):
     `depth` halvings; null: as many as lead to a single pixel.
     """
 
-    whole = True
+    fixed_size = True
 
     def __init__(
         self,

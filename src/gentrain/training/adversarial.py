@@ -64,7 +64,7 @@ class AdversarialModule(Descent):
             {"critic": self.model.critic, "generator": self.model.generator}
         )
         for player, optimizer in optimizers.items():
-            for regularizer in self.model.moments():
+            for regularizer in self.model.each_regularizer():
                 regularizer.check_optimizer(player, optimizer)
         return self.scheduled(optimizers)
 
@@ -75,7 +75,7 @@ class AdversarialModule(Descent):
         critic._on_before_step = critic._on_after_step = do_nothing_closure
         for i in range(0, len(batches), self.accumulate):
             if self.update_player("critic", critic, batches[i : i + self.accumulate]):
-                self.model.after_critic_step()
+                self.model.after_critic_step({})
         self.stepped = self.update_player("generator", generator, batches[-self.accumulate :])
         if self.stepped:
             self.model.after_generator_step()

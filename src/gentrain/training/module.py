@@ -186,7 +186,7 @@ class Descent(TrainingModule):
         if self.resumed:
             return
         first = next(iter(self.trainer.datamodule.train_dataloader()))  # type: ignore[attr-defined]
-        self.model.begin(first[0])
+        self.model.init_from_batch(first[0])
         for (
             buffer
         ) in self.model.buffers():  # what was kept of a first batch is rank zero's, everywhere

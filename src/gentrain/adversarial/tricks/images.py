@@ -8,18 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from gentrain.adversarial.augment import Change, augmented
-from gentrain.adversarial.regularizer import Regularizer
+from gentrain.adversarial.regularizer import RegularizedModel, Regularizer
 from gentrain.config.types import Count, Positive, Share
 from gentrain.errors import UserError
 from gentrain.layers.lazy_buffers import LazyBuffers
-from gentrain.models.gan.base import AdversarialModel
 
 
 class Replay(Regularizer):
     """A history of generated images (Shrivastava et al., 2017): the critic is shown old fakes among the new.
 
     A pool of `size` images fills first; then each fake, with probability p, changes places with a random one of the pool.
-    Each domain of a game that has several has a pool of its own (CycleGAN).
+    Each domain of a model that has several has a pool of its own (CycleGAN).
     """
 
     order = Regularizer.IMAGES
@@ -30,13 +29,13 @@ class Replay(Regularizer):
         self.size, self.p = size, p
         self.pools = nn.ModuleDict({"all": Pool(size, p)})
 
-    def attach(self, game: AdversarialModel) -> None:
-        if game.critic_is_conditional:
+    def attach(self, model: RegularizedModel) -> None:
+        if model.critic_is_conditional:
             raise UserError(
-                "replayed images would meet labels or sources that are not theirs (tricks=[replay] in a conditional game); leave it out"
+                "replayed images would meet labels or sources that are not theirs (tricks=[replay] in a conditional model); leave it out"
             )
         self.pools = nn.ModuleDict(
-            {domain or "all": Pool(self.size, self.p) for domain in game.domains}
+            {domain or "all": Pool(self.size, self.p) for domain in model.domains}
         )
 
     @torch.no_grad()
@@ -113,7 +112,7 @@ class InstanceNoise(Regularizer):
         sd = self.initial * (1 - self.done / self.steps).clamp_min(0)
         return real + sd * torch.randn_like(real), fake + sd * torch.randn_like(fake)
 
-    def after_generator_step(self, game: AdversarialModel) -> None:
+    def after_generator_step(self, model: RegularizedModel) -> None:
         self.done += 1
 
 
@@ -128,8 +127,8 @@ class DiffAugment(Regularizer):
             policy if policy is not None else ["color", "translation", "cutout"]
         )
 
-    def attach(self, game: AdversarialModel) -> None:
-        if any(critic.points for critic in game.critics()):
+    def attach(self, model: RegularizedModel) -> None:
+        if any(critic.points for critic in model.critics()):
             raise UserError(
                 "points in the plane, and pairs with a code, have no colours to augment (tricks=[diff_augment]); use it on images"
             )
@@ -146,18 +145,18 @@ class Packing(Regularizer):
     Its input layer is made anew, m times as wide.
     """
 
-    order = Regularizer.RESHAPE
+    order = Regularizer.NETWORKS
 
     def __init__(self, m: Count = 2) -> None:
         super().__init__()
         self.m = m
 
-    def attach(self, game: AdversarialModel) -> None:
-        if game.critic_is_conditional or game.classifies:
+    def attach(self, model: RegularizedModel) -> None:
+        if model.critic_is_conditional or model.critic_classifies:
             raise UserError(
-                "a pack of samples has no one label or source (tricks=[packing] in a conditional game or a classifier); leave it out"
+                "a pack of samples has no one label or source (tricks=[packing] in a conditional model or a classifier); leave it out"
             )
-        for critic in game.critics():
+        for critic in model.critics():
             critic.widen(self.m)
 
     def transform_batch(

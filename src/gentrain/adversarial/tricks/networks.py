@@ -5,12 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gentrain.adversarial.regularizer import Player, Regularizer
+from gentrain.adversarial.regularizer import Player, RegularizedModel, Regularizer
 from gentrain.config.types import Count
 from gentrain.errors import UserError
 from gentrain.layers.conditional import ConditionalBatchNorm
 from gentrain.layers.normalization import Referenced, VirtualBatchNorm
-from gentrain.models.gan.base import AdversarialModel
 
 
 class MinibatchDiscrimination(Regularizer):
@@ -19,14 +18,14 @@ class MinibatchDiscrimination(Regularizer):
     Memory is O(B^2 * kernels * dim): 64 images, 50 kernels of dimension 5 are 4 MB, 512 images 262 MB.
     """
 
-    order = Regularizer.RESHAPE + 5
+    order = Regularizer.NETWORKS + 5
 
     def __init__(self, kernels: Count = 50, dim: Count = 5) -> None:
         super().__init__()
         self.kernels, self.dim = kernels, dim
 
-    def attach(self, game: AdversarialModel) -> None:
-        for critic in game.critics():
+    def attach(self, model: RegularizedModel) -> None:
+        for critic in model.critics():
             head = critic.head
             if not isinstance(head, nn.Linear):
                 raise UserError(
@@ -64,24 +63,24 @@ class VirtualBatchNormalization(Regularizer):
     The generator alone by default, as in the paper: it doubles the player's cost.
     """
 
-    order = Regularizer.RESHAPE + 2
+    order = Regularizer.NETWORKS + 2
 
     def __init__(self, players: list[Player] | None = None) -> None:
         super().__init__()
         self.players = players or ["generator"]
 
-    def attach(self, game: AdversarialModel) -> None:
+    def attach(self, model: RegularizedModel) -> None:
         found = 0
         if any(
             isinstance(m, ConditionalBatchNorm)
             for player in self.players
-            for m in getattr(game, player).modules()
+            for m in model.player(player).modules()
         ):
             raise UserError(
                 "conditional batch norm has no virtual form (tricks=[virtual_batch_norm]); choose another network=, or leave the trick out"
             )
         for player in self.players:
-            for network in game.generators() if player == "generator" else game.critics():
+            for network in model.generators() if player == "generator" else model.critics():
                 found += virtualize(network.body)
                 network.body = Referenced(network.body)
         if not found:

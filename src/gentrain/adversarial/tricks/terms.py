@@ -6,10 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gentrain.adversarial.regularizer import Critic, Regularizer
+from gentrain.adversarial.regularizer import CriticFunction, RegularizedModel, Regularizer
 from gentrain.config.types import Positive, Share
 from gentrain.errors import UserError
-from gentrain.models.gan.base import AdversarialModel
 
 
 class LabelSmoothing(Regularizer):
@@ -19,12 +18,12 @@ class LabelSmoothing(Regularizer):
         super().__init__()
         self.target = target
 
-    def attach(self, game: AdversarialModel) -> None:
-        if game.loss.smoothed is None:
+    def attach(self, model: RegularizedModel) -> None:
+        if model.loss.smoothed is None:
             raise UserError(
                 "label smoothing needs a loss with targets (tricks=[label_smoothing]); use loss=js or loss=ls, or leave the trick out"
             )
-        game.loss = game.loss.smoothed(self.target)
+        model.loss = model.loss.smoothed(self.target)
 
 
 class FeatureMatching(Regularizer):
@@ -37,11 +36,11 @@ class FeatureMatching(Regularizer):
         super().__init__()
         self.weight, self.adversarial = weight, adversarial
 
-    def attach(self, game: AdversarialModel) -> None:
+    def attach(self, model: RegularizedModel) -> None:
         if not self.adversarial:
-            game.loss = game.loss._replace(generator=None)
+            model.generator_is_adversarial = False
 
-    def generator_term(self, critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
+    def generator_term(self, critic: CriticFunction, real: Tensor, fake: Tensor) -> Tensor:
         with torch.no_grad():
             wanted = critic.features(real).mean(0)
         return self.weight * (wanted - critic.features(fake).mean(0)).square().sum()
@@ -57,7 +56,7 @@ class PullingAway(Regularizer):
         super().__init__()
         self.weight = weight
 
-    def generator_term(self, critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
+    def generator_term(self, critic: CriticFunction, real: Tensor, fake: Tensor) -> Tensor:
         B = len(fake)
         if B < 2:
             raise UserError(

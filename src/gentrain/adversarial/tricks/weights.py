@@ -7,9 +7,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from gentrain.adversarial.regularizer import Critic, Regularizer
+from gentrain.adversarial.regularizer import CriticFunction, RegularizedModel, Regularizer
 from gentrain.config.types import Positive, Share
-from gentrain.models.gan.base import AdversarialModel
 
 
 class HistoricalAveraging(Regularizer):
@@ -25,10 +24,10 @@ class HistoricalAveraging(Regularizer):
         super().__init__()
         self.weight = weight
 
-    def attach(self, game: AdversarialModel) -> None:
+    def attach(self, model: RegularizedModel) -> None:
         self.weights = {
-            "critic": list(game.critic.parameters()),
-            "generator": list(game.generator.parameters()),
+            "critic": list(model.critic.parameters()),
+            "generator": list(model.generator.parameters()),
         }
         for player, params in self.weights.items():
             self.register_buffer(f"{player}_steps", torch.zeros(()))
@@ -48,16 +47,16 @@ class HistoricalAveraging(Regularizer):
         for mean, p in zip(self.mean(player), self.weights[player], strict=True):
             mean.lerp_(p, (1 / steps).to(p.dtype))
 
-    def critic_term(self, critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
+    def critic_term(self, critic: CriticFunction, real: Tensor, fake: Tensor) -> Tensor:
         return self.distance("critic")
 
-    def generator_term(self, critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
+    def generator_term(self, critic: CriticFunction, real: Tensor, fake: Tensor) -> Tensor:
         return self.distance("generator")
 
-    def after_critic_step(self, game: AdversarialModel) -> None:
+    def after_critic_step(self, model: RegularizedModel) -> None:
         self.follow("critic")
 
-    def after_generator_step(self, game: AdversarialModel) -> None:
+    def after_generator_step(self, model: RegularizedModel) -> None:
         self.follow("generator")
 
 
@@ -77,18 +76,18 @@ class Orthogonal(Regularizer):
         super().__init__()
         self.weight = weight
 
-    def attach(self, game: AdversarialModel) -> None:
+    def attach(self, model: RegularizedModel) -> None:
         embeddings = {
             id(p)
-            for m in game.generator.modules()
+            for m in model.generator.modules()
             if isinstance(m, nn.Embedding)
             for p in m.parameters()
         }
         self.weights = [
-            p for p in game.generator.parameters() if p.ndim >= 2 and id(p) not in embeddings
+            p for p in model.generator.parameters() if p.ndim >= 2 and id(p) not in embeddings
         ]
 
-    def generator_term(self, critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
+    def generator_term(self, critic: CriticFunction, real: Tensor, fake: Tensor) -> Tensor:
         return self.weight * torch.stack([off_diagonal(w.flatten(1)) for w in self.weights]).sum()
 
 
@@ -111,25 +110,25 @@ class EMA(Regularizer):
         super().__init__()
         self.decay, self.warm_up, self.steps = decay, warm_up, 0
 
-    def attach(self, game: AdversarialModel) -> None:
-        game.ema_generator = copy.deepcopy(game.generator).requires_grad_(False)
+    def attach(self, model: RegularizedModel) -> None:
+        model.ema_generator = copy.deepcopy(model.generator).requires_grad_(False)
 
-    def begin(self, game: AdversarialModel) -> None:
-        assert game.ema_generator is not None
-        game.ema_generator.load_state_dict(game.generator.state_dict())
+    def on_train_start(self, model: RegularizedModel) -> None:
+        assert model.ema_generator is not None
+        model.ema_generator.load_state_dict(model.generator.state_dict())
 
     @torch.no_grad()
-    def after_generator_step(self, game: AdversarialModel) -> None:
-        assert game.ema_generator is not None
+    def after_generator_step(self, model: RegularizedModel) -> None:
+        assert model.ema_generator is not None
         decay = (
             min(self.decay, (1 + self.steps) / (10 + self.steps)) if self.warm_up else self.decay
         )
         self.steps += 1
         torch._foreach_lerp_(
-            list(game.ema_generator.parameters()), list(game.generator.parameters()), 1 - decay
+            list(model.ema_generator.parameters()), list(model.generator.parameters()), 1 - decay
         )
         for mine, theirs in zip(
-            game.ema_generator.buffers(), game.generator.buffers(), strict=True
+            model.ema_generator.buffers(), model.generator.buffers(), strict=True
         ):
             mine.copy_(theirs)
 

@@ -1,7 +1,8 @@
-"""Conditional image synthesis with auxiliary classifier GANs (Odena, Olah & Shlens, 2017).
+"""Auxiliary classifier GAN (Odena, Olah & Shlens, "Conditional image synthesis with auxiliary
+classifier GANs", 2017).
 
-The critic is not told the label, as in a conditional GAN, but must name it: a second head on its features gives log P(c | x).
-With L_S the original game's log-likelihood of the source and
+The critic does not see the label, as in a conditional GAN, but must name it: a second head on its
+features gives log P(c | x). With L_S the log-likelihood of the source (real or generated) and
 
     L_C = E[log P(C = c | x)] + E[log P(C = c | G(z, c))],
 
@@ -10,48 +11,56 @@ the critic maximises L_S + L_C and the generator L_C - L_S.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from gentrain.adversarial.losses import AdversarialLoss
-from gentrain.adversarial.regularizer import Critic as Scorer
-from gentrain.adversarial.regularizer import Regularizer
-from gentrain.config.types import NonNegative
-from gentrain.models.gan.base import Batch, SingleCriticModel
+from gentrain.adversarial.criterion import AdversarialCriterion
+from gentrain.config.types import Count, NonNegative
+from gentrain.models.base import Batch, Classifies
+from gentrain.models.gan.base import SingleCriticModel
 from gentrain.models.objective import Objective
-from gentrain.networks.classifier import accuracy
+from gentrain.networks.base import Backbone
+from gentrain.networks.classifier import ClassifierCritic, accuracy
+from gentrain.networks.conditional import conditional_generator
 
 
-class AuxiliaryClassifier(SingleCriticModel):
-    """A generator that is given the label, against a critic that must find it; any adversarial loss in the place of L_S.
+class AuxiliaryClassifierGAN(SingleCriticModel, Classifies):
+    """A generator that is given the label, against a critic that must find it.
 
-    `weight` is that of L_C in both objectives, where it is the term `classification` (a cross-entropy, in nats: the negative of L_C).
+    Any adversarial loss can take the place of L_S. The loss `classification` is a cross-entropy in
+    nats, the negative of L_C.
+
+    Args:
+        generator: a backbone from noise to images.
+        critic: a backbone from images to scores.
+        criterion: loss, Lipschitz method and tricks.
+        classes: number of labels K.
+        embedding: length of the label's embedding beside the noise.
+        weight: of L_C in both objectives.
     """
 
-    labelled = classifies = True
-    sees_labels: ClassVar[dict[str, bool]] = {"generator": True, "critic": False}
-    needs: ClassVar[dict[str, str]] = {"critic": "classify"}
+    labelled = True
 
     def __init__(
         self,
-        generator: nn.Module,
-        critic: nn.Module,
-        loss: AdversarialLoss,
-        lipschitz: Regularizer,
-        tricks: dict[str, Regularizer] | None = None,
+        generator: Backbone[Any],
+        critic: Backbone[Any],
+        criterion: AdversarialCriterion,
+        classes: Count,
+        embedding: Count = 50,
         weight: NonNegative = 1.0,
     ) -> None:
-        super().__init__(generator, critic, loss, lipschitz, tricks)
+        super().__init__(
+            conditional_generator(generator, classes, embedding),
+            ClassifierCritic(critic, classes),
+            criterion,
+        )
         self.weight = weight
 
-    def scorer(self, batch: Batch) -> Scorer:
-        return self.critic
-
     def classify(self, x: Tensor) -> Tensor:
-        """Images -> logits of their classes (B, K)."""
         return self.critic.classify(self.critic.features(x))
 
     def critic_loss(self, batch: Batch) -> Objective:
@@ -62,27 +71,21 @@ class AuxiliaryClassifier(SingleCriticModel):
         of_real, of_fake = self.scores(self.critic.features, real, fake)  # both heads share them
         objective = self.adversarial_terms(self.critic.score(of_real), self.critic.score(of_fake))
         on_real, on_fake = self.critic.classify(of_real), self.critic.classify(of_fake)
-        objective.losses["classification"] = self.weight * (
-            F.cross_entropy(on_real, y) + F.cross_entropy(on_fake, y)
-        )
-        objective.losses |= self.regularizer_terms("critic_term", self.critic, real, fake)
-        objective.metrics |= {
-            "accuracy_real": accuracy(on_real, y),
-            "accuracy_fake": accuracy(on_fake, y),
-        }
+        cross_entropy = F.cross_entropy(on_real, y) + F.cross_entropy(on_fake, y)
+        objective.losses["classification"] = self.weight * cross_entropy
+        objective.losses |= self.critic_regularizer_terms(self.critic, real, fake)
+        objective.metrics["accuracy_real"] = accuracy(on_real, y)
+        objective.metrics["accuracy_fake"] = accuracy(on_fake, y)
         return objective
 
     def generator_loss(self, batch: Batch) -> Objective:
         real, y = batch
-        real, fake = self.transform_batch(
-            real, self.generate(self.generator, batch), critics_turn=False
-        )
+        fake = self.generate(self.generator, batch)
+        real, fake = self.transform_batch(real, fake, critics_turn=False)
         of_real, of_fake = self.generator_scores(self.critic.features, real, fake)
-        objective = Objective(
-            self.generator_adversarial(self.critic.score(of_real), self.critic.score(of_fake))
-        )
-        objective.losses["classification"] = self.weight * F.cross_entropy(
-            self.critic.classify(of_fake), y
-        )
-        objective.losses |= self.regularizer_terms("generator_term", self.critic, real, fake)
+        on_real, on_fake = self.critic.score(of_real), self.critic.score(of_fake)
+        objective = Objective(self.generator_adversarial(on_real, on_fake))
+        cross_entropy = F.cross_entropy(self.critic.classify(of_fake), y)
+        objective.losses["classification"] = self.weight * cross_entropy
+        objective.losses |= self.generator_regularizer_terms(self.critic, real, fake)
         return objective

@@ -88,7 +88,7 @@ class AdversarialModel(GenerativeModel, HasCritic, ABC):
 
     def refuse_incompatible_networks(self) -> None:
         """Raise UserError for networks that were made for another kind of model."""
-        for network in self.generators():
+        for network in self.generator.backbones():
             if network.input_kind != self.generator_input:
                 what = f"makes images of {network.input_kind}, and this model needs {self.generator_input}"
                 raise incompatible_network(network, "generator", what)

@@ -1,146 +1,157 @@
-"""BiGAN, adversarial feature learning (Donahue, Krähenbühl & Darrell, 2017); ALI, adversarially learned inference (Dumoulin et al., 2017).
+"""BiGAN (Donahue, Krähenbühl & Darrell, "Adversarial feature learning", 2017) and ALI (Dumoulin et
+al., "Adversarially learned inference", 2017).
 
-An encoder E goes the generator's way back. The critic is shown pairs of an image and a code, (x, E(x)) as real and (G(z), z) as fake;
-where it cannot tell them apart, E inverts G. G and E are one player, with one objective: the critic's with the roles exchanged,
+An encoder E goes the generator's way back. The critic sees pairs of an image and a code: (x, E(x))
+as real and (G(z), z) as fake. Where it cannot tell them apart, E inverts G. G and E are one player
+with one objective, the critic's with the roles exchanged:
 
-    softplus(-D(G(z), z)) + softplus(D(x, E(x)))        for the original game in its non-saturating form.
+    softplus(-D(G(z), z)) + softplus(D(x, E(x)))        for the original non-saturating loss.
 
-E is a function in BiGAN, and in ALI a normal distribution, E(x) = mu(x) + sigma(x) eps.
+E is a function in BiGAN. In ALI it is a normal distribution, E(x) = mu(x) + sigma(x) eps.
 
-That E inverts G is true of the game's solution, and of little that is found on the way. `information` adds what InfoGAN (Chen et al., 2016)
-and ALICE (Li et al., 2017) ask for beside the game, that codes can be read from what they became,
+E inverts G at the optimum, but hardly on the way there. `information` adds what InfoGAN (Chen et
+al., 2016) and ALICE (Li et al., 2017) ask for as well, that codes can be read from their images,
 
-    - E_z log q(z | G(z)),      q = N(mu(x), sigma(x)^2), in BiGAN N(E(x), 1),
+    -E_z log q(z | G(z)),      q = N(mu(x), sigma(x)^2), in BiGAN N(E(x), 1),
 
-which bounds the entropy of z given G(z). With `augment` codes must be read from what they became after a turn, a slant, a shift as well, as
-IMSAT asks of its codes (Hu et al., "Learning Discrete Representations via Information Maximizing Self-Augmented Training", 2017): then
-they tell what a picture shows, and less of how it lies.
+which bounds the entropy of z given G(z). With `augment` codes must also be read from augmented
+images, as IMSAT asks of its codes (Hu et al., "Learning discrete representations via information
+maximizing self-augmented training", 2017). Codes then tell what an image shows, and less of how it
+lies.
 
-A pair is one flat vector, the image's pixels and then the code, so that losses, penalties and tricks act on it as on any sample.
+A pair is one flat vector, the pixels of the image and then the code, so losses, penalties and
+tricks act on it as on any sample.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gentrain.adversarial.augment import Change, augmented
-from gentrain.adversarial.losses import AdversarialLoss
-from gentrain.adversarial.regularizer import Regularizer
-from gentrain.config.types import Count, NonNegative, Share
+from gentrain.adversarial.criterion import AdversarialCriterion
+from gentrain.config.types import Count, NonNegative
 from gentrain.errors import UserError
 from gentrain.layers.activation import LeakyReLU
 from gentrain.layers.normalization import Norm
-from gentrain.models.base import eval_mode
-from gentrain.models.gan.base import AdversarialModel, Batch
+from gentrain.models.base import Batch, Encodes, Reconstructs, eval_mode
+from gentrain.models.gan.base import AdversarialModel
 from gentrain.models.objective import Objective
-from gentrain.networks import base, mlp
+from gentrain.networks import base
 
 
-def paired(x: Tensor, z: Tensor) -> Tensor:
-    """Images (B, ...) and codes (B, L) -> (B, pixels + L)."""
+def join(x: Tensor, z: Tensor) -> Tensor:
+    """Images (B, ...) and codes (B, L) -> pairs (B, pixels + L)."""
     return torch.cat([x.flatten(1), z], 1)
 
 
 class Encoder(nn.Module):
-    """Images to codes: the body of any critic network, then a linear layer.
+    """Images (B, *shape) to codes (B, latent): the body of a critic network, then a linear layer.
 
-    (B, *shape) -> (B, latent). `stochastic` makes it ALI's: mean and log-variance, and a draw from that normal distribution.
+    Args:
+        backbone: a critic.
+        latent: length of a code.
+        stochastic: ALI's encoder: mean and log-variance, and a draw from that distribution.
     """
 
     def __init__(
-        self,
-        network: Callable[..., base.Critic],
-        shape: list[int],
-        latent: Count,
-        stochastic: bool = False,
+        self, backbone: base.Backbone[Any], latent: Count, stochastic: bool = False
     ) -> None:
         super().__init__()
-        critic = network(shape=shape)
-        self.body, self.shape, self.stochastic = critic.body, shape, stochastic
+        critic = backbone()
+        self.body, self.stochastic = critic.body, stochastic
+        self.shape: list[int] = backbone.keywords["shape"]
         self.head = nn.Linear(critic.head.in_features, latent * (2 if stochastic else 1))
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of q(z | x), (B, latent) each; a variance of 1 where the encoder is a function."""
+        """Mean and log-variance of q(z | x), (B, latent) each; variance 1 without `stochastic`."""
         out = self.head(self.body(x))
         return out.chunk(2, 1) if self.stochastic else (out, torch.zeros_like(out))
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the codes of x, (B, latent) each; zero deviation where the encoder is a function."""
+        """Mean and standard deviation of the codes of x; deviation 0 without `stochastic`."""
         mean, log_variance = self.moments(x)
         return mean, (log_variance / 2).exp() if self.stochastic else log_variance
 
-    def surprise(self, x: Tensor, z: Tensor) -> Tensor:
-        """-log q(z | x) (B,), but for the normal's constants."""
+    def negative_log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
+        """-log q(z | x), (B,), without the constants of the normal distribution."""
         mean, log_variance = self.moments(x)
         return ((z - mean).square() * (-log_variance).exp() + log_variance).sum(1) / 2
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, *shape) -> codes (B, latent)."""
         mean, sd = self.posterior(x)
         return mean + sd * torch.randn_like(mean) if self.stochastic else mean
 
 
-class Bidirectional(nn.Module):
-    """One player that goes both ways: `generator`, z to x, and `encoder`, x to z. `encoder` makes a network for codes of that length."""
+class BidirectionalGenerator(nn.Module):
+    """One player that goes both ways: `generator`, z to x, and `encoder`, x to z.
 
-    def __init__(self, generator: base.Generator, encoder: Callable[..., Encoder]) -> None:
+    Args:
+        generator: a backbone from noise to images.
+        encoder: a critic's backbone, whose body encodes.
+        stochastic: see `Encoder`.
+    """
+
+    def __init__(
+        self, generator: base.Backbone[Any], encoder: base.Backbone[Any], stochastic: bool
+    ) -> None:
         super().__init__()
-        self.generator, self.latent = generator, generator.latent
-        self.encoder = encoder(latent=generator.latent)
+        self.generator = generator()
+        self.latent, self.prior = self.generator.latent, self.generator.prior
+        self.encoder = Encoder(encoder, self.latent, stochastic)
+
+    def backbones(self) -> list[nn.Module]:
+        """The networks that make images."""
+        return self.generator.backbones()
 
     def noise(self, n: int, device: torch.device | str) -> Tensor:
+        """Draw (n, latent) from the prior."""
         return self.generator.noise(n, device)
 
     def forward(self, z: Tensor) -> Tensor:
+        """(B, latent) -> (B, *shape)."""
         return self.generator(z)
 
 
-class PairCritic(mlp.Critic):
-    """D(x, z) by one perceptron on the whole pair, as in the paper's experiments on MNIST: (B, pixels + latent) -> (B,)."""
+def pair_critic(backbone: base.Backbone[Any], latent: int, width: int) -> base.Critic:
+    """D(x, z): (B, pixels + latent) -> scores (B,).
 
-    critic_input = "pairs"
-
-    def __init__(
-        self,
-        shape: list[int],
-        latent: Count,
-        width: Count = 1024,
-        depth: Count = 2,
-        norm: Norm = "none",
-        dropout: Share = 0.0,
-    ) -> None:
-        super().__init__([math.prod(shape) + latent], width, depth, norm, dropout)
+    A network that flattens its input takes the whole pair, as the paper's perceptron for MNIST
+    does. Any other network is the image's part of a `JointCritic`.
+    """
+    shape = backbone.keywords["shape"]
+    if backbone.func.flattens:  # type: ignore[attr-defined]
+        return backbone(shape=[math.prod(shape) + latent])
+    return JointCritic(backbone, latent, width)
 
 
 class JointCritic(base.Critic):
-    """D(x, z) by any critic network's features of the image, then two layers on these and the code: (B, pixels + latent) -> (B,)."""
+    """D(x, z) by a network's features of the image, then two layers on these and the code.
 
-    critic_input = "pairs"
+    Args:
+        backbone: a critic of images.
+        latent: length of a code.
+        width: units of the two layers.
+    """
 
-    def __init__(
-        self,
-        critic: Callable[..., base.Critic],
-        shape: list[int],
-        latent: Count,
-        width: Count = 512,
-    ) -> None:
-        image = critic(shape=shape)
-        super().__init__(
-            Joint(image.body, shape, image.head.in_features + latent, width), width, points=True
-        )
+    def __init__(self, backbone: base.Backbone[Any], latent: int, width: int = 512) -> None:
+        image, shape = backbone(), backbone.keywords["shape"]
+        joint = Joint(image.body, shape, image.head.in_features + latent, width)
+        super().__init__(joint, width, points=True)
 
     def widen(self, m: int) -> None:
         raise UserError(
-            "pairs of an image and a code cannot be packed (tricks=[packing] with this network); use network=bidirectional_mlp"
+            "pairs of an image and a code cannot be packed (tricks=[packing] with this network); "
+            "use network=mlp_1024"
         )
 
 
 class Joint(nn.Module):
-    """A flat pair -> features of both."""
+    """A flat pair (B, pixels + latent) -> features of both (B, width)."""
 
     def __init__(self, body: nn.Module, shape: list[int], inputs: int, width: int) -> None:
         super().__init__()
@@ -155,56 +166,66 @@ class Joint(nn.Module):
         return self.layers(torch.cat([self.body(x.unflatten(1, self.shape)), z], 1))
 
 
-class BidirectionalGame(AdversarialModel):
-    """A generator with an encoder against a critic of pairs. Batches are (images, ...); labels are not looked at.
+class BiGAN(AdversarialModel, Encodes, Reconstructs):
+    """A generator with an encoder against a critic of pairs. Batches are (images, ...).
 
-    `information` weighs the term that reads codes back from images, changed before by what `augment` lists; 0 is BiGAN.
+    Args:
+        generator: a backbone from noise to images.
+        critic: a backbone from images to scores. The encoder has its body as well.
+        criterion: loss, Lipschitz method and tricks.
+        encoder_norm: the norm of the encoder, which has the critic's other options. Null keeps
+            the critic's norm.
+        stochastic: the encoder is ALI's normal distribution.
+        joint_width: units of the layers that join an image's features with a code, in a critic
+            that does not flatten its input.
+        information: weight of the loss that reads codes back from images; 0 is BiGAN.
+        augment: how images are augmented before codes are read from them.
     """
 
-    needs: ClassVar[dict[str, str]] = {"generator": "encoder"}
     critic_input = "pairs"
 
     def __init__(
         self,
-        generator: nn.Module,
-        critic: nn.Module,
-        loss: AdversarialLoss,
-        lipschitz: Regularizer,
-        tricks: dict[str, Regularizer] | None = None,
+        generator: base.Backbone[Any],
+        critic: base.Backbone[Any],
+        criterion: AdversarialCriterion,
+        encoder_norm: Norm | None = "batch",
+        stochastic: bool = False,
+        joint_width: Count = 512,
         information: NonNegative = 0.0,
         augment: list[Change] | None = None,
     ) -> None:
-        super().__init__(generator, critic, loss, lipschitz, tricks)
+        encoder = base.with_options(critic, norm=encoder_norm) if encoder_norm else critic
+        players = BidirectionalGenerator(generator, encoder, stochastic)
+        super().__init__(players, pair_critic(critic, players.latent, joint_width), criterion)
         self.information, self.augment = information, augment or []
         if self.augment and not information:
             raise UserError(
-                "images are changed before codes are read from them, and no codes are (model.augment); add model.information=1"
+                "images are augmented before codes are read from them, and no codes are read "
+                "(model.augment); add model.information=1"
             )
-        if self.augment and len(self.generator.encoder.shape) == 1:
+        if self.augment and len(players.encoder.shape) == 1:
+            raise UserError("points cannot be rotated or cut out (model.augment); leave it empty")
+        if not self.generator_is_adversarial:
             raise UserError(
-                "points in the plane cannot be turned or cut out (model.augment); leave it empty"
-            )
-        if self.loss.generator is None:
-            raise UserError(
-                "features to match give the encoder nothing to learn from (tricks=[feature_matching]); use feature_matching_added"
+                "feature matching alone gives the encoder nothing to learn from "
+                "(tricks=[feature_matching]); use feature_matching_added"
             )
 
     def generators(self) -> list[Any]:
-        return [
-            *super().generators(),
-            *(module for module in self.generator.modules() if isinstance(module, Encoder)),
-        ]
+        """Every network with a body, the encoder as well."""
+        return [*super().generators(), self.generator.encoder]
 
     @torch.no_grad()
-    def begin(self, batch: Batch) -> None:
+    def init_from_batch(self, batch: Batch) -> None:
         self.generator.encoder(batch[0])
-        super().begin(batch)
+        super().init_from_batch(batch)
 
     def pairs(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(x, E(x)) and (G(z), z), with new noise."""
         x, player = batch[0], self.generator
         z = player.noise(len(x), x.device)
-        return paired(x, player.encoder(x)), paired(player(z), z)
+        return join(x, player.encoder(x)), join(player(z), z)
 
     def critic_loss(self, batch: Batch) -> Objective:
         with torch.no_grad():
@@ -216,27 +237,26 @@ class BidirectionalGame(AdversarialModel):
         real, fake = self.transform_batch(*pairs, critics_turn=False)
         on_real, on_fake = self.scores(self.critic, real, fake)
         objective = Objective(self.generator_adversarial(on_real, on_fake))
-        if not self.loss.relative:  # else real scores are in it already
-            objective.losses["inference"] = self.generator_adversarial(
-                self.loss.mirror(on_fake), self.loss.mirror(on_real)
-            )["adversarial"]
+        if not self.loss.relative:  # a relative loss has the real scores in it already
+            exchanged = self.loss.mirror(on_fake), self.loss.mirror(on_real)
+            objective.losses["inference"] = self.generator_adversarial(*exchanged)["adversarial"]
         if self.information:
-            made, z = pairs[1].split([math.prod(batch[0].shape[1:]), self.generator.latent], 1)
-            changed = augmented(made.view_as(batch[0]), self.augment)
-            objective.losses["information"] = (
-                self.information * self.generator.encoder.surprise(changed, z).mean()
-            )
-        objective.losses |= self.regularizer_terms("generator_term", self.critic, real, fake)
+            pixels = math.prod(batch[0].shape[1:])
+            made, z = pairs[1].split([pixels, self.generator.latent], 1)
+            images = augmented(made.view_as(batch[0]), self.augment)
+            nll = self.generator.encoder.negative_log_likelihood(images, z).mean()
+            objective.losses["information"] = self.information * nll
+        objective.losses |= self.generator_regularizer_terms(self.critic, real, fake)
         return objective
 
     def encode(self, x: Tensor) -> Tensor:
-        """Images to codes (B, latent), in ALI to their means; by the averaged encoder where there is one."""
+        """Images to codes (B, latent), in ALI to their means, by the averaged encoder if any."""
         player = self.ema_generator or self.generator
         with eval_mode(player):
             return player.encoder.posterior(x)[0]
 
     def features(self, x: Tensor) -> Tensor:
-        """(B, F), what the encoder's last layer sees: the paper's own features for other tasks are hidden layers, too."""
+        """(B, F), the input of the encoder's last layer: the paper's features for other tasks."""
         player = self.ema_generator or self.generator
         with eval_mode(player):
             return player.encoder.body(x)
@@ -245,6 +265,6 @@ class BidirectionalGame(AdversarialModel):
         """G(E(x))."""
         return self.sample((x,), self.encode(x))
 
-    def critic_scores(self, batch: Batch, made: bool = False) -> Tensor:
+    def critic_scores(self, batch: Batch, fake: bool = False) -> Tensor:
         """Scores of images with the codes that the encoder gives them."""
-        return self.eval_scores(self.critic, paired(batch[0], self.encode(batch[0])), made)
+        return self.eval_scores(self.critic, join(batch[0], self.encode(batch[0])), fake)

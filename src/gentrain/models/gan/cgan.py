@@ -1,53 +1,75 @@
-"""The conditional GAN (Mirza & Osindero, 2014)."""
+"""The conditional GAN (Mirza & Osindero, 2014): both players see the label."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from gentrain.adversarial.losses import AdversarialLoss
-from gentrain.adversarial.regularizer import Critic as Scorer
-from gentrain.adversarial.regularizer import Regularizer
+from gentrain.adversarial.criterion import AdversarialCriterion
+from gentrain.adversarial.regularizer import CriticFunction
+from gentrain.config.types import Count
 from gentrain.errors import UserError
-from gentrain.models.gan.base import (
-    Batch,
-    ConditionedCritic,
-    SingleCriticModel,
-)
+from gentrain.models.base import Batch
+from gentrain.models.gan.base import ConditionedCritic, SingleCriticModel
 from gentrain.models.objective import Objective
+from gentrain.networks.base import Backbone
+from gentrain.networks.conditional import (
+    Conditioning,
+    conditional_critic,
+    conditional_generator,
+)
 
 
 class ConditionalGAN(SingleCriticModel):
-    """Both players see the label (Mirza & Osindero, 2014).
+    """G(z, y) against D(x, y).
 
-    `matching_aware` shows the critic a third pair, a real image with a wrong label, as one more fake (GAN-CLS: Reed et al.,
-    "Generative Adversarial Text to Image Synthesis", 2016). The loss on fakes is the mean of the two: for the original game
+    With `matching_aware` the critic sees a third pair, a real image with a wrong label, as one
+    more fake (GAN-CLS: Reed et al., "Generative Adversarial Text to Image Synthesis", 2016). The
+    loss on fakes is the mean of the two. For the original loss
 
-        -log D(x, y) - 1/2 [log(1 - D(G(z, y), y)) + log(1 - D(x, y'))],   y' uniform over the other classes.
+        -log D(x, y) - 1/2 [log(1 - D(G(z, y), y)) + log(1 - D(x, y'))],
+
+    y' uniform over the other classes.
+
+    Args:
+        generator: a backbone from noise to images.
+        critic: a backbone from images to scores.
+        criterion: loss, Lipschitz method and tricks.
+        classes: number of labels K.
+        embedding: length of the label's embedding beside the noise. A network that takes labels
+            itself does not use it.
+        conditioning: how the critic sees the label: as planes beside the image ("concat"), or by
+            the product of features and an embedding ("projection").
+        matching_aware: also show real images with wrong labels.
     """
 
     labelled = True
-    sees_labels: ClassVar[dict[str, bool]] = {"generator": True, "critic": True}
 
     def __init__(
         self,
-        generator: nn.Module,
-        critic: nn.Module,
-        loss: AdversarialLoss,
-        lipschitz: Regularizer,
-        tricks: dict[str, Regularizer] | None = None,
+        generator: Backbone[Any],
+        critic: Backbone[Any],
+        criterion: AdversarialCriterion,
+        classes: Count,
+        embedding: Count = 50,
+        conditioning: Conditioning = "concat",
         matching_aware: bool = False,
     ) -> None:
-        super().__init__(generator, critic, loss, lipschitz, tricks)
-        self.matching_aware = matching_aware
-        if matching_aware and self.generator.classes < 2:
+        super().__init__(
+            conditional_generator(generator, classes, embedding),
+            conditional_critic(critic, classes, conditioning),
+            criterion,
+        )
+        self.classes, self.matching_aware = classes, matching_aware
+        if matching_aware and classes < 2:
             raise UserError(
-                "with one class there is no wrong label (model.matching_aware); use data of two classes or more"
+                "with one class there is no wrong label (model.matching_aware); "
+                "use data of two classes or more"
             )
 
-    def scorer(self, batch: Batch) -> Scorer:
+    def critic_function(self, batch: Batch) -> CriticFunction:
         return ConditionedCritic(self.critic, batch[1])
 
     def critic_loss(self, batch: Batch) -> Objective:
@@ -56,14 +78,10 @@ class ConditionalGAN(SingleCriticModel):
         real, y = batch
         with torch.no_grad():
             fake = self.generate(self.generator, batch)
-        return self.critic_terms(
-            self.scorer(batch),
-            real,
-            fake,
-            mismatched=ConditionedCritic(self.critic, wrong_labels(y, self.generator.classes)),
-        )
+        mismatched = ConditionedCritic(self.critic, wrong_labels(y, self.classes))
+        return self.critic_terms(self.critic_function(batch), real, fake, mismatched)
 
 
 def wrong_labels(y: Tensor, classes: int) -> Tensor:
-    """For each label one of the other classes, each as likely."""
+    """Draw for each label (B,) one of the other classes, each equally likely."""
     return (y + torch.randint_like(y, 1, classes)) % classes

@@ -1,110 +1,148 @@
-"""CycleGAN, unpaired image-to-image translation using cycle-consistent adversarial networks (Zhu, Park, Isola & Efros, 2017).
+"""CycleGAN (Zhu, Park, Isola & Efros, "Unpaired image-to-image translation using cycle-consistent
+adversarial networks", 2017).
 
-Two domains of images, and no pairs: A, the source, and B, the target. Two generators, G: A -> B and F: B -> A, each against the critic of
-the domain that it paints. What keeps a picture's content is that it must find the way back:
+There are two domains of images, A (the source) and B (the target), and no pairs. Two generators,
+G: A -> B and F: B -> A, each face the critic of the domain that they make. An image keeps its
+content because it must find the way back:
 
     adversarial   L(G, D_B) + L(F, D_A)
     cycle         || F(G(a)) - a ||_1 + || G(F(b)) - b ||_1
-    identity      || F(a) - a ||_1 + || G(b) - b ||_1          what lies in the domain already stays as it is
-    objective     adversarial + 10 (cycle + 0.5 identity),     || . ||_1 as a mean over pixels
+    identity      || F(a) - a ||_1 + || G(b) - b ||_1     an image of the domain stays as it is
+    objective     adversarial + 10 (cycle + 0.5 identity)
 
-Critics see old fakes among the new (tricks=[replay], a pool for each domain).
+|| . ||_1 is a mean over pixels. Critics see old fakes among the new ones (tricks=[replay], with a
+pool for each domain).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gentrain.adversarial.losses import AdversarialLoss
-from gentrain.adversarial.regularizer import Regularizer
+from gentrain.adversarial.criterion import AdversarialCriterion
 from gentrain.config.types import NonNegative, Positive
 from gentrain.errors import UserError
-from gentrain.models.base import eval_mode
+from gentrain.models.base import Batch, TranslatesBack, eval_mode
 from gentrain.models.content_loss import l1
-from gentrain.models.gan.base import AdversarialModel, Batch
+from gentrain.models.gan.base import AdversarialModel
 from gentrain.models.objective import Objective
-from gentrain.networks import base
-
-DOMAINS = ("target", "source")
+from gentrain.networks.base import Backbone, with_options
 
 
-class TwoWays(nn.Module):
-    """One player of two generators: `there`, source to target, and `back`."""
+class TwoTranslators(nn.Module):
+    """One player of two generators: `there`, source to target, and `back`.
 
-    def __init__(
-        self,
-        translator: Callable[..., base.Translator],
-        shape: list[int],
-        source_shape: list[int] | None,
-    ) -> None:
+    Args:
+        backbone: a translator; its options hold both shapes.
+    """
+
+    prior: str | None = None
+
+    def __init__(self, backbone: Backbone[Any]) -> None:
         super().__init__()
-        source_shape = two_domains(source_shape)
-        self.alike = list(shape) == list(source_shape)
-        self.there = translator(shape=shape, source_shape=source_shape)
-        self.back = translator(shape=source_shape, source_shape=shape)
+        shape, source_shape = both_shapes(backbone)
+        self.same_shape = list(shape) == list(source_shape)
+        self.there = backbone()
+        self.back = backbone(shape=source_shape, source_shape=shape)
+
+    def backbones(self) -> list[nn.Module]:
+        """The networks with a body."""
+        return [*self.there.backbones(), *self.back.backbones()]
 
     def forward(self, x: Tensor) -> Tensor:
+        """Source images to the target domain."""
         return self.there(x)
 
 
 class TwoCritics(nn.Module):
-    """One player of two critics: of images of the `target` domain, and of the `source` domain."""
+    """One player of two critics: of images of the `target` domain, and of the `source` domain.
 
-    def __init__(
-        self, critic: Callable[..., base.Critic], shape: list[int], source_shape: list[int] | None
-    ) -> None:
-        super().__init__()
-        self.target, self.source = critic(shape=shape), critic(shape=two_domains(source_shape))
-
-
-def two_domains(source_shape: list[int] | None) -> list[int]:
-    if source_shape is None:
-        raise UserError(
-            "this game translates between two domains, and these data have one (data); choose data=digit_domains"
-        )
-    return source_shape
-
-
-class CycleConsistent(AdversarialModel):
-    """Batches are (images of the target domain, images of the source domain), of which no two belong together.
-
-    `cycle` and `identity` are weights, the latter a share of the former; `adversarial` is that of the generators' adversarial terms.
-    The paper's least squares are not halved as Mao's are, which is what loss=ls means: 2 is the paper's, and 1 that of other losses. Its
-    critics' objective is halved, so it is that of loss=ls.
+    Args:
+        backbone: a critic; it is built once for each domain, and sees no source beside an image.
+        shapes: of the target and of the source.
     """
 
-    needs: ClassVar[dict[str, str]] = {"generator": "back", "critic": "source"}
-    translates, domains = True, DOMAINS
+    def __init__(self, backbone: Backbone[Any], shapes: tuple[list[int], list[int]]) -> None:
+        super().__init__()
+        alone = without_source(backbone)
+        self.target, self.source = (alone(shape=shape) for shape in shapes)
+
+    def backbones(self) -> list[nn.Module]:
+        """The networks with a body."""
+        return [*self.target.backbones(), *self.source.backbones()]
+
+
+def both_shapes(backbone: Backbone[Any]) -> tuple[list[int], list[int]]:
+    """The shapes of the target and of the source.
+
+    Raises:
+        UserError: for a network that is no translator, or data with one domain.
+    """
+    if "source_shape" not in backbone.keywords:
+        raise UserError(
+            "this model translates images, and the network makes them of noise (network); "
+            "choose network=resnet_translator or unet"
+        )
+    source_shape = backbone.keywords["source_shape"]
+    if source_shape is None:
+        raise UserError(
+            "this model translates between two domains, and these data have one (data); "
+            "choose data=digit_domains"
+        )
+    return backbone.keywords["shape"], source_shape
+
+
+def without_source(backbone: Backbone[Any]) -> Backbone[Any]:
+    """A critic that sees images alone."""
+    if "source_shape" not in backbone.keywords:
+        return backbone
+    return with_options(backbone, source_shape=None)
+
+
+class CycleGAN(AdversarialModel, TranslatesBack):
+    """Unpaired translation. Batches are (target images, source images); no two belong together.
+
+    Args:
+        generator: a backbone from images to images.
+        critic: a backbone from images to scores.
+        criterion: loss, Lipschitz method and tricks.
+        cycle: weight of the cycle loss.
+        identity: weight of the identity loss, as a share of `cycle`.
+        adversarial: weight of the generators' adversarial losses. The paper's least squares are
+            not halved, as those of loss=ls (Mao et al.) are: 2 is the paper's weight. The paper
+            halves the critics' objective, which is then that of loss=ls.
+    """
+
+    translates, domains = True, ("target", "source")
+    generator_input = "images"
 
     def __init__(
         self,
-        generator: nn.Module,
-        critic: nn.Module,
-        loss: AdversarialLoss,
-        lipschitz: Regularizer,
-        tricks: dict[str, Regularizer] | None = None,
+        generator: Backbone[Any],
+        critic: Backbone[Any],
+        criterion: AdversarialCriterion,
         cycle: Positive = 10.0,
         identity: NonNegative = 0.5,
         adversarial: Positive = 1.0,
     ) -> None:
-        super().__init__(generator, critic, loss, lipschitz, tricks)
+        translators = TwoTranslators(generator)
+        super().__init__(translators, TwoCritics(critic, both_shapes(generator)), criterion)
         self.cycle, self.identity, self.adversarial = cycle, identity, adversarial
-        if identity and not self.generator.alike:
+        if identity and not translators.same_shape:
             raise UserError(
-                "no image is of both domains where their shapes differ (model.identity); write model.identity=0"
+                "no image is of both domains where their shapes differ (model.identity); "
+                "write model.identity=0"
             )
 
     def generate(self, generator: Any, batch: Batch, noise: Tensor | None = None) -> Tensor:
         return generator.there(batch[1])
 
     @torch.no_grad()
-    def begin(self, batch: Batch) -> None:
+    def init_from_batch(self, batch: Batch) -> None:
         self.generator.back(batch[0])
-        super().begin(batch)
+        super().init_from_batch(batch)
 
     def critic_loss(self, batch: Batch) -> Objective:
         b, a = batch[:2]
@@ -121,39 +159,33 @@ class CycleConsistent(AdversarialModel):
         b, a = batch[:2]
         G, F = self.generator.there, self.generator.back
         fake_b, fake_a = G(a), F(b)
-        contests = {
+        domains = {
             "target": self.generator_terms(self.critic.target, b, fake_b, domain="target"),
             "source": self.generator_terms(self.critic.source, a, fake_a, domain="source"),
         }
-        for contest in contests.values():
-            if "adversarial" in contest.losses:
-                contest.losses["adversarial"] = self.adversarial * contest.losses["adversarial"]
-        objective = self.merge_domains(contests)
+        for terms in domains.values():
+            if "adversarial" in terms.losses:
+                terms.losses["adversarial"] = self.adversarial * terms.losses["adversarial"]
+        objective = self.merge_domains(domains)
         cycles = {"target": l1(G(fake_a), b), "source": l1(F(fake_b), a)}
-        objective.losses |= {
-            f"{domain}_cycle": self.cycle * error for domain, error in cycles.items()
-        }
+        for domain, error in cycles.items():
+            objective.losses[f"{domain}_cycle"] = self.cycle * error
         if self.identity:
-            same = {"target": l1(G(b), b), "source": l1(F(a), a)}
-            objective.losses |= {
-                f"{domain}_identity": self.cycle * self.identity * error
-                for domain, error in same.items()
-            }
+            weight = self.cycle * self.identity
+            for domain, error in {"target": l1(G(b), b), "source": l1(F(a), a)}.items():
+                objective.losses[f"{domain}_identity"] = weight * error
         return objective
 
-    def critic_scores(self, batch: Batch, made: bool = False) -> Tensor:
+    def critic_scores(self, batch: Batch, fake: bool = False) -> Tensor:
         """Scores of images of the target domain."""
-        return self.eval_scores(self.critic.target, batch[0], made)
+        return self.eval_scores(self.critic.target, batch[0], fake)
 
     def translate(self, x: Tensor, domains: Tensor | None = None) -> Tensor:
-        """Source images to the target domain."""
-        return self.at_rest_by("there", x)
-
-    def back(self, x: Tensor, domains: Tensor | None = None) -> Tensor:
-        """Images of the target domain, also made ones, to the source domain."""
-        return self.at_rest_by("back", x)
-
-    def at_rest_by(self, way: str, x: Tensor) -> Tensor:
         generator = self.ema_generator or self.generator
         with eval_mode(generator):
-            return getattr(generator, way)(x)
+            return generator.there(x)
+
+    def translate_back(self, x: Tensor, domains: Tensor | None = None) -> Tensor:
+        generator = self.ema_generator or self.generator
+        with eval_mode(generator):
+            return generator.back(x)

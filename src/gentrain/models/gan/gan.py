@@ -1,20 +1,28 @@
-"""The unconditional GAN (Goodfellow et al., 2014)."""
+"""Generative adversarial networks (Goodfellow et al., 2014): noise in, images out.
+
+The same class with another loss, Lipschitz method and network is LSGAN, WGAN, WGAN-GP, SN-GAN,
+DCGAN, EBGAN or R3GAN: see the presets in `conf/model`.
+"""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any
 
-from gentrain.adversarial.regularizer import Critic as Scorer
-from gentrain.models.gan.base import (
-    Batch,
-    SingleCriticModel,
-)
+from gentrain.adversarial.criterion import AdversarialCriterion
+from gentrain.models.gan.base import SingleCriticModel
+from gentrain.networks.base import Backbone
 
 
 class GAN(SingleCriticModel):
-    """Noise in, images out."""
+    """G(z) against D(x), without labels.
 
-    sees_labels: ClassVar[dict[str, bool]] = {"generator": False, "critic": False}
+    Args:
+        generator: a backbone from noise to images.
+        critic: a backbone from images to scores.
+        criterion: loss, Lipschitz method and tricks.
+    """
 
-    def scorer(self, batch: Batch) -> Scorer:
-        return self.critic
+    def __init__(
+        self, generator: Backbone[Any], critic: Backbone[Any], criterion: AdversarialCriterion
+    ) -> None:
+        super().__init__(generator(), critic(), criterion)

@@ -1,64 +1,69 @@
-"""Semi-supervised learning with a GAN ("Improved Techniques for Training GANs", Salimans et al., 2016, section 5).
+"""Semi-supervised GAN (Salimans et al., "Improved techniques for training GANs", 2016, section 5).
 
-A classifier of K classes is the critic at the same time: "generated" is a class K + 1, whose logit is held at zero. With its K logits
-l(x), Z(x) = sum_k exp l_k(x) and D(x) = log Z(x) as the score (a logit: the probability of "real" is Z / (Z + 1)),
+The critic has K logits l, one for each class, and none for "generated". With Z = sum_k exp l_k(x)
+its score is D(x) = log Z, so sigmoid(D) = Z / (Z + 1). It minimises
 
-    supervised     -log p(y | x, y <= K) = -l_y(x) + D(x)                          on the few images that have labels
-    unsupervised   -[D(x) - softplus(D(x))] + softplus(D(G(z)))                    on all images: the original game's loss of D
+    supervised     -log softmax(l(x))_y                               on the few labelled images
+    unsupervised   -[D(x) - softplus(D(x))] + softplus(D(G(z)))       on all images: the loss of D
 
-and the generator matches features. No label of an image counts that is not among the few.
+and the generator matches features. No label counts but those of the labelled images.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gentrain.adversarial.losses import AdversarialLoss
-from gentrain.adversarial.regularizer import Regularizer
-from gentrain.config.types import Positive
-from gentrain.models.gan.base import Batch
-from gentrain.models.gan.gan import GAN
+from gentrain.adversarial.criterion import AdversarialCriterion
+from gentrain.config.types import Count, Positive
+from gentrain.models.base import Batch, Classifies
+from gentrain.models.gan.base import SingleCriticModel
 from gentrain.models.objective import Objective
-from gentrain.networks.classifier import accuracy
+from gentrain.networks.base import Backbone
+from gentrain.networks.classifier import LogitCritic, accuracy
 
 
-class SemiSupervised(GAN):
-    """A game whose critic learns the classes from few labels, and from all images and fakes. `weight` is the supervised term's.
+class SemiSupervisedGAN(SingleCriticModel, Classifies):
+    """A GAN whose critic learns classes from few labels, and from all images and fakes.
 
-    Batches are (images, labelled images, their labels), see `Data.train_dataloader`; the supervised term is `classification`.
+    Batches are (images, labelled images, their labels). The supervised loss is `classification`.
+
+    Args:
+        generator: a backbone from noise to images.
+        critic: a backbone from images to scores; its head is replaced by K logits.
+        criterion: loss, Lipschitz method and tricks.
+        classes: number of labels K.
+        weight: of the supervised loss.
     """
 
-    semi_supervised = classifies = True
-    needs: ClassVar[dict[str, str]] = {"critic": "logits"}
+    semi_supervised = True
 
     def __init__(
         self,
-        generator: nn.Module,
-        critic: nn.Module,
-        loss: AdversarialLoss,
-        lipschitz: Regularizer,
-        tricks: dict[str, Regularizer] | None = None,
+        generator: Backbone[Any],
+        critic: Backbone[Any],
+        criterion: AdversarialCriterion,
+        classes: Count,
         weight: Positive = 1.0,
     ) -> None:
-        super().__init__(generator, critic, loss, lipschitz, tricks)
+        super().__init__(generator(), LogitCritic(critic, classes), criterion)
         self.weight = weight
 
     @property
     def classifier(self) -> nn.Module:
+        """The network that names classes: the critic."""
         return self.critic
 
     def classify(self, x: Tensor) -> Tensor:
-        """Images -> logits of their classes (B, K)."""
         return self.critic.logits(x)
 
     def critic_loss(self, batch: Batch) -> Objective:
         _, x, y = batch
         objective = super().critic_loss(batch)
-        shown, _ = self.transform_batch(x, x, critics_turn=False)
-        logits = self.classify(shown)
+        x, _ = self.transform_batch(x, x, critics_turn=False)
+        logits = self.classify(x)
         objective.losses["classification"] = self.weight * F.cross_entropy(logits, y)
         objective.metrics["accuracy"] = accuracy(logits, y)
         return objective

@@ -1,70 +1,79 @@
-"""StarGAN, unified generative adversarial networks for multi-domain image-to-image translation (Choi et al., 2018).
+"""StarGAN (Choi et al., "Unified generative adversarial networks for multi-domain image-to-image
+translation", 2018).
 
-One generator for all directions: G(x, c) paints x as an image of the domain c. The critic tells real from made and names the domain, which
-it learns on real images alone. With c' the image's own domain and c another, drawn anew,
+One generator translates in all directions: G(x, c) makes of x an image of the domain c. The critic
+tells real from generated images and names the domain, which it learns on real images alone. With
+c' the image's own domain and c another, drawn anew,
 
     critic      adversarial + lambda_cls E[-log P(c' | x)]
-    generator   adversarial + lambda_cls E[-log P(c | G(x, c))] + lambda_rec E[|| x - G(G(x, c), c') ||_1]
+    generator   adversarial + lambda_cls E[-log P(c | G(x, c))]
+                            + lambda_rec E[|| x - G(G(x, c), c') ||_1]
 
-(lambda_cls = 1, lambda_rec = 10; the adversarial loss is that of WGAN-GP). The domain is given as one channel for each, of ones or zeros.
+lambda_cls = 1, lambda_rec = 10; the adversarial loss is that of WGAN-GP. The domain joins the
+image as one channel for each domain, of ones or zeros.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from gentrain.adversarial.losses import AdversarialLoss
-from gentrain.adversarial.regularizer import Critic as Scorer
-from gentrain.adversarial.regularizer import Regularizer
-from gentrain.config.types import NonNegative
-from gentrain.models.base import eval_mode
+from gentrain.adversarial.criterion import AdversarialCriterion
+from gentrain.config.types import Count, NonNegative
+from gentrain.models.base import Batch, Classifies, TranslatesBack, eval_mode
 from gentrain.models.content_loss import l1
-from gentrain.models.gan.base import Batch, SingleCriticModel
+from gentrain.models.gan.base import SingleCriticModel
 from gentrain.models.gan.cgan import wrong_labels
 from gentrain.models.objective import Objective
-from gentrain.networks.classifier import accuracy
+from gentrain.networks.base import Backbone
+from gentrain.networks.classifier import ClassifierCritic, accuracy
+from gentrain.networks.conditional import LabelledTranslator
 
 
-class DomainTransfer(SingleCriticModel):
-    """Batches are (images, their domains). `classification` and `reconstruction` are lambda_cls and lambda_rec.
+class StarGAN(SingleCriticModel, Classifies, TranslatesBack):
+    """Translation between several domains. Batches are (images, their domains).
 
-    `identity` is the weight of || x - G(x, c') ||_1, which is CycleGAN's and not in this paper: simple images can find the way back from
-    pictures of another content, and this term tells the generator to begin with the picture that it has.
+    Args:
+        generator: a backbone from images to images.
+        critic: a backbone from images to scores.
+        criterion: loss, Lipschitz method and tricks.
+        classes: number of domains K.
+        classification: lambda_cls.
+        reconstruction: lambda_rec.
+        identity: weight of || x - G(x, c') ||_1. It is CycleGAN's and not in this paper. Simple
+            images can find the way back from images of other content; this loss tells the
+            generator to start from the image that it has.
     """
 
-    labelled = classifies = True
-    sees_labels: ClassVar[dict[str, bool]] = {"generator": True, "critic": False}
-    needs: ClassVar[dict[str, str]] = {"critic": "classify"}
+    labelled = True
+    generator_input = "images"
 
     def __init__(
         self,
-        generator: nn.Module,
-        critic: nn.Module,
-        loss: AdversarialLoss,
-        lipschitz: Regularizer,
-        tricks: dict[str, Regularizer] | None = None,
+        generator: Backbone[Any],
+        critic: Backbone[Any],
+        criterion: AdversarialCriterion,
+        classes: Count,
         classification: NonNegative = 1.0,
         reconstruction: NonNegative = 10.0,
         identity: NonNegative = 0.0,
     ) -> None:
-        super().__init__(generator, critic, loss, lipschitz, tricks)
-        self.classification, self.reconstruction, self.identity = (
-            classification,
-            reconstruction,
-            identity,
+        super().__init__(
+            LabelledTranslator(generator, classes), ClassifierCritic(critic, classes), criterion
         )
+        self.classes, self.classification = classes, classification
+        self.reconstruction, self.identity = reconstruction, identity
 
     def generate(self, generator: Any, batch: Batch, noise: Tensor | None = None) -> Tensor:
-        """Images of the batch's domains, each made from the image before it in the batch: of its own it would be none."""
+        """Make images of the batch's domains, each of the image before it in the batch.
+
+        Made of the image itself, it would be a reconstruction and no translation.
+        """
         x, y = batch
         return generator(x.roll(1, 0), y)
-
-    def scorer(self, batch: Batch) -> Scorer:
-        return self.critic
 
     def critic_loss(self, batch: Batch) -> Objective:
         real, y = batch
@@ -73,45 +82,50 @@ class DomainTransfer(SingleCriticModel):
         real, fake = self.transform_batch(real, fake, critics_turn=True)
         of_real, of_fake = self.scores(self.critic.features, real, fake)  # both heads share them
         objective = self.adversarial_terms(self.critic.score(of_real), self.critic.score(of_fake))
-        named = self.critic.classify(of_real)
-        objective.losses["classification"] = self.classification * F.cross_entropy(named, y)
-        objective.losses |= self.regularizer_terms("critic_term", self.critic, real, fake)
-        objective.metrics["accuracy_real"] = accuracy(named, y)
+        logits = self.critic.classify(of_real)
+        objective.losses["classification"] = self.classification * F.cross_entropy(logits, y)
+        objective.losses |= self.critic_regularizer_terms(self.critic, real, fake)
+        objective.metrics["accuracy_real"] = accuracy(logits, y)
         return objective
 
     def generator_loss(self, batch: Batch) -> Objective:
         x, y = batch
-        wanted = shuffled(y)
-        made = self.generator(x, wanted)
-        real, fake = self.transform_batch(x, made, critics_turn=False)
+        target = shuffled(y)
+        translated = self.generator(x, target)
+        real, fake = self.transform_batch(x, translated, critics_turn=False)
         of_real, of_fake = self.generator_scores(self.critic.features, real, fake)
-        objective = Objective(
-            self.generator_adversarial(self.critic.score(of_real), self.critic.score(of_fake))
-        )
-        named = self.critic.classify(of_fake)
-        objective.losses["classification"] = self.classification * F.cross_entropy(named, wanted)
-        objective.losses["reconstruction"] = self.reconstruction * l1(x, self.generator(made, y))
+        on_real, on_fake = self.critic.score(of_real), self.critic.score(of_fake)
+        objective = Objective(self.generator_adversarial(on_real, on_fake))
+        logits = self.critic.classify(of_fake)
+        objective.losses["classification"] = self.classification * F.cross_entropy(logits, target)
+        back = self.generator(translated, y)
+        objective.losses["reconstruction"] = self.reconstruction * l1(x, back)
         if self.identity:
             objective.losses["identity"] = self.identity * l1(x, self.generator(x, y))
-        objective.losses |= self.regularizer_terms("generator_term", self.critic, real, fake)
-        objective.metrics["accuracy_fake"] = accuracy(named, wanted)
+        objective.losses |= self.generator_regularizer_terms(self.critic, real, fake)
+        objective.metrics["accuracy_fake"] = accuracy(logits, target)
         return objective
 
-    def translate(self, x: Tensor, domains: Tensor) -> Tensor:
-        """Images to these domains (B,)."""
+    def classify(self, x: Tensor) -> Tensor:
+        return self.critic.classify(self.critic.features(x))
+
+    def translate(self, x: Tensor, domains: Tensor | None = None) -> Tensor:
+        assert domains is not None
         generator = self.ema_generator or self.generator
         with eval_mode(generator):
             return generator(x, domains)
 
-    def back(self, x: Tensor, domains: Tensor) -> Tensor:
-        """Made images to the domains that their sources were of: the same generator."""
+    def translate_back(self, x: Tensor, domains: Tensor | None = None) -> Tensor:
         return self.translate(x, domains)
 
-    def elsewhere(self, y: Tensor) -> Tensor:
-        """For each domain one of the others, each as likely."""
-        return wrong_labels(y, self.generator.classes)
+    def other_domains(self, y: Tensor) -> Tensor:
+        """Draw for each domain (B,) one of the others, each equally likely."""
+        return wrong_labels(y, self.classes)
 
 
 def shuffled(y: Tensor) -> Tensor:
-    """The domains of a batch, in another order: the domains asked for are as frequent as those of the data."""
+    """The domains (B,) of a batch in another order.
+
+    So the domains that are asked for are as frequent as those of the data.
+    """
     return y[torch.randperm(len(y), device=y.device)]
