@@ -16,6 +16,7 @@ from gentrain.data.arrays import CHUNK, ArrayDataset, constant_images, sha256_of
 from gentrain.data.batches import Batches, BatchSampler, ZippedBatches, fits, generator
 from gentrain.data.checks import check_types, cores, ensure, is_count
 from gentrain.data.degrade import DEGRADATIONS, Degradation, source_shape
+from gentrain.errors import UserError
 
 log = logging.getLogger("gentrain")
 
@@ -182,6 +183,14 @@ class Data(LightningDataModule, ABC):
                 split,
             )
         return samples
+
+    def held_out(self) -> ArrayDataset | None:
+        """The test split; None where a data set has none that can be read."""
+        try:
+            test = self.load("test")
+        except UserError:
+            return None
+        return test if len(test.images) else None
 
     def digest(self, split: str = "train") -> str:
         """sha256 hex of the decoded samples and their shape: names the data in caches and protocols.
