@@ -6,7 +6,7 @@ WORKERS ?= 2
 .PHONY: help setup train test lint test-slow torture test-cluster test-gpu bench results gpu clean
 help:
 	@echo "make train      set up, train WGAN-GP on real digits (some minutes on two cores)"
-	@echo "make test       set up, lint, run every test that fits in 12 minutes on two cores"
+	@echo "make test       set up, lint, run every test that fits in 6 minutes on two cores"
 	@echo "make test-slow  the whole matrix and the other long tests     make test-gpu  what needs a CUDA device"
 	@echo "make torture    kill runs 500 times, and compare bits"
 	@echo "make test-cluster  sweeps on a real SLURM of one node, and on Ray where it is (as root; apt-get install slurm-wlm munge)"

@@ -1,19 +1,18 @@
-"""AC-GAN: both objectives against the paper's likelihoods, and a generator that its labels steer."""
+"""AC-GAN: both objectives against the paper's likelihoods; labels steer the generator."""
 
 import pytest
 import torch
-
 from gentrain.adversarial import losses, tricks
 from gentrain.adversarial.lipschitz import GradientPenalty, SpectralNorm, Unconstrained
 from gentrain.adversarial.regularizer import Regularizer
-from gentrain.errors import UserError
 from gentrain.models.gan.acgan import AuxiliaryClassifier
+
+from gentrain.errors import UserError
 from gentrain.networks import classifier, conditional, mlp
+from tests.support import plane
 
-from . import plane
 
-
-def play(
+def make(
     *chosen: Regularizer,
     loss: losses.AdversarialLoss | None = None,
     lipschitz: Regularizer | None = None,
@@ -47,8 +46,10 @@ def likelihoods(
 
 
 def test_both_objectives_are_those_of_the_paper() -> None:
-    """The critic descends -(L_S + L_C), the generator, with the saturating loss, -(L_C - L_S) but for what it cannot change."""
-    game = play(loss=losses.js(saturating=True))
+    """The critic descends -(L_S + L_C), the generator, with the saturating loss, -(L_C - L_S) but
+    for what it cannot change.
+    """
+    game = make(loss=losses.js(saturating=True))
     batch = x, y = plane.drawn(8)
     torch.manual_seed(5)
     critics = game.critic_loss(batch)
@@ -68,7 +69,7 @@ def test_both_objectives_are_those_of_the_paper() -> None:
 
 
 def test_the_score_does_not_see_the_label() -> None:
-    game = play()
+    game = make()
     x, y = plane.drawn(8)
     torch.testing.assert_close(
         game.critic_scores((x, y)), game.critic_scores((x, (y + 1) % plane.MODES))
@@ -81,7 +82,7 @@ def test_the_score_does_not_see_the_label() -> None:
 
 
 def test_the_weight_is_that_of_the_classification() -> None:
-    game, heavy = play(), play(weight=3.0)
+    game, heavy = make(), make(weight=3.0)
     heavy.load_state_dict(game.state_dict())
     batch = plane.drawn(8)
     values = []
@@ -95,8 +96,10 @@ def test_the_weight_is_that_of_the_classification() -> None:
 
 @pytest.mark.parametrize("loss", [losses.js(), losses.hinge(), losses.ls(), losses.relativistic()])
 def test_one_forward_of_the_critic_serves_both_heads(loss: losses.AdversarialLoss) -> None:
-    """The power iteration of spectral norm advances once a turn; and the terms are those of separate forwards."""
-    game = play(loss=loss, lipschitz=SpectralNorm())
+    """The power iteration of spectral norm advances once a turn; and the terms are those of
+    separate forwards.
+    """
+    game = make(loss=loss, lipschitz=SpectralNorm())
     calls: list[int] = []
     game.critic.critic.body.register_forward_hook(lambda *_: calls.append(1))
     batch = plane.drawn(8)
@@ -104,7 +107,7 @@ def test_one_forward_of_the_critic_serves_both_heads(loss: losses.AdversarialLos
     assert len(calls) == 1
     game.generator_loss(batch)
     assert len(calls) == 2
-    plain = play(loss=loss)
+    plain = make(loss=loss)
     torch.manual_seed(2)
     objective = plain.generator_loss(batch)
     torch.manual_seed(2)
@@ -116,21 +119,21 @@ def test_one_forward_of_the_critic_serves_both_heads(loss: losses.AdversarialLos
 
 def test_tricks_that_reach_both_heads() -> None:
     batch = plane.drawn(8)
-    closeness = play(tricks.MinibatchDiscrimination(3, 2))
+    closeness = make(tricks.MinibatchDiscrimination(3, 2))
     assert (
         closeness.critic_loss(batch).loss.isfinite()
         and closeness.generator_loss(batch).loss.isfinite()
     )
-    matched = play(tricks.FeatureMatching(), lipschitz=GradientPenalty()).generator_loss(batch)
+    matched = make(tricks.FeatureMatching(), lipschitz=GradientPenalty()).generator_loss(batch)
     assert set(matched.losses) == {"FeatureMatching", "classification"}
     for refused in (tricks.Packing(), tricks.Replay()):
         with pytest.raises(UserError, match="conditional"):
-            play(refused)
+            make(refused)
 
 
 def test_samples_follow_their_labels_and_the_critic_names_them() -> None:
-    game = play()
-    plane.play(game, 300)
+    game = make()
+    plane.train(game, 300)
     x, y = plane.drawn(1000)
     assert (plane.mode(game.sample((x, y))) == y).float().mean() > 0.9
     assert (plane.mode(game.sample((x, (y + 1) % plane.MODES))) == y).float().mean() < 0.1

@@ -1,4 +1,6 @@
-"""Autoregressive densities against enumeration, Jacobians, loops written from the papers' formulas, and samplers that keep nothing."""
+"""Autoregressive densities against enumeration, Jacobians, loops written from the papers' formulas,
+and samplers that keep nothing.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +15,20 @@ import lightning as L
 import pytest
 import torch
 import torch.nn.functional as F
-from scipy.stats import chi2
-from torch import Tensor, nn
-
-from gentrain.errors import UserError
-from gentrain.layers.causal import CausalConv2d, ConvCache, EdgedConv2d, grouped
-from gentrain.layers.pixel_lstm import DiagonalBiLSTM, RowLSTM, skew, unskew
 from gentrain.models.autoregressive.base import Autoregressive, quantile
 from gentrain.models.autoregressive.networks import Causal
 from gentrain.models.autoregressive.pixelcnn import GatedPixelCNN, PixelCNN
 from gentrain.models.autoregressive.pixelrnn import PixelRNN
 from gentrain.models.pixels import Binary, Levels, Logit, Pixels
 from gentrain.training.single_objective import Likelihood
-from tests.runs import toy
+from scipy.stats import chi2
+from torch import Tensor, nn
+
+from gentrain.errors import UserError
+from gentrain.layers.causal import CausalConv2d, ConvCache, EdgedConv2d, grouped
+from gentrain.layers.pixel_lstm import DiagonalBiLSTM, RowLSTM, skew, unskew
+from tests.support import toy
+from tests.support.tensors import assert_equal
 
 D = torch.float64
 Maker = Callable[..., Causal]
@@ -68,7 +71,7 @@ def every_image(values: int, shape: list[int]) -> Tensor:
     ).view(-1, *shape)
 
 
-# --- a distribution ---------------------------------------------------------------------------------------------------------------
+# --- a distribution -------------------------------------------------------------------------------
 
 SPACES = {
     "binary 3x3": (Binary(), [1, 3, 3]),
@@ -139,7 +142,9 @@ def test_values_follow_their_distribution_as_the_uniforms_do() -> None:
 
 @networks
 def test_samples_have_the_frequencies_of_the_density(name: str) -> None:
-    """Pearson's chi-square over the 16 images of 2 x 2 pixels: beyond the 99.9 % quantile once in a thousand, and this seed is not it."""
+    """Pearson's chi-square over the 16 images of 2 x 2 pixels: beyond the 99.9 % quantile once in a
+    thousand, and this seed is not it.
+    """
     density, n = model(name, Binary(), [1, 2, 2]), 20_000
     u = torch.rand(n, 4, generator=torch.Generator().manual_seed(0), dtype=D)
     images = (density.sample((torch.zeros(n, 1, 2, 2, dtype=D),), u) + 1) / 2
@@ -151,19 +156,20 @@ def test_samples_have_the_frequencies_of_the_density(name: str) -> None:
     assert ((found - wanted).square() / wanted).sum() < chi2.ppf(0.999, 15)
 
 
-# --- what sees what ------------------------------------------------------------------------------------------------------------------
+# --- what sees what -------------------------------------------------------------------------------
 
 
 def seen(network: Causal, points: int = 12) -> Tensor:
-    """(values of an image, values of an image) in their order: does the logit of the one change with the other, at any of some points?"""
+    """(values of an image, values of an image) in their order: does the logit of the one change
+    with the other, at any of some points?
+    """
     C, H, W = network.shape
     n = C * H * W
     weights = torch.arange(1, network.values + 1, dtype=D).view(1, -1, 1, 1, 1)
     total = torch.zeros(n, n, dtype=D)
     for _ in range(points):  # a rectifier may be shut at one of them
-        x = (
-            torch.randn(1, C, H, W, dtype=D).repeat(n, 1, 1, 1).requires_grad_()
-        )  # image k for output k
+        # image k for output k
+        x = torch.randn(1, C, H, W, dtype=D).repeat(n, 1, 1, 1).requires_grad_()
         out = (network(x) * weights).sum(1).permute(0, 2, 3, 1).reshape(n, n)
         (rows,) = torch.autograd.grad(out.diagonal().sum(), x)
         total += rows.permute(0, 2, 3, 1).reshape(n, n).abs()
@@ -193,8 +199,9 @@ def offsets(network: Causal) -> set[tuple[int, int]]:
 
 
 def reach(layers: list[set[tuple[int, int]]], H: int, W: int) -> set[tuple[int, int]]:
-    """Where a chain of layers leads that each see some pixels around, within the image. All layers but the last, which is mask A, may be
-    skipped (their residual connections).
+    """Where a chain of layers leads that each see some pixels around, within the image.
+
+    All layers but the last, which is mask A, may be skipped (their residual connections).
     """
     found = {(0, 0)}
     for layer in layers:
@@ -224,7 +231,9 @@ def test_the_gated_network_of_the_same_kernels_has_none() -> None:
 
 @pytest.mark.parametrize("depth", [1, 2])
 def test_the_row_lstm_sees_a_triangle(depth: int) -> None:
-    """State-to-state, one pixel more on each side a row; input-to-state, the pixel and the one on its left."""
+    """State-to-state, one pixel more on each side a row; input-to-state, the pixel and the one on
+    its left.
+    """
     found = offsets(stirred(PixelRNN([1, 3, 9], 2, RowLSTM, width=6, depth=depth, first=3)))
     triangle = {(-k, x) for k in range(3) for x in range(-k - 1, k + 1)}
     assert found == reach([triangle] * depth + [FIRST], 3, 9)
@@ -236,7 +245,7 @@ def test_one_diagonal_layer_sees_all() -> None:
     assert found == {(y, x) for y in (-2, -1, 0) for x in range(-4, 5) if y < 0 or x < 0}
 
 
-# --- layers against their formulas --------------------------------------------------------------------------------------------------
+# --- layers against their formulas ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("strict", [True, False])
@@ -276,7 +285,9 @@ def test_colours_are_groups_of_channels_in_order() -> None:
 
 
 def test_a_gated_layer() -> None:
-    """v = gate(W_v v + V y),  h = h + U gate(W_h h + N (W_v v) + V' y),  gate(a, b) = tanh a sigmoid b."""
+    """v = gate(W_v v + V y),  h = h + U gate(W_h h + N (W_v v) + V' y),  gate(a, b) = tanh a
+    sigmoid b.
+    """
     layer = stirred(GatedPixelCNN([1, 4, 5], 2, width=3, depth=1, kernel=3, classes=4)).layers[0]
     v, h, y = (
         torch.randn(2, 3, 4, 5, dtype=D),
@@ -376,7 +387,7 @@ def test_skewed_and_back() -> None:
     assert torch.equal(unskew(skewed), x)
 
 
-# --- samplers -----------------------------------------------------------------------------------------------------------------------
+# --- samplers -------------------------------------------------------------------------------------
 
 
 @networks
@@ -395,7 +406,9 @@ def test_what_is_kept_gives_the_samples_of_whole_passes(
 
 @networks
 def test_the_logits_of_a_pixel_are_those_of_the_whole_image(name: str) -> None:
-    """At each pixel and colour, given the values before it; those after it are put in later, and what was wrong meanwhile is gone."""
+    """At each pixel and colour, given the values before it; those after it are put in later, and
+    what was wrong meanwhile is gone.
+    """
     density = model(name, Levels(4), [2, 4, 5])
     x = torch.randn(3, 2, 4, 5, dtype=D)
     with torch.no_grad():
@@ -440,7 +453,8 @@ def test_completion(name: str) -> None:
     with torch.no_grad():
         u, mask = torch.rand(4, 2, 5, 4, dtype=D), torch.rand(4, 1, 5, 4) < 0.5
         whole = density.fill(u)
-        # what was drawn, and is given, leads to the rest as it was drawn; whatever is known in between
+        # what was drawn, and is given, leads to the rest as it was drawn; whatever is known in
+        # between
         assert torch.equal(
             density.fill(u, None, torch.where(mask, whole, 3.0), mask.expand_as(whole)), whole
         )
@@ -457,7 +471,7 @@ def test_completion(name: str) -> None:
     assert torch.equal(density.complete((images,), torch.ones_like(known)), images)
 
 
-# --- what is refused, and what trains -------------------------------------------------------------------------------------------------
+# --- what is refused, and what trains -------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -506,7 +520,7 @@ def test_a_resumed_run_is_the_run_that_was_not_stopped(name: str, tmp_path: Path
 
     whole, _ = run(5), run(3)
     resumed = run(5, tmp_path / "3.ckpt")
-    toy.assert_equal(whole.state_dict(), resumed.state_dict())
+    assert_equal(whole.state_dict(), resumed.state_dict())
     assert (
         whole.latest["model/nll"] == resumed.latest["model/nll"]
         and "model/bits_per_dim" in whole.latest

@@ -1,15 +1,13 @@
-"""BiGAN and ALI: the objectives from probabilities, one player of two networks, and an encoder that inverts its generator."""
+"""BiGAN and ALI: the objectives from probabilities, one player of two networks, and an encoder that
+inverts its generator.
+"""
 
 import pytest
 import torch
-from torch import Tensor
-
 from gentrain.adversarial import losses, tricks
 from gentrain.adversarial.augment import Change, augmented
 from gentrain.adversarial.lipschitz import GradientPenalty, SpectralNorm, Unconstrained
 from gentrain.adversarial.regularizer import Regularizer
-from gentrain.errors import UserError
-from gentrain.layers.normalization import Referenced
 from gentrain.models.gan.bigan import (
     Bidirectional,
     BidirectionalGame,
@@ -18,14 +16,17 @@ from gentrain.models.gan.bigan import (
     PairCritic,
     paired,
 )
-from gentrain.networks import dcgan, mlp
+from torch import Tensor
 
-from . import plane
+from gentrain.errors import UserError
+from gentrain.layers.normalization import Referenced
+from gentrain.networks import dcgan, mlp
+from tests.support import plane
 
 SHAPE, LATENT = [1, 8, 8], 5
 
 
-def play(
+def make(
     *chosen: Regularizer,
     loss: losses.AdversarialLoss | None = None,
     lipschitz: Regularizer | None = None,
@@ -61,7 +62,7 @@ def drawn_pairs(game: BidirectionalGame, x: Tensor, seed: int) -> tuple[Tensor, 
 
 
 def test_both_objectives_are_those_of_the_paper() -> None:
-    game, x = play(), torch.rand(6, *SHAPE) * 2 - 1
+    game, x = make(), torch.rand(6, *SHAPE) * 2 - 1
     real, fake = drawn_pairs(game, x, 1)
     torch.testing.assert_close(real, torch.cat([x.flatten(1), game.generator.encoder(x)], 1))
     torch.testing.assert_close(fake[:, :64].view(6, *SHAPE), game.generator(fake[:, 64:]))
@@ -78,7 +79,7 @@ def test_both_objectives_are_those_of_the_paper() -> None:
 
 
 def test_the_saturating_loss_makes_it_a_zero_sum_game() -> None:
-    game, x = play(loss=losses.js(saturating=True)), torch.rand(6, *SHAPE) * 2 - 1
+    game, x = make(loss=losses.js(saturating=True)), torch.rand(6, *SHAPE) * 2 - 1
     torch.manual_seed(1)
     critics = game.critic_loss((x,)).loss
     torch.manual_seed(1)
@@ -86,9 +87,14 @@ def test_the_saturating_loss_makes_it_a_zero_sum_game() -> None:
 
 
 MIRRORED = {
-    "js": losses.js(), "ls": losses.ls(), "pearson": losses.ls(-1, 1, 0), "wasserstein": losses.wasserstein(), "hinge": losses.hinge(),
-    "relativistic": losses.relativistic(), "average": losses.relativistic(average=True),
-}  # fmt: skip
+    "js": losses.js(),
+    "ls": losses.ls(),
+    "pearson": losses.ls(-1, 1, 0),
+    "wasserstein": losses.wasserstein(),
+    "hinge": losses.hinge(),
+    "relativistic": losses.relativistic(),
+    "average": losses.relativistic(average=True),
+}
 
 
 @pytest.mark.parametrize("name", MIRRORED)
@@ -105,8 +111,10 @@ def test_a_mirrored_score_exchanges_real_and_fake(name: str) -> None:
 
 @pytest.mark.parametrize("name", MIRRORED)
 def test_every_loss_teaches_both_networks(name: str) -> None:
-    """Encoder and generator both get a gradient, in a direction that lowers what the critic can tell."""
-    game, x = play(loss=MIRRORED[name], lipschitz=GradientPenalty()), torch.rand(6, *SHAPE) * 2 - 1
+    """Encoder and generator both get a gradient, in a direction that lowers what the critic can
+    tell.
+    """
+    game, x = make(loss=MIRRORED[name], lipschitz=GradientPenalty()), torch.rand(6, *SHAPE) * 2 - 1
     objective = game.generator_loss((x,))
     assert set(objective.losses) == (
         {"adversarial"} if MIRRORED[name].relative else {"adversarial", "inference"}
@@ -130,7 +138,7 @@ def test_every_loss_teaches_both_networks(name: str) -> None:
 
 def test_the_penalty_is_of_the_gradient_with_respect_to_the_whole_pair() -> None:
     game, x = (
-        play(lipschitz=GradientPenalty(points="real", center=0.0, weight=1.0)),
+        make(lipschitz=GradientPenalty(points="real", center=0.0, weight=1.0)),
         torch.rand(4, *SHAPE) * 2 - 1,
     )
     real, fake = drawn_pairs(game, x, 1)
@@ -144,7 +152,7 @@ def test_the_penalty_is_of_the_gradient_with_respect_to_the_whole_pair() -> None
 
 
 def test_the_stochastic_encoder_is_the_normal_distribution_that_it_says() -> None:
-    game = play(stochastic=True)
+    game = make(stochastic=True)
     x = (torch.rand(1, *SHAPE) * 2 - 1).expand(20_000, -1, -1, -1)
     mean, sd = game.generator.encoder.posterior(x[:1])
     draws = game.generator.encoder(x)
@@ -157,8 +165,10 @@ def test_the_stochastic_encoder_is_the_normal_distribution_that_it_says() -> Non
 
 @pytest.mark.parametrize("stochastic", [False, True])
 def test_codes_are_read_back(stochastic: bool) -> None:
-    """-log q(z | x) by torch's own distributions; the term is of new fakes, and teaches both networks."""
-    game = play(stochastic=stochastic, information=0.5)
+    """-log q(z | x) by torch's own distributions; the term is of new fakes, and teaches both
+    networks.
+    """
+    game = make(stochastic=stochastic, information=0.5)
     player, x = game.generator, torch.rand(6, *SHAPE) * 2 - 1
     z = player.noise(6, "cpu")
     mean, sd = player.encoder.posterior(x)
@@ -175,11 +185,11 @@ def test_codes_are_read_back(stochastic: bool) -> None:
     )
     objective.losses["information"].backward()
     assert all(p.grad is not None and p.grad.any() for p in player.parameters())
-    assert "information" not in play().generator_loss((x,)).losses
+    assert "information" not in make().generator_loss((x,)).losses
 
 
 def test_codes_are_read_back_from_changed_images() -> None:
-    game, x = play(information=2.0, augment=["affine", "cutout"]), torch.rand(6, *SHAPE) * 2 - 1
+    game, x = make(information=2.0, augment=["affine", "cutout"]), torch.rand(6, *SHAPE) * 2 - 1
     torch.manual_seed(1)
     objective = game.generator_loss((x,))
     _, fake = drawn_pairs(game, x, 1)
@@ -191,28 +201,33 @@ def test_codes_are_read_back_from_changed_images() -> None:
     objective.losses["information"].backward()
     assert all(p.grad is not None and p.grad.any() for p in game.generator.parameters())
     with pytest.raises(UserError, match=r"model\.information=1"):
-        play(augment=["affine"])
+        make(augment=["affine"])
     with pytest.raises(UserError, match=r"points .* \(model\.augment\)"):
-        play(shape=[2], information=1.0, augment=["affine"])
+        make(shape=[2], information=1.0, augment=["affine"])
 
 
 def test_tricks_on_pairs() -> None:
     batch = (torch.rand(8, *SHAPE) * 2 - 1,)
-    full = play(
-        tricks.MinibatchDiscrimination(3, 2), tricks.FeatureMatching(adversarial=True), tricks.Replay(4, 1.0), tricks.Packing(),
-        tricks.VirtualBatchNormalization(), tricks.EMA(), tricks.InstanceNoise(), norm="batch",
-    )  # fmt: skip
+    full = make(
+        tricks.MinibatchDiscrimination(3, 2),
+        tricks.FeatureMatching(adversarial=True),
+        tricks.Replay(4, 1.0),
+        tricks.Packing(),
+        tricks.VirtualBatchNormalization(),
+        tricks.EMA(),
+        tricks.InstanceNoise(),
+        norm="batch",
+    )
     full.begin(batch)
     assert full.critic_loss(batch).loss.isfinite() and full.generator_loss(batch).loss.isfinite()
     full.after_generator_step()
-    assert (
-        sum(isinstance(m, Referenced) for m in full.generator.modules()) == 2
-    )  # generator and encoder
+    # generator and encoder
+    assert sum(isinstance(m, Referenced) for m in full.generator.modules()) == 2
     assert full.sample(batch).shape == full.reconstruct(batch[0]).shape == batch[0].shape
     with pytest.raises(UserError, match="feature_matching_added"):
-        play(tricks.FeatureMatching())
+        make(tricks.FeatureMatching())
     with pytest.raises(UserError, match="diff_augment"):
-        play(tricks.DiffAugment())
+        make(tricks.DiffAugment())
 
 
 def test_the_joint_critic_unpacks_what_was_packed() -> None:
@@ -239,18 +254,21 @@ def test_the_joint_critic_unpacks_what_was_packed() -> None:
 
 
 def test_the_encoder_inverts_the_generator() -> None:
-    """The paper's theorem at work, on a square: G(E(x)) lies nearer to x than G of a random code, or of another sample's, does."""
+    """The paper's theorem at work, on a square: G(E(x)) lies nearer to x than G of a random code,
+    or of another sample's, does.
+    """
 
     def square(n: int) -> tuple[Tensor]:
         return (torch.rand(n, 2) * 1.4 - 0.7,)
 
-    game = play(
+    # settles in seconds
+    game = make(
         shape=plane.SHAPE,
         latent=2,
         width=64,
         lipschitz=GradientPenalty(0.1, center=0.0, points="both"),
-    )  # settles in seconds
-    plane.play(game, 800, lr=2e-3, drawn=square)
+    )
+    plane.train(game, 800, lr=2e-3, drawn=square)
     (x,) = square(1000)
 
     def distance(to: Tensor) -> float:

@@ -1,19 +1,20 @@
-"""What the encoder of model=bigan has learned of digits after 1,000 steps: slow, since it must be trained (some 3 minutes of a core)."""
+"""What the encoder of model=bigan has learned of digits after 1,000 steps: slow, since it must be
+trained (some 3 minutes of a core).
+"""
 
 import lightning as L
 import pytest
 import torch
+from gentrain.config.build import build
+from gentrain.data.arrays import to_float
 from torch import Tensor
 
 from gentrain.config import validate
-from gentrain.config.build import build
-from gentrain.data.arrays import to_float
-
-from ..compose import composed
+from tests.support.compose import composed
 
 
 def probe(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> float:
-    """Test accuracy of logistic regression, with a little weight decay, on standardised features."""
+    """Test accuracy of a logistic regression with little weight decay, on standardised features."""
     (f, y), (g, t) = train, test
     mean, sd = f.mean(0), f.std(0) + 1e-3
     f, g = (f - mean) / sd, (g - mean) / sd
@@ -33,13 +34,20 @@ def probe(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> float:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_codes_of_digits() -> None:
-    """Reconstructions are nearer than other images', and of 100 labels a linear probe makes more of the codes than of the pixels."""
+    """Reconstructions are nearer than other images', and of 100 labels a linear probe makes more of
+    the codes than of the pixels.
+    """
     checked = validate.check(composed("model=bigan", "experiment=codes", "data=mnist_5k"))
     game, data = build(checked["model"], "model"), build(checked["data"], "data")
     trainer = L.Trainer(
-        accelerator="cpu", max_steps=1000, max_epochs=-1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        accelerator="cpu",
+        max_steps=1000,
+        max_epochs=-1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
         enable_model_summary=False,
-    )  # fmt: skip
+    )
     trainer.fit(build(checked["scheme"], "scheme", model=game), datamodule=data)
     (x, y), (u, t) = (
         (to_float(images), labels) for images, labels, _ in (data.load("train"), data.load("test"))

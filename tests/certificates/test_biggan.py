@@ -1,14 +1,14 @@
-"""BigGAN: where the noise goes, orthogonal regularisation against loops, and the paper's numbers."""
+"""BigGAN: where the noise goes, orthogonal regularisation against loops, the paper's numbers."""
 
 import pytest
 import torch
+from gentrain.adversarial.tricks.weights import Orthogonal, off_diagonal
 from torch import nn
 
-from gentrain.adversarial.tricks.weights import Orthogonal, off_diagonal
 from gentrain.errors import UserError
 from gentrain.layers.attention import SelfAttention
 from gentrain.networks import biggan, mlp, resnet
-from tests.compose import batch, composed, game
+from tests.support.compose import batch, composed, game
 
 NARROW = ("model.generator.width=8", "model.critic.critic.width=8", "model.generator.embedding=6")
 
@@ -26,7 +26,9 @@ def test_shapes_and_where_the_attention_is(side: int) -> None:
 
 
 def test_the_paper_s_chunks_at_128_px() -> None:
-    """120 numbers in 6 chunks of 20; each block's norms see 20 + 128 numbers; 16 w, 16 w, 8 w, 4 w, 2 w, w channels."""
+    """120 numbers in 6 chunks of 20; each block's norms see 20 + 128 numbers; 16 w, 16 w, 8 w, 4 w,
+    2 w, w channels.
+    """
     generator = biggan.Generator([3, 128, 128], 1000, width=2)
     assert generator.body.first[0].in_features == 20
     blocks = list(generator.body.blocks)
@@ -37,7 +39,9 @@ def test_the_paper_s_chunks_at_128_px() -> None:
 
 
 def test_each_block_sees_its_own_chunk_and_the_shared_label() -> None:
-    """d(condition of block l)/dz is nonzero in chunk l alone; every block's condition has the same embedding."""
+    """d(condition of block l)/dz is nonzero in chunk l alone; every block's condition has the same
+    embedding.
+    """
     generator = biggan.Generator([1, 32, 32], 10, latent=12, width=4, embedding=5)
     z, y = generator.noise(2, "cpu").requires_grad_(), torch.tensor([3, 7])
     seen: list[torch.Tensor] = []
@@ -62,7 +66,7 @@ def test_orthogonal_init() -> None:
             torch.testing.assert_close(G, torch.eye(len(G)), atol=1e-5, rtol=0)
 
 
-# --- orthogonal regularisation -----------------------------------------------------------------------------------------------------
+# --- orthogonal regularisation --------------------------------------------------------------------
 
 
 def test_off_diagonal_is_the_double_sum() -> None:
@@ -74,7 +78,9 @@ def test_off_diagonal_is_the_double_sum() -> None:
 
 
 def test_orthogonal_regularisation_of_the_generator_s_weights() -> None:
-    """The term is the sum over all weights but the embedding; its descent brings rows to right angles."""
+    """The term is the sum over all weights but the embedding; its descent brings rows to right
+    angles.
+    """
     model = game("model=biggan", *NARROW)
     trick = model.regularizers["orthogonal"]
     assert isinstance(trick, Orthogonal)
@@ -116,7 +122,7 @@ def test_orthogonal_regularisation_of_any_generator() -> None:
     assert len(model.regularizers["orthogonal"].weights) == 3
 
 
-# --- the preset -----------------------------------------------------------------------------------------------------------------------
+# --- the preset -----------------------------------------------------------------------------------
 
 
 def test_the_paper_s_numbers() -> None:

@@ -1,20 +1,21 @@
-"""Labels that are not the images': the third pair of GAN-CLS, against its formula; and that labels steer the generator."""
+"""Labels that are not the images': the third pair of GAN-CLS, against its formula; and that labels
+steer the generator.
+"""
 
 import pytest
 import torch
 import torch.nn.functional as F
-
 from gentrain.adversarial import losses
 from gentrain.adversarial.lipschitz import GradientPenalty, Unconstrained
 from gentrain.adversarial.regularizer import Regularizer
-from gentrain.errors import UserError
 from gentrain.models.gan.cgan import ConditionalGAN, wrong_labels
+
+from gentrain.errors import UserError
 from gentrain.networks import conditional, mlp
+from tests.support import plane
 
-from . import plane
 
-
-def play(
+def make(
     matching_aware: bool,
     loss: losses.AdversarialLoss | None = None,
     lipschitz: Regularizer | None = None,
@@ -47,8 +48,10 @@ def test_wrong_labels_are_uniform_over_the_others() -> None:
 
 
 def test_the_objective_is_that_of_the_paper() -> None:
-    """-log D(x, y) - 1/2 [log(1 - D(G, y)) + log(1 - D(x, y'))], written from probabilities; two classes leave no choice of y'."""
-    game = play(True, classes=2)
+    """-log D(x, y) - 1/2 [log(1 - D(G, y)) + log(1 - D(x, y'))], written from probabilities; two
+    classes leave no choice of y'.
+    """
+    game = make(True, classes=2)
     x, y = torch.randn(6, 2), torch.tensor([0, 1, 0, 0, 1, 1])
     torch.manual_seed(3)
     objective = game.critic_loss((x, y))
@@ -70,7 +73,7 @@ def test_the_objective_is_that_of_the_paper() -> None:
     "loss", [losses.ls(), losses.hinge(), losses.wasserstein(), losses.relativistic()]
 )
 def test_it_is_the_mean_of_two_duels_for_every_loss(loss: losses.AdversarialLoss) -> None:
-    game = play(True, loss, GradientPenalty(), classes=2)
+    game = make(True, loss, GradientPenalty(), classes=2)
     x, y = torch.randn(6, 2), torch.tensor([0, 1, 0, 0, 1, 1])
     torch.manual_seed(3)
     objective = game.critic_loss((x, y))
@@ -84,14 +87,16 @@ def test_it_is_the_mean_of_two_duels_for_every_loss(loss: losses.AdversarialLoss
 
 def test_one_class_has_no_wrong_label() -> None:
     with pytest.raises(UserError, match=r"model\.matching_aware"):
-        play(True, classes=1)
+        make(True, classes=1)
 
 
 @pytest.mark.parametrize("matching_aware", [False, True])
 def test_samples_follow_their_labels(matching_aware: bool) -> None:
-    """A sample lies at the mode of its label; with the labels permuted the agreement is that of the permutation: none here."""
-    game = play(matching_aware)
-    plane.play(game, 400)
+    """A sample lies at the mode of its label; with the labels permuted the agreement is that of the
+    permutation: none here.
+    """
+    game = make(matching_aware)
+    plane.train(game, 400)
     x, y = plane.drawn(1000)
     found = plane.mode(game.sample((x, y)))
     assert (found == y).float().mean() > 0.9

@@ -8,17 +8,17 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
+from gentrain.models.flow.autoregressive import InverseAutoregressive, MaskedAutoregressive
+from gentrain.models.flow.base import FlowDensity
+from gentrain.models.flow.planar import Planar, planar
+from gentrain.models.pixels import Binary, Levels, Logit, Pixels, Real
+from gentrain.models.vae.vae import VAE, gaussian_divergence, log_prior
 from torch import Tensor, nn
 from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from gentrain.layers.masked import MADE
-from gentrain.models.flow.autoregressive import InverseAutoregressive, MaskedAutoregressive
-from gentrain.models.flow.base import FlowDensity
-from gentrain.models.flow.planar import Planar, planar
-from gentrain.models.pixels import Binary, Levels, Logit, Pixels, Real
 from gentrain.models.vae import likelihoods
-from gentrain.models.vae.vae import VAE, gaussian_divergence, log_prior
 from gentrain.networks.coding import (
     ConvDecoder,
     ConvEncoder,
@@ -36,7 +36,7 @@ def levels(n: int = 5, shape: tuple[int, ...] = (1, 4, 4)) -> Tensor:
     return torch.randint(256, (n, *shape)).to(D) / 127.5 - 1
 
 
-# --- pixels -------------------------------------------------------------------------------------------------------------------
+# --- pixels ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_the_logits_jacobian(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.testing.assert_close(log_det, slope.log().sum().view(1))
 
 
-# --- likelihoods ----------------------------------------------------------------------------------------------------------------
+# --- likelihoods ----------------------------------------------------------------------------------
 
 
 def test_bernoulli() -> None:
@@ -116,9 +116,8 @@ def test_the_discretised_logistic_sums_to_one_and_is_a_difference_of_cdfs() -> N
     torch.testing.assert_close(
         likelihoods.DiscretisedLogistic().log_prob(every, given).exp(), edges.diff()
     )
-    wide = torch.tensor([mean, 30.0]).view(
-        1, 2, 1, 1, 1
-    )  # in float32: a quarter of 2/255 e^-30 is the mass of a level near the mean
+    # in float32: a quarter of 2/255 e^-30 is the mass of a level near the mean
+    wide = torch.tensor([mean, 30.0]).view(1, 2, 1, 1, 1)
     found = likelihoods.DiscretisedLogistic().log_prob(torch.full((1, 1, 1, 1), 128.0), wide)
     torch.testing.assert_close(found, torch.tensor([math.log(2 / 255 / 4) - 30]))
 
@@ -133,7 +132,7 @@ def test_draws_have_the_mean(likelihood: likelihoods.Likelihood) -> None:
     torch.testing.assert_close(drawn.mean(0), likelihood.mean(one)[0], rtol=0.02, atol=0.01)
 
 
-# --- the bound ------------------------------------------------------------------------------------------------------------------
+# --- the bound ------------------------------------------------------------------------------------
 
 
 def test_the_divergence() -> None:
@@ -145,7 +144,8 @@ def test_the_divergence() -> None:
 
 
 class Exact(nn.Module):
-    """The posterior of p(z) = N(0, I), p(v | z) = N(W z + b, sd^2 I), off by `shift`: N(S W^T (v - b) / sd^2, S), 1/S = I + W^T W / sd^2.
+    """The posterior of p(z) = N(0, I), p(v | z) = N(W z + b, sd^2 I), off by `shift`: N(S W^T (v -
+    b) / sd^2, S), 1/S = I + W^T W / sd^2.
 
     W has orthogonal columns, so that S is diagonal.
     """
@@ -161,7 +161,9 @@ class Exact(nn.Module):
 
 
 def linear(shift: float) -> tuple[VAE, Tensor, Tensor]:
-    """A linear-Gaussian model with its posterior (or one beside it), some points, and their exact log p = log N(v; b, W W^T + sd^2 I)."""
+    """A linear-Gaussian model with its posterior (or one beside it), some points, and their exact
+    log p = log N(v; b, W W^T + sd^2 I).
+    """
     sd, W, b = (
         0.5,
         torch.linalg.qr(torch.randn(6, 2, dtype=D))[0] * 1.3,
@@ -228,7 +230,7 @@ def test_beta_and_the_warm_up_weigh_the_divergence_alone() -> None:
         )
 
 
-# --- flows in the posterior -----------------------------------------------------------------------------------------------------------
+# --- flows in the posterior -----------------------------------------------------------------------
 
 
 def test_a_planar_maps_determinant_and_that_it_can_be_inverted() -> None:
@@ -246,7 +248,9 @@ def test_a_planar_maps_determinant_and_that_it_can_be_inverted() -> None:
 
 
 def test_a_flows_density_integrates_to_one() -> None:
-    """log q(z) of z = f(z_0) on a grid: q(f(z_0)) |det f'| = q_0(z_0), summed over a fine grid of z_0 pushed forward."""
+    """log q(z) of z = f(z_0) on a grid: q(f(z_0)) |det f'| = q_0(z_0), summed over a fine grid of
+    z_0 pushed forward.
+    """
     flow, steps = Planar(1, layers=6).to(D), 20_001
     context = torch.randn(1, flow.context, dtype=D).expand(steps, -1)
     z0 = torch.linspace(-12, 12, steps, dtype=D)[:, None]
@@ -258,7 +262,7 @@ def test_a_flows_density_integrates_to_one() -> None:
     )
 
 
-# --- autoregressive flows ---------------------------------------------------------------------------------------------------------
+# --- autoregressive flows -------------------------------------------------------------------------
 
 
 def stirred(module: nn.Module) -> nn.Module:
@@ -343,7 +347,7 @@ def test_samples_have_the_moments_of_the_density() -> None:
     )
 
 
-# --- networks -------------------------------------------------------------------------------------------------------------------
+# --- networks -------------------------------------------------------------------------------------
 
 
 def test_the_label_reaches_both_networks() -> None:

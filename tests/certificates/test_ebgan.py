@@ -1,26 +1,27 @@
-"""EBGAN: energies, the margin and the pulling-away term against loops; tricks and refusals; a game that learns."""
+"""EBGAN: energies, the margin and the pulling-away term against loops; tricks and refusals; a game
+that learns.
+"""
 
 import math
 
 import pytest
 import torch
-
 from gentrain.adversarial import losses, tricks
 from gentrain.adversarial.lipschitz import GradientPenalty, SpectralNorm, Unconstrained
 from gentrain.adversarial.regularizer import Regularizer
+from gentrain.models.gan.gan import GAN
+
 from gentrain.cli import hydra_errors
 from gentrain.config import paths
 from gentrain.errors import UserError
-from gentrain.models.gan.gan import GAN
 from gentrain.networks import autoencoder, mlp
-
-from ..compose import composed
-from . import plane
+from tests.support import plane
+from tests.support.compose import composed
 
 SHAPE = [1, 28, 28]
 
 
-def play(
+def make(
     *chosen: Regularizer,
     lipschitz: Regularizer | None = None,
     m: float = 5.0,
@@ -49,9 +50,8 @@ def test_the_score_is_minus_the_distance_to_the_reconstruction(
     out = critic.reconstruct(x)
     assert out.shape == x.shape and out.abs().max() <= 1
     for i in range(5):
-        distance = math.sqrt(
-            float(((out[i] - x[i]) ** 2).sum())
-        )  # Euclidean, over all values of one sample
+        # Euclidean, over all values of one sample
+        distance = math.sqrt(float(((out[i] - x[i]) ** 2).sum()))
         assert critic(x)[i].item() == pytest.approx(-distance, rel=1e-5)
     assert critic.features(x).shape[0] == 5 and critic.features(x).dim() == 2
     critic(x).sum().backward()
@@ -68,7 +68,9 @@ def test_an_energy_of_zero_has_a_gradient() -> None:
 
 
 def test_the_margin_is_each_samples_own() -> None:
-    """E(x) + max(0, m - E(G)) sample by sample; a margin on the mean, a common mistake, is another number."""
+    """E(x) + max(0, m - E(G)) sample by sample; a margin on the mean, a common mistake, is another
+    number.
+    """
     real, fake = torch.tensor([1.0, 2.0, 0.5]), torch.tensor([1.0, 9.0, 4.0])  # energies
     loss = losses.margin(5.0)
     want = (1.0 + 2.0 + 0.5) / 3 + (4.0 + 0.0 + 1.0) / 3
@@ -81,7 +83,9 @@ def test_the_margin_is_each_samples_own() -> None:
 
 
 def test_the_optimal_energy_of_the_paper() -> None:
-    """Theorem 1: where p_G = p_data the critic's value is m, with an energy between 0 and m; by descent on a table of two points."""
+    """Theorem 1: where p_G = p_data the critic's value is m, with an energy between 0 and m; by
+    descent on a table of two points.
+    """
     energy = torch.tensor([7.0, 0.1], requires_grad=True)
     loss, optimizer = losses.margin(3.0), torch.optim.SGD([energy], 0.05)
     for _ in range(400):
@@ -102,7 +106,7 @@ def test_the_optimal_energy_of_the_paper() -> None:
 
 
 def test_the_pulling_away_term_against_loops() -> None:
-    game = play(tricks.PullingAway(0.1))
+    game = make(tricks.PullingAway(0.1))
     fake = torch.rand(6, *SHAPE) * 2 - 1
     S = game.critic.features(fake)
     total = 0.0
@@ -130,7 +134,7 @@ def test_the_pulling_away_term_is_one_for_copies_and_zero_for_orthogonal_codes()
 
 def test_what_works_on_an_energy_and_what_is_refused() -> None:
     batch = (torch.rand(6, *SHAPE) * 2 - 1,)
-    game = play(
+    game = make(
         tricks.FeatureMatching(adversarial=True),
         tricks.HistoricalAveraging(),
         tricks.DiffAugment(),
@@ -142,10 +146,12 @@ def test_what_works_on_an_energy_and_what_is_refused() -> None:
         hasattr(m, "parametrizations") for m in normed.critic.modules() if hasattr(m, "kernel_size")
     )
     for trick, word in (
-        (tricks.Packing(), "packing"), (tricks.MinibatchDiscrimination(), "minibatch_discrimination"), (tricks.LabelSmoothing(), "targets"),
-    ):  # fmt: skip
+        (tricks.Packing(), "packing"),
+        (tricks.MinibatchDiscrimination(), "minibatch_discrimination"),
+        (tricks.LabelSmoothing(), "targets"),
+    ):
         with pytest.raises(UserError, match=word):
-            play(trick)
+            make(trick)
 
 
 def test_the_preset_leaves_no_choice_of_the_loss() -> None:
@@ -165,10 +171,10 @@ def test_the_preset_leaves_no_choice_of_the_loss() -> None:
 
 def test_data_get_low_energy_and_fakes_come_to_them() -> None:
     torch.manual_seed(1)
-    game = play(shape=plane.SHAPE, m=0.5)
+    game = make(shape=plane.SHAPE, m=0.5)
     x, _ = plane.drawn(500)
     before = torch.cdist(game.sample((x,)), plane.CENTRES).min(1).values.median()
-    plane.play(game, 500)
+    plane.train(game, 500)
     nowhere = torch.rand(500, 2) * 2 - 1
     far = nowhere[torch.cdist(nowhere, plane.CENTRES).min(1).values > 0.4]
     assert game.critic_scores((x,)).mean() > game.critic_scores((far,)).mean()

@@ -1,4 +1,4 @@
-"""Energies against enumeration: constants, gradients, minima; and that what is drawn follows them."""
+"""Energies against enumeration: constants, gradients, minima; what is drawn follows them."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ import lightning as L
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-
 from gentrain.commands.sample import latent_modes
-from gentrain.errors import UserError
 from gentrain.models.energy import rbm as rbm_module
 from gentrain.models.energy.base import Clamped, EnergyModel
 from gentrain.models.energy.boltzmann import Boltzmann
 from gentrain.models.energy.ebm import EBM
 from gentrain.models.energy.hopfield import Hopfield
 from gentrain.models.energy.rbm import RBM, BinaryUnits, GaussianUnits, Visible
-from gentrain.networks.energy import MLP
-from gentrain.quality.ais import Annealed
-from gentrain.samplers import gibbs, kernel, langevin, metropolis
 from gentrain.training.callbacks.checkpoint import Checkpoint
 from gentrain.training.callbacks.rng import RNG
 from gentrain.training.single_objective import Energy
-from tests import compose
-from tests.runs.toy import Noise, assert_equal, trainer
+from torch import Tensor, nn
+
+from gentrain.errors import UserError
+from gentrain.networks.energy import MLP
+from gentrain.quality.ais import Annealed
+from gentrain.samplers import gibbs, kernel, langevin, metropolis
+from tests.support import compose
+from tests.support.tensors import assert_equal
+from tests.support.toy import Noise, trainer
 
 D = torch.float64
 
@@ -62,7 +63,7 @@ def assert_within(value: Tensor, error: Tensor, expected: Tensor, errors: float 
     )
 
 
-# --- restricted Boltzmann machine -------------------------------------------------------------------------------------------------
+# --- restricted Boltzmann machine -----------------------------------------------------------------
 
 
 def test_the_free_energy_sums_over_the_hidden_units() -> None:
@@ -89,7 +90,9 @@ def test_the_constant() -> None:
 
 @pytest.mark.parametrize("visible", [BinaryUnits(), GaussianUnits(0.5)], ids=["binary", "gaussian"])
 def test_annealing_finds_the_constant(visible: Visible, monkeypatch: pytest.MonkeyPatch) -> None:
-    """15 hidden units, weights of a size as after training: within 0.1 nat and within its own error bar."""
+    """15 hidden units, weights of a size as after training: within 0.1 nat and within its own error
+    bar.
+    """
     model = stirred(RBM(visible, [1, 8, 8], 15), 0.3)
     model.base.normal_(0, 0.3)
     value, error = model.annealed(200, torch.linspace(0, 1, 501).tolist())
@@ -125,7 +128,9 @@ def test_the_gradient_is_data_less_model_by_hand(
 def test_the_gradient_with_the_models_own_distribution_is_that_of_the_likelihood(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Against autograd through log Z by enumeration: exact samples, weighted; then CD-k, which comes near as k grows."""
+    """Against autograd through log Z by enumeration: exact samples, weighted; then CD-k, which
+    comes near as k grows.
+    """
     model = rbm(BinaryUnits(threshold=True), persistent=False, sd=0.6)
     x = torch.rand(40, 1, 3, 3, dtype=D) * 2 - 1
     exact = gradients(model, model.energy(model.values(x)).mean() + model.enumerated())
@@ -177,7 +182,9 @@ def test_gaussian_chains_have_the_models_moments() -> None:
 
 
 def test_the_block_step_is_the_room_of_samplers_gibbs() -> None:
-    """The chain's law on (v) is that of samplers.Gibbs on the free energy: both have the model's means."""
+    """The chain's law on (v) is that of samplers.Gibbs on the free energy: both have the model's
+    means.
+    """
     model = rbm(side=2)
     chains = kernel.run(
         gibbs.Gibbs(torch.tensor([0.0, 1.0])),
@@ -251,7 +258,7 @@ def test_the_quality_of_a_model_that_is_known() -> None:
         judge.prepare(data, type("Judged", (), {"model": Hopfield([1, 3, 3]), "protocols": {}})())
 
 
-# --- Boltzmann machine --------------------------------------------------------------------------------------------------------------
+# --- Boltzmann machine ----------------------------------------------------------------------------
 
 
 def boltzmann(**options: Any) -> Boltzmann:
@@ -259,7 +266,7 @@ def boltzmann(**options: Any) -> Boltzmann:
 
 
 def test_a_boltzmann_machines_gibbs_sampling() -> None:
-    """Ten units: pairs of all of them against enumeration, and of the hidden ones given an image."""
+    """Ten units: pairs of all against enumeration, and of the hidden ones given an image."""
     model, s = boltzmann(), every(10)
     p = (-model.energy(s)).softmax(0).detach()
     end = model.run_chain(torch.zeros(6000, 10, dtype=D), 25)
@@ -282,7 +289,9 @@ def test_a_boltzmann_machines_gibbs_sampling() -> None:
 
 
 def test_a_boltzmann_machines_gradient_against_enumeration() -> None:
-    """Of -log p(v) = -log sum_h e^-E + log Z, by autograd; the objective's, from 6,000 chains, within its standard errors."""
+    """Of -log p(v) = -log sum_h e^-E + log Z, by autograd; the objective's, from 6,000 chains,
+    within its standard errors.
+    """
     model = boltzmann(n_chains=6000, k=25, clamped=10)
     x = (every(6)[[3, 17, 42, 60]] * 2 - 1).view(4, 1, 2, 3)
     s = every(10)
@@ -294,15 +303,14 @@ def test_a_boltzmann_machines_gradient_against_enumeration() -> None:
     found_W, found_b = gradients(
         model, model.objective((x.repeat(1500, 1, 1, 1),)).losses["contrast"]
     )
-    error = torch.tensor(
-        math.sqrt(0.25 * 2 / 6000), dtype=D
-    )  # of a mean of zeros and ones, on both sides at most
+    # of a mean of zeros and ones, on both sides at most
+    error = torch.tensor(math.sqrt(0.25 * 2 / 6000), dtype=D)
     assert_within(found_W, error, exact_W)
     assert_within(found_b, error, exact_b)
     assert not found_W.tril().any() and exact_W.abs().max() > 20 * error
 
 
-# --- Hopfield network ------------------------------------------------------------------------------------------------------------------
+# --- Hopfield network -----------------------------------------------------------------------------
 
 
 def memories(n: int, side: int = 10, **options: Any) -> Hopfield:
@@ -346,15 +354,16 @@ def test_the_energy_never_rises_unit_by_unit_and_all_at_once_may_cycle() -> None
     pair = Hopfield([1, 1, 2], order="synchronous")
     with torch.no_grad():
         pair.weight.copy_(torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
-    assert torch.equal(
-        pair.run_chain(torch.tensor([[1.0, -1.0]]), 3), torch.tensor([[-1.0, 1.0]])
-    )  # there and back for ever
+    # there and back for ever
+    assert torch.equal(pair.run_chain(torch.tensor([[1.0, -1.0]]), 3), torch.tensor([[-1.0, 1.0]]))
     pair.order = "asynchronous"
     assert pair.run_chain(torch.tensor([[1.0, -1.0]]), 3).prod() == 1
 
 
 def test_recall_below_and_above_the_capacity() -> None:
-    """N = 400: at 0.05 N patterns are exact minima that a tenth of wrong units leads to; at 0.25 N, above 0.138 N, they are lost."""
+    """N = 400: at 0.05 N patterns are exact minima that a tenth of wrong units leads to; at 0.25 N,
+    above 0.138 N, they are lost.
+    """
 
     def wrong(load: float, flips: float) -> float:
         model = memories(round(load * 400), side=20)
@@ -377,7 +386,9 @@ def test_half_an_image_is_completed() -> None:
 
 
 def test_unlearning_stores_what_looks_alike() -> None:
-    """Patterns of which three in four pixels agree: Hebb's rule loses them, sixty steps of unlearning do not."""
+    """Patterns of which three in four pixels agree: Hebb's rule loses them, sixty steps of
+    unlearning do not.
+    """
     torch.manual_seed(1)
     x = torch.where(
         torch.rand(10, 1, 10, 10) < 0.25,
@@ -404,7 +415,7 @@ def test_no_more_memories_than_images() -> None:
         Hopfield([1, 2, 2], memories=5).init_from_data((torch.zeros(4, 1, 2, 2),))
 
 
-# --- a deep energy ------------------------------------------------------------------------------------------------------------------------
+# --- a deep energy --------------------------------------------------------------------------------
 
 
 def ebm(sampler: kernel.Kernel | None = None, shape: tuple[int, ...] = (2,), **options: Any) -> EBM:
@@ -418,7 +429,9 @@ def ebm(sampler: kernel.Kernel | None = None, shape: tuple[int, ...] = (2,), **o
 
 
 def test_an_energys_gradient_against_the_integral(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of -log p on the box [-1, 1]^2, Z on a grid: the objective's, with samples drawn exactly, within their standard errors."""
+    """Of -log p on the box [-1, 1]^2, Z on a grid: the objective's, with samples drawn exactly,
+    within their standard errors.
+    """
     model = stirred(ebm(), 0.7)
     line = torch.linspace(-1, 1, 81, dtype=D)
     grid = torch.cartesian_prod(line, line)
@@ -435,12 +448,13 @@ def test_an_energys_gradient_against_the_integral(monkeypatch: pytest.MonkeyPatc
             )
         )
     spread = torch.stack(found)
+    # t with 11 freedoms
     assert_within(
         spread.mean(0),
         spread.std(0) / math.sqrt(12),
         torch.cat([g.flatten() for g in exact]),
         errors=8,
-    )  # t with 11 freedoms
+    )
     assert (
         torch.cat([g.flatten() for g in exact]).norm() > 20 * (spread.std(0) / math.sqrt(12)).norm()
     )
@@ -471,7 +485,9 @@ def test_any_sampler_draws_a_deep_energy(sampler: kernel.Kernel) -> None:
 
 
 def test_the_density_on_a_grid_is_the_energys_by_the_integral() -> None:
-    """E(x) = |x|^2 / (2 s^2) + 3 in the box: two normals cut off at 1, whatever is added; a machine with hidden units beside has none."""
+    """E(x) = |x|^2 / (2 s^2) + 3 in the box: two normals cut off at 1, whatever is added; a machine
+    with hidden units beside has none.
+    """
 
     class Bowl(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
@@ -497,8 +513,9 @@ def test_the_density_on_a_grid_is_the_energys_by_the_integral() -> None:
 
 
 def test_parts_that_lie_apart_get_their_weights() -> None:
-    """Two spots of 80 and 20 % of the points: wide proposals pass between them, so the energy learns what each weighs (on a grid), and
-    comes near their entropy; all mass is in the box, though nothing holds the chains there.
+    """Two spots of 80 and 20 % of the points: wide proposals pass between them, so the energy
+    learns what each weighs (on a grid), and comes near their entropy; all mass is in the box,
+    though nothing holds the chains there.
     """
     torch.manual_seed(0)
     sd, share = 0.12, 0.8
@@ -550,9 +567,8 @@ def test_the_buffer_is_where_negatives_come_from_and_go_to() -> None:
     model = ebm(langevin.Langevin(1e-9, 0.0), fresh=0.0)
     before = model.chains.clone()
     samples = model.negatives(16)
-    torch.testing.assert_close(
-        model.chains, before, atol=1e-6, rtol=0
-    )  # a transition that hardly moves
+    # a transition that hardly moves
+    torch.testing.assert_close(model.chains, before, atol=1e-6, rtol=0)
     assert all((before - s).abs().sum(1).min() < 1e-6 for s in samples)
     model.fresh = 1.0
     renewed = model.negatives(16)
@@ -570,7 +586,7 @@ def test_the_regularizer_and_a_network_that_couples_samples() -> None:
         EBM(nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4)), langevin.Langevin(0.1), [2])
 
 
-# --- the contract of all energies, and their resume --------------------------------------------------------------------
+# --- the contract of all energies, and their resume -----------------------------------------------
 
 
 def energies() -> dict[str, EnergyModel]:

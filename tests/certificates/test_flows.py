@@ -1,4 +1,6 @@
-"""Flows against autograd's Jacobian, integrals over the plane, zuko with the same weights, and a distillation in closed form."""
+"""Flows against autograd's Jacobian, integrals over the plane, zuko with the same weights, and a
+distillation in closed form.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +15,9 @@ import lightning as L
 import pytest
 import torch
 import zuko
-from omegaconf import OmegaConf
-from torch import Tensor, nn
-from torch.distributions import AffineTransform, Normal, kl_divergence
-
 from gentrain.commands.sample import latent_modes
 from gentrain.commands.sample.session import SampleSession
 from gentrain.commands.sample.writer import Output
-from gentrain.config import validate
-from gentrain.data.plane import TwoMoons
-from gentrain.errors import UserError
 from gentrain.models.flow.autoregressive import InverseAutoregressive, MaskedAutoregressive
 from gentrain.models.flow.base import Flow, FlowDensity, Reversed, Standardised
 from gentrain.models.flow.distillation import Distilled
@@ -30,7 +25,14 @@ from gentrain.models.flow.planar import PlanarMaps
 from gentrain.models.flow.realnvp import RealNVP, checkerboards, halves, squeeze, unsqueeze
 from gentrain.models.pixels import Logit, Real
 from gentrain.runs.checkpoints import AtomicIO
-from tests.compose import composed
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+from torch.distributions import AffineTransform, Normal, kl_divergence
+
+from gentrain.config import validate
+from gentrain.data.plane import TwoMoons
+from gentrain.errors import UserError
+from tests.support.compose import composed
 
 D = torch.float64
 
@@ -76,10 +78,8 @@ def test_there_and_back_with_the_determinant_of_the_jacobian(name: str) -> None:
     z = torch.randn(4, math.prod(shape), dtype=D)
     out, log_det = flow(z)
     assert log_det.shape == (4,)
-    for keep in (
-        True,
-        False,
-    ):  # whole passes where gradients are kept, and a cache where they are not
+    # whole passes where gradients are kept, and a cache where they are not
+    for keep in (True, False):
         with torch.set_grad_enabled(keep):
             back, log_det_back = flow.inverse(out)
         torch.testing.assert_close(back, z)
@@ -106,7 +106,9 @@ def test_a_density_is_the_same_in_training_and_of_each_sample_alone(name: str) -
 
 @pytest.mark.parametrize("name", ["planar", "maf", "iaf, not gated", "realnvp of points"])
 def test_a_density_in_the_plane_integrates_to_one_and_samples_are_of_it(name: str) -> None:
-    """Its integral over a grid, and those of some functions, which samples must have for their means."""
+    """Its integral over a grid, and those of some functions, which samples must have for their
+    means.
+    """
     density = stirred(FlowDensity(lambda shape: FLOWS[name][1](shape), Real(), [2]))
     line = torch.linspace(-20, 20, 701, dtype=D)
     grid = torch.cartesian_prod(line, line)
@@ -128,7 +130,7 @@ def test_a_density_in_the_plane_integrates_to_one_and_samples_are_of_it(name: st
         )
 
 
-# --- RealNVP ----------------------------------------------------------------------------------------------------------------------
+# --- RealNVP --------------------------------------------------------------------------------------
 
 
 def test_a_squeeze_takes_the_places_of_a_square_apart() -> None:
@@ -136,9 +138,8 @@ def test_a_squeeze_takes_the_places_of_a_square_apart() -> None:
     y = squeeze(x)
     assert y.shape == (2, 12, 2, 3) and torch.equal(unsqueeze(y), x)
     black = checkerboards(3, 6)[0][:, :4].expand(2, -1, -1, -1)
-    assert set(y[:, :6].flatten().tolist()) == set(
-        x[black].tolist()
-    )  # half of the channels is one colour of the board
+    # half of the channels is one colour of the board
+    assert set(y[:, :6].flatten().tolist()) == set(x[black].tolist())
     assert torch.equal(y[:, :3], x[:, :, ::2, ::2])
 
 
@@ -151,9 +152,8 @@ def test_a_coupling_leaves_the_masked_and_starts_as_the_identity() -> None:
     flow = RealNVP([2, 4, 4], width=4, blocks=1, scales=1)
     z = torch.randn(3, 32)
     out, log_det = flow(z)
-    assert log_det.abs().max() == 0 and sorted(out[0].tolist()) == sorted(
-        z[0].tolist()
-    )  # moved to their places, but not changed
+    # moved to their places, but not changed
+    assert log_det.abs().max() == 0 and sorted(out[0].tolist()) == sorted(z[0].tolist())
     coupling = stirred(flow).levels[0].before.each[0]
     x = torch.randn(3, 2, 4, 4, dtype=D)
     changed = coupling(x)[0] != x
@@ -176,7 +176,7 @@ def test_a_side_that_cannot_be_halved_is_refused() -> None:
         RealNVP([1, 28, 28], scales=3)
 
 
-# --- zuko, with the same weights --------------------------------------------------------------------------------------------------
+# --- zuko, with the same weights ------------------------------------------------------------------
 
 
 def test_a_masked_autoregressive_flow_is_that_of_zuko() -> None:
@@ -190,9 +190,8 @@ def test_a_masked_autoregressive_flow_is_that_of_zuko() -> None:
     ).to(D)
     for k, (made, transform) in enumerate(zip(ours.maps, theirs.transform.transforms, strict=True)):
         layers = [made.first, made.rest[1], made.last]
-        rows = (
-            torch.arange(size) if k % 2 == 0 else torch.arange(size).flip(0)
-        )  # they reverse the order, we reverse the values
+        # they reverse the order, we reverse the values
+        rows = torch.arange(size) if k % 2 == 0 else torch.arange(size).flip(0)
         interleaved = torch.stack([rows, rows + size], 1).flatten()
         for layer, other in zip(
             layers, [m for m in transform.hyper if isinstance(m, nn.Linear)], strict=True
@@ -217,7 +216,7 @@ def test_couplings_are_those_of_zuko() -> None:
     ours = stirred(RealNVP([size], couplings=4, units=units, blocks=1))
 
     class Same(nn.Module):
-        """A coupling's network as zuko asks for it: the shown values alone, and pairs of t and s."""
+        """A coupling's network as zuko asks for it: the shown values, and pairs of t and s."""
 
         def __init__(self, coupling: Any) -> None:
             super().__init__()
@@ -241,7 +240,7 @@ def test_couplings_are_those_of_zuko() -> None:
     )
 
 
-# --- distillation -----------------------------------------------------------------------------------------------------------------
+# --- distillation ---------------------------------------------------------------------------------
 
 
 def gaussians(**options: Any) -> tuple[Distilled, Normal, Normal]:
@@ -257,9 +256,8 @@ def gaussians(**options: Any) -> tuple[Distilled, Normal, Normal]:
     with torch.no_grad():
         model.flow.flow.maps[0].last.bias.copy_(student)
         model.teacher.flow.maps[0].last.bias.copy_(teacher)
-    mean, scale = student.view(2, 2).flip(
-        1
-    )  # of the student the values are reversed behind the map, of the teacher the noise
+    # of the student the values are reversed behind the map, of the teacher the noise
+    mean, scale = student.view(2, 2).flip(1)
     return model, Normal(mean, scale.exp()), Normal(teacher[:2], teacher[2:].exp())
 
 
@@ -365,7 +363,7 @@ def test_a_teacher_of_another_run(tmp_path: Path) -> None:
         missing.begin((x,))
 
 
-# --- what the presets do ----------------------------------------------------------------------------------------------------------
+# --- what the presets do --------------------------------------------------------------------------
 
 
 def small(node: Any) -> Any:
@@ -445,9 +443,8 @@ def test_the_picture_of_a_density(tmp_path: Path) -> None:
     density = FlowDensity(partial(MaskedAutoregressive, layers=2, width=8), Real(), [2])
     with torch.no_grad():
         for made in density.flow.maps:
-            made.last.bias.copy_(
-                torch.tensor([0.0, 0.0, -1.0, -1.0])
-            )  # deviations of exp(-2), so that all of it is inside
+            # deviations of exp(-2), so that all of it is inside
+            made.last.bias.copy_(torch.tensor([0.0, 0.0, -1.0, -1.0]))
     job = SimpleNamespace(
         scheme=SimpleNamespace(model=density, device=torch.device("cpu")),
         data=TwoMoons(name="two_moons", shape=(2,), n=1000),

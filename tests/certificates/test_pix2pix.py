@@ -1,4 +1,6 @@
-"""Translations of pairs: the papers' networks and objectives, known pixels that stay, a critic that is shown the source."""
+"""Translations of pairs: the papers' networks and objectives, known pixels that stay, a critic that
+is shown the source.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from gentrain.adversarial.losses import js
 from torch import Tensor, nn
 
-from gentrain.adversarial.losses import js
 from gentrain.data.degrade import DEGRADATIONS, grey
 from gentrain.errors import UserError
 from gentrain.models import content_loss
 from gentrain.networks import patchgan, srresnet, unet
-from tests.compose import game
+from tests.support.compose import game
 
 SMALL = ("model.generator.width=8", "model.critic.width=8", "model.critic.depth=1")
 
@@ -35,11 +37,13 @@ def pairs(
     return torch.rand(n, *shape) * 2 - 1, torch.rand(n, *source) * 2 - 1
 
 
-# --- networks -----------------------------------------------------------------------------------------------------------------
+# --- networks -------------------------------------------------------------------------------------
 
 
 def test_the_unet_of_the_paper() -> None:
-    """At 256: C64-C128-C256-C512 x 5 down to one pixel, CD512 x 3 - C512 - C256 - C128 - C64 up, 54.41 million weights with batch norm."""
+    """At 256: C64-C128-C256-C512 x 5 down to one pixel, CD512 x 3 - C512 - C256 - C128 - C64 up,
+    54.41 million weights with batch norm.
+    """
     with torch.device("meta"):
         net = unet.Translator([3, 256, 256], [3, 256, 256], norm="batch").body
         x = torch.empty(2, 3, 256, 256)
@@ -64,16 +68,8 @@ def test_the_unet_of_the_paper() -> None:
     assert [isinstance(up.dropout, unet.Noise) for up in reversed(net.ups)] == [True] * 3 + [
         False
     ] * 5
-    assert [up.conv.in_channels for up in net.ups] == [
-        128,
-        256,
-        512,
-        1024,
-        1024,
-        1024,
-        1024,
-        512,
-    ]  # twice as many: the skips
+    # twice as many: the skips
+    assert [up.conv.in_channels for up in net.ups] == [128, 256, 512, 1024, 1024, 1024, 1024, 512]
     # the number of the authors' program, whose first and innermost convolutions have no biases
     assert sum(p.numel() for p in net.parameters()) - (64 + 512) == 54_413_955
 
@@ -94,9 +90,8 @@ def test_the_noise_of_a_unet_stays_on() -> None:
     torch.manual_seed(3)
     once = with_noise(x)
     torch.manual_seed(3)
-    assert torch.equal(
-        once, with_noise(x)
-    )  # of torch's own generator, which a checkpoint brings back
+    # of torch's own generator, which a checkpoint brings back
+    assert torch.equal(once, with_noise(x))
 
 
 @pytest.mark.parametrize("skips", [True, False])
@@ -169,11 +164,13 @@ def test_what_does_not_fit_is_refused(words: tuple[str, ...], told: str | None) 
     assert told in str(refused.value) and "\n" not in str(refused.value)
 
 
-# --- objectives ---------------------------------------------------------------------------------------------------------------
+# --- objectives -----------------------------------------------------------------------------------
 
 
 def test_the_objectives_of_pix2pix() -> None:
-    """G: -log D(x, G(x)) + 100 |G(x) - y|;  D: half of -log D(x, y) - log(1 - D(x, G(x))), each a mean over patches."""
+    """G: -log D(x, G(x)) + 100 |G(x) - y|;  D: half of -log D(x, y) - log(1 - D(x, G(x))), each a
+    mean over patches.
+    """
     model = pix2pix("model.generator.dropout=0")
     y, x = batch = pairs()
     made, loss = model.generator(x), js()
@@ -210,9 +207,8 @@ def test_the_critic_of_pix2pix_is_shown_the_source() -> None:
     model = pix2pix()
     y, x = pairs()
     score = model.scorer((y, x))
-    torch.testing.assert_close(
-        score(torch.cat([y, y])), score(y).repeat(2)
-    )  # real and fake in one forward, each with its source
+    # real and fake in one forward, each with its source
+    torch.testing.assert_close(score(torch.cat([y, y])), score(y).repeat(2))
     assert not torch.allclose(score(y), model.scorer((y, -x))(y))
     alone = pix2pix("model.critic.source_shape=null")
     torch.testing.assert_close(alone.scorer((y, x))(y), alone.scorer((y, -x))(y))
@@ -250,7 +246,9 @@ def test_l1_gives_the_median_of_what_is_possible_and_l2_the_mean() -> None:
 
 @pytest.mark.slow
 def test_perceptual_distance(tmp_path: Path) -> None:
-    """Weights drawn at random, as torchvision would save them: the last layer is the rectifier after conv5_4."""
+    """Weights drawn at random, as torchvision would save them: the last layer is the rectifier
+    after conv5_4.
+    """
     from torchvision.models import vgg19
 
     torch.save(
@@ -282,7 +280,7 @@ def test_perceptual_distance(tmp_path: Path) -> None:
     assert not [name for name in model.state_dict() if "content" in name]
 
 
-# --- inpainting ------------------------------------------------------------------------------------------------------------------
+# --- inpainting -----------------------------------------------------------------------------------
 
 
 def test_known_pixels_are_kept_exactly_and_only_the_holes_are_learned() -> None:
@@ -347,7 +345,7 @@ def test_completion_by_any_mask() -> None:
         model.generator_loss(pairs(2, (1, 28, 28), (1, 28, 28)))
 
 
-# --- how it learns -----------------------------------------------------------------------------------------------------------------
+# --- how it learns --------------------------------------------------------------------------------
 
 
 def test_a_start_brings_the_weights_of_another_run(tmp_path: Path) -> None:
@@ -370,9 +368,10 @@ def test_a_start_brings_the_weights_of_another_run(tmp_path: Path) -> None:
     batch = pairs(4, (1, 28, 28), (1, 7, 7))
     model.begin(batch)
     x = batch[1]
+    # but for batch norm's statistics
     torch.testing.assert_close(
         model.eval().generator(x), alone.eval().network(x), atol=0.2, rtol=0.2
-    )  # but for batch norm's statistics
+    )
     assert all(
         torch.equal(p, q)
         for p, q in zip(model.generator.parameters(), alone.network.parameters(), strict=True)

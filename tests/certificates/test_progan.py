@@ -1,4 +1,6 @@
-"""Progressive GANs: every part against loops and formulas, growth that begins where the smaller players were, and resumes in mid-fade."""
+"""Progressive GANs: every part against loops and formulas, growth that begins where the smaller
+players were, and resumes in mid-fade.
+"""
 
 import copy
 import math
@@ -9,26 +11,27 @@ import lightning as L
 import pytest
 import torch
 import torch.nn.functional as F
+from gentrain.adversarial.losses import wasserstein
+from gentrain.config.build import build
+from gentrain.models.gan import progan
+from gentrain.training.callbacks.checkpoint import Checkpoint
+from gentrain.training.callbacks.rng import RNG
 from torch import Tensor, nn
 
-from gentrain.adversarial.losses import wasserstein
 from gentrain.config import validate
-from gentrain.config.build import build
 from gentrain.errors import UserError
 from gentrain.layers.equalized import equalized
 from gentrain.layers.minibatch import MinibatchStddev
 from gentrain.layers.normalization import PixelNorm
-from gentrain.models.gan import progan
-from gentrain.training.callbacks.checkpoint import Checkpoint
-from gentrain.training.callbacks.rng import RNG
-from tests.compose import batch, composed, game
-from tests.runs.toy import Noise, assert_equal, trainer
+from tests.support.compose import batch, composed, game
+from tests.support.tensors import assert_equal
+from tests.support.toy import Noise, trainer
 
 NARROW = ("model.generator.width=8", "model.critic.width=8", "model.generator.latent=8")
 SHAPE = [2, 28, 28]
 
 
-# --- layers --------------------------------------------------------------------------------------------------------------------------
+# --- layers ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -53,7 +56,9 @@ def test_depth_neither_drowns_nor_explodes() -> None:
 
 
 def test_the_learning_rate_is_equalised() -> None:
-    """d/dw^ = c d/dw: the derivative is scaled at run time; and Adam's first step moves every layer's w by the same share of its size."""
+    """d/dw^ = c d/dw: the derivative is scaled at run time; and Adam's first step moves every
+    layer's w by the same share of its size.
+    """
     for fan_in in (16, 400):
         layer = equalized(nn.Linear(fan_in, 50))
         c, original = math.sqrt(2 / fan_in), layer.parametrizations.weight.original
@@ -117,7 +122,7 @@ def test_drift() -> None:
     )
 
 
-# --- networks ------------------------------------------------------------------------------------------------------------------------
+# --- networks -------------------------------------------------------------------------------------
 
 
 def players(shape: list[int] = SHAPE) -> tuple[progan.Generator, progan.Critic]:
@@ -183,7 +188,9 @@ def test_pixel_norm_is_in_the_generator_only() -> None:
 
 @pytest.mark.parametrize("level", [1, 2])
 def test_a_new_level_begins_as_the_old_one(level: int) -> None:
-    """At alpha 0 both players are what they were before; at 1 the old image layers have no say; between, outputs are blends."""
+    """At alpha 0 both players are what they were before; at 1 the old image layers have no say;
+    between, outputs are blends.
+    """
     generator, critic = players()
     z, x = generator.noise(4, "cpu"), torch.randn(4, *SHAPE)
 
@@ -195,16 +202,15 @@ def test_a_new_level_begins_as_the_old_one(level: int) -> None:
     with torch.no_grad():
         before, start, end, half = at(level - 1, 1), at(level, 0), at(level, 1), at(level, 0.25)
         torch.testing.assert_close(start[0], before[0], rtol=0, atol=0)
-        torch.testing.assert_close(
-            start[1], before[1], rtol=1e-5, atol=1e-6
-        )  # averaged in one go, or in two
+        # averaged in one go, or in two
+        torch.testing.assert_close(start[1], before[1], rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(half[0], 0.75 * start[0] + 0.25 * end[0])
         for layer in (generator.body.to_image[level - 1], critic.body.from_image[level - 1][0]):
             layer.parametrizations.weight.original.fill_(9)
         assert all(torch.equal(one, other) for one, other in zip(at(level, 1), end, strict=True))
 
 
-# --- growth ---------------------------------------------------------------------------------------------------------------------------
+# --- growth ---------------------------------------------------------------------------------------
 
 
 def test_phases() -> None:
@@ -337,7 +343,7 @@ def test_accumulated_batches_count(tmp_path: Path) -> None:
     assert [images for _, _, images, _ in watch.seen] == [16, 32]
 
 
-# --- the penalty of samples that know of each other ---------------------------------------------------------------------------------------
+# --- the penalty of samples that know of each other -----------------------------------------------
 
 
 def test_the_penalty_is_of_the_sum_of_scores_at_the_level_s_size(

@@ -1,4 +1,6 @@
-"""SAGAN: attention against loops, conditional batch norm against its formula, spectral norm of both players."""
+"""SAGAN: attention against loops, conditional batch norm against its formula, spectral norm of both
+players.
+"""
 
 import copy
 
@@ -10,7 +12,7 @@ from gentrain.errors import UserError
 from gentrain.layers.attention import SelfAttention, nearest
 from gentrain.layers.conditional import ConditionalBatchNorm, per_class
 from gentrain.networks import conditional_resnet, resnet
-from tests.compose import batch, composed, game
+from tests.support.compose import batch, composed, game
 
 NARROW = ("model.generator.width=8", "model.critic.critic.width=8")
 
@@ -67,7 +69,9 @@ def test_attention_goes_to_the_nearest_map(
     ("side", "generator", "critic"), [(28, 14, 14), (32, 16, 16), (64, 32, 32), (128, 32, 32)]
 )
 def test_where_the_attention_is(side: int, generator: int, critic: int) -> None:
-    """At 32 px in the paper's networks of 128; at the nearest side, and never at the image's own, in smaller ones."""
+    """At 32 px in the paper's networks of 128; at the nearest side, and never at the image's own,
+    in smaller ones.
+    """
     seen: list[int] = []
     for network in (
         conditional_resnet.Generator([3, side, side], 10, 8, 4, attention=32),
@@ -127,7 +131,7 @@ def test_the_label_steers_every_block() -> None:
     assert all(t.weight.grad[:4].any(1).all() and not t.weight.grad[4:].any() for t in tables)
 
 
-# --- the preset -------------------------------------------------------------------------------------------------------------------
+# --- the preset -----------------------------------------------------------------------------------
 
 
 def test_the_paper_s_numbers() -> None:
@@ -206,7 +210,9 @@ def test_cgan_may_have_the_networks() -> None:
 
 @pytest.mark.parametrize("model", ["sagan", "biggan"])
 def test_images_are_of_the_label_asked_for(model: str) -> None:
-    """Classes that differ in brightness alone, which a generator blind to labels gets right half of the time."""
+    """Classes that differ in brightness alone, which a generator blind to labels gets right half of
+    the time.
+    """
     made = game(f"model={model}", "data.size=8", "data.classes=2", "tricks=[]", *NARROW)
     optimizers = [
         torch.optim.Adam(p.parameters(), lr, (0.0, 0.9))

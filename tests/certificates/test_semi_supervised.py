@@ -1,4 +1,6 @@
-"""The K + 1 classes of Salimans et al. (2016): the objective from probabilities, the few labels and no others, a test error that falls."""
+"""The K + 1 classes of Salimans et al. (2016): the objective from probabilities, the few labels and
+no others, a test error that falls.
+"""
 
 import itertools
 
@@ -6,24 +8,24 @@ import lightning as L
 import pytest
 import torch
 import torch.nn.functional as F
-
 from gentrain.adversarial import losses, tricks
 from gentrain.adversarial.lipschitz import GradientPenalty, Unconstrained
 from gentrain.adversarial.regularizer import Regularizer
 from gentrain.data.arrays import ArrayDataset
-from gentrain.data.base import Data
-from gentrain.errors import UserError
 from gentrain.models.gan.gan import GAN
 from gentrain.models.gan.semi_supervised import SemiSupervised
-from gentrain.networks import classifier, mlp
 from gentrain.quality.test_error import TestError
 from gentrain.training.adversarial import AdversarialModule
 from gentrain.training.job import refuse_labels
 
+from gentrain.data.base import Data
+from gentrain.errors import UserError
+from gentrain.networks import classifier, mlp
+
 K, SHAPE = 3, [1, 8, 8]
 
 
-def play(
+def make(
     *chosen: Regularizer,
     lipschitz: Regularizer | None = None,
     critic: type = mlp.Critic,
@@ -40,7 +42,10 @@ def play(
 
 
 class Bars(Data):
-    """Noisy images of a bright row: its number is the class. `hidden` replaces the labels of all images but the few."""
+    """Noisy images of a bright row: its number is the class.
+
+    `hidden` replaces the labels of all images but the few.
+    """
 
     hidden: int | None = None
     kept: ArrayDataset | None = None
@@ -55,9 +60,8 @@ class Bars(Data):
     def few(self) -> ArrayDataset:
         if self.hidden is None:
             return super().few()
-        if (
-            self.kept is None
-        ):  # the few are chosen first, and so are the same; then all labels are lost
+        # the few are chosen first, and so are the same; then all labels are lost
+        if self.kept is None:
             self.kept = super().few()
             samples = self.load("train")
             self._samples["train"] = ArrayDataset(
@@ -77,7 +81,7 @@ def bars(**changes: object) -> Bars:
 
 def test_the_objective_is_that_of_k_plus_one_classes() -> None:
     """A softmax over K + 1 logits, the last of them zero, gives every term of the paper."""
-    game = play()
+    game = make()
     images, x, y = torch.randn(6, *SHAPE), torch.randn(4, *SHAPE), torch.tensor([0, 2, 1, 1])
     torch.manual_seed(1)
     objective = game.critic_loss((images, x, y))
@@ -88,9 +92,8 @@ def test_the_objective_is_that_of_k_plus_one_classes() -> None:
     def p(v: torch.Tensor) -> torch.Tensor:
         return torch.cat([game.classify(v), torch.zeros(len(v), 1)], 1).softmax(1)
 
-    supervised = (
-        -(p(x)[torch.arange(4), y] / p(x)[:, :K].sum(1)).log().mean()
-    )  # log p(y | x, y < K + 1)
+    # log p(y | x, y < K + 1)
+    supervised = -(p(x)[torch.arange(4), y] / p(x)[:, :K].sum(1)).log().mean()
     unsupervised = -(1 - p(images)[:, K]).log().mean() - p(fake)[:, K].log().mean()
     torch.testing.assert_close(objective.losses["classification"], supervised)
     torch.testing.assert_close(objective.losses["adversarial"], unsupervised)
@@ -105,7 +108,7 @@ def test_the_objective_is_that_of_k_plus_one_classes() -> None:
 
 def test_there_is_no_second_head() -> None:
     """The score is a function of the K logits alone."""
-    game = play()
+    game = make()
     x = torch.randn(5, *SHAPE)
     assert game.critic.critic.head.out_features == K
     torch.testing.assert_close(game.critic(x), game.classify(x).logsumexp(1))
@@ -115,17 +118,17 @@ def test_there_is_no_second_head() -> None:
 
 def test_tricks_and_penalties_act_on_the_logits() -> None:
     batch = (torch.randn(6, *SHAPE), torch.randn(3, *SHAPE), torch.tensor([0, 1, 2]))
-    game = play(tricks.FeatureMatching(), tricks.Replay(4, 1.0), lipschitz=GradientPenalty())
+    game = make(tricks.FeatureMatching(), tricks.Replay(4, 1.0), lipschitz=GradientPenalty())
     assert set(game.critic_loss(batch).losses) == {
         "adversarial",
         "classification",
         "gradient_penalty",
     }
     assert set(game.generator_loss(batch).losses) == {"FeatureMatching"}
-    game = play(tricks.MinibatchDiscrimination(3, 2))
+    game = make(tricks.MinibatchDiscrimination(3, 2))
     assert game.classify(batch[0]).shape == (6, K) and game.critic_loss(batch).loss.isfinite()
     with pytest.raises(UserError, match="classifier"):
-        play(tricks.Packing())
+        make(tricks.Packing())
 
 
 def test_the_noisy_critic_is_that_of_the_paper() -> None:
@@ -143,7 +146,7 @@ def test_the_noisy_critic_is_that_of_the_paper() -> None:
     assert 0.2 < critic.features(x).square().mean().sqrt() < 2  # the noise of 0.5 does not drown it
 
 
-# --- the few labels ---------------------------------------------------------------------------------------------------------------
+# --- the few labels -------------------------------------------------------------------------------
 
 
 def test_as_many_of_each_class_chosen_by_the_seed() -> None:
@@ -202,9 +205,15 @@ def trained(data: Bars, game: SemiSupervised, steps: int) -> AdversarialModule:
 
     scheme = AdversarialModule(game, {"critic": adam, "generator": adam}, log_every=10)
     trainer = L.Trainer(
-        accelerator="cpu", max_steps=steps, max_epochs=-1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, callbacks=[TestError(every=steps)],
-    )  # fmt: skip
+        accelerator="cpu",
+        max_steps=steps,
+        max_epochs=-1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[TestError(every=steps)],
+    )
     trainer.fit(scheme, datamodule=data)
     return scheme
 
@@ -216,7 +225,7 @@ def test_hidden_labels_never_reach_the_weights() -> None:
         torch.manual_seed(4)
         data = bars()
         data.hidden = hidden
-        ended.append(trained(data, play(tricks.FeatureMatching()), 5).model.state_dict())
+        ended.append(trained(data, make(tricks.FeatureMatching()), 5).model.state_dict())
     for other in ended[1:]:
         assert all(
             torch.equal(ended[0][name], other[name])
@@ -226,7 +235,7 @@ def test_hidden_labels_never_reach_the_weights() -> None:
 
 
 def test_the_test_error_falls_and_is_recorded() -> None:
-    scheme = trained(bars(), play(tricks.FeatureMatching(), critic=mlp.NoisyCritic, width=64), 60)
+    scheme = trained(bars(), make(tricks.FeatureMatching(), critic=mlp.NoisyCritic, width=64), 60)
     x, y, _ = (part for part in scheme.trainer.datamodule.load("test"))
     x = x.float() / 127.5 - 1
     scheme.model.critic.eval()
@@ -238,8 +247,10 @@ def test_the_test_error_falls_and_is_recorded() -> None:
 
 
 def test_few_labels_and_their_model_belong_together() -> None:
-    """By the configuration of a command; a model that would not use them refuses them, and the other way round."""
-    game = play()
+    """By the configuration of a command; a model that would not use them refuses them, and the
+    other way round.
+    """
+    game = make()
     refuse_labels(bars(), game)
     with pytest.raises(UserError, match=r"data\.labelled=100"):
         refuse_labels(bars(labelled=None), game)

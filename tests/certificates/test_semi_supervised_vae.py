@@ -1,4 +1,6 @@
-"""M2 of Kingma et al. (2014): its terms by a loop over labels, its bound where log p(x) is known, and what the images without labels do."""
+"""M2 of Kingma et al. (2014): its terms by a loop over labels, its bound where log p(x) is known,
+and what the images without labels do.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from gentrain.models.vae.semi_supervised import SemiSupervisedVAE, marginal
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from gentrain.models.vae import likelihoods
-from gentrain.models.vae.semi_supervised import SemiSupervisedVAE, marginal
 from gentrain.networks import mlp
 from gentrain.networks.classifier import Classifier
 from gentrain.networks.coding import ConvEncoder, Decoder, MLPDecoder, MLPEncoder
@@ -37,9 +39,8 @@ def images(n: int) -> Tensor:
 def test_the_terms_are_those_of_the_paper(monkeypatch: pytest.MonkeyPatch) -> None:
     m2 = model(alpha=7.0, labelled=0.3, unlabelled=0.8)
     x, few, y, noise = images(5), images(4), torch.tensor([0, 2, 1, 1]), torch.randn(3, dtype=D)
-    monkeypatch.setattr(
-        m2, "noise", lambda n, device: noise.expand(n, 3)
-    )  # one z of a posterior, by a noise that is known
+    # one z of a posterior, by a noise that is known
+    monkeypatch.setattr(m2, "noise", lambda n, device: noise.expand(n, 3))
 
     def bound(x: Tensor, y: int) -> Tensor:
         """L(x, y) of one image."""
@@ -69,7 +70,9 @@ def test_the_terms_are_those_of_the_paper(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_the_sum_over_labels_is_the_evidence_less_the_classifiers_divergence() -> None:
-    """U = log sum_y exp L(x, y) - KL(q(y | x) || p(y | x)): tight where the classifier is the model's own posterior."""
+    """U = log sum_y exp L(x, y) - KL(q(y | x) || p(y | x)): tight where the classifier is the
+    model's own posterior.
+    """
     costs, logits = torch.randn(K, 6, dtype=D) * 3, torch.randn(6, K, dtype=D)
     evidence, posterior = torch.logsumexp(-costs, 0), (-costs.T).log_softmax(1)
     torch.testing.assert_close(marginal(costs, posterior)[0], -evidence)
@@ -92,7 +95,9 @@ class Labelled(nn.Module):
 
 
 class Posterior(nn.Module):
-    """Of z given x and y, off by `shift`: N(S W^T (x - b_y) / sd^2, S), 1/S = I + W^T W / sd^2, W's columns orthogonal."""
+    """Of z given x and y, off by `shift`: N(S W^T (x - b_y) / sd^2, S), 1/S = I + W^T W / sd^2, W's
+    columns orthogonal.
+    """
 
     def __init__(self, W: Tensor, b: Tensor, sd: float, shift: float) -> None:
         super().__init__()
@@ -105,7 +110,9 @@ class Posterior(nn.Module):
 
 
 def mixture(shift: float) -> tuple[SemiSupervisedVAE, Tensor, Tensor]:
-    """A mixture of K factor analysers, some points, and their log p = log sum_y 1/K N(x; b_y, W W^T + sd^2 I)."""
+    """A mixture of K factor analysers, some points, and their log p = log sum_y 1/K N(x; b_y, W W^T
+    + sd^2 I).
+    """
     sd, W, b = 0.5, torch.linalg.qr(torch.randn(6, 2, dtype=D))[0] * 1.3, torch.randn(K, 6, dtype=D)
     decoder, encoder = Decoder(Labelled(W, b), 2, K), Posterior(W, b, sd, shift)
     m2 = SemiSupervisedVAE(
@@ -136,7 +143,9 @@ def test_the_likelihood_is_the_mixtures() -> None:
 
 
 def test_the_baseline_is_the_classifier_alone() -> None:
-    """unlabelled=0: no image without a label counts, and the classifier's gradient is that of the cross-entropy."""
+    """unlabelled=0: no image without a label counts, and the classifier's gradient is that of the
+    cross-entropy.
+    """
     m2, few, y = model(unlabelled=0.0, alpha=2.0), images(4), torch.tensor([0, 2, 1, 1])
     gradients = []
     for x in (images(5), images(5)):
@@ -173,7 +182,9 @@ def test_labels_tried_at_once_are_those_tried_one_by_one() -> None:
 
 
 def test_images_without_labels_teach_the_classifier() -> None:
-    """Three prototypes under much noise, one labelled image of each: what the noise of these three is, all images together show."""
+    """Three prototypes under much noise, one labelled image of each: what the noise of these three
+    is, all images together show.
+    """
     draw = torch.Generator().manual_seed(0)
     prototypes = torch.randint(2, (K, 16), generator=draw) - 0.5
 

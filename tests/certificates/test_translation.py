@@ -1,4 +1,6 @@
-"""CycleGAN and StarGAN: patches, both objectives by hand, critics that learn alone, a pool for each domain."""
+"""CycleGAN and StarGAN: patches, both objectives by hand, critics that learn alone, a pool for each
+domain.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,6 @@ import lightning as L
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-
 from gentrain.adversarial import losses, tricks
 from gentrain.adversarial.lipschitz import (
     GradientPenalty,
@@ -21,17 +21,19 @@ from gentrain.adversarial.lipschitz import (
 )
 from gentrain.adversarial.regularizer import Regularizer
 from gentrain.data.arrays import ArrayDataset
-from gentrain.data.base import Data
-from gentrain.errors import UserError
 from gentrain.models.gan.base import AdversarialModel
 from gentrain.models.gan.cyclegan import CycleConsistent, TwoCritics, TwoWays
 from gentrain.models.gan.stargan import DomainTransfer
+from gentrain.training.adversarial import AdversarialModule
+from gentrain.training.schedules import constant_then_linear
+from torch import Tensor, nn
+
+from gentrain.data.base import Data
+from gentrain.errors import UserError
 from gentrain.networks import base, patchgan
 from gentrain.networks.classifier import ClassifierCritic
 from gentrain.networks.conditional import LabelledTranslator
 from gentrain.networks.translator import Translator
-from gentrain.training.adversarial import AdversarialModule
-from gentrain.training.schedules import constant_then_linear
 
 SHAPE, DOMAINS = [3, 16, 16], 3
 
@@ -66,7 +68,7 @@ def stargan(lipschitz: Any = None, **options: Any) -> DomainTransfer:
     )
 
 
-# --- networks -----------------------------------------------------------------------------------------------------------------
+# --- networks -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("depth", "patch"), [(1, 16), (2, 34), (3, 70)])
@@ -84,7 +86,9 @@ def test_the_receptive_field_is_what_moves_one_score(depth: int, patch: int) -> 
 
 
 def test_networks_at_the_papers_sizes() -> None:
-    """c7s1-64 d128 d256 R256 x 9 u128 u64 c7s1-3 has 11.378 million weights beside the norms' gains and shifts; C64-C512 2.765 million."""
+    """c7s1-64 d128 d256 R256 x 9 u128 u64 c7s1-3 has 11.378 million weights beside the norms' gains
+    and shifts; C64-C512 2.765 million.
+    """
     with torch.device("meta"):
         network, critic = Translator([3, 256, 256], blocks=9), patchgan.Critic([3, 256, 256])
         stargans, stars = (
@@ -159,7 +163,7 @@ def test_a_penalty_is_of_the_mean_score_of_an_images_patches() -> None:
     torch.testing.assert_close(input_gradient(critic, x), by_hand)
 
 
-# --- CycleGAN -------------------------------------------------------------------------------------------------------------------
+# --- CycleGAN -------------------------------------------------------------------------------------
 
 
 class Scale(base.Translator):
@@ -211,9 +215,8 @@ def test_both_objectives_are_those_of_the_paper() -> None:
     torch.testing.assert_close(game.back(game.translate(a)), back(G(a)))
     patches = of_b(b)
     assert len(patches) > len(b)
-    torch.testing.assert_close(
-        game.critic_scores((b, a)), patches.view(len(b), -1).mean(1)
-    )  # an image is judged once
+    # an image is judged once
+    torch.testing.assert_close(game.critic_scores((b, a)), patches.view(len(b), -1).mean(1))
 
 
 def test_each_player_leaves_the_others_weights_alone() -> None:
@@ -292,7 +295,9 @@ def test_tricks_act_in_both_domains_and_what_is_of_weights_counts_once() -> None
 
 
 def test_each_domain_has_a_pool_which_is_that_of_the_paper() -> None:
-    """Against a plain pool a domain, image by image, of the same random numbers; images of one domain never meet the other's critic."""
+    """Against a plain pool a domain, image by image, of the same random numbers; images of one
+    domain never meet the other's critic.
+    """
     game = cyclegan(tricks.Replay(3, 0.5), translator=scales(1.0, -1.0))
     shown: dict[str, list[float]] = {"target": [], "source": []}
     game.critic_terms = lambda critic, real, fake, domain: (
@@ -325,7 +330,7 @@ def test_each_domain_has_a_pool_which_is_that_of_the_paper() -> None:
     assert min(shown["target"]) > 0 > max(shown["source"])
 
 
-# --- StarGAN --------------------------------------------------------------------------------------------------------------------
+# --- StarGAN --------------------------------------------------------------------------------------
 
 
 def test_the_critic_learns_domains_on_real_images_alone() -> None:
@@ -379,9 +384,8 @@ def test_the_generators_objective_by_hand() -> None:
     torch.testing.assert_close(
         terms["classification"], 2 * F.cross_entropy(critic.classify(critic.features(made)), wanted)
     )
-    torch.testing.assert_close(
-        terms["reconstruction"], 7 * (wanted + y).float().mean()
-    )  # |x - (x + c + c')|
+    # |x - (x + c + c')|
+    torch.testing.assert_close(terms["reconstruction"], 7 * (wanted + y).float().mean())
 
 
 def test_the_identity_that_is_cyclegans_by_hand() -> None:
@@ -419,7 +423,7 @@ def test_replay_and_packing_are_refused_where_images_have_labels() -> None:
             )
 
 
-# --- training -------------------------------------------------------------------------------------------------------------------
+# --- training -------------------------------------------------------------------------------------
 
 
 def test_the_rate_stays_and_then_falls_to_zero() -> None:
@@ -458,14 +462,18 @@ def descended(steps: int, resume: Any = None) -> tuple[AdversarialModel, L.Train
     if resume is not None:
         torch.set_rng_state(resume[1])
     trainer.fit(
-        scheme, datamodule=Domains(name="toy", shape=tuple(SHAPE), source_shape=tuple(SHAPE), batch_size=1),
-        ckpt_path=resume and resume[0], weights_only=True,
-    )  # fmt: skip
+        scheme,
+        datamodule=Domains(name="toy", shape=tuple(SHAPE), source_shape=tuple(SHAPE), batch_size=1),
+        ckpt_path=resume and resume[0],
+        weights_only=True,
+    )
     return game, trainer
 
 
 def test_a_run_resumed_with_half_full_pools_is_the_run_that_was_not_stopped(tmp_path: Any) -> None:
-    """As its random numbers are restored (the callback `rng` does it in a run), every weight, rate and pooled image is equal."""
+    """As its random numbers are restored (the callback `rng` does it in a run), every weight, rate
+    and pooled image is equal.
+    """
     whole, _ = descended(8)
     half, trainer = descended(3)
     assert [pool.filled for pool in half.regularizers["Replay"].pools.values()] == [3, 3]  # type: ignore[union-attr]

@@ -1,4 +1,6 @@
-"""The VAE that completes images: its encoder sees nothing hidden, known pixels stay, and the hidden ones follow from them."""
+"""The VAE that completes images: its encoder sees nothing hidden, known pixels stay, and the hidden
+ones follow from them.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +8,11 @@ from functools import partial
 
 import pytest
 import torch
+from gentrain.models.vae.inpainting import InpaintingVAE, rectangles
 from torch import Tensor
 
 from gentrain.errors import UserError
 from gentrain.models.vae import likelihoods
-from gentrain.models.vae.inpainting import InpaintingVAE, rectangles
 from gentrain.networks.coding import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
 
 SHAPE = [1, 8, 8]
@@ -42,9 +44,8 @@ def test_masks_are_rectangles_or_all_but_one() -> None:
     share = known.float().mean((1, 2, 3))
     assert 0.45 < share.mean() < 0.55
     assert (share == 1).any() and (share == 0).any()
-    upper = known[:, 0, 0].all(1) & ~known[:, 0, -1].any(
-        1
-    )  # rows known from edge to edge, others hidden so: halves are seen in training
+    # rows known from edge to edge, others hidden so: halves are seen in training
+    upper = known[:, 0, 0].all(1) & ~known[:, 0, -1].any(1)
     assert upper.float().mean() > 0.02
 
 
@@ -60,7 +61,9 @@ def test_what_is_hidden_is_not_seen(conv: bool) -> None:
 
 
 def test_a_bound_with_a_masked_encoder_is_a_bound() -> None:
-    """Whatever the encoder sees, E_q log p(x | z) - KL(q || p) is at most log p(x): here beside the bound of many samples."""
+    """Whatever the encoder sees, E_q log p(x | z) - KL(q || p) is at most log p(x): here beside the
+    bound of many samples.
+    """
     vae, v = model(), torch.rand(3, *SHAPE) * 2 - 1
     known = torch.zeros(3, 1, 8, 8, dtype=torch.bool)
     with torch.no_grad():

@@ -1,18 +1,30 @@
-"""Data that cannot be read, by the rows of the table of bad inputs; and pictures of every kind, which can."""
+"""Data that cannot be read, by the rows of the table of bad inputs; and pictures of every kind,
+which can.
+"""
 
 from __future__ import annotations
 
 import gzip
 import math
 import os
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from shell import SMALL, TINY, Done, assert_fine, assert_refused, gentrain, only_run, summary
+
+from tests.support.data_files import idx
+from tests.support.shell import (
+    SMALL,
+    TINY,
+    Done,
+    assert_fine,
+    assert_refused,
+    gentrain,
+    only_run,
+    summary,
+)
 
 Run = Callable[..., Done]
 FOLDER = ("data=image_folder", "data.root=pictures", *SMALL)
@@ -74,13 +86,6 @@ def bomb(folder: Path) -> None:
     Image.new("1", (20_000, 20_000)).save(folder / "bomb.png")
 
 
-def idx(values: np.ndarray) -> bytes:
-    return (
-        struct.pack(f">{1 + values.ndim}I", 0x800 + values.ndim, *values.shape)
-        + values.astype(np.uint8).tobytes()
-    )
-
-
 def digits(folder: Path, labels: int = 60) -> Path:
     """MNIST of zeros; its training images are returned."""
     folder.mkdir()
@@ -107,7 +112,9 @@ IDX = {
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory, env: dict[str, str]) -> Done:
-    """The rows of PICTURES as the jobs of one multirun: the import of torch costs more than they do."""
+    """The rows of PICTURES as the jobs of one multirun: the import of torch costs more than they
+    do.
+    """
     here = tmp_path_factory.mktemp("pictures")
     (here / "a_file").write_text("no zip")
     (here / "empty").mkdir()
@@ -199,7 +206,9 @@ def test_20_no_network(run: Run, tmp_path: Path) -> None:
 
 
 def test_16_pictures_of_every_kind(run: Run, tmp_path: Path) -> None:
-    """Sizes, 16 bits, palettes, transparency, CMYK, 1 bit; 17: a loop of links; 35: more workers than cores."""
+    """Sizes, 16 bits, palettes, transparency, CMYK, 1 bit; 17: a loop of links; 35: more workers
+    than cores.
+    """
     folder = tmp_path / "pictures" / "train"
     fill(folder, 20)
     fill(tmp_path / "pictures" / "test")

@@ -8,18 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from shell import GENTRAIN, Done, gentrain
+
+from tests.support.shell import GENTRAIN, Done, completed, gentrain, presets
 
 Run = Callable[..., Done]
-CONF = Path(__file__).parents[2] / "conf"
 
 
-def presets() -> set[str]:
-    return {file.stem for file in (CONF / "model").glob("*.yaml") if not file.stem.startswith("_")}
-
-
-def test_help(run_light: Run) -> None:
-    done = run_light("--help")
+def test_help(light: dict[str, str], tmp_path: Path) -> None:
+    done = gentrain(tmp_path, light, "--help", cold=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert (
         "gentrain -m model=wgan_gp,sngan seed=0,1" in done.stdout
@@ -50,15 +46,6 @@ def test_configuration(run_light: Run, tmp_path: Path) -> None:
 def test_other_questions(run_light: Run, question: list[str]) -> None:
     done = run_light(*question)
     assert (done.returncode, done.stderr) == (0, "") and done.stdout
-
-
-def completed(cwd: Path, env: dict[str, str], typed: str) -> set[str]:
-    """What TAB would offer after `typed`."""
-    done = gentrain(
-        cwd, env | {"COMP_LINE": typed, "COMP_POINT": str(len(typed))}, "-sc", "query=bash"
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    return set(done.stdout.split())
 
 
 def test_completion(light: dict[str, str], tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-"""Bad command lines, by their rows in the table of bad inputs: one line that names the key and the remedy, and nothing left behind."""
+"""Bad command lines, by their rows in the table of bad inputs: one line that names the key and the
+remedy, and nothing left behind.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from shell import SMALL, Done, assert_refused
+
+from tests.support.shell import SMALL, Done, assert_refused
 
 Run = Callable[..., Done]
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from shell import (
+
+from tests.support.shell import (
     TINY,
     Done,
     assert_fine,
@@ -19,36 +20,33 @@ from shell import (
     signalled,
     summary,
 )
+from tests.support.zoo import LONG, Zoo
 
 Run = Callable[..., Done]
-GAME = (
-    "model=dcgan",
-    "tricks=[ema,replay,historical_averaging]",
-    "checkpoint.every=5",
-    "samples.every=0",
-    *TINY,
-)
-STEPS = 60
-WHOLE = (*GAME, f"steps={STEPS}")
+STEPS, WHOLE = 60, LONG
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, env: dict[str, str]) -> Path:
-    """A run that nothing stopped; `resume=auto` began it, since there was nothing to go on from."""
-    here = tmp_path_factory.mktemp("finished")
-    done = gentrain(here, env, *WHOLE, "hydra.run.dir=run", "resume=auto")
+@pytest.fixture
+def finished(zoo: Zoo) -> Path:
+    """A run that nothing stopped."""
+    return zoo("long")
+
+
+def test_nothing_to_go_on_from(run: Run, tmp_path: Path) -> None:
+    """`resume=auto` begins a run where there is none."""
+    done = run(*WHOLE, "steps=1", "hydra.run.dir=run", "resume=auto")
     assert_fine(done)
-    assert "from step" not in done.stderr
-    return here / "run"
+    assert "from step" not in done.stderr and summary(tmp_path / "run")["steps"] == 1
 
 
 def test_a_killed_run_goes_on_as_if_nothing_had_been(
     finished: Path, env: dict[str, str], tmp_path: Path
 ) -> None:
+    """In cold processes: each has hashes of its own."""
     run_dir = tmp_path / "run"
-    status, _ = signalled(tmp_path, env, run_dir, 7, signal.SIGKILL, *WHOLE)
+    status, _ = signalled(tmp_path, env, run_dir, 7, signal.SIGKILL, *WHOLE, cold=True)
     assert status == -signal.SIGKILL and not (run_dir / "summary.json").exists()
-    done = gentrain(tmp_path, env, *WHOLE, "hydra.run.dir=run", "resume=auto")
+    done = gentrain(tmp_path, env, *WHOLE, "hydra.run.dir=run", "resume=auto", cold=True)
     assert_fine(done)
     assert "from step " in done.stderr
     assert summary(run_dir)["status"] == "completed" and [
@@ -58,7 +56,9 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(
 
 
 def test_sigterm_and_auto_find_the_run(finished: Path, env: dict[str, str], tmp_path: Path) -> None:
-    """Without a directory, `resume=auto` goes on with the newest unfinished run of the same configuration, and only of that."""
+    """Without a directory, `resume=auto` goes on with the newest unfinished run of the same
+    configuration, and only of that.
+    """
     run_dir = tmp_path / "outputs" / "dcgan-mnist_5k" / "stopped"
     status, stderr = signalled(tmp_path, env, run_dir, 7, signal.SIGTERM, *WHOLE)
     assert status == 143, stderr
@@ -96,7 +96,7 @@ def test_a_signal_is_for_the_whole_multirun(env: dict[str, str], tmp_path: Path)
 
 def test_a_finished_run_is_left_alone(finished: Path, light: dict[str, str]) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
-    done = gentrain(finished.parent, light, *WHOLE, "hydra.run.dir=run", "resume=auto")
+    done = gentrain(finished.parent, light, *WHOLE, f"hydra.run.dir={finished}", "resume=auto")
     assert (done.returncode, done.stderr) == (0, "") and "already finished" in done.stdout
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
 
@@ -104,7 +104,7 @@ def test_a_finished_run_is_left_alone(finished: Path, light: dict[str, str]) -> 
 def test_more_steps_from_a_checkpoint(finished: Path, env: dict[str, str], tmp_path: Path) -> None:
     checkpoint = finished / "checkpoints" / "last.ckpt"
     done = gentrain(
-        tmp_path, env, *GAME, f"steps={STEPS + 2}", f"resume={checkpoint}", "hydra.run.dir=longer"
+        tmp_path, env, *WHOLE, f"steps={STEPS + 2}", f"resume={checkpoint}", "hydra.run.dir=longer"
     )
     assert_fine(done)
     assert f"from step {STEPS}" in done.stderr

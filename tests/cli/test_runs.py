@@ -1,29 +1,60 @@
-"""Runs that end well: every preset, the commands of the README, sweeps, seeds, overlays, strange places."""
+"""Runs that end well: every preset, the commands of the README, sweeps, seeds, overlays, strange
+places.
+"""
 
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 from PIL import Image
-from shell import GENTRAIN, SMALL, TINY, Done, assert_fine, curves, gentrain, only_run, summary
-from test_help import presets
+
+from tests.support.shell import (
+    LIMIT,
+    SMALL,
+    TINY,
+    Done,
+    assert_fine,
+    curves,
+    gentrain,
+    only_run,
+    presets,
+    started,
+    summary,
+)
 
 Run = Callable[..., Done]
 BARE = ("wgan_gp", "gan")
 KEYS = {
-    "status", "choices", "seed", "steps", "metrics", "best", "protocols", "verdicts", "images_per_second", "seconds_per_step",
-    "wall_seconds", "device", "versions",
-}  # fmt: skip
+    "status",
+    "choices",
+    "seed",
+    "steps",
+    "metrics",
+    "best",
+    "protocols",
+    "verdicts",
+    "images_per_second",
+    "seconds_per_step",
+    "wall_seconds",
+    "device",
+    "versions",
+}
 DATA = {  # of presets whose own are not the embedded digits themselves
-    "planar": "two_moons", "iaf": "two_moons", "pix2pix": "digit_edges", "unet": "digit_edges", "srgan": "digit_downsampled",
-    "srresnet": "digit_downsampled", "inpainting": "digit_holes", "colorization": "digit_colours", "cyclegan": "digit_domains",
+    "planar": "two_moons",
+    "iaf": "two_moons",
+    "pix2pix": "digit_edges",
+    "unet": "digit_edges",
+    "srgan": "digit_downsampled",
+    "srresnet": "digit_downsampled",
+    "inpainting": "digit_holes",
+    "colorization": "digit_colours",
+    "cyclegan": "digit_domains",
     "stargan": "coloured_digits",
-}  # fmt: skip
+}
 OTHERS = tuple(sorted(presets() - set(BARE)))
 
 
@@ -169,16 +200,15 @@ def test_a_multirun_with_a_mistake(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("word", "becomes"),
     [
-        (
-            "quality.images=5",
-            "quality.images=choice(5)",
-        ),  # vae's and maf's, and not the default model's
+        # vae's and maf's, and not the default model's
+        ("quality.images=5", "quality.images=choice(5)"),
         ("quality.imagez=5", "quality.imagez=5"),  # nobody's
         ("data.batch_size=5", "data.batch_size=5"),
     ],
 )
 def test_a_key_that_only_the_jobs_of_a_multirun_have(word: str, becomes: str) -> None:
     from gentrain.cli.overrides import deferred
+
     from gentrain.config import schema
 
     schema.register()
@@ -205,12 +235,11 @@ def test_31_43_a_strange_place(env: dict[str, str], tmp_path: Path) -> None:
 
 
 def test_7_a_drawn_seed_and_two_runs_at_once(env: dict[str, str], tmp_path: Path) -> None:
-    command = [GENTRAIN, "seed=null", "steps=1", "samples.every=0", *TINY]
-    both = [
-        subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    assert [process.communicate()[1] and process.returncode for process in both] == [0, 0]
+    words = ("seed=null", "steps=1", "samples.every=0", *TINY)
+    with started(tmp_path, env, *words) as one, started(tmp_path, env, *words) as other:
+        assert [process.wait(LIMIT) for process in (one, other)] == [0, 0], (
+            one.stderr.read() + other.stderr.read()
+        )
     configs = list(tmp_path.glob("outputs/wgan_gp-mnist_5k/*/.hydra/config.yaml"))
     seeds = {yaml.safe_load(file.read_text())["seed"] for file in configs}
     assert len(configs) == len(seeds) == 2

@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from shell import TINY, assert_fine, only_run, summary
 
-REPOSITORY = Path(__file__).parents[2]
+from tests.support.paths import ROOT
+from tests.support.shell import TINY, assert_fine, only_run, summary
+
+REPOSITORY = ROOT
 
 
 @pytest.fixture(scope="module")

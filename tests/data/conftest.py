@@ -1,24 +1,24 @@
-"""Tiny copies of the data sets, made on the spot: no test needs a network or a file from elsewhere."""
+"""Tiny copies of the data sets, made on the spot: no test needs a network or other files."""
 
 import gzip
 import os
 import pickle
-import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from gentrain.config.schema import resolvers
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 from PIL import Image
 
-from gentrain.config.schema import resolvers
+from tests.support.data_files import idx_files
+from tests.support.paths import CONF
 
-CONF = Path(__file__).parents[2] / "conf" / "data"
-STEMS = {"train": 60, "t10k": 20}
+DATA = CONF / "data"
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,7 @@ def config() -> Callable[..., dict[str, Any]]:
 
     def composed(name: str, *overrides: str) -> dict[str, Any]:
         resolvers()
-        with initialize_config_dir(str(CONF), version_base=None):
+        with initialize_config_dir(str(DATA), version_base=None):
             data = compose(name, overrides=list(overrides))
         return OmegaConf.to_container(OmegaConf.create({"seed": 7, "data": data}), resolve=True)[
             "data"
@@ -50,26 +50,10 @@ def make(config: Callable[..., dict[str, Any]]) -> Callable[..., Any]:
 
     def made(name: str, *overrides: str) -> Any:
         keys = config(name, *overrides)
-        return get_class(keys.pop("_target_"))(
-            **keys
-        )  # hydra's instantiate would wrap what the constructor raises
+        # hydra's instantiate would wrap what the constructor raises
+        return get_class(keys.pop("_target_"))(**keys)
 
     return made
-
-
-def idx(values: np.ndarray, magic: int | None = None) -> bytes:
-    kind = 0x800 + values.ndim if magic is None else magic
-    return (
-        struct.pack(f">{1 + values.ndim}I", kind, *values.shape) + values.astype(np.uint8).tobytes()
-    )
-
-
-def idx_files(seed: int = 0) -> dict[str, bytes]:
-    random, files = np.random.default_rng(seed), {}
-    for stem, count in STEMS.items():
-        files[f"{stem}-images-idx3-ubyte"] = idx(random.integers(0, 256, (count, 28, 28)))
-        files[f"{stem}-labels-idx1-ubyte"] = idx(np.arange(count) % 10)
-    return files
 
 
 @pytest.fixture

@@ -1,11 +1,12 @@
-"""Small stand-ins: a data set of three easy classes, a model that draws from it, and a trainer that only counts."""
+"""Small stand-ins: a data set of three easy classes, a model that draws from it, and a trainer that
+only counts.
+"""
 
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-
 from gentrain.data.arrays import ArrayDataset, sha256_of
 
 
@@ -18,7 +19,9 @@ def one_thread():
 
 
 class Bars:
-    """16 x 16 images with a bright bar, noise around it: class 0 at the top, 1 in the middle, 2 at the bottom."""
+    """16 x 16 images with a bright bar, noise around it: class 0 at the top, 1 in the middle, 2 at
+    the bottom.
+    """
 
     name, shape, source_shape = "bars", (1, 16, 16), None
 
@@ -41,7 +44,9 @@ class Bars:
 
 
 class Model:
-    """What a scheme offers; its fakes are the batch's own images with noise, or whatever `draw` makes of the batch."""
+    """What a scheme offers; its fakes are the batch's own images with noise, or whatever `draw`
+    makes of the batch.
+    """
 
     device = torch.device("cpu")
     global_step = 0

@@ -4,12 +4,13 @@ import pickle
 
 import pytest
 import torch
+from gentrain.quality.image_quality import ImageQuality
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from gentrain.errors import Unavailable, UserError
 from gentrain.quality.features import coloured
-from gentrain.quality.image_quality import ImageQuality
 from gentrain.quality.inception import Inception, inception_quality
+from tests.support.bomb import Bomb
 
 
 @pytest.fixture(scope="session")
@@ -76,18 +77,13 @@ def test_missing_file(bars):
         Inception("nowhere/weights.pth").check(bars)
 
 
-class Bomb:
-    def __reduce__(self):
-        return (open, ("canary", "w"))
-
-
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_wrong_files_are_refused_and_no_code_runs(bars, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"x": torch.zeros(2)}, "other.pth")
-    torch.save({"x": Bomb()}, "bomb.pth")
+    torch.save({"x": Bomb(tmp_path / "canary")}, "bomb.pth")
     with open("pickle.pth", "wb") as file:
-        pickle.dump(Bomb(), file)
+        pickle.dump(Bomb(tmp_path / "canary"), file)
     (tmp_path / "empty.pth").write_bytes(b"")
     (tmp_path / "text.pth").write_text("text")
     for name in ("other", "bomb", "pickle", "empty", "text"):

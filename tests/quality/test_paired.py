@@ -1,4 +1,6 @@
-"""L1, PSNR and SSIM of pairs against closed forms, the baselines beside them, and which images a translation is judged by."""
+"""L1, PSNR and SSIM of pairs against closed forms, the baselines beside them, and which images a
+translation is judged by.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +9,21 @@ from typing import Any
 
 import pytest
 import torch
+from gentrain.data.arrays import ArrayDataset, to_float
+from gentrain.quality.image_quality import ImageQuality
 from torch import Tensor
 
-from gentrain.data.arrays import ArrayDataset, to_float
 from gentrain.data.base import Images
 from gentrain.data.degrade import DEGRADATIONS
 from gentrain.errors import UserError
-from gentrain.quality.image_quality import ImageQuality
 from gentrain.quality.paired import PairedScores, decibels, distances
 from gentrain.quality.rotation import Rotation
 
 
 def images(n: int, seed: int, side: int = 16) -> Tensor:
-    """Random colours, brighter to the bottom: smooth enough to be enlarged, and not the same upside down."""
+    """Random colours, brighter to the bottom: smooth enough to be enlarged, and not the same upside
+    down.
+    """
     draw = torch.Generator().manual_seed(seed)
     coarse = torch.rand(n, 3, 4, 4, generator=draw) * 160
     smooth = torch.nn.functional.interpolate(coarse, (side, side), mode="bicubic")
@@ -99,7 +103,9 @@ def test_psnr_and_ssim_are_those_of_torchmetrics() -> None:
     [("downsample_x4", "bicubic"), ("grayscale", "grey"), ("mask", "mean_fill")],
 )
 def test_a_model_that_knows_and_one_that_knows_nothing(degrade: str, name: str) -> None:
-    """The truth scores best; what the baseline gives scores as the baseline, of the held-out images and no others."""
+    """The truth scores best; what the baseline gives scores as the baseline, of the held-out images
+    and no others.
+    """
     set_, how = data(degrade), DEGRADATIONS[degrade]
     truth = scored(PairedScores(), set_, lambda batch: batch[0])
     assert (
@@ -132,7 +138,9 @@ def test_a_model_that_knows_and_one_that_knows_nothing(degrade: str, name: str) 
 
 
 def test_the_fid_of_translations_is_of_held_out_sources(tmp_path: Path) -> None:
-    """A model that gives every source its true image is as far from the training images as the held-out images are: at the floor."""
+    """A model that gives every source its true image is as far from the training images as the
+    held-out images are: at the floor.
+    """
     judge = ImageQuality(Rotation(updates=5), samples=5000, cache=str(tmp_path))
     scores = scored(judge, data(), lambda batch: batch[0])
     assert scores["quality/n"] == 24 and scores["quality/fid_rotation"] == pytest.approx(

@@ -1,4 +1,6 @@
-"""The callback: when it scores, what it writes down, what it refuses, and that training does not notice it."""
+"""The callback: when it scores, what it writes down, what it refuses, and that training does not
+notice it.
+"""
 
 import multiprocessing
 import os
@@ -8,12 +10,12 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
+from gentrain.quality.coverage import ModeCoverage, StackedCoverage
+from gentrain.quality.image_quality import ImageQuality, NoQuality
 
 from gentrain.errors import Diverged, UserError
 from gentrain.quality.cache import cached
 from gentrain.quality.classifier import Classifier
-from gentrain.quality.coverage import ModeCoverage, StackedCoverage
-from gentrain.quality.image_quality import ImageQuality, NoQuality
 
 NAMES = {
     *(
@@ -91,7 +93,9 @@ def test_noise_scores_worse_than_data_and_collapse_is_seen(cache, bars, model, t
 
 
 def test_a_model_of_labels_is_asked_whether_it_keeps_to_them(cache, bars, model, trainer):
-    """Fakes that are the asked class, and fakes of the class after it; permuted labels fall to chance, a third."""
+    """Fakes that are the asked class, and fakes of the class after it; permuted labels fall to
+    chance, a third.
+    """
 
     def scores(draw):
         judged = model(draw)
@@ -117,7 +121,9 @@ def test_a_model_that_reconstructs_is_asked_whether_the_class_is_kept(cache, bar
 
 
 def test_when_it_scores(cache, bars, model, trainer):
-    """At 0, at each multiple, and at the end unless it has just been done; a resumed run does not start anew."""
+    """At 0, at each multiple, and at the end unless it has just been done; a resumed run does not
+    start anew.
+    """
     judged = model()
     callback = ready(cache, bars, judged, trainer)
     callback.on_train_start(trainer(bars), judged)

@@ -1,15 +1,12 @@
-"""Every score against an oracle: torch-fidelity on the same features, a closed form, or brute force."""
+"""Every score against an oracle: torch-fidelity on the same features, a closed form, or brute
+force.
+"""
 
 import math
 
 import numpy as np
 import pytest
 import torch
-from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
-from torch_fidelity.metric_isc import isc_features_to_metric
-from torch_fidelity.metric_kid import kid_features_to_metric
-from torch_fidelity.metric_prc import prc_features_to_metric
-
 from gentrain.quality.coverage import found, kl_to_uniform
 from gentrain.quality.distances import (
     Moments,
@@ -20,6 +17,10 @@ from gentrain.quality.distances import (
     moments,
     prdc,
 )
+from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+from torch_fidelity.metric_isc import isc_features_to_metric
+from torch_fidelity.metric_kid import kid_features_to_metric
+from torch_fidelity.metric_prc import prc_features_to_metric
 
 
 def clouds(n: int = 400, m: int = 300, width: int = 12) -> tuple[torch.Tensor, torch.Tensor]:
@@ -149,7 +150,9 @@ def test_precision_and_recall_equal_torch_fidelity():
 
 
 def test_census():
-    """Of 10 fakes 6 are surely class 0, 2 surely class 1, 2 undecided between 2 and 3 (which reads as 2)."""
+    """Of 10 fakes 6 are surely class 0, 2 surely class 1, 2 undecided between 2 and 3 (which reads
+    as 2).
+    """
     logits = torch.zeros(10, 4)
     logits[:6, 0], logits[6:8, 1], logits[8:, 2:] = 50, 50, 50
     result = class_histogram(logits)

@@ -9,14 +9,15 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
-from toy import Drawing, Score, assert_equal, train
-
-from gentrain.errors import Unavailable, UserError
 from gentrain.runs.checkpoints import AtomicIO, step_of
 from gentrain.training.callbacks.checkpoint import Checkpoint
 from gentrain.training.callbacks.rng import RNG
 from gentrain.training.callbacks.samples import SampleGrids
 from gentrain.training.loggers import Loggers, RunCSV
+
+from gentrain.errors import Unavailable, UserError
+from tests.support.tensors import assert_equal
+from tests.support.toy import Drawing, Score, train
 
 TIMES = ("images_per_second",)
 
@@ -66,9 +67,8 @@ def test_a_resumed_run_equals_the_uninterrupted(tmp_path: Path, log_every: int) 
 
     class Kill(L.Callback):
         def on_train_batch_end(self, trainer: L.Trainer, *_: object) -> None:
-            if (
-                trainer.global_step == 7
-            ):  # two steps after the last checkpoint: their rows are dropped
+            # two steps after the last checkpoint: their rows are dropped
+            if trainer.global_step == 7:
                 raise Killed
 
     whole, parts = tmp_path / "whole", tmp_path / "parts"
@@ -201,8 +201,10 @@ def test_the_csv_file_has_a_union_of_columns_and_no_doubles(tmp_path: Path) -> N
 def test_csv_alone_never_imports_wandb(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from gentrain.training.loggers import Loggers\n"
-        "loggers = Loggers('off'); made = loggers.make(sys.argv[1], {}, {}); made[0].log_metrics({'a': 1.0}, step=1); loggers.finish()\n"
-        "assert len(made) == 1 and 'wandb' not in sys.modules and Path(sys.argv[1], 'metrics.csv').exists()"
+        "loggers = Loggers('off'); made = loggers.make(sys.argv[1], {}, {})\n"
+        "made[0].log_metrics({'a': 1.0}, step=1); loggers.finish()\n"
+        "assert len(made) == 1 and 'wandb' not in sys.modules\n"
+        "assert Path(sys.argv[1], 'metrics.csv').exists()"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=60)
     assert os.listdir(tmp_path) == ["metrics.csv"]

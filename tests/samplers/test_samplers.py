@@ -1,4 +1,6 @@
-"""Samplers against known targets: a mixture of Gaussians, an Ising model of nine spins by enumeration, eight states by matrices."""
+"""Samplers against known targets: a mixture of Gaussians, an Ising model of nine spins by
+enumeration, eight states by matrices.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ LOG_Z = 1.7
 
 
 def two_bumps(x: Tensor) -> Tensor:
-    """The mixture, times e^1.7: written out, so that it takes any leading size and nothing is validated."""
+    """The mixture, times e^1.7: written out, so that it takes any leading size and nothing is
+    validated.
+    """
     parts = (
         -(x[:, None] - MEANS).square().sum(2) / (2 * SD**2)
         + SHARES.log()
@@ -71,7 +75,9 @@ ISING_LOG_Z = torch.logsumexp(ising(SPINS), 0)
 
 
 def spins_of_a_colour(colour: int, x: Tensor) -> Tensor:
-    """Half of the checkerboard given the other half: p(x_i = 1) = sigmoid(2 (J sum of neighbours + h))."""
+    """Half of the checkerboard given the other half: p(x_i = 1) = sigmoid(2 (J sum of neighbours +
+    h)).
+    """
     padded = torch.nn.functional.pad(x, (1, 1, 1, 1))
     field = padded[:, 2:, 1:-1] + padded[:, :-2, 1:-1] + padded[:, 1:-1, 2:] + padded[:, 1:-1, :-2]
     new = 2 * torch.bernoulli(torch.sigmoid(2 * (COUPLING * field + FIELD))) - 1
@@ -80,9 +86,8 @@ def spins_of_a_colour(colour: int, x: Tensor) -> Tensor:
 
 
 LADDER = [1.0, 0.6, 0.3]
-CONTINUOUS: dict[
-    str, tuple[Kernel, int]
-] = {  # a sampler, and steps after which its chains have forgotten where they started
+# a sampler, and steps after which its chains have forgotten where they started
+CONTINUOUS: dict[str, tuple[Kernel, int]] = {
     "metropolis_hastings": (MetropolisHastings(metropolis.Independent(WIDE)), 40),
     "random_walk": (metropolis.RandomWalk(1.0), 120),
     "random_walk_of_all_lengths": (metropolis.RandomWalk(3.0, least=0.1), 250),
@@ -123,7 +128,7 @@ def assert_mean(values: Tensor, expected: Tensor, bias: float = 0.0) -> None:
     assert (off <= TOLERANCE * error + bias + 1e-9).all(), (off / error).max()
 
 
-# --- the contract ---------------------------------------------------------------------------------------------------------------
+# --- the contract ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("continuous", "name"), EVERY)
@@ -136,9 +141,8 @@ def test_contract(continuous: bool, name: str) -> None:
     torch.testing.assert_close(state.log_p, target(end))
     assert state.accepted.dtype == torch.bool and state.accepted.shape == (3000,)
     if continuous:
-        bias = (
-            0.03 if name == "langevin" else 0.0
-        )  # of a step of 0.01, see the test of its variance
+        # of a step of 0.01, see the test of its variance
+        bias = 0.03 if name == "langevin" else 0.0
         centred = end - MEAN
         assert_mean(end, MEAN, bias)
         assert_mean(centred[:, :, None] * centred[:, None], COVARIANCE, bias)
@@ -197,7 +201,7 @@ def test_burn_in_and_thinning_are_steps_left_out() -> None:
     torch.testing.assert_close(some.accepted, every.accepted[1:].view(3, 3, 4).mean(1))
 
 
-# --- detailed balance, exactly, on the eight states of three bits -------------------------------------------------------------
+# --- detailed balance, exactly, on the eight states of three bits ---------------------------------
 
 STATES = torch.cartesian_prod(*[torch.tensor([0.0, 1.0], dtype=D)] * 3)
 TABLE = torch.tensor([0.3, -1.0, 0.8, 0.1, -0.4, 1.2, -2.0, 0.5], dtype=D)
@@ -271,7 +275,9 @@ STEPS: dict[str, tuple[Kernel, Tensor]] = {
 
 @pytest.mark.parametrize("name", STEPS)
 def test_a_step_has_the_transition_matrix(name: str) -> None:
-    """From each of the eight states 4,000 chains, one step; and the sweep leaves the target as it is."""
+    """From each of the eight states 4,000 chains, one step; and the sweep leaves the target as it
+    is.
+    """
     kernel, P = STEPS[name]
     torch.testing.assert_close(PI @ P, PI)
     end = kernel.step(table, kernel.start(table, STATES.repeat_interleave(4000, 0))).x
@@ -308,7 +314,7 @@ def test_proposals_that_follow_the_slope_balance() -> None:
     torch.testing.assert_close(flow(one, other), flow(other, one))
 
 
-# --- what is each sampler's own --------------------------------------------------------------------------------------------------
+# --- what is each sampler's own -------------------------------------------------------------------
 
 
 def test_langevins_variance_has_the_error_of_its_step() -> None:
@@ -364,7 +370,9 @@ def samplers_flow(e: float, x: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def test_tempered_chains_cross_where_one_alone_does_not() -> None:
-    """Two bumps six apart, 16 standard deviations: 3 of 10 in the left one, all started in the right."""
+    """Two bumps six apart, 16 standard deviations: 3 of 10 in the left one, all started in the
+    right.
+    """
 
     def apart(x: Tensor) -> Tensor:
         off = torch.stack([(x + 3).square().sum(1), (x - 3).square().sum(1)], 1)
@@ -388,7 +396,7 @@ def test_the_slope_leaves_weights_alone() -> None:
     assert weights.weight.grad is None and not log_p.requires_grad
 
 
-# --- weights, and the constant ---------------------------------------------------------------------------------------------------
+# --- weights, and the constant --------------------------------------------------------------------
 
 
 def test_importance_sampling() -> None:
@@ -456,11 +464,13 @@ def test_the_error_of_log_z_is_what_repeated_runs_show() -> None:
     torch.testing.assert_close(spread, claimed, rtol=0.25, atol=0)
 
 
-# --- what chains are worth ---------------------------------------------------------------------------------------------------------
+# --- what chains are worth ------------------------------------------------------------------------
 
 
 def autoregressive(rho: float, steps: int, chains: int) -> Tensor:
-    """x_t = rho x_(t-1) + sqrt(1 - rho^2) u, two of them a chain: one draw of it is worth (1 - rho) / (1 + rho) independent ones."""
+    """x_t = rho x_(t-1) + sqrt(1 - rho^2) u, two of them a chain: one draw of it is worth (1 - rho)
+    / (1 + rho) independent ones.
+    """
     x = [torch.randn(chains, 2, dtype=D)]
     for _ in range(steps - 1):
         x.append(rho * x[-1] + math.sqrt(1 - rho**2) * torch.randn(chains, 2, dtype=D))

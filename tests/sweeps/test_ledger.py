@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gentrain.cli.overrides import append_overrides, of_a_sweep, several_seeds
+from gentrain.config.paths import conf_dir
+from gentrain.runs.files import write_json
+from gentrain.sweeps.launcher import plain_value, shared_status
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 
-from gentrain.cli.overrides import append_overrides, of_a_sweep, several_seeds
 from gentrain.config import schema
-from gentrain.config.paths import conf_dir
 from gentrain.errors import UserError
-from gentrain.runs.files import write_json
 from gentrain.sweeps.ablation import effects, leave_one_out
-from gentrain.sweeps.launcher import plain_value, shared_status
 from gentrain.sweeps.ledger import KEEPER, Ledger, held
 from gentrain.sweeps.table import by_seed, print_sweep, rows
 
@@ -61,13 +61,18 @@ def test_the_contract(tmp_path: Path) -> None:
     assert told["cells"]["004"]["overrides"] == {"model": "dcgan", "seed": 1}
     missing = json.loads((tmp_path / "s" / "005" / "status.json").read_text())
     assert missing == {
-        "cell": "005", "status": "missing", "overrides": {"model": "dcgan", "seed": 2}, "reason": None, "log": "cell.log", "attempts": 0,
-    }  # fmt: skip
+        "cell": "005",
+        "status": "missing",
+        "overrides": {"model": "dcgan", "seed": 2},
+        "reason": None,
+        "log": "cell.log",
+        "attempts": 0,
+    }
     assert Ledger(tmp_path / "s").statuses() == ledger.statuses()
 
 
 def test_a_grid_that_grew(tmp_path: Path) -> None:
-    """Known cells keep their number; a key that now differs between cells is shown for all of them."""
+    """Known cells keep their number; a key that now differs between cells is shown for all."""
     filled(tmp_path)
     ledger = Ledger(tmp_path / "s")
     assert ledger.add_cell("dcgan 1", {"model": "dcgan", "seed": 1, "steps": 9}, []) == "004"
@@ -158,7 +163,7 @@ def test_exit_status() -> None:
     assert shared_status([{"exit": -9}]) == 1 and shared_status([{}]) == 1
 
 
-# --- leave-one-out ----------------------------------------------------------------------------------------------------
+# --- leave-one-out --------------------------------------------------------------------------------
 
 
 def composed(*words: str) -> Any:
@@ -171,8 +176,10 @@ def test_leave_one_out() -> None:
     ablate = composed("sweep=ablate")
     words = ["model=dcgan", "tricks=[ema,packing,replay]", "seed=0,1"]
     assert leave_one_out(words, ablate) == [
-        "model=dcgan", "seed=0,1", "tricks=[ema,packing,replay],[packing,replay],[ema,replay],[ema,packing]",
-    ]  # fmt: skip
+        "model=dcgan",
+        "seed=0,1",
+        "tricks=[ema,packing,replay],[packing,replay],[ema,replay],[ema,packing]",
+    ]
     assert leave_one_out(words, composed("sweep=grid")) == words
     with pytest.raises(UserError, match=r"\(tricks\)"):
         leave_one_out(["model=dcgan"], ablate)
@@ -196,7 +203,7 @@ def test_effects_are_of_pairs() -> None:
     assert (without_b["without"], without_b["pairs"], without_b["best"]) == ("b", 1, "+0")
 
 
-# --- the command ------------------------------------------------------------------------------------------------------
+# --- the command ----------------------------------------------------------------------------------
 
 
 def test_seeds() -> None:

@@ -1,0 +1,467 @@
+"""Every adversarial preset x loss x Lipschitz method x trick: composed, built or refused with the
+reason; a covering set trains.
+
+make test has one preset of each model class, make test-slow has them all.
+
+A composition is a product: each group has a package of its own, so a configuration is the preset's
+with the chosen nodes put in. That is itself tested, against Hydra on a sample of full commands. The
+rules of what is refused are written here a second time.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import random
+from functools import cache
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from gentrain.adversarial.tricks.images import Packing
+from gentrain.adversarial.tricks.weights import EMA
+from gentrain.data.arrays import ArrayDataset
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import OmegaConf, open_dict
+
+from gentrain.config import paths, schema, validate
+from gentrain.data.base import Data
+from gentrain.errors import UserError
+from gentrain.layers.normalization import Referenced
+from tests.support.compose import options
+from tests.support.presets import (
+    DENSITIES,
+    ENERGIES,
+    PRESETS,
+    REGRESSIONS,
+    first_of_each_class,
+    small,
+)
+
+# whose critics score many places of an image
+PATCHES = ("cyclegan", "stargan", "pix2pix", "colorization", "inpainting")
+# no batch norm in the generator
+UNNORMED = ("r3gan", "sagan", "biggan", "progan", "cyclegan", "stargan", "pix2pix", "colorization")
+# images are shown with a label, or a source
+BESIDE = ("cgan", "acgan", "sagan", "biggan", "stargan", "pix2pix", "colorization")
+# with which the names of terms begin, where there is a contest a domain
+DOMAINS = {"cyclegan": ("target_", "source_")}
+LOSSES, LIPSCHITZ, TRICKS = options("loss"), options("lipschitz"), options("tricks")
+PENALTIES = ("gp", "gp_grouped", "gp_one_sided", "gp_zero_centred", "r1", "r2", "r1r2", "dragan")
+FIXED = "-"  # the loss of a preset that leaves no choice of it
+OUTSIDE = ("logger", "callbacks", "samples", "checkpoint", "quality", "trainer")
+NODES = ("loss", "lipschitz", "tricks")
+# one of each model class, and those whose networks or losses have rules of their own
+FIRST = first_of_each_class(PRESETS, "dcgan", "wgan_gp", "r3gan", "progan", "cgan", "ebgan")
+OTHERS = tuple(preset for preset in PRESETS if preset not in FIRST)
+EVERY = [*FIRST, *(pytest.param(preset, marks=pytest.mark.slow) for preset in OTHERS)]
+
+
+def test_every_preset_is_in_the_matrix() -> None:
+    found = [*PRESETS, *DENSITIES, *ENERGIES, *REGRESSIONS]
+    assert set(found) == set(options("model")) and len(found) == len(set(found))
+    assert {"gan", "ebgan", "srgan"} <= set(PRESETS) and {"vae", "maf", "pixelcnn"} <= set(
+        DENSITIES
+    )
+    assert {"rbm", "ebm"} <= set(ENERGIES) and {"unet", "srresnet"} == set(REGRESSIONS)
+
+
+# --- composition ----------------------------------------------------------------------------------
+
+
+@cache
+def hydra_composed(*overrides: str) -> dict[str, Any]:
+    schema.register()
+    with initialize_config_dir(str(paths.conf_dir()), version_base="1.3"):
+        cfg = compose("train", overrides=list(overrides))
+    with open_dict(cfg):
+        for key in OUTSIDE:
+            cfg.pop(key)
+    return OmegaConf.to_container(cfg)  # type: ignore[return-value]
+
+
+def resolve(raw: dict[str, Any]) -> dict[str, Any]:
+    return schema.resolved(OmegaConf.create(raw))
+
+
+def losses(preset: str) -> tuple[str, ...]:
+    return (FIXED,) if preset == "ebgan" else LOSSES
+
+
+def combined(preset: str, loss: str, lipschitz: str, tricks: tuple[str, ...]) -> dict[str, Any]:
+    """The configuration of a command, from compositions in which one thing is chosen at a time."""
+    raw = copy.deepcopy(hydra_composed(f"model={preset}"))
+    if loss != FIXED:
+        raw["loss"] = copy.deepcopy(hydra_composed("model=dcgan", f"loss={loss}")["loss"])
+    raw["lipschitz"] = copy.deepcopy(
+        hydra_composed("model=dcgan", f"lipschitz={lipschitz}")["lipschitz"]
+    )
+    raw["tricks"] = {
+        k: v
+        for trick in tricks
+        for k, v in copy.deepcopy(
+            hydra_composed("model=dcgan", f"tricks=[{trick}]")["tricks"]
+        ).items()
+    }
+    return resolve(raw)
+
+
+def key(trick: str) -> str:
+    """The trick of which an option is a variant."""
+    return trick.removesuffix("_added").removesuffix("_slow")
+
+
+def cells(presets: tuple[str, ...] = PRESETS) -> list[tuple[str, str, str, str]]:
+    return [
+        cell
+        for preset in presets
+        for cell in itertools.product([preset], losses(preset), LIPSCHITZ, TRICKS)
+    ]
+
+
+@pytest.mark.parametrize("preset", EVERY)
+def test_composition_is_a_product(preset: str) -> None:
+    chosen = random.Random(preset).sample([c for c in cells() if c[0] == preset], 4)
+    for _, loss, lipschitz, trick in chosen:
+        other = random.Random(loss + trick).choice([t for t in TRICKS if key(t) != key(trick)])
+        words = [] if loss == FIXED else [f"loss={loss}"]
+        whole = resolve(
+            hydra_composed(
+                f"model={preset}", *words, f"lipschitz={lipschitz}", f"tricks=[{trick},{other}]"
+            )
+        )
+        ours = combined(preset, loss, lipschitz, (trick, other))
+        for volatile in (whole, ours):
+            volatile.pop("sweep")  # holds the time
+        assert whole == ours
+
+
+@pytest.mark.parametrize("preset", DENSITIES + ENERGIES + REGRESSIONS)
+def test_a_model_of_one_player_has_no_axes_of_a_game(preset: str) -> None:
+    for axis in ("loss=hinge", "lipschitz=gp", "tricks=[ema]"):
+        with pytest.raises(HydraException):
+            hydra_composed(f"model={preset}", axis)
+
+
+# --- what is refused, said a second time ----------------------------------------------------------
+
+
+def refusal(preset: str, loss: str, lipschitz: str, tricks: tuple[str, ...]) -> str | None:
+    """The words in which a combination must be refused; None where it must work."""
+    batch_norm_critic = preset in ("dcgan", "lsgan", "wgan", "hinge_gan", "improved_gan", "srgan")
+    if preset in BESIDE and {"packing", "replay"} & set(tricks):
+        return "conditional"
+    if preset == "semi_supervised_gan" and "packing" in tricks:
+        return "classifier"
+    if preset == "semi_supervised_gan" and lipschitz == "clip":
+        return "weight_norm"
+    if preset == "bigan" and "diff_augment" in tricks:
+        return "diff_augment"
+    if preset == "ebgan" and (refused := {"packing", "minibatch_discrimination"} & set(tricks)):
+        return "|".join(refused)
+    if preset in PATCHES and "minibatch_discrimination" in tricks:
+        return "minibatch_discrimination"
+    if "virtual_batch_norm" in tricks and preset in UNNORMED:
+        return "virtual_batch_norm"
+    in_groups = preset == "progan" and lipschitz != "gp_grouped"
+    if lipschitz in PENALTIES and (
+        batch_norm_critic or in_groups or "minibatch_discrimination" in tricks
+    ):
+        return "couple samples"
+    if preset == "r3gan" and lipschitz.startswith("spectral_norm"):
+        return "start at zero"
+    if loss.startswith("wasserstein") and lipschitz == "none":
+        return "lipschitz=none"
+    if "label_smoothing" in tricks and not loss.startswith(("js", "ls")):
+        return "label_smoothing"
+    if preset == "bigan" and "feature_matching" in tricks:
+        return "feature_matching_added"
+    return None
+
+
+def built(
+    preset: str, loss: str, lipschitz: str, tricks: tuple[str, ...]
+) -> tuple[Any, dict[str, Any]]:
+    from gentrain.config.build import build
+
+    checked = validate.check(small(combined(preset, loss, lipschitz, tricks)))
+    return build(checked["model"], "model"), checked
+
+
+def assert_built_or_refused(preset: str, loss: str, lipschitz: str, trick: str) -> None:
+    reason = refusal(preset, loss, lipschitz, (trick,))
+    if reason is None:
+        game, _ = built(preset, loss, lipschitz, (trick,))
+        assert key(trick) in game.regularizers
+    else:
+        with pytest.raises(UserError, match=reason) as refused:
+            built(preset, loss, lipschitz, (trick,))
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("preset", EVERY)
+def test_every_pair_of_choices_is_built_or_refused(preset: str) -> None:
+    """Each loss with each Lipschitz method, and each trick with some of both."""
+    tricks = random.Random(preset).sample(TRICKS, len(TRICKS))
+    for i, loss in enumerate(losses(preset)):
+        for j, lipschitz in enumerate(LIPSCHITZ):
+            assert_built_or_refused(preset, loss, lipschitz, tricks[(i + j) % len(tricks)])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_combination_is_built_or_refused(preset: str) -> None:
+    for loss, lipschitz, trick in itertools.product(losses(preset), LIPSCHITZ, TRICKS):
+        assert_built_or_refused(preset, loss, lipschitz, trick)
+
+
+# --- what trains ----------------------------------------------------------------------------------
+
+
+def allowed(cell: tuple[str, ...]) -> bool:
+    preset, loss, lipschitz, first, second = cell
+    return key(first) != key(second) and refusal(preset, loss, lipschitz, (first, second)) is None
+
+
+def pairs(cell: tuple[str, ...]) -> set[tuple[Any, ...]]:
+    """Every pair of choices in a cell, tricks as a set."""
+    preset, loss, lipschitz, *tricks = cell
+    named = [
+        ("preset", preset),
+        ("loss", loss),
+        ("lipschitz", lipschitz),
+        *(("trick", t) for t in sorted(tricks)),
+    ]
+    return set(itertools.combinations(named, 2))
+
+
+@cache
+def covering(presets: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Few cells in which every pair of choices that may meet does meet: greedy, from a seeded
+    sample.
+    """
+    every = [
+        (*cell, trick)
+        for cell in cells(presets)
+        for trick in TRICKS
+        if cell[3] < trick and allowed((*cell, trick))
+    ]
+    todo = set().union(*map(pairs, every))
+    draw, chosen = random.Random(0), []
+    while todo:
+        candidates = draw.sample(every, 400)
+        best = max(candidates, key=lambda c: len(pairs(c) & todo))
+        if not pairs(best) & todo:
+            wanted = next(iter(sorted(todo, key=str)))
+            best = next(c for c in every if wanted in pairs(c))
+        chosen.append(best)
+        todo -= pairs(best)
+    return chosen
+
+
+class Toy(Data):
+    """Random images with labels, and with sources where there are any."""
+
+    def read(self, split: str) -> ArrayDataset:
+        draw = torch.Generator().manual_seed(0)
+        images, sources = (
+            None
+            if shape is None
+            else torch.randint(256, (64, *shape), generator=draw, dtype=torch.uint8)
+            for shape in (self.shape, self.source_shape)
+        )
+        assert images is not None and self.classes is not None
+        return ArrayDataset(images, torch.arange(64) % self.classes, sources)
+
+
+# a trick without a term of its own must have done what it is for
+EFFECTS = {
+    "ema": lambda game: (
+        isinstance(game.regularizers["ema"], EMA)
+        and game.averaged is not None
+        and game.regularizers["ema"].steps == 2
+    ),
+    "replay": lambda game: all(
+        pool.filled > 0 for pool in game.regularizers["replay"].pools.values()
+    ),
+    "packing": lambda game: isinstance(game.regularizers["packing"], Packing),
+    "instance_noise": lambda game: game.regularizers["instance_noise"].done == 2,
+    "virtual_batch_norm": lambda game: any(
+        isinstance(m, Referenced) and m.reference is not None for m in game.generator.modules()
+    ),
+    "minibatch_discrimination": lambda game: any(
+        "Closeness" in type(m).__name__ for m in game.critic.modules()
+    ),
+    "label_smoothing": lambda game: (
+        game.loss.critic(torch.full((1,), 9.0), torch.full((1,), -99.0)) > 0.5
+    ),
+    "diff_augment": lambda game: (
+        not torch.equal(
+            *game.regularizers["diff_augment"].view(
+                torch.ones(4, 1, 8, 8), torch.ones(4, 1, 8, 8), True
+            )
+        )
+    ),
+}
+
+
+# the terms that are a preset's own
+EXTRA = {
+    "acgan": {"critic/classification", "generator/classification"},
+    "semi_supervised_gan": {"critic/classification"},
+    "cyclegan": {
+        f"generator/{domain}_{name}"
+        for domain in ("target", "source")
+        for name in ("cycle", "identity")
+    },
+    **{
+        preset: {"generator/content"}
+        for preset in ("pix2pix", "colorization", "inpainting", "srgan")
+    },
+    "stargan": {"critic/classification", "generator/classification", "generator/reconstruction"},
+}
+
+
+def train(preset: str, loss: str, lipschitz: str, *tricks: str) -> None:
+    from gentrain.config.build import build
+
+    # a cell's draw does not hang on the cells before it: under one, a narrow clipped critic had no
+    # gradient left
+    torch.manual_seed(0)
+    game, checked = built(preset, loss, lipschitz, tricks)
+    scheme = build(checked["scheme"] | {"log_every": 1, "critic_steps": 2}, "scheme", model=game)
+    before = {name: p.detach().clone() for name, p in game.named_parameters()}
+    trainer = L.Trainer(
+        accelerator="cpu",
+        max_steps=2,
+        max_epochs=-1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    shapes = {name: checked["data"][name] for name in ("shape", "source_shape")}
+    labelled = checked["data"]["labelled"] and 10
+    trainer.fit(
+        scheme,
+        datamodule=Toy(
+            name="toy",
+            **shapes,
+            classes=checked["data"]["classes"] or 10,
+            batch_size=8,
+            labelled=labelled,
+        ),
+    )
+    assert trainer.global_step == 2
+    contest = {("critic", "adversarial"), ("critic", "real_score"), ("critic", "fake_score")}
+    if "feature_matching" not in tricks:
+        contest |= {("generator", "adversarial")}
+    contest |= {("critic", "gradient_penalty")} if lipschitz in PENALTIES else set()
+    contest |= {("critic", "wasserstein_estimate")} if loss.startswith("wasserstein") else set()
+    contest |= {
+        ("generator", key(trick))
+        for trick in tricks
+        if key(trick) in ("feature_matching", "pulling_away")
+    }
+    expected = {
+        f"{player}/{domain}{name}"
+        for player, name in contest
+        for domain in DOMAINS.get(preset, ("",))
+    }
+    expected |= {"critic/gradient_norm", "generator/gradient_norm"} | EXTRA.get(preset, set())
+    for trick in tricks:
+        name = key(trick)
+        expected |= {"generator/orthogonal"} if name == "orthogonal" else set()
+        expected |= (
+            {"critic/historical_averaging", "generator/historical_averaging"}
+            if name == "historical_averaging"
+            else set()
+        )
+        if name in EFFECTS:
+            assert EFFECTS[name](game), name
+    assert expected <= scheme.latest.keys()
+    changed = {
+        name
+        for name, p in game.named_parameters()
+        if name in before and not torch.equal(p, before[name])
+    }
+    assert any(name.startswith("critic") for name in changed)
+    assert any(name.startswith("generator") for name in changed)
+
+
+@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize(
+    "presets", [FIRST, pytest.param(PRESETS, marks=pytest.mark.slow)], ids=["first", "all"]
+)
+def test_a_covering_set_trains(presets: tuple[str, ...], part: int) -> None:
+    for cell in covering(presets)[part::4]:
+        try:
+            train(*cell)
+        except Exception as error:
+            raise AssertionError(
+                f"model={cell[0]} loss={cell[1]} lipschitz={cell[2]} tricks=[{cell[3]},{cell[4]}]"
+            ) from error
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_combination_trains(preset: str) -> None:
+    for loss, lipschitz, trick in itertools.product(losses(preset), LIPSCHITZ, TRICKS):
+        if refusal(preset, loss, lipschitz, (trick,)) is None:
+            train(preset, loss, lipschitz, trick)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ("model=cgan", "network=dcgan"),
+            "networks.dcgan.Generator as the generator sees no label",
+        ),
+        (
+            ("model=gan", "network=conditional_mlp"),
+            "networks.conditional.LabelledGenerator as the generator wants labels",
+        ),
+        (
+            ("model=gan", "network=sagan"),
+            "networks.conditional_resnet.Generator as the generator wants labels",
+        ),
+        (
+            ("model=acgan", "network=conditional_mlp"),
+            "networks.conditional.ConcatCritic as the critic wants labels",
+        ),
+        (
+            ("model=gan", "network=bidirectional_mlp"),
+            "models.bigan.PairCritic as the critic judges pairs, and this game's images",
+        ),
+        (
+            ("model=bigan", "network=dcgan"),
+            r"networks.dcgan.Generator as the generator has no encoder\(\)",
+        ),
+        (
+            ("model=ebgan", "network=dcgan"),
+            r"networks.dcgan.Critic as the critic has no energy\(\)",
+        ),
+        (
+            ("model=semi_supervised_gan", "network=dcgan"),
+            r"networks.dcgan.Critic as the critic has no logits\(\)",
+        ),
+        (
+            ("model=cyclegan", "network=dcgan"),
+            r"networks.dcgan.Generator as the generator has no back\(\)",
+        ),
+        (
+            ("model=stargan", "network=dcgan"),
+            "networks.dcgan.Generator as the generator sees no label",
+        ),
+    ],
+)
+def test_players_of_another_game_are_refused(words: tuple[str, ...], told: str) -> None:
+    from gentrain.config.build import build
+
+    with pytest.raises(UserError, match=told):
+        build(validate.check(small(resolve(hydra_composed(*words))))["model"], "model")

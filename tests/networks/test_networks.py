@@ -1,0 +1,122 @@
+"""Every network of every size: shapes, ranges, gradients to every weight, the papers' layouts."""
+
+import pytest
+import torch
+from gentrain.models.gan.base import ConditionedCritic
+from gentrain.models.gan.cgan import ConditionalGAN
+from torch import nn
+
+from gentrain.errors import UserError
+from gentrain.networks import conditional, dcgan, mlp, normfree, resnet
+
+FAMILIES = {"mlp": mlp, "dcgan": dcgan, "resnet": resnet, "normfree": normfree}
+
+
+@pytest.mark.parametrize("side", [28, 32, 64, 128])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_shapes_ranges_gradients(family: str, channels: int, side: int) -> None:
+    shape, module = [channels, side, side], FAMILIES[family]
+    width = {"width": 4} if family != "mlp" else {"width": 16}
+    generator, critic = module.Generator(shape, latent=8, **width), module.Critic(shape, **width)
+    x = generator(generator.noise(3, "cpu"))
+    assert x.shape == (3, *shape)
+    if family != "normfree":
+        assert x.abs().max() <= 1
+    score = critic(x)
+    assert score.shape == (3,)
+    assert critic.features(x).shape == (3, critic.head.in_features)
+    (score * torch.tensor([1.0, 2.0, -1.0])).sum().backward()
+    # whose residual branches start at zero and pass no gradient inside at first
+    if family != "normfree":
+        for name, p in [*generator.named_parameters(), *critic.named_parameters()]:
+            assert p.grad is not None, name
+    assert x.std() > 0
+
+
+def test_dcgan_keeps_the_rules_of_the_paper() -> None:
+    generator, critic = dcgan.Generator([3, 64, 64], 100, 16), dcgan.Critic([3, 64, 64], 16)
+    g, d = list(generator.body), list(critic.body)
+    assert isinstance(g[-1], nn.Tanh)
+    assert isinstance(g[-2], nn.ConvTranspose2d)  # no batch norm after the last layer
+    assert isinstance(d[1], nn.Module)
+    assert not isinstance(d[1], nn.BatchNorm2d)  # none in the critic's first
+    assert sum(isinstance(m, nn.BatchNorm2d) for m in g) == 4
+    assert sum(isinstance(m, nn.BatchNorm2d) for m in d) == 3
+    # BatchNorm2d(c, 0.8) sets eps: the copied mistake
+    assert all(m.eps == 1e-5 for m in [*g, *d] if isinstance(m, nn.BatchNorm2d))
+    assert not any(isinstance(m, nn.MaxPool2d | nn.AvgPool2d) for m in [*g, *d])
+    assert [m.out_channels for m in d if isinstance(m, nn.Conv2d)] == [16, 32, 64, 128]
+    assert g[1].weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert all(m.slope == 0.2 for m in d if type(m).__name__ == "LeakyReLU")
+
+
+def test_resnet_critic_of_the_papers() -> None:
+    """32 px: two halvings and two plain blocks of one width, global sum; 128 px: 64 ... 1024
+    channels and a plain block.
+    """
+    critic = resnet.Critic([3, 32, 32], 128)
+    assert critic.head.in_features == 128
+    assert sum(type(m).__name__ in ("FirstDownBlock", "DownBlock") for m in critic.body) == 4
+    big = resnet.Critic([3, 128, 128], 64)
+    assert big.head.in_features == 1024
+    h = torch.rand(1, 3, 128, 128)
+    for layer in list(big.body)[:-2]:
+        h = layer(h)
+    assert h.shape[-1] == 4
+    assert [
+        b.residual[3].in_channels
+        for b in list(resnet.Generator([3, 128, 128], 8, 64).body)
+        if type(b).__name__ == "UpBlock"
+    ] == [
+        1024,
+        1024,
+        512,
+        256,
+        128,
+    ]
+
+
+def test_norm_free_networks_start_as_the_identity_between_stages() -> None:
+    block = normfree.Block(8, 4, 10)
+    x = torch.randn(2, 8, 4, 4)
+    assert torch.equal(block(x), x)
+    assert not any("Norm" in type(m).__name__ for m in normfree.Critic([1, 28, 28]).modules())
+
+
+@pytest.mark.parametrize("shape", [[1, 30, 30], [1, 28, 32], [2]])
+def test_convolutions_refuse_what_they_cannot_make(shape: list[int]) -> None:
+    with pytest.raises(UserError, match=r"data\.size"):
+        dcgan.Generator(shape)
+
+
+def test_projection_critic_is_the_inner_product() -> None:
+    critic = conditional.ProjectionCritic(lambda shape: mlp.Critic(shape, 8), [1, 4, 4], 3)
+    x, y = torch.randn(5, 1, 4, 4), torch.randint(3, (5,))
+    h = critic.features(x, y)
+    want = [
+        float(critic.critic.head(h[i]).squeeze() + h[i] @ critic.embed.weight[y[i]])
+        for i in range(5)
+    ]
+    torch.testing.assert_close(critic(x, y), torch.tensor(want))
+
+
+def test_labels_reach_both_players() -> None:
+    generator = conditional.LabelledGenerator(
+        lambda latent: mlp.Generator([1, 4, 4], latent, 16), 3, 5, 4
+    )
+    critic = conditional.ConcatCritic(lambda shape: mlp.Critic(shape, 16), [1, 4, 4], 3)
+    z = generator.noise(1, "cpu").expand(3, -1)
+    assert generator(z, torch.arange(3)).flatten(1).std(0).max() > 0
+    x = torch.randn(1, 1, 4, 4).expand(3, -1, -1, -1)
+    assert critic(x, torch.arange(3)).std() > 0
+
+
+def test_given_repeats_its_labels_over_a_joint_forward() -> None:
+    critic = conditional.ConcatCritic(lambda shape: mlp.Critic(shape, 16), [1, 4, 4], 3)
+    x, y = torch.randn(4, 1, 4, 4), torch.randint(3, (4,))
+    given = ConditionedCritic(critic, y)
+    torch.testing.assert_close(
+        given(torch.cat([x, x + 1])), torch.cat([critic(x, y), critic(x + 1, y)])
+    )
+    assert ConditionalGAN.labelled

@@ -1,0 +1,252 @@
+"""Runs made sick on purpose are told from healthy ones, by the callback and by the verb."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from gentrain.quality.diagnostics import DensityMeasurements, Measurements, auc, examine, measure
+from gentrain.training.callbacks.diagnostics import Doctor
+
+from gentrain.config import validate
+from tests.support.compose import composed
+from tests.support.shell import gentrain
+from tests.support.zoo import Zoo
+
+
+def trained(
+    *overrides: str, steps: int = 150, labels: int | None = None, images: int | None = None
+) -> tuple[Any, Any]:
+    """(scheme, data) after some steps on the embedded digits, with small networks."""
+    from gentrain.config.build import build
+
+    plain = composed("data=mnist_5k", *overrides)
+    checked = validate.check(plain)
+    L.seed_everything(0, verbose=False)
+    data = build(checked["data"], "data")
+    samples = data.load("train")
+    if labels is not None:
+        samples.labels.fill_(labels)
+    if images is not None:
+        data._samples["train"] = type(samples)(samples.images[:images], samples.labels[:images])
+    scheme = build(checked["scheme"], "scheme", model=build(checked["model"], "model"))
+    trainer = L.Trainer(
+        accelerator="cpu",
+        max_steps=steps,
+        max_epochs=-1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(scheme, datamodule=data)
+    return scheme, data
+
+
+def names(scheme: Any, data: Any) -> set[str]:
+    return {verdict.name for verdict in examine(measure(scheme, data))}
+
+
+def test_the_share_of_pairs_in_which_the_first_is_larger() -> None:
+    # with ties
+    high, low = torch.randn(40).round(decimals=1), torch.randn(30).round(decimals=1) - 0.3
+    assert auc(high, low) == pytest.approx((high[:, None] > low[None]).double().mean().item())
+    assert auc(torch.rand(10**6) + 1, torch.rand(10**6)) == 1  # whose pairs no machine could hold
+
+
+SMALL = ("model.generator.width=16", "model.critic.width=16")
+
+
+@pytest.mark.parametrize(
+    "model",
+    ["dcgan", *(pytest.param(other, marks=pytest.mark.slow) for other in ("lsgan", "hinge_gan"))],
+)
+def test_silent_on_healthy_runs(model: str) -> None:
+    assert names(*trained(f"model={model}", *SMALL)) == set()
+
+
+def test_silent_on_a_healthy_wasserstein_run() -> None:
+    assert names(*trained("model=wgan_gp", *SMALL, "scheme.critic_steps=2", steps=100)) == set()
+
+
+def test_a_critic_fifty_times_too_strong() -> None:
+    found = examine(
+        measure(
+            *trained(
+                "model=dcgan",
+                *SMALL,
+                "scheme.optimizers.critic.lr=1e-2",
+                "scheme.optimizers.generator.lr=2e-6",
+            )
+        )
+    )
+    assert "critic saturated" in {verdict.name for verdict in found}
+    told = next(str(verdict) for verdict in found if verdict.name == "critic saturated")
+    assert "of pairs right" in told
+    assert "scheme.optimizers.critic.lr=" in told
+
+
+def test_a_collapsed_generator() -> None:
+    scheme, data = trained("model=dcgan", *SMALL, steps=20)
+    with torch.no_grad():
+        scheme.model.generator.body[1].weight.zero_()  # whatever the noise, the same image
+    assert "mode collapse" in names(scheme, data)
+
+
+def test_one_label() -> None:
+    scheme, data = trained(
+        "model=cgan",
+        "model.generator.generator.width=32",
+        "model.critic.critic.width=32",
+        steps=20,
+        labels=3,
+    )
+    verdicts = examine(measure(scheme, data))
+    assert any(v.name == "one label" and "label 3" in v.evidence for v in verdicts)
+
+
+@pytest.mark.slow
+def test_a_critic_that_knows_its_images_by_heart() -> None:
+    overrides = (
+        "model=sngan",
+        "lipschitz=none",
+        *SMALL,
+        "data.batch_size=32",
+        "scheme.critic_steps=5",
+    )
+    assert "critic overfitting" in names(*trained(*overrides, steps=400, images=64))
+
+
+def signs(**changed: Any) -> Measurements:
+    draw = torch.Generator().manual_seed(0)
+    healthy = {
+        "fakes": torch.rand(64, 1, 8, 8, generator=draw),
+        "reals": torch.rand(64, 1, 8, 8, generator=draw),
+        "on_train": torch.randn(64, generator=draw) + 1,
+        "on_test": torch.randn(64, generator=draw) + 1,
+        "on_fake": torch.randn(64, generator=draw),
+        "labels": None,
+        "scalars": {"generator/gradient_norm": 0.3},
+        "bounded": True,
+    }
+    return Measurements(**(healthy | changed))
+
+
+@pytest.mark.parametrize(
+    ("changed", "name"),
+    [
+        ({}, None),
+        ({"scalars": {"critic/adversarial": 3e7}}, "near infinity"),
+        ({"scalars": {"critic/adversarial": float("nan")}}, "near infinity"),
+        (
+            {"scalars": {"generator/gradient_norm": 1e-9}, "on_train": torch.randn(64) + 30},
+            "generator gradient vanished",
+        ),
+        (
+            {
+                "scalars": {
+                    "quality/classes_covered": 2,
+                    "quality/class_entropy": 0.2,
+                    "quality/confident": 0.9,
+                }
+            },
+            "mode dropping",
+        ),
+        (
+            {"on_train": torch.randn(64) + 50, "on_test": torch.randn(64) + 50, "bounded": False},
+            None,
+        ),
+    ],
+)
+def test_verdicts_by_their_signs(changed: dict[str, Any], name: str | None) -> None:
+    found = {verdict.name for verdict in examine(signs(**changed))}
+    assert (name in found) if name else not found
+
+
+@pytest.mark.parametrize(
+    ("changed", "name"),
+    [
+        ({}, None),
+        ({"on_test": None}, None),
+        ({"on_test": torch.linspace(125, 145, 64)}, "overfitting"),
+        ({"on_test": torch.linspace(0, 250, 64)}, None),  # a difference that chance explains
+        ({"fakes": torch.full((16, 1, 8, 8), 0.3)}, "mode collapse"),
+        ({"scalars": {"model/kl_nats": 0.01}}, "posterior collapse"),
+        ({"scalars": {"model/reconstruction": 3e8}}, "near infinity"),
+    ],
+)
+def test_verdicts_on_a_density(changed: dict[str, Any], name: str | None) -> None:
+    draw = torch.Generator().manual_seed(0)
+    healthy = {
+        "fakes": torch.rand(16, 1, 8, 8, generator=draw),
+        "reals": torch.rand(16, 1, 8, 8, generator=draw),
+        "on_train": torch.linspace(95, 115, 64),
+        "on_test": torch.linspace(96, 116, 64),
+        "scalars": {"model/kl_nats": 20.0},
+    }
+    found = {verdict.name for verdict in examine(DensityMeasurements(**(healthy | changed)))}
+    assert found == ({name} if name else set())
+
+
+def test_silent_on_a_young_vae() -> None:
+    scheme, data = trained(
+        "model=vae", "model.encoder.width=64", "model.decoder.width=64", steps=60
+    )
+    state = torch.get_rng_state()
+    assert names(scheme, data) == set()
+    assert torch.equal(torch.get_rng_state(), state) and scheme.model.training
+
+
+def test_measuring_touches_neither_weights_nor_random_numbers() -> None:
+    scheme, data = trained("model=dcgan", *SMALL, "tricks=[ema]", steps=3)
+    before, state = (
+        {k: v.clone() for k, v in scheme.state_dict().items() if torch.is_tensor(v)},
+        torch.get_rng_state(),
+    )
+    measure(scheme, data)
+    assert all(
+        torch.equal(v, before[k]) for k, v in scheme.state_dict().items() if torch.is_tensor(v)
+    )
+    assert torch.equal(torch.get_rng_state(), state)
+    assert scheme.model.critic.training
+
+
+def test_the_callback_tells_once(caplog: pytest.LogCaptureFixture) -> None:
+    scheme, data = trained("model=dcgan", *SMALL, steps=4)
+    with torch.no_grad():
+        scheme.model.generator.body[1].weight.zero_()
+
+    alerts: list[tuple[str, str]] = []
+
+    class Log:
+        def alert(self, title: str, text: str) -> None:
+            alerts.append((title, text))
+
+        def log_metrics(self, *_: Any, **__: Any) -> None: ...
+
+    class Trainer:
+        is_global_zero, datamodule, loggers, global_step = True, data, [Log()], 4
+
+    doctor = Doctor(every=2)
+    with caplog.at_level(logging.WARNING, "gentrain"):
+        for _ in range(2):
+            doctor.on_train_batch_end(Trainer(), scheme, None, None, 0)  # type: ignore[arg-type]
+    told = [record.getMessage() for record in caplog.records if "doctor" in record.getMessage()]
+    assert len(told) == 1
+    assert "mode collapse" in told[0]
+    assert len(alerts) == 1
+    assert scheme.latest["doctor/collapsed"] == 1.0 and scheme.latest["doctor/verdicts"] >= 1
+
+
+def test_the_verb(zoo: Zoo, env: dict[str, str], tmp_path: Path) -> None:
+    from gentrain.cli import main
+
+    done = gentrain(tmp_path, env, "doctor", f"run={zoo('noise')}")
+    assert done.returncode == 0, done.stderr
+    assert "at step 2" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+    assert "doctor" in main.VERBS

@@ -1,0 +1,234 @@
+"""Whatever the process of a cell does, its keeper lives and writes what happened.
+
+The commands here are functions, in forked processes.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gentrain.runs.files import write_json
+from gentrain.sweeps.cell_process import DRIVER, line, score, train_cell
+
+from gentrain.errors import Stopped
+from gentrain.sweeps.ledger import Ledger, alive, held
+
+fork = multiprocessing.get_context("fork")
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    ledger = Ledger(tmp_path / "s")
+    for number in range(2):
+        ledger.add_cell(
+            f"identity {number}", {"model": "gan", "seed": number}, ["model=gan", f"seed={number}"]
+        )
+    ledger.write(["seed"])
+    return tmp_path / "s"
+
+
+def done(best: Any = 1.5, status: str = "completed", code: int = 0) -> Callable[[list[str]], int]:
+    """A command that leaves a summary."""
+
+    def command(words: list[str]) -> int:
+        run_dir = Path(
+            next(word for word in words if word.startswith("hydra.run.dir=")).partition("=")[2]
+        )
+        write_json(
+            run_dir / "summary.json",
+            {"status": status, "steps": 3, "best": {"metric": "quality/nats", "value": best}},
+        )
+        if status != "completed":
+            print(
+                "a line before\ngentrain: error: the loss is not finite (lr); lower it",
+                file=sys.stderr,
+            )
+        return code
+
+    return command
+
+
+def raises(words: list[str]) -> int:
+    raise RuntimeError("no such layer")
+
+
+def leaves(words: list[str]) -> int:
+    sys.exit(3)
+
+
+def leaves_at_once(words: list[str]) -> int:
+    os._exit(0)
+
+
+def killed(words: list[str]) -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return 0
+
+
+def crashes(words: list[str]) -> int:
+    faulthandler.disable()  # pytest's
+    os.kill(os.getpid(), signal.SIGSEGV)
+    return 0
+
+
+def is_asked_too_early(words: list[str]) -> int:
+    os.kill(os.getpid(), signal.SIGTERM)
+    return 0
+
+
+ENDS: dict[str, tuple[Callable[[list[str]], int], str, str | None]] = {
+    "completes": (done(), "completed", None),
+    "scores nothing": (done(None), "completed", None),
+    "scores NaN": (done(float("nan")), "completed", None),
+    "raises": (raises, "failed", "RuntimeError: no such layer"),
+    "exits": (leaves, "failed", "left with status 3"),
+    "exits without a word": (leaves_at_once, "failed", "left with status 0 before its end"),
+    "is killed": (killed, "failed", "killed by SIGKILL (out of memory?)"),
+    "crashes": (crashes, "failed", "killed by SIGSEGV (a crash below Python)"),
+    "diverges": (
+        done(status="diverged", code=1),
+        "diverged",
+        "the loss is not finite (lr); lower it",
+    ),
+    "is stopped before it listens": (is_asked_too_early, "interrupted", "stopped by SIGTERM"),
+    "is stopped": (done(status="interrupted", code=143), "interrupted", "stopped by SIGTERM"),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_how_a_cell_ends(sweep: Path, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+    command, status, reason = ENDS[end]
+    monkeypatch.setattr("gentrain.cli.main.run", command)
+    value = train_cell(sweep, "001", ["seed=1", f"hydra.run.dir={sweep / '001'}"], warm=True)
+    told = json.loads((sweep / "001" / "status.json").read_text())
+    assert (told["cell"], told["status"], told["reason"], told["attempts"]) == (
+        "001",
+        status,
+        reason,
+        1,
+    )
+    assert told["overrides"] == {"seed": 1} and told["log"] == "cell.log"
+    assert value == told["score"] == (1.5 if end == "completes" else None), "NaN is no score"
+    assert not alive(sweep / "001") and (
+        status == "completed" or (reason or "") in line(told, sweep / "001")
+    )
+    assert Ledger(sweep).told("000")["status"] == "missing"
+
+
+def test_a_completed_cell_is_not_begun_again(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A launcher may run a job twice."""
+    words = ["seed=1", f"hydra.run.dir={sweep / '001'}"]
+    monkeypatch.setattr("gentrain.cli.main.run", done())
+    (sweep / "001" / ".hydra").mkdir()
+    (sweep / "001" / ".hydra" / "config.yaml").write_text("model: gan\nsteps: 3\n")
+    assert train_cell(sweep, "001", words, warm=True) == 1.5
+    monkeypatch.setattr("gentrain.cli.main.run", killed)
+    assert train_cell(sweep, "001", words, warm=True) == 1.5
+    assert Ledger(sweep).told("001")["attempts"] == 1
+    monkeypatch.setattr("gentrain.cli.main.run", done())
+    train_cell(sweep, "001", [*words, "steps=4"], warm=True)
+    assert Ledger(sweep).told("001")["attempts"] == 2, "more steps are wanted"
+
+
+@pytest.mark.parametrize("where", ["a job of a cluster", "a worker of the driver"])
+def test_a_signal_goes_to_the_cell_and_then_to_who_listened_before(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    heard: list[int] = []
+
+    def waits(words: list[str]) -> int:
+        signal.signal(signal.SIGUSR2, lambda *_: os._exit(140))
+        (sweep / "waits").touch()
+        time.sleep(30)
+        return 0
+
+    def send() -> None:
+        while not (sweep / "waits").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGUSR2)
+
+    monkeypatch.setattr("gentrain.cli.main.run", waits)
+    if where == "a worker of the driver":
+        monkeypatch.setenv(DRIVER, str(os.getppid()))
+    before = signal.signal(signal.SIGUSR2, lambda number, _: heard.append(number))
+    thread = threading.Thread(target=send)
+    try:
+        thread.start()
+        if where == "a job of a cluster":
+            with pytest.raises(Stopped) as left:
+                train_cell(sweep, "000", ["seed=0"], warm=True)
+            assert left.value.code == 140 and heard == [signal.SIGUSR2]
+        else:
+            assert train_cell(sweep, "000", ["seed=0"], warm=True) is None
+            assert heard == []
+    finally:
+        thread.join()
+        signal.signal(signal.SIGUSR2, before)
+    assert Ledger(sweep).told("000")["status"] == "interrupted"
+
+
+@pytest.mark.parametrize(
+    ("visible", "devices"), [(None, ["0", "1", "0"]), ("3,5", ["3", "5", "3"])]
+)
+def test_cells_side_by_side_share_out_the_gpus(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch, visible: str | None, devices: list[str]
+) -> None:
+    """Three slots and two GPUs: the cell gets that of the first slot which is free."""
+
+    def says(words: list[str]) -> int:
+        print("device", os.environ.get("CUDA_VISIBLE_DEVICES"))
+        return done()(words)
+
+    monkeypatch.setattr("gentrain.cli.main.run", says)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    leave = fork.Event()
+    for taken, device in enumerate(devices):
+        others = []
+        for slot in range(taken):
+            ready = fork.Event()
+            others.append(fork.Process(target=hold, args=(sweep / f".slot-{slot}", ready, leave)))
+            others[-1].start()
+            assert ready.wait(30)
+        train_cell(
+            sweep,
+            "001",
+            ["seed=1", f"hydra.run.dir={sweep / '001'}", "steps=9"],
+            warm=True,
+            slots=3,
+            gpus=2,
+        )
+        leave.set()
+        for other in others:
+            other.join()
+        leave.clear()
+        assert (sweep / "001" / "cell.log").read_text().split() == ["device", device]
+        (sweep / "001" / "cell.log").unlink()
+        Ledger(sweep).record("001", status="missing")
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == visible
+
+
+def hold(file: Path, ready: Any, leave: Any) -> None:
+    with held(file, "{owner}"):
+        ready.set()
+        leave.wait(30)
+
+
+@pytest.mark.parametrize(
+    ("value", "known"),
+    [(1, 1.0), (0.5, 0.5), (None, None), (float("nan"), None), (float("-inf"), None)],
+)
+def test_scores(value: float | None, known: float | None) -> None:
+    assert score({"best": {"value": value}}) == known and score({}) is None

@@ -1,0 +1,295 @@
+"""W&B sees the whole run, offline and online, and never stands in the way of one."""
+
+import json
+import os
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import wandb
+from gentrain.quality.diagnostics import Finding
+from gentrain.training.callbacks.checkpoint import Checkpoint
+from gentrain.training.callbacks.diagnostics import Doctor
+from gentrain.training.callbacks.samples import SampleGrids
+from gentrain.training.loggers import Loggers
+
+from gentrain.errors import UserError
+from tests.support.fake_server import Server
+from tests.support.offline_file import read
+from tests.support.shell import plain, python
+from tests.support.toy import train
+
+CONFIG = {"seed": 7, "steps": 4, "scheme": {"critic_steps": 3}}
+CHOICES = {"model": "wgan_gp", "data": "noise", "loss": "wasserstein"}
+KEY = "a" * 40
+
+
+@pytest.fixture(autouse=True)
+def _no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """A home without a key, and no settings from outside."""
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("NETRC", raising=False)
+    wandb.teardown()  # it keeps the settings of before
+    yield
+    wandb.teardown()
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """Accepts connections and never answers."""
+    server = socket.create_server(("127.0.0.1", 0))
+    kept: list[socket.socket] = []
+
+    def accept() -> None:
+        try:
+            while True:
+                kept.append(server.accept()[0])
+        except OSError:
+            pass
+
+    threading.Thread(target=accept, daemon=True).start()
+    yield server.getsockname()[1]
+    server.close()
+    for connection in kept:
+        connection.close()
+
+
+def run(
+    run_dir: Path,
+    node: Loggers,
+    steps: int = 4,
+    resumed_step: int | None = None,
+    extra: list[L.Callback] | None = None,
+) -> L.LightningModule:
+    loggers = node.make(run_dir, CONFIG, CHOICES, resumed_step)
+    resume = run_dir / "checkpoints" / "last.ckpt" if resumed_step is not None else None
+    try:
+        return train(
+            run_dir,
+            steps,
+            [SampleGrids(every=2, n=4), *(extra or []), Checkpoint()],
+            loggers,
+            resume=resume,
+            log_every=2,
+        )
+    finally:
+        node.finish({"best/quality/fid": 3.5})
+
+
+def children() -> list[str]:
+    return subprocess.run(
+        ["ps", "-o", "args=", "--ppid", str(os.getpid())], capture_output=True, text=True
+    ).stdout.splitlines()
+
+
+def assert_nothing_left() -> None:
+    assert not [line for line in children() if "wandb" in line]
+
+
+def test_an_offline_run_is_complete(run_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "gentrain"):
+        run(run_dir, Loggers("auto", group="lipschitz", tags=["first"]))
+    found = read(run_dir)
+    assert (found.run.display_name, found.run.project, found.run.run_group) == (
+        "wgan_gp-noise-s7",
+        "gentrain",
+        "lipschitz",
+    )
+    assert (found.run.job_type, list(found.run.tags)) == ("train", ["wgan_gp", "noise", "first"])
+    assert {key: found.config[key] for key in (*CONFIG, "choices")} == CONFIG | {"choices": CHOICES}
+    assert found.axes["*"] == "trainer/global_step"
+    curve = [
+        (row["trainer/global_step"], row["critic/adversarial"])
+        for row in found.history
+        if "critic/adversarial" in row
+    ]
+    assert [step for step, _ in curve] == [2, 4]
+    pictures = [row["trainer/global_step"] for row in found.history if "samples/filenames" in row]
+    assert (
+        pictures == [0, 2, 4]
+        and len(list(run_dir.glob("wandb/offline-run-*/files/media/images/*.png"))) == 3
+    )
+    assert found.summary["best/quality/fid"] == 3.5
+    folder = next(run_dir.glob("wandb/offline-run-*"))
+    assert f"wandb sync {folder}" in caplog.text
+    assert_nothing_left()
+
+
+def test_a_resumed_run_is_the_same_run(run_dir: Path) -> None:
+    run(run_dir, Loggers("offline"))
+    first = read(run_dir).run.run_id
+    time.sleep(1)  # the folders are named by the second
+    run(run_dir, Loggers("offline"), steps=6, resumed_step=4)
+    assert (
+        read(run_dir).run.run_id == first == (run_dir / "wandb" / "run-id.txt").read_text().strip()
+    )
+    time.sleep(1)
+    run(run_dir, Loggers("offline"))  # a new run in the same place
+    assert read(run_dir).run.run_id != first
+
+
+def test_a_doctors_verdict_is_an_alert(run_dir: Path) -> None:
+    verdict = Finding("mode collapse", "fakes differ by 0.01", "tricks=[minibatch_discrimination]")
+
+    class Worried(Doctor):
+        def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *_: object) -> None:
+            if pl_module.due(2):
+                self.tell(trainer, verdict)
+
+    run(run_dir, Loggers("offline"), extra=[Worried()])
+    assert read(run_dir).alerts == [
+        (f"mode collapse at step {step}", str(verdict)) for step in (2, 4)
+    ]
+
+
+def test_two_runs_in_one_process_are_two(tmp_path: Path) -> None:
+    run(tmp_path / "a", Loggers("offline"))
+    run(tmp_path / "b", Loggers("offline"))
+    assert read(tmp_path / "a").run.run_id != read(tmp_path / "b").run.run_id
+
+
+def test_an_online_run_arrives(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Server() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        with caplog.at_level("INFO", "gentrain"):
+            run(run_dir, Loggers("auto", group="g"))
+    assert (
+        server.settled("displayName"),
+        server.settled("groupName"),
+        server.settled("jobType"),
+    ) == ("wgan_gp-noise-s7", "g", "train")
+    assert server.settled("tags") == ["wgan_gp", "noise"]
+    config = json.loads(server.settled("config"))
+    assert config["choices"]["value"] == CHOICES and config["seed"]["value"] == 7
+    assert [
+        row["trainer/global_step"] for row in server.history if "critic/adversarial" in row
+    ] == [2, 4]
+    assert server.summary["best/quality/fid"] == 3.5
+    assert len([name for name in server.files if name.startswith("media/images/samples")]) == 3
+    assert server.url in caplog.text and "wandb sync" not in caplog.text
+    assert_nothing_left()
+
+
+@pytest.mark.parametrize("answer", ["refuses", "is silent"])
+def test_a_server_that_is_not_there(
+    run_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    silent_port: int,
+    answer: str,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        refusing = unused.getsockname()[1]
+    monkeypatch.setenv(
+        "WANDB_BASE_URL", f"http://127.0.0.1:{refusing if answer == 'refuses' else silent_port}"
+    )
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    began = time.monotonic()
+    model = run(run_dir, Loggers("online", init_timeout=3))
+    assert time.monotonic() - began < 60
+    assert model.global_step == 4 and read(run_dir).history
+    assert (
+        len([r for r in caplog.records if r.name == "gentrain" and r.levelname == "WARNING"]) == 1
+    )
+    assert_nothing_left()
+
+
+def test_a_server_that_goes_away(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("gentrain.training.loggers.FINISH_TIMEOUT", 3.0)
+    with Server() as server:
+
+        class Gone(L.Callback):
+            def on_train_batch_end(self, trainer: L.Trainer, *_: object) -> None:
+                if trainer.global_step == 2:
+                    server.http.shutdown()
+                    server.http.server_close()
+
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        began = time.monotonic()
+        with caplog.at_level("INFO", "gentrain"):
+            assert run(run_dir, Loggers("auto"), extra=[Gone()]).global_step == 4
+        assert time.monotonic() - began < 60
+    assert "wandb sync" in caplog.text
+    assert_nothing_left()
+
+
+def test_an_error_while_training_is_told_once(
+    run_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(L.Callback):
+        def on_train_start(self, trainer: L.Trainer, *_: object) -> None:
+            def log(*_: object, **__: object) -> None:
+                raise RuntimeError("the service is gone\nand more")
+
+            trainer.loggers[1].experiment.log = log
+
+    assert run(run_dir, Loggers("offline"), extra=[Broken()]).global_step == 4
+    warnings = [r.getMessage() for r in caplog.records if r.name == "gentrain"]
+    assert warnings[
+        0
+    ] == "W&B: the service is gone; the training goes on without it" and "service" not in " ".join(
+        warnings[1:]
+    )
+
+
+def test_online_without_a_key_is_refused_at_once(run_dir: Path) -> None:
+    code = "import time, sys; from gentrain.training.loggers import Loggers; t = time.monotonic()\n"
+    code += "try: Loggers('online').make(sys.argv[1], {}, {})\n"
+    code += "except Exception as e: print(type(e).__name__, time.monotonic() - t, e)"
+    asked = {key: value for key, value in os.environ.items() if key.startswith("WANDB_")}
+    out = python(run_dir, plain() | asked, "-c", code, str(run_dir))
+    name, seconds, *message = out.stdout.split()
+    assert name == "UserError" and float(seconds) < 20 and "logger=wandb" in " ".join(message), out
+
+
+def test_a_malformed_key(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "short")
+    with pytest.raises(UserError, match="WANDB_API_KEY"):
+        Loggers("online").make(run_dir, {}, {})
+    assert Loggers("auto").resolve() == "offline"
+
+
+@pytest.mark.parametrize(
+    ("mode", "asked", "resolved"),
+    [
+        ("auto", "offline", "offline"),
+        ("auto", "disabled", "off"),
+        ("auto", "online", "online"),
+        ("online", "offline", "offline"),
+        ("offline", "online", "offline"),
+        ("off", "online", "off"),
+        ("auto", None, "offline"),
+    ],
+)
+def test_modes(
+    monkeypatch: pytest.MonkeyPatch, mode: str, asked: str | None, resolved: str
+) -> None:
+    if asked:
+        monkeypatch.setenv("WANDB_MODE", asked)
+    assert Loggers(mode).resolve() == resolved  # type: ignore[arg-type]
+
+
+def test_a_key_in_netrc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    (tmp_path / ".netrc").write_text(f"machine 127.0.0.1:9 login user password {KEY}\n")
+    assert Loggers("auto").resolve() == "online"
