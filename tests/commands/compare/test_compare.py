@@ -43,7 +43,7 @@ def test_a_run_of_version_0_1(compare: Program, tmp_path: Path) -> None:
     """Its configuration names classes that are elsewhere now; nothing of it is built."""
     shutil.copytree(Path(__file__).parent / "run_of_version_0_1", tmp_path / "old")
     made.run(tmp_path / "new", "wgan")
-    old, new = sorted(find([tmp_path]), key=lambda run: run.name == "new")
+    old, _ = sorted(find([tmp_path]), key=lambda run: run.name == "new")
     assert old.config["model._target_"] == "gentrain.game.Unconditional"
     assert (old.status, old.step, old.images_per_step) == ("completed", 20, 100)
     assert old.overrides["model"] == "gan" and old.end["versions"]["gentrain"] == "0.1.0"
