@@ -13,7 +13,7 @@ from gentrain.data.arrays import ArrayDataset, to_float
 from gentrain.quality.image_quality import ImageQuality
 from torch import Tensor
 
-from gentrain.data.base import Images
+from gentrain.data.images import Images
 from gentrain.data.degrade import DEGRADATIONS
 from gentrain.errors import UserError
 from gentrain.quality.paired import PairedScores, decibels, distances

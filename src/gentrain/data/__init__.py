@@ -2,12 +2,13 @@
 
 from gentrain.data.arrays import ArrayDataset
 from gentrain.data.attributes import AttributeTable
-from gentrain.data.base import Data, Images
+from gentrain.data.base import Data
 from gentrain.data.batches import Batches, BatchSampler
 from gentrain.data.cifar10 import CIFAR10
 from gentrain.data.coloured_digits import ColouredDigits, DigitDomains
 from gentrain.data.gaussians import GaussianGrid, GaussianRing, Gaussians
 from gentrain.data.image_folder import ImageFolder
+from gentrain.data.images import Images
 from gentrain.data.mnist import MNIST, FashionMNIST
 from gentrain.data.mnist_5k import MNIST5k
 from gentrain.data.pairs import Pairs, SideBySide, Unpaired

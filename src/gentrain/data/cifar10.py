@@ -20,9 +20,9 @@ import numpy as np
 import torch
 
 from gentrain.data.arrays import ArrayDataset, resized, with_labels
-from gentrain.data.base import Images
 from gentrain.data.checks import ensure
 from gentrain.data.files import Rejected, download, locked, root_folder, written
+from gentrain.data.images import Images
 from gentrain.errors import Unavailable, UserError
 
 log = logging.getLogger("gentrain")

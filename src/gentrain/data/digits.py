@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from gentrain.data.base import Images
 from gentrain.data.checks import ensure
+from gentrain.data.images import Images
 from gentrain.data.mnist import MNIST
 from gentrain.data.mnist_5k import MNIST5k
 

@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 
 from gentrain.data.arrays import ArrayDataset
-from gentrain.data.base import Images
 from gentrain.data.batches import generator
 from gentrain.data.checks import cores, ensure
 from gentrain.data.files import locked, writable, written
+from gentrain.data.images import Images
 from gentrain.errors import Unavailable, UserError
 
 if TYPE_CHECKING:

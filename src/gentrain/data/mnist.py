@@ -19,9 +19,9 @@ import numpy as np
 import torch
 
 from gentrain.data.arrays import ArrayDataset, resized, with_labels
-from gentrain.data.base import Images
 from gentrain.data.checks import ensure
 from gentrain.data.files import Rejected, download, locked, root_folder, sha256
+from gentrain.data.images import Images
 from gentrain.errors import Unavailable, UserError
 
 IMAGES, LABELS = 0x803, 0x801

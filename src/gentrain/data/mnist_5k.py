@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from gentrain.data.arrays import ArrayDataset, resized, with_labels
-from gentrain.data.base import Images
 from gentrain.data.checks import ensure
+from gentrain.data.images import Images
 from gentrain.errors import UserError
 
 FILE = Path("data", "data", "mnist_5k.csv.gz")

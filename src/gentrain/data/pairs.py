@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, ClassVar
 from torch import Tensor
 
 from gentrain.data.arrays import ArrayDataset
-from gentrain.data.base import Images
 from gentrain.data.checks import ensure
 from gentrain.data.image_folder import ImageFolder, listed
+from gentrain.data.images import Images
 
 if TYPE_CHECKING:
     from gentrain.data.pictures import Form

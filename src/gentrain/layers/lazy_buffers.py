@@ -1,9 +1,26 @@
-"""Buffers whose shape is known only at the first batch."""
+"""Buffers whose shape is known only at the first batch, and buffers that each process has alone."""
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
+
+
+class HasRankLocalBuffers(nn.Module):
+    """A module some of whose buffers differ from process to process: Markov chains, pools of fakes.
+
+    A subclass lists their names in `rank_local_buffers`; a buffer may be None. A checkpoint of
+    several processes holds those of all.
+    """
+
+    rank_local_buffers: ClassVar[tuple[str, ...]]
+
+    def rank_local(self) -> dict[str, Tensor]:
+        """This process's own buffers, by name; without those that are None."""
+        buffers = dict(self.named_buffers(recurse=False))
+        return {name: buffers[name] for name in self.rank_local_buffers if name in buffers}
 
 
 class LazyBuffers(nn.Module):

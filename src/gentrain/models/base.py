@@ -47,6 +47,7 @@ class GenerativeModel(nn.Module, ABC):
     translates: ClassVar[bool] = False  # samples are made from source images
     paired: ClassVar[bool] = False  # it learns from pairs of a source and its target
     semi_supervised: ClassVar[bool] = False  # it learns from few labels
+    memory_format: ClassVar[torch.memory_format] = torch.preserve_format  # of its weights
     sequential: bool = False  # a sample takes many passes: pixel by pixel, or by iteration
     generator: Any  # the network that makes samples
     ema_generator: Any  # the averaged generator, where a trick keeps one, or None
@@ -95,12 +96,17 @@ class SingleObjectiveModel(GenerativeModel):
     """A model that minimises one objective: a likelihood, a bound, an energy or a regression."""
 
     compilable: ClassVar[bool] = True  # `objective` can be compiled as one graph
+    init_images: ClassVar[int] = 0  # at most so many training images go to `init_from_data`
     ema_generator: Any = None
 
     @property
     def generator(self) -> Any:  # type: ignore[override]
         """The model itself, which has no separate generator."""
         return self
+
+    def generate(self, generator: Any, batch: Batch, noise: Tensor | None = None) -> Tensor:
+        """Let `generator`, which is the model, draw as many images as the batch has."""
+        return generator.sample(batch, noise)
 
     @abstractmethod
     def objective(self, batch: Batch) -> Objective:

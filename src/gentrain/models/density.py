@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from gentrain.errors import UserError
-from gentrain.models.base import Batch, GenerativeModel
+from gentrain.models.base import Batch, HasLikelihood, SingleObjectiveModel
 from gentrain.models.objective import Objective
 from gentrain.models.pixels import Pixels
 
 
-class Density(GenerativeModel):
+class Density(SingleObjectiveModel, HasLikelihood):
     """log p(x) of images, or a lower bound of it.
 
     With `labelled`, of log p(x | y). `pixels` says what of an image is modelled (black or white, 256 levels, real numbers), so in which

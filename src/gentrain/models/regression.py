@@ -9,13 +9,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gentrain.models.base import Batch, GenerativeModel, eval_mode
+from gentrain.models.base import Batch, SingleObjectiveModel, eval_mode
 from gentrain.models.content_loss import Content
 from gentrain.models.objective import Objective
 from gentrain.networks import base
 
 
-class Regression(GenerativeModel):
+class Regression(SingleObjectiveModel):
     """Batches are (targets, sources)."""
 
     translates = paired = True

@@ -1,0 +1,55 @@
+"""How good a model is: metrics, the features they look at, and diagnostics.
+
+Metrics (each is a class in a file of its own; see `gentrain.quality.base.Metric`):
+
+==================  ===========================  ==================================================
+class               chosen by                    scores
+==================  ===========================  ==================================================
+`ImageQuality`      quality=classifier,          FID, IS, KID, precision, recall, density, coverage
+                    inception or rotation        of samples, and the classes a classifier sees
+`LogLikelihood`     quality=nats                 -log p of held-out images, bits per dimension
+`Annealed`          quality=ais                  -log p of an energy model, log Z by annealing
+`ModeCoverage`      quality=modes                modes of a mixture of Gaussians that are reached
+`StackedCoverage`   quality=stacked              modes of Stacked MNIST that are reached
+`RoundTrip`         quality=translation          what a translation there and back keeps
+`PairedScores`      callbacks.paired             L1, PSNR and SSIM of translations of pairs
+`TestError`         callbacks.test_error         the error of a classifier on the test split
+==================  ===========================  ==================================================
+
+Features: `Classifier` (LeNet), `Inception`, `Rotation`. `diagnostics` holds the doctor's
+measurements and findings, `distances` the closed formulas, `cache` what is computed once.
+"""
+
+from gentrain.quality.ais import Annealed
+from gentrain.quality.base import HeldOutMetric, Metric, SampleMetric, Score, higher_is_better
+from gentrain.quality.classifier import Classifier
+from gentrain.quality.coverage import ModeCoverage, StackedCoverage
+from gentrain.quality.features import Features
+from gentrain.quality.image_quality import ImageQuality
+from gentrain.quality.inception import Inception, inception_quality
+from gentrain.quality.likelihood import LogLikelihood
+from gentrain.quality.paired import PairedScores
+from gentrain.quality.rotation import Rotation
+from gentrain.quality.test_error import TestError
+from gentrain.quality.translation import RoundTrip
+
+__all__ = [
+    "Annealed",
+    "Classifier",
+    "Features",
+    "HeldOutMetric",
+    "ImageQuality",
+    "Inception",
+    "LogLikelihood",
+    "Metric",
+    "ModeCoverage",
+    "PairedScores",
+    "Rotation",
+    "RoundTrip",
+    "SampleMetric",
+    "Score",
+    "StackedCoverage",
+    "TestError",
+    "higher_is_better",
+    "inception_quality",
+]

@@ -1,30 +1,53 @@
-"""How probable an energy model finds images that it was not trained on, with log Z by annealed importance sampling."""
+"""How probable an energy model finds images that it was not trained on.
 
-from typing import TYPE_CHECKING, Any, cast
+-log p(v) = F(v) + log Z, with log Z by annealed importance sampling (Salakhutdinov & Murray, "On
+the quantitative analysis of deep belief networks", 2008).
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
 
 import torch
 
 from gentrain.config.types import Count, Whole
+from gentrain.data.base import Data
 from gentrain.errors import UserError
-from gentrain.quality.base import Judged
-from gentrain.quality.likelihood import HeldOutMetric, mean_and_error
-
-if TYPE_CHECKING:
-    from gentrain.data.base import Data
+from gentrain.models.base import HasLogPartition
+from gentrain.quality.base import HeldOutMetric, Score
+from gentrain.quality.likelihood import held_out_protocol, mean_and_error
 
 
 class Annealed(HeldOutMetric):
-    """`quality/nats`: the mean of F(v) + log Z over test images, in nats (less is better). `quality/nats_error` is the standard error of
-    the mean over images, `quality/log_z_error` that of log Z, which all images share. `quality/pseudo_nats` needs no Z.
+    """The mean of F(v) + log Z over test images, in nats.
 
-    Too few temperatures make log Z too small, so the nats too good, and the error bar does not show it: give more until they stay.
+    `nats_error` is the standard error of the mean over images, `log_z_error` that of log Z, which
+    all images share. `pseudo_nats` is the mean of the negative pseudo-log-likelihood, which needs
+    no Z. Too few temperatures make log Z too small and the nats too good, and the error bar does
+    not show it: raise their number until the nats stay.
 
     Args:
-        images: how many of the split; null for all. The same ones every time.
-        chains, temperatures: of the annealing.
-        flips: units of an image by which its pseudo-likelihood is estimated, where they are binary; 0 leaves it out.
-        every, batch_size, seed, at_start: as of `gentrain.quality.image_quality.ImageQuality`.
+        every: generator steps between two scores.
+        images: how many images of the split; null for all. They are the same every time.
+        chains: independent annealing chains, 2 or more.
+        temperatures: of each chain.
+        flips: units of an image by which its pseudo-likelihood is estimated, where the units are
+            binary; 0 leaves it out.
+        batch_size: images at a time.
+        seed: of the choice of images, and of the chains.
+        at_start: score an untrained model, too.
+        split: "test" or "train".
     """
+
+    key = "quality=ais"
+    requires = HasLogPartition
+    scores: ClassVar = {
+        "nats": Score("nats per image"),
+        "nats_error": Score("nats per image", None),
+        "log_z": Score("nats", None),
+        "log_z_error": Score("nats", None),
+        "pseudo_nats": Score("nats per image"),
+    }
 
     def __init__(
         self,
@@ -42,32 +65,20 @@ class Annealed(HeldOutMetric):
         self.chains, self.temperatures, self.flips = chains, temperatures, flips
         if chains < 2:
             raise UserError(
-                "the error of log Z is of 2 chains or more (quality.chains); 100 are usual"
+                "the error of log Z needs 2 chains or more (quality.chains); 100 are usual"
             )
 
-    def prepare(self, data: "Data", model: Judged) -> None:
-        energy: Any = cast(Any, model).model
-        if not hasattr(energy, "log_partition"):
-            raise UserError(
-                "this model has no free energy that can be annealed (quality=ais); choose quality=classifier or none"
-            )
-        model.protocols["quality"] = (
-            energy.protocol(self.chains, self.temperatures)
-            | {"unit": "nats an image"}
-            | self.about(data)
-        )
+    def protocol(self, data: Data, model: Any) -> dict[str, Any]:
+        how = model.protocol(self.chains, self.temperatures)
+        return how | {"unit": "nats an image"} | held_out_protocol(self, data)
 
-    def score(self, data: "Data", model: Judged) -> dict[str, float]:
-        energy: Any = cast(Any, model).model
-        log_z = energy.log_partition(self.chains, self.temperatures)
-        batches = list(self.batches(data, model.device))
-        scores = mean_and_error(
-            -torch.cat([energy.log_likelihood(batch, log_z.value) for batch in batches])
-        )
-        scores |= {"quality/log_z": log_z.value.item(), "quality/log_z_error": log_z.error.item()}
-        if self.flips and energy.binary:
-            pseudo = torch.cat(
-                [energy.pseudo_log_likelihood(batch, self.flips) for batch in batches]
-            )
-            scores["quality/pseudo_nats"] = -pseudo.double().mean().item()
+    def compute(self, data: Data, model: Any, device: torch.device) -> dict[str, float]:
+        log_z = model.log_partition(self.chains, self.temperatures)
+        batches = list(self.batches(data, device))
+        log_p = [model.log_likelihood(batch, log_z.value) for batch in batches]
+        scores = mean_and_error(-torch.cat(log_p))
+        scores |= {"log_z": log_z.value.item(), "log_z_error": log_z.error.item()}
+        if self.flips and model.binary:
+            pseudo = [model.pseudo_log_likelihood(batch, self.flips) for batch in batches]
+            scores["pseudo_nats"] = -torch.cat(pseudo).double().mean().item()
         return scores

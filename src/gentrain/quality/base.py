@@ -1,143 +1,246 @@
-"""When a model is judged, and how its fakes are drawn: before the first step, every so many steps and at the end, beside the training."""
+"""What a metric is: numbers that say how good a model is, and how they were measured.
+
+A metric is pure: it is given a model and a data set, and returns named numbers. When it is
+computed, and where its scores go, is decided in `gentrain.training.callbacks.evaluation`.
+"""
+
+from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
+from fnmatch import fnmatchcase
+from typing import Any, ClassVar, NamedTuple
 
-import lightning as L
 import torch
 from torch import Tensor
 
-from gentrain.data.arrays import to_bytes as as_bytes
-from gentrain.errors import Diverged, UserError
-
-if TYPE_CHECKING:
-    from gentrain.data.arrays import ArrayDataset
-    from gentrain.data.base import Data
+from gentrain.capability import Capability, require
+from gentrain.config.build import build
+from gentrain.config.validate import checked
+from gentrain.data.arrays import ArrayDataset, to_bytes
+from gentrain.data.base import SPLITS, Data
 from gentrain.data.batches import as_batch
-from gentrain.models.base import fork_rng
+from gentrain.errors import Diverged, UserError
+from gentrain.models.base import GenerativeModel, fork_rng
+
+ROUNDING = "uint8, round((x + 1) * 127.5), clamped"  # of samples, before anything looks at them
 
 
-class Judged(Protocol):
-    """What a scheme offers to be judged."""
+class Score(NamedTuple):
+    """What one score of a metric means."""
 
-    device: torch.device
-    global_step: int
-    protocols: dict[str, dict[str, Any]]
-
-    def sample(self, batch: tuple[Tensor, ...]) -> Tensor: ...
-    def record(self, metrics: dict[str, float]) -> None: ...
-    def due(self, every: int) -> bool: ...
+    unit: str
+    higher_is_better: bool | None = False  # None: it describes another score, and ranks nothing
 
 
-class Evaluation(L.Callback, ABC):
-    """Scores at step 0, every `every` generator steps (never, for 0), and at the end. Rank 0 does all the work, the others wait.
+class Metric(ABC):
+    """Named scores of a model on a data set, and the protocol of their measurement.
 
-    Neither the training's random numbers nor its weights are touched: a run with scores equals, bit for bit, a run without.
+    A caller calls `check`, then `prepare` once, and then `compute` as often as it likes. The
+    functions `start` and `measure` do so without touching the random numbers of the caller.
+
+    Args:
+        every: generator steps between two scores during training; 0 for the end alone.
+        batch_size: images at a time.
+        seed: of everything drawn.
+        at_start: score an untrained model, too.
+
+    `scores` declares every score by its name, in which `*` stands for any characters. The first
+    name that fits counts.
     """
 
-    of_fakes: ClassVar[bool] = True  # the scores are of what the model draws
+    key: ClassVar[str]  # what chooses this metric, as the user types it: "quality=nats"
+    requires: ClassVar[type[Capability] | None] = None  # what the model must be able to do
+    from_samples: ClassVar[bool] = False  # the scores are of images that the model draws
+    scores: ClassVar[dict[str, Score]] = {}
+    declared: ClassVar[dict[str, Score]] = {}  # the scores of all metrics
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for name, score in cls.scores.items():
+            Metric.declared.setdefault(name, score)
+
+    def __init__(self, every: int, batch_size: int, seed: int, at_start: bool) -> None:
+        self.every, self.batch_size, self.seed, self.at_start = every, batch_size, seed, at_start
+
+    def check(self, data: Data, model: GenerativeModel) -> None:
+        """Refuse, before anything is computed, a model or a data set that this does not fit.
+
+        Raises:
+            UserError: with the reason and what to choose instead.
+        """
+        if self.requires is not None:
+            require(model, self.requires, self.key)
+
+    def prepare(self, data: Data, model: GenerativeModel, device: torch.device) -> None:
+        """Compute once what all later scores need, such as statistics of the data."""
+
+    @abstractmethod
+    def protocol(self, data: Data, model: GenerativeModel) -> dict[str, Any]:
+        """Say, after `prepare`, everything that must be equal before two scores are compared."""
+
+    @abstractmethod
+    def compute(
+        self, data: Data, model: GenerativeModel, device: torch.device
+    ) -> dict[str, float]:
+        """Score the model as it is, by the names in `scores`."""
+
+    def resize(self, images: int | None, batch_size: int | None, split: str) -> None:
+        """Use other numbers than those of the training.
+
+        Args:
+            images: how many images are scored; None keeps the number.
+            batch_size: images at a time; None keeps the number.
+            split: "train" or "test", for a metric that scores held-out images.
+        """
+        self.batch_size = batch_size or self.batch_size
+
+
+class SampleMetric(Metric):
+    """Scores of images that the model draws.
+
+    Args:
+        samples: how many images are drawn.
+        others: see `Metric`.
+    """
+
+    from_samples = True
 
     def __init__(
         self, every: int, samples: int, batch_size: int, seed: int, at_start: bool
     ) -> None:
-        if samples < 2:
-            raise UserError(
-                f"a score needs at least 2 fakes and got {samples} (quality.samples); 5000 is usual while training"
-            )
-        if batch_size < 1:
-            raise UserError(
-                f"{batch_size} fakes at a time are too few (quality.batch_size); give 1 or more"
-            )
-        self.every, self.samples, self.batch_size, self.seed, self.at_start = (
-            every,
-            samples,
-            batch_size,
-            seed,
-            at_start,
-        )
-        self.last: int | None = None  # the step of the latest scores
+        super().__init__(every, batch_size, seed, at_start)
+        self.samples = samples
 
-    @abstractmethod
-    def check(self, data: "Data") -> None:
-        """Refuse, by a UserError, a data set that these scores do not fit."""
+    def resize(self, images: int | None, batch_size: int | None, split: str) -> None:
+        super().resize(images, batch_size, split)
+        self.samples = images or self.samples
 
-    @abstractmethod
-    def prepare(self, data: "Data", model: Judged) -> None:
-        """Whatever is needed once, on rank 0, before the first scores."""
+    def draw(
+        self, model: GenerativeModel, source: ArrayDataset, device: torch.device
+    ) -> Iterator[Tensor]:
+        """Draw samples in batches, for the labels (or from the images) of the rows of `rows`.
 
-    @abstractmethod
-    def score(self, data: "Data", model: Judged) -> dict[str, float]:
-        """The scores of the model as it stands."""
+        Raises:
+            Diverged: when a sample has a value that is not a finite number.
+        """
+        for chunk in self.rows(source).split(self.batch_size):
+            images = model.sample(as_batch(source, chunk, device))
+            refuse_not_finite(images, "samples")
+            yield images
 
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        self.check(cast(Any, trainer).datamodule)
-
-    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.is_global_zero:
-            with fork_rng(self.seed, pl_module.device):
-                self.prepare(cast(Any, trainer).datamodule, cast(Judged, pl_module))
-        trainer.strategy.barrier("quality: prepared")
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self.at_start and trainer.global_step == 0:
-            self.evaluate(trainer, pl_module)
-
-    def on_train_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        if cast(Judged, pl_module).due(self.every):
-            self.evaluate(trainer, pl_module)
-
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self.last != trainer.global_step:
-            self.evaluate(trainer, pl_module)
-
-    def evaluate(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.last = trainer.global_step
-        if trainer.is_global_zero:
-            model = cast(Judged, pl_module)
-            with fork_rng(self.seed, pl_module.device):
-                scores = self.score(cast(Any, trainer).datamodule, model)
-            model.record(scores)
-        trainer.strategy.barrier("quality: scored")
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"last": self.last}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.last = state_dict["last"]
-
-    def fakes(self, model: Judged, source: "ArrayDataset") -> Iterator[Tensor]:
-        """`samples` fakes in batches, of the labels (and from the images) of the rows `asked` of `source`."""
-        for chunk in self.asked(source).split(self.batch_size):
-            fakes = model.sample(as_batch(source, chunk, model.device))
-            if not fakes.isfinite().all():
-                raise Diverged(
-                    f"sample() gives values that are not finite numbers at step {self.last}; the scores cannot be computed"
-                )
-            yield fakes
-
-    def asked(self, source: "ArrayDataset") -> Tensor:
-        """`samples` rows, a fixed random choice, repeated if there are fewer."""
+    def rows(self, source: ArrayDataset) -> Tensor:
+        """(samples,) rows of a data set in a fixed random order, again if there are too few."""
         order = torch.randperm(source.rows, generator=torch.Generator().manual_seed(self.seed))
         return order.repeat(-(-self.samples // len(order)))[: self.samples]
 
-    def images(self, model: Judged, source: "ArrayDataset") -> Tensor:
-        """The fakes as uint8 (N, C, H, W) on the CPU."""
-        return torch.cat([as_bytes(fakes).cpu() for fakes in self.fakes(model, source)])
+    def images(
+        self, model: GenerativeModel, source: ArrayDataset, device: torch.device
+    ) -> Tensor:
+        """All samples as uint8 (N, C, H, W) on the CPU."""
+        return torch.cat([to_bytes(images).cpu() for images in self.draw(model, source, device)])
 
 
-def uses_ema(model: Judged) -> bool:
-    """Are the fakes made with the moving average of the weights?"""
-    return getattr(getattr(model, "model", None), "averaged", None) is not None
+class HeldOutMetric(Metric):
+    """Scores on images of a split, the same ones every time.
+
+    Args:
+        images: how many images of the split; None for all.
+        split: "train" or "test".
+        others: see `Metric`.
+    """
+
+    def __init__(
+        self, every: int, images: int | None, batch_size: int, seed: int, at_start: bool, split: str
+    ) -> None:
+        super().__init__(every, batch_size, seed, at_start)
+        self.count, self.split = images, split
+
+    def resize(self, images: int | None, batch_size: int | None, split: str) -> None:
+        super().resize(images, batch_size, split)
+        self.count, self.split = images or self.count, split
+
+    def check(self, data: Data, model: GenerativeModel) -> None:
+        super().check(data, model)
+        if self.split not in SPLITS:
+            raise UserError(
+                f"there is no split {self.split!r} (quality.split); write {' or '.join(SPLITS)}"
+            )
+
+    def batches(self, data: Data, device: torch.device) -> Iterator[tuple[Tensor, ...]]:
+        """The images, with labels and sources if there are any."""
+        source = data.load(self.split)
+        order = torch.randperm(
+            len(source.images), generator=torch.Generator().manual_seed(self.seed)
+        )
+        return (
+            as_batch(source, rows, device)
+            for rows in order[: self.count].split(self.batch_size)
+        )
 
 
-def labelled(model: Judged) -> bool:
-    """Are the fakes made for labels?"""
-    return bool(getattr(getattr(model, "model", None), "labelled", False))
+def refuse_not_finite(images: Tensor, what: str) -> None:
+    """Raise Diverged for images that cannot be scored."""
+    if not images.isfinite().all():
+        raise Diverged(
+            f"{what} have values that are not finite numbers; the scores cannot be computed"
+        )
+
+
+def higher_is_better(name: str) -> bool | None:
+    """Whether more of a score is better; None for what is no score to rank by.
+
+    Args:
+        name: as it is logged, with or without "quality/" in front.
+
+    >>> higher_is_better("quality/fid_classifier"), higher_is_better("psnr")
+    (False, True)
+    >>> higher_is_better("quality/nats_error") is None
+    True
+    """
+    name = name.removeprefix("quality/")
+    fitting = (score for known, score in Metric.declared.items() if fnmatchcase(name, known))
+    return next((score.higher_is_better for score in fitting), None)
+
+
+# --- how a metric is used -------------------------------------------------------------------------
+
+
+def start(
+    metric: Metric, data: Data, model: GenerativeModel, device: torch.device
+) -> dict[str, Any]:
+    """Prepare a metric and return its protocol; the caller's random numbers are not touched."""
+    with fork_rng(metric.seed, device):
+        metric.prepare(data, model, device)
+    return metric.protocol(data, model)
+
+
+def measure(
+    metric: Metric, data: Data, model: GenerativeModel, device: torch.device
+) -> dict[str, float]:
+    """Compute scores by the names under which they are logged, such as "quality/nats".
+
+    The random numbers are those of the metric's seed; the caller's are not touched.
+    """
+    with fork_rng(metric.seed, device):
+        scores = metric.compute(data, model, device)
+    return {f"quality/{name}": value for name, value in scores.items()}
+
+
+def metrics_of(config: dict[str, Any]) -> dict[str, Metric]:
+    """Build the metrics that a run's configuration names, by their keys.
+
+    They are `quality`, unless that is none, and those among `callbacks`.
+    """
+    nodes = {"quality": config["quality"]}
+    nodes |= {f"callbacks.{name}": node for name, node in config["callbacks"].items()}
+    built = {path: build(checked(node, path), path) for path, node in nodes.items()}
+    return {
+        path.removeprefix("callbacks."): metric
+        for path, metric in built.items()
+        if isinstance(metric, Metric)
+    }
+
+
+def no_metric() -> None:
+    """The choice quality=none."""

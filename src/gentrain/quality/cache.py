@@ -1,4 +1,4 @@
-"""A dictionary of tensors that is made once and kept on disk, whoever asks first and however many ask at once."""
+"""Dictionaries of tensors that are made once and kept on disk, by one of several processes."""
 
 import logging
 import os
@@ -15,14 +15,15 @@ log = logging.getLogger(__name__)
 
 
 def cached(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The dictionary at `path`; made and written there first if there is none.
+    """Read the dictionary at `path`, or make it and write it there.
 
-    One process makes it while the others wait for its lock, which the system frees if that process dies.
-    A directory that cannot be written costs the work again, never the run.
+    One process makes it while the others wait for its lock, which the system frees if that process
+    dies. A directory that cannot be written costs the work again, never the run.
     """
     if not _writable(path.parent):
         log.warning(
-            "%s cannot be written (GENTRAIN_CACHE, quality.cache): %s is made again at every run",
+            "%s cannot be written: %s is made again in every run (GENTRAIN_CACHE, quality.cache); "
+            "give a directory that can be written",
             path.parent,
             path.stem,
         )
@@ -44,13 +45,12 @@ def _writable(directory: Path) -> bool:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """What is kept at `path`; None if nothing is, or if it is damaged."""
+    """What `path` holds; None if there is no file, or a damaged one."""
     if not path.is_file():
         return None
     try:
-        with zipfile.ZipFile(
-            path
-        ) as archive:  # torch.load does not look at the checksums that it writes
+        with zipfile.ZipFile(path) as archive:
+            # torch.load does not check the checksums that it writes
             if archive.testzip() is None:
                 return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, pickle.UnpicklingError):
@@ -60,11 +60,11 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:
-    """A reader finds the whole file or none: write beside it, then rename."""
+    """Write beside `path`, then rename: a reader finds the whole file or none."""
     part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         torch.save(value, part)
         os.replace(part, path)
-    except (OSError, RuntimeError) as problem:  # torch.save tells a full disk as a RuntimeError
+    except (OSError, RuntimeError) as problem:  # torch.save reports a full disk as a RuntimeError
         part.unlink(missing_ok=True)
-        log.warning("%s could not be written (%s) and is made again at the next run", path, problem)
+        log.warning("%s could not be written (%s) and is made again in the next run", path, problem)

@@ -1,9 +1,12 @@
 """Features without a download: a small classifier that learns the data set itself.
 
-After LeNet-5 (LeCun et al., "Gradient-Based Learning Applied to Document Recognition", 1998): two convolutions, two
-linear layers. The 128 values before the last layer are the features. They rank failures well (blur, a missing class, noise)
-but live on another scale than Inception's: the scores they give are named `*_classifier`, never FID.
+After LeNet-5 (LeCun et al., "Gradient-based learning applied to document recognition", 1998): two
+convolutions and two linear layers. The 128 values before the last layer are the features. They
+rank failures well (blur, a missing class, noise) but live on another scale than Inception's, so
+the names of their scores end in `_classifier`, and none is called FID.
 """
+
+from __future__ import annotations
 
 import hashlib
 import json
@@ -11,31 +14,36 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gentrain.config.types import Count, Positive, Whole
-from gentrain.data.arrays import to_float
+from gentrain.data.arrays import ArrayDataset, to_float
+from gentrain.data.base import Data
 from gentrain.errors import UserError
 from gentrain.quality.cache import cached
-from gentrain.quality.features import Features, fingerprint
-
-if TYPE_CHECKING:
-    from gentrain.data.arrays import ArrayDataset
-    from gentrain.data.base import Data
+from gentrain.quality.features import Features, LabelledImages, fingerprint
 
 log = logging.getLogger(__name__)
 
-VERSION = "1"  # of the network and of how it learns: raise it with any change to this file that alters the weights
+VERSION = "1"  # raise it with every change to this file that alters the weights
+CPU = torch.device("cpu")
 
 
 class LeNet(nn.Module):
-    """(B, C, H, W) in [-1, 1] -> features (B, 128), logits (B, K). Strided convolutions halve the image to at most 8 px.
+    """(B, C, H, W) in [-1, 1] -> features (B, 128) and logits (B, K).
 
-    Convolutions at every pixel, then pooled, as LeNet's, cost 3 times as much for half a percent of accuracy on MNIST.
+    Strided convolutions halve the image until no side is longer than 8 pixels. LeNet's own
+    convolutions, at every pixel and then pooled, cost 3 times as much for half a percent of
+    accuracy on MNIST.
+
+    Args:
+        shape: (C, H, W).
+        classes: K.
+        width: channels of the first convolution; the others have twice as many.
     """
 
     def __init__(self, shape: Sequence[int], classes: int, width: int) -> None:
@@ -46,9 +54,8 @@ class LeNet(nn.Module):
             wide = width if not layers else 2 * width
             layers += [nn.Conv2d(channels, wide, 5, stride=2, padding=2), nn.ReLU()]
             channels, height, breadth = wide, (height + 1) // 2, (breadth + 1) // 2
-        self.body = nn.Sequential(
-            *layers, nn.Flatten(), nn.Linear(channels * height * breadth, 128), nn.ReLU()
-        )
+        linear = nn.Linear(channels * height * breadth, 128)
+        self.body = nn.Sequential(*layers, nn.Flatten(), linear, nn.ReLU())
         self.head = nn.Linear(128, classes)
         self.to(memory_format=torch.channels_last)  # half the time on a CPU
 
@@ -59,7 +66,10 @@ class LeNet(nn.Module):
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Sums in one order, so the weights are the same on any number of cores; and layers so small gain little from a second one."""
+    """Compute sums in one order, so that the weights are the same on any number of cores.
+
+    Layers so small gain little from a second core.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -69,18 +79,21 @@ def one_thread() -> Iterator[None]:
 
 
 class Classifier(Features):
-    """A LeNet trained once on the train split, on the CPU, from its own seed: the same features for every run on this data set.
+    """A LeNet, trained once on the train split: the same features for every run on a data set.
+
+    It is trained on the CPU, from a seed of its own.
 
     Args:
         width: channels of the first convolution, half of the others'.
-        updates: steps of Adam, of `batch_size` images each; the time is the same for 5,000 images and for 60,000.
+        updates: steps of Adam; the time is the same for 5,000 images and for 60,000.
+        batch_size: images of each step.
         learning_rate: the highest of a one-cycle schedule.
         seed: of the weights and of the order of the images; not the run's.
     """
 
     name = "classifier"
     suffix = "_classifier"
-    certain = True
+    knows_classes = True
 
     def __init__(
         self,
@@ -99,17 +112,21 @@ class Classifier(Features):
             "seed": seed,
         }
 
-    def check(self, data: "Data") -> None:
+    def check(self, data: Data) -> None:
         if data.classes is None:
             raise UserError(
-                f"quality=classifier learns from labels, and data={data.name} has none (data.classes); "
-                "choose quality=inception or quality=none"
+                f"quality=classifier learns from labels, and data={data.name} has none "
+                "(data.classes); choose quality=inception or quality=none"
             )
 
-    def prepare(self, data: "Data", cache: Path) -> None:
+    def another(self) -> Classifier:
+        """A classifier with the same options, for other labels."""
+        return Classifier(**self.options)  # type: ignore[arg-type]
+
+    def prepare(self, data: LabelledImages, cache: Path) -> None:
         key = [data.digest("train"), data.digest("test"), VERSION, self.options, data.classes]
         path = cache / f"classifier-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}.pt"
-        kept = cached(path, lambda: self._learn(data))
+        kept = cached(path, lambda: self._train(data))
         self.network = LeNet(kept["shape"], kept["classes"], int(self.options["width"]))
         self.network.load_state_dict(kept["weights"])
         self.hash, self.accuracy = kept["hash"], kept["accuracy"]
@@ -128,15 +145,16 @@ class Classifier(Features):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         return self.network(to_float(images))
 
-    def _learn(self, data: "Data") -> dict[str, Any]:
-        """Train, measure, and give what the cache keeps."""
+    def predict(self, images: Tensor) -> Tensor:
+        """uint8 (N, C, H, W) -> the most likely class of each image, (N,) on the CPU."""
+        return self.of(images, 500, CPU)[1].argmax(1)
+
+    def _train(self, data: LabelledImages) -> dict[str, Any]:
+        """Train and measure; returns what the cache keeps."""
         train, test = data.load("train"), data.load("test")
         shape, classes = list(train.images.shape[1:]), int(data.classes or 0)
-        log.info(
-            "training the feature classifier on %s, once (%d updates)",
-            data.name,
-            self.options["updates"],
-        )
+        updates = self.options["updates"]
+        log.info("training the feature classifier on %s, once (%d updates)", data.name, updates)
         with (
             torch.random.fork_rng(devices=[]),
             torch.enable_grad(),
@@ -145,10 +163,10 @@ class Classifier(Features):
         ):
             torch.default_generator.manual_seed(int(self.options["seed"]))
             self.network = LeNet(shape, classes, int(self.options["width"]))
-            self._descend(train)
+            self._optimize(train)
         accuracy = self._accuracy(test)
         log.info(
-            "the feature classifier of %s names %.2f %% of the test split right",
+            "the feature classifier of %s names %.2f %% of the test split correctly",
             data.name,
             100 * accuracy,
         )
@@ -161,21 +179,20 @@ class Classifier(Features):
             "hash": fingerprint(weights),
         }
 
-    def _descend(self, train: "ArrayDataset") -> None:
+    def _optimize(self, train: ArrayDataset) -> None:
         images, labels, _ = train
         assert labels is not None
         updates, rate = int(self.options["updates"]), float(self.options["learning_rate"])
         optimizer = torch.optim.Adam(self.network.parameters(), lr=rate)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=updates)
         for _ in range(updates):
-            drawn = torch.randint(len(images), (int(self.options["batch_size"]),))
-            _, logits = self(images[drawn])
+            rows = torch.randint(len(images), (int(self.options["batch_size"]),))
+            _, logits = self(images[rows])
             optimizer.zero_grad()
-            F.cross_entropy(logits, labels[drawn]).backward()
+            F.cross_entropy(logits, labels[rows]).backward()
             optimizer.step()
             schedule.step()
 
-    def _accuracy(self, test: "ArrayDataset") -> float:
+    def _accuracy(self, test: ArrayDataset) -> float:
         assert test.labels is not None
-        _, logits = self.of(test.images, 500, torch.device("cpu"))
-        return (logits.argmax(1) == test.labels).double().mean().item()
+        return (self.predict(test.images) == test.labels).double().mean().item()

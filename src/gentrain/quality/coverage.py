@@ -1,46 +1,68 @@
 """Which modes of a known distribution does the generator reach?
 
-Srivastava et al., "VEEGAN: Reducing Mode Collapse in GANs using Implicit Variational Learning" (2017); Lin et al., "PacGAN" (2018).
+Srivastava et al., "VEEGAN: Reducing mode collapse in GANs using implicit variational learning"
+(2017); Lin et al., "PacGAN: The power of two samples in generative adversarial networks" (2018).
 """
+
+from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
+from gentrain.capability import supports
 from gentrain.config.types import Count, Whole
 from gentrain.data.arrays import ArrayDataset
+from gentrain.data.base import Data, HasModes
 from gentrain.errors import UserError
-from gentrain.quality.base import Evaluation, Judged, uses_ema
+from gentrain.models.base import GenerativeModel
+from gentrain.quality.base import ROUNDING, SampleMetric, Score
 from gentrain.quality.classifier import Classifier
-
-if TYPE_CHECKING:
-    from gentrain.data.base import Data
+from gentrain.quality.features import LabelledImages
 
 REACH = 3  # standard deviations from its mode within which a sample is of high quality
 
 
-class Found(NamedTuple):
-    """Modes with at least one sample of high quality, and the share of samples that are."""
+class Coverage(NamedTuple):
+    """Modes with at least one sample of high quality, and the share of such samples."""
 
     modes_found: int
     high_quality: float
 
 
-def found(points: Tensor, centres: Tensor, sd: float) -> Found:
-    """Points (N, 2) against centres (K, 2): of high quality within 3 sd of the nearest centre."""
+def coverage(points: Tensor, centres: Tensor, sd: float) -> Coverage:
+    """Compare points (N, 2) with the centres (K, 2) of modes with standard deviation `sd`.
+
+    A point is of high quality when its nearest centre is at most 3 sd away.
+
+    >>> coverage(torch.tensor([[0.0, 0.0], [0.1, 0.0], [2.0, 2.0]]), torch.eye(2) - 1, 0.1)
+    Coverage(modes_found=0, high_quality=0.0)
+    """
     distance, nearest = torch.cdist(points.double(), centres.double()).min(1)
     good = distance <= REACH * sd
-    return Found(len(nearest[good].unique()), good.double().mean().item())
+    return Coverage(len(nearest[good].unique()), good.double().mean().item())
 
 
-class ModeCoverage(Evaluation):
-    """`quality/modes_found` and `quality/high_quality` on the ring of 8 and the grid of 25 Gaussians; VEEGAN draws 2,500 points.
+class ModeCoverage(SampleMetric):
+    """How many modes of a mixture of Gaussians samples reach; VEEGAN draws 2,500 points.
 
-    Args: as of `gentrain.quality.image_quality.ImageQuality`.
+    Args:
+        every: generator steps between two scores.
+        samples: points drawn.
+        batch_size: points at a time.
+        seed: of all noise.
+        at_start: score an untrained model, too.
     """
+
+    key = "quality=modes"
+    scores: ClassVar = {
+        "modes_found": Score("modes", True),
+        "high_quality": Score("share of points", True),
+        "n": Score("points", None),
+    }
 
     def __init__(
         self,
@@ -52,40 +74,64 @@ class ModeCoverage(Evaluation):
     ) -> None:
         super().__init__(every, samples, batch_size, seed, at_start)
 
-    def check(self, data: "Data") -> None:
-        if not hasattr(data, "modes"):
+    def check(self, data: Data, model: GenerativeModel) -> None:
+        super().check(data, model)
+        if not supports(data, HasModes):
             raise UserError(
-                f"quality=modes needs a mixture of known modes, and data={data.name} has none (quality); "
-                "choose data=gaussian_ring or gaussian_grid, or quality=classifier|inception|none"
+                "quality=modes needs a mixture with known modes, and "
+                f"data={data.name} has none (quality); choose data=gaussian_ring or "
+                "gaussian_grid, or quality=classifier|inception|none"
             )
 
-    def prepare(self, data: "Data", model: Judged) -> None:
-        mixture: Any = data
-        model.protocols["quality"] = {
-            "protocol": f"VEEGAN: of high quality within {REACH} sd of the nearest mode; found with 1 such sample",
+    def protocol(self, data: Any, model: GenerativeModel) -> dict[str, Any]:
+        return {
+            "protocol": f"VEEGAN: of high quality within {REACH} sd of the nearest mode; "
+            "found with 1 such sample",
             "data": data.name,
-            "modes": len(mixture.modes()),
-            "sd": float(mixture.sd),
+            "modes": len(data.modes()),
+            "sd": float(data.sd),
             "samples": self.samples,
-            "ema": uses_ema(model),
+            "ema": model.ema_generator is not None,
             "seed": self.seed,
         }
 
-    def score(self, data: "Data", model: Judged) -> dict[str, float]:
-        mixture: Any = data
-        points = torch.cat([points.cpu() for points in self.fakes(model, data.load("train"))])
-        result = found(points, mixture.modes(), float(mixture.sd))
-        return {f"quality/{name}": float(value) for name, value in result._asdict().items()} | {
-            "quality/n": float(self.samples)
+    def compute(
+        self, data: Any, model: GenerativeModel, device: torch.device
+    ) -> dict[str, float]:
+        batches = self.draw(model, data.load("train"), device)
+        found = coverage(
+            torch.cat([points.cpu() for points in batches]), data.modes(), float(data.sd)
+        )
+        return {
+            "modes_found": float(found.modes_found),
+            "high_quality": found.high_quality,
+            "n": float(self.samples),
         }
 
 
-class StackedCoverage(Evaluation):
-    """Stacked MNIST, three digits in three channels: `quality/modes_found` of 1,000, and `quality/kl_to_uniform` in nats.
+class StackedCoverage(SampleMetric):
+    """How many of the 1,000 modes of Stacked MNIST, three digits in three channels, samples reach.
 
-    A classifier of single digits, trained on the channels of the data set itself, names the three digits of each fake.
-    VEEGAN and PacGAN draw 26,000 fakes; fewer than some thousands cannot hold all modes.
+    A classifier of single digits, trained on the channels of the data set itself, names the three
+    digits of each sample. `kl_to_uniform` is in nats. VEEGAN and PacGAN draw 26,000 samples; some
+    thousands cannot hold all modes.
+
+    Args:
+        features: the classifier of digits.
+        every: generator steps between two scores.
+        samples: images drawn.
+        batch_size: images at a time.
+        seed: of all noise.
+        at_start: score an untrained model, too.
+        cache: the directory of the classifier.
     """
+
+    key = "quality=stacked"
+    scores: ClassVar = {
+        "modes_found": Score("modes", True),
+        "kl_to_uniform": Score("nats"),
+        "n": Score("images", None),
+    }
 
     def __init__(
         self,
@@ -100,55 +146,65 @@ class StackedCoverage(Evaluation):
         super().__init__(every, samples, batch_size, seed, at_start)
         self.features, self.cache = features, Path(cache).expanduser()
 
-    def check(self, data: "Data") -> None:
+    def check(self, data: Data, model: GenerativeModel) -> None:
+        super().check(data, model)
         if data.classes != 1000 or data.shape[0] != 3:
             raise UserError(
-                f"quality=stacked counts the 1,000 digit triples of data=stacked_mnist, and got data={data.name} (quality); "
-                "choose quality=classifier|none"
+                "quality=stacked counts the 1,000 digit triples of data=stacked_mnist, and got "
+                f"data={data.name} (quality); choose quality=classifier|none"
             )
 
-    def prepare(self, data: "Data", model: Judged) -> None:
-        self.features.prepare(
-            cast("Data", Channels(data)), self.cache
-        )  # all of Data that a classifier reads
-        model.protocols["quality"] = {
-            "protocol": "VEEGAN: a fake's mode is what a digit classifier reads in its three channels; found with 1 fake",
+    def prepare(self, data: Data, model: GenerativeModel, device: torch.device) -> None:
+        self.features.prepare(SingleDigits(data), self.cache)
+
+    def protocol(self, data: Data, model: GenerativeModel) -> dict[str, Any]:
+        return {
+            "protocol": "VEEGAN: a fake's mode is what a digit classifier reads in its three "
+            "channels; found with 1 fake",
             "features": self.features.name,
             "features_hash": self.features.hash,
             **self.features.protocol(),
-            "rounding": "uint8, round((x + 1) * 127.5), clamped",
+            "rounding": ROUNDING,
             "modes": 1000,
             "samples": self.samples,
-            "ema": uses_ema(model),
+            "ema": model.ema_generator is not None,
             "seed": self.seed,
         }
 
-    def score(self, data: "Data", model: Judged) -> dict[str, float]:
-        images = self.images(model, data.load("train"))
-        _, logits = self.features.of(
-            images.flatten(0, 1).unsqueeze(1), self.batch_size, model.device
-        )
+    def compute(
+        self, data: Data, model: GenerativeModel, device: torch.device
+    ) -> dict[str, float]:
+        images = self.images(model, data.load("train"), device)
+        channels = images.flatten(0, 1).unsqueeze(1)
+        _, logits = self.features.of(channels, self.batch_size, device)
         digits = logits.argmax(1).view(-1, 3).cpu()
         counts = (digits @ torch.tensor([100, 10, 1])).bincount(minlength=1000)
         return {
-            "quality/modes_found": float((counts > 0).sum()),
-            "quality/kl_to_uniform": kl_to_uniform(counts),
-            "quality/n": float(self.samples),
+            "modes_found": float((counts > 0).sum()),
+            "kl_to_uniform": kl_to_uniform(counts),
+            "n": float(self.samples),
         }
 
 
 def kl_to_uniform(counts: Tensor) -> float:
-    """KL(p || u) = log K - H(p), in nats, of a histogram (K,)."""
+    """KL(p || u) = log K - H(p), in nats, of a histogram (K,).
+
+    >>> kl_to_uniform(torch.tensor([3, 3, 3]))
+    0.0
+    """
     p = counts.double() / counts.sum()
     return math.log(len(counts)) - torch.special.entr(p).sum().item()
 
 
-class Channels:
-    """Stacked MNIST (label abc: digits a, b, c in the channels) seen as three times as many single digits."""
+class SingleDigits:
+    """Stacked MNIST as three times as many images of one digit each.
 
-    classes = 10
+    Label abc stands for the digits a, b and c in the three channels.
+    """
 
-    def __init__(self, data: "Data") -> None:
+    classes: int | None = 10
+
+    def __init__(self, data: LabelledImages) -> None:
         self.data, self.name = data, f"{data.name} by channel"
 
     def digest(self, split: str) -> str:
@@ -157,7 +213,5 @@ class Channels:
     def load(self, split: str) -> ArrayDataset:
         images, labels, _ = self.data.load(split)
         assert labels is not None
-        return ArrayDataset(
-            images.flatten(0, 1).unsqueeze(1),
-            torch.stack([labels // 100, labels // 10 % 10, labels % 10], 1).flatten(),
-        )
+        digits = torch.stack([labels // 100, labels // 10 % 10, labels % 10], 1)
+        return ArrayDataset(images.flatten(0, 1).unsqueeze(1), digits.flatten())

@@ -1,26 +1,28 @@
-"""What ails a game or a density: a few measurements of it, and what each says when it is out of bounds.
+"""What may be wrong with a model: a few measurements of it, and findings where one is off.
 
-Every verdict has its evidence, in numbers, and one override to try. Thresholds are chosen so that healthy runs of every preset are silent.
+Every finding has evidence in numbers, and one override to try. Thresholds are chosen so that
+healthy runs of every preset have no finding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from gentrain.capability import supports
+from gentrain.data.arrays import ArrayDataset
+from gentrain.data.base import Data
+from gentrain.data.batches import as_batch
 from gentrain.errors import UserError
-from gentrain.models.density import Density
-
-Scores = Callable[[Tensor], Tensor]
+from gentrain.models.base import GenerativeModel, HasCritic, HasLikelihood
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding."""
+    """Something that is wrong."""
 
     name: str
     evidence: str
@@ -32,234 +34,282 @@ class Finding:
 
 @dataclass(frozen=True)
 class Measurements:
-    """What is measured of a game at one moment. Batches are of equal size B; `None` where something cannot be had."""
+    """What is measured of an adversarial model at one step, on batches of equal size B."""
 
     fakes: Tensor  # (B, ...)
-    reals: Tensor  # (B, ...), of the training split
+    reals: Tensor  # (B, ...) of the training split
     on_train: Tensor  # (B,) critic scores of training images
-    on_test: Tensor | None  # (B,) critic scores of held-out images
+    on_test: Tensor | None  # (B,) critic scores of held-out images, if there are any
     on_fake: Tensor  # (B,) critic scores of fakes
     labels: Tensor | None  # (N,) of the training split, where the model uses labels
-    scalars: dict[str, float]  # the newest of everything logged
-    bounded: bool  # the loss has a minimum for a free critic
+    scalars: dict[str, float]  # the newest value of everything logged
+    bounded: bool  # the loss has a minimum for an unconstrained critic
+
+    def findings(self) -> list[Finding | None]:
+        """The result of every check, the gravest first."""
+        return [
+            nearly_infinite(self.scalars, "critic"),
+            one_label(self),
+            collapsed(self.fakes, self.reals, "'tricks=[minibatch_discrimination]'"),
+            dropping(self.scalars),
+            saturated(self),
+            vanished(self),
+            overfitting(self),
+        ]
 
 
 @dataclass(frozen=True)
 class DensityMeasurements:
-    """What is measured of a density at one moment; see `Density`."""
+    """What is measured of a model with a likelihood at one step."""
 
     fakes: Tensor  # (B, ...)
-    reals: Tensor  # (B, ...), of the training split
+    reals: Tensor  # (B, ...) of the training split
     on_train: Tensor  # (N,) -log p of training images
-    on_test: Tensor | None  # (N,) -log p of held-out images
-    scalars: dict[str, float]  # the newest of everything logged
+    on_test: Tensor | None  # (N,) -log p of held-out images, if there are any
+    scalars: dict[str, float]  # the newest value of everything logged
 
-
-def examine(signs: Measurements | DensityMeasurements) -> list[Finding]:
-    """Every verdict that holds, the gravest first."""
-    if isinstance(signs, DensityMeasurements):
-        found = [nearly_infinite(signs), collapsed(signs), silent_latents(signs), memorising(signs)]
-    else:
-        found = [
-            check(signs)
-            for check in (
-                nearly_infinite,
-                one_label,
-                collapsed,
-                dropping,
-                saturated,
-                vanished,
-                overfitting,
-            )
+    def findings(self) -> list[Finding | None]:
+        """The result of every check, the gravest first."""
+        return [
+            nearly_infinite(self.scalars, "model"),
+            collapsed(self.fakes, self.reals, "scheme.optimizers.model.lr=1e-4"),
+            posterior_collapse(self.scalars),
+            memorising(self),
         ]
-    return [verdict for verdict in found if verdict is not None]
 
 
-def nearly_infinite(signs: Measurements | DensityMeasurements) -> Finding | None:
-    """Numbers on their way out of float32."""
-    watched = {
+def examine(measurements: Measurements | DensityMeasurements) -> list[Finding]:
+    """Everything that is wrong, the gravest first."""
+    return [finding for finding in measurements.findings() if finding is not None]
+
+
+# --- checks ---------------------------------------------------------------------------------------
+
+
+def nearly_infinite(scalars: dict[str, float], player: str) -> Finding | None:
+    """Losses that are about to leave the range of float32."""
+    losses = {
         name: value
-        for name, value in signs.scalars.items()
+        for name, value in scalars.items()
         if name.startswith(("critic/", "generator/", "model/"))
     }
-    bad = [f"{name} {value:.3g}" for name, value in watched.items() if not abs(value) < 1e6]
-    player = "model" if isinstance(signs, DensityMeasurements) else "critic"
-    return (
-        Finding("near infinity", ", ".join(bad[:3]), f"scheme.optimizers.{player}.lr=1e-5")
-        if bad
-        else None
-    )
-
-
-def one_label(signs: Measurements) -> Finding | None:
-    if signs.labels is None or signs.labels.unique().numel() > 1:
+    bad = [f"{name} {value:.3g}" for name, value in losses.items() if not abs(value) < 1e6]
+    if not bad:
         return None
-    return Finding(
-        "one label",
-        f"all {len(signs.labels)} training images have the label {int(signs.labels[0])}",
-        "model=dcgan",
-    )
+    return Finding("near infinity", ", ".join(bad[:3]), f"scheme.optimizers.{player}.lr=1e-5")
 
 
-def collapsed(signs: Measurements | DensityMeasurements) -> Finding | None:
-    """Fakes that lie much nearer to each other than real images do."""
-    fake, real = spread(signs.fakes), spread(signs.reals)
+def one_label(measured: Measurements) -> Finding | None:
+    """A model of labels whose training images all have the same one."""
+    labels = measured.labels
+    if labels is None or labels.unique().numel() > 1:
+        return None
+    evidence = f"all {len(labels)} training images have the label {int(labels[0])}"
+    return Finding("one label", evidence, "model=dcgan")
+
+
+def collapsed(fakes: Tensor, reals: Tensor, remedy: str) -> Finding | None:
+    """Fakes that are much nearer to each other than real images are."""
+    fake, real = spread(fakes), spread(reals)
     ratio = fake / max(real, 1e-12)
     if ratio > 0.05:  # blurred images of a young generator are at a tenth and more
         return None
     evidence = (
         f"fakes are {ratio:.1%} as far from each other as real images ({fake:.3g} to {real:.3g})"
     )
-    return Finding(
-        "mode collapse",
-        evidence,
-        "scheme.optimizers.model.lr=1e-4"
-        if isinstance(signs, DensityMeasurements)
-        else "'tricks=[minibatch_discrimination]'",
-    )
+    return Finding("mode collapse", evidence, remedy)
 
 
-def dropping(signs: Measurements) -> Finding | None:
-    """Diverse fakes, of few classes."""
-    covered, entropy = (
-        signs.scalars.get("quality/classes_covered"),
-        signs.scalars.get("quality/class_entropy"),
-    )
-    if (
-        covered is None
-        or entropy is None
-        or entropy > 0.5
-        or signs.scalars.get("quality/confident", 0) < 0.2
-    ):
+def dropping(scalars: dict[str, float]) -> Finding | None:
+    """Diverse fakes of few classes."""
+    covered = scalars.get("quality/classes_covered")
+    entropy = scalars.get("quality/class_entropy")
+    if covered is None or entropy is None:
         return None
-    evidence = f"confident fakes are of {covered:.0f} classes, their entropy is {entropy:.2f} of the largest"
+    if entropy > 0.5 or scalars.get("quality/confident", 0) < 0.2:
+        return None
+    evidence = (
+        f"confident fakes are of {covered:.0f} classes, "
+        f"their entropy is {entropy:.2f} of the largest"
+    )
     return Finding("mode dropping", evidence, "'tricks=[packing]'")
 
 
-def saturated(signs: Measurements) -> Finding | None:
-    """A critic that tells every pair apart with logits at which the loss is flat; a Wasserstein critic has no such place."""
-    if not signs.bounded:
+def saturated(measured: Measurements) -> Finding | None:
+    """A critic that tells every pair apart, with logits at which the loss is flat.
+
+    A Wasserstein loss is flat nowhere.
+    """
+    if not measured.bounded:
         return None
-    apart = auc(signs.on_train, signs.on_fake)
-    margin = float(signs.on_train.median() - signs.on_fake.median())
-    if apart < 0.999 or margin < 20:
+    right = auc(measured.on_train, measured.on_fake)
+    margin = float(measured.on_train.median() - measured.on_fake.median())
+    if right < 0.999 or margin < 20:
         return None
-    evidence = f"it ranks {apart:.1%} of pairs right, by {margin:.3g} in the median"
+    evidence = f"it ranks {right:.1%} of pairs right, by {margin:.3g} in the median"
     return Finding("critic saturated", evidence, "scheme.optimizers.critic.lr=5e-5")
 
 
-def vanished(signs: Measurements) -> Finding | None:
+def vanished(measured: Measurements) -> Finding | None:
     """No gradient for the generator while the critic still tells fakes from real images."""
-    norm = signs.scalars.get("generator/gradient_norm")
-    if norm is None or norm > 1e-5 or auc(signs.on_train, signs.on_fake) < 0.9:
+    norm = measured.scalars.get("generator/gradient_norm")
+    if norm is None or norm > 1e-5 or auc(measured.on_train, measured.on_fake) < 0.9:
         return None
-    return Finding(
-        "generator gradient vanished",
-        f"its norm is {norm:.2g}",
-        "loss=js" if signs.bounded else "lipschitz=gp",
+    remedy = "loss=js" if measured.bounded else "lipschitz=gp"
+    return Finding("generator gradient vanished", f"its norm is {norm:.2g}", remedy)
+
+
+def overfitting(measured: Measurements) -> Finding | None:
+    """r = (D(train) - D(test)) / (D(train) - D(fake)) near 1 (Karras et al., 2020).
+
+    Such a critic has memorised its training images.
+    """
+    if measured.on_test is None:
+        return None
+    train, test, fake = (
+        scores.mean() for scores in (measured.on_train, measured.on_test, measured.on_fake)
     )
-
-
-def overfitting(signs: Measurements) -> Finding | None:
-    """r = (D(train) - D(test)) / (D(train) - D(fake)), near 1 when the critic knows its training images by heart (Karras, 2020)."""
-    if signs.on_test is None:
-        return None
-    gap = signs.on_train.mean() - signs.on_fake.mean()
-    r = float((signs.on_train.mean() - signs.on_test.mean()) / gap) if gap > 1e-6 else 0.0
-    if r < 0.4 or auc(signs.on_train, signs.on_test) < 0.85:
+    gap = train - fake
+    r = float((train - test) / gap) if gap > 1e-6 else 0.0
+    if r < 0.4 or auc(measured.on_train, measured.on_test) < 0.85:
         return None
     evidence = f"held-out images score {r:.0%} of the way from training images to fakes"
     return Finding("critic overfitting", evidence, "'tricks=[diff_augment]'")
 
 
-def silent_latents(signs: DensityMeasurements) -> Finding | None:
-    """Codes that say nothing of their image (posterior collapse): the decoder does without them."""
-    rate = signs.scalars.get("model/kl_nats")
+def posterior_collapse(scalars: dict[str, float]) -> Finding | None:
+    """Codes that hold no information about their image; the decoder does without them."""
+    rate = scalars.get("model/kl_nats")
     if rate is None or rate > 0.5:
         return None
-    return Finding(
-        "posterior collapse", f"codes hold {rate:.2g} nats of their image", "model.warm_up=5000"
-    )
+    evidence = f"codes hold {rate:.2g} nats of their image"
+    return Finding("posterior collapse", evidence, "model.warm_up=5000")
 
 
-def memorising(signs: DensityMeasurements) -> Finding | None:
-    """Held-out images that are much less probable than those of the training: by a tenth of the nats, and by 8 standard errors."""
-    if signs.on_test is None:
+def memorising(measured: DensityMeasurements) -> Finding | None:
+    """Held-out images that are much less probable than those of the training.
+
+    The gap is a tenth of the nats, and 8 standard errors, or more.
+    """
+    if measured.on_test is None:
         return None
-    gap, size = (
-        float(signs.on_test.mean() - signs.on_train.mean()),
-        float(signs.on_train.mean().abs()),
-    )
-    error = float(
-        (
-            signs.on_train.var() / len(signs.on_train) + signs.on_test.var() / len(signs.on_test)
-        ).sqrt()
-    )
+    train, test = measured.on_train, measured.on_test
+    gap, size = float(test.mean() - train.mean()), float(train.mean().abs())
+    error = float((train.var() / len(train) + test.var() / len(test)).sqrt())
     if gap < 0.1 * size or gap < 8 * error:
         return None
-    evidence = f"held-out images take {float(signs.on_test.mean()):.4g} nats, those of the training {float(signs.on_train.mean()):.4g}"
+    evidence = (
+        f"held-out images take {float(test.mean()):.4g} nats, "
+        f"those of the training {float(train.mean()):.4g}"
+    )
     return Finding("overfitting", evidence, "fewer steps=; checkpoint=best is the best of this run")
 
 
 def spread(x: Tensor) -> float:
-    """The median distance between two of a batch."""
+    """The median distance between two samples of a batch (B, ...)."""
     return float(torch.pdist(x.flatten(1).float()).median())
 
 
 def auc(high: Tensor, low: Tensor) -> float:
-    """The share of pairs in which the first is larger, without making the pairs."""
+    """The share of pairs (one of `high`, one of `low`) in which the first is larger.
+
+    The pairs are not made, so both may be long.
+
+    >>> auc(torch.tensor([1.0, 3.0]), torch.tensor([0.0, 2.0]))
+    0.75
+    """
     return float(torch.searchsorted(low.sort().values, high).double().mean()) / len(low)
 
 
-def held_out_split(data: Any) -> Any:
-    """The test split, or None where a data set has none that can be read."""
-    try:
-        test = data.load("test")
-    except UserError:
-        return None
-    return test if len(test.images) else None
+# --- measurements ---------------------------------------------------------------------------------
+
+FEW = 16  # samples of a density, some of which take a pass for each pixel
 
 
-DRAWN = 16  # samples of a density, of which some take a pass for each pixel
+def can_be_examined(model: GenerativeModel) -> bool:
+    """Whether a model has a critic or a likelihood to measure."""
+    return supports(model, HasCritic) or supports(model, HasLikelihood)
 
 
 @torch.no_grad()
-def measure(scheme: Any, data: Any, n: int = 256) -> Measurements | DensityMeasurements:
-    """The signs of a model as it stands, on `n` images of each kind; touches neither its weights nor its random numbers."""
-    from gentrain.data.batches import as_batch
+def measure(
+    model: Any,
+    data: Data,
+    device: torch.device,
+    scalars: dict[str, float],
+    n: int = 256,
+) -> Measurements | DensityMeasurements:
+    """Measure a model as it is. Neither its weights nor random numbers of the caller are touched.
 
-    game, device = scheme.model, scheme.device
+    Args:
+        model: has a critic or a likelihood.
+        data: on which it was trained.
+        device: where it is.
+        scalars: the newest value of everything logged.
+        n: images of each kind.
+    """
     cuda = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(cuda):
         torch.manual_seed(0)
         train, test = data.load("train"), held_out_split(data)
         n = min([n, len(train.images), *([] if test is None else [len(test.images)])])
+        seen = random_batch(train, n, device)
+        held_out = None if test is None else random_batch(test, n, device)
+        if supports(model, HasLikelihood):
+            return measure_density(model, seen, held_out, scalars)
+        labels = train.labels if model.labelled else None
+        return measure_critic(model, seen, held_out, labels, scalars)
 
-        def batch(samples: Any) -> tuple[Tensor, ...]:
-            return as_batch(samples, torch.randperm(len(samples.images))[:n], device)
 
-        seen, held_out = batch(train), None if test is None else batch(test)
-        if isinstance(game, Density):
-            few = tuple(part[:DRAWN] for part in seen)
-            return DensityMeasurements(
-                fakes=scheme.sample(few).cpu(),
-                reals=few[0].cpu(),
-                on_train=-game.log_likelihood(seen, 1).cpu(),
-                on_test=None if held_out is None else -game.log_likelihood(held_out, 1).cpu(),
-                scalars=scheme.latest,
-            )
-        fakes = scheme.sample(seen)
-        on_train, on_fake = (
-            game.critic_scores(seen),
-            game.critic_scores((fakes, *seen[1:]), made=True),
-        )
-        return Measurements(
-            fakes=fakes.cpu(),
-            reals=seen[0].cpu(),
-            on_train=on_train.cpu(),
-            on_test=None if held_out is None else game.critic_scores(held_out).cpu(),
-            on_fake=on_fake.cpu(),
-            labels=train.labels if game.labelled else None,
-            scalars=scheme.latest,
-            bounded=game.loss.bounded,
-        )
+def measure_density(
+    model: Any,
+    seen: tuple[Tensor, ...],
+    held_out: tuple[Tensor, ...] | None,
+    scalars: dict[str, float],
+) -> DensityMeasurements:
+    """Measure a model with a likelihood on training images and on held-out images."""
+    few = tuple(part[:FEW] for part in seen)
+    return DensityMeasurements(
+        fakes=model.sample(few).cpu(),
+        reals=few[0].cpu(),
+        on_train=-model.log_likelihood(seen, 1).cpu(),
+        on_test=None if held_out is None else -model.log_likelihood(held_out, 1).cpu(),
+        scalars=scalars,
+    )
+
+
+def measure_critic(
+    model: Any,
+    seen: tuple[Tensor, ...],
+    held_out: tuple[Tensor, ...] | None,
+    labels: Tensor | None,
+    scalars: dict[str, float],
+) -> Measurements:
+    """Measure a model with a critic on training images, on held-out images and on fakes."""
+    fakes = model.sample(seen)
+    on_train = model.critic_scores(seen)
+    on_fake = model.critic_scores((fakes, *seen[1:]), fake=True)
+    return Measurements(
+        fakes=fakes.cpu(),
+        reals=seen[0].cpu(),
+        on_train=on_train.cpu(),
+        on_test=None if held_out is None else model.critic_scores(held_out).cpu(),
+        on_fake=on_fake.cpu(),
+        labels=labels,
+        scalars=scalars,
+        bounded=model.loss.bounded,
+    )
+
+
+def random_batch(samples: ArrayDataset, n: int, device: torch.device) -> tuple[Tensor, ...]:
+    """A batch of `n` random rows."""
+    return as_batch(samples, torch.randperm(len(samples.images))[:n], device)
+
+
+def held_out_split(data: Data) -> ArrayDataset | None:
+    """The test split; None where a data set has none that can be read."""
+    try:
+        test = data.load("test")
+    except UserError:
+        return None
+    return test if len(test.images) else None

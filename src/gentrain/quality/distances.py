@@ -1,8 +1,11 @@
-"""Distances between two clouds of features, each a closed formula; torch-fidelity and brute force are the tests' oracles.
+"""Distances between two clouds of features, each a closed formula.
 
-Features are (N, F), logits (N, K); all arithmetic is float64. torchmetrics' FID is not used: it takes the eigenvalues of a non-symmetric
-product (3 times slower at F = 2048) and its IS divides the sd by n - 1, unlike every published one.
+Features are (N, F), logits (N, K); all arithmetic is float64. torchmetrics' FID is not used: it
+takes the eigenvalues of a non-symmetric product (3 times slower at F = 2048), and its IS divides
+the standard deviation by n - 1, unlike every published one.
 """
+
+from __future__ import annotations
 
 import math
 from itertools import pairwise
@@ -30,7 +33,8 @@ def moments(features: Tensor) -> Moments:
 def frechet_distance(a: Moments, b: Moments) -> float:
     """|mu_a - mu_b|^2 + tr(Sigma_a + Sigma_b - 2 (Sigma_a Sigma_b)^1/2)  (Heusel et al., 2017, eq. 6).
 
-    With Sigma_a = R R^T, the product has the eigenvalues of the symmetric R^T Sigma_b R: real, and fit for singular Sigma.
+    With Sigma_a = R R^T, the product has the eigenvalues of the symmetric R^T Sigma_b R, which are
+    real also for a singular Sigma.
     """
     values, vectors = torch.linalg.eigh(a.cov)
     root = vectors * values.clamp(min=0).sqrt()
@@ -40,7 +44,13 @@ def frechet_distance(a: Moments, b: Moments) -> float:
 
 
 def inception_score(logits: Tensor, splits: int = 10, seed: int = 0) -> tuple[float, float]:
-    """Mean and sd over `splits` of exp E_x KL(p(y|x) || p(y))  (Salimans et al., 2016), the samples shuffled first."""
+    """Mean and standard deviation over splits of exp E_x KL(p(y|x) || p(y))  (Salimans et al., 2016).
+
+    Args:
+        logits: (N, K).
+        splits: parts of the samples, of equal size.
+        seed: of the order in which the samples are split.
+    """
     order = torch.randperm(len(logits), generator=torch.Generator().manual_seed(seed))
     log_p = logits.double()[order.to(logits.device)].log_softmax(1)
     bounds = [i * len(log_p) // splits for i in range(splits + 1)]
@@ -49,16 +59,25 @@ def inception_score(logits: Tensor, splits: int = 10, seed: int = 0) -> tuple[fl
 
 
 def _exp_mean_kl(log_p: Tensor) -> Tensor:
-    log_q = log_p.logsumexp(0) - math.log(
-        len(log_p)
-    )  # the log of the mean, finite where all p underflow
+    # the log of the mean, finite also where all p underflow
+    log_q = log_p.logsumexp(0) - math.log(len(log_p))
     return (log_p.exp() * (log_p - log_q)).sum(1).mean().exp()
 
 
 def kernel_distance(
     fake: Tensor, real: Tensor, subsets: int = 100, subset_size: int = 1000, seed: int = 0
 ) -> float:
-    """Mean over random subsets of the unbiased MMD^2 with k(x, y) = (x.y / F + 1)^3  (Binkowski et al., 2018)."""
+    """KID: the mean over random subsets of the unbiased MMD^2 with k(x, y) = (x.y / F + 1)^3.
+
+    Binkowski et al., "Demystifying MMD GANs" (2018).
+
+    Args:
+        fake: (N, F) features of samples.
+        real: (M, F) features of images.
+        subsets: how many are drawn.
+        subset_size: at most N and M.
+        seed: of the subsets.
+    """
     from torchmetrics.image.kid import poly_mmd  # a slow import
 
     generator = torch.Generator().manual_seed(seed)
@@ -82,8 +101,12 @@ class Manifold(NamedTuple):
 def prdc(real: Tensor, fake: Tensor, k: int = 5) -> Manifold:
     """Precision and recall (Kynkaanniemi et al., 2019), density and coverage (Naeem et al., 2020).
 
-    A ball around each point reaches its k-th nearest neighbour of the same cloud. Precision: share of fakes in a real ball. Recall:
-    share of reals in a fake ball. Density: mean number of real balls around a fake, / k. Coverage: share of real balls with a fake.
+    A ball around each point reaches its k-th nearest neighbour of the same cloud.
+
+    precision: share of fakes in a real ball.
+    recall: share of reals in a fake ball.
+    density: mean number of real balls around a fake, divided by k.
+    coverage: share of real balls with a fake in them.
     """
     real, fake = real.double(), fake.double()
     real_radius, fake_radius = _radius(real, k), _radius(fake, k)
@@ -108,35 +131,47 @@ def _share(hits: Tensor) -> float:
 
 
 class ClassHistogram(NamedTuple):
-    """What a classifier makes of the fakes: see `class_histogram`."""
+    """What a classifier sees in samples: see `class_histogram`."""
 
     confident: float
     classes_covered: int
     class_entropy: float
 
 
-def class_histogram(logits: Tensor, sure: float = 0.9, held: float = 0.01) -> ClassHistogram:
-    """Share of fakes with max p(y|x) > `sure`; classes that hold at least `held` of those; entropy of all predictions / log K."""
+def class_histogram(
+    logits: Tensor, threshold: float = 0.9, least: float = 0.01
+) -> ClassHistogram:
+    """How sure a classifier is, and how the classes of samples are spread.
+
+    confident: share of samples with max p(y|x) > `threshold`.
+    classes_covered: classes with at least the share `least` of the confident samples.
+    class_entropy: entropy of all predictions, divided by log K.
+    """
     classes = logits.shape[1]
     top, predicted = logits.double().softmax(1).max(1)
-    confident = top > sure
-    held_by = predicted[confident].bincount(minlength=classes) / max(1, int(confident.sum()))
+    confident = top > threshold
+    shares = predicted[confident].bincount(minlength=classes) / max(1, int(confident.sum()))
     p = predicted.bincount(minlength=classes).double() / len(predicted)
     entropy = torch.special.entr(p).sum().item() / math.log(classes)
-    return ClassHistogram(_share(confident), int((held_by >= held).sum()), entropy)
+    return ClassHistogram(_share(confident), int((shares >= least).sum()), entropy)
 
 
 class Agreement(NamedTuple):
-    """Does a classifier see the class that was asked for? See `agreement`."""
+    """Whether a classifier sees the class that was asked for: see `agreement`."""
 
     label_agreement: float
     label_agreement_permuted: float
 
 
-def agreement(logits: Tensor, asked: Tensor, seed: int) -> Agreement:
-    """Share of fakes whose most likely class is the label (N,) they were made for; and, for what chance gives, the labels permuted."""
+def agreement(logits: Tensor, labels: Tensor, seed: int) -> Agreement:
+    """Share of samples whose most likely class is their label; by chance, with permuted labels.
+
+    Args:
+        logits: (N, K) of the samples.
+        labels: (N,) for which the samples were made.
+        seed: of the permutation.
+    """
     predicted = logits.argmax(1)
-    permuted = asked[
-        torch.randperm(len(asked), generator=torch.Generator().manual_seed(seed)).to(asked.device)
-    ]
-    return Agreement(_share(predicted == asked), _share(predicted == permuted))
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    permuted = labels[order.to(labels.device)]
+    return Agreement(_share(predicted == labels), _share(predicted == permuted))

@@ -1,38 +1,60 @@
-"""What a network sees in an image: the features that every score of this room compares."""
+"""What a network sees in an image: the features that scores of samples compare."""
+
+from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from gentrain.data.base import Data
+from gentrain.data.arrays import ArrayDataset
+from gentrain.data.base import Data
+
+
+class LabelledImages(Protocol):
+    """What a network learns from: a data set, or a data set with other labels."""
+
+    name: str
+    classes: int | None
+
+    def load(self, split: str) -> ArrayDataset:
+        """The images and labels of "train" or "test"."""
+
+    def digest(self, split: str) -> str:
+        """A string that differs for different images or labels."""
 
 
 class Features(nn.Module, ABC):
     """A fixed network from images, uint8 (B, C, H, W), to features (B, F) and class logits (B, K).
 
-    `name` tells the network and `hash` its weights: scores of different hashes are never ranked together.
-    `suffix` ends the names of the scores, so that only Inception's are called FID, IS and KID.
-    `certain` says that the logits know the classes of this very data set.
+    Scores of networks with different hashes are never ranked together.
     """
 
     name: str
-    suffix: str
-    hash: str
-    certain: bool = False
+    suffix: str  # ends the names of the scores, so that only Inception's are called FID, IS and KID
+    hash: str  # of the weights
+    knows_classes: bool = False  # the logits are of the classes of this very data set
 
     @abstractmethod
-    def check(self, data: "Data") -> None:
-        """Refuse, by a UserError and before anything is read, a data set that this network cannot judge."""
+    def check(self, data: Data) -> None:
+        """Refuse, before anything is read, a data set that does not fit.
+
+        Raises:
+            UserError: with the reason and what to choose instead.
+        """
 
     @abstractmethod
-    def prepare(self, data: "Data", cache: Path) -> None:
-        """Get the weights, however long it takes; sets `hash`."""
+    def prepare(self, data: Any, cache: Path) -> None:
+        """Get the weights, however long it takes, and set `hash`.
+
+        Args:
+            data: `LabelledImages`, for a network that learns from them.
+            cache: the directory of what is made once.
+        """
 
     @abstractmethod
     def protocol(self) -> dict[str, Any]:
@@ -40,20 +62,19 @@ class Features(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, F) and logits (B, K), both float32, of images, uint8 (B, C, H, W)."""
+        """uint8 (B, C, H, W) -> features (B, F) and logits (B, K), both float32."""
 
     @torch.no_grad()
     def of(self, images: Tensor, batch_size: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Features (N, F) and logits (N, K), on `device`, of any number of images, uint8 (N, C, H, W)."""
+        """uint8 (N, C, H, W), any N -> features (N, F) and logits (N, K) on `device`."""
         self.to(device).eval()
-        features, logits = zip(
-            *(self(chunk.to(device)) for chunk in images.split(batch_size)), strict=True
-        )
+        chunks = images.split(batch_size)
+        features, logits = zip(*(self(chunk.to(device)) for chunk in chunks), strict=True)
         return torch.cat(features), torch.cat(logits)
 
 
-def coloured(images: Tensor) -> Tensor:
-    """Three channels for a network that wants them, (B, 1 or 3, H, W) -> (B, 3, H, W); grey is repeated."""
+def three_channels(images: Tensor) -> Tensor:
+    """(B, 1 or 3, H, W) -> (B, 3, H, W); grey is repeated."""
     return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
 
 

@@ -1,23 +1,29 @@
-"""How good the fakes are: FID, IS, KID, precision, recall, density and coverage, from one pass of a feature network.
+"""How good samples are: FID, IS, KID, precision, recall, density and coverage.
 
-A score means something only beside its protocol, so every one is written down: features and their hash, rounding, reference, N, seed.
+All come from one pass of a feature network. A score means something only together with its
+protocol, so every score is written down with it: features and their hash, rounding, reference, N
+and seed.
 """
+
+from __future__ import annotations
 
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-import lightning as L
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from gentrain.capability import supports
 from gentrain.config.types import Count, Whole
-from gentrain.data.arrays import to_bytes
+from gentrain.data.arrays import ArrayDataset, to_bytes
+from gentrain.data.base import Data
 from gentrain.data.batches import as_batch
 from gentrain.errors import UserError
-from gentrain.quality.base import Evaluation, Judged, labelled, uses_ema
+from gentrain.models.base import GenerativeModel, Reconstructs
+from gentrain.quality.base import ROUNDING, SampleMetric, Score
 from gentrain.quality.cache import cached
 from gentrain.quality.distances import (
     Moments,
@@ -31,33 +37,51 @@ from gentrain.quality.distances import (
 )
 from gentrain.quality.features import Features
 
-if TYPE_CHECKING:
-    from gentrain.data.arrays import ArrayDataset
-    from gentrain.data.base import Data
-
-KEPT = 10_000  # reference features that stay on disk for KID and for the neighbours, beside the moments of all of them
+KEPT = 10_000  # reference features on disk, for KID and neighbours; the moments are of all of them
 SPLITS = 10  # of the Inception score
 NEIGHBOURS = 5  # of precision, recall, density and coverage
 
 
-class NoQuality(L.Callback):
-    """No scores."""
+class ImageQuality(SampleMetric):
+    """Scores of samples against a reference split.
 
-
-class ImageQuality(Evaluation):
-    """Scores of the generator against a reference split, in the names `quality/fid_classifier`, or `quality/fid` for Inception alone.
+    Their names end in the suffix of the features: `fid_classifier`, or `fid` for Inception alone.
 
     Args:
         features: the network that looks at the images.
-        every: generator steps between two scores; there is one at step 0 (if `at_start`) and one at the end besides.
-        samples: the number of fakes N. FID falls with N: compare equal N only, and quote 10,000 or more.
-        batch_size: fakes made, and images looked at, at a time.
-        seed: of noise, labels, subsets and splits; the same at every evaluation.
-        reference: the split that fakes are compared with; `reference_samples` of it, all if None.
-        kid_subsets, kid_subset_size: None takes 1,000, or what there is.
-        prdc_samples: fakes, and reals, whose neighbours are looked for.
-        cache: directory of what is computed once per data set.
+        every: generator steps between two scores.
+        samples: the number of samples N. FID falls with N: compare equal N only, and quote 10,000
+            or more.
+        batch_size: images that are drawn, and looked at, at a time.
+        seed: of noise, labels, subsets and splits; the same for every score.
+        at_start: score an untrained model, too.
+        reference: the split with which samples are compared.
+        reference_samples: how many images of it; None for all.
+        kid_subsets: subsets whose KIDs are averaged.
+        kid_subset_size: None for 1,000, or as many as there are.
+        prdc_samples: samples, and real images, whose neighbours are looked for.
+        cache: the directory of what is computed once per data set.
     """
+
+    key = "quality=classifier"
+    scores: ClassVar = {
+        "fid*_floor": Score("squared distance of features", None),
+        "fid*": Score("squared distance of features"),
+        "is*_std": Score("effective classes", None),
+        "is*_mean": Score("effective classes", True),
+        "kid*": Score("squared MMD"),
+        "precision*": Score("share of samples", True),
+        "recall*": Score("share of real images", True),
+        "density*": Score("real balls per sample / k", True),
+        "coverage*": Score("share of real images", True),
+        "confident": Score("share of samples", True),
+        "classes_covered": Score("classes", True),
+        "class_entropy": Score("nats / log K", True),
+        "class_kept": Score("share of samples", True),
+        "label_agreement_permuted": Score("share of samples", None),
+        "label_agreement": Score("share of samples", True),
+        "n": Score("samples", None),
+    }
 
     def __init__(
         self,
@@ -78,41 +102,39 @@ class ImageQuality(Evaluation):
         most = min(samples, KEPT)
         if kid_subset_size is not None and not 2 <= kid_subset_size <= most:
             raise UserError(
-                f"KID cannot draw subsets of {kid_subset_size} from {samples} fakes (quality.kid_subset_size); give 2 to {most}, or null"
+                f"KID cannot draw subsets of {kid_subset_size} from {samples} samples "
+                f"(quality.kid_subset_size); give 2 to {most}, or null"
             )
-        self.features = features
+        self.features, self.cache = features, Path(cache).expanduser()
         self.reference, self.reference_samples = reference, reference_samples
-        self.kid_subsets, self.kid_subset_size, self.prdc_samples = (
-            kid_subsets,
-            kid_subset_size,
-            prdc_samples,
-        )
-        self.cache = Path(cache).expanduser()
+        self.kid_subsets, self.kid_subset_size = kid_subsets, kid_subset_size
+        self.prdc_samples = prdc_samples
 
-    def check(self, data: "Data") -> None:
+    def check(self, data: Data, model: GenerativeModel) -> None:
+        super().check(data, model)
         if len(data.shape) != 3:
             raise UserError(
-                f"this quality judges images, and data={data.name} gives points (quality); choose quality=modes or none"
+                f"this quality is of images, and data={data.name} gives points (quality); "
+                "choose quality=modes or none"
             )
         self.features.check(data)
         size = len(data.load(self.reference).images[: self.reference_samples])
         if size < max(2, self.kid_subset_size or 0):
             raise UserError(
-                f"the {self.reference} split gives {size} real images, too few for scores (quality.reference, quality.reference_samples, "
-                "quality.kid_subset_size); give more data, smaller subsets, or quality=none"
+                f"the {self.reference} split gives {size} real images, too few for scores "
+                "(quality.reference, quality.reference_samples, quality.kid_subset_size); "
+                "give more data, smaller subsets, or quality=none"
             )
 
-    def prepare(self, data: "Data", model: Judged) -> None:
+    def prepare(self, data: Data, model: GenerativeModel, device: torch.device) -> None:
         self.features.prepare(data, self.cache)
-        if data.source_shape is not None:
-            self.samples = min(
-                self.samples, data.load("test").rows
-            )  # a source twice is no second fake
-        self.device = (
-            model.device if model.device.type == "cuda" else torch.device("cpu")
-        )  # other devices lack float64
+        if data.source_shape is not None:  # a second sample from the same source is no new one
+            self.samples = min(self.samples, data.load("test").rows)
+        # other devices than these two lack float64
+        self.device = device if device.type == "cuda" else torch.device("cpu")
         real = self._real(data, self.reference, self.reference_samples)
         self.real, self.real_features = Moments(real["mean"], real["cov"]), real["features"]
+        self.reference_size = real["samples"]
         other = "test" if self.reference != "test" else "train"
         held_out = self._real(data, other, self.samples)
         self.floor = {
@@ -120,53 +142,22 @@ class ImageQuality(Evaluation):
             "split": other,
             "samples": held_out["samples"],
         }
-        model.protocols["quality"] = self.protocol(data, model, real["samples"])
 
-    def score(self, data: "Data", model: Judged) -> dict[str, float]:
-        source = data.load(self.given(data))
-        features, logits = self.features.of(
-            self.images(model, source), self.batch_size, self.device
-        )
-        named = self._distances(features, logits)
-        if self.features.certain:
-            named |= self._classes_kept(data, model, source, logits)
-        scores = {"n": float(self.samples)} | {
-            name.replace("*", self.features.suffix): value for name, value in named.items()
-        }
-        return {f"quality/{name}": value for name, value in scores.items()}
-
-    def given(self, data: "Data") -> str:
-        """The split whose labels are asked for; that of the sources of a translation is one that it was not trained on."""
-        return self.reference if data.source_shape is None else "test"
-
-    def of_sources(self, data: "Data") -> dict[str, Any]:
-        """What the protocol says of what is translated."""
-        if data.source_shape is None:
-            return {}
-        return {
-            "sources": {
-                "split": self.given(data),
-                "digest": data.digest("test"),
-                "degrade": getattr(data, "degrade", None),
-            }
-        }
-
-    def protocol(self, data: "Data", model: Judged, reference_size: int) -> dict[str, Any]:
-        """Everything that must be equal before two scores may be ranked."""
+    def protocol(self, data: Data, model: GenerativeModel) -> dict[str, Any]:
         return {
             "features": self.features.name,
             "features_hash": self.features.hash,
             **self.features.protocol(),
-            "rounding": "uint8, round((x + 1) * 127.5), clamped",
+            "rounding": ROUNDING,
             "reference": {
                 "data": data.name,
                 "split": self.reference,
                 "digest": data.digest(self.reference),
-                "samples": reference_size,
+                "samples": self.reference_size,
             },
             "samples": self.samples,
-            **self.of_sources(data),
-            "ema": uses_ema(model),
+            **self._sources(data),
+            "ema": model.ema_generator is not None,
             "batch_norm": "eval",
             "truncation": None,
             "seed": self.seed,
@@ -176,48 +167,82 @@ class ImageQuality(Evaluation):
             f"fid{self.features.suffix}_floor": self.floor,
         }
 
-    def _distances(self, features: Tensor, logits: Tensor) -> dict[str, float]:
-        """All scores of one pass; `*` stands for the suffix."""
-        mean, sd = inception_score(logits, min(SPLITS, self.samples), self.seed)
-        near = self._neighbourhood()
-        manifold = prdc(self.real_features[:near], features[:near], min(NEIGHBOURS, near - 1))
-        scores = {
-            "fid*": frechet_distance(self.real, moments(features)),
-            "fid*_floor": self.floor["value"],
-            "is*_mean": mean,
-            "is*_std": sd,
-            "kid*": kernel_distance(
-                features, self.real_features, self.kid_subsets, self._subset_size(), self.seed
-            ),
-        }
-        scores |= {f"{name}*": value for name, value in manifold._asdict().items()}
-        return scores | (dict(class_histogram(logits)._asdict()) if self.features.certain else {})
-
-    def _classes_kept(
-        self, data: "Data", model: Judged, source: "ArrayDataset", logits: Tensor
+    def compute(
+        self, data: Data, model: GenerativeModel, device: torch.device
     ) -> dict[str, float]:
-        """Does the classifier see the class that was asked for, and that of an image in what was made of it (`class_kept`)?"""
+        source = data.load(self._sample_split(data))
+        images = self.images(model, source, device)
+        features, logits = self.features.of(images, self.batch_size, self.device)
+        scores = {"n": float(self.samples)} | self._distances(features, logits)
+        if self.features.knows_classes:
+            scores |= class_histogram(logits)._asdict()
+            scores |= self._class_of_source(data, source, logits)
+            scores |= self._label_agreement(model, source, logits)
+            scores |= self._class_of_reconstruction(data, model, device)
+        return scores
+
+    def _sample_split(self, data: Data) -> str:
+        """The split whose labels, or whose sources, samples are made for.
+
+        Sources are held-out ones.
+        """
+        return self.reference if data.source_shape is None else "test"
+
+    def _sources(self, data: Data) -> dict[str, Any]:
+        """What the protocol says of the sources of a translation."""
+        if data.source_shape is None:
+            return {}
+        split, digest = self._sample_split(data), data.digest("test")
+        return {"sources": {"split": split, "digest": digest, "degrade": data.degrade}}
+
+    def _distances(self, features: Tensor, logits: Tensor) -> dict[str, float]:
+        """Scores of one pass of the feature network."""
+        suffix, near = self.features.suffix, self._neighbourhood()
+        mean, sd = inception_score(logits, min(SPLITS, self.samples), self.seed)
+        manifold = prdc(self.real_features[:near], features[:near], min(NEIGHBOURS, near - 1))
+        fid, subset_size = frechet_distance(self.real, moments(features)), self._subset_size()
+        kid = kernel_distance(
+            features, self.real_features, self.kid_subsets, subset_size, self.seed
+        )
+        return {
+            f"fid{suffix}": fid,
+            f"fid{suffix}_floor": self.floor["value"],
+            f"is{suffix}_mean": mean,
+            f"is{suffix}_std": sd,
+            f"kid{suffix}": kid,
+        } | {f"{name}{suffix}": value for name, value in manifold._asdict().items()}
+
+    def _class_of_source(
+        self, data: Data, source: ArrayDataset, logits: Tensor
+    ) -> dict[str, float]:
+        """Does the classifier see the class of an image in its translation?"""
+        if source.sources is None or not data.aligned or source.labels is None:
+            return {}
+        return {"class_kept": share(logits.argmax(1).cpu() == source.labels[self.rows(source)])}
+
+    def _label_agreement(
+        self, model: GenerativeModel, source: ArrayDataset, logits: Tensor
+    ) -> dict[str, float]:
+        """Does the classifier see the class that a sample was made for?"""
+        if not model.labelled or source.labels is None:
+            return {}
+        labels = source.labels[self.rows(source).to(source.labels.device)].to(logits.device)
+        return agreement(logits, labels, self.seed)._asdict()
+
+    def _class_of_reconstruction(
+        self, data: Data, model: Any, device: torch.device
+    ) -> dict[str, float]:
+        """Does the classifier see the class of a held-out image in its reconstruction?"""
+        if not supports(model, Reconstructs):
+            return {}
         test = data.load("test")
-        kept: dict[str, float] = {}
-        if source.sources is not None and data.aligned and source.labels is not None:
-            kept["class_kept"] = (
-                (logits.argmax(1).cpu() == source.labels[self.asked(source)]).double().mean().item()
-            )
-        if labelled(model) and source.labels is not None:
-            asked = source.labels[self.asked(source).to(source.labels.device)].to(logits.device)
-            kept |= agreement(logits, asked, self.seed)._asdict()
-        if reconstruct := getattr(getattr(model, "model", None), "reconstruct", None):
-            rows = torch.arange(min(self.samples, len(test.images))).split(self.batch_size)
-            given = None if labelled(model) else 1  # labels, where the model takes them
-            again = torch.cat(
-                [
-                    to_bytes(reconstruct(*as_batch(test, chunk, model.device)[:given])).cpu()
-                    for chunk in rows
-                ]
-            )
-            found = self.features.of(again, self.batch_size, self.device)[1].argmax(1).cpu()
-            kept["class_kept"] = (found == test.labels[: len(found)].cpu()).double().mean().item()  # type: ignore[index]
-        return kept
+        assert test.labels is not None
+        parts = None if model.labelled else 1  # images, with labels where the model takes them
+        rows = torch.arange(min(self.samples, len(test.images))).split(self.batch_size)
+        batches = (as_batch(test, chunk, device)[:parts] for chunk in rows)
+        images = torch.cat([to_bytes(model.reconstruct(*batch)).cpu() for batch in batches])
+        predicted = self.features.of(images, self.batch_size, self.device)[1].argmax(1).cpu()
+        return {"class_kept": share(predicted == test.labels[: len(predicted)].cpu())}
 
     def _subset_size(self) -> int:
         return self.kid_subset_size or min(1000, self.samples, len(self.real_features))
@@ -225,34 +250,28 @@ class ImageQuality(Evaluation):
     def _neighbourhood(self) -> int:
         return min(self.prdc_samples, self.samples, len(self.real_features))
 
-    def _real(self, data: "Data", split: str, samples: int | None) -> dict[str, Any]:
-        """Moments, and features in random order, of (at most `samples`) images of a split; from the cache after the first time."""
-        key = [
-            data.digest(split),
-            split,
-            samples,
-            self.features.name,
-            self.features.hash,
-            self.seed,
-            KEPT,
-        ]
-        path = self.cache / f"real-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}.pt"
-        return {
-            name: value.to(self.device) if isinstance(value, Tensor) else value
-            for name, value in cached(path, lambda: self._look(data, split, samples)).items()
-        }
+    def _real(self, data: Data, split: str, samples: int | None) -> dict[str, Any]:
+        """Moments of images of a split, and features in random order, from the cache if possible.
 
-    def _look(self, data: "Data", split: str, samples: int | None) -> dict[str, Any]:
+        Args:
+            data: the data set.
+            split: "train" or "test".
+            samples: at most so many images; None for all.
+        """
+        digest, name = data.digest(split), self.features.name
+        key = [digest, split, samples, name, self.features.hash, self.seed, KEPT]
+        path = self.cache / f"real-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}.pt"
+        kept = cached(path, lambda: self._reference(data, split, samples))
+        return kept | {name: kept[name].to(self.device) for name in ("mean", "cov", "features")}
+
+    def _reference(self, data: Data, split: str, samples: int | None) -> dict[str, Any]:
+        """What `_real` keeps in the cache."""
         images = data.load(split).images
-        drawn = torch.randperm(len(images), generator=torch.Generator().manual_seed(self.seed))[
-            :samples
-        ]
-        chunks = (
-            images[rows.to(images.device)] for rows in drawn.split(KEPT)
-        )  # never a second copy of a large data set
-        features = torch.cat(
-            [self.features.of(chunk, self.batch_size, self.device)[0] for chunk in chunks]
-        )
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(self.seed))
+        # in chunks, since a large data set must not be copied as a whole
+        chunks = (images[rows.to(images.device)] for rows in order[:samples].split(KEPT))
+        found = [self.features.of(chunk, self.batch_size, self.device)[0] for chunk in chunks]
+        features = torch.cat(found)
         mean, cov = moments(features)
         return {
             "mean": mean.cpu(),
@@ -260,3 +279,8 @@ class ImageQuality(Evaluation):
             "features": features[:KEPT].cpu().clone(),
             "samples": len(features),
         }
+
+
+def share(hits: Tensor) -> float:
+    """The share of True."""
+    return hits.double().mean().item()

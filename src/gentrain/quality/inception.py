@@ -1,38 +1,45 @@
-"""The features of published FIDs: pool3 of the TensorFlow-2015 Inception, as ported by torch-fidelity.
+"""The features of published FIDs: pool3 of the TensorFlow-2015 Inception, as torch-fidelity has it.
 
-Heusel et al., "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium" (2017) for FID,
-Salimans et al., "Improved Techniques for Training GANs" (2016) for IS, Binkowski et al., "Demystifying MMD GANs" (2018) for KID.
+Heusel et al., "GANs trained by a two time-scale update rule converge to a local Nash equilibrium"
+(2017) for FID, Salimans et al., "Improved techniques for training GANs" (2016) for IS, Binkowski
+et al., "Demystifying MMD GANs" (2018) for KID.
 """
+
+from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from gentrain.data.base import Data
 from gentrain.errors import Unavailable, UserError
-from gentrain.quality.features import Features, coloured, fingerprint
-
-if TYPE_CHECKING:
-    from gentrain.data.base import Data
-    from gentrain.quality.image_quality import ImageQuality
+from gentrain.quality.features import Features, fingerprint, three_channels
+from gentrain.quality.image_quality import ImageQuality
 
 
-def inception_quality(weights: str | None = None, **settings: Any) -> "ImageQuality":
-    """Quality by Inception, with `quality.weights` at the top where the user types it; `settings` are Quality's own."""
-    from gentrain.quality.image_quality import ImageQuality
+def inception_quality(weights: str | None = None, **settings: Any) -> ImageQuality:
+    """Image quality by Inception; its weights are the option `quality.weights`.
 
+    Args:
+        weights: see `Inception`.
+        settings: see `ImageQuality`.
+    """
     return ImageQuality(features=Inception(weights), **settings)
 
 
 class Inception(Features):
-    """2,048 features and 1,008 unbiased logits; uint8 images of any size, resized to 299 px as TensorFlow 1 did.
+    """2,048 features and 1,008 unbiased logits of images of any size.
+
+    They are resized to 299 pixels as TensorFlow 1 did.
 
     Args:
-        weights: a file like torch-fidelity's `weights-inception-2015-12-05-6726825d.pth`; None lets torch-fidelity download its own.
+        weights: a file like torch-fidelity's `weights-inception-2015-12-05-6726825d.pth`; None lets
+            torch-fidelity download its own.
     """
 
     name = "inception-v3-compat"
@@ -42,17 +49,19 @@ class Inception(Features):
         super().__init__()
         self.weights = Path(weights).expanduser() if weights else None
 
-    def check(self, data: "Data") -> None:
+    def check(self, data: Data) -> None:
         if data.shape[0] not in (1, 3):
             raise UserError(
-                f"Inception sees 1 or 3 channels, and data={data.name} has {data.shape[0]} (data.shape); choose quality=classifier or none"
+                f"Inception sees 1 or 3 channels, and data={data.name} has {data.shape[0]} "
+                "(data.shape); choose quality=classifier or none"
             )
         if self.weights is not None and not self.weights.is_file():
             raise UserError(
-                f"no file {self.weights} (quality.weights); give torch-fidelity's Inception weights, or quality=classifier"
+                f"no file {self.weights} (quality.weights); give torch-fidelity's Inception "
+                "weights, or quality=classifier"
             )
 
-    def prepare(self, data: "Data", cache: Path) -> None:
+    def prepare(self, data: Data, cache: Path) -> None:
         self.network = self._given(self.weights) if self.weights else self._downloaded()
         self.network.to(memory_format=torch.channels_last)  # a third less time on a CPU
         self.hash = fingerprint(self.network.state_dict())
@@ -65,31 +74,25 @@ class Inception(Features):
         }
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return self.network(coloured(images).contiguous(memory_format=torch.channels_last))
+        return self.network(three_channels(images).contiguous(memory_format=torch.channels_last))
 
     def _given(self, path: Path) -> nn.Module:
         try:
-            torch.load(
-                path, map_location="cpu", weights_only=True
-            )  # torch-fidelity would run any code that a pickle holds
+            # torch-fidelity would run any code that a pickle holds; this refuses it
+            torch.load(path, map_location="cpu", weights_only=True)
             return _extractor(str(path))
-        except (
-            Exception
-        ) as problem:  # random bytes make the unpickler fail in any way, IndexError among them
+        except Exception as problem:  # random bytes make the unpickler fail in any way
             raise UserError(
-                f"{path} does not hold torch-fidelity's Inception weights ({type(problem).__name__}; quality.weights); "
-                "give the file weights-inception-2015-12-05-6726825d.pth, or quality=classifier"
+                f"{path} does not hold torch-fidelity's Inception weights "
+                f"({type(problem).__name__}; quality.weights); give the file "
+                "weights-inception-2015-12-05-6726825d.pth, or quality=classifier"
             ) from problem
 
     def _downloaded(self) -> nn.Module:
         try:
-            with _patience(30):
+            with _socket_timeout(30):
                 return _extractor(None)
-        except (
-            OSError,
-            RuntimeError,
-            EOFError,
-        ) as problem:  # no network, a cut-off file, a wrong hash
+        except (OSError, RuntimeError, EOFError) as problem:  # no network, or a damaged file
             reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
             raise Unavailable(
                 f"the Inception weights could not be downloaded: {reason} (quality.weights); "
@@ -109,8 +112,8 @@ def _extractor(path: str | None) -> nn.Module:
 
 
 @contextmanager
-def _patience(seconds: float) -> Iterator[None]:
-    """The standard library waits for ever on a silent server unless told not to."""
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    """Give up on a silent server; the standard library waits for ever by default."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

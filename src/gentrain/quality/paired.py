@@ -1,34 +1,55 @@
-"""How near a translation comes to the image that it should have been, on pairs that it was not trained on."""
+"""How near a translation comes to the true image, on pairs that the model was not trained on."""
 
-from typing import TYPE_CHECKING, Any, cast
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
 
 from gentrain.config.types import Count, Whole
 from gentrain.data.arrays import to_bytes, to_float
-from gentrain.errors import Diverged, UserError
-from gentrain.quality.base import Judged, uses_ema
-from gentrain.quality.likelihood import HeldOutMetric
+from gentrain.data.base import Data
+from gentrain.errors import UserError
+from gentrain.models.base import Batch, GenerativeModel
+from gentrain.quality.base import HeldOutMetric, Score, refuse_not_finite
+from gentrain.quality.likelihood import held_out_protocol
 
-if TYPE_CHECKING:
-    from gentrain.data.base import Data
-
-HIGHEST = 100.0  # decibels of an image that is met exactly, whose ratio is infinite
+HIGHEST = 100.0  # decibels of an exact image, whose ratio is infinite
+CPU = torch.device("cpu")
 
 
 class PairedScores(HeldOutMetric):
-    """`quality/l1`, the mean absolute difference of pixels in [-1, 1]; `quality/psnr`, `quality/psnr_pooled` in decibels; `quality/ssim`.
+    """L1, PSNR and SSIM of translations, each the mean over images of the split.
 
-    Each is of 8-bit images and the mean over `images` of the split (null: all), the same ones every time, but for the pooled one: that is
-    the PSNR of the mean of their squared errors (torchmetrics' default). The mean of PSNRs leans on the images that are met exactly, which
-    have no PSNR and count as 100 dB: ten such images in 1,000 without colour give the grey guess 0.7 dB. Beside each stands what learns
-    nothing of the source: `..._mean_image`, the mean of the training images, and what the degradation knows of its own undoing, such as
-    `..._bicubic`, `..._grey` (no colour) or `..._mean_fill` (the mean of the known pixels in each hole).
+    All are of 8-bit images. `l1` is the mean absolute difference of pixels in [-1, 1]. PSNR is
+    10 log10(255^2 / mean squared error), in decibels. `psnr` is the mean over images; it leans on
+    images that are exact, which have no PSNR and count as 100 dB: ten such images in 1,000 without
+    colour give the grey guess 0.7 dB. `psnr_pooled` is the PSNR of the mean squared error of all
+    images (torchmetrics' default). SSIM is that of Wang et al. (2004) as torchmetrics computes it:
+    Gaussian windows of 11 x 11, sigma 1.5, K = (0.01, 0.03), the mean over channels. Neither sees
+    what an eye would call blur or noise; FID is for that.
 
-    PSNR is 10 log10(255^2 / mean squared error), SSIM that of Wang et al. (2004) as torchmetrics computes it: Gaussian windows of 11 x 11,
-    sigma 1.5, K = (0.01, 0.03), the mean over channels. Neither sees what an eye would call blur or noise: FID is for that.
+    Each has baselines that learn nothing: `..._mean_image`, the mean of the training images, and
+    what the degradation knows of its own undoing, such as `..._bicubic`, `..._grey` (no colour) or
+    `..._mean_fill` (the mean of the known pixels in each hole).
+
+    Args:
+        every: generator steps between two scores.
+        images: how many images of the split; null for all. They are the same every time.
+        batch_size: images at a time.
+        seed: of the choice of images, and of all noise.
+        at_start: score an untrained model, too.
+        split: "test" or "train".
     """
+
+    key = "callbacks.paired"
+    scores: ClassVar = {
+        "l1*": Score("pixels in [-1, 1]"),
+        "psnr*": Score("dB", True),
+        "ssim*": Score("1", True),
+    }
 
     def __init__(
         self,
@@ -42,55 +63,62 @@ class PairedScores(HeldOutMetric):
         super().__init__(every, images, batch_size, seed, at_start, split)
         self.baselines: dict[str, float] = {}
 
-    def check(self, data: "Data") -> None:
-        super().check(data)
+    def check(self, data: Data, model: GenerativeModel) -> None:
+        super().check(data, model)
         if data.source_shape is None or not data.aligned:
             raise UserError(
-                f"data={data.name} gives no pairs of a source and its image (data, callbacks.paired); "
-                "choose data.degrade=edges, or data.paired=true of data=facades"
+                f"data={data.name} gives no pairs of a source and its image "
+                "(data, callbacks.paired); choose data.degrade=edges, or data.paired=true of "
+                "data=facades"
             )
 
-    def prepare(self, data: "Data", model: Judged) -> None:
-        model.protocols["paired"] = self.about(data) | {
-            "degrade": getattr(data, "degrade", None),
+    def prepare(self, data: Data, model: GenerativeModel, device: torch.device) -> None:
+        self.baselines = {
+            f"{score}_{name}": value
+            for name, guess in guesses(data).items()
+            for score, value in self.means(data, CPU, guess).items()
+        }
+
+    def protocol(self, data: Data, model: GenerativeModel) -> dict[str, Any]:
+        return held_out_protocol(self, data) | {
+            "degrade": data.degrade,
             "psnr": f"8 bits, mean over images, at most {HIGHEST:g} dB",
             "psnr_pooled": "8 bits, of the mean squared error of all images (torchmetrics)",
             "ssim": "8 bits, Gaussian windows of 11, sigma 1.5, K 0.01 and 0.03 (torchmetrics)",
             "l1": "pixels in [-1, 1] of 8 bits",
-            "ema": uses_ema(model),
-        }
-        mean = mean_image(data.load("train").images)
-        guesses = {"mean_image": lambda batch: mean.expand_as(batch[0])}
-        if (how := getattr(data, "degradation", None)) is not None and how.restore is not None:
-            guesses[how.baseline] = lambda batch: how.restore(batch[1], data.shape)
-        cpu = torch.device("cpu")
-        self.baselines = {
-            f"{score}_{name}": value
-            for name, guess in guesses.items()
-            for score, value in self.means(data, cpu, guess).items()
+            "ema": model.ema_generator is not None,
         }
 
-    def score(self, data: "Data", model: Judged) -> dict[str, float]:
-        return {
-            f"quality/{name}": value
-            for name, value in (
-                self.means(data, model.device, model.sample) | self.baselines
-            ).items()
-        }
+    def compute(
+        self, data: Data, model: GenerativeModel, device: torch.device
+    ) -> dict[str, float]:
+        return self.means(data, device, model.sample) | self.baselines
 
-    def means(self, data: "Data", device: torch.device, guess: Any) -> dict[str, float]:
+    def means(
+        self, data: Data, device: torch.device, translate: Callable[[Batch], Tensor]
+    ) -> dict[str, float]:
+        """The scores of what a function makes of every batch."""
         found: dict[str, list[Tensor]] = {}
         for batch in self.batches(data, device):
-            made = guess(batch)
-            if not made.isfinite().all():
-                raise Diverged(
-                    f"translations have values that are not finite numbers at step {self.last}; the scores cannot be computed"
-                )
+            made = translate(batch)
+            refuse_not_finite(made, "translations")
             for name, values in distances(to_bytes(made).cpu(), to_bytes(batch[0]).cpu()).items():
                 found.setdefault(name, []).append(values)
         means = {name: torch.cat(values).mean() for name, values in found.items()}
         means["psnr_pooled"] = decibels(means.pop("squared_error"))
         return {name: value.item() for name, value in means.items()}
+
+
+def guesses(data: Data) -> dict[str, Callable[[Batch], Tensor]]:
+    """Translations that learn nothing, by their names."""
+    mean = mean_image(data.load("train").images)
+    found: dict[str, Callable[[Batch], Tensor]] = {
+        "mean_image": lambda batch: mean.expand_as(batch[0])
+    }
+    degradation = data.degradation
+    if degradation is not None and (restore := degradation.restore) is not None:
+        found[degradation.baseline] = lambda batch: restore(batch[1], data.shape)
+    return found
 
 
 def mean_image(images: Tensor) -> Tensor:
@@ -99,14 +127,26 @@ def mean_image(images: Tensor) -> Tensor:
 
 
 def decibels(squared_error: Tensor) -> Tensor:
-    """PSNR of a mean squared error of 8-bit values."""
+    """PSNR of a mean squared error of 8-bit values.
+
+    >>> decibels(torch.tensor(255.0**2 / 100))
+    tensor(20.)
+    """
     return (10 * torch.log10(255**2 / squared_error.clamp(min=1e-30))).clamp(max=HIGHEST)
 
 
 def distances(made: Tensor, true: Tensor) -> dict[str, Tensor]:
-    """L1, PSNR, squared error and SSIM of each of two batches of images, uint8 (B, C, H, W): four times (B,)."""
-    from torchmetrics.functional.image import (
-        structural_similarity_index_measure as ssim,  # a slow import
+    """L1, PSNR, squared error and SSIM between the images of two batches.
+
+    Args:
+        made: uint8 (B, C, H, W).
+        true: uint8 (B, C, H, W).
+
+    Returns:
+        (B,) values by their names.
+    """
+    from torchmetrics.functional.image import (  # a slow import
+        structural_similarity_index_measure as ssim,
     )
 
     x, y = made.float(), true.float()

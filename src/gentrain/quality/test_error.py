@@ -1,62 +1,63 @@
-"""How often a model that names classes is wrong on images that it never saw."""
+"""How often a model that classifies is wrong on images that it was not trained on."""
 
-from typing import TYPE_CHECKING, Any, cast
+from __future__ import annotations
 
-import lightning as L
+from typing import Any, ClassVar
+
+import torch
 
 from gentrain.config.types import Count, Whole
 from gentrain.data.arrays import to_float
+from gentrain.data.base import Data
 from gentrain.errors import UserError
-from gentrain.models.base import eval_mode
-from gentrain.quality.base import Evaluation, Judged
-
-if TYPE_CHECKING:
-    from gentrain.data.base import Data
+from gentrain.models.base import Classifies, GenerativeModel, eval_mode
+from gentrain.quality.base import Metric, Score
 
 
-class TestError(Evaluation):
-    """`quality/test_error`: the share of the test split whose class is not that of the largest logit. Dropout and noise are off.
+class TestError(Metric):
+    """The share of the test split whose class is not that of the largest logit.
+
+    Dropout and noise are off.
 
     Args:
-        every: generator steps between two looks; there is one at step 0 (if `at_start`) and one at the end besides.
-        batch_size: images looked at at a time.
+        every: generator steps between two scores.
+        batch_size: images at a time.
+        at_start: score an untrained model, too.
     """
 
-    __test__ = False  # the name is no test's
-    of_fakes = False
+    __test__ = False  # pytest takes the name for a test's
+    key = "callbacks.test_error"
+    requires = Classifies
+    scores: ClassVar = {"test_error": Score("share of images")}
 
     def __init__(self, every: Whole = 1000, batch_size: Count = 500, at_start: bool = True) -> None:
-        super().__init__(every, samples=2, batch_size=batch_size, seed=0, at_start=at_start)
+        super().__init__(every, batch_size, seed=0, at_start=at_start)
 
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        if not hasattr(pl_module.model, "classify"):
-            raise UserError(
-                "this model names no classes (callbacks.test_error); leave the callback out"
-            )
-        super().setup(trainer, pl_module, stage)
-
-    def check(self, data: "Data") -> None:
+    def check(self, data: Data, model: GenerativeModel) -> None:
+        super().check(data, model)
         if data.classes is None:
             raise UserError(
-                f"data={data.name} has no labels to be wrong about (callbacks.test_error); leave the callback out"
+                f"data={data.name} has no labels to compare with (callbacks.test_error); "
+                "leave the metric out"
             )
 
-    def prepare(self, data: "Data", model: Judged) -> None:
-        model.protocols["test_error"] = {
+    def protocol(self, data: Data, model: GenerativeModel) -> dict[str, Any]:
+        return {
             "data": data.name,
             "split": "test",
             "digest": data.digest("test"),
             "labelled": data.labelled,
         }
 
-    def score(self, data: "Data", model: Judged) -> dict[str, float]:
+    def compute(self, data: Data, model: Any, device: torch.device) -> dict[str, float]:
         images, labels, _ = data.load("test")
         assert labels is not None
-        named, wrong = cast(Any, model).model, 0
-        with eval_mode(named.classifier):
-            for x, y in zip(
+        wrong = 0
+        with eval_mode(model):
+            pairs = zip(
                 images.split(self.batch_size), labels.split(self.batch_size), strict=True
-            ):
-                found = named.classify(to_float(x.to(model.device))).argmax(1).cpu()
-                wrong += int((found != y.cpu()).sum())
-        return {"quality/test_error": wrong / len(labels)}
+            )
+            for x, y in pairs:
+                predicted = model.classify(to_float(x.to(device))).argmax(1).cpu()
+                wrong += int((predicted != y.cpu()).sum())
+        return {"test_error": wrong / len(labels)}

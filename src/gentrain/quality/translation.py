@@ -1,40 +1,59 @@
-"""How well a translation between domains keeps what it shall keep, and changes what it shall change; on held-out images."""
+"""What a translation between domains keeps and what it changes, on held-out images."""
+
+from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated, Any, ClassVar, cast
 
-import lightning as L
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from gentrain.capability import supports
 from gentrain.config.types import Count, Whole
 from gentrain.data.arrays import ArrayDataset, to_bytes, to_float
-from gentrain.errors import Diverged, UserError
-from gentrain.quality.base import Evaluation, Judged, uses_ema
+from gentrain.data.base import SPLITS, Data, HasContent, HasDomainRule
+from gentrain.errors import UserError
+from gentrain.models.base import GenerativeModel, TranslatesBack
+from gentrain.quality.base import ROUNDING, Metric, Score, refuse_not_finite
 from gentrain.quality.classifier import Classifier
 
-if TYPE_CHECKING:
-    from gentrain.data.base import Data
 
+class RoundTrip(Metric):
+    """Scores of test images that are translated to another domain and back.
 
-class RoundTrip(Evaluation):
-    """Test images go to another domain and back. In the names `quality/...`:
+    cycle_error: mean over pixels in [-1, 1] of |x - back|.
+    domain_accuracy: share of translations that are of the wanted domain.
+    class_there: where the content of images is known (their digit), the share whose class a
+        classifier still sees in the translation.
+    class_kept: the same after the way back.
 
-    cycle_error       mean over pixels in [-1, 1] of |x - back|
-    domain_accuracy   the share of translations that are of the domain asked for
-    class_there       where the content of images is known (their digit): the share whose class a classifier still sees in the translation
-    class_kept        and after the way back
-
-    Which domain an image is of is told by the data where they have an exact rule (`domain_of`), else by a classifier of domains.
-    Classifiers learn from the train split, once, and their own accuracy on the test split stands in the protocol, beside which a score is
-    to be read.
+    The domain of an image follows from the data's exact rule, where there is one, else from a
+    classifier of domains. Classifiers learn once, from the train split. Their own accuracy on the
+    test split is in the protocol; read a score beside it.
 
     Args:
-        samples: test images that are translated, all if there are fewer.
-        others as of `gentrain.quality.image_quality.ImageQuality`.
+        features: the options of the classifiers.
+        every: generator steps between two scores.
+        samples: test images that are translated, or all if there are fewer.
+        batch_size: images at a time.
+        seed: of the choice of images, of their new domains, and of all noise.
+        at_start: score an untrained model, too.
+        cache: the directory of the classifiers.
     """
+
+    key = "quality=translation"
+    requires = TranslatesBack
+    from_samples = True
+    scores: ClassVar = {
+        "cycle_error": Score("pixels in [-1, 1]"),
+        "domain_accuracy": Score("share of images", True),
+        "class_there": Score("share of images", True),
+        "class_kept": Score("share of images", True),
+        "n": Score("images", None),
+    }
 
     def __init__(
         self,
@@ -46,146 +65,164 @@ class RoundTrip(Evaluation):
         at_start: bool = True,
         cache: str = "~/.cache/gentrain",
     ) -> None:
-        super().__init__(every, samples, batch_size, seed, at_start)
-        self.features, self.cache = features, Path(cache).expanduser()
-        self.judges: dict[str, Classifier] = {}
+        super().__init__(every, batch_size, seed, at_start)
+        self.samples, self.features, self.cache = samples, features, Path(cache).expanduser()
+        self.classifiers: dict[str, Classifier] = {}
 
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        if not hasattr(pl_module.model, "back"):
-            raise UserError(
-                "quality=translation scores a way there and back, and this model has none (quality); choose another, or none"
-            )
-        super().setup(trainer, pl_module, stage)
+    def resize(self, images: int | None, batch_size: int | None, split: str) -> None:
+        super().resize(images, batch_size, split)
+        self.samples = images or self.samples
 
-    def check(self, data: "Data") -> None:
+    def check(self, data: Data, model: GenerativeModel) -> None:
+        super().check(data, model)
         if data.classes is None and data.source_shape is None:
             raise UserError(
-                f"data={data.name} has no domains to translate between (quality, data); choose quality=none, or other data"
+                f"data={data.name} has no domains to translate between (quality, data); "
+                "choose quality=none, or other data"
             )
 
-    def prepare(self, data: "Data", model: Judged) -> None:
-        tasks = {"domain": domains(data)} if not hasattr(data, "domain_of") else {}
-        if hasattr(data, "content"):
-            tasks["content"] = {
-                split: cast(Any, data).content(split) for split in ("train", "test")
-            }
-        self.judges = {}
-        for what, samples in tasks.items():
+    def prepare(self, data: Data, model: GenerativeModel, device: torch.device) -> None:
+        tasks = {} if supports(data, HasDomainRule) else {"domain": by_domain(data)}
+        if supports(data, HasContent):
+            known = cast(HasContent, data)
+            tasks["content"] = {split: known.content(split) for split in SPLITS}
+        self.classifiers = {}
+        for task, samples in tasks.items():
             if samples is not None:
-                self.judges[what] = judge = Classifier(**self.features.options)  # type: ignore[arg-type]
-                judge.prepare(cast("Data", Task(data, what, samples)), self.cache)
-        model.protocols["quality"] = {
+                self.classifiers[task] = classifier = self.features.another()
+                classifier.prepare(RelabelledImages(data, task, samples), self.cache)
+
+    def protocol(self, data: Data, model: GenerativeModel) -> dict[str, Any]:
+        learned = self.classifiers.items()
+        return {
             "name": "test images to another domain, each of the others as likely, and back",
             "data": data.name,
             "digest": data.digest("test"),
             "split": "test",
             "samples": len(self.rows(data)),
-            "domains": "rule of the data" if hasattr(data, "domain_of") else "classifier",
-            "rounding": "uint8, round((x + 1) * 127.5), clamped",
-            **{f"{what}_hash": judge.hash for what, judge in self.judges.items()},
+            "domains": "rule of the data" if supports(data, HasDomainRule) else "classifier",
+            "rounding": ROUNDING,
+            **{f"{task}_hash": classifier.hash for task, classifier in learned},
             **{
-                f"{what}_classifier_accuracy": judge.accuracy for what, judge in self.judges.items()
+                f"{task}_classifier_accuracy": classifier.accuracy for task, classifier in learned
             },
-            "ema": uses_ema(model),
+            "ema": model.ema_generator is not None,
             "seed": self.seed,
         }
 
-    def score(self, data: "Data", model: Judged) -> dict[str, float]:
-        game, rows = cast(Any, model).model, self.rows(data)
-        x, own = start(data.load("test"), rows)
-        wanted = game.elsewhere(own) if game.labelled else torch.ones(len(x), dtype=torch.int64)
-        ways = [
-            torch.cat(part)
-            for part in zip(*self.travelled(game, model.device, x, own, wanted), strict=True)
-        ]
-        there, back = (to_bytes(images) for images in ways)
-        scores = {"cycle_error": float((ways[1] - to_float(x)).abs().mean()), "n": float(len(x))}
-        named = self.domain(data, there)
-        if named is not None:
-            scores["domain_accuracy"] = share(named == wanted)
-        if hasattr(data, "content"):
-            classes = cast(Any, data).content("test").labels[rows]
-            scores |= {"class_there": share(self.named("content", there) == classes)}
-            scores |= {"class_kept": share(self.named("content", back) == classes)}
-        return {f"quality/{name}": value for name, value in scores.items()}
+    def compute(self, data: Data, model: Any, device: torch.device) -> dict[str, float]:
+        rows = self.rows(data)
+        x, own = starting_images(data.load("test"), rows)
+        ones = torch.ones(len(x), dtype=torch.int64)
+        wanted = model.other_domains(own) if model.labelled else ones
+        pairs = list(self.translate(model, device, x, own, wanted))
+        there, back = (torch.cat(images) for images in zip(*pairs, strict=True))
+        cycle_error = float((back - to_float(x)).abs().mean())
+        scores = {"cycle_error": cycle_error, "n": float(len(x))}
+        there, back = to_bytes(there), to_bytes(back)
+        domains = self.domains(data, there)
+        if domains is not None:
+            scores["domain_accuracy"] = share(domains == wanted)
+        if supports(data, HasContent):
+            labels = cast(HasContent, data).content("test").labels
+            assert labels is not None
+            classify = self.classifiers["content"].predict
+            scores["class_there"] = share(classify(there) == labels[rows])
+            scores["class_kept"] = share(classify(back) == labels[rows])
+        return scores
 
-    def travelled(
-        self, game: Any, device: torch.device, x: Tensor, own: Tensor, wanted: Tensor
-    ) -> Any:
-        """Pairs of a batch of translations and their ways back, on the CPU."""
-        for images, home, asked in zip(
-            *(part.split(self.batch_size) for part in (x, own, wanted)), strict=True
-        ):
-            there = game.translate(to_float(images.to(device)), asked.to(device))
-            back = game.back(there, home.to(device))
-            if not (there.isfinite().all() and back.isfinite().all()):
-                raise Diverged(
-                    f"translations have values that are not finite numbers at step {self.last}; the scores cannot be computed"
-                )
+    def translate(
+        self, model: Any, device: torch.device, x: Tensor, own: Tensor, wanted: Tensor
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Translate uint8 images from their own domains to the wanted ones and back.
+
+        Returns:
+            Pairs of a batch of translations and their ways back, on the CPU.
+        """
+        parts = (part.split(self.batch_size) for part in (x, own, wanted))
+        for images, home, target in zip(*parts, strict=True):
+            there = model.translate(to_float(images.to(device)), target.to(device))
+            back = model.translate_back(there, home.to(device))
+            refuse_not_finite(there, "translations")
+            refuse_not_finite(back, "translations back")
             yield there.float().cpu(), back.float().cpu()
 
-    def rows(self, data: "Data") -> Tensor:
-        count = len(start(data.load("test"))[0])
-        return torch.randperm(count, generator=torch.Generator().manual_seed(self.seed))[
-            : self.samples
-        ]
+    def rows(self, data: Data) -> Tensor:
+        """Rows of the test images in a fixed random order."""
+        count = len(starting_images(data.load("test"))[0])
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(self.seed))
+        return order[: self.samples]
 
-    def domain(self, data: "Data", images: Tensor) -> Tensor | None:
-        if hasattr(data, "domain_of"):
-            return cast(Any, data).domain_of(images)
-        return self.named("domain", images) if "domain" in self.judges else None
-
-    def named(self, what: str, images: Tensor) -> Tensor:
-        return self.judges[what].of(images, 500, torch.device("cpu"))[1].argmax(1)
+    def domains(self, data: Data, images: Tensor) -> Tensor | None:
+        """The domain of each image, (N,); None where neither a rule nor a classifier tells."""
+        if supports(data, HasDomainRule):
+            return cast(HasDomainRule, data).domain_of(images)
+        return self.classifiers["domain"].predict(images) if "domain" in self.classifiers else None
 
 
-def start(samples: ArrayDataset, rows: Tensor | slice = slice(None)) -> tuple[Tensor, Tensor]:
-    """What a translation may start from, uint8, and its domains: the sources, which are all of the first, or images with their labels."""
+def starting_images(samples: ArrayDataset, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """What a translation may start from, as uint8 on the CPU, and its domains.
+
+    It starts from the sources, which are all of domain 0, or from images with their labels.
+
+    Args:
+        samples: a split of a data set.
+        rows: (n,); those beyond the last source begin anew. None for all.
+    """
     if samples.sources is not None:
-        rows = rows % len(samples.sources) if isinstance(rows, Tensor) else rows
-        sources = samples.sources[rows].cpu()
-        return sources, torch.zeros(len(sources), dtype=torch.int64)
-    assert samples.labels is not None
-    return samples.images[rows].cpu(), samples.labels[rows].cpu()
+        images, labels = samples.sources, torch.zeros(len(samples.sources), dtype=torch.int64)
+    else:
+        assert samples.labels is not None
+        images, labels = samples.images, samples.labels
+    if rows is None:
+        return images.cpu(), labels.cpu()
+    rows = rows % len(images)
+    return images[rows].cpu(), labels[rows].cpu()
 
 
-def domains(data: "Data") -> dict[str, ArrayDataset] | None:
-    """Images with their domains as labels; None where the two domains' images differ in shape, so that one classifier cannot see both."""
+def by_domain(data: Data) -> dict[str, ArrayDataset] | None:
+    """Images with their domains as labels.
+
+    None where the images of two domains differ in shape, so that no classifier sees both.
+    """
     if data.source_shape is None:
-        return {split: data.load(split) for split in ("train", "test")}
+        return {split: data.load(split) for split in SPLITS}
     if tuple(data.source_shape) != tuple(data.shape):
         return None
-    found = {}
-    for split in ("train", "test"):
-        samples = data.load(split)
-        assert samples.sources is not None
-        numbers = torch.arange(2).repeat_interleave(
-            torch.tensor([len(samples.sources), len(samples.images)])
-        )
-        found[split] = ArrayDataset(torch.cat([samples.sources, samples.images]), numbers)
-    return found
+    return {split: joined(data.load(split)) for split in SPLITS}
 
 
-class Task:
-    """A data set under other labels: all of it that a classifier reads."""
+def joined(samples: ArrayDataset) -> ArrayDataset:
+    """The sources, with label 0, and then the images, with label 1."""
+    assert samples.sources is not None
+    counts = torch.tensor([len(samples.sources), len(samples.images)])
+    labels = torch.arange(2).repeat_interleave(counts)
+    return ArrayDataset(torch.cat([samples.sources, samples.images]), labels)
 
-    def __init__(self, data: "Data", what: str, samples: dict[str, ArrayDataset]) -> None:
-        self.name, self.what, self.samples, self.whole = (
-            f"{data.name} by {what}",
-            what,
-            samples,
-            data,
-        )
+
+class RelabelledImages:
+    """A data set with other labels.
+
+    Args:
+        data: the data set.
+        task: what the labels are, for names and digests.
+        samples: the images and their labels, by split.
+    """
+
+    def __init__(self, data: Data, task: str, samples: dict[str, ArrayDataset]) -> None:
+        self.data, self.task, self.samples = data, task, samples
+        self.name = f"{data.name} by {task}"
         labels = samples["train"].labels
         assert labels is not None
-        self.classes = int(labels.max()) + 1
+        self.classes: int | None = int(labels.max()) + 1
 
     def digest(self, split: str) -> str:
-        return hashlib.sha256(f"{self.whole.digest(split)} {self.what}".encode()).hexdigest()
+        return hashlib.sha256(f"{self.data.digest(split)} {self.task}".encode()).hexdigest()
 
     def load(self, split: str) -> ArrayDataset:
         return self.samples[split]
 
 
 def share(hits: Tensor) -> float:
+    """The share of True."""
     return hits.double().mean().item()

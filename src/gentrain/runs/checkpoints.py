@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from lightning.fabric.plugins import TorchCheckpointIO
 from packaging.version import Version
 
 from gentrain.errors import Unavailable, UserError
@@ -36,44 +35,31 @@ class Damaged(Exception):
     """A file that is not, byte for byte, what was saved."""
 
 
-class AtomicIO(TorchCheckpointIO):
-    """A checkpoint replaces the one before it at the moment when all its bytes are on disk; the last `keep` stay.
+def save(checkpoint: dict[str, Any], path: Path, keep: int = 2) -> None:
+    """Replace `path` at the moment when all bytes of the new checkpoint are on disk.
 
-    Lightning's own writes in $TMPDIR and moves the file: on another file system, that leaves half a checkpoint when it is killed.
+    Args:
+        checkpoint: tensors and plain values.
+        path: the file; the last `keep` of a `last.ckpt` stay.
+        keep: how many.
+
+    Raises:
+        Unavailable: when the disk is full or read-only; the old file is then as it was.
     """
-
-    def __init__(self, keep: int = 2) -> None:
-        super().__init__()
-        self.keep = keep
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
-    ) -> None:
-        """Raises Unavailable when the disk is full or read-only; the old file is then as it was."""
-        path = Path(path)
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write(checkpoint, unfinished)
-            rotate(path, self.keep)
-            os.replace(unfinished, path)
-            sync_directory(path.parent)
-        except BaseException as error:
-            reason = why(error, path, size(checkpoint))
-            with suppress(OSError):  # the disk may have become read-only since
-                unfinished.unlink(missing_ok=True)
-            if reason is None:
-                raise
-            raise Unavailable(reason) from error
-
-    def load_checkpoint(
-        self,
-        path: str | os.PathLike[str],
-        map_location: Any = None,
-        weights_only: bool | None = None,
-    ) -> dict[str, Any]:
-        """On the CPU, and never anything but tensors and plain types: loading runs no code that a file brings."""
-        return load(Path(path), map_location)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(checkpoint, unfinished)
+        rotate(path, keep)
+        os.replace(unfinished, path)
+        sync_directory(path.parent)
+    except BaseException as error:
+        reason = why(error, path, size(checkpoint))
+        with suppress(OSError):  # the disk may have become read-only since
+            unfinished.unlink(missing_ok=True)
+        if reason is None:
+            raise
+        raise Unavailable(reason) from error
 
 
 def write(checkpoint: dict[str, Any], path: Path) -> None:

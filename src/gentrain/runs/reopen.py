@@ -1,32 +1,104 @@
-"""Open a finished run with the weights of a checkpoint."""
+"""Open a finished run: its model with the weights of a checkpoint, and its data.
+
+Neither a trainer nor callbacks nor loggers are built, and Lightning is not imported.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from gentrain.config.build import build
+from gentrain.config.validate import checked
+from gentrain.data.base import Data
 from gentrain.errors import UserError
 from gentrain.runs import directory
-from gentrain.runs.checkpoints import (
-    fill,
-    load,
-    newest_valid,
-)
-from gentrain.training.job import Job
+from gentrain.runs.checkpoints import load, misfits, newest_valid
+
+PREFIX = "model."  # of the model's weights in the state_dict of a training module
 
 
-def reopen(
-    run_dir: Path, checkpoint: str = "last", device: str = "cpu"
-) -> tuple[Job, dict[str, Any]]:
-    """A run built as it was, with the weights of its checkpoint `last` or `best`, and what that checkpoint holds; nothing is altered.
+@dataclass
+class OpenedRun:
+    """A finished run as one of its checkpoints holds it."""
 
-    Raises UserError where there is no run or no such checkpoint, Unavailable where none is whole.
+    run_dir: Path
+    config: dict[str, Any]  # of the training; `data` and `model` are checked, other nodes are as saved
+    choices: dict[str, str]  # the groups of that configuration, by the names typed
+    model: Any  # a GenerativeModel with the checkpoint's weights, on `device`, in training mode
+    data: Data
+    device: torch.device
+    step: int  # generator steps made when the checkpoint was saved
+    version: str  # of the gentrain that saved it
+    latest: dict[str, float]  # the newest value of everything logged
+    protocols: dict[str, Any]  # how each score was measured, by the key of its metric
+
+
+def reopen(run_dir: Path, checkpoint: str = "last", device: str = "cpu") -> OpenedRun:
+    """Open a run with the weights of its checkpoint `last` or `best`; nothing is altered.
+
+    Args:
+        run_dir: a run directory.
+        checkpoint: "last" or "best".
+        device: where the model shall be.
+
+    Raises:
+        UserError: where there is no run or no such checkpoint.
+        Unavailable: where no checkpoint of it is whole.
     """
-    file = run_dir / "checkpoints" / f"{checkpoint}.ckpt"
+    file = checkpoint_file(run_dir, checkpoint)
+    saved = load(
+        newest_valid(file, "(run, checkpoint); no whole checkpoint is left there, give another run")
+    )
+    config = directory.saved_config(run_dir)
+    config |= {key: checked(config[key], key) for key in ("data", "model")}
+    torch.manual_seed(config["seed"])
+    data = build(config["data"], "data")
+    model = build(config["model"], "model")
+    model.to(memory_format=model.memory_format)
+    load_weights(model, saved["state_dict"], run_dir, file)
+    return OpenedRun(
+        run_dir=run_dir,
+        config=config,
+        choices=saved["origin"].get("choices", {}),
+        model=model.to(device),
+        data=data,
+        device=torch.device(device),
+        step=saved["global_step"],
+        version=saved["origin"]["version"],
+        latest=saved["latest"],
+        protocols=saved["protocols"],
+    )
+
+
+def saved_weights(run_dir: Path, key: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The configuration of a run, and the state_dict of its last checkpoint.
+
+    Args:
+        run_dir: a run directory.
+        key: the option that names it, for messages.
+
+    Raises:
+        UserError: where there is no run.
+        Unavailable: where no checkpoint of it is whole.
+    """
+    file = run_dir / "checkpoints" / "last.ckpt"
+    if not file.exists():
+        raise UserError(f"no finished run in {run_dir} ({key}); give a run that has been trained")
+    whole = newest_valid(file, f"({key}); no whole checkpoint is left there, give another run")
+    return directory.saved_config(run_dir), load(whole)["state_dict"]
+
+
+def checkpoint_file(run_dir: Path, checkpoint: str) -> Path:
+    """The path of a checkpoint. Raises UserError where there is none."""
     if not (run_dir / ".hydra" / "config.yaml").exists():
         raise UserError(
             f"no run in {run_dir} (run); give a run directory, such as outputs/dcgan-mnist/..."
         )
+    file = run_dir / "checkpoints" / f"{checkpoint}.ckpt"
     if not file.exists():
         remedy = (
             "train on, or give another run"
@@ -34,22 +106,21 @@ def reopen(
             else "it has no scores yet; give checkpoint=last"
         )
         raise UserError(f"no {file.relative_to(run_dir)} in {run_dir} (run, checkpoint); {remedy}")
-    saved = load(
-        newest_valid(file, "(run, checkpoint); no whole checkpoint is left there, give another run")
-    )
-    on_cpu = {
-        "_target_": "lightning.Trainer",
-        "accelerator": "cpu",
-        "devices": 1,
-        "precision": "32-true",
+    return file
+
+
+def load_weights(model: Any, state_dict: dict[str, Any], run_dir: Path, file: Path) -> None:
+    """Give a model the weights of a training module's state_dict."""
+    weights = {
+        name.removeprefix(PREFIX): value
+        for name, value in state_dict.items()
+        if name.startswith(PREFIX)
     }
-    job = Job(directory.saved_config(run_dir) | {"trainer": on_cpu}, {}, run_dir)
-    fill(
-        job.scheme,
-        saved,
-        f"{file} is not of the model in {run_dir}",
-        "(run); give a run as it was trained",
-    )
-    job.scheme.latest = saved["latest"]
-    job.scheme.to(device)
-    return job, saved
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        keys = ", ".join(misfits(weights, model.state_dict())[:3])
+        raise UserError(
+            f"{file} is not of the model in {run_dir}: {keys} differ (run); "
+            "give a run as it was trained"
+        ) from error

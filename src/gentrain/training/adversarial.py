@@ -1,4 +1,4 @@
-"""Alternate between two players, k critic steps to one generator step."""
+"""Adversarial training: k updates of the critic, then one of the generator."""
 
 from __future__ import annotations
 
@@ -6,29 +6,40 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
-from lightning.pytorch.core.optimizer import LightningOptimizer, do_nothing_closure
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor
 
 from gentrain.config.types import Count, Whole
 from gentrain.errors import UserError
 from gentrain.models.gan.base import AdversarialModel
 from gentrain.models.objective import Objective
 from gentrain.training.divergence import OnDivergence
-from gentrain.training.module import Batch, Descent, OptimizerFactory, compiled
+from gentrain.training.module import (
+    Batch,
+    OptimizerFactory,
+    ScheduleFactory,
+    TrainingModule,
+    compiled,
+)
 
 OPPONENT = {"critic": "generator", "generator": "critic"}
 
 
-class AdversarialModule(Descent):
-    """A training step is `critic_steps` critic updates, each on a batch of its own, and then a generator update, with fresh noise.
+class AdversarialModule(TrainingModule):
+    """A training step is `critic_steps` updates of the critic, then one update of the generator.
 
-    `accumulate` makes every update of the mean gradient of n batches: the batch of n times the size in the memory of one (BigGAN). What
-    looks at a batch as a whole (batch norm, feature matching, a mean in the loss) still sees each of the n alone, as BigGAN's own does.
-    `compile` compiles both players' objectives whole, a gradient penalty included. The other options are those of `Descent`.
+    Every critic update has a batch of its own. The generator sees the last one, with new noise.
+
+    Args:
+        critic_steps: critic updates of each training step.
+        compile: compile both players' objectives as one graph each, gradient penalty included.
+        accumulate: batches of each update, whose mean gradient it takes: the batch of n times the
+            size in the memory of one (BigGAN). What looks at a batch as a whole (batch norm,
+            feature matching, a mean in the loss) still sees each of the n alone, as in BigGAN.
+        others: see `TrainingModule`.
     """
 
+    counted_player = "generator"
     model: AdversarialModel
 
     def __init__(
@@ -36,7 +47,7 @@ class AdversarialModule(Descent):
         model: AdversarialModel,
         optimizers: dict[str, OptimizerFactory],
         critic_steps: Count = 1,
-        schedule: Callable[[Optimizer], LRScheduler] | None = None,
+        schedule: ScheduleFactory | None = None,
         log_every: Count = 50,
         compile: bool = False,
         on_divergence: OnDivergence = "stop",
@@ -50,11 +61,9 @@ class AdversarialModule(Descent):
             "generator": model.generator_loss,
         }
         if compile:
-            self.objectives = {
-                player: compiled(objective) for player, objective in self.objectives.items()
-            }
             refuse_uncompilable(model)
-        self.model.to(memory_format=torch.channels_last)
+            for player, objective in self.objectives.items():
+                self.objectives[player] = compiled(objective)
 
     def setup(self, stage: str) -> None:
         self.trainer.datamodule.group = self.critic_steps * self.accumulate  # type: ignore[attr-defined]
@@ -66,17 +75,17 @@ class AdversarialModule(Descent):
         for player, optimizer in optimizers.items():
             for regularizer in self.model.each_regularizer():
                 regularizer.check_optimizer(player, optimizer)
-        return self.scheduled(optimizers)
+        return self.with_schedules(optimizers)
 
     def training_step(self, batches: list[Batch], batch_idx: int) -> None:
         self.restore_rank_local()
         critic, generator = self.optimizers()  # type: ignore[misc, attr-defined]
-        # Lightning counts every optimizer's step in global_step; ours counts the generator's
-        critic._on_before_step = critic._on_after_step = do_nothing_closure
         for i in range(0, len(batches), self.accumulate):
-            if self.update_player("critic", critic, batches[i : i + self.accumulate]):
-                self.model.after_critic_step({})
-        self.stepped = self.update_player("generator", generator, batches[-self.accumulate :])
+            scalars = self.update_player("critic", critic, batches[i : i + self.accumulate])
+            if scalars is not None:
+                self.model.after_critic_step(scalars)
+        scalars = self.update_player("generator", generator, batches[-self.accumulate :])
+        self.stepped = scalars is not None
         if self.stepped:
             self.model.after_generator_step()
             self.step_schedules()
@@ -84,13 +93,14 @@ class AdversarialModule(Descent):
 
     def update_player(
         self, player: str, optimizer: LightningOptimizer, batches: list[Batch]
-    ) -> bool:
-        """One update of one player; the other's weights get no gradient. False if it was not fit to be made."""
+    ) -> dict[str, Tensor] | None:
+        """Update one player while the other's weights get no gradient; see `update`."""
         with self.frozen(OPPONENT[player]):
-            return self.descend(player, optimizer, self.objectives[player], batches)
+            return self.update(player, optimizer, self.objectives[player], batches)
 
     @contextmanager
     def frozen(self, player: str) -> Iterator[None]:
+        """Keep gradients away from a player's weights."""
         for p in self.players[player]:
             p.requires_grad = False
         try:
@@ -101,8 +111,10 @@ class AdversarialModule(Descent):
 
 
 def refuse_uncompilable(model: AdversarialModel) -> None:
+    """Raise UserError for a trick that cannot be compiled."""
     for name, regularizer in model.regularizers.items():
         if not regularizer.compiles:
             raise UserError(
-                f"{name} cannot be compiled (compile=true with tricks=[{name}]); use compile=false, or leave the trick out"
+                f"{name} cannot be compiled (compile=true with tricks=[{name}]); "
+                "use compile=false, or leave the trick out"
             )

@@ -14,9 +14,7 @@ from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.profilers import PassThroughProfiler
 
 from gentrain.errors import UserError
-from gentrain.runs.checkpoints import (
-    AtomicIO,
-)
+from gentrain.training.checkpoint_io import AtomicIO
 
 
 def check_devices(node: dict[str, Any]) -> None:
@@ -39,6 +37,16 @@ def check_devices(node: dict[str, Any]) -> None:
     if not 1 <= node["devices"] <= there:
         raise UserError(
             f"{node['devices']} devices on a machine with {there} {kind} (trainer.devices); give 1 to {there}"
+        )
+
+
+def check_precision(node: dict[str, Any]) -> None:
+    """Refuse 16-bit floats where there is no GPU."""
+    on_cpu = node["accelerator"] == "cpu" or not torch.cuda.is_available()
+    if str(node["precision"]).startswith("16") and on_cpu:
+        raise UserError(
+            f"precision {node['precision']} needs a GPU (trainer.precision); "
+            "on a CPU use 32-true or bf16-mixed"
         )
 
 

@@ -1,47 +1,60 @@
-"""compose -> build -> fit -> summary: the one file that instantiates."""
+"""One run: build data, model, training module, callbacks and trainer; fit; write the summary."""
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import random
-import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.pytorch.callbacks import ProgressBar
 
 from gentrain.config.build import build
 from gentrain.config.validate import check
-from gentrain.data.batches import worker_death
+from gentrain.data.base import Data
 from gentrain.errors import Diverged, Unavailable, UserError
+from gentrain.models.base import GenerativeModel
+from gentrain.quality.base import Metric
 from gentrain.runs import directory, files
-from gentrain.runs.checkpoints import (
-    newest_valid,
-    refuse_foreign,
-    remove_unfinished,
-    step_of,
-)
+from gentrain.runs.checkpoints import newest_valid, refuse_foreign, remove_unfinished, step_of
+from gentrain.runs.reopen import saved_weights
+from gentrain.training.callbacks.evaluation import Evaluation
 from gentrain.training.callbacks.signals import Interrupted, ignore_sigchld, interruptible, requeue
+from gentrain.training.callbacks.summary import SummaryCallback
+from gentrain.training.datamodule import DataModule
 from gentrain.training.devices import (
     Unprofiled,
     check_devices,
+    check_precision,
     device_name,
     mallopt,
     plugins,
     quiet,
 )
+from gentrain.training.environment import environment_error
+from gentrain.training.module import TrainingModule
 
 log = logging.getLogger("gentrain")
 
 
 class Job:
-    """One run, built and not yet started: whatever cannot work has been refused when this exists."""
+    """One run, built and not yet started. Whatever cannot work has been refused when this exists.
+
+    Args:
+        config: a plain container with every key of conf/train.yaml.
+        choices: the groups of that configuration, by the names typed.
+        run_dir: where the run writes.
+        checkpoint: from which it goes on; None for a new run.
+
+    Raises:
+        UserError: for a configuration that cannot work.
+    """
 
     def __init__(
         self,
@@ -50,84 +63,126 @@ class Job:
         run_dir: Path,
         checkpoint: Path | None = None,
     ) -> None:
-        self.config, self.run_dir, self.checkpoint = (
-            check(config),
-            run_dir,
-            checkpoint and newest_valid(checkpoint),
-        )
+        self.config, self.run_dir = check(config), run_dir
+        self.checkpoint = checkpoint and newest_valid(checkpoint)
         self.choices = choices | {"tricks": " ".join(config["tricks"])}
         quiet()
         L.seed_everything(config["seed"], workers=True, verbose=False)
-        self.data = build(self.config["data"], "data")
-        self.scheme = build(
-            self.config["scheme"], "scheme", model=build(self.config["model"], "model")
-        )
-        refuse_labels(self.data, self.scheme.model)
-        refuse_sources(self.data, self.scheme.model)
-        self.scheme.origin = {
+        self.data: Data = build(self.config["data"], "data")
+        self.scheme = self.make_training_module()
+        if self.checkpoint:
+            refuse_foreign(self.checkpoint, self.scheme)
+        else:
+            load_initial_weights(self.scheme.model)
+        self.callbacks = self.make_callbacks()
+        self.loggers = build(self.config["logger"], "logger")
+        self.trainer = self.make_trainer()
+
+    # --- building ---------------------------------------------------------------------------------
+
+    def make_training_module(self) -> TrainingModule:
+        """Build the model, and what trains it."""
+        model: GenerativeModel = build(self.config["model"], "model")
+        refuse_labels(self.data, model)
+        refuse_sources(self.data, model)
+        scheme: TrainingModule = build(self.config["scheme"], "scheme", model=model)
+        scheme.origin = {
             "config": self.config,
             "choices": self.choices,
             "version": version("gentrain"),
         }
-        if self.checkpoint:
-            refuse_foreign(self.checkpoint, self.scheme)
-        self.callbacks = [
-            build(self.config[key], key) for key in ("quality", "samples", "checkpoint")
-        ]
-        self.callbacks += [
-            build(node, f"callbacks.{name}") for name, node in self.config["callbacks"].items()
-        ]
-        self.loggers = build(self.config["logger"], "logger")
-        self.trainer = self.make_trainer()
+        return scheme
+
+    def make_callbacks(self) -> list[L.Callback]:
+        """Build the callbacks in the order in which they act; one of them computes all metrics."""
+        nodes = {name: self.config[name] for name in ("quality", "samples", "checkpoint")}
+        built = {name: build(node, name) for name, node in nodes.items()}
+        for name, node in self.config["callbacks"].items():
+            built[name] = build(node, f"callbacks.{name}")
+        metrics = {name: one for name, one in built.items() if isinstance(one, Metric)}
+        others = [one for name, one in built.items() if name not in metrics and one is not None]
+        return [Evaluation(metrics), *others]
 
     def make_trainer(self) -> L.Trainer:
+        """Build the trainer, after its devices have been checked."""
         node = self.config["trainer"]
         check_devices(node)
-        if str(node["precision"]).startswith("16") and (
-            node["accelerator"] == "cpu" or not torch.cuda.is_available()
-        ):
-            raise UserError(
-                f"precision {node['precision']} needs a GPU (trainer.precision); on a CPU use 32-true or bf16-mixed"
-            )
+        check_precision(node)
         return build(
-            node, "trainer", max_steps=self.config["steps"], max_epochs=-1, default_root_dir=str(self.run_dir), logger=False,
-            callbacks=self.callbacks, plugins=plugins(), enable_checkpointing=False, enable_model_summary=False,
-            use_distributed_sampler=False, enable_progress_bar=any(isinstance(c, ProgressBar) for c in self.callbacks),
-            num_sanity_val_steps=0, log_every_n_steps=1, **({} if "profiler" in node else {"profiler": Unprofiled()}),
-        )  # fmt: skip
+            node,
+            "trainer",
+            max_steps=self.config["steps"],
+            max_epochs=-1,
+            default_root_dir=str(self.run_dir),
+            logger=False,
+            callbacks=self.callbacks,
+            plugins=plugins(),
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=any(isinstance(c, ProgressBar) for c in self.callbacks),
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=1,
+            **({} if "profiler" in node else {"profiler": Unprofiled()}),
+        )
+
+    # --- running ----------------------------------------------------------------------------------
 
     def fit(self) -> float | None:
-        """Train, and leave a summary whatever happens. Returns the best score, for a sweeper to minimise."""
-        files.probe(self.run_dir)
-        files.lock(self.run_dir)
-        for place in ("", "checkpoints", "samples") if self.trainer.is_global_zero else ():
-            remove_unfinished(self.run_dir / place)
-        self.data.load("train")  # what is wrong with it is told before a dashboard opens
+        """Train, and leave a summary whatever happens.
+
+        Returns:
+            The best score, for a sweeper to minimise; None without scores.
+        """
+        self.prepare_directory()
+        self.data.load("train")  # a mistake in it is reported before a dashboard opens
         mallopt()
         if self.trainer.strategy.root_device.type == "cpu":
-            os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = (
-                "0"  # Lightning's "1" makes every optimizer step look for NVIDIA's library
-            )
-        started, status, step = (
-            time.time(),
-            "failed",
-            step_of(self.checkpoint) if self.checkpoint else None,
-        )
-        stopped_by = None
-        try:
+            # with Lightning's "1", every optimizer step looks for NVIDIA's library
+            os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
+        step = step_of(self.checkpoint) if self.checkpoint else None
+        with self.summarised() as end:
             self.trainer.loggers = self.loggers.make(self.run_dir, self.config, self.choices, step)
             if self.trainer.is_global_zero:
                 log.info("%s", self.introduction(step))
             with interruptible():
                 self.trainer.fit(
-                    self.scheme, datamodule=self.data, ckpt_path=self.checkpoint, weights_only=True
+                    self.scheme,
+                    datamodule=DataModule(self.data),
+                    ckpt_path=self.checkpoint,
+                    weights_only=True,
                 )
+        if self.trainer.is_global_zero:
+            log.info("%s", self.conclusion(end))
+        return end["best"].get("value")
+
+    def prepare_directory(self) -> None:
+        """Make the run directory this process's own, and remove what dead processes have left."""
+        files.probe(self.run_dir)
+        files.lock(self.run_dir)
+        if self.trainer.is_global_zero:
+            for place in ("", "checkpoints", "samples"):
+                remove_unfinished(self.run_dir / place)
+
+    @contextmanager
+    def summarised(self) -> Iterator[dict[str, Any]]:
+        """Around the fit: however it ends, write the summary and close everything.
+
+        Yields:
+            The summary, which is empty until the end.
+        """
+        started, end = time.time(), dict[str, Any]()
+        status, stopped_by = "failed", None
+        try:
+            yield end
             status = "completed"
         except Diverged:
             status = "diverged"
             raise
         except (OSError, RuntimeError) as error:
-            if (reason := self.environment_error(error)) is not None:
+            batch_size = self.config["data"]["batch_size"]
+            reason = environment_error(error, self.trainer, self.run_dir, batch_size)
+            if reason is not None:
                 raise Unavailable(reason) from error
             raise
         except Interrupted as error:
@@ -135,105 +190,73 @@ class Job:
             raise
         finally:
             with ignore_sigchld():
-                end = self.summary(status, started)
+                end |= self.summary(status, started)
                 if self.trainer.is_global_zero:
                     self.write_summary(end)
                 self.loggers.finish(scores(end), int(status != "completed"))
                 files.unlock(self.run_dir)
                 if stopped_by and self.trainer.is_global_zero:
                     requeue(stopped_by, self.config["resume"] is not None)
-        if self.trainer.is_global_zero:
-            log.info("%s", self.conclusion(end))
-        return self.best().get("value")
-
-    def environment_error(self, error: Exception) -> str | None:
-        """A full disk, or a process of this run that died, in one line; None for what is our own fault."""
-        if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
-            return worker_death(error)
-        if isinstance(error, OSError) and error.errno in (
-            errno.ENOSPC,
-            errno.EDQUOT,
-            errno.EROFS,
-            errno.EACCES,
-        ):
-            return f"cannot write in {self.run_dir}: {error.strerror} (hydra.run.dir); make room, and go on with resume={self.run_dir}"
-        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-            return self.too_large(error)
-        if self.trainer.world_size > 1 and (
-            isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
-        ):
-            return f"another process of this run is gone (trainer.devices); see what it said, and go on with resume={self.run_dir}"
-        return None
-
-    def too_large(self, error: Exception) -> str:
-        """The device or the machine has no memory left."""
-        device, batch = self.trainer.strategy.root_device, self.config["data"]["batch_size"]
-        if device.type == "cuda":
-            peak, there = (
-                torch.cuda.max_memory_allocated(device) / 2**30,
-                torch.cuda.get_device_properties(device).total_memory / 2**30,
-            )
-            where = f"{torch.cuda.get_device_name(device)} has no memory left: {peak:.3g} of {there:.3g} GiB were in use at the peak"
-        else:
-            asked = re.search(r"you tried to allocate (\d+) bytes", str(error))
-            where = "this machine has no memory left" + (
-                f" for {int(asked[1]) / 2**30:.3g} GiB more" if asked else ""
-            )
-        return f"{where}, with batches of {batch} (data.batch_size); halve it and give scheme.accumulate=2, which has the same gradients"
-
-    def write_summary(self, end: dict[str, Any]) -> None:
-        """Write the summary. Where the disk is full, that has been told by what was saved before, and must not be told over."""
-        try:
-            files.write_json(self.run_dir / "summary.json", end)
-        except OSError as error:
-            if end["status"] == "completed":
-                raise Unavailable(
-                    f"cannot write {self.run_dir / 'summary.json'}: {error.strerror} (hydra.run.dir); make room"
-                ) from error
 
     @property
     def began(self) -> bool:
-        """Is there anything to keep?"""
+        """Whether there is anything to keep."""
         return self.checkpoint is not None or self.scheme.global_step > 0
 
+    # --- what is said of a run --------------------------------------------------------------------
+
     def introduction(self, step: int | None) -> str:
+        """The line at the start."""
+        groups = ("model", "data", "loss", "lipschitz")
         names = " ".join(
-            f"{group}={name}"
-            for group, name in self.choices.items()
-            if group in ("model", "data", "loss", "lipschitz")
+            f"{group}={name}" for group, name in self.choices.items() if group in groups
         )
         where = f"from step {step} " if step is not None else ""
-        return f"{names}: {where}to step {self.config['steps']} on {device_name(self.trainer)}, in {self.run_dir}"
+        device = device_name(self.trainer)
+        return f"{names}: {where}to step {self.config['steps']} on {device}, in {self.run_dir}"
 
     def conclusion(self, end: dict[str, Any]) -> str:
-        score = (
-            f", best {end['best']['metric']} {end['best']['value']:.4g} at step {end['best']['step']}"
-            if end["best"]
-            else ""
-        )
-        done = f"done: {end['steps']} steps in {end['wall_seconds']:.0f} s, {end['images_per_second'] or 0:,.0f} images/s{score}"
+        """The line at the end."""
+        best, score = end["best"], ""
+        if best:
+            score = f", best {best['metric']} {best['value']:.4g} at step {best['step']}"
+        rate = f"{end['images_per_second'] or 0:,.0f} images/s"
+        done = f"done: {end['steps']} steps in {end['wall_seconds']:.0f} s, {rate}{score}"
         return f"{done}; pictures in {self.run_dir / 'samples'}"
 
-    def best(self) -> dict[str, Any]:
-        return next((c.best for c in self.callbacks if hasattr(c, "best")), {})
-
     def summary(self, status: str, started: float) -> dict[str, Any]:
-        scheme = self.scheme
-        return {
+        """What summary.json holds; callbacks fill in `best` and `verdicts`."""
+        scheme, clock = self.scheme, self.scheme.clock
+        end: dict[str, Any] = {
             "status": status,
             "choices": self.choices,
             "seed": self.config["seed"],
             "steps": scheme.global_step if self.trainer.state.fn else 0,
             "metrics": scheme.latest,
-            "best": self.best(),
+            "best": {},
             "protocols": scheme.protocols,
-            "verdicts": next((c.known for c in self.callbacks if hasattr(c, "known")), []),
-            "images_per_second": scheme.images / scheme.seconds if scheme.seconds else None,
-            "seconds_per_step": scheme.seconds / scheme.steps_timed if scheme.steps_timed else None,
+            "verdicts": [],
+            "images_per_second": clock.images / clock.seconds if clock.seconds else None,
+            "seconds_per_step": clock.seconds / clock.steps if clock.steps else None,
             "wall_seconds": time.time() - started,
             "device": device_name(self.trainer),
             "versions": directory.versions(),
         }
+        for callback in self.callbacks:
+            if isinstance(callback, SummaryCallback):
+                end |= callback.summary()
+        return end
+
+    def write_summary(self, end: dict[str, Any]) -> None:
+        """Write summary.json. A failed run has reported a full disk already, and must not again."""
+        path = self.run_dir / "summary.json"
+        try:
+            files.write_json(path, end)
+        except OSError as error:
+            if end["status"] == "completed":
+                raise Unavailable(
+                    f"cannot write {path}: {error.strerror} (hydra.run.dir); make room"
+                ) from error
 
 
 def scores(end: dict[str, Any]) -> dict[str, float]:
@@ -243,36 +266,46 @@ def scores(end: dict[str, Any]) -> dict[str, float]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def refuse_labels(data: Any, model: Any) -> None:
-    """Few labels are for a model that learns from few, and such a model for them."""
-    few = getattr(model, "semi_supervised", False)
-    if few and data.labelled is None:
+def load_initial_weights(model: GenerativeModel) -> None:
+    """Give a new run's model the weights of the run from which it wants to start."""
+    if (wanted := model.initial_weights) is not None:
+        model.load_initial_weights(*saved_weights(wanted.run, wanted.key))
+
+
+def refuse_labels(data: Data, model: GenerativeModel) -> None:
+    """Refuse few labels for a model that does not learn from few, and the other way round."""
+    if model.semi_supervised and data.labelled is None:
         raise UserError(
-            f"this model learns from few labels and data={data.name} gives all (data.labelled); e.g. data.labelled=100"
+            f"this model learns from few labels and data={data.name} gives all (data.labelled); "
+            "e.g. data.labelled=100"
         )
-    if not few and data.labelled is not None:
+    if not model.semi_supervised and data.labelled is not None:
         raise UserError(
-            f"this model does not learn from {data.labelled} labels (data.labelled); choose model=semi_supervised_vae or _gan, or give null"
+            f"this model does not learn from {data.labelled} labels (data.labelled); "
+            "choose model=semi_supervised_vae or _gan, or give null"
         )
 
 
-def refuse_sources(data: Any, model: Any) -> None:
-    """Images to start from are for a model that translates, and such a model for them."""
-    there, wanted = data.source_shape is not None, getattr(model, "translates", False)
-    if wanted and not there:
+def refuse_sources(data: Data, model: GenerativeModel) -> None:
+    """Refuse sources for a model that does not translate, and the other way round."""
+    has_sources = data.source_shape is not None
+    if model.translates and not has_sources:
         raise UserError(
-            f"this model translates images, and data={data.name} gives no sources (data.degrade); e.g. data.degrade=edges"
+            f"this model translates images, and data={data.name} gives no sources (data.degrade); "
+            "e.g. data.degrade=edges"
         )
-    if getattr(model, "paired", False) and there and not data.aligned:
+    if model.paired and has_sources and not data.aligned:
         raise UserError(
             f"this model learns from pairs, and data={data.name} gives two domains (model, data); "
             "choose model=cyclegan, or pairs, such as data.degrade=edges makes"
         )
-    if there and not wanted:
+    if has_sources and not model.translates:
         raise UserError(
-            f"this model does not translate, and data={data.name} gives sources (model, data.degrade); choose model=pix2pix, or other data"
+            f"this model does not translate, and data={data.name} gives sources "
+            "(model, data.degrade); choose model=pix2pix, or other data"
         )
 
 
 def draw_seed() -> int:
+    """A seed for a run that names none."""
     return random.SystemRandom().randrange(2**32)

@@ -11,7 +11,7 @@ from gentrain.adversarial.augment import Change, augmented
 from gentrain.adversarial.regularizer import RegularizedModel, Regularizer
 from gentrain.config.types import Count, Positive, Share
 from gentrain.errors import UserError
-from gentrain.layers.lazy_buffers import LazyBuffers
+from gentrain.layers.lazy_buffers import HasRankLocalBuffers, LazyBuffers
 
 
 class Replay(Regularizer):
@@ -48,7 +48,7 @@ class Replay(Regularizer):
         return self.pools[domain or "all"]  # type: ignore[return-value]
 
 
-class Pool(LazyBuffers):
+class Pool(LazyBuffers, HasRankLocalBuffers):
     """Images that were, at most `size` of them."""
 
     rank_local_buffers = ("images",)

@@ -31,7 +31,7 @@ def sample(config: dict[str, Any], mode_name: str) -> Path:
 
     run_dir, mode = Path(config["run"]), build_mode(config)
     out = Path(config["out"]) if config["out"] else run_dir / f"samples-{mode_name}"
-    run = reopen(run_dir, config["checkpoint"].name, device_name(config["device"].name))
+    run = reopen(run_dir, config["checkpoint"].name, device(config["device"].name))
     session = SampleSession(
         run, config["averaged"], config["seed"], config["labels"], config["domain"]
     )
@@ -63,7 +63,7 @@ def build_mode(config: dict[str, Any]) -> Mode:
     return build(checked(config["mode"], "mode"), "mode")
 
 
-def device_name(name: str) -> str:
+def device(name: str) -> str:
     """The device to use: "auto" is the GPU where there is one.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Modes for densities and energies: p(x) in the plane, Markov chains, the weights of hidden units."""
+"""Modes for densities and energies: p(x) in the plane, Markov chains, weights of hidden units."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gentrain.commands.sample.writer import Output
 from gentrain.config.types import Count
 from gentrain.data.grids import BINS, ZOOM, density, inked
 from gentrain.errors import UserError
-from gentrain.models.base import HasChains, HasEnergy, HasFilters, HasLogProb
+from gentrain.models.base import HasChains, HasFilters, HasLogProb
 
 
 class Density(Mode):
@@ -39,7 +39,9 @@ class Density(Mode):
                 "images (mode); choose mode=grid"
             )
         model = session.model
-        if not supports(model, HasLogProb) and not (supports(model, HasEnergy) and model.units == 2):
+        if not supports(model, HasLogProb) and not (
+            supports(model, HasChains) and model.units == 2
+        ):
             raise UserError(
                 "mode=density draws a density, and this model has none (mode); choose mode=grid, "
                 "or a flow's run, or an ebm's"

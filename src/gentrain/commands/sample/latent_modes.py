@@ -1,4 +1,4 @@
-"""Modes that choose the noise of a generator: a grid, paths, arithmetic, single latent variables."""
+"""Modes that choose the noise of a generator: grids, paths, arithmetic, single latents."""
 
 from __future__ import annotations
 
@@ -181,8 +181,7 @@ class Traverse(Mode):
         size = session.noise(1)[0].numel()
         if unknown := [i for i in self.latents or [] if i >= size]:
             raise UserError(
-                f"no latent variable {unknown[0]} among {size} (mode.latents); "
-                f"give 0 to {size - 1}"
+                f"no latent variable {unknown[0]} among {size} (mode.latents); give 0 to {size - 1}"
             )
 
     def draw(self, session: SampleSession, out: Output) -> dict[str, Any]:

@@ -225,9 +225,7 @@ def score_lines(rows: list[dict[str, Any]], shown: tuple[str, ...]) -> list[str]
     lines = ["    tau  " + "  ".join(heads)]
     for row in rows:
         tau = "  whole" if row["tau"] is None else f"{row['tau']:7g}"
-        cells = [
-            f"{row[name]:>{len(head)}.4g}" for name, head in zip(wanted, heads, strict=True)
-        ]
+        cells = [f"{row[name]:>{len(head)}.4g}" for name, head in zip(wanted, heads, strict=True)]
         lines.append(tau + "  " + "  ".join(cells))
     return lines
 

@@ -1,4 +1,4 @@
-"""Picture files of the user, as a translation takes them: a source, and a target where it is known."""
+"""Picture files of the user, as a translation takes them: sources, and known targets."""
 
 from __future__ import annotations
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from gentrain.config.types import Count
-from gentrain.models.base import Batch, GenerativeModel, eval_mode
+from gentrain.layers.lazy_buffers import HasRankLocalBuffers
+from gentrain.models.base import Batch, SingleObjectiveModel, eval_mode
 from gentrain.models.objective import Objective
 from gentrain.models.pixels import Pixels
 
@@ -28,7 +29,7 @@ class Clamped(NamedTuple):
         return torch.where(self.known, self.values, x)
 
 
-class EnergyModel(GenerativeModel):
+class EnergyModel(SingleObjectiveModel, HasRankLocalBuffers):
     """Energies of states (n, units), of which the first D are the values of an image (see `pixels`), and the rest hidden units, if any.
 
     Args:
@@ -38,7 +39,9 @@ class EnergyModel(GenerativeModel):
     `chains` (chains, units) go on from update to update where a model has them; they are a buffer, so in every checkpoint.
     """
 
-    rank_local_buffers: ClassVar[tuple[str, ...]] = ("chains",)
+    compilable = False  # Markov chains have loops that a graph cannot hold
+    init_images = 10_000
+    rank_local_buffers = ("chains",)
     chains: Tensor | None
 
     def __init__(self, pixels: Pixels, shape: list[int], steps: Count) -> None:

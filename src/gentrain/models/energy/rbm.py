@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from gentrain.config.types import Count, Positive
 from gentrain.errors import UserError
-from gentrain.models.base import Batch, eval_mode
+from gentrain.models.base import Batch, HasLogPartition, eval_mode
 from gentrain.models.energy.base import Clamped, EnergyModel, contrast, log_odds
 from gentrain.models.objective import Objective
 from gentrain.models.pixels import Binary, Pixels, Real
@@ -105,7 +105,7 @@ def coin(logits: Tensor) -> Tensor:
     return (torch.rand_like(logits) < torch.sigmoid(logits)).to(logits.dtype)
 
 
-class RBM(EnergyModel):
+class RBM(EnergyModel, HasLogPartition):
     """Descends F on data and climbs it on samples after `k` steps of block Gibbs sampling (two matrix products each).
 
     persistent: the chains go on from update to update (PCD; Tieleman, "Training Restricted Boltzmann Machines using Approximations to the

@@ -101,7 +101,7 @@ class FlowDensity(Density):
         u, log_det = self.flow(v.flatten(1))
         return log_normal(u) + log_det
 
-    def begin(self, batch: Batch) -> None:
+    def init_from_batch(self, batch: Batch) -> None:
         with torch.no_grad():
             self.flow.begin(self.pixels(batch[0])[0].flatten(1))
 

@@ -98,9 +98,9 @@ class Distilled(FlowDensity):
             2 * math.pi * math.e
         ) + log_det.mean()
 
-    def begin(self, batch: Batch) -> None:
+    def init_from_batch(self, batch: Batch) -> None:
         """A new run takes the teacher's weights; a resumed one has them."""
-        super().begin(batch)
+        super().init_from_batch(batch)
         if self.run is None:
             return
         from gentrain.runs.checkpoints import load, newest_valid

@@ -42,6 +42,7 @@ class AdversarialModel(GenerativeModel, HasCritic, ABC):
         UserError: when a network, the loss, the Lipschitz method or a trick does not fit.
     """
 
+    memory_format: ClassVar[torch.memory_format] = torch.channels_last
     domains: ClassVar[tuple[str, ...]] = ("",)  # kinds of images with a critic each
     generator_input: ClassVar[str] = "noise"  # what the generator makes images of
     critic_input: ClassVar[str] = "images"  # what the critic scores

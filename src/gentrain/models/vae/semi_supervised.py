@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gentrain.config.types import NonNegative, Whole
-from gentrain.models.base import Batch, eval_mode
+from gentrain.models.base import Batch, Classifies, eval_mode
 from gentrain.models.flow.base import Flow
 from gentrain.models.objective import Objective
 from gentrain.models.vae.likelihoods import Likelihood
@@ -30,13 +30,13 @@ from gentrain.networks.classifier import accuracy
 from gentrain.networks.coding import Decoder, Encoder, again
 
 
-class SemiSupervisedVAE(VAE):
+class SemiSupervisedVAE(VAE, Classifies):
     """M2. Training batches are (images, labelled images, their labels), see `Data.train_dataloader`; `classifier` gives logits of q(y | x).
 
     The K bounds of a batch are one pass of the networks. `unlabelled=0` leaves the images without labels out: the classifier alone.
     """
 
-    semi_supervised = classifies = True
+    semi_supervised = True
 
     def __init__(
         self,

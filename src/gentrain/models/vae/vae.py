@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gentrain.config.types import NonNegative, Whole
-from gentrain.models.base import Batch, eval_mode
+from gentrain.models.base import Batch, Encodes, Reconstructs, eval_mode
 from gentrain.models.density import Density
 from gentrain.models.flow.base import Flow
 from gentrain.models.objective import Objective
@@ -23,7 +23,7 @@ CHUNK = 25  # importance samples at a time
 Encoded = tuple[Tensor, Tensor, Tensor]  # an encoder's mean, log-variance and context
 
 
-class VAE(Density):
+class VAE(Density, Encodes, Reconstructs):
     """`encoder` and `decoder` make networks; with classes in them, everything is given the label (Sohn, Lee & Yan, 2015).
 
     beta weighs the KL divergence (Higgins et al., 2017), which grows to its weight linearly in the first `warm_up` steps (Bowman et al.,

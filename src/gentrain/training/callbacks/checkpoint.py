@@ -12,20 +12,25 @@ import lightning as L
 from lightning.pytorch.loggers import WandbLogger
 
 from gentrain.config.types import Count, Whole
-from gentrain.quality.base import Evaluation
-from gentrain.runs.checkpoints import AtomicIO
 from gentrain.runs.directory import MONITOR
 from gentrain.training.callbacks.signals import Interrupted
+from gentrain.training.callbacks.summary import SummaryCallback
+from gentrain.training.checkpoint_io import AtomicIO
 
 log = logging.getLogger("gentrain")
 
 
-class Checkpoint(L.Callback):
-    """`checkpoints/last.ckpt` every `every` steps, at the end and when a signal stops the run; `best.ckpt` when a score improves.
+class Checkpoint(SummaryCallback):
+    """Saves `checkpoints/last.ckpt` regularly, and `best.ckpt` when a score improves.
 
-    The score is the first of `monitor` that is logged; `best` is its `{metric, value, step, path}`, empty until there is one.
-    After the callbacks that score, in the list: it looks at what they have logged at this step. The last `keep` stay, as
-    last-1.ckpt and so on.
+    `last.ckpt` is also saved at the end, and when a signal stops the run. In the list it stands
+    after the callback that computes scores, since it looks at the scores of the same step.
+
+    Args:
+        every: steps between two saves of `last.ckpt`; 0 for the end alone.
+        monitor: names of scores; the first that is logged counts.
+        mode: whether less ("min") or more ("max") of it is better.
+        keep: how many of the last checkpoints stay, as last-1.ckpt and so on.
     """
 
     def __init__(
@@ -35,9 +40,9 @@ class Checkpoint(L.Callback):
         mode: Literal["min", "max"] = "min",
         keep: Count = 2,
     ) -> None:
-        self.keep = keep
-        self.every, self.monitor, self.sign = every, tuple(monitor), 1 if mode == "min" else -1
-        self.best: dict[str, Any] = {}
+        self.every, self.keep = every, keep
+        self.monitor, self.sign = tuple(monitor), 1 if mode == "min" else -1
+        self.best: dict[str, Any] = {}  # {metric, value, step, path}; empty until there is a score
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if isinstance(trainer.strategy.checkpoint_io, AtomicIO):
@@ -52,7 +57,7 @@ class Checkpoint(L.Callback):
         if not pl_module.stepped:
             return
         self.keep_best(trainer, pl_module)
-        # a file that is at the end says that all is done, the last scores and pictures too
+        # the file of the last step is saved at the very end, when scores and pictures are done
         if pl_module.due(self.every) and trainer.global_step < trainer.max_steps:
             self.save_last(trainer)
 
@@ -63,36 +68,38 @@ class Checkpoint(L.Callback):
     def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
         if isinstance(exception, Interrupted):
             self.save_last(trainer)
-            log.info(
-                "%s; saved %s at step %d",
-                exception,
-                directory(trainer) / "last.ckpt",
-                trainer.global_step,
-            )
+            path, step = directory(trainer) / "last.ckpt", trainer.global_step
+            log.info("%s; saved %s at step %d", exception, path, step)
 
     def save_last(self, trainer: L.Trainer) -> None:
+        """Save `last.ckpt`; all processes take part."""
         trainer.save_checkpoint(directory(trainer) / "last.ckpt")
 
     def keep_best(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Rank zero has the scores and every process takes part in saving: where there are several, rank zero tells the others."""
-        if trainer.world_size > 1 and not judged(trainer):
+        """Save `best.ckpt` if the score of this step is the best.
+
+        Every process takes part in saving, and only rank 0 has the scores: it tells the others.
+        """
+        if trainer.world_size > 1 and pl_module.scored_at != trainer.global_step:
             return
         found = trainer.strategy.broadcast(self.improvement(pl_module.latest))
         if found is not None:
             path = directory(trainer) / "best.ckpt"
-            self.best = found | {
-                "step": trainer.global_step,
-                "path": str(path.relative_to(trainer.default_root_dir)),
-            }
+            relative = path.relative_to(trainer.default_root_dir)
+            self.best = found | {"step": trainer.global_step, "path": str(relative)}
             trainer.save_checkpoint(path)
 
     def improvement(self, latest: dict[str, float]) -> dict[str, Any] | None:
+        """The metric and its value, if it is better than the best so far."""
         metric = next((name for name in self.monitor if name in latest), None)
         if metric is None or not math.isfinite(latest[metric]):
             return None
-        comparable = self.best.get("metric") == metric  # not after a resume with another judge
+        comparable = self.best.get("metric") == metric  # not after a resume with another metric
         better = not comparable or self.sign * latest[metric] < self.sign * self.best["value"]
         return {"metric": metric, "value": latest[metric]} if better else None
+
+    def summary(self) -> dict[str, Any]:
+        return {"best": self.best}
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}
@@ -103,19 +110,10 @@ class Checkpoint(L.Callback):
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        checkpoint["wandb_id"] = next(
-            (logger.version for logger in trainer.loggers if isinstance(logger, WandbLogger)), None
-        )
+        versions = (logger.version for logger in trainer.loggers if isinstance(logger, WandbLogger))
+        checkpoint["wandb_id"] = next(versions, None)
 
 
 def directory(trainer: L.Trainer) -> Path:
+    """Where a run's checkpoints are."""
     return Path(trainer.default_root_dir) / "checkpoints"
-
-
-def judged(trainer: L.Trainer) -> bool:
-    """Were there scores at this very step? All processes know."""
-    return any(
-        callback.last == trainer.global_step
-        for callback in trainer.callbacks
-        if isinstance(callback, Evaluation)
-    )  # type: ignore[attr-defined]

@@ -7,47 +7,59 @@ from typing import Any
 
 import lightning as L
 
+from gentrain.capability import supports
 from gentrain.config.types import Count, Whole
+from gentrain.models.base import HasCritic
 from gentrain.quality.diagnostics import Finding, examine, measure
 from gentrain.runs.directory import COLLAPSE
+from gentrain.training.callbacks.summary import SummaryCallback
+from gentrain.training.loggers import Dashboard
 
 log = logging.getLogger("gentrain")
 
 
-class Doctor(L.Callback):
-    """Every `every` steps, on `samples` images of each kind: a warning for every new verdict, and an alert where W&B is on.
+class Doctor(SummaryCallback):
+    """Examines a model with a critic, and warns of every new finding; W&B sends an alert.
 
-    A verdict is told once, and again only after it was gone. Neither weights nor random numbers of the training are touched.
+    A finding is reported once, and again only after it was gone. Neither weights nor random
+    numbers of the training are touched.
+
+    Args:
+        every: steps between two looks; 0 for none.
+        samples: images of each kind that are looked at.
     """
 
     def __init__(self, every: Whole = 500, samples: Count = 256) -> None:
         self.every, self.samples = every, samples
-        self.known: list[str] = []  # names of the verdicts at the last look
+        self.known: list[str] = []  # names of the findings at the last look
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if (
-            not pl_module.due(self.every)
-            or not trainer.is_global_zero
-            or not hasattr(pl_module.model, "critic_scores")
-        ):
+        model = pl_module.model
+        if not (pl_module.due(self.every) and trainer.is_global_zero and supports(model, HasCritic)):
             return
-        verdicts = examine(measure(pl_module, trainer.datamodule, self.samples))  # type: ignore[attr-defined]
-        collapsed = any(verdict.name in COLLAPSE for verdict in verdicts)
+        data = trainer.datamodule.data  # type: ignore[attr-defined]
+        measured = measure(model, data, pl_module.device, pl_module.latest, self.samples)
+        findings = examine(measured)
+        is_collapsed = any(finding.name in COLLAPSE for finding in findings)
         pl_module.record(
-            {"doctor/verdicts": float(len(verdicts)), "doctor/collapsed": float(collapsed)}
+            {"doctor/verdicts": float(len(findings)), "doctor/collapsed": float(is_collapsed)}
         )
-        for verdict in verdicts:
-            if verdict.name not in self.known:
-                self.tell(trainer, verdict)
-        self.known = [verdict.name for verdict in verdicts]
+        for finding in findings:
+            if finding.name not in self.known:
+                self.report(trainer, finding)
+        self.known = [finding.name for finding in findings]
 
-    def tell(self, trainer: L.Trainer, verdict: Finding) -> None:
-        log.warning("doctor, step %d: %s", trainer.global_step, verdict)
+    def report(self, trainer: L.Trainer, finding: Finding) -> None:
+        """Warn in the log, and send an alert where W&B is on."""
+        log.warning("doctor, step %d: %s", trainer.global_step, finding)
         for logger in trainer.loggers:
-            if hasattr(logger, "alert"):
-                logger.alert(f"{verdict.name} at step {trainer.global_step}", str(verdict))
+            if isinstance(logger, Dashboard):
+                logger.alert(f"{finding.name} at step {trainer.global_step}", str(finding))
+
+    def summary(self) -> dict[str, Any]:
+        return {"verdicts": self.known}
 
     def state_dict(self) -> dict[str, Any]:
         return {"known": self.known}

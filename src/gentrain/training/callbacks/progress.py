@@ -131,13 +131,10 @@ class Meter:
         self.images, self.seconds, self.rate = 0, 0.0, 0.0
 
     def images_per_second(self, pl_module: Any) -> float:
-        images, seconds = pl_module.images - self.images, pl_module.seconds - self.seconds
+        clock = pl_module.clock
+        images, seconds = clock.images - self.images, clock.seconds - self.seconds
         if seconds > 0:
-            self.images, self.seconds, self.rate = (
-                pl_module.images,
-                pl_module.seconds,
-                images / seconds,
-            )
+            self.images, self.seconds, self.rate = clock.images, clock.seconds, images / seconds
         return self.rate
 
 

@@ -33,8 +33,8 @@ class SampleGrids(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         if not trainer.is_global_zero:
             return
-        data = trainer.datamodule.load("train")  # type: ignore[attr-defined]
-        self.points, self.aligned = data.images.dim() == 2, trainer.datamodule.aligned  # type: ignore[attr-defined]
+        data = trainer.datamodule.data.load("train")  # type: ignore[attr-defined]
+        self.points, self.aligned = data.images.dim() == 2, trainer.datamodule.data.aligned  # type: ignore[attr-defined]
         self.translates = data.sources is not None
         count = min(POINTS, len(data.images)) if self.points else self.n
         self.batch = as_batch(data, chosen(data, count, self.seed), pl_module.device)
