@@ -62,7 +62,7 @@ def is_container(field: "Field[Any]") -> bool:
 
 
 def has_type(value: object, kind: Any) -> bool:
-    """Whether a value has a type; an int passes for a float, and a bool does not pass for an int."""
+    """Whether a value has a type; an int is a float too, and a bool is no int."""
     if value is True or value is False:
         return kind not in (int, float, int | None) and isinstance(value, kind)
     return isinstance(value, kind | int if kind is float else kind)

@@ -1,4 +1,4 @@
-"""Digits in domains that differ in colour alone: the truth of a translation is known, so it can be scored without a doubt."""
+"""Digits in domains that differ in colour alone, so that a translation can be scored exactly."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -21,17 +21,32 @@ LOOKS = (*COLOURS, INVERTED)
 
 
 def painted(grey: Tensor, look: str) -> Tensor:
-    """uint8 (N, 1, H, W), light on dark -> (N, 3, H, W): in a colour on black, or black on white."""
+    """Paint digits in a colour on black, or in black on white.
+
+    Args:
+        grey: uint8 (N, 1, H, W), light on dark.
+        look: one of `LOOKS`.
+
+    Returns:
+        uint8 (N, 3, H, W).
+    """
     if look == INVERTED:
         return (255 - grey).expand(-1, 3, -1, -1)
     return grey * torch.tensor(COLOURS[look], dtype=torch.uint8).view(1, 3, 1, 1)
 
 
 def looks(images: Tensor) -> Tensor:
-    """Numbers in LOOKS, int64 (N,), of uint8 (N, 3, H, W).
+    """Name the look of each image by its colour.
 
-    Light on the whole is inverted. Else the colour of the brightest pixels, those at least half as bright as the brightest of the image (in
-    their strongest channel): the channels that are at least half as strong in their mean as the strongest.
+    An image that is light on the whole is inverted. Any other has the colour of its bright pixels:
+    those at least half as bright, in their strongest channel, as the brightest pixel of the image.
+    A channel is on if its mean over them is at least half of the strongest mean.
+
+    Args:
+        images: uint8 (N, 3, H, W).
+
+    Returns:
+        int64 (N,), numbers in `LOOKS`.
     """
     x = images.float()
     strongest = x.amax(1, keepdim=True)
@@ -51,7 +66,8 @@ class Painted(OfDigits, HasDomainRule, HasContent):
         super().__post_init__()
         ensure(
             self.shape[0] == 3,
-            f"painted digits have 3 channels, not {self.shape[0]} (data.shape); set data.size instead",
+            f"painted digits have 3 channels, not {self.shape[0]} (data.shape); "
+            "set data.size instead",
         )
 
     @property
@@ -60,13 +76,13 @@ class Painted(OfDigits, HasDomainRule, HasContent):
         """Names, by their number."""
 
     def domain_of(self, images: Tensor) -> Tensor:
-        """The number of the domain that each of uint8 (N, 3, H, W) is of, by its colour; len(domain_names) for none of them."""
         numbers = torch.full((len(LOOKS),), len(self.domain_names), device=images.device)
         for number, name in enumerate(self.domain_names):
             numbers[LOOKS.index(name)] = number
         return numbers[looks(images)]
 
     def drawn(self, n: int, split: str) -> torch.Generator:
+        """The random generator of one split of n digits."""
         return generator(self.draw_seed, type(self).__name__, n, split)
 
 
@@ -102,7 +118,13 @@ class ColouredDigits(Painted):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class DigitDomains(Painted):
-    """Two domains without pairs: half of the digits look like `source`, the other half like `target`."""
+    """Two domains without pairs: half of the digits look like `source`, the others like `target`.
+
+    Args:
+        source: the look of the sources, one of `LOOKS`.
+        target: the look of the images.
+        others: see `OfDigits`.
+    """
 
     source: str = "white"
     target: str = "red"
@@ -111,7 +133,8 @@ class DigitDomains(Painted):
         super().__post_init__()
         ensure(
             self.degrade is None,
-            f"data={self.name} has sources already (data.degrade); write null, or choose data=coloured_digits",
+            f"data={self.name} has sources already (data.degrade); write null, or choose "
+            "data=coloured_digits",
         )
         for key, look in (("source", self.source), ("target", self.target)):
             ensure(

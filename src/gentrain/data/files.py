@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes, downloads that are checked before they count, a lock against two at once."""
+"""Files of the cache, which are whole or absent: atomic writes, checked downloads, a lock."""
 
 import fcntl
 import hashlib
@@ -20,12 +20,15 @@ TIMEOUT = 30  # seconds without a byte before a mirror counts as dead
 
 
 class Rejected(Exception):
-    """Bytes that came whole but are not the ones that were asked for."""
+    """Bytes that came whole, but are not the ones that were asked for."""
 
 
 @contextmanager
 def written(target: Path) -> Iterator[Path]:
-    """A temporary file beside `target` that takes its name when the block ends, and vanishes when it fails."""
+    """A temporary file beside `target`, which takes its name when the block ends.
+
+    It is removed when the block fails.
+    """
     with writable(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
@@ -42,24 +45,22 @@ def written(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def writable(folder: Path) -> Iterator[None]:
-    """A disk that is full or read-only is told in one line."""
+    """Report a disk that is full or read-only in one line, as Unavailable."""
     try:
         yield
-    except (
-        urllib.error.URLError,
-        TimeoutError,
-        ConnectionError,
-    ):  # also OSErrors, but not the disk's
+    except (urllib.error.URLError, TimeoutError, ConnectionError):
+        # these are OSErrors too, but not of the disk
         raise
     except OSError as error:
         raise Unavailable(
-            f"cannot write to {folder}: {error.strerror or error} (data.cache); free some space or give another"
+            f"cannot write to {folder}: {error.strerror or error} (data.cache); "
+            "free some space or give another"
         ) from error
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """One process at a time; the system frees the lock when its holder dies."""
+    """Let in one process at a time; the system frees the lock when its holder dies."""
     with writable(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("w")
@@ -71,9 +72,16 @@ def locked(path: Path) -> Iterator[None]:
 def download(
     urls: Sequence[str], target: Path, decode: Callable[[bytes], bytes], what: str
 ) -> None:
-    """Fill `target` with the decoded bytes of the first url that serves good ones. `decode` raises Rejected for wrong bytes.
+    """Download a file from the first url that serves good bytes.
 
-    Raises Unavailable that lists every url and what was wrong with it.
+    Args:
+        urls: tried in turn.
+        target: the file to write.
+        decode: gives the file's bytes for those that were served; raises Rejected for wrong ones.
+        what: the name of the file in a message.
+
+    Raises:
+        Unavailable: with every url, and what was wrong with it.
     """
     failures = []
     for url in urls:
@@ -90,7 +98,10 @@ def download(
 
 
 def fetched(url: str, folder: Path) -> bytes:
-    """The bytes behind a url, by way of a temporary file in the cache; raises what urllib raises, Rejected when cut off."""
+    """The bytes behind a url, by way of a temporary file in the cache.
+
+    Raises what urllib raises, and Rejected when the bytes are cut off.
+    """
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
         file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed below
@@ -107,17 +118,25 @@ def fetched(url: str, folder: Path) -> bytes:
 
 def reason(error: BaseException) -> str:
     """One line on what went wrong, without the wrapping of urllib."""
-    inner = getattr(error, "reason", None)
-    text = str(inner if inner not in (None, "") else error) or type(error).__name__
-    return " ".join(text.split())
+    match error:
+        case urllib.error.URLError(reason=inner) if inner not in (None, ""):
+            text = str(inner)
+        case _:
+            text = str(error)
+    return " ".join((text or type(error).__name__).split())
 
 
 def sha256(content: bytes) -> str:
+    """In hex."""
     return hashlib.sha256(content).hexdigest()
 
 
 def root_folder(root: str | Path) -> Path:
-    """The folder that data.root names. Raises UserError when it is missing, a file, or closed to us."""
+    """The folder that data.root names.
+
+    Raises:
+        UserError: when it is missing, a file, or not readable.
+    """
     path = Path(root).expanduser()
     try:
         if not path.exists():
@@ -129,7 +148,7 @@ def root_folder(root: str | Path) -> Path:
                 f"{path} is a file, not a folder (data.root); give the folder that holds the data"
             )
         os.listdir(path)
-    except OSError as error:  # closed to us, or a name too long
+    except OSError as error:  # not readable, or a name that is too long
         raise UserError(
             f"cannot read {path}: {error.strerror} (data.root); give a folder that you may read"
         ) from error

