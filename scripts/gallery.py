@@ -31,7 +31,7 @@ import matplotlib.pyplot as plt
 import torch
 from hydra.core.utils import setup_globals
 
-from gentrain.commands.sample.latent_modes import density_on_grid
+from gentrain.commands.sample.energy_modes import density_on_grid
 from gentrain.runs.reopen import reopen
 
 FLOWS = ("planar", "realnvp", "maf", "iaf")

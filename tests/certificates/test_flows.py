@@ -15,7 +15,7 @@ import lightning as L
 import pytest
 import torch
 import zuko
-from gentrain.commands.sample import latent_modes
+from gentrain.commands.sample import energy_modes
 from gentrain.commands.sample.session import SampleSession
 from gentrain.commands.sample.writer import Output
 from gentrain.models.flow.autoregressive import InverseAutoregressive, MaskedAutoregressive
@@ -450,11 +450,11 @@ def test_the_picture_of_a_density(tmp_path: Path) -> None:
         data=TwoMoons(name="two_moons", shape=(2,), n=1000),
         callbacks=(None,),
     )
-    studio, mode = SampleSession(job), latent_modes.Density(n=200)  # type: ignore[arg-type]
+    studio, mode = SampleSession(job), energy_modes.Density(n=200)  # type: ignore[arg-type]
     mode.check(studio)
     assert abs(mode.draw(studio, Output(tmp_path, "none"))["mass"] - 1) < 1e-3
     assert (tmp_path / "density.png").exists()
-    p, *_ = latent_modes.density_on_grid(density, torch.device("cpu"), 5)
+    p, *_ = energy_modes.density_on_grid(density, torch.device("cpu"), 5)
     want = Normal(0.0, math.exp(-2)).log_prob(torch.tensor([-0.8, -0.4, 0.0, 0.4, 0.8])).exp()
     torch.testing.assert_close(p, want[:, None] * want[None], rtol=1e-4, atol=1e-6)
     job.scheme.model = FlowDensity(partial(RealNVP, width=2, blocks=1), Logit(), [1, 4, 4])
