@@ -4,10 +4,14 @@ inverts its generator.
 
 import pytest
 import torch
+from torch import Tensor
+
 from gentrain.adversarial import losses, tricks
 from gentrain.adversarial.augment import Change, augmented
 from gentrain.adversarial.lipschitz import GradientPenalty, SpectralNorm, Unconstrained
 from gentrain.adversarial.regularizer import Regularizer
+from gentrain.errors import UserError
+from gentrain.layers.normalization import Referenced
 from gentrain.models.gan.bigan import (
     Bidirectional,
     BidirectionalGame,
@@ -16,10 +20,6 @@ from gentrain.models.gan.bigan import (
     PairCritic,
     paired,
 )
-from torch import Tensor
-
-from gentrain.errors import UserError
-from gentrain.layers.normalization import Referenced
 from gentrain.networks import dcgan, mlp
 from tests.support import plane
 

@@ -15,23 +15,24 @@ import lightning as L
 import pytest
 import torch
 import zuko
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+from torch.distributions import AffineTransform, Normal, kl_divergence
+
 from gentrain.commands.sample import energy_modes
 from gentrain.commands.sample.session import SampleSession
 from gentrain.commands.sample.writer import Output
+from gentrain.config import validate
+from gentrain.data.plane import TwoMoons
+from gentrain.errors import UserError
 from gentrain.models.flow.autoregressive import InverseAutoregressive, MaskedAutoregressive
 from gentrain.models.flow.base import Flow, FlowDensity, Reversed, Standardised
 from gentrain.models.flow.distillation import Distilled
 from gentrain.models.flow.planar import PlanarMaps
 from gentrain.models.flow.realnvp import RealNVP, checkerboards, halves, squeeze, unsqueeze
 from gentrain.models.pixels import Logit, Real
-from gentrain.runs.checkpoints import AtomicIO
-from omegaconf import OmegaConf
-from torch import Tensor, nn
-from torch.distributions import AffineTransform, Normal, kl_divergence
-
-from gentrain.config import validate
-from gentrain.data.plane import TwoMoons
-from gentrain.errors import UserError
+from gentrain.training.checkpoint_io import AtomicIO
+from gentrain.training.job import load_initial_weights
 from tests.support.compose import composed
 
 D = torch.float64
@@ -50,7 +51,7 @@ def iaf(shape: list[int], **options: Any) -> Reversed:
 
 def standardised(shape: list[int]) -> Standardised:
     flow = Standardised(shape, partial(RealNVP, couplings=3, units=8, blocks=1))
-    flow.begin(3 * torch.randn(50, *shape) + 1)
+    flow.init_from_batch(3 * torch.randn(50, *shape) + 1)
     return flow
 
 
@@ -343,11 +344,11 @@ def test_a_teacher_of_another_run(tmp_path: Path) -> None:
     words = ("data=two_moons", "pixels=real", "model.flow.layers=2", "model.flow.width=8")
     run = teachers_run(tmp_path / "run", stirred(teacher).float(), *words)
     model, x = distilled(run), torch.randn(7, 2)
-    model.begin((x,))
+    load_initial_weights(model)
     torch.testing.assert_close(model.teacher.log_prob(x), teacher.log_prob(x))
     assert not model.teaching and not any(p.requires_grad for p in model.teacher.parameters())
     with pytest.raises(UserError, match=r"add model.teacher_flow.width=8$"):
-        distilled(run, width=16)
+        load_initial_weights(distilled(run, width=16))
     digits, flow = (
         teachers_run(tmp_path / "digits", teacher),
         partial(MaskedAutoregressive, layers=5, width=1024, depth=1, bound=5.0),
@@ -357,10 +358,12 @@ def test_a_teacher_of_another_run(tmp_path: Path) -> None:
         (Logit(0.05), [1, 28, 28], "the pixels in"),
     ):
         with pytest.raises(UserError, match=told):
-            Distilled(partial(iaf, layers=1), flow, pixels, shape, teacher=str(digits))
+            load_initial_weights(
+                Distilled(partial(iaf, layers=1), flow, pixels, shape, teacher=str(digits))
+            )
     missing = distilled(tmp_path / "gone")  # a finished student does without
-    with pytest.raises(UserError, match=r"no run in .* \(model.teacher\)"):
-        missing.begin((x,))
+    with pytest.raises(UserError, match=r"no finished run in .* \(model.teacher\)"):
+        load_initial_weights(missing)
 
 
 # --- what the presets do --------------------------------------------------------------------------
@@ -445,19 +448,19 @@ def test_the_picture_of_a_density(tmp_path: Path) -> None:
         for made in density.flow.maps:
             # deviations of exp(-2), so that all of it is inside
             made.last.bias.copy_(torch.tensor([0.0, 0.0, -1.0, -1.0]))
-    job = SimpleNamespace(
-        scheme=SimpleNamespace(model=density, device=torch.device("cpu")),
+    run = SimpleNamespace(
+        model=density,
         data=TwoMoons(name="two_moons", shape=(2,), n=1000),
-        callbacks=(None,),
+        device=torch.device("cpu"),
     )
-    studio, mode = SampleSession(job), energy_modes.Density(n=200)  # type: ignore[arg-type]
-    mode.check(studio)
-    assert abs(mode.draw(studio, Output(tmp_path, "none"))["mass"] - 1) < 1e-3
+    session, mode = SampleSession(run), energy_modes.Density(n=200)  # type: ignore[arg-type]
+    mode.check(session)
+    assert abs(mode.draw(session, Output(tmp_path, "none"))["mass"] - 1) < 1e-3
     assert (tmp_path / "density.png").exists()
     p, *_ = energy_modes.density_on_grid(density, torch.device("cpu"), 5)
     want = Normal(0.0, math.exp(-2)).log_prob(torch.tensor([-0.8, -0.4, 0.0, 0.4, 0.8])).exp()
     torch.testing.assert_close(p, want[:, None] * want[None], rtol=1e-4, atol=1e-6)
-    job.scheme.model = FlowDensity(partial(RealNVP, width=2, blocks=1), Logit(), [1, 4, 4])
-    job.data = SimpleNamespace(shape=(1, 4, 4), name="digits", classes=None)
+    run.model = FlowDensity(partial(RealNVP, width=2, blocks=1), Logit(), [1, 4, 4])
+    run.data = SimpleNamespace(shape=(1, 4, 4), name="digits", classes=None)
     with pytest.raises(UserError, match="points in the plane"):
-        mode.check(SampleSession(job))  # type: ignore[arg-type]
+        mode.check(SampleSession(run))  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from gentrain.adversarial.lipschitz import Unconstrained
 from gentrain.adversarial.losses import js
 from gentrain.data.arrays import ArrayDataset
 from gentrain.models.gan.gan import GAN
-from gentrain.runs.checkpoints import AtomicIO
+from gentrain.training.checkpoint_io import AtomicIO
 from gentrain.training.adversarial import AdversarialModule
 from lightning.pytorch.callbacks import ProgressBar
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import lightning as L
 import torch
-from gentrain.runs.checkpoints import AtomicIO
+from gentrain.training.checkpoint_io import AtomicIO
 from gentrain.training.callbacks.checkpoint import Checkpoint
 from gentrain.training.callbacks.rng import RNG
 from gentrain.training.callbacks.samples import SampleGrids

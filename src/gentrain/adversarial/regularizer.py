@@ -8,6 +8,16 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gentrain.adversarial.losses import AdversarialLoss
+from gentrain.layers.coupling import batch_coupled_layers
+
+__all__ = [
+    "CriticFunction",
+    "Player",
+    "RegularizedModel",
+    "Regularizer",
+    "batch_coupled_layers",
+    "snake",
+]
 
 Player = Literal["generator", "critic"]
 
@@ -108,24 +118,6 @@ class Regularizer(nn.Module):
 
     def after_generator_step(self, model: RegularizedModel) -> None:
         """Called after each generator update."""
-
-
-def batch_coupled_layers(critic: nn.Module, within_groups: bool = True) -> list[str]:
-    """Names of the layers through which a sample's score depends on the rest of its batch.
-
-    Args:
-        critic: any network.
-        within_groups: also name layers that couple no more than a small group of samples.
-    """
-    return [
-        name or type(module).__name__
-        for name, module in critic.named_modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm)
-        or (
-            getattr(module, "couples_samples", False)
-            and (within_groups or not getattr(module, "within_groups", False))
-        )
-    ]
 
 
 def snake(name: str) -> str:

@@ -14,7 +14,7 @@ from gentrain.config.types import Count, Whole
 from gentrain.config.validate import coerced
 from gentrain.errors import UserError
 from gentrain.models.base import fork_rng
-from gentrain.models.density import Density
+from gentrain.models.density import DensityModel
 from gentrain.quality.base import Evaluation
 from gentrain.quality.likelihood import HeldOutMetric, LogLikelihood
 from gentrain.quality.paired import PairedScores
@@ -71,7 +71,7 @@ def judges(job: Job, config: dict[str, Any]) -> list[Evaluation]:
     """What scores this model."""
     found: list[Evaluation] = []
     model, own = job.scheme.model, job.callbacks[0]
-    if isinstance(model, Density):
+    if isinstance(model, DensityModel):
         found = [
             LogLikelihood(
                 0,

@@ -57,7 +57,7 @@ class Pool(LazyBuffers, HasRankLocalBuffers):
     def __init__(self, size: int, p: float) -> None:
         super().__init__()
         self.size, self.p, self.filled = size, p, 0
-        self.late_buffers("images")
+        self.register_lazy_buffers("images")
 
     def exchange(self, fake: Tensor) -> Tensor:
         """What goes in, what comes out: as many images."""

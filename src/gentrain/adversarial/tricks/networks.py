@@ -9,6 +9,7 @@ from gentrain.adversarial.regularizer import Player, RegularizedModel, Regulariz
 from gentrain.config.types import Count
 from gentrain.errors import UserError
 from gentrain.layers.conditional import ConditionalBatchNorm
+from gentrain.layers.coupling import CouplesSamples
 from gentrain.layers.normalization import Referenced, VirtualBatchNorm
 
 
@@ -39,10 +40,8 @@ class MinibatchDiscrimination(Regularizer):
             critic.head = nn.Sequential(closeness, wider)
 
 
-class MinibatchSimilarity(nn.Module):
+class MinibatchSimilarity(CouplesSamples):
     """M_i = f(x_i) T;  o(x_i)_b = sum over j != i of exp(-||M_ib - M_jb||_1).   (B, A) -> (B, A + kernels)"""
-
-    couples_samples = True
 
     def __init__(self, features: int, kernels: int, dim: int) -> None:
         super().__init__()

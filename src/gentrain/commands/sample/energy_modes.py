@@ -15,7 +15,7 @@ from gentrain.commands.sample.writer import Output
 from gentrain.config.types import Count
 from gentrain.data.grids import BINS, ZOOM, density, inked
 from gentrain.errors import UserError
-from gentrain.models.base import HasChains, HasFilters, HasLogProb
+from gentrain.models.base import HasChains, HasEnergy, HasFilters, HasLogProb
 
 
 class Density(Mode):
