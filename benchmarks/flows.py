@@ -38,7 +38,7 @@ class ByHand:
     ) -> None:
         self.model, self.nll, self.pixels = model, nll, Logit(1e-6)
         data = build(job.config["data"], "data")
-        self.batches = iter(Batches(data.load("train"), data.order, "cpu"))
+        self.batches = iter(Batches(data.load("train"), data.batch_sampler(), "cpu"))
         self.optimizer = torch.optim.Adam(model.parameters(), 1e-4)
 
     def iterate(self, n: int) -> None:

@@ -19,7 +19,7 @@ import loop
 import torch
 from torch import Tensor
 
-from gentrain.runs.checkpoints import AtomicIO
+from gentrain.training.checkpoint_io import AtomicIO
 from gentrain.training.divergence import DivergenceGuard
 from gentrain.training.job import Job
 

@@ -23,8 +23,8 @@ from gentrain.commands.sample.writer import remove_if_empty
 from gentrain.config.build import build
 from gentrain.config.validate import checked
 from gentrain.errors import Unavailable, UserError
+from gentrain.files import report_disk_errors, temporary
 from gentrain.runs import directory
-from gentrain.runs.files import report_disk_errors
 from gentrain.runs.reopen import reopen
 
 TOLERANCE = 1e-4  # of pixels in [-1, 1], between ONNX and the generator
@@ -69,8 +69,8 @@ def export(config: dict[str, Any]) -> Path:
     out = Path(config["out"]) if config["out"] else run_dir / "export"
     session = SampleSession(reopen(run_dir, config["checkpoint"].name), config["averaged"])
     refuse_unfit(session, config["onnx"])
-    with report_disk_errors(out):
-        part = out / f".export.{os.getpid()}.tmp"
+    with report_disk_errors(out, "out"):
+        part = temporary(out / "export")
         part.mkdir(parents=True)
         try:
             difference = write_files(session, config["onnx"], part)

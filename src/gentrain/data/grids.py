@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
+
+from gentrain.files import atomic_write
 
 POINTS = 10_000  # points that a density picture counts
 BINS = 64  # of a density picture, a side
@@ -111,7 +112,6 @@ def unit(images: Tensor) -> Tensor:
 def save(picture: Tensor, path: Path) -> None:
     """Write a picture (3, H, W) in [0, 1] as a PNG; the file is whole or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     pixels = picture.mul(255).add_(0.5).clamp_(0, 255).to(torch.uint8).permute(1, 2, 0)
-    Image.fromarray(pixels.contiguous().numpy()).save(unfinished, format="png")
-    os.replace(unfinished, path)
+    with atomic_write(path) as part:
+        Image.fromarray(pixels.contiguous().numpy()).save(part, format="png")

@@ -27,6 +27,7 @@ from gentrain.commands.sample.session import BLOCK, SampleSession
 from gentrain.commands.sample.writer import Output
 from gentrain.data.arrays import to_bytes
 from gentrain.errors import Diverged, Unavailable, UserError
+from gentrain.files import report_disk_errors
 from gentrain.models.base import Encodes, Reconstructs
 from gentrain.models.energy.boltzmann import Boltzmann
 from gentrain.models.energy.hopfield import Hopfield
@@ -35,7 +36,6 @@ from gentrain.models.gan.cgan import ConditionalGAN
 from gentrain.models.gan.gan import GAN
 from gentrain.networks import mlp
 from gentrain.networks.base import Generator
-from gentrain.runs.files import report_disk_errors
 from tests.support.paths import ROOT
 from tests.support.toy import Noise
 
@@ -295,7 +295,7 @@ def test_nothing_half_written(tmp_path: Path, save: str, monkeypatch: pytest.Mon
         return generate(n, z, labels, *start)
 
     monkeypatch.setattr(here, "generate", second_fails)
-    with pytest.raises(Unavailable, match="No space left"), report_disk_errors(tmp_path):
+    with pytest.raises(Unavailable, match="No space left"), report_disk_errors(tmp_path, "out"):
         latent_modes.Grid(n=BLOCK + 1).draw(here, Output(tmp_path, save))
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 

@@ -19,7 +19,7 @@ from gentrain.commands.compare.terminal import report
 from gentrain.config.types import Count, NonNegative
 from gentrain.config.validate import coerced
 from gentrain.errors import UserError
-from gentrain.runs import files
+from gentrain.files import report_disk_errors, write_text
 
 CHECKED = {"picture_pixels": Count, "picture_megabytes": NonNegative}
 
@@ -47,10 +47,10 @@ def compare(config: dict[str, Any]) -> Path:
         reports["compare.html"] = html_page(
             shown, places, config["picture_pixels"], config["picture_megabytes"]
         )
-    with files.report_disk_errors(out):
+    with report_disk_errors(out, "out"):
         out.mkdir(parents=True, exist_ok=True)
         for name, text in reports.items():
-            files.write_text(out / name, text)
+            write_text(out / name, text)
     names = "compare.csv (a row a group), runs.csv (a row a run)"
     names += ", compare.html" if config["page"] else ""
     say([*report(shown), f"all of it in {out}: {names}"])

@@ -26,7 +26,7 @@ def sample(config: dict[str, Any], mode_name: str) -> Path:
     """
     from gentrain.commands.sample.session import SampleSession
     from gentrain.commands.sample.writer import Output, remove_if_empty
-    from gentrain.runs import files
+    from gentrain.files import report_disk_errors
     from gentrain.runs.reopen import reopen
 
     run_dir, mode = Path(config["run"]), build_mode(config)
@@ -36,7 +36,7 @@ def sample(config: dict[str, Any], mode_name: str) -> Path:
         run, config["averaged"], config["seed"], config["labels"], config["domain"]
     )
     mode.check(session)
-    with files.report_disk_errors(out):
+    with report_disk_errors(out, "out"):
         try:
             writer = Output(out, config["save"].name)
             results = mode.draw(session, writer)

@@ -17,11 +17,12 @@ from gentrain.commands.sample.domain_modes import sources
 from gentrain.commands.sample.mode import Mode
 from gentrain.commands.sample.session import SampleSession, finite
 from gentrain.commands.sample.user_pictures import Given, Picture, UserPictures
-from gentrain.commands.sample.writer import Output, hwc, progress, whole
+from gentrain.commands.sample.writer import Output, hwc, progress
 from gentrain.config.types import Count
 from gentrain.data.batches import as_batch
 from gentrain.data.grids import sheet
 from gentrain.errors import UserError
+from gentrain.files import atomic_write
 from gentrain.models.base import Translates, TranslatesBack
 from gentrain.networks.base import Translator
 
@@ -85,7 +86,7 @@ class Translate(Mode):
         total, stream = self.pictures(session)
         out.open()
         shown: list[tuple[Tensor, ...]] = []
-        with whole(out.path / "translated") as part:
+        with atomic_write(out.path / "translated") as part:
             for picture in progress(stream, total):
                 made = translate(session, picture.source)
                 write(made[0], part / PurePosixPath(picture.name).with_suffix(".png"))
