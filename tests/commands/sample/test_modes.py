@@ -96,7 +96,7 @@ def images(out: Path) -> np.ndarray:
         return kept["images"]
 
 
-# --- the session -----------------------------------------------------------------------------------
+# --- the session -------------------------------------------------------------------------------
 
 
 def test_an_image_depends_on_its_seed_and_number_alone() -> None:
