@@ -30,7 +30,8 @@ from gentrain.config import paths, schema, validate
 from gentrain.data.arrays import ArrayDataset
 from gentrain.data.base import Data
 from gentrain.errors import UserError
-from gentrain.layers.normalization import Referenced
+from gentrain.layers.normalization import WithReferenceBatch
+from gentrain.training.datamodule import DataModule
 from tests.support.compose import options
 from tests.support.presets import (
     DENSITIES,
@@ -291,7 +292,7 @@ EFFECTS = {
     "packing": lambda game: isinstance(game.regularizers["packing"], Packing),
     "instance_noise": lambda game: game.regularizers["instance_noise"].done == 2,
     "virtual_batch_norm": lambda game: any(
-        isinstance(m, Referenced) and m.reference is not None for m in game.generator.modules()
+        isinstance(m, WithReferenceBatch) and m.reference is not None for m in game.generator.modules()
     ),
     "minibatch_discrimination": lambda game: any(
         "Closeness" in type(m).__name__ for m in game.critic.modules()
@@ -348,12 +349,14 @@ def train(preset: str, loss: str, lipschitz: str, *tricks: str) -> None:
     labelled = checked["data"]["labelled"] and 10
     trainer.fit(
         scheme,
-        datamodule=Toy(
-            name="toy",
-            **shapes,
-            classes=checked["data"]["classes"] or 10,
-            batch_size=8,
-            labelled=labelled,
+        datamodule=DataModule(
+            Toy(
+                name="toy",
+                **shapes,
+                classes=checked["data"]["classes"] or 10,
+                batch_size=8,
+                labelled=labelled,
+            )
         ),
     )
     assert trainer.global_step == 2

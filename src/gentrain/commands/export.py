@@ -113,7 +113,7 @@ def description(
         "run": str(Path(config["run"]).resolve()),
         "choices": studio.run.choices,
         "step": studio.run.step,
-        "averaged": studio.ema_generator,
+        "averaged": studio.averaged,
         "versions": directory.versions(),
     }
 

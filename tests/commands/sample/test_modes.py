@@ -370,7 +370,7 @@ def test_filters_are_the_weights_of_a_hidden_unit(model: Any, tmp_path: Path) ->
     found = images(tmp_path).reshape(3, 8, 8).astype(float) / 127.5 - 1
     v = torch.eye(64)
     if isinstance(model, RBM):
-        rises = model.field(v) - model.field(torch.zeros(1, 64))
+        rises = model.hidden_logits(v) - model.hidden_logits(torch.zeros(1, 64))
     else:
         x, h = torch.cat([v, torch.zeros(64, 4)], 1), torch.eye(4)
         joint = torch.stack(

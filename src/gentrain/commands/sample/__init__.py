@@ -48,7 +48,7 @@ def sample(config: dict[str, Any], mode_name: str) -> Path:
         finally:
             remove_if_empty(out)
     weights = "averaged weights" if studio.averaged else "the last weights"
-    print(f"{run_dir} at step {saved['global_step']}, {weights}: {mode_name} in {out}")
+    print(f"{run_dir} at step {opened.step}, {weights}: {mode_name} in {out}")
     return out
 
 
