@@ -4,16 +4,16 @@ import math
 
 import pytest
 import torch
+from torch import nn
+
 from gentrain.adversarial import losses, tricks
 from gentrain.adversarial.lipschitz import GradientPenalty, SpectralNorm, Unconstrained
 from gentrain.adversarial.regularizer import Regularizer
+from gentrain.errors import UserError
+from gentrain.layers.normalization import VirtualBatchNorm, WithReferenceBatch
 from gentrain.models.gan.base import AdversarialModel
 from gentrain.models.gan.cgan import ConditionalGAN
 from gentrain.models.gan.gan import GAN
-from torch import nn
-
-from gentrain.errors import UserError
-from gentrain.layers.normalization import Referenced, VirtualBatchNorm
 from gentrain.networks import conditional, dcgan, mlp
 
 SHAPE = [1, 28, 28]
@@ -42,7 +42,7 @@ def images(n: int = 6) -> torch.Tensor:
 
 def test_minibatch_discrimination_against_loops() -> None:
     layer, h = tricks.MinibatchSimilarity(features=7, kernels=3, dim=4), torch.randn(5, 7)
-    M = (h @ layer.T.weight.T).view(5, 3, 4)
+    M = (h @ layer.T.weight.T).view(5, 3, 4).detach()
     for i in range(5):
         for b in range(3):
             o = sum(
@@ -292,7 +292,7 @@ def test_ema_follows_a_reference_made_at_the_start() -> None:
     game.begin((images(),))
     game.after_generator_step()
     assert game.averaged is not None
-    references = [m.reference for m in game.averaged.modules() if isinstance(m, Referenced)]
+    references = [m.reference for m in game.averaged.modules() if isinstance(m, WithReferenceBatch)]
     assert torch.equal(references[0], game.generator.body.reference)
 
 

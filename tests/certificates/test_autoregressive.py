@@ -19,7 +19,12 @@ from scipy.stats import chi2
 from torch import Tensor, nn
 
 from gentrain.errors import UserError
-from gentrain.layers.causal import CausalConv2d, ConvCache, UpwardConv2d, group_of_channels
+from gentrain.layers.causal import (
+    CausalConv2d,
+    ConvCache,
+    UpwardConv2d,
+    group_of_channels,
+)
 from gentrain.layers.pixel_lstm import DiagonalBiLSTM, RowLSTM, skew, unskew
 from gentrain.models.autoregressive.base import Autoregressive, quantile
 from gentrain.models.autoregressive.networks import Causal

@@ -20,6 +20,7 @@ from gentrain.models.gan.semi_supervised import SemiSupervised
 from gentrain.networks import classifier, mlp
 from gentrain.quality.test_error import TestError
 from gentrain.training.adversarial import AdversarialModule
+from gentrain.training.datamodule import DataModule
 from gentrain.training.job import refuse_labels
 
 K, SHAPE = 3, [1, 8, 8]
@@ -59,10 +60,10 @@ class Bars(Data):
 
     def few(self) -> ArrayDataset:
         if self.hidden is None:
-            return super().few()
+            return super().labelled_subset()
         # the few are chosen first, and so are the same; then all labels are lost
         if self.kept is None:
-            self.kept = super().few()
+            self.kept = super().labelled_subset()
             samples = self.load("train")
             self._samples["train"] = ArrayDataset(
                 samples.images, torch.full_like(samples.labels, self.hidden)
@@ -151,22 +152,25 @@ def test_the_noisy_critic_is_that_of_the_paper() -> None:
 
 def test_as_many_of_each_class_chosen_by_the_seed() -> None:
     data = bars(labelled=15)
-    few = data.few()
+    few = data.labelled_subset()
     assert torch.bincount(few.labels).tolist() == [5, 5, 5]  # type: ignore[arg-type]
     images, labels, _ = data.load("train")
     rows = [(images == one).flatten(1).all(1).nonzero().item() for one in few.images]
     assert torch.equal(labels[rows], few.labels)  # type: ignore[index]
-    assert torch.equal(few.images, bars().few().images)
-    assert not torch.equal(few.images, bars(seed=1).few().images)
+    assert torch.equal(few.images, bars().labelled_subset().images)
+    assert not torch.equal(few.images, bars(seed=1).labelled_subset().images)
 
 
 @pytest.mark.parametrize("resident", [True, False])
 def test_batches_are_a_function_of_the_position(resident: bool) -> None:
-    def first(data: Bars, n: int) -> list[tuple[torch.Tensor, ...]]:
-        return list(itertools.islice(data.train_dataloader(), n))
+    def first(
+        data: Bars, n: int, position: int = 0, group: int | None = None
+    ) -> list[tuple[torch.Tensor, ...]]:
+        batches = data.batches(position=lambda: position, group=group)
+        return list(itertools.islice(batches, n))
 
     whole = first(bars(resident=resident, workers=0, flip=True), 24)
-    few = bars().few()
+    few = bars().labelled_subset()
     known = {(one.float() / 127.5 - 1).flip(-1).numpy().tobytes() for one in few.images}
     known |= {(one.float() / 127.5 - 1).numpy().tobytes() for one in few.images}
     for images, x, y in whole:
@@ -174,12 +178,9 @@ def test_batches_are_a_function_of_the_position(resident: bool) -> None:
         assert all(one.numpy().tobytes() in known for one in x)
     for position in (1, 14, 15, 16):  # 15 batches an epoch
         data = bars(resident=resident, workers=0, flip=True)
-        data.load_state_dict({"position": position})
-        for one, other in zip(first(data, 24 - position), whole[position:], strict=True):
+        for one, other in zip(first(data, 24 - position, position), whole[position:], strict=True):
             assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
-    grouped = bars()
-    grouped.group = 2
-    assert [len(item) for item in first(grouped, 2)] == [2, 2]  # type: ignore[arg-type]
+    assert [len(item) for item in first(bars(), 2, group=2)] == [2, 2]
     # the images are those of a run with all labels
     plain = first(bars(labelled=None, flip=True), 3)
     assert all(torch.equal(one[0], other[0]) for one, other in zip(plain, whole, strict=False))
@@ -196,7 +197,7 @@ def test_batches_are_a_function_of_the_position(resident: bool) -> None:
 )
 def test_labels_that_cannot_be_had(changes: dict[str, object], words: str) -> None:
     with pytest.raises(UserError, match=rf"{words}.*data\.labelled|data\.labelled.*{words}"):
-        bars(**changes).few()
+        bars(**changes).labelled_subset()
 
 
 def trained(data: Bars, game: SemiSupervised, steps: int) -> AdversarialModule:
@@ -214,7 +215,7 @@ def trained(data: Bars, game: SemiSupervised, steps: int) -> AdversarialModule:
         enable_model_summary=False,
         callbacks=[TestError(every=steps)],
     )
-    trainer.fit(scheme, datamodule=data)
+    trainer.fit(scheme, datamodule=DataModule(data))
     return scheme
 
 
@@ -236,7 +237,7 @@ def test_hidden_labels_never_reach_the_weights() -> None:
 
 def test_the_test_error_falls_and_is_recorded() -> None:
     scheme = trained(bars(), make(tricks.FeatureMatching(), critic=mlp.NoisyCritic, width=64), 60)
-    x, y, _ = (part for part in scheme.trainer.datamodule.load("test"))
+    x, y, _ = (part for part in scheme.trainer.datamodule.data.load("test"))
     x = x.float() / 127.5 - 1
     scheme.model.critic.eval()
     assert scheme.latest["quality/test_error"] == pytest.approx(

@@ -33,6 +33,7 @@ from gentrain.networks.classifier import ClassifierCritic
 from gentrain.networks.conditional import LabelledTranslator
 from gentrain.networks.translator import Translator
 from gentrain.training.adversarial import AdversarialModule
+from gentrain.training.datamodule import DataModule
 from gentrain.training.schedules import constant_then_linear
 
 SHAPE, DOMAINS = [3, 16, 16], 3
@@ -463,7 +464,7 @@ def descended(steps: int, resume: Any = None) -> tuple[AdversarialModel, L.Train
         torch.set_rng_state(resume[1])
     trainer.fit(
         scheme,
-        datamodule=Domains(name="toy", shape=tuple(SHAPE), source_shape=tuple(SHAPE), batch_size=1),
+        datamodule=DataModule(Domains(name="toy", shape=tuple(SHAPE), source_shape=tuple(SHAPE), batch_size=1)),
         ckpt_path=resume and resume[0],
         weights_only=True,
     )

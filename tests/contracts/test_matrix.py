@@ -19,17 +19,19 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from gentrain.adversarial.tricks.images import Packing
-from gentrain.adversarial.tricks.weights import EMA
-from gentrain.data.arrays import ArrayDataset
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf, open_dict
 
+from gentrain.adversarial.tricks.images import Packing
+from gentrain.adversarial.tricks.weights import EMA
+from gentrain.cli.compose import register
 from gentrain.config import paths, schema, validate
+from gentrain.data.arrays import ArrayDataset
 from gentrain.data.base import Data
 from gentrain.errors import UserError
-from gentrain.layers.normalization import Referenced
+from gentrain.layers.normalization import WithReferenceBatch
+from gentrain.training.datamodule import DataModule
 from tests.support.compose import options
 from tests.support.presets import (
     DENSITIES,
@@ -73,7 +75,7 @@ def test_every_preset_is_in_the_matrix() -> None:
 
 @cache
 def hydra_composed(*overrides: str) -> dict[str, Any]:
-    schema.register()
+    register()
     with initialize_config_dir(str(paths.conf_dir()), version_base="1.3"):
         cfg = compose("train", overrides=list(overrides))
     with open_dict(cfg):
@@ -290,7 +292,7 @@ EFFECTS = {
     "packing": lambda game: isinstance(game.regularizers["packing"], Packing),
     "instance_noise": lambda game: game.regularizers["instance_noise"].done == 2,
     "virtual_batch_norm": lambda game: any(
-        isinstance(m, Referenced) and m.reference is not None for m in game.generator.modules()
+        isinstance(m, WithReferenceBatch) and m.reference is not None for m in game.generator.modules()
     ),
     "minibatch_discrimination": lambda game: any(
         "Closeness" in type(m).__name__ for m in game.critic.modules()
@@ -347,12 +349,14 @@ def train(preset: str, loss: str, lipschitz: str, *tricks: str) -> None:
     labelled = checked["data"]["labelled"] and 10
     trainer.fit(
         scheme,
-        datamodule=Toy(
-            name="toy",
-            **shapes,
-            classes=checked["data"]["classes"] or 10,
-            batch_size=8,
-            labelled=labelled,
+        datamodule=DataModule(
+            Toy(
+                name="toy",
+                **shapes,
+                classes=checked["data"]["classes"] or 10,
+                batch_size=8,
+                labelled=labelled,
+            )
         ),
     )
     assert trainer.global_step == 2

@@ -8,16 +8,6 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gentrain.adversarial.losses import AdversarialLoss
-from gentrain.layers.coupling import batch_coupled_layers
-
-__all__ = [
-    "CriticFunction",
-    "Player",
-    "RegularizedModel",
-    "Regularizer",
-    "batch_coupled_layers",
-    "snake",
-]
 
 Player = Literal["generator", "critic"]
 
@@ -67,13 +57,14 @@ class Regularizer(nn.Module):
 
     `order` sorts the regularizers of a model, whatever the order in which they were typed. What
     changes images comes first, then what changes networks, then the Lipschitz method (so that it
-    sees every layer), and last what follows the finished weights.
+    sees every layer), then what changes scores or adds a term, and last what needs the finished
+    weights. No two of the tricks here share an order; equal orders act by name.
     """
 
-    order: ClassVar[int] = 40
+    IMAGES, NETWORKS, LIPSCHITZ, TERMS, WEIGHTS = 10, 20, 30, 40, 50
+    order: ClassVar[int] = TERMS + 5
     of_weights: ClassVar[bool] = False  # its losses depend on weights alone, not on a domain
     compiles: ClassVar[bool] = True  # its hooks inside an objective can be compiled
-    IMAGES, NETWORKS, LIPSCHITZ, WEIGHTS = 10, 20, 30, 50
 
     def attach(self, model: RegularizedModel) -> None:
         """Called once when the model is built: change networks or the loss, or refuse them.

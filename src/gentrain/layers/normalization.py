@@ -91,7 +91,7 @@ class VirtualBatchNorm(CouplesSamples):
         return torch.cat([mean.expand_as(own), torch.lerp(mean, others, 1 / (self.reference + 1))])
 
 
-class Referenced(LazyBuffers):
+class WithReferenceBatch(LazyBuffers):
     """A network with virtual batch norms, which keeps its first input as their reference batch."""
 
     reference: Tensor | None
