@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gentrain.config.schema import resolvers
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 from PIL import Image
 
+from gentrain.config.schema import resolvers
 from tests.support.data_files import idx_files
 from tests.support.paths import CONF
 

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gentrain.training.datamodule import DataModule
 import torch
-from gentrain.data.arrays import ArrayDataset
-from gentrain.data.batches import Batches, BatchSampler
 from hydra.utils import get_class
 from lightning.pytorch import LightningModule, Trainer
 
+from gentrain.data.arrays import ArrayDataset
+from gentrain.data.batches import Batches, BatchSampler
 from gentrain.data.gaussians import GaussianGrid, GaussianRing
 from gentrain.errors import UserError
+from gentrain.training.datamodule import DataModule
 from tests.support.paths import CONF
 from tests.support.shell import plain, python
 

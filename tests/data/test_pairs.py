@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from gentrain.data.arrays import ArrayDataset, sha256_of, to_bytes, to_float
-from gentrain.data.batches import Batches, BatchSampler, ZippedBatches, cropped
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from gentrain.data.arrays import ArrayDataset, sha256_of, to_bytes, to_float
+from gentrain.data.batches import Batches, BatchSampler, ZippedBatches, cropped
 from gentrain.data.degrade import DEGRADATIONS, source_shape
 from gentrain.errors import UserError
 

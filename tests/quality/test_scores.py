@@ -7,7 +7,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from gentrain.quality.coverage import found, kl_to_uniform
+from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+from torch_fidelity.metric_isc import isc_features_to_metric
+from torch_fidelity.metric_kid import kid_features_to_metric
+from torch_fidelity.metric_prc import prc_features_to_metric
+
+from gentrain.quality.coverage import coverage, kl_to_uniform
 from gentrain.quality.distances import (
     Moments,
     class_histogram,
@@ -17,10 +22,6 @@ from gentrain.quality.distances import (
     moments,
     prdc,
 )
-from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
-from torch_fidelity.metric_isc import isc_features_to_metric
-from torch_fidelity.metric_kid import kid_features_to_metric
-from torch_fidelity.metric_prc import prc_features_to_metric
 
 
 def clouds(n: int = 400, m: int = 300, width: int = 12) -> tuple[torch.Tensor, torch.Tensor]:
@@ -165,7 +166,7 @@ def test_modes_found():
     """Three samples reach mode 0, one lies at 3.1 sd of mode 1, none near mode 2."""
     centres = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     points = torch.tensor([[0.0, 0.0], [0.029, 0.0], [0.0, -0.01], [1.031, 0.0]])
-    assert found(points, centres, sd=0.01) == (1, 0.75)
+    assert coverage(points, centres, sd=0.01) == (1, 0.75)
 
 
 def test_kl_to_uniform():

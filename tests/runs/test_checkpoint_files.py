@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
+
+from gentrain.errors import Unavailable, UserError
 from gentrain.runs.checkpoints import (
     MARK,
     Damaged,
@@ -21,8 +23,6 @@ from gentrain.runs.checkpoints import (
     step_of,
     verified,
 )
-
-from gentrain.errors import Unavailable, UserError
 from tests.support.bomb import Bomb
 from tests.support.shell import plain, running, wait_until
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
+
+from gentrain.errors import Unavailable, UserError
 from gentrain.runs.checkpoints import step_of
-from gentrain.training.checkpoint_io import AtomicIO
 from gentrain.training.callbacks.checkpoint import Checkpoint
 from gentrain.training.callbacks.rng import RNG
 from gentrain.training.callbacks.samples import SampleGrids
+from gentrain.training.checkpoint_io import AtomicIO
 from gentrain.training.loggers import Loggers, RunCSV
-
-from gentrain.errors import Unavailable, UserError
 from tests.support.tensors import assert_equal
 from tests.support.toy import Drawing, Score, train
 

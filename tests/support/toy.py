@@ -6,21 +6,21 @@ import random
 from pathlib import Path
 from typing import Any
 
-from gentrain.training.datamodule import DataModule
 import lightning as L
 import numpy as np
 import torch
-from gentrain.adversarial.lipschitz import Unconstrained
-from gentrain.adversarial.criterion import AdversarialCriterion
-from gentrain.adversarial.losses import js
-from gentrain.data.arrays import ArrayDataset
-from gentrain.models.gan.gan import GAN
-from gentrain.training.checkpoint_io import AtomicIO
-from gentrain.training.adversarial import AdversarialModule
 from lightning.pytorch.callbacks import ProgressBar
 
+from gentrain.adversarial.criterion import AdversarialCriterion
+from gentrain.adversarial.lipschitz import Unconstrained
+from gentrain.adversarial.losses import js
+from gentrain.data.arrays import ArrayDataset
 from gentrain.data.base import Data
+from gentrain.models.gan.gan import GAN
 from gentrain.networks import mlp
+from gentrain.training.adversarial import AdversarialModule
+from gentrain.training.checkpoint_io import AtomicIO
+from gentrain.training.datamodule import DataModule
 
 
 class Noise(Data):
