@@ -45,7 +45,7 @@ def step(args: argparse.Namespace) -> Iterator[str]:
     calls = {
         BARE: repeated(bare),
         "the two sigmoids": repeated(sigmoids),
-        STEP: lambda: model.moved(v, INNER),
+        STEP: lambda: model.run_chain(v, INNER),
     }
     with torch.no_grad():
         times = loop.in_turn(calls, args.rounds)

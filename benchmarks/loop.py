@@ -33,6 +33,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import open_dict
 from torch import Tensor, nn
 
+from gentrain.cli.compose import register
 from gentrain.config import paths, schema
 from gentrain.config.build import build
 from gentrain.data.batches import Batches
@@ -72,7 +73,7 @@ WORKS = {
 
 def configuration(work: Work, device: str) -> dict[str, Any]:
     trainer = "trainer=gpu" if device == "cuda" else "trainer=cpu"
-    schema.register()
+    register()
     with initialize_config_dir(str(paths.conf_dir()), version_base="1.3"):
         cfg = compose("train", overrides=[*QUIET, trainer, *work.overrides])
     with open_dict(cfg):

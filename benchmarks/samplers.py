@@ -37,7 +37,7 @@ def measured(model: str, args: argparse.Namespace) -> str:
     """One line of the table. Both ways must give the same values, or there is nothing to compare."""
     density = preset(model, args.set)
     u = torch.rand(args.n, *density.shape)
-    ways = {naive: partial(density.fill, u, naive=naive) for naive in (False, True)}
+    ways = {naive: partial(density.fill, u, cached=not naive) for naive in (False, True)}
     times: dict[bool, list[float]] = {naive: [] for naive in ways}
     with eval_mode(density):
         ways[False]()  # the first time of all

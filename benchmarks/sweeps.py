@@ -19,7 +19,7 @@ from pathlib import Path
 
 import loop
 
-from gentrain.runs.files import write_json
+from gentrain.files import write_json
 from gentrain.sweeps.ledger import Ledger
 from gentrain.sweeps.table import print_sweep
 

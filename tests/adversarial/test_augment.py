@@ -7,6 +7,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import affine_transform
+
 from gentrain.adversarial.augment import (
     CHANGES,
     affine,
@@ -16,7 +18,6 @@ from gentrain.adversarial.augment import (
     translation,
     warped,
 )
-from scipy.ndimage import affine_transform
 
 
 @pytest.mark.parametrize("name", CHANGES)

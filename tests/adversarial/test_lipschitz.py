@@ -6,13 +6,13 @@ import logging
 
 import pytest
 import torch
-from gentrain.adversarial import losses
-from gentrain.adversarial.lipschitz import GradientPenalty, SpectralNorm, Unconstrained, WeightClip
-from gentrain.models.gan.gan import GAN
 from torch import Tensor, nn
 
+from gentrain.adversarial import losses
+from gentrain.adversarial.lipschitz import GradientPenalty, SpectralNorm, Unconstrained, WeightClip
 from gentrain.errors import UserError
 from gentrain.layers.activation import LeakyReLU, ReLU
+from gentrain.models.gan.gan import GAN
 from gentrain.networks import dcgan, mlp, normfree, resnet
 
 SHAPE = [1, 28, 28]

@@ -4,16 +4,16 @@ import math
 
 import pytest
 import torch
+from torch import nn
+
 from gentrain.adversarial import losses, tricks
 from gentrain.adversarial.lipschitz import GradientPenalty, SpectralNorm, Unconstrained
 from gentrain.adversarial.regularizer import Regularizer
+from gentrain.errors import UserError
+from gentrain.layers.normalization import VirtualBatchNorm, WithReferenceBatch
 from gentrain.models.gan.base import AdversarialModel
 from gentrain.models.gan.cgan import ConditionalGAN
 from gentrain.models.gan.gan import GAN
-from torch import nn
-
-from gentrain.errors import UserError
-from gentrain.layers.normalization import Referenced, VirtualBatchNorm
 from gentrain.networks import conditional, dcgan, mlp
 
 SHAPE = [1, 28, 28]
@@ -292,7 +292,7 @@ def test_ema_follows_a_reference_made_at_the_start() -> None:
     game.begin((images(),))
     game.after_generator_step()
     assert game.averaged is not None
-    references = [m.reference for m in game.averaged.modules() if isinstance(m, Referenced)]
+    references = [m.reference for m in game.averaged.modules() if isinstance(m, WithReferenceBatch)]
     assert torch.equal(references[0], game.generator.body.reference)
 
 

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+
 from gentrain.adversarial import losses, tricks
 from gentrain.adversarial.lipschitz import GradientPenalty, SpectralNorm, Unconstrained
 from gentrain.adversarial.regularizer import Regularizer
-from gentrain.models.gan.acgan import AuxiliaryClassifier
-
 from gentrain.errors import UserError
+from gentrain.models.gan.acgan import AuxiliaryClassifier
 from gentrain.networks import classifier, conditional, mlp
 from tests.support import plane
 

@@ -11,23 +11,28 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gentrain.training.datamodule import DataModule
 import lightning as L
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.stats import chi2
+from torch import Tensor, nn
+
+from gentrain.errors import UserError
+from gentrain.layers.causal import (
+    CausalConv2d,
+    ConvCache,
+    UpwardConv2d,
+    group_of_channels,
+)
+from gentrain.layers.pixel_lstm import DiagonalBiLSTM, RowLSTM, skew, unskew
 from gentrain.models.autoregressive.base import Autoregressive, quantile
 from gentrain.models.autoregressive.networks import Causal
 from gentrain.models.autoregressive.pixelcnn import GatedPixelCNN, PixelCNN
 from gentrain.models.autoregressive.pixelrnn import PixelRNN
 from gentrain.models.pixels import Binary, Levels, Logit, Pixels
+from gentrain.training.datamodule import DataModule
 from gentrain.training.single_objective import SingleObjective
-from scipy.stats import chi2
-from torch import Tensor, nn
-
-from gentrain.errors import UserError
-from gentrain.layers.causal import CausalConv2d, ConvCache, EdgedConv2d, grouped
-from gentrain.layers.pixel_lstm import DiagonalBiLSTM, RowLSTM, skew, unskew
 from tests.support import toy
 from tests.support.tensors import assert_equal
 
@@ -254,7 +259,7 @@ def test_one_diagonal_layer_sees_all() -> None:
 @pytest.mark.parametrize("colours", [1, 3])
 def test_a_cropped_kernel_is_a_masked_one(strict: bool, above: int, colours: int) -> None:
     """Against the whole square kernel, each of whose numbers is kept or made zero by itself."""
-    seen, given, side = grouped(5, colours), grouped(4, colours), 2
+    seen, given, side = group_of_channels(5, colours), group_of_channels(4, colours), 2
     conv = stirred(CausalConv2d(seen, given, above, side, strict))
     whole = torch.zeros(4, 5, 5, 5, dtype=D)
     for o, i, y, x in itertools.product(range(4), range(5), range(-2, 3), range(-2, 3)):
@@ -266,7 +271,9 @@ def test_a_cropped_kernel_is_a_masked_one(strict: bool, above: int, colours: int
 
 
 def test_colours_are_groups_of_channels_in_order() -> None:
-    assert grouped(6, 3).tolist() == [0, 0, 1, 1, 2, 2] and grouped(7, 3).tolist() == [
+    assert group_of_channels(6, 3).tolist() == [0, 0, 1, 1, 2, 2] and group_of_channels(
+        7, 3
+    ).tolist() == [
         0,
         0,
         0,
@@ -400,7 +407,7 @@ def test_what_is_kept_gives_the_samples_of_whole_passes(
     density = model(name, pixels, [colours, 5, 6])
     u = torch.rand(3, colours, 5, 6, dtype=D)
     with torch.no_grad():
-        kept, naive = (density.fill(u, naive=naive) for naive in (False, True))
+        kept, naive = (density.fill(u, cached=cached) for cached in (True, False))
     assert torch.equal(kept, naive) and len(kept.unique()) > 1
     torch.testing.assert_close(density.sample((u,), u.flatten(1)), pixels.inverse(kept))
 
@@ -413,12 +420,12 @@ def test_the_logits_of_a_pixel_are_those_of_the_whole_image(name: str) -> None:
     density = model(name, Levels(4), [2, 4, 5])
     x = torch.randn(3, 2, 4, 5, dtype=D)
     with torch.no_grad():
-        whole, past = density.network(x), density.network.begin(3)
+        whole, past = density.network(x), density.network.sampling_cache(3)
         for i in range(4):
             past.next_row()
             for j, c in itertools.product(range(5), range(2)):
                 torch.testing.assert_close(past.logits(j)[:, :, c], whole[:, :, c, i, j])
-                past.put(j, torch.where(torch.arange(2) <= c, x[:, :, i, j], 9.0))
+                past.set_pixel(j, torch.where(torch.arange(2) <= c, x[:, :, i, j], 9.0))
 
 
 def test_given_labels_too() -> None:
@@ -426,7 +433,7 @@ def test_given_labels_too() -> None:
     y = torch.tensor([0, 1, 2, 2])
     u = torch.rand(1, 1, 5, 5, dtype=D).expand(4, -1, -1, -1)
     with torch.no_grad():
-        kept, naive = (density.fill(u, y, naive=naive) for naive in (False, True))
+        kept, naive = (density.fill(u, y, cached=cached) for cached in (True, False))
     assert (
         torch.equal(kept, naive)
         and torch.equal(kept[2], kept[3])
@@ -437,12 +444,12 @@ def test_given_labels_too() -> None:
 @pytest.mark.parametrize(
     "conv",
     [
-        EdgedConv2d(3, 4, 2, 1, 1),
-        EdgedConv2d(3, 4),
-        CausalConv2d(grouped(3, 3), grouped(4, 3), 1, 2, True),
+        UpwardConv2d(3, 4, 2, 1, 1),
+        UpwardConv2d(3, 4),
+        CausalConv2d(group_of_channels(3, 3), group_of_channels(4, 3), 1, 2, True),
     ],
 )
-def test_a_convolutions_cache_by_rows(conv: EdgedConv2d) -> None:
+def test_a_convolutions_cache_by_rows(conv: UpwardConv2d) -> None:
     x, cache = torch.randn(2, 3, 5, 6, dtype=D), ConvCache(stirred(conv), 2, 6)
     rows = [cache.row(x[:, :, i].transpose(1, 2)).transpose(1, 2) for i in range(5)]
     torch.testing.assert_close(torch.stack(rows, 2), conv(x))

@@ -4,10 +4,14 @@ inverts its generator.
 
 import pytest
 import torch
+from torch import Tensor
+
 from gentrain.adversarial import losses, tricks
 from gentrain.adversarial.augment import Change, augmented
 from gentrain.adversarial.lipschitz import GradientPenalty, SpectralNorm, Unconstrained
 from gentrain.adversarial.regularizer import Regularizer
+from gentrain.errors import UserError
+from gentrain.layers.normalization import WithReferenceBatch
 from gentrain.models.gan.bigan import (
     Bidirectional,
     BidirectionalGame,
@@ -16,10 +20,6 @@ from gentrain.models.gan.bigan import (
     PairCritic,
     paired,
 )
-from torch import Tensor
-
-from gentrain.errors import UserError
-from gentrain.layers.normalization import Referenced
 from gentrain.networks import dcgan, mlp
 from tests.support import plane
 
@@ -222,7 +222,7 @@ def test_tricks_on_pairs() -> None:
     assert full.critic_loss(batch).loss.isfinite() and full.generator_loss(batch).loss.isfinite()
     full.after_generator_step()
     # generator and encoder
-    assert sum(isinstance(m, Referenced) for m in full.generator.modules()) == 2
+    assert sum(isinstance(m, WithReferenceBatch) for m in full.generator.modules()) == 2
     assert full.sample(batch).shape == full.reconstruct(batch[0]).shape == batch[0].shape
     with pytest.raises(UserError, match="feature_matching_added"):
         make(tricks.FeatureMatching())

@@ -2,15 +2,15 @@
 trained (some 3 minutes of a core).
 """
 
-from gentrain.training.datamodule import DataModule
 import lightning as L
 import pytest
 import torch
-from gentrain.config.build import build
-from gentrain.data.arrays import to_float
 from torch import Tensor
 
 from gentrain.config import validate
+from gentrain.config.build import build
+from gentrain.data.arrays import to_float
+from gentrain.training.datamodule import DataModule
 from tests.support.compose import composed
 
 

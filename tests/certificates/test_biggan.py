@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from gentrain.adversarial.tricks.weights import Orthogonal, off_diagonal
 from torch import nn
 
+from gentrain.adversarial.tricks.weights import Orthogonal, off_diagonal
 from gentrain.errors import UserError
 from gentrain.layers.attention import SelfAttention
 from gentrain.networks import biggan, mlp, resnet

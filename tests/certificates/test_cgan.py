@@ -5,12 +5,12 @@ steer the generator.
 import pytest
 import torch
 import torch.nn.functional as F
+
 from gentrain.adversarial import losses
 from gentrain.adversarial.lipschitz import GradientPenalty, Unconstrained
 from gentrain.adversarial.regularizer import Regularizer
-from gentrain.models.gan.cgan import ConditionalGAN, wrong_labels
-
 from gentrain.errors import UserError
+from gentrain.models.gan.cgan import ConditionalGAN, wrong_labels
 from gentrain.networks import conditional, mlp
 from tests.support import plane
 

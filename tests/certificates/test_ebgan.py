@@ -6,14 +6,14 @@ import math
 
 import pytest
 import torch
+
 from gentrain.adversarial import losses, tricks
 from gentrain.adversarial.lipschitz import GradientPenalty, SpectralNorm, Unconstrained
 from gentrain.adversarial.regularizer import Regularizer
-from gentrain.models.gan.gan import GAN
-
 from gentrain.cli import hydra_errors
 from gentrain.config import paths
 from gentrain.errors import UserError
+from gentrain.models.gan.gan import GAN
 from gentrain.networks import autoencoder, mlp
 from tests.support import plane
 from tests.support.compose import composed

@@ -6,27 +6,27 @@ import math
 from types import SimpleNamespace
 from typing import Any
 
-from gentrain.training.datamodule import DataModule
 import lightning as L
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+
 from gentrain.commands.sample import latent_modes
+from gentrain.errors import UserError
 from gentrain.models.energy import rbm as rbm_module
 from gentrain.models.energy.base import Clamped, EnergyModel
 from gentrain.models.energy.boltzmann import Boltzmann
 from gentrain.models.energy.ebm import EBM
 from gentrain.models.energy.hopfield import Hopfield
 from gentrain.models.energy.rbm import RBM, BinaryUnits, GaussianUnits, Visible
-from gentrain.training.callbacks.checkpoint import Checkpoint
-from gentrain.training.callbacks.rng import RNG
-from gentrain.training.single_objective import SingleObjective
-from torch import Tensor, nn
-
-from gentrain.errors import UserError
 from gentrain.networks.energy import MLP
 from gentrain.quality.ais import Annealed
 from gentrain.samplers import gibbs, kernel, langevin, metropolis
+from gentrain.training.callbacks.checkpoint import Checkpoint
+from gentrain.training.callbacks.rng import RNG
+from gentrain.training.datamodule import DataModule
+from gentrain.training.single_objective import SingleObjective
 from tests.support import compose
 from tests.support.tensors import assert_equal
 from tests.support.toy import Noise, trainer
@@ -78,7 +78,7 @@ def test_the_constant() -> None:
     """Over hidden units as over both sides; with Gaussian units, an integral on a grid."""
     model = rbm()
     torch.testing.assert_close(
-        model.enumerated(), torch.logsumexp(joint(model, every(9), every(4)).flatten(), 0)
+        model.exact_log_partition(), torch.logsumexp(joint(model, every(9), every(4)).flatten(), 0)
     )
     assert model.log_partition(10, 10).error == 0
     model = stirred(RBM(GaussianUnits(0.4), [2], 3))
@@ -86,7 +86,7 @@ def test_the_constant() -> None:
     integral = torch.logsumexp(-model.energy(torch.cartesian_prod(line, line)), 0) + 2 * math.log(
         line[1] - line[0]
     )
-    torch.testing.assert_close(model.enumerated(), integral, atol=1e-6, rtol=0)
+    torch.testing.assert_close(model.exact_log_partition(), integral, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("visible", [BinaryUnits(), GaussianUnits(0.5)], ids=["binary", "gaussian"])
@@ -96,12 +96,12 @@ def test_annealing_finds_the_constant(visible: Visible, monkeypatch: pytest.Monk
     """
     model = stirred(RBM(visible, [1, 8, 8], 15), 0.3)
     model.base.normal_(0, 0.3)
-    value, error = model.annealed(200, torch.linspace(0, 1, 501).tolist())
+    value, error = model.annealed_log_partition(200, torch.linspace(0, 1, 501).tolist())
     assert error < 0.05
-    assert abs(value - model.enumerated()) < min(0.1, 4 * error)
+    assert abs(value - model.exact_log_partition()) < min(0.1, 4 * error)
     monkeypatch.setattr(rbm_module, "ENUMERABLE", 0)  # as for a larger one
     value, error = model.log_partition(200, 500)
-    assert 0 < error < 0.06 and abs(value - model.enumerated()) < min(0.1, 4 * error)
+    assert 0 < error < 0.06 and abs(value - model.exact_log_partition()) < min(0.1, 4 * error)
 
 
 def gradients(model: EnergyModel, loss: Tensor) -> list[Tensor]:
@@ -134,7 +134,7 @@ def test_the_gradient_with_the_models_own_distribution_is_that_of_the_likelihood
     """
     model = rbm(BinaryUnits(threshold=True), persistent=False, sd=0.6)
     x = torch.rand(40, 1, 3, 3, dtype=D) * 2 - 1
-    exact = gradients(model, model.energy(model.values(x)).mean() + model.enumerated())
+    exact = gradients(model, model.energy(model.values(x)).mean() + model.exact_log_partition())
     v = every(9)
     p = (-model.energy(v)).softmax(0).detach()
     weighted = gradients(model, model.energy(model.values(x)).mean() - (p * model.energy(v)).sum())
@@ -164,7 +164,7 @@ def test_chains_follow_the_model_and_what_is_held_is_held() -> None:
     agree = (v[:, known] == values[known]).all(1)
     given = p * agree / (p * agree).sum()
     end = model.run_chain(
-        values.expand(8000, -1), 40, model.held(values.expand(8000, -1), known.expand(8000, -1))
+        values.expand(8000, -1), 40, model.clamp(values.expand(8000, -1), known.expand(8000, -1))
     )
     assert (end[:, known] == values[known]).all()
     assert_within(end.mean(0), end.std(0) / math.sqrt(8000), given @ v)
@@ -238,7 +238,7 @@ def test_the_quality_of_a_model_that_is_known() -> None:
     scores = judge.score(data, judged)
     v = (data.load("test").images.flatten(1) > 127).double()
     assert scores["quality/nats"] == pytest.approx(
-        (model.double().energy(v).mean() + model.enumerated()).item(), abs=1e-4
+        (model.double().energy(v).mean() + model.exact_log_partition()).item(), abs=1e-4
     )
     assert scores["quality/log_z_error"] == 0 and scores["quality/pseudo_nats"] > 0
     assert (
@@ -278,14 +278,14 @@ def test_a_boltzmann_machines_gibbs_sampling() -> None:
     v = torch.tensor([1, 0, 1, 1, 0, 0], dtype=D)
     agree = (s[:, :6] == v).all(1)
     given = p * agree / (p * agree).sum()
-    end = model.completed(v.expand(6000, -1), 10)
+    end = model.with_hidden_units(v.expand(6000, -1), 10)
     assert (end[:, :6] == v).all()
     assert_within(end.mean(0), end.std(0) / math.sqrt(6000), given @ s)
     known = torch.tensor([1, 1, 1, 0, 0, 0]).bool()
     agree = (s[:, :6][:, known] == v[known]).all(1)
     given = p * agree / (p * agree).sum()
-    held = model.held(v.expand(6000, -1), known.expand(6000, -1))
-    end = model.run_chain(held.put(torch.zeros(6000, 10, dtype=D)), 25, held)
+    held = model.clamp(v.expand(6000, -1), known.expand(6000, -1))
+    end = model.run_chain(held.apply(torch.zeros(6000, 10, dtype=D)), 25, held)
     assert_within(end.mean(0), end.std(0) / math.sqrt(6000), given @ s)
 
 
@@ -480,7 +480,7 @@ def test_any_sampler_draws_a_deep_energy(sampler: kernel.Kernel) -> None:
         torch.tensor([[0.6, 0.0]]).expand(3000, 2),
         torch.tensor([[True, False]]).expand(3000, 2),
     )
-    end = model.run_chain(values, 300, model.held(values, known))
+    end = model.run_chain(values, 300, model.clamp(values, known))
     assert (end[:, 0] == 0.6).all()
     assert_within(end[:, 1].mean(), end[:, 1].std() / math.sqrt(3000), torch.tensor(0.1))
 

@@ -11,14 +11,20 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from gentrain.training.datamodule import DataModule
 import lightning as L
 import pytest
 import torch
 import zuko
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+from torch.distributions import AffineTransform, Normal, kl_divergence
+
 from gentrain.commands.sample import latent_modes
 from gentrain.commands.sample.session import SampleSession
 from gentrain.commands.sample.writer import Output
+from gentrain.config import validate
+from gentrain.data.plane import TwoMoons
+from gentrain.errors import UserError
 from gentrain.models.flow.autoregressive import InverseAutoregressive, MaskedAutoregressive
 from gentrain.models.flow.base import Flow, FlowDensity, Reversed, Standardised
 from gentrain.models.flow.distillation import Distilled
@@ -26,13 +32,8 @@ from gentrain.models.flow.planar import PlanarMaps
 from gentrain.models.flow.realnvp import RealNVP, checkerboards, halves, squeeze, unsqueeze
 from gentrain.models.pixels import Logit, Real
 from gentrain.training.checkpoint_io import AtomicIO
-from omegaconf import OmegaConf
-from torch import Tensor, nn
-from torch.distributions import AffineTransform, Normal, kl_divergence
-
-from gentrain.config import validate
-from gentrain.data.plane import TwoMoons
-from gentrain.errors import UserError
+from gentrain.training.datamodule import DataModule
+from gentrain.training.job import load_initial_weights
 from tests.support.compose import composed
 
 D = torch.float64
@@ -51,7 +52,7 @@ def iaf(shape: list[int], **options: Any) -> Reversed:
 
 def standardised(shape: list[int]) -> Standardised:
     flow = Standardised(shape, partial(RealNVP, couplings=3, units=8, blocks=1))
-    flow.begin(3 * torch.randn(50, *shape) + 1)
+    flow.init_from_batch(3 * torch.randn(50, *shape) + 1)
     return flow
 
 
@@ -344,11 +345,11 @@ def test_a_teacher_of_another_run(tmp_path: Path) -> None:
     words = ("data=two_moons", "pixels=real", "model.flow.layers=2", "model.flow.width=8")
     run = teachers_run(tmp_path / "run", stirred(teacher).float(), *words)
     model, x = distilled(run), torch.randn(7, 2)
-    model.begin((x,))
+    load_initial_weights(model)
     torch.testing.assert_close(model.teacher.log_prob(x), teacher.log_prob(x))
     assert not model.teaching and not any(p.requires_grad for p in model.teacher.parameters())
     with pytest.raises(UserError, match=r"add model.teacher_flow.width=8$"):
-        distilled(run, width=16)
+        load_initial_weights(distilled(run, width=16))
     digits, flow = (
         teachers_run(tmp_path / "digits", teacher),
         partial(MaskedAutoregressive, layers=5, width=1024, depth=1, bound=5.0),
@@ -358,10 +359,12 @@ def test_a_teacher_of_another_run(tmp_path: Path) -> None:
         (Logit(0.05), [1, 28, 28], "the pixels in"),
     ):
         with pytest.raises(UserError, match=told):
-            Distilled(partial(iaf, layers=1), flow, pixels, shape, teacher=str(digits))
+            load_initial_weights(
+                Distilled(partial(iaf, layers=1), flow, pixels, shape, teacher=str(digits))
+            )
     missing = distilled(tmp_path / "gone")  # a finished student does without
-    with pytest.raises(UserError, match=r"no run in .* \(model.teacher\)"):
-        missing.begin((x,))
+    with pytest.raises(UserError, match=r"no finished run in .* \(model.teacher\)"):
+        load_initial_weights(missing)
 
 
 # --- what the presets do --------------------------------------------------------------------------

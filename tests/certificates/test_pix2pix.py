@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from gentrain.adversarial.losses import js
 from torch import Tensor, nn
 
+from gentrain.adversarial.losses import js
 from gentrain.data.degrade import DEGRADATIONS, grey
 from gentrain.errors import UserError
 from gentrain.models import content_loss

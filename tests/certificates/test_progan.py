@@ -7,23 +7,23 @@ import math
 from pathlib import Path
 from typing import Any
 
-from gentrain.training.datamodule import DataModule
 import lightning as L
 import pytest
 import torch
 import torch.nn.functional as F
-from gentrain.adversarial.losses import wasserstein
-from gentrain.config.build import build
-from gentrain.models.gan import progan
-from gentrain.training.callbacks.checkpoint import Checkpoint
-from gentrain.training.callbacks.rng import RNG
 from torch import Tensor, nn
 
+from gentrain.adversarial.losses import wasserstein
 from gentrain.config import validate
+from gentrain.config.build import build
 from gentrain.errors import UserError
 from gentrain.layers.equalized import equalized
 from gentrain.layers.minibatch import MinibatchStddev
 from gentrain.layers.normalization import PixelNorm
+from gentrain.models.gan import progan
+from gentrain.training.callbacks.checkpoint import Checkpoint
+from gentrain.training.callbacks.rng import RNG
+from gentrain.training.datamodule import DataModule
 from tests.support.compose import batch, composed, game
 from tests.support.tensors import assert_equal
 from tests.support.toy import Noise, trainer

@@ -4,24 +4,24 @@ no others, a test error that falls.
 
 import itertools
 
-from gentrain.training.datamodule import DataModule
 import lightning as L
 import pytest
 import torch
 import torch.nn.functional as F
+
 from gentrain.adversarial import losses, tricks
 from gentrain.adversarial.lipschitz import GradientPenalty, Unconstrained
 from gentrain.adversarial.regularizer import Regularizer
 from gentrain.data.arrays import ArrayDataset
-from gentrain.models.gan.gan import GAN
-from gentrain.models.gan.semi_supervised import SemiSupervised
-from gentrain.quality.test_error import TestError
-from gentrain.training.adversarial import AdversarialModule
-from gentrain.training.job import refuse_labels
-
 from gentrain.data.base import Data
 from gentrain.errors import UserError
+from gentrain.models.gan.gan import GAN
+from gentrain.models.gan.semi_supervised import SemiSupervised
 from gentrain.networks import classifier, mlp
+from gentrain.quality.test_error import TestError
+from gentrain.training.adversarial import AdversarialModule
+from gentrain.training.datamodule import DataModule
+from gentrain.training.job import refuse_labels
 
 K, SHAPE = 3, [1, 8, 8]
 

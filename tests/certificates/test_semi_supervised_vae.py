@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from gentrain.models.vae.semi_supervised import SemiSupervisedVAE, marginal
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from gentrain.models.vae import likelihoods
+from gentrain.models.vae.semi_supervised import SemiSupervisedVAE, marginal
 from gentrain.networks import mlp
 from gentrain.networks.classifier import Classifier
-from gentrain.networks.coding import ConvEncoder, Decoder, MLPDecoder, MLPEncoder
+from gentrain.networks.vae import ConvEncoder, Decoder, MLPDecoder, MLPEncoder
 
 D, K, SHAPE = torch.float64, 3, [1, 4, 4]
 

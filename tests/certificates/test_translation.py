@@ -7,11 +7,12 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from gentrain.training.datamodule import DataModule
 import lightning as L
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+
 from gentrain.adversarial import losses, tricks
 from gentrain.adversarial.lipschitz import (
     GradientPenalty,
@@ -22,19 +23,18 @@ from gentrain.adversarial.lipschitz import (
 )
 from gentrain.adversarial.regularizer import Regularizer
 from gentrain.data.arrays import ArrayDataset
+from gentrain.data.base import Data
+from gentrain.errors import UserError
 from gentrain.models.gan.base import AdversarialModel
 from gentrain.models.gan.cyclegan import CycleConsistent, TwoCritics, TwoWays
 from gentrain.models.gan.stargan import DomainTransfer
-from gentrain.training.adversarial import AdversarialModule
-from gentrain.training.schedules import constant_then_linear
-from torch import Tensor, nn
-
-from gentrain.data.base import Data
-from gentrain.errors import UserError
 from gentrain.networks import base, patchgan
 from gentrain.networks.classifier import ClassifierCritic
 from gentrain.networks.conditional import LabelledTranslator
 from gentrain.networks.translator import Translator
+from gentrain.training.adversarial import AdversarialModule
+from gentrain.training.datamodule import DataModule
+from gentrain.training.schedules import constant_then_linear
 
 SHAPE, DOMAINS = [3, 16, 16], 3
 

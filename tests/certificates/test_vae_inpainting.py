@@ -8,12 +8,12 @@ from functools import partial
 
 import pytest
 import torch
-from gentrain.models.vae.inpainting import InpaintingVAE, rectangles
 from torch import Tensor
 
 from gentrain.errors import UserError
 from gentrain.models.vae import likelihoods
-from gentrain.networks.coding import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
+from gentrain.models.vae.inpainting import InpaintingVAE, rectangles
+from gentrain.networks.vae import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
 
 SHAPE = [1, 8, 8]
 
@@ -67,9 +67,9 @@ def test_a_bound_with_a_masked_encoder_is_a_bound() -> None:
     vae, v = model(), torch.rand(3, *SHAPE) * 2 - 1
     known = torch.zeros(3, 1, 8, 8, dtype=torch.bool)
     with torch.no_grad():
-        evidence = vae.importance(v, None, 5000)
+        evidence = vae.importance_weighted(v, None, 5000)
         masked = torch.stack(
-            [-sum(vae.bound(v, None, vae.encoder(v, None, known))) for _ in range(200)]
+            [-sum(vae.bound(v, None, vae.posterior(v, None, known))) for _ in range(200)]
         ).mean(0)  # type: ignore[arg-type]
     assert (masked < evidence + 0.05).all()
 

@@ -207,17 +207,12 @@ def test_a_multirun_with_a_mistake(run: Run, tmp_path: Path) -> None:
     ],
 )
 def test_a_key_that_only_the_jobs_of_a_multirun_have(word: str, becomes: str) -> None:
-    from gentrain.cli.overrides import deferred
+    from gentrain.cli.compose import register
+    from gentrain.cli.overrides import defer_job_keys
 
-    from gentrain.config import schema
-
-    schema.register()
-    assert (
-        deferred(
-            "train", ["-m", "model=vae,maf", word, "seed=0,1"], ["model=vae,maf", word, "seed=0,1"]
-        )[2]
-        == becomes
-    )
+    register()
+    overrides = ["model=vae,maf", word, "seed=0,1"]
+    assert defer_job_keys("train", overrides) == ["model=vae,maf", becomes, "seed=0,1"]
 
 
 def test_31_43_a_strange_place(env: dict[str, str], tmp_path: Path) -> None:

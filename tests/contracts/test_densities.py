@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 import torch
-from gentrain.models.density import Density
 from torch import Tensor
 
 from gentrain.config import validate
 from gentrain.errors import UserError
+from gentrain.models.density import DensityModel
 from tests.support.compose import composed
 from tests.support.presets import DENSITIES, small
 
 B = 6
 OF_POINTS = ("planar", "iaf")
 CHOICES = {
-    "vae, convolutional and logistic": ("vae", "network=coding_conv", "likelihood=logistic"),
+    "vae, convolutional and logistic": ("vae", "network=vae_conv", "likelihood=logistic"),
     "vae, gaussian": ("vae", "likelihood=gaussian"),
     "gated_pixelcnn of 256 levels, given the label": (
         "gated_pixelcnn",
@@ -40,13 +40,13 @@ def node(member: str) -> dict[str, Any]:
     return validate.check(small(composed(f"model={preset}", *words)))["model"]
 
 
-def built(member: str) -> Density:
+def built(member: str) -> DensityModel:
     from gentrain.config.build import build
 
     torch.manual_seed(0)
     model = build(node(member), "model")
     if member == "iaf_distilled":
-        model.count(model.teacher_steps)  # which are done
+        model.set_step(model.teacher_steps)  # which are done
     with torch.no_grad():  # what starts at zero lets no gradient through to what is before it
         for weights in model.parameters():
             if not weights.any():
@@ -66,7 +66,7 @@ def batch(model: Any, training: bool = False) -> tuple[Tensor, ...]:
     return x, y
 
 
-def nats(model: Density, samples: int) -> Tensor:
+def nats(model: DensityModel, samples: int) -> Tensor:
     torch.manual_seed(2)
     return model.log_likelihood(batch(model), samples)
 
@@ -75,7 +75,7 @@ def nats(model: Density, samples: int) -> Tensor:
 def test_its_terms_reach_every_weight_and_descend(member: str) -> None:
     model = built(member)
     seen = batch(model, training=True)
-    model.begin(seen)
+    model.init_from_batch(seen)
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     losses = []
     for step in range(20):

@@ -16,21 +16,22 @@ import random
 from functools import cache
 from typing import Any
 
-from gentrain.training.datamodule import DataModule
 import lightning as L
 import pytest
 import torch
-from gentrain.adversarial.tricks.images import Packing
-from gentrain.adversarial.tricks.weights import EMA
-from gentrain.data.arrays import ArrayDataset
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf, open_dict
 
+from gentrain.adversarial.tricks.images import Packing
+from gentrain.adversarial.tricks.weights import EMA
+from gentrain.cli.compose import register
 from gentrain.config import paths, schema, validate
+from gentrain.data.arrays import ArrayDataset
 from gentrain.data.base import Data
 from gentrain.errors import UserError
-from gentrain.layers.normalization import Referenced
+from gentrain.layers.normalization import WithReferenceBatch
+from gentrain.training.datamodule import DataModule
 from tests.support.compose import options
 from tests.support.presets import (
     DENSITIES,
@@ -74,7 +75,7 @@ def test_every_preset_is_in_the_matrix() -> None:
 
 @cache
 def hydra_composed(*overrides: str) -> dict[str, Any]:
-    schema.register()
+    register()
     with initialize_config_dir(str(paths.conf_dir()), version_base="1.3"):
         cfg = compose("train", overrides=list(overrides))
     with open_dict(cfg):
@@ -291,7 +292,7 @@ EFFECTS = {
     "packing": lambda game: isinstance(game.regularizers["packing"], Packing),
     "instance_noise": lambda game: game.regularizers["instance_noise"].done == 2,
     "virtual_batch_norm": lambda game: any(
-        isinstance(m, Referenced) and m.reference is not None for m in game.generator.modules()
+        isinstance(m, WithReferenceBatch) and m.reference is not None for m in game.generator.modules()
     ),
     "minibatch_discrimination": lambda game: any(
         "Closeness" in type(m).__name__ for m in game.critic.modules()

@@ -298,6 +298,7 @@ def test_25_a_pickle_with_code_in_it(
 def resave(path: Path, change: Callable[[dict], object]) -> None:
     """Change what a checkpoint holds; its checksum is right."""
     import torch
+
     from gentrain.training.checkpoint_io import AtomicIO
 
     saved = torch.load(path, weights_only=True)

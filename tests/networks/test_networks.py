@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from gentrain.models.gan.base import ConditionedCritic
-from gentrain.models.gan.cgan import ConditionalGAN
 from torch import nn
 
 from gentrain.errors import UserError
+from gentrain.models.gan.base import ConditionedCritic
+from gentrain.models.gan.cgan import ConditionalGAN
 from gentrain.networks import conditional, dcgan, mlp, normfree, resnet
 
 FAMILIES = {"mlp": mlp, "dcgan": dcgan, "resnet": resnet, "normfree": normfree}

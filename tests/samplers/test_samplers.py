@@ -19,13 +19,12 @@ from gentrain.samplers import (
     gibbs,
     hamiltonian,
     importance,
-    kernel,
     langevin,
     metropolis,
     tempering,
 )
 from gentrain.samplers.gibbs import Gibbs
-from gentrain.samplers.kernel import Kernel, State, slope
+from gentrain.samplers.kernel import Kernel, State, run, slope
 from gentrain.samplers.metropolis import Flip, MetropolisHastings, Proposal
 from gentrain.samplers.tempering import swap_log_ratio
 
@@ -135,7 +134,7 @@ def assert_mean(values: Tensor, expected: Tensor, bias: float = 0.0) -> None:
 def test_contract(continuous: bool, name: str) -> None:
     """Means and (co)variances of independent chains, and what every state must say."""
     kernel, steps, target, x = case(continuous, name, chains=3000)
-    chains = kernel.run(kernel, target, x, 1, burn_in=steps)
+    chains = run(kernel, target, x, 1, burn_in=steps)
     state, end = chains.state, chains.draws[-1]
     assert end.shape == x.shape and end.dtype == x.dtype and torch.equal(end, state.x)
     torch.testing.assert_close(state.log_p, target(end))
@@ -163,7 +162,7 @@ def test_equal_random_numbers_draw_equal_chains_and_a_run_goes_on(
         torch.manual_seed(3)
         found, state = [], x
         for steps in parts:
-            draws, _, state = kernel.run(kernel, target, state, steps)  # type: ignore[assignment]
+            draws, _, state = run(kernel, target, state, steps)  # type: ignore[assignment]
             found.append(draws)
         return torch.cat(found)
 
@@ -185,7 +184,7 @@ def test_lengths_of_a_random_walk_are_log_uniform() -> None:
     "kernel", [metropolis.RandomWalk(30.0), langevin.MALA(8.0), hamiltonian.HMC(1.2, leaps=3)]
 )
 def test_a_rejected_step_counts_the_old_sample_again(kernel: Kernel) -> None:
-    draws, accepted, _ = kernel.run(kernel, two_bumps, torch.zeros(200, 2, dtype=D), 20)
+    draws, accepted, _ = run(kernel, two_bumps, torch.zeros(200, 2, dtype=D), 20)
     stood = (draws[1:] == draws[:-1]).all(2)
     assert 0 < accepted.mean() < 0.6
     assert torch.equal(stood, accepted[1:] == 0)
@@ -194,9 +193,9 @@ def test_a_rejected_step_counts_the_old_sample_again(kernel: Kernel) -> None:
 def test_burn_in_and_thinning_are_steps_left_out() -> None:
     kernel, x = metropolis.RandomWalk(1.0), torch.zeros(4, 2, dtype=D)
     torch.manual_seed(1)
-    every = kernel.run(kernel, two_bumps, x, 10)
+    every = run(kernel, two_bumps, x, 10)
     torch.manual_seed(1)
-    some = kernel.run(kernel, two_bumps, x, 3, burn_in=1, thin=3)
+    some = run(kernel, two_bumps, x, 3, burn_in=1, thin=3)
     assert torch.equal(some.draws, every.draws[3::3])
     torch.testing.assert_close(some.accepted, every.accepted[1:].view(3, 3, 4).mean(1))
 
@@ -320,7 +319,7 @@ def test_proposals_that_follow_the_slope_balance() -> None:
 def test_langevins_variance_has_the_error_of_its_step() -> None:
     """On N(0, 1): s^2 / (1 - e / 2); and p^(1/T) at another temperature, s^2 T / (1 - e / 2)."""
     for e, temperature in ((0.4, 1.0), (0.4, 0.5)):
-        chains = kernel.run(
+        chains = run(
             langevin.Langevin(e, temperature),
             lambda x: -x.square().sum(1) / 2,
             torch.zeros(20_000, 1, dtype=D),
@@ -379,10 +378,10 @@ def test_tempered_chains_cross_where_one_alone_does_not() -> None:
         return torch.logsumexp(-off / (2 * 0.375**2) + SHARES.log(), 1)
 
     start, walk = torch.full((400, 1), 3.0, dtype=D), metropolis.RandomWalk(0.7)
-    alone = kernel.run(walk, apart, start, 1, burn_in=300).draws[-1]
+    alone = run(walk, apart, start, 1, burn_in=300).draws[-1]
     assert (alone > 0).all()
     tempered = tempering.ParallelTempering(walk, [1.0, 0.4, 0.15, 0.05, 0.015])
-    chains = kernel.run(tempered, apart, start, 1, burn_in=600)
+    chains = run(tempered, apart, start, 1, burn_in=600)
     assert_mean((chains.draws[-1] < 0).to(D), torch.tensor([0.3], dtype=D))
     assert 0.2 < chains.state.carry.swapped.nanmean() < 0.9
     with pytest.raises(UserError, match="temperatures must fall"):
@@ -401,7 +400,7 @@ def test_the_slope_leaves_weights_alone() -> None:
 
 def test_importance_sampling() -> None:
     """Means and log Z within their standard errors, and these are what repeated runs show."""
-    found = [importance.importance(two_bumps, WIDE, 2000) for _ in range(200)]
+    found = [importance.importance_sampling(two_bumps, WIDE, 2000) for _ in range(200)]
     log_z = [w.log_z() for w in found]
     means = [w.mean(w.x) for w in found]
     assert abs(log_z[0].value - LOG_Z) < TOLERANCE * log_z[0].error
@@ -413,7 +412,7 @@ def test_importance_sampling() -> None:
         )
         torch.testing.assert_close(spread, claimed, rtol=0.2, atol=0)
     assert 500 < found[0].ess() < 1999
-    perfect = importance.importance(lambda x: WIDE.log_prob(x) + 3, WIDE, 50)
+    perfect = importance.importance_sampling(lambda x: WIDE.log_prob(x) + 3, WIDE, 50)
     torch.testing.assert_close(perfect.ess(), torch.tensor(50.0, dtype=D))
     torch.testing.assert_close(perfect.log_z().value, torch.tensor(3.0, dtype=D))
 
@@ -430,7 +429,7 @@ def test_annealed_importance_sampling(kernel: Kernel) -> None:
     assert error < 0.05 and abs(value - LOG_Z) < TOLERANCE * error
     mean = w.mean(w.x)
     assert ((mean.value - MEAN).abs() < TOLERANCE * mean.error).all()
-    assert w.ess() > importance.importance(two_bumps, WIDE, 1000).ess()
+    assert w.ess() > importance.importance_sampling(two_bumps, WIDE, 1000).ess()
 
 
 class Coins:
@@ -445,7 +444,7 @@ class Coins:
 
 def test_the_ising_models_constant() -> None:
     for w in (
-        importance.importance(ising, Coins(), 20_000),
+        importance.importance_sampling(ising, Coins(), 20_000),
         importance.ais(ising, Coins(), Gibbs(torch.tensor([-1.0, 1.0])), BETAS[::4], 500),
     ):
         value, error = w.log_z()
@@ -501,6 +500,6 @@ def test_r_hat_sees_chains_apart_and_chains_that_drift() -> None:
 
 def test_acceptance_is_that_of_each_chain() -> None:
     kernel = MetropolisHastings(Flip(-1, 1))
-    chains = kernel.run(kernel, ising, -torch.ones(3, 3, 3, dtype=D), 500)
+    chains = run(kernel, ising, -torch.ones(3, 3, 3, dtype=D), 500)
     moved = (chains.draws[1:] != chains.draws[:-1]).flatten(2).any(2).to(D).mean(0)
     torch.testing.assert_close(diagnostics.acceptance(chains), moved, atol=0.01, rtol=0)

@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable
 
 import torch
-from gentrain.models.gan.base import AdversarialModel
 from torch import Tensor
+
+from gentrain.models.gan.base import AdversarialModel
 
 SHAPE, MODES = [2], 4
 CENTRES = (

@@ -7,15 +7,15 @@ import signal
 import sys
 from pathlib import Path
 
-from gentrain.training.datamodule import DataModule
 import lightning as L
 import torch
-from gentrain.training.checkpoint_io import AtomicIO
+
 from gentrain.training.callbacks.checkpoint import Checkpoint
 from gentrain.training.callbacks.rng import RNG
 from gentrain.training.callbacks.samples import SampleGrids
 from gentrain.training.callbacks.signals import Interrupted, Signals, interruptible
-
+from gentrain.training.checkpoint_io import AtomicIO
+from gentrain.training.datamodule import DataModule
 from tests.support.toy import Noise, scheme
 
 

@@ -7,18 +7,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from gentrain.training.datamodule import DataModule
 import lightning as L
 import pytest
 import torch
+from torch import Tensor
+
 from gentrain.adversarial import lipschitz
+from gentrain.config import validate
 from gentrain.config.build import build
 from gentrain.training.adversarial import AdversarialModule
 from gentrain.training.callbacks.checkpoint import Checkpoint
 from gentrain.training.callbacks.rng import RNG
-from torch import Tensor
-
-from gentrain.config import validate
+from gentrain.training.datamodule import DataModule
 from tests.support.compose import composed
 from tests.support.tensors import assert_equal
 from tests.support.toy import Noise, trainer

@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from gentrain.training.datamodule import DataModule
 import lightning as L
 import pytest
 import torch
+
+from gentrain.errors import Diverged
 from gentrain.models.objective import Objective
 from gentrain.training.adversarial import AdversarialModule
 from gentrain.training.callbacks.checkpoint import Checkpoint
 from gentrain.training.callbacks.rng import RNG
+from gentrain.training.datamodule import DataModule
 from gentrain.training.divergence import DivergenceGuard, OnDivergence
-
-from gentrain.errors import Diverged
 from tests.support.toy import Noise, scheme, trainer
 
 

@@ -15,16 +15,16 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from torch import Tensor, nn
+
 from gentrain.adversarial import lipschitz
+from gentrain.config import validate
 from gentrain.config.build import build
+from gentrain.errors import UserError
+from gentrain.layers.activation import LeakyReLU, ReLU
 from gentrain.models.gan.base import AdversarialModel
 from gentrain.models.objective import Objective
 from gentrain.training.adversarial import AdversarialModule
-from torch import Tensor, nn
-
-from gentrain.config import validate
-from gentrain.errors import UserError
-from gentrain.layers.activation import LeakyReLU, ReLU
 from tests.support.compose import composed
 from tests.support.tensors import tensors
 

@@ -13,13 +13,13 @@ from typing import Any
 import lightning as L
 import pytest
 import wandb
+
+from gentrain.errors import UserError
 from gentrain.quality.diagnostics import Finding
 from gentrain.training.callbacks.checkpoint import Checkpoint
 from gentrain.training.callbacks.diagnostics import Doctor
 from gentrain.training.callbacks.samples import SampleGrids
 from gentrain.training.loggers import Loggers
-
-from gentrain.errors import UserError
 from tests.support.fake_server import Server
 from tests.support.offline_file import read
 from tests.support.shell import plain, python

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,35 +16,43 @@ from gentrain.adversarial.regularizer import (
     Player,
     RegularizedModel,
     Regularizer,
-    batch_coupled_layers,
 )
 from gentrain.config.types import Count, NonNegative, Positive
 from gentrain.errors import UserError
+from gentrain.layers.coupling import batch_coupled_layers
 
 log = logging.getLogger("gentrain")
 
 
 class Lipschitz(Regularizer):
-    """A Lipschitz method; it attaches after the tricks that reshape a critic, and so sees every layer."""
+    """A Lipschitz method. It attaches after the tricks that change a critic, so it sees all layers.
+
+    A model has one of them.
+    """
 
     order = Regularizer.LIPSCHITZ
 
 
 class Unconstrained(Lipschitz):
-    """The critic is left free, which a loss without a lower bound cannot afford."""
+    """A free critic, for losses that have a lower bound."""
 
     def attach(self, model: RegularizedModel) -> None:
         if not model.loss.bounded:
             raise UserError(
-                "the wasserstein loss of a free critic has no minimum (loss=wasserstein lipschitz=none); "
+                "the wasserstein loss of a free critic has no minimum "
+                "(loss=wasserstein lipschitz=none); "
                 "choose lipschitz=gp|clip|spectral_norm, or another loss"
             )
 
 
 class WeightClip(Lipschitz):
-    """theta <- clip(theta, -bound, bound) after every critic step (Arjovsky et al., 2017).
+    """theta <- clip(theta, -bound, bound) after every critic step.
 
-    The gains and shifts of normalisation layers are left alone: clipping them to 0.01 would switch the layer off.
+    Arjovsky, Chintala & Bottou, "Wasserstein GAN", 2017. The gains and shifts of norms are left
+    alone: clipped to 0.01, a gain would switch its layer off.
+
+    Args:
+        bound: the largest absolute value of a weight.
     """
 
     def __init__(self, bound: Positive = 0.01) -> None:
@@ -52,15 +60,17 @@ class WeightClip(Lipschitz):
         self.bound = bound
 
     def attach(self, model: RegularizedModel) -> None:
-        if any(isinstance(module, _WeightNorm) for module in model.critic.modules()):
+        modules = list(model.critic.modules())
+        if any(isinstance(module, _WeightNorm) for module in modules):
             raise UserError(
-                "units that keep the length of their weights have none to clip (lipschitz=clip with weight_norm=true); "
-                "write model.critic.critic.weight_norm=false, or lipschitz=gp|spectral_norm"
+                "weight norm keeps the length of a unit's weights, which clipping would change "
+                "(lipschitz=clip, model.critic.weight_norm); "
+                "write model.critic.weight_norm=false, or lipschitz=gp|spectral_norm"
             )
         self.clipped = [
             p
-            for module in model.critic.modules()
-            if not affine(module)
+            for module in modules
+            if not is_norm_layer(module)
             for p in module.parameters(recurse=False)
         ]
 
@@ -68,8 +78,8 @@ class WeightClip(Lipschitz):
         group = optimizer.param_groups[0]
         if player == "critic" and (group.get("betas", (0.0,))[0] or group.get("momentum")):
             log.warning(
-                "lipschitz=clip with a momentum optimizer is unstable (Arjovsky et al., 2017, section 4): "
-                "the paper uses RMSprop without momentum, lr 5e-5, as model=wgan does"
+                "lipschitz=clip with a momentum optimizer is unstable (Arjovsky et al., 2017, "
+                "section 4): the paper uses RMSprop without momentum, lr 5e-5, as model=wgan does"
             )
 
     @torch.no_grad()
@@ -79,20 +89,29 @@ class WeightClip(Lipschitz):
 
 
 class GradientPenalty(Lipschitz):
-    """weight * E[(||grad D(x~)||_2 - center)^2], the norm over each sample's pixels (Gulrajani et al., 2017).
+    """weight * E[(||grad D(x~)||_2 - center)^2], the norm over each sample's pixels.
 
-    points: where x~ lies.
-      interpolate  x~ = eps x + (1 - eps) G(z), one eps ~ U(0, 1) per sample (WGAN-GP)
-      real, fake   x~ = x or G(z) (R1, R2 of Mescheder et al., 2018; their gamma is 2 * weight)
-      both         x and G(z): R1 + R2 with gamma = weight (R3GAN)
-      dragan       x~ = x + 1/2 sd(x) eps u, u ~ U(0, 1) per pixel (Kodali et al., 2017)
-    one_sided: only norms above the center cost (Petzka et al., 2018).
-    coupled: "refuse" a critic in which one sample's score depends on others, since their gradient then is no sample's own; or let those
-      layers pass that couple samples only "within_groups", as the minibatch standard deviation of progressive GANs does. That paper and its
-      code penalise the gradient of the sum of scores there: of a sample, plus what it does to the scores of its group of 4.
-    every: lazy regularisation: computed at every k-th critic step, k times as heavy (Karras et al., 2020).
+    Gulrajani et al., "Improved training of Wasserstein GANs", 2017. The penalty is computed in
+    float32, whatever the precision of the rest.
 
-    The penalty is computed in float32 whatever the precision of the rest.
+    Args:
+        weight: lambda of the paper.
+        center: the norm that costs nothing; 0 in R1 and R2.
+        one_sided: only norms above the center cost (Petzka et al., 2018).
+        points: where x~ lies.
+            interpolate: x~ = eps x + (1 - eps) G(z), one eps ~ U(0, 1) for each sample (WGAN-GP).
+            real, fake: x~ = x or G(z): R1 or R2 of Mescheder et al., 2018; gamma = 2 * weight.
+            both: x and G(z): R1 + R2 with gamma = weight (R3GAN).
+            dragan: x~ = x + 1/2 sd(x) eps u, u ~ U(0, 1) for each pixel (Kodali et al., 2017).
+        every: lazy regularization: the penalty is computed at every k-th critic step, with k times
+            the weight (Karras et al., 2020).
+        coupled: what to do with layers that couple samples. The gradient of the sum of scores is
+            then not the gradient of one sample's score.
+            refuse: refuse such a critic.
+            within_groups: allow layers that couple no more than a small group, such as the
+                minibatch standard deviation of progressive GANs. That paper and its code penalise
+                the gradient of the sum of scores: of the sample's own score, and of the scores of
+                its group of 4.
     """
 
     def __init__(
@@ -105,22 +124,18 @@ class GradientPenalty(Lipschitz):
         coupled: Literal["refuse", "within_groups"] = "refuse",
     ) -> None:
         super().__init__()
-        self.coupled = coupled
-        self.weight, self.center, self.one_sided, self.points, self.every = (
-            weight,
-            center,
-            one_sided,
-            points,
-            every,
-        )
+        self.weight, self.center, self.one_sided = weight, center, one_sided
+        self.points, self.every, self.coupled = points, every, coupled
         self.steps, self.due = 0, True
 
     def attach(self, model: RegularizedModel) -> None:
-        if mixing := batch_coupled_layers(model.critic, within_groups=self.coupled == "refuse"):
+        layers = batch_coupled_layers(model.critic, within_groups=self.coupled == "refuse")
+        if layers:
             raise UserError(
-                f"a gradient penalty is a statement about one sample, and {', '.join(mixing[:3])} of the critic couple samples "
-                "(lipschitz, model.critic.norm, tricks); "
-                "use model.critic.norm=layer, and no virtual_batch_norm of the critic or minibatch_discrimination; "
+                "a gradient penalty needs the gradient of one sample's score, and "
+                f"{', '.join(layers[:3])} of the critic couple samples "
+                "(lipschitz, model.critic.norm, tricks); use model.critic.norm=layer, and no "
+                "virtual_batch_norm of the critic or minibatch_discrimination; "
                 "lipschitz=gp_grouped is for network=progan"
             )
 
@@ -128,16 +143,19 @@ class GradientPenalty(Lipschitz):
         if not self.due:
             return None
         with torch.autocast(real.device.type, enabled=False):
-            grad = input_gradient(critic, self.where(real.float(), fake.detach().float()))
-            excess = sample_norms(grad) - self.center if self.center else sample_norms(grad)
+            x = self.penalty_points(real.float(), fake.detach().float())
+            norms = sample_norms(input_gradient(critic, x))
+            excess = norms - self.center if self.center else norms
             excess = excess.clamp_min(0) if self.one_sided else excess
             return self.weight * self.every * excess.square().mean()
 
     def after_critic_step(self, model: RegularizedModel) -> None:
-        """The count moves here and `due` is a bool: a number that changes inside a compiled step would compile it anew each time."""
+        # The count changes here, and the compiled step reads only the bool `due`: it would be
+        # compiled anew for each value of a number.
         self.set_extra_state(self.steps + 1)
 
-    def where(self, real: Tensor, fake: Tensor) -> Tensor:
+    def penalty_points(self, real: Tensor, fake: Tensor) -> Tensor:
+        """x~ of the class's formula, (B, ...), or (2 B, ...) for `both`."""
         match self.points:
             case "real":
                 return real
@@ -146,9 +164,10 @@ class GradientPenalty(Lipschitz):
             case "both":
                 return torch.cat([real, fake])
             case "dragan":
-                return real + per_sample(real) * 0.5 * real.std() * torch.rand_like(real)
+                scale = uniform_per_sample(real) * 0.5 * real.std()
+                return real + scale * torch.rand_like(real)
             case _:
-                return torch.lerp(fake, real, per_sample(real))
+                return torch.lerp(fake, real, uniform_per_sample(real))
 
     def get_extra_state(self) -> int:
         return self.steps
@@ -158,10 +177,18 @@ class GradientPenalty(Lipschitz):
 
 
 class SpectralNorm(Lipschitz):
-    """W / sigma(W), sigma by one power iteration per training forward (Miyato et al., 2018); u and v are in the checkpoint.
+    """W / sigma(W), with sigma from one power iteration for each training forward.
 
-    A convolution's weight is the matrix (out, in * kh * kw). Of the critic alone by default, which is what makes it Lipschitz;
-    of the generator too in SAGAN and BigGAN, whose tables of labels are left as they are.
+    Miyato et al., "Spectral normalization for generative adversarial networks", 2018. The weight of
+    a convolution is the matrix (out, in * kh * kw). The vectors u and v are in the checkpoint.
+
+    Args:
+        players: whose weights are normalised. The critic's alone by default, which makes it
+            Lipschitz; SAGAN and BigGAN normalise the generator as well, but not its embeddings of
+            labels.
+
+    Raises:
+        UserError: for the generator alone.
     """
 
     def __init__(self, players: list[Player] | None = None) -> None:
@@ -169,63 +196,78 @@ class SpectralNorm(Lipschitz):
         self.players: list[Player] = players or ["critic"]
         if "critic" not in self.players:
             raise UserError(
-                "spectral norm of the generator alone leaves the critic free (lipschitz.players); add critic"
+                "spectral norm of the generator alone leaves the critic free (lipschitz.players); "
+                "add critic"
             )
 
     def attach(self, model: RegularizedModel) -> None:
         layers = [
             (f"{player}.{name}", layer)
             for player in self.players
-            for name, layer in normalisable(model, player)
+            for name, layer in matrix_layers(model, player)
         ]
         if zero := [name for name, layer in layers if not layer.weight.any()]:
             raise UserError(
-                f"{', '.join(zero[:3])} start at zero, which has no spectral norm to divide by (lipschitz=spectral_norm); "
+                f"{', '.join(zero[:3])} start at zero, and a zero matrix has no spectral norm to "
+                "divide by (lipschitz=spectral_norm); "
                 "use a network without zero initialisation (network=resnet), or lipschitz=r1r2"
             )
         for _, layer in layers:
             parametrizations.spectral_norm(layer)
 
 
-def normalisable(model: RegularizedModel, player: Player) -> list[tuple[str, Any]]:
-    """Layers whose weight is a matrix, by name; a critic's embedding of labels is one more linear map, a generator's is its input."""
-    kinds: tuple[type[nn.Module], ...] = (
-        nn.Linear,
-        nn.Conv2d,
-        nn.ConvTranspose2d,
-        *([nn.Embedding] if player == "critic" else []),
-    )
-    return [(name, m) for name, m in model.player(player).named_modules() if isinstance(m, kinds)]
+MatrixLayer = nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.Embedding
+
+
+def matrix_layers(model: RegularizedModel, player: Player) -> list[tuple[str, MatrixLayer]]:
+    """A player's layers whose weight is a matrix, by name.
+
+    A critic's embedding of labels is one of its linear maps. A generator's is its input, and does
+    not count.
+    """
+    found: list[tuple[str, MatrixLayer]] = []
+    for name, module in model.player(player).named_modules():
+        match module:
+            case nn.Linear() | nn.Conv2d() | nn.ConvTranspose2d():
+                found.append((name, module))
+            case nn.Embedding() if player == "critic":
+                found.append((name, module))
+    return found
 
 
 def input_gradient(critic: CriticFunction, x: Tensor) -> Tensor:
-    """grad_x of the sum of scores: each sample's own gradient, as long as no layer couples samples. Differentiable again.
+    """The gradient of each sample's score at x (B, ...), which can be differentiated again.
 
-    The score of a sample of many patches is their mean, as it is in the losses.
+    It is the gradient of the sum of scores, which is the same as long as no layer couples samples.
+    A sample's score is the mean over its patches, as it is in the losses.
     """
     if torch.compiler.is_compiling():
-        return torch.func.grad(lambda v: total(critic(v), len(v)))(x)
+        return torch.func.grad(lambda v: sum_of_scores(critic(v), len(v)))(x)
     x = x.detach().requires_grad_()
     with torch.enable_grad():
-        (grad,) = torch.autograd.grad(total(critic(x), len(x)), x, create_graph=True)
+        (grad,) = torch.autograd.grad(sum_of_scores(critic(x), len(x)), x, create_graph=True)
     return grad
 
 
-def total(scores: Tensor, samples: int) -> Tensor:
-    """Of each sample's mean score."""
+def sum_of_scores(scores: Tensor, samples: int) -> Tensor:
+    """The sum over samples of each one's mean score."""
     return scores.sum() if len(scores) == samples else scores.sum() * (samples / len(scores))
 
 
 def sample_norms(grad: Tensor) -> Tensor:
-    """(B, ...) -> (B,), with a finite derivative where a norm is zero (a hinge critic at its margin)."""
+    """Euclidean norms, (B, ...) -> (B,).
+
+    The small constant keeps the derivative finite where a norm is zero, as it is for a hinge critic
+    at its margin.
+    """
     return (grad.flatten(1).square().sum(1) + 1e-12).sqrt()
 
 
-def per_sample(x: Tensor) -> Tensor:
-    """U(0, 1), one for each sample."""
+def uniform_per_sample(x: Tensor) -> Tensor:
+    """Draw one number from U(0, 1) for each sample of x (B, ...), (B, 1, ...)."""
     return torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device)
 
 
-def affine(module: nn.Module) -> bool:
-    """A layer whose parameters are the gain and shift of a normalisation."""
+def is_norm_layer(module: nn.Module) -> bool:
+    """Whether the parameters of a layer are the gain and shift of a norm."""
     return "Norm" in type(module).__name__

@@ -19,7 +19,7 @@ ScoreLoss = Callable[[Tensor, Tensor], Tensor]  # (real scores, fake scores) -> 
 class AdversarialLoss(nn.Module):
     """What each player minimises, as functions of scores.
 
-    A loss with state of its own is a subclass: it keeps the state in buffers and moves it in
+    A loss with state of its own is a subclass: it keeps the state in buffers and changes it in
     `update`.
 
     Args:
@@ -30,8 +30,8 @@ class AdversarialLoss(nn.Module):
         relative: the generator's loss compares fake with real scores, so it needs both.
         smoothed: the same loss with another target for real images; None without targets.
         estimates: quantities that the scores estimate, by name; they are logged.
-        mirror: a score with real and fake exchanged: for hard targets
-            critic(real, fake) = critic(mirror(fake), mirror(real)).
+        swap_roles: maps a score to the one that it would be if real and fake changed roles: for
+            hard targets critic(real, fake) = critic(swap_roles(fake), swap_roles(real)).
         of_energy: scores must be minus an energy, which is never negative.
     """
 
@@ -43,28 +43,33 @@ class AdversarialLoss(nn.Module):
         relative: bool = False,
         smoothed: Callable[[float], AdversarialLoss] | None = None,
         estimates: Mapping[str, ScoreLoss] | None = None,
-        mirror: Callable[[Tensor], Tensor] = neg,
+        swap_roles: Callable[[Tensor], Tensor] = neg,
         of_energy: bool = False,
     ) -> None:
         super().__init__()
-        self.critic, self.generator, self.bounded, self.relative = (
-            critic,
-            generator,
-            bounded,
-            relative,
-        )
-        self.smoothed, self.estimates, self.mirror = smoothed, dict(estimates or {}), mirror
-        self.of_energy = of_energy
+        self.critic, self.generator = critic, generator
+        self.bounded, self.relative, self.of_energy = bounded, relative, of_energy
+        self.smoothed, self.swap_roles = smoothed, swap_roles
+        self.estimates = dict(estimates or {})
 
     def update(self, scalars: dict[str, Tensor]) -> None:
         """Called after each critic update with the critic's named losses and metrics."""
 
 
 def js(saturating: bool = False, real_target: float = 1.0) -> AdversarialLoss:
-    """The original game (Goodfellow et al., 2014), whose value at the optimal critic is 2 JSD - 2 log 2.
+    """The original loss (Goodfellow et al., "Generative adversarial nets", 2014).
 
-    critic: -log s(D(x)) - log(1 - s(D(G)));  generator: -log s(D(G)), or log(1 - s(D(G))) when saturating.
-    -log s(t) = softplus(-t): exact for every logit, where log(s + eps) caps the gradient.
+    With s the sigmoid, x a real image and G a generated one:
+
+        critic       -log s(D(x)) - log(1 - s(D(G)))
+        generator    -log s(D(G)),  or log(1 - s(D(G))) when saturating
+
+    At the optimal critic its negative is 2 JSD - 2 log 2. It is computed by
+    -log s(t) = softplus(-t), which is exact for every logit; log(s + eps) would cap the gradient.
+
+    Args:
+        saturating: the generator's loss of the min-max form.
+        real_target: the critic's target for real images; 1 without label smoothing.
     """
 
     def critic(real: Tensor, fake: Tensor) -> Tensor:
@@ -78,53 +83,77 @@ def js(saturating: bool = False, real_target: float = 1.0) -> AdversarialLoss:
 
 
 def ls(a: float = 0.0, b: float = 1.0, c: float = 1.0) -> AdversarialLoss:
-    """Least squares (Mao et al., 2017): 1/2 (D(x) - b)^2 + 1/2 (D(G) - a)^2 and 1/2 (D(G) - c)^2.
+    """Least squares (Mao et al., "Least squares generative adversarial networks", 2017).
 
-    (a, b, c) = (0, 1, 1) is the 0-1 coding, (-1, 1, 0) the one that minimises Pearson's chi-squared.
+        critic       1/2 (D(x) - b)^2 + 1/2 (D(G) - a)^2
+        generator    1/2 (D(G) - c)^2
+
+    (a, b, c) = (0, 1, 1) is the 0-1 coding; (-1, 1, 0) minimises Pearson's chi-squared.
+
+    Args:
+        a: the critic's target for fakes.
+        b: the critic's target for real images.
+        c: the generator's target.
     """
 
-    def mirror(score: Tensor) -> Tensor:
+    def swap_roles(score: Tensor) -> Tensor:
         return a + b - score
 
     return AdversarialLoss(
         critic=lambda real, fake: ((real - b).square().mean() + (fake - a).square().mean()) / 2,
         generator=lambda real, fake: (fake - c).square().mean() / 2,
-        smoothed=lambda target: with_mirror(ls(a, target, c), mirror),
-        mirror=mirror,
+        smoothed=lambda target: with_swap_roles(ls(a, target, c), swap_roles),
+        swap_roles=swap_roles,
     )
 
 
-def with_mirror(loss: AdversarialLoss, mirror: Callable[[Tensor], Tensor]) -> AdversarialLoss:
-    """Smoothed targets keep the mirror of the hard ones."""
-    loss.mirror = mirror
+def with_swap_roles(
+    loss: AdversarialLoss, swap_roles: Callable[[Tensor], Tensor]
+) -> AdversarialLoss:
+    """The loss with another `swap_roles`: smoothed targets keep that of the hard ones."""
+    loss.swap_roles = swap_roles
     return loss
 
 
 def wasserstein(drift: NonNegative = 0.0) -> AdversarialLoss:
-    """The Kantorovich dual (Arjovsky et al., 2017): D(G) - D(x) and -D(G), for a Lipschitz critic.
+    """The Kantorovich dual (Arjovsky, Chintala & Bottou, "Wasserstein GAN", 2017).
 
-    The dual fixes scores up to a constant; `drift` * D(x)^2 in the critic's loss keeps them near zero (Karras et al., 2018: 0.001).
+        critic       D(G) - D(x) + drift * D(x)^2
+        generator    -D(G)
+
+    The critic must be Lipschitz. The dual fixes scores up to a constant; the drift term keeps them
+    near zero. The estimate of the distance, D(x) - D(G), is logged.
+
+    Args:
+        drift: weight of the drift term; 0.001 in progressive GANs (Karras et al., 2018).
     """
 
     def distance(real: Tensor, fake: Tensor) -> Tensor:
         return real.mean() - fake.mean()
 
-    def pull(real: Tensor, fake: Tensor) -> Tensor:
+    def drift_term(real: Tensor, fake: Tensor) -> Tensor:
         return drift * real.square().mean()
 
-    estimates: dict[str, ScoreLoss] = {"wasserstein_estimate": distance, "drift": pull}
+    def critic(real: Tensor, fake: Tensor) -> Tensor:
+        if drift:
+            return drift_term(real, fake) - distance(real, fake)
+        return fake.mean() - real.mean()
+
+    estimates: dict[str, ScoreLoss] = {"wasserstein_estimate": distance}
     return AdversarialLoss(
-        critic=(lambda real, fake: pull(real, fake) - distance(real, fake))
-        if drift
-        else lambda real, fake: fake.mean() - real.mean(),
+        critic=critic,
         generator=lambda real, fake: -fake.mean(),
         bounded=False,
-        estimates=estimates if drift else {"wasserstein_estimate": distance},
+        estimates=estimates | {"drift": drift_term} if drift else estimates,
     )
 
 
 def hinge() -> AdversarialLoss:
-    """The geometric game (Lim & Ye, 2017; Miyato et al., 2018): margins for the critic, -D(G) for the generator."""
+    """The hinge loss (Lim & Ye, "Geometric GAN", 2017; Miyato et al., 2018).
+
+    critic       max(0, 1 - D(x)) + max(0, 1 + D(G))
+    generator    -D(G)
+    """
     return AdversarialLoss(
         critic=lambda real, fake: F.relu(1 - real).mean() + F.relu(1 + fake).mean(),
         generator=lambda real, fake: -fake.mean(),
@@ -132,16 +161,21 @@ def hinge() -> AdversarialLoss:
 
 
 def relativistic(average: bool = False) -> AdversarialLoss:
-    """Real against fake (Jolicoeur-Martineau, 2019): softplus(-(D(x) - D(G))) and softplus(-(D(G) - D(x))).
+    """Real against fake (Jolicoeur-Martineau, "The relativistic discriminator", 2019).
 
-    Paired by default (RpGAN, the loss of R3GAN); `average` compares with the other batch's mean (RaGAN).
+        critic       softplus(-(D(x) - D(G)))
+        generator    softplus(-(D(G) - D(x)))
+
+    Args:
+        average: compare each score with the mean of the other batch (RaGAN), not with the score of
+            one image (RpGAN, the loss of R3GAN).
     """
 
-    def paired(winner: Tensor, loser: Tensor) -> Tensor:
-        return F.softplus(loser - winner).mean()
+    def paired(higher: Tensor, lower: Tensor) -> Tensor:
+        return F.softplus(lower - higher).mean()
 
-    def averaged(winner: Tensor, loser: Tensor) -> Tensor:
-        return F.softplus(loser.mean() - winner).mean() + F.softplus(loser - winner.mean()).mean()
+    def averaged(higher: Tensor, lower: Tensor) -> Tensor:
+        return F.softplus(lower.mean() - higher).mean() + F.softplus(lower - higher.mean()).mean()
 
     comparison = averaged if average else paired
     return AdversarialLoss(
@@ -152,9 +186,16 @@ def relativistic(average: bool = False) -> AdversarialLoss:
 
 
 def margin(m: Positive = 10.0) -> AdversarialLoss:
-    """EBGAN (Zhao, Mathieu & LeCun, 2017), of an energy E >= 0 whose negative is the score: E(x) + max(0, m - E(G)) and E(G).
+    """The margin loss of EBGAN (Zhao, Mathieu & LeCun, 2017), of an energy E >= 0, D = -E.
 
-    The margin is each sample's own. Only an energy bounds it from below: it is for critics whose scores are never positive.
+        critic       E(x) + max(0, m - E(G))
+        generator    E(G)
+
+    The margin applies to each sample. Only an energy bounds the loss from below, so it is for
+    critics whose scores are never positive.
+
+    Args:
+        m: the margin.
     """
     return AdversarialLoss(
         critic=lambda real, fake: F.relu(m + fake).mean() - real.mean(),

@@ -57,13 +57,14 @@ class Regularizer(nn.Module):
 
     `order` sorts the regularizers of a model, whatever the order in which they were typed. What
     changes images comes first, then what changes networks, then the Lipschitz method (so that it
-    sees every layer), and last what follows the finished weights.
+    sees every layer), then what changes scores or adds a term, and last what needs the finished
+    weights. No two of the tricks here share an order; equal orders act by name.
     """
 
-    order: ClassVar[int] = 40
+    IMAGES, NETWORKS, LIPSCHITZ, TERMS, WEIGHTS = 10, 20, 30, 40, 50
+    order: ClassVar[int] = TERMS + 5
     of_weights: ClassVar[bool] = False  # its losses depend on weights alone, not on a domain
     compiles: ClassVar[bool] = True  # its hooks inside an objective can be compiled
-    IMAGES, NETWORKS, LIPSCHITZ, WEIGHTS = 10, 20, 30, 50
 
     def attach(self, model: RegularizedModel) -> None:
         """Called once when the model is built: change networks or the loss, or refuse them.
@@ -108,24 +109,6 @@ class Regularizer(nn.Module):
 
     def after_generator_step(self, model: RegularizedModel) -> None:
         """Called after each generator update."""
-
-
-def batch_coupled_layers(critic: nn.Module, within_groups: bool = True) -> list[str]:
-    """Names of the layers through which a sample's score depends on the rest of its batch.
-
-    Args:
-        critic: any network.
-        within_groups: also name layers that couple no more than a small group of samples.
-    """
-    return [
-        name or type(module).__name__
-        for name, module in critic.named_modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm)
-        or (
-            getattr(module, "couples_samples", False)
-            and (within_groups or not getattr(module, "within_groups", False))
-        )
-    ]
 
 
 def snake(name: str) -> str:

@@ -16,12 +16,12 @@ from gentrain.commands.sample.session import SampleSession
 from gentrain.config.types import Count, Whole
 from gentrain.config.validate import coerced
 from gentrain.errors import UserError
+from gentrain.files import report_disk_errors, write_json
 from gentrain.models.base import GenerativeModel, HasLikelihood
 from gentrain.quality.base import Metric, measure, metrics_of, start
 from gentrain.quality.likelihood import LogLikelihood
 from gentrain.quality.test_error import TestError
-from gentrain.runs import directory, files
-from gentrain.runs.files import report_disk_errors
+from gentrain.runs import directory
 from gentrain.runs.reopen import reopen
 
 BATCH = 100  # images at a time, of a model with a likelihood
@@ -62,9 +62,9 @@ def evaluate(config: dict[str, Any]) -> Path:
         "device": str(run.device),
         "versions": directory.versions(),
     }
-    with report_disk_errors(file.parent):
+    with report_disk_errors(file.parent, "out"):
         file.parent.mkdir(parents=True, exist_ok=True)
-        files.write_json(file, record)
+        write_json(file, record)
     weights = "averaged weights" if session.averaged else "the last weights"
     print(f"{run_dir} at step {run.step}, {weights}; all of it in {file}")
     print("\n".join(f"  {line}" for line in table(scores, protocols)))

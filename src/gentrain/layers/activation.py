@@ -1,8 +1,11 @@
-"""Rectifiers whose second derivative is declared to be what it is: zero.
+"""Rectifiers whose second derivative is declared zero, which it is.
 
-torch's own rectifiers hand the backward of a backward a tensor of zeros, so a gradient penalty pays for a complete extra pass
-through the critic. Saying that there is no second derivative saves a third of the penalty's arithmetic; gradients are equal bit for bit.
+For the second derivative torch's own rectifiers return a tensor of zeros, so that a gradient
+penalty pays for one more pass through the critic. Without it, a third of the penalty's arithmetic
+is saved, and gradients are the same bit for bit.
 """
+
+from __future__ import annotations
 
 from typing import Any
 
@@ -11,7 +14,11 @@ from torch import Tensor, nn
 
 
 class LeakyReLU(nn.Module):
-    """max(x, slope * x)"""
+    """max(x, slope * x).
+
+    Args:
+        slope: for negative x, in [0, 1).
+    """
 
     def __init__(self, slope: float = 0.2) -> None:
         super().__init__()
@@ -19,7 +26,7 @@ class LeakyReLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if torch.compiler.is_compiling():
-            # a custom Function inside a compiled step would lose the penalty's gradient without a word
+            # in a compiled step a custom Function would silently lose the penalty's gradient
             return x * torch.where(x.detach() > 0, 1.0, self.slope).to(x.dtype)
         return _Rectify.apply(x, self.slope)
 
@@ -28,17 +35,20 @@ class LeakyReLU(nn.Module):
 
 
 class ReLU(LeakyReLU):
-    """max(x, 0)"""
+    """max(x, 0)."""
 
     def __init__(self) -> None:
         super().__init__(0.0)
 
 
 class _Rectify(torch.autograd.Function):
+    """max(x, slope * x), whose backward is `_Slope`."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, slope: float) -> Tensor:
         y = torch.ops.aten.leaky_relu(x, slope)
-        ctx.save_for_backward(y)  # y has the sign of x, and the next layer keeps it anyway
+        # y has the sign of x, and the next layer keeps y anyway
+        ctx.save_for_backward(y)
         ctx.slope = slope
         return y
 
@@ -49,13 +59,13 @@ class _Rectify(torch.autograd.Function):
 
 
 class _Slope(torch.autograd.Function):
-    """grad * (1 or slope): linear in grad, and no function of y where it is differentiable."""
+    """grad * (1 or slope): linear in grad, and constant in y wherever it is differentiable."""
 
     @staticmethod
     def forward(ctx: Any, grad: Tensor, y: Tensor, slope: float) -> Tensor:
         ctx.save_for_backward(y)
         ctx.slope = slope
-        return slopes(grad, y, slope)
+        return multiply_by_slope(grad, y, slope)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
@@ -63,5 +73,6 @@ class _Slope(torch.autograd.Function):
         return _Slope.apply(grad, y, ctx.slope), None, None
 
 
-def slopes(grad: Tensor, y: Tensor, slope: float) -> Tensor:
+def multiply_by_slope(grad: Tensor, y: Tensor, slope: float) -> Tensor:
+    """grad where y > 0, and slope * grad elsewhere."""
     return torch.ops.aten.leaky_relu_backward(grad, y, slope, False)

@@ -1,4 +1,6 @@
-"""Self-attention of SAGAN (Zhang, Goodfellow, Metaxas & Odena, 2019): every place of a map may look at every other."""
+"""Self-attention of maps (Zhang, Goodfellow, Metaxas & Odena, "Self-Attention Generative
+Adversarial Networks", 2019).
+"""
 
 from __future__ import annotations
 
@@ -8,23 +10,25 @@ from torch import Tensor, nn
 
 
 class SelfAttention(nn.Module):
-    """x_j + gamma W_o sum_i beta_ji W_v x_i,   beta_ji = softmax over i of (W_k x_i) . (W_q x_j).   (B, C, H, W) -> the same
+    """Each place j of a map attends to all places i, (B, C, H, W) -> the same.
 
-    The softmax is over the keys i, which are what is summed. As in the authors' code queries and keys have C/8 channels, values C/2,
-    and keys and values are max-pooled by 2 (a quarter of the places). gamma starts at 0: the layer begins as the identity.
+        x_j + gamma W_o sum_i beta_ji W_v x_i,    beta_ji = softmax over i of (W_k x_i) . (W_q x_j)
+
+    As in the authors' code, queries and keys have C/8 channels and values C/2, and keys and values
+    are max-pooled by 2, to a quarter of the places. gamma starts at 0, so that the layer starts as
+    the identity.
+
+    Args:
+        channels: C.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         few, half = max(1, channels // 8), max(1, channels // 2)
-        self.query, self.key = (
-            nn.Conv2d(channels, few, 1, bias=False),
-            nn.Conv2d(channels, few, 1, bias=False),
-        )
-        self.value, self.out = (
-            nn.Conv2d(channels, half, 1, bias=False),
-            nn.Conv2d(half, channels, 1, bias=False),
-        )
+        self.query = nn.Conv2d(channels, few, 1, bias=False)
+        self.key = nn.Conv2d(channels, few, 1, bias=False)
+        self.value = nn.Conv2d(channels, half, 1, bias=False)
+        self.out = nn.Conv2d(half, channels, 1, bias=False)
         self.gamma = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -37,7 +41,13 @@ class SelfAttention(nn.Module):
 
 
 def nearest(wanted: int, sides: list[int]) -> int | None:
-    """Which of a network's maps gets the attention: the index of the first whose side is nearest to `wanted` in ratio; None for 0."""
+    """The index of the map to attend to: the first whose side is nearest in ratio to `wanted`.
+
+    None where `wanted` is 0.
+
+    >>> nearest(32, [4, 8, 16, 64])
+    2
+    """
     if not wanted:
         return None
     return min(range(len(sides)), key=lambda i: max(wanted / sides[i], sides[i] / wanted))

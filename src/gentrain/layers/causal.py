@@ -1,10 +1,13 @@
-"""Masked convolutions (van den Oord, Kalchbrenner & Kavukcuoglu, "Pixel Recurrent Neural Networks", 2016): a map whose value at a pixel
-sees the pixels above, and those to the left in its own row; never what comes later in the order of a raster.
+"""Masked convolutions (van den Oord, Kalchbrenner & Kavukcuoglu, "Pixel Recurrent Neural Networks",
+2016).
 
-Colours have an order as well: R before G before B. The channels of a map are divided into as many groups as an image has colours, and
-at the pixel itself a group sees the groups before its own (mask A), or those and its own (mask B). Mask A comes once, first.
+A pixel of the output sees the pixels above and those to the left in its row, never one that comes
+later in raster order. Colours are ordered as well: R before G before B. The channels of a map are
+divided into as many groups as an image has colours. At the pixel itself a group sees the groups
+before its own (mask A), or those and its own (mask B). Mask A comes once, first.
 
-What a layer does to whole images, its cache does to one pixel after the other, for images in the making: same weights, same sums.
+A `ConvCache` computes one pixel after the other for images that are being drawn, with the same
+weights and the same sums.
 """
 
 from __future__ import annotations
@@ -17,14 +20,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def grouped(channels: int, groups: int) -> Tensor:
-    """The group, 0 to groups - 1, of each of a map's channels."""
+def group_of_channels(channels: int, groups: int) -> Tensor:
+    """The group, 0 to groups - 1, of each channel of a map.
+
+    >>> group_of_channels(6, 3)
+    tensor([0, 0, 1, 1, 2, 2])
+    """
     return torch.arange(channels) * groups // channels
 
 
-class EdgedConv2d(nn.Conv2d):
-    """(B, inputs, H, W) -> (B, outputs, H, W): a kernel that reaches so many pixels up, to the left and to the right, and none down. Zeros
-    lie beyond the edges.
+class UpwardConv2d(nn.Conv2d):
+    """A convolution whose kernel reaches up, left and right by given numbers of pixels, never down.
+
+    (B, inputs, H, W) -> (B, outputs, H, W), zero-padded.
+
+    Args:
+        inputs: input channels.
+        outputs: output channels.
+        above: rows above.
+        left: columns on the left.
+        right: columns on the right.
     """
 
     def __init__(
@@ -34,6 +49,7 @@ class EdgedConv2d(nn.Conv2d):
         self.above, self.left, self.right = above, left, right
 
     def kernel(self) -> Tensor:
+        """The weights that are used, (outputs, inputs, above + 1, left + 1 + right)."""
         return self.weight
 
     def forward(self, x: Tensor) -> Tensor:
@@ -42,11 +58,18 @@ class EdgedConv2d(nn.Conv2d):
         return F.conv2d(x, self.kernel(), self.bias)
 
 
-class CausalConv2d(EdgedConv2d):
-    """`seen` and `given`: the groups of the input's and of the output's channels. `above` rows and `side` columns on each side; with
-    above = 0, on the left alone. `strict` is mask A.
+class CausalConv2d(UpwardConv2d):
+    """A masked convolution of grouped channels.
 
-    What never sees anything is cut off the kernel, and not multiplied: the rows below, and in a single row the columns on the right.
+    What is masked for all channels is left out of the kernel: the rows below, and the columns on
+    the right in a single row.
+
+    Args:
+        seen: the group of each input channel.
+        given: the group of each output channel.
+        above: rows above.
+        side: columns on each side; with above = 0, on the left alone.
+        strict: mask A; otherwise mask B.
     """
 
     mask: Tensor | None
@@ -66,47 +89,49 @@ class CausalConv2d(EdgedConv2d):
 
 
 class ConvCache:
-    """The last rows of a convolution's input, of images in the making: (n, above + 1, left + width + right, inputs)."""
+    """The last rows of a convolution's input, for n images that are being drawn.
 
-    def __init__(self, conv: EdgedConv2d, n: int, width: int) -> None:
-        self.left, self.columns, self.bias, self.four = (
-            conv.left,
-            conv.kernel_size[1],
-            conv.bias,
-            conv.kernel(),
-        )
-        self.flat = self.four.permute(0, 2, 3, 1).flatten(
-            1
-        )  # as the windows are: rows, columns, channels
-        self.rows = self.flat.new_zeros(
-            n, conv.above + 1, conv.left + width + conv.right, conv.in_channels
-        )
+    `rows` is (n, above + 1, left + width + right, inputs).
 
-    def put(self, j: int, x: Tensor) -> None:
-        """x (n, inputs): the input at pixel j of the current row."""
+    Args:
+        conv: the convolution.
+        n: the number of images.
+        width: pixels of a row.
+    """
+
+    def __init__(self, conv: UpwardConv2d, n: int, width: int) -> None:
+        self.left, self.columns, self.bias = conv.left, conv.kernel_size[1], conv.bias
+        self.kernel = conv.kernel()
+        # in the order of a window of `rows`: rows, columns, channels
+        self.flat = self.kernel.permute(0, 2, 3, 1).flatten(1)
+        columns = conv.left + width + conv.right
+        self.rows = self.flat.new_zeros(n, conv.above + 1, columns, conv.in_channels)
+
+    def set_pixel(self, j: int, x: Tensor) -> None:
+        """Set the input at pixel j of the row to x (n, inputs)."""
         self.rows[:, -1, self.left + j] = x
 
     def pixel(self, j: int) -> Tensor:
-        """(n, outputs): the output there."""
+        """The output at pixel j of the row, (n, outputs)."""
         return F.linear(self.rows[:, :, j : j + self.columns].flatten(1), self.flat, self.bias)
 
     def step(self, j: int, x: Tensor) -> Tensor:
-        self.put(j, x)
+        """Set the input at pixel j to x (n, inputs) -> the output there, (n, outputs)."""
+        self.set_pixel(j, x)
         return self.pixel(j)
 
     def row(self, x: Tensor) -> Tensor:
-        """x (n, width, inputs), a row that is whole -> the output's whole row, (n, width, outputs); then the next row begins."""
+        """A whole row of the input (n, width, inputs) -> that of the output; go to the next row."""
         self.rows[:, -1, self.left : self.left + x.shape[1]] = x
-        out = (
-            F.conv2d(self.rows.permute(0, 3, 1, 2), self.four, self.bias).squeeze(2).transpose(1, 2)
-        )
+        out = F.conv2d(self.rows.permute(0, 3, 1, 2), self.kernel, self.bias)
         self.next_row()
-        return out
+        return out.squeeze(2).transpose(1, 2)
 
     def next_row(self) -> None:
+        """Go to the next row, whose pixels are zero."""
         self.rows = torch.cat([self.rows[:, 1:], torch.zeros_like(self.rows[:, :1])], 1)
 
 
-def pointwise(conv: EdgedConv2d) -> Callable[[Tensor], Tensor]:
-    """A convolution of single pixels, at one pixel or at many: (..., inputs) -> (..., outputs)."""
+def pointwise(conv: UpwardConv2d) -> Callable[[Tensor], Tensor]:
+    """A 1 x 1 convolution at one pixel or at many: (..., inputs) -> (..., outputs)."""
     return partial(F.linear, weight=conv.kernel()[:, :, 0, 0], bias=conv.bias)

@@ -1,4 +1,4 @@
-"""Layers that a condition steers: a label, or any vector."""
+"""Layers that depend on a condition: a label, or any vector."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ from torch import Tensor, nn
 
 
 class ConditionalBatchNorm(nn.Module):
-    """(1 + gain(c)) * (x - mean) / sd + shift(c) (Dumoulin et al., 2017; de Vries et al., 2017).
+    """Conditional batch norm (Dumoulin et al., 2017; de Vries et al., 2017).
 
-    `table(channels)` makes the gain's map, and the shift's, from a condition to one number per channel: an embedding of labels (B,),
-    or a linear map of vectors (B, D). Gains are around 1, shifts around 0.
+        (1 + gain(c)) * (x - mean) / sd + shift(c)
+
+    Args:
+        channels: of x (B, channels, H, W).
+        table: makes, from `channels`, a map of the condition to one number per channel: an
+            embedding of labels (B,), or a linear map of vectors (B, D). It is called twice, for
+            gain and for shift.
     """
 
     def __init__(self, channels: int, table: Callable[[int], nn.Module]) -> None:
@@ -20,15 +25,13 @@ class ConditionalBatchNorm(nn.Module):
         self.gain, self.shift = table(channels), table(channels)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        gain, shift = (
-            self.gain(condition)[:, :, None, None],
-            self.shift(condition)[:, :, None, None],
-        )
+        gain = self.gain(condition)[:, :, None, None]
+        shift = self.shift(condition)[:, :, None, None]
         return (1 + gain) * self.norm(x) + shift
 
 
 def per_class(classes: int) -> Callable[[int], nn.Module]:
-    """A table with a row for each class, which starts at zero: at first the norm is plain batch norm."""
+    """Make an embedding of `classes` labels that starts at zero, as plain batch norm."""
 
     def table(channels: int) -> nn.Module:
         embedding = nn.Embedding(classes, channels)

@@ -1,4 +1,6 @@
-"""The equalised learning rate of progressive GANs (Karras, Aila, Laine & Lehtinen, 2018)."""
+"""The equalised learning rate (Karras, Aila, Laine & Lehtinen, "Progressive Growing of GANs for
+Improved Quality, Stability, and Variation", 2018).
+"""
 
 from __future__ import annotations
 
@@ -9,9 +11,16 @@ from torch import Tensor, nn
 
 
 def equalized(layer: nn.Linear | nn.Conv2d, gain: float = math.sqrt(2)) -> nn.Module:
-    """The layer, with weights drawn from N(0, 1) and multiplied by He's constant at run time: w = gain / sqrt(fan_in) * w^.
+    """Draw a layer's weights w^ from N(0, 1), and scale them at run time by He's constant.
 
-    Adam's step on w^ is of the same size whatever the layer's fan-in, so every layer learns at the same relative speed.
+        w = gain / sqrt(fan_in) * w^
+
+    Adam's step on w^ has the same size whatever the fan-in, so that all layers learn at the same
+    relative speed.
+
+    Args:
+        layer: changed in place, and returned.
+        gain: sqrt(2) before a ReLU, 1 without one.
     """
     nn.init.normal_(layer.weight)
     if layer.bias is not None:
@@ -21,7 +30,7 @@ def equalized(layer: nn.Linear | nn.Conv2d, gain: float = math.sqrt(2)) -> nn.Mo
 
 
 class Scale(nn.Module):
-    """w^ -> c * w^"""
+    """w^ -> c * w^."""
 
     def __init__(self, c: float) -> None:
         super().__init__()

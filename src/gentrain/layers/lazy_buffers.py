@@ -24,17 +24,21 @@ class HasRankLocalBuffers(nn.Module):
 
 
 class LazyBuffers(nn.Module):
-    """A module with buffers whose shape is known only at the first batch; a checkpoint brings its own."""
+    """A module with buffers whose shape is known only at the first batch.
 
-    def late_buffers(self, *names: str) -> None:
-        self._late = names
+    They are None until then. Loading a checkpoint makes them in the shapes that it has.
+    """
+
+    def register_lazy_buffers(self, *names: str) -> None:
+        """Register buffers that are None for now; call it once, in the constructor."""
+        self._lazy = names
         for name in names:
             self.register_buffer(name, None)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *args: object
     ) -> None:
-        for name in self._late:
+        for name in self._lazy:
             if (saved := state_dict.get(prefix + name)) is not None:
                 self.register_buffer(name, torch.empty_like(saved, device=self._device()))
         super()._load_from_state_dict(state_dict, prefix, *args)

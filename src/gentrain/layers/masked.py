@@ -1,4 +1,6 @@
-"""Masked perceptrons (MADE: Germain, Gregor, Murray & Larochelle, 2015): outputs for value i see only the values before i."""
+"""Masked perceptrons (Germain, Gregor, Murray & Larochelle, "MADE: Masked Autoencoder for
+Distribution Estimation", 2015): outputs for value i see only the values before i.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,11 @@ from torch import Tensor, nn
 
 
 class MaskedLinear(nn.Linear):
-    """A linear layer some of whose weights are zero for ever; mask (outputs, inputs)."""
+    """A linear layer with some weights fixed at zero.
+
+    Args:
+        mask: bool (outputs, inputs), False where a weight is zero.
+    """
 
     mask: Tensor
 
@@ -24,19 +30,28 @@ class MaskedLinear(nn.Linear):
 
 
 class MADE(nn.Module):
-    """(B, D) and a context (B, context) -> (B, outputs, D); output i of each is a function of values 0 to i - 1, and of the context.
+    """A masked perceptron with ReLU units, whose outputs start at zero.
 
-    Degrees: value i has i + 1; hidden units have 0 to D - 1, in rising order; a hidden unit sees what has at most its degree (>=), an
-    output what has less than its own (strict >).
+    (B, D) and a context (B, context) -> (B, outputs, D). Output i of each kind is a function of
+    values 0 to i - 1 and of the context.
+
+    Value i has degree i + 1; hidden units have degrees 0 to D - 1 in rising order. A hidden unit
+    sees what has at most its degree (>=), an output what has less than its own (strict >).
+
+    Args:
+        size: D, the number of values.
+        outputs: the number of outputs for each value.
+        width: hidden units of each layer.
+        depth: the number of hidden layers.
+        context: further numbers that every output may depend on.
     """
 
     def __init__(self, size: int, outputs: int, width: int, depth: int, context: int = 0) -> None:
         super().__init__()
         self.outputs, self.size = outputs, size
         values, hidden = torch.arange(size) + 1, torch.arange(width) * size // width
-        self.ends = torch.searchsorted(
-            hidden, torch.arange(size), right=True
-        ).tolist()  # units of degree i or less
+        # the number of units of degree i or less
+        self.ends = torch.searchsorted(hidden, torch.arange(size), right=True).tolist()
         layers: list[nn.Module] = []
         degrees = values
         for _ in range(depth):
@@ -56,39 +71,41 @@ class MADE(nn.Module):
         return self.last(self.rest(h)).view(-1, self.outputs, self.size)
 
     @torch.no_grad()
-    def one_by_one(
+    def fill_sequentially(
         self, fill: Callable[[int, Tensor], Tensor], like: Tensor, context: Tensor | None = None
     ) -> Tensor:
-        """Values x (B, D) made in their order: x_i = fill(i, outputs of i (B, outputs)), with the arithmetic of one forward in all.
+        """Compute values x (B, D) in their order, x_i = fill(i, outputs of i), without gradients.
 
-        A unit of degree i sees no value from i on, so it is computed once, at step i, from what is kept of the steps before: units are
-        in the order of their degrees, so what it sees are the first ones of the layer below, and no mask is needed. Gives no gradient.
+        All of it costs the arithmetic of one forward pass. A unit of degree i sees no value from i
+        on, so it is computed once, at step i, and kept. Units are sorted by degree, so what one
+        sees comes first in the layer below, and no mask is needed.
+
+        Args:
+            fill: (i, outputs (B, outputs)) -> values (B,).
+            like: a tensor (B, D) of the wanted type and device.
+            context: (B, context).
         """
-        layers: list[Any] = [
-            self.first,
-            *(layer for layer in self.rest if isinstance(layer, MaskedLinear)),
-        ]
-        V, c = (
-            self.last.weight.view(self.outputs, self.size, -1),
-            self.last.bias.view(self.outputs, self.size, 1),
-        )
-        beside = None if self.context is None else self.context(context).T
-        x = like.new_empty(self.size, len(like))  # values and units down, samples across
-        kept = [like.new_empty(layer.out_features, len(like)) for layer in layers]
+        hidden: list[Any] = [self.first, *self.rest[1::2]]
+        W = self.last.weight.view(self.outputs, self.size, -1)
+        b = self.last.bias.view(self.outputs, self.size, 1)
+        from_context = None if self.context is None else self.context(context).T
+        # values and units are rows, samples are columns
+        x = like.new_empty(self.size, len(like))
+        kept = [like.new_empty(layer.out_features, len(like)) for layer in hidden]
         start = 0
         for i, end in enumerate(self.ends):
             seen = x[:i]
-            for layer, units in zip(layers, kept, strict=True):
+            for layer, units in zip(hidden, kept, strict=True):
                 new = torch.addmm(
                     layer.bias[start:end, None],
                     layer.weight[start:end, : len(seen)],
                     seen,
                     out=units[start:end],
                 )
-                if beside is not None and layer is self.first:
-                    new += beside[start:end]
+                if from_context is not None and layer is self.first:
+                    new += from_context[start:end]
                 new.relu_()
                 seen = units[:end]
-            x[i] = fill(i, torch.addmm(c[:, i], V[:, i, :end], seen).T)
+            x[i] = fill(i, torch.addmm(b[:, i], W[:, i, :end], seen).T)
             start = end
         return x.T.contiguous()

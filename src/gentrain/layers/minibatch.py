@@ -1,23 +1,29 @@
-"""What a critic may see of the batch around a sample."""
+"""The minibatch standard deviation of progressive GANs (Karras, Aila, Laine & Lehtinen, 2018)."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gentrain.errors import UserError
+from gentrain.layers.coupling import CouplesSamples
 
 
-class MinibatchStddev(nn.Module):
-    """One more channel: how much the samples of a group differ (Karras et al., 2018).   (B, C, H, W) -> (B, C + 1, H, W)
+class MinibatchStddev(CouplesSamples):
+    """Append a channel that says how much the samples of a group differ.
 
-    The B samples are dealt out to B / group groups in turn, as cards are. For each feature and place the standard deviation over the
-    group; the mean of all of these is one number, which every sample of the group gets at every place. In training B must be a multiple
-    of the group, or no larger; in eval, where any number may be looked at, the first samples fill the last groups up.
+    (B, C, H, W) -> (B, C + 1, H, W). Sample i is in group i mod (B / group). The standard deviation
+    over a group is averaged over features and places to one number, which fills the new channel of
+    every sample of the group.
+
+    In training B must be a multiple of the group, or no larger than it. In eval mode B may be any
+    number: the first samples fill the incomplete groups.
+
+    Args:
+        group: samples in a group.
     """
 
-    couples_samples = True
-    within_groups = True  # and with no more samples than the group's
+    within_groups = True
 
     def __init__(self, group: int = 4) -> None:
         super().__init__()
@@ -28,11 +34,11 @@ class MinibatchStddev(nn.Module):
         missing = -len(x) % group
         if missing and self.training:
             raise UserError(
-                f"a batch of {len(x)} makes no groups of {group} (data.batch_size, model.critic.group); choose a multiple"
+                f"a batch of {len(x)} makes no groups of {group} "
+                "(data.batch_size, model.critic.group); choose a multiple"
             )
-        dealt = (
-            torch.cat([x, x[:missing]]).float().unflatten(0, (group, -1))
-        )  # sample i is in group i mod (number of groups)
-        sd = (dealt.var(0, unbiased=False) + 1e-8).sqrt()
+        # sample i goes to group i mod (number of groups)
+        grouped = torch.cat([x, x[:missing]]).float().unflatten(0, (group, -1))
+        sd = (grouped.var(0, unbiased=False) + 1e-8).sqrt()
         number = sd.mean((1, 2, 3)).repeat(group)[: len(x)].to(x.dtype)
         return torch.cat([x, number[:, None, None, None].expand(-1, 1, *x.shape[2:])], 1)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from gentrain.capability import Capability
 from gentrain.models.objective import Objective
+from gentrain.samplers.importance import Estimate
 
 Batch = tuple[Tensor, ...]
 
@@ -43,7 +44,7 @@ class GenerativeModel(nn.Module, ABC):
     Images are float (B, C, H, W) in [-1, 1]; points are float (B, D).
     """
 
-    labelled: ClassVar[bool] = False  # samples are made for given labels
+    labelled: bool = False  # samples are made for given labels
     translates: ClassVar[bool] = False  # samples are made from source images
     paired: ClassVar[bool] = False  # it learns from pairs of a source and its target
     semi_supervised: ClassVar[bool] = False  # it learns from few labels
@@ -51,7 +52,7 @@ class GenerativeModel(nn.Module, ABC):
     sequential: bool = False  # a sample takes many passes: pixel by pixel, or by iteration
     generator: Any  # the network that makes samples
     ema_generator: Any  # the averaged generator, where a trick keeps one, or None
-    initial_weights: InitialWeights | None = None
+    initial_weights: InitialWeights | None = None  # a run whose weights a new run starts with
 
     @abstractmethod
     def sample(self, batch: Batch, noise: Tensor | None = None) -> Tensor:
@@ -67,7 +68,10 @@ class GenerativeModel(nn.Module, ABC):
 
     @property
     def prior(self) -> str | None:
-        """The distribution of the noise, "normal" or "uniform"; None without any noise."""
+        """The distribution of the noise that a sample is a function of: "normal" or "uniform".
+
+        None where a sample is no function of noise alone: a translation, or a Markov chain.
+        """
         return None
 
     def noise(self, n: int, device: torch.device | str) -> Tensor:
@@ -84,6 +88,7 @@ class GenerativeModel(nn.Module, ABC):
         Raises:
             UserError: when the other run does not fit.
         """
+        raise NotImplementedError(f"{type(self).__name__} takes no weights from another run")
 
     def init_from_data(self, batch: Batch) -> None:
         """Look at many training images once, before the first update."""
@@ -140,15 +145,67 @@ class HasLogProb(Capability):
 
 
 class HasLogPartition(Capability):
-    """It can estimate, or enumerate, the logarithm of its normalising constant."""
+    """It can estimate, or enumerate, the logarithm of its normalising constant Z."""
 
     what, examples = "gives log Z", "model=rbm"
+
+    @property
+    @abstractmethod
+    def binary(self) -> bool:
+        """Whether its visible units are binary, so that `pseudo_log_likelihood` is defined."""
+
+    @abstractmethod
+    def log_partition(self, chains: int, temperatures: int) -> Estimate:
+        """log Z and its standard error, by annealing `chains` chains if it cannot be summed."""
+
+    @abstractmethod
+    def log_likelihood(self, batch: Batch, log_z: Tensor) -> Tensor:
+        """(B,) nats of each image, given log Z."""
+
+    @abstractmethod
+    def pseudo_log_likelihood(self, batch: Batch, flips: int) -> Tensor:
+        """(B,) estimates of sum_i log p(v_i | the others), from `flips` random units of each."""
+
+    @abstractmethod
+    def protocol(self, chains: int, temperatures: int) -> dict[str, Any]:
+        """What the number of nats means: how log Z was found, and which pixels are modelled."""
+
+
+class HasEnergy(Capability):
+    """It gives an energy E(x) of states: an unnormalised density, p(x) = exp(-E(x)) / Z."""
+
+    what, examples = "gives an energy", "model=ebm"
+
+    @property
+    @abstractmethod
+    def units(self) -> int:
+        """The number of values of a state: those of an image, and hidden ones."""
+
+    @abstractmethod
+    def values(self, images: Tensor) -> Tensor:
+        """The visible values (B, D) of images (B, C, H, W) in [-1, 1], or of points (B, D)."""
+
+    @abstractmethod
+    def energy(self, x: Tensor) -> Tensor:
+        """(B,) energies of states (B, units)."""
 
 
 class HasChains(Capability):
     """It draws samples by Markov chains."""
 
     what, examples = "draws by Markov chains", "model=rbm, boltzmann, hopfield or ebm"
+
+    @abstractmethod
+    def run_chain(self, x: Tensor, steps: int) -> Tensor:
+        """States (n, units) after `steps` transitions from states x (n, units)."""
+
+    @abstractmethod
+    def images(self, v: Tensor) -> Tensor:
+        """Visible values (n, D) as images in [-1, 1]."""
+
+    @abstractmethod
+    def mean_images(self, x: Tensor) -> Tensor:
+        """States (n, units) as images in [-1, 1], the mean given the hidden units if possible."""
 
 
 class HasFilters(Capability):
@@ -158,7 +215,7 @@ class HasFilters(Capability):
 
     @abstractmethod
     def filters(self) -> Tensor:
-        """(hidden, C, H, W), each scaled to [-1, 1]."""
+        """(hidden, C, H, W) weights, not scaled."""
 
 
 class HasCritic(Capability):

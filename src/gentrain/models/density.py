@@ -1,50 +1,33 @@
-"""Models of log p(x): named loss terms in nats an image, log-likelihoods with their protocol, samples."""
+"""The base class of models of log p(x): VAEs, normalising flows and autoregressive models."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from typing import Any, ClassVar
-
 from torch import Tensor
 
-from gentrain.errors import UserError
 from gentrain.models.base import Batch, HasLikelihood, SingleObjectiveModel
-from gentrain.models.objective import Objective
 from gentrain.models.pixels import Pixels
 
 
-class Density(SingleObjectiveModel, HasLikelihood):
-    """log p(x) of images, or a lower bound of it.
+class DensityModel(SingleObjectiveModel, HasLikelihood):
+    """A model of log p(x) of images, or of a lower bound of it.
 
-    With `labelled`, of log p(x | y). `pixels` says what of an image is modelled (black or white, 256 levels, real numbers), so in which
-    unit a number of nats is.
+    A `labelled` one models log p(x | y). Losses are in nats, summed over the pixels of an image and
+    averaged over the batch. Likelihoods include the Jacobian of `pixels`.
+
+    Args:
+        pixels: what is modelled of an image (black and white, 256 levels, or real numbers), and so
+            the unit of the nats.
     """
-
-    prior: ClassVar[str] = "normal"  # of the noise that samples are a function of
-    sequential: bool = (
-        False  # a sample is no single pass: its values are made in their order, or searched for
-    )
 
     def __init__(self, pixels: Pixels) -> None:
         super().__init__()
         self.pixels = pixels
 
-    @abstractmethod
-    def objective(self, batch: Batch) -> Objective:
-        """Terms in nats, summed over an image's pixels and averaged over the batch."""
+    @property
+    def prior(self) -> str | None:
+        """The distribution of the noise that a sample is a function of."""
+        return "normal"
 
-    @abstractmethod
-    def log_likelihood(self, batch: Batch, samples: int) -> Tensor:
-        """(B,) nats of each image, with the Jacobian of `pixels`; of a bound, the one with `samples` importance samples."""
-
-    @abstractmethod
-    def protocol(self, samples: int) -> dict[str, Any]:
-        """What a number of nats means: exact or a bound, binarisation or dequantisation."""
-
-    def complete(self, batch: Batch, known: Tensor, noise: Tensor | None = None) -> Tensor:
-        """The batch's images in [-1, 1] with what is not known drawn anew. `known` is a bool tensor that broadcasts to (B, 1, H, W); known
-        pixels are kept exactly. `noise` as `sample` has it. A capability: raises UserError where a model has it not.
-        """
-        raise UserError(
-            f"{type(self).__name__} does not complete images (mode); choose a run of model=gated_pixelcnn or vae_inpainting"
-        )
+    def labels(self, batch: Batch) -> Tensor | None:
+        """The labels (B,) of a batch; None for a model that does not see them."""
+        return batch[1] if self.labelled else None

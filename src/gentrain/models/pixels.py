@@ -1,6 +1,7 @@
-"""What of an image a density models: black or white, 256 levels, or real numbers; and what a nat of it is worth.
+"""What is modelled of an image: black and white pixels, 256 levels, or real numbers.
 
-Images come in [-1, 1], which is 2 k / 255 - 1 for the level k of a pixel.
+The choice sets the unit of a likelihood, so nats of different choices must not be compared.
+Images come in [-1, 1]; the level k of an 8-bit pixel is 2 k / 255 - 1.
 """
 
 from __future__ import annotations
@@ -20,27 +21,34 @@ from gentrain.config.types import Share
 class Pixels(nn.Module, ABC):
     """A map from images in [-1, 1] to modelled values, and back."""
 
-    name: str
-    of_levels: ClassVar[bool] = True  # of 8-bit images
-    values: int | None = None  # 0 to values - 1; None for real numbers
+    name: str  # part of the protocol of every likelihood
+    of_levels: ClassVar[bool] = True  # defined for 8-bit images, not for points in the plane
+    values: int | None = None  # values are 0 to values - 1; None for real numbers
 
     @abstractmethod
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Values v, and log |det dv/dx| in nats an image (B,) in the units in which log p is reported. May draw random numbers."""
+        """Images (B, ...) -> values v of the same shape, and log |det dv/dx| (B,) in nats.
+
+        It may draw random numbers.
+        """
 
     @abstractmethod
     def inverse(self, v: Tensor) -> Tensor:
-        """Images in [-1, 1]."""
+        """Values -> images in [-1, 1]."""
 
     def scaled(self, v: Tensor) -> Tensor:
-        """Values as a network wants them: those of finitely many are in [0, 1]."""
+        """Values as the input of a network: those of a finite set are scaled to [0, 1]."""
         return v if self.values is None else v / (self.values - 1)
 
 
 class Binary(Pixels):
-    """0 or 1. Dynamic binarisation draws anew each time: 1 with the probability of the pixel's brightness (Salakhutdinov & Murray, 2008).
+    """Pixels that are 0 or 1.
 
-    With `threshold`, bright pixels are 1: another benchmark, whose nats must not be compared.
+    Dynamic binarisation (Salakhutdinov & Murray, 2008) draws anew each time: a pixel is 1 with the
+    probability of its brightness.
+
+    Args:
+        threshold: bright pixels are always 1 instead. This is another benchmark.
     """
 
     values = 2
@@ -52,11 +60,10 @@ class Binary(Pixels):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         brightness = (x + 1) / 2
-        values = (
-            (brightness > 0.5).to(x.dtype)
-            if self.threshold
-            else torch.bernoulli(brightness.clamp(0, 1))
-        )
+        if self.threshold:
+            values = (brightness > 0.5).to(x.dtype)
+        else:
+            values = torch.bernoulli(brightness.clamp(0, 1))
         return values, x.new_zeros(len(x))
 
     def inverse(self, v: Tensor) -> Tensor:
@@ -64,7 +71,14 @@ class Binary(Pixels):
 
 
 class Levels(Pixels):
-    """The level itself, 0 to 255: log p is of 8-bit images, -log2 p / D its bits a dimension. With fewer `values`, of the nearest level."""
+    """Discrete levels, 0 to 255 for 8-bit images: -log2 p / D is in bits per dimension.
+
+    Args:
+        values: the number of levels; with fewer than 256 a pixel takes the nearest.
+
+    >>> Levels()(torch.tensor([[-1.0, 1.0]]))[0]
+    tensor([[  0., 255.]])
+    """
 
     values: int
 
@@ -80,7 +94,7 @@ class Levels(Pixels):
 
 
 class Real(Pixels):
-    """Real numbers in [-1, 1], as they come: nats of a density, which may be negative."""
+    """Real numbers in [-1, 1], unchanged: nats are of a density, and may be negative."""
 
     name = "real numbers in [-1, 1]"
     of_levels = False
@@ -93,10 +107,15 @@ class Real(Pixels):
 
 
 class Logit(Pixels):
-    """Uniformly dequantised, into logit space (Dinh et al., 2017): v = logit(alpha + (1 - 2 alpha) (k + u) / 256), u ~ U[0, 1).
+    """Uniform dequantisation and the logit transform (Dinh, Sohl-Dickstein & Bengio, 2017).
 
-    With s the argument of the logit, log |dv/dk| = log(1 - 2 alpha) - log 256 - log s - log(1 - s) a pixel: so E log p(v) + log |det|
-    bounds the log-probability of the 8-bit image from below.
+        v = logit(s),   s = alpha + (1 - 2 alpha) (k + u) / 256,   u ~ U[0, 1)
+        log |dv/dk| = log(1 - 2 alpha) - log 256 - log s - log(1 - s)    for each pixel
+
+    E log p(v) + log |det| is a lower bound of the log-probability of the 8-bit image.
+
+    Args:
+        alpha: how far s stays from 0 and 1.
     """
 
     def __init__(self, alpha: Share = 0.05) -> None:

@@ -1,22 +1,29 @@
-"""A translation network alone, without a critic: SRResNet (Ledig et al., 2017), or the U-Net that pix2pix is compared with.
+"""A translation network trained on a content loss alone, without a critic.
 
-It descends content(G(x), y) and nothing else. Where a source leaves several images possible it gives one between them: the mean of them by
-L2, and the median by L1, which is sharp only where there is nothing to choose.
+SRResNet (Ledig et al., 2017), and the U-Net that pix2pix is compared with (Isola et al., 2017).
+Where a source has several possible images, the answer lies between them: it is their mean with L2,
+and their median with L1, which is sharp only where there is no choice.
 """
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from gentrain.models.base import Batch, SingleObjectiveModel, eval_mode
+from gentrain.models.base import Batch, SingleObjectiveModel, Translates, eval_mode
 from gentrain.models.content_loss import Content
 from gentrain.models.objective import Objective
 from gentrain.networks import base
 
 
-class Regression(SingleObjectiveModel):
-    """Batches are (targets, sources)."""
+class Regression(SingleObjectiveModel, Translates):
+    """Minimise content(G(x), y) over pairs of a source x and its target y.
+
+    A batch is (targets, sources). There is no noise.
+
+    Args:
+        network: G, from sources to images.
+        content: a loss of `content_loss`.
+    """
 
     translates = paired = True
 
@@ -32,9 +39,4 @@ class Regression(SingleObjectiveModel):
             return self.network(batch[1])
 
     def translate(self, x: Tensor, domains: Tensor | None = None) -> Tensor:
-        """Sources to images."""
         return self.sample((x, x))
-
-    def noise(self, n: int, device: torch.device | str) -> Tensor:
-        """None of its own."""
-        return torch.empty(n, 0, device=device)

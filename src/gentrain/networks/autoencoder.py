@@ -1,7 +1,12 @@
-"""Critics that are autoencoders: the score is minus the error of reconstruction (EBGAN: Zhao, Mathieu & LeCun, 2017).
+"""Critics that are autoencoders: the score is minus the error of reconstruction.
 
-E(x) = ||Dec(Enc(x)) - x||, the Euclidean norm over the C * H * W values of one sample (not its square, and no mean over pixels), for
-values in [-1, 1]. The score is -E(x), so that here, too, higher means more real. The features are the code Enc(x), flattened.
+Zhao, Mathieu & LeCun, "Energy-based generative adversarial networks" (EBGAN), 2017:
+
+    E(x) = || Dec(Enc(x)) - x ||,
+
+the Euclidean norm over the C * H * W values of one sample in [-1, 1]; it is not squared, and not a
+mean over pixels. The score is -E(x), so a higher score means more real here, too. The features are
+the code Enc(x), flattened.
 """
 
 from __future__ import annotations
@@ -16,13 +21,21 @@ from gentrain.errors import UserError
 from gentrain.layers.activation import LeakyReLU, ReLU
 from gentrain.layers.normalization import Norm, norm1d, norm2d
 from gentrain.networks import base
-from gentrain.networks.dcgan import MOST, halvings
+from gentrain.networks.dcgan import halvings, stage_channels
 
 
 class Autoencoder(base.Critic):
-    """(B, *shape) -> code (B, F) -> (B, *shape); the score (B,) is minus the distance between what goes in and what comes out."""
+    """A critic by reconstruction: `body` encodes and `head` decodes.
+
+    Args:
+        encoder: (B, *shape) -> codes (B, F).
+        decoder: (B, F) -> (B, *shape).
+        features: F.
+        points: samples are points, not images.
+    """
 
     is_energy = True
+    head_kind = "decoder"
 
     def __init__(
         self, encoder: nn.Module, decoder: nn.Module, features: int, points: bool = False
@@ -31,24 +44,36 @@ class Autoencoder(base.Critic):
         self.head = decoder
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """Dec(Enc(x))."""
+        """Dec(Enc(x)), (B, *shape)."""
         return self.head(self.features(x))
 
     def energy(self, x: Tensor) -> Tensor:
-        """(B,), not negative; with a finite derivative where it is zero."""
+        """E(x) >= 0, (B,). The small constant keeps the derivative finite where E is zero."""
         return ((self.reconstruct(x) - x).flatten(1).square().sum(1) + 1e-12).sqrt()
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, *shape) -> scores (B,)."""
         return -self.energy(x)
 
     def widen(self, m: int) -> None:
         raise UserError(
-            "an autoencoder reconstructs one sample at a time (tricks=[packing] with model=ebgan); leave the trick out"
+            "an autoencoder reconstructs one sample at a time (tricks=[packing], network); "
+            "leave the trick out, or choose another network="
         )
 
 
 class MLP(Autoencoder):
-    """shape -> width x (depth - 1) -> code -> width x (depth - 1) -> shape. ReLU; tanh at the end for images, nothing for points."""
+    """Linear layers with ReLU down to the code, and mirrored ones up again.
+
+    The last layer has tanh for images, and nothing for points.
+
+    Args:
+        shape: of a sample, (C, H, W) or (D,).
+        width: units of a hidden layer.
+        code: length of the code.
+        depth: linear layers of the encoder, and of the decoder.
+        norm: after every layer but the last.
+    """
 
     def __init__(
         self,
@@ -74,26 +99,32 @@ class MLP(Autoencoder):
 
 
 class DCGAN(Autoencoder):
-    """Strided convolutions down, as DCGAN's critic, and transposed ones up again: the paper's networks for faces.
+    """Strided convolutions down, as in DCGAN's critic, and transposed ones up again.
 
-    Norm everywhere but in the first layer and the last.
+    They are the paper's networks for faces. The code is the smallest map, flattened. It is no
+    bottleneck: at width 64 and 28 px it has 6,272 numbers, and the image 784 per channel.
+
+    Args:
+        shape: (C, H, W) of an image.
+        width: channels after the first layer.
+        norm: after every layer but the first and the last.
     """
 
     def __init__(self, shape: list[int], width: Count = 64, norm: Norm = "none") -> None:
         side, downs = halvings(shape)
-        channels, bias = [width * min(2**i, MOST) for i in range(downs)], norm != "batch"
+        channels, bias = stage_channels(width, downs), norm != "batch"
         encoder: list[nn.Module] = [nn.Conv2d(shape[0], channels[0], 4, 2, 1), LeakyReLU(0.2)]
-        for above, below in pairwise(channels):
+        for inputs, outputs in pairwise(channels):
             encoder += [
-                nn.Conv2d(above, below, 4, 2, 1, bias=bias),
-                norm2d(norm, below),
+                nn.Conv2d(inputs, outputs, 4, 2, 1, bias=bias),
+                norm2d(norm, outputs),
                 LeakyReLU(0.2),
             ]
         decoder: list[nn.Module] = [nn.Unflatten(1, (channels[-1], side, side))]
-        for above, below in pairwise(channels[::-1]):
+        for inputs, outputs in pairwise(channels[::-1]):
             decoder += [
-                nn.ConvTranspose2d(above, below, 4, 2, 1, bias=bias),
-                norm2d(norm, below),
+                nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=bias),
+                norm2d(norm, outputs),
                 LeakyReLU(0.2),
             ]
         decoder += [nn.ConvTranspose2d(channels[0], shape[0], 4, 2, 1), nn.Tanh()]

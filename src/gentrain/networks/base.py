@@ -17,6 +17,8 @@ from gentrain.errors import UserError
 
 Backbone = partial  # a network class with options; calling it with more options builds the network
 Prior = Literal["normal", "uniform"]
+HeadKind = Literal["linear", "patches", "decoder"]  # one score, one for each patch, a whole image
+NoNorm = Literal["none"]  # the `norm` of a network that has none
 
 
 def with_options(backbone: Backbone[Any], **options: Any) -> Backbone[Any]:
@@ -24,7 +26,19 @@ def with_options(backbone: Backbone[Any], **options: Any) -> Backbone[Any]:
     return Backbone(backbone.func, **backbone.keywords | options)
 
 
-class Generator(nn.Module):
+class ImageMaker(nn.Module):
+    """What makes images, of noise or of other images."""
+
+    input_kind: ClassVar[str]  # what it makes images of
+    conditional: ClassVar[bool] = False  # it takes labels itself: it has an option `classes`
+    grows: ClassVar[bool] = False  # it grows level by level, as in a progressive GAN
+
+    def backbones(self) -> list[nn.Module]:
+        """The networks with a body: this one."""
+        return [self]
+
+
+class Generator(ImageMaker):
     """Noise to images: `body` maps (B, latent) to (B, *shape) in [-1, 1].
 
     Args:
@@ -33,17 +47,11 @@ class Generator(nn.Module):
         prior: distribution of the noise, N(0, 1) or U(-1, 1).
     """
 
-    input_kind: ClassVar[str] = "noise"
-    conditional: ClassVar[bool] = False  # it takes labels itself: it has an option `classes`
-    grows: ClassVar[bool] = False  # it grows level by level, as in a progressive GAN
+    input_kind = "noise"
 
     def __init__(self, body: nn.Module, latent: int, prior: Prior = "normal") -> None:
         super().__init__()
         self.body, self.latent, self.prior = body, latent, prior
-
-    def backbones(self) -> list[nn.Module]:
-        """The networks with a body: this one."""
-        return [self]
 
     def noise(self, n: int, device: torch.device | str) -> Tensor:
         """Draw (n, latent) from the prior."""
@@ -56,23 +64,22 @@ class Generator(nn.Module):
         return self.body(z)
 
 
-class Translator(nn.Module):
+class Translator(ImageMaker):
     """Images to images: `body` maps (B, *source_shape) to (B, *shape) in [-1, 1].
 
     It has no noise of its own. It is convolutional, so images of other sizes pass.
+
+    Args:
+        body: the network.
     """
 
-    input_kind: ClassVar[str] = "images"
+    input_kind = "images"
     fixed_size: ClassVar[bool] = False  # it sees a whole image at one scale: other sizes do not fit
     prior: str | None = None
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
         self.body = body
-
-    def backbones(self) -> list[nn.Module]:
-        """The networks with a body: this one."""
-        return [self]
 
     def forward(self, source: Tensor) -> Tensor:
         """(B, *source_shape) -> (B, *shape)."""
@@ -82,8 +89,8 @@ class Translator(nn.Module):
 class Critic(nn.Module):
     """Images to scores (logits): `body` maps (B, *shape) to features (B, F), `head` these to (B,).
 
-    A head may give P scores a sample, one for each patch of the image. Scores are then (B * P,),
-    those of a sample next to each other.
+    A head may give P scores for each sample, one for each patch of the image. Scores are then
+    (B * P,), those of a sample next to each other.
 
     Args:
         body: the network.
@@ -94,6 +101,8 @@ class Critic(nn.Module):
 
     conditional: ClassVar[bool] = False  # it takes labels itself: it has an option `classes`
     flattens: ClassVar[bool] = False  # it takes vectors of any length, and flattens images
+    norms: ClassVar[tuple[str, ...]] = ("none", "batch", "layer", "instance")  # of option `norm`
+    head_kind: ClassVar[HeadKind] = "linear"
     grows: ClassVar[bool] = False  # it grows level by level, as in a progressive GAN
     is_energy: ClassVar[bool] = False  # scores are minus an energy, which is never negative
     source_shape: list[int] | None = None  # of the image that it sees beside each image
@@ -125,6 +134,12 @@ class Critic(nn.Module):
         """Take m samples at once: a new first layer with m times the inputs.
 
         The new layer is of the same kind, and its weights have the same scale.
+
+        Args:
+            m: samples that are joined on channels, or points on coordinates.
+
+        Raises:
+            UserError: for a network that can only take one sample at a time.
         """
         for parent in self.body.modules():
             for name, layer in parent.named_children():
@@ -166,6 +181,19 @@ def require_source_shape(source_shape: list[int] | None) -> list[int]:
     return list(source_shape)
 
 
+def require_image(shape: list[int]) -> None:
+    """Refuse points in the plane.
+
+    Raises:
+        UserError: for any shape but (C, H, W).
+    """
+    if len(shape) != 3:
+        raise UserError(
+            f"this network is for images, and samples have the shape {list(shape)} "
+            "(network, data); choose network=mlp"
+        )
+
+
 def init_like(layer: Any, model: Any) -> nn.Module:
     """Draw weights with the standard deviation of another layer's weights; biases are zero."""
     with torch.no_grad():
@@ -181,13 +209,9 @@ def gaussian_init(network: nn.Module, sd: float = 0.02) -> nn.Module:
         match layer:
             case nn.Conv2d() | nn.ConvTranspose2d() | nn.Linear():
                 nn.init.normal_(layer.weight, 0, sd)
-            case (
-                nn.BatchNorm1d()
-                | nn.BatchNorm2d()
-                | nn.InstanceNorm2d()
-                | nn.GroupNorm()
-                | (nn.LayerNorm())
-            ) if layer.weight is not None:
+            case nn.BatchNorm1d() | nn.BatchNorm2d() | nn.InstanceNorm2d() if layer.affine:
+                nn.init.normal_(layer.weight, 1, sd)
+            case nn.GroupNorm() | nn.LayerNorm():
                 nn.init.normal_(layer.weight, 1, sd)
             case _:
                 continue

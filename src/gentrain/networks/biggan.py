@@ -1,4 +1,8 @@
-"""BigGAN (Brock, Donahue & Simonyan, 2019): the residual SAGAN made large, each of whose blocks sees a part of the noise."""
+"""BigGAN: a wide residual network with self-attention, each of whose blocks sees part of the noise.
+
+Brock, Donahue & Simonyan, "Large scale GAN training for high fidelity natural image synthesis",
+2019.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +15,29 @@ from gentrain.config.types import Count, Whole
 from gentrain.errors import UserError
 from gentrain.layers.normalization import Norm
 from gentrain.networks import base, resnet
-from gentrain.networks.conditional_resnet import Stack
+from gentrain.networks.conditional_resnet import ConditionalBody
 from gentrain.networks.dcgan import halvings
 
 
 class Generator(base.Generator):
-    """G(z, y): (B, latent), (B,) -> (B, *shape), tanh, for 28, 32, 64 and 128 px.
+    """G(z, y), for images of 28, 32, 64 and 128 px.
 
-    z is cut into one chunk for the first layer and one for each block. Block l's conditional batch norm gets (z_l, e(y)), e an embedding
-    that all blocks share; its gains and shifts are linear in them. `attention` is the side of the map that attends to itself.
-    Weights are orthogonal at the start.
+    z is cut into equal chunks, one for the first layer and one for each block. The conditional
+    batch norms of block l get (z_l, e(y)), where e is an embedding that all blocks share; their
+    gains and shifts are linear in it. Weights are orthogonal at the start.
+
+    Args:
+        shape: (C, H, W) of an image.
+        classes: number of labels.
+        latent: length of the noise, a multiple of the number of chunks.
+        embedding: length of e(y).
+        width: channels of the last block; see `resnet.generator_channels`.
+        attention: side of the map that attends to itself; the nearest side that the network has is
+            taken, and 0 means no attention.
+        prior: of the noise.
+
+    Raises:
+        UserError: when the noise cannot be cut into equal chunks.
     """
 
     conditional = True
@@ -38,27 +55,27 @@ class Generator(base.Generator):
         chunks = 1 + halvings(shape)[1]
         if latent % chunks:
             raise UserError(
-                f"noise of {latent} numbers cannot be cut into {chunks} equal chunks, one for the first layer and one a block "
-                f"(model.generator.latent); choose a multiple of {chunks}"
+                f"noise of {latent} numbers cannot be cut into {chunks} equal chunks, one for the "
+                "first layer and one for each block (model.generator.latent); "
+                f"choose a multiple of {chunks}"
             )
-        condition = latent // chunks + embedding
-        super().__init__(
-            Stack(shape, latent // chunks, width, partial(linear, condition), attention),
-            latent,
-            prior,
-        )
+        chunk = latent // chunks
+        condition_map = partial(linear_map, chunk + embedding)
+        body = ConditionalBody(shape, chunk, width, condition_map, attention)
+        super().__init__(body, latent, prior)
         self.chunks = chunks
         self.embed = nn.Embedding(classes, embedding)
         orthogonal_init(self)
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:  # type: ignore[override]
+        """(B, latent), (B,) -> (B, *shape)."""
         first, *rest = z.chunk(self.chunks, 1)
         e = self.embed(y)
         return self.body(first, [torch.cat([chunk, e], 1) for chunk in rest])
 
 
 class Critic(resnet.Critic):
-    """D(x, y): a residual critic that projects labels (see `ProjectionCritic`).
+    """D(x, y): a residual critic that projects labels (see `conditional.ProjectionCritic`).
 
     Its weights are orthogonal at the start.
 
@@ -82,14 +99,17 @@ class Critic(resnet.Critic):
         orthogonal_init(self)
 
     def features(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """(B, *shape), labels that it does not use -> (B, F)."""
         return self.body(x)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:  # type: ignore[override]
+        """(B, *shape), (B,) -> scores (B,)."""
         h = self.body(x)
         return self.score(h) + (h * self.embed(y)).sum(1)
 
 
-def linear(inputs: int, channels: int) -> nn.Module:
+def linear_map(inputs: int, channels: int) -> nn.Module:
+    """From a condition (B, inputs) to gains or shifts (B, channels)."""
     return nn.Linear(inputs, channels, bias=False)
 
 

@@ -36,7 +36,7 @@ class ClassifierCritic(nn.Module):
         return self.critic.features(x)
 
     def score(self, h: Tensor) -> Tensor:
-        """Features (B, F) -> scores (B,)."""
+        """Features (B, F) -> scores (B,), or (B * P,) of a critic of patches."""
         return self.critic.score(h)
 
     def classify(self, h: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ def conditional_critic(
     """D(x, y): the backbone itself where it takes labels, else a wrapper of it.
 
     Raises:
-        UserError: when the backbone takes labels in another way.
+        UserError: when the backbone cannot be conditioned in this way.
     """
     if backbone.func.conditional:  # type: ignore[attr-defined]
         if conditioning != "projection":
@@ -36,8 +36,14 @@ def conditional_critic(
                 "write model.conditioning=projection"
             )
         return backbone(classes=classes)
-    wrapper = ProjectionCritic if conditioning == "projection" else ConcatCritic
-    return wrapper(backbone, classes)
+    if conditioning == "concat":
+        return ConcatCritic(backbone, classes)
+    if backbone.func.head_kind != "linear":  # type: ignore[attr-defined]
+        raise UserError(
+            "labels are projected on the features before a linear layer of one score, and this "
+            "critic has none (model.conditioning, network); write model.conditioning=concat"
+        )
+    return ProjectionCritic(backbone, classes)
 
 
 class LabelledGenerator(nn.Module):
@@ -95,7 +101,7 @@ class ConcatCritic(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """(B, *shape), (B,) -> scores (B,)."""
-        return self.critic.score(self.features(x, y))
+        return self.critic(append_planes(x, y, self.classes))
 
 
 class ProjectionCritic(nn.Module):

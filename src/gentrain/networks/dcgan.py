@@ -1,4 +1,8 @@
-"""Deep convolutional GAN (Radford, Metz & Chintala, 2016): strided convolutions down, transposed ones up, no pooling, no hidden MLP."""
+"""Deep convolutional GAN: strided convolutions down, transposed ones up, no pooling, no hidden MLP.
+
+Radford, Metz & Chintala, "Unsupervised representation learning with deep convolutional generative
+adversarial networks", 2016.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +16,20 @@ from gentrain.layers.activation import LeakyReLU
 from gentrain.layers.normalization import Norm, norm2d
 from gentrain.networks import base
 
-MOST = 8  # channels grow from width to MOST * width
+MAX_FACTOR = 8  # channels grow from width to MAX_FACTOR * width
 
 
 class Generator(base.Generator):
-    """(B, latent) -> a small map of many channels -> twice the side, half the channels, again and again -> (B, *shape), tanh.
+    """Noise to a small map of many channels; each stage doubles the side and halves the channels.
 
-    Batch norm everywhere but after the last layer; ReLU.
+    Every layer but the last has a norm and ReLU; the last has tanh.
+
+    Args:
+        shape: (C, H, W) of an image.
+        latent: length of the noise.
+        width: channels before the last layer.
+        norm: after every layer but the last.
+        prior: of the noise.
     """
 
     def __init__(
@@ -29,18 +40,19 @@ class Generator(base.Generator):
         norm: Norm = "batch",
         prior: base.Prior = "normal",
     ) -> None:
-        side, ups = halvings(shape)
-        channels = [width * min(2**i, MOST) for i in reversed(range(ups))]
-        layers: list[nn.Module] = [nn.Unflatten(1, (latent, 1, 1))]
-        layers += [
-            nn.ConvTranspose2d(latent, channels[0], side, bias=norm != "batch"),
+        side, doublings = halvings(shape)
+        channels = stage_channels(width, doublings)[::-1]
+        bias = norm != "batch"
+        layers: list[nn.Module] = [
+            nn.Unflatten(1, (latent, 1, 1)),
+            nn.ConvTranspose2d(latent, channels[0], side, bias=bias),
             norm2d(norm, channels[0]),
             nn.ReLU(),
         ]
-        for above, below in pairwise(channels):
+        for inputs, outputs in pairwise(channels):
             layers += [
-                nn.ConvTranspose2d(above, below, 4, 2, 1, bias=norm != "batch"),
-                norm2d(norm, below),
+                nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=bias),
+                norm2d(norm, outputs),
                 nn.ReLU(),
             ]
         layers += [nn.ConvTranspose2d(channels[-1], shape[0], 4, 2, 1), nn.Tanh()]
@@ -48,29 +60,56 @@ class Generator(base.Generator):
 
 
 class Critic(base.Critic):
-    """(B, *shape) -> half the side, twice the channels, again and again -> features -> score. Norm everywhere but in the first layer."""
+    """Each stage halves the side and doubles the channels; the last map is the features.
+
+    Every convolution but the first has a norm; all have LeakyReLU 0.2.
+
+    Args:
+        shape: (C, H, W) of an image.
+        width: channels after the first layer.
+        norm: after every layer but the first.
+    """
 
     def __init__(self, shape: list[int], width: Count = 64, norm: Norm = "batch") -> None:
         side, downs = halvings(shape)
-        channels = [width * min(2**i, MOST) for i in range(downs)]
+        channels = stage_channels(width, downs)
         layers: list[nn.Module] = [nn.Conv2d(shape[0], channels[0], 4, 2, 1), LeakyReLU(0.2)]
-        for above, below in pairwise(channels):
+        for inputs, outputs in pairwise(channels):
             layers += [
-                nn.Conv2d(above, below, 4, 2, 1, bias=norm != "batch"),
-                norm2d(norm, below),
+                nn.Conv2d(inputs, outputs, 4, 2, 1, bias=norm != "batch"),
+                norm2d(norm, outputs),
                 LeakyReLU(0.2),
             ]
         super().__init__(nn.Sequential(*layers, nn.Flatten()), channels[-1] * side * side)
         base.gaussian_init(self)
 
 
+def stage_channels(width: int, stages: int) -> list[int]:
+    """Channels of each stage, from the image inwards: they double, up to MAX_FACTOR * width.
+
+    >>> stage_channels(64, 5)
+    [64, 128, 256, 512, 512]
+    """
+    return [width * min(2**i, MAX_FACTOR) for i in range(stages)]
+
+
 def halvings(shape: list[int]) -> tuple[int, int]:
-    """(smallest side, number of halvings), or a refusal of a shape that these networks cannot make."""
+    """The side of the smallest map, and how many halvings lead from an image to it.
+
+    Args:
+        shape: (C, H, W) of an image.
+
+    Raises:
+        UserError: for anything but square images with a side of 2^k * (4 to 7), k >= 1.
+
+    >>> halvings([3, 64, 64])
+    (4, 4)
+    """
     square = len(shape) == 3 and shape[1] == shape[2]
     side, n = base.stages(shape[1]) if square else (0, 0)
     if not n or side > 7:
         raise UserError(
-            f"these convolutional networks make square images whose side is 2^k * (4 to 7), not {shape} (network, data.size); "
-            "set data.size=28|32|64|128, or network=mlp"
+            "these convolutional networks make square images whose side is 2^k * (4 to 7), not "
+            f"{shape} (network, data.size); set data.size=28|32|64|128, or network=mlp"
         )
     return side, n

@@ -1,4 +1,8 @@
-"""Energies: (B, *shape) -> (B,), smooth (SiLU), so that chains may follow their slope, and without norms, so that samples stay apart."""
+"""Energy networks, (B, *shape) -> (B,).
+
+They are smooth (SiLU), so that chains can follow their gradient, and have no norms, so that samples
+stay independent.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +17,15 @@ from gentrain.networks.dcgan import halvings
 
 
 class MLP(nn.Module):
-    """shape -> width x depth -> energy.
+    """A perceptron: shape -> width x depth -> energy.
 
-    `scale` multiplies the first layer's weights and biases at the start: such networks learn coarse shapes long before fine ones (Rahaman
-    et al., "On the Spectral Bias of Neural Networks", 2019), and what is fine is as seen from there.
+    Args:
+        shape: of an image or a point.
+        width: hidden units of each layer.
+        depth: the number of hidden layers.
+        scale: multiplies the first layer's weights and biases at the start. Networks learn coarse
+            shapes long before fine ones (Rahaman et al., "On the Spectral Bias of Neural Networks",
+            2019); a larger scale makes fine shapes coarse.
     """
 
     def __init__(
@@ -36,7 +45,12 @@ class MLP(nn.Module):
 
 
 class Conv(nn.Module):
-    """Half the side and twice the channels, again and again, then one layer of `8 width` units -> energy."""
+    """Strided convolutions that halve the side and double the channels, and one hidden layer.
+
+    Args:
+        shape: (C, H, W) of images.
+        width: channels of the first convolution; the hidden layer has 8 times as many units.
+    """
 
     def __init__(self, shape: list[int], width: Count = 32) -> None:
         super().__init__()

@@ -1,4 +1,7 @@
-"""Multilayer perceptrons: the networks of the first GAN, and of everything in the plane."""
+"""Multilayer perceptrons: the networks of the first GAN, for images and for points in the plane.
+
+Goodfellow et al., "Generative adversarial nets", 2014.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,23 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from gentrain.config.types import Count
+from gentrain.config.types import Count, NonNegative, Share, Whole
 from gentrain.layers.activation import LeakyReLU, ReLU
 from gentrain.layers.normalization import Norm, norm1d
 from gentrain.networks import base
 
 
 class Generator(base.Generator):
-    """latent -> width x depth (ReLU) -> shape (tanh)."""
+    """Hidden layers of linear, norm and ReLU, then a linear layer and tanh.
+
+    Args:
+        shape: of a sample, (C, H, W) or (D,).
+        latent: length of the noise.
+        width: units of a hidden layer.
+        depth: number of hidden layers.
+        norm: after each hidden linear layer.
+        prior: of the noise.
+    """
 
     def __init__(
         self,
@@ -27,20 +39,25 @@ class Generator(base.Generator):
         prior: base.Prior = "normal",
     ) -> None:
         layers: list[nn.Module] = []
-        for i in range(depth):
-            layers += [
-                nn.Linear(latent if i == 0 else width, width),
-                norm1d(norm, width),
-                nn.ReLU(),
-            ]
-        body = nn.Sequential(
-            *layers, nn.Linear(width, math.prod(shape)), nn.Tanh(), nn.Unflatten(1, tuple(shape))
-        )
-        super().__init__(body, latent, prior)
+        size = latent
+        for _ in range(depth):
+            layers += [nn.Linear(size, width), norm1d(norm, width), nn.ReLU()]
+            size = width
+        layers += [nn.Linear(width, math.prod(shape)), nn.Tanh(), nn.Unflatten(1, tuple(shape))]
+        super().__init__(nn.Sequential(*layers), latent, prior)
 
 
 class Critic(base.Critic):
-    """shape -> width x depth (LeakyReLU 0.2, dropout) -> score."""
+    """Hidden layers of linear, norm, LeakyReLU 0.2 and dropout, then a linear layer to the score.
+
+    Args:
+        shape: of a sample, (C, H, W) or (D,).
+        width: units of a hidden layer.
+        depth: number of hidden layers.
+        norm: after each hidden linear layer; maxout layers have none.
+        dropout: share of units that are dropped in training.
+        maxout: linear maps of a maxout unit; 0 uses LeakyReLU instead.
+    """
 
     flattens = True
 
@@ -50,71 +67,103 @@ class Critic(base.Critic):
         width: Count = 512,
         depth: Count = 2,
         norm: Norm = "none",
-        dropout: float = 0.0,
-        maxout: int = 0,
+        dropout: Share = 0.0,
+        maxout: Whole = 0,
     ) -> None:
         layers: list[nn.Module] = [nn.Flatten()]
         size = math.prod(shape)
         for _ in range(depth):
-            hidden = (
-                Maxout(size, width, maxout)
-                if maxout
-                else nn.Sequential(nn.Linear(size, width), norm1d(norm, width), LeakyReLU(0.2))
-            )
+            hidden: nn.Module
+            if maxout:
+                hidden = Maxout(size, width, maxout)
+            else:
+                hidden = nn.Sequential(nn.Linear(size, width), norm1d(norm, width), LeakyReLU(0.2))
             layers += [hidden, nn.Dropout(dropout)]
             size = width
         super().__init__(nn.Sequential(*layers), width, points=len(shape) == 1)
 
 
 class Maxout(nn.Module):
-    """The largest of `pieces` linear maps (Goodfellow et al., 2013), as in the first GAN's discriminator."""
+    """The largest of several linear maps: max over k of W_k x + b_k.
+
+    Goodfellow et al., "Maxout networks", 2013; the first GAN's discriminator consists of them.
+
+    Args:
+        inputs: length of the input.
+        outputs: number of units.
+        pieces: linear maps of a unit.
+    """
 
     def __init__(self, inputs: int, outputs: int, pieces: int) -> None:
         super().__init__()
         self.linear, self.pieces = nn.Linear(inputs, outputs * pieces), pieces
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs) -> (B, outputs)."""
         return self.linear(x).unflatten(1, (-1, self.pieces)).amax(2)
 
 
 class NoisyCritic(base.Critic):
-    """The critic of semi-supervised MNIST in Salimans et al. (2016): five rectified layers with Gaussian noise before each of them.
+    """The critic of semi-supervised MNIST (Salimans et al., 2016): five ReLU layers with noise.
 
-    width, width / 2, and three times width / 4 units (1000, 500, 250, 250, 250 in the paper), and noise before the last layer as well.
-    `input_noise` is for pixels in [-1, 1]: twice the paper's 0.3 in [0, 1]. `weight_norm` is the paper's as well: a unit learns the
-    direction of its weights, w = g v / |v|, and keeps their length g.
+    Gaussian noise is added before every layer. The layers have width, width / 2 and three times
+    width / 4 units; in the paper 1000, 500, 250, 250, 250.
+
+    Args:
+        shape: of a sample, (C, H, W) or (D,).
+        width: units of the first layer.
+        input_noise: standard deviation of the noise on the input. The default is twice the paper's
+            0.3, since pixels are in [-1, 1] here and in [0, 1] there.
+        noise: standard deviation of the noise before every other layer.
+        weight_norm: learn the direction of a unit's weights, w = g v / |v|, and keep their length
+            g, as the paper does.
+        norm: there is none.
     """
+
+    flattens = True
+    norms = ("none",)
 
     def __init__(
         self,
         shape: list[int],
         width: Count = 1000,
-        input_noise: float = 0.6,
-        noise: float = 0.5,
+        input_noise: NonNegative = 0.6,
+        noise: NonNegative = 0.5,
         weight_norm: bool = False,
+        norm: base.NoNorm = "none",
     ) -> None:
         layers: list[nn.Module] = [nn.Flatten(), GaussianNoise(input_noise)]
         sizes = [math.prod(shape), width, *(max(1, width // part) for part in (2, 4, 4, 4))]
         for inputs, outputs in pairwise(sizes):
-            linear = nn.Linear(inputs, outputs)
-            nn.init.kaiming_normal_(
-                linear.weight, nonlinearity="relu"
-            )  # activations of the size of the noise's
-            nn.init.zeros_(linear.bias)
-            if weight_norm:
-                nn.utils.parametrizations.weight_norm(
-                    linear
-                ).parametrizations.weight.original0.requires_grad = False
-            layers += [linear, ReLU(), GaussianNoise(noise)]
+            layers += [rectified_linear(inputs, outputs, weight_norm), ReLU(), GaussianNoise(noise)]
         super().__init__(nn.Sequential(*layers), sizes[-1], points=len(shape) == 1)
 
 
+def rectified_linear(inputs: int, outputs: int, weight_norm: bool) -> nn.Linear:
+    """A linear layer whose outputs, rectified, are of the size of its inputs (He et al., 2015).
+
+    So every layer has the same ratio of signal to noise at the start.
+    """
+    linear = nn.Linear(inputs, outputs)
+    nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
+    nn.init.zeros_(linear.bias)
+    if weight_norm:
+        nn.utils.parametrizations.weight_norm(linear)
+        linear.parametrizations.weight.original0.requires_grad = False  # type: ignore[union-attr]
+    return linear
+
+
 class GaussianNoise(nn.Module):
-    """x + sd * u, u ~ N(0, 1), while training."""
+    """x + sd * u with u ~ N(0, 1) in training; x in evaluation.
+
+    Args:
+        sd: standard deviation.
+    """
 
     def __init__(self, sd: float) -> None:
         super().__init__()
         self.sd = sd
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, ...) -> (B, ...)."""
         return x + self.sd * torch.randn_like(x) if self.training else x

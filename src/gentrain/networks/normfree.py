@@ -1,13 +1,15 @@
-"""The networks of R3GAN (Huang et al., 2024): residual, without any normalisation, started by fix-up initialisation (Zhang et al., 2019).
+"""The networks of R3GAN: residual, without any normalisation, with fix-up initialisation.
 
-A stage works at one side length: blocks of 1x1, grouped 3x3 and 1x1 convolutions; between stages a bilinear change of size.
-Generator and critic mirror each other.
+Huang et al., "The GAN is dead; long live the GAN! A modern GAN baseline" (R3GAN), 2024; Zhang,
+Dauphin & Ma, "Fixup initialization", 2019.
+
+A stage works at one side length. It consists of blocks of 1x1, grouped 3x3 and 1x1 convolutions.
+Between stages a bilinear map doubles or halves the side. The critic mirrors the generator.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +21,19 @@ from gentrain.networks.dcgan import halvings
 
 
 class Generator(base.Generator):
-    """(B, latent) -> a learned small map, its channels scaled by z -> stages, the side doubling between -> (B, *shape)."""
+    """A learned small map whose channels the noise scales, then stages, the side doubling between.
+
+    The last layer is linear.
+
+    Args:
+        shape: (C, H, W) of an image.
+        latent: length of the noise.
+        width: channels between blocks.
+        blocks: blocks of a stage.
+        groups: of the 3x3 convolutions.
+        norm: there is none.
+        prior: of the noise.
+    """
 
     def __init__(
         self,
@@ -28,22 +42,35 @@ class Generator(base.Generator):
         width: Count = 64,
         blocks: Count = 2,
         groups: Count = 16,
-        norm: Literal["none"] = "none",
+        norm: base.NoNorm = "none",
         prior: base.Prior = "normal",
     ) -> None:
         side, ups = halvings(shape)
-        total = blocks * (ups + 1)
-        layers: list[nn.Module] = [Basis(latent, width, side), stage(width, blocks, groups, total)]
+        all_blocks = blocks * (ups + 1)
+        layers: list[nn.Module] = [
+            GenerativeBasis(latent, width, side),
+            stage(width, blocks, groups, all_blocks),
+        ]
         for _ in range(ups):
             layers += [
                 nn.Upsample(scale_factor=2, mode="bilinear"),
-                stage(width, blocks, groups, total),
+                stage(width, blocks, groups, all_blocks),
             ]
         super().__init__(nn.Sequential(*layers, nn.Conv2d(width, shape[0], 1)), latent, prior)
 
 
 class Critic(base.Critic):
-    """(B, *shape) -> stages, the side halving between them -> a depthwise convolution over the last map -> score."""
+    """Stages, the side halving between them, then a depthwise convolution over the last map.
+
+    Args:
+        shape: (C, H, W) of an image.
+        width: channels between blocks.
+        blocks: blocks of a stage.
+        groups: of the 3x3 convolutions.
+        norm: there is none.
+    """
+
+    norms = ("none",)
 
     def __init__(
         self,
@@ -51,56 +78,67 @@ class Critic(base.Critic):
         width: Count = 64,
         blocks: Count = 2,
         groups: Count = 16,
-        norm: Literal["none"] = "none",
+        norm: base.NoNorm = "none",
     ) -> None:
         side, downs = halvings(shape)
-        total = blocks * (downs + 1)
+        all_blocks = blocks * (downs + 1)
         layers: list[nn.Module] = [nn.Conv2d(shape[0], width, 1)]
         for _ in range(downs):
             # the mean of 2 x 2 pixels is the bilinear halving
-            layers += [stage(width, blocks, groups, total), nn.AvgPool2d(2)]
+            layers += [stage(width, blocks, groups, all_blocks), nn.AvgPool2d(2)]
         layers += [
-            stage(width, blocks, groups, total),
+            stage(width, blocks, groups, all_blocks),
             nn.Conv2d(width, width, side, groups=width, bias=False),
             nn.Flatten(),
         ]
         super().__init__(nn.Sequential(*layers), width)
 
 
-def stage(width: int, blocks: int, groups: int, total: int) -> nn.Module:
-    return nn.Sequential(*(Block(width, groups, total) for _ in range(blocks)))
+def stage(width: int, blocks: int, groups: int, all_blocks: int) -> nn.Module:
+    """The blocks of one side length, of a network with `all_blocks` blocks."""
+    return nn.Sequential(*(Block(width, groups, all_blocks) for _ in range(blocks)))
 
 
 class Block(nn.Module):
-    """x + conv1x1(act(groupconv3x3(act(conv1x1(x))))), twice as wide inside.
+    """x + conv1x1(act(groupconv3x3(act(conv1x1(x))))), act = LeakyReLU 0.2, twice as wide inside.
 
-    Fix-up: the last convolution starts at zero, the first two are He-initialised and divided by L^(1/4), L the number of blocks.
+    Fix-up: the last convolution starts at zero; the first two have He's weights divided by L^(1/4),
+    where L is the number of blocks of the network.
+
+    Args:
+        width: channels.
+        groups: of the 3x3 convolution, at most.
+        all_blocks: L.
     """
 
-    def __init__(self, width: int, groups: int, total: int) -> None:
+    def __init__(self, width: int, groups: int, all_blocks: int) -> None:
         super().__init__()
         inner = 2 * width
-        groups = math.gcd(groups, inner)
-        first, middle, last = (
-            nn.Conv2d(width, inner, 1),
-            nn.Conv2d(inner, inner, 3, padding=1, groups=groups),
-            nn.Conv2d(inner, width, 1),
-        )
+        first = nn.Conv2d(width, inner, 1)
+        middle = nn.Conv2d(inner, inner, 3, padding=1, groups=math.gcd(groups, inner))
+        last = nn.Conv2d(inner, width, 1)
         for conv in (first, middle):
             nn.init.kaiming_normal_(conv.weight, a=0.2)
             with torch.no_grad():
-                conv.weight.mul_(total**-0.25)
+                conv.weight.mul_(all_blocks**-0.25)
         nn.init.zeros_(last.weight)
         for conv in (first, middle, last):
             nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
         self.residual = nn.Sequential(first, LeakyReLU(0.2), middle, LeakyReLU(0.2), last)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, width, H, W) -> the same shape."""
         return x + self.residual(x)
 
 
-class Basis(nn.Module):
-    """(B, latent) -> (B, width, side, side): a learned map whose channels z scales."""
+class GenerativeBasis(nn.Module):
+    """A learned map (width, side, side), whose channels are scaled by a linear map of the noise.
+
+    Args:
+        latent: length of the noise.
+        width: channels.
+        side: of the map.
+    """
 
     def __init__(self, latent: int, width: int, side: int) -> None:
         super().__init__()
@@ -109,4 +147,5 @@ class Basis(nn.Module):
         nn.init.normal_(self.scale.weight, 0, latent**-0.5)
 
     def forward(self, z: Tensor) -> Tensor:
+        """(B, latent) -> (B, width, side, side)."""
         return self.basis * self.scale(z)[:, :, None, None]

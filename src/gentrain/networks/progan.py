@@ -1,5 +1,7 @@
-"""The networks of progressive GANs (Karras, Aila, Laine & Lehtinen, "Progressive growing of GANs
-for improved quality, stability, and variation", 2018): both players grow with the resolution.
+"""The networks of progressive GANs: both players grow with the resolution.
+
+Karras, Aila, Laine & Lehtinen, "Progressive growing of GANs for improved quality, stability, and
+variation", 2018.
 
 A level is a resolution: 7, 14, 28 px for images of 28 px; 4, 8, 16, 32 px for 32 px. A level fades
 in while alpha rises from 0 to 1,
@@ -31,7 +33,7 @@ from gentrain.networks.dcgan import halvings
 class Growing(nn.Module):
     """A network with levels, grown to `level`, whose newest level counts by `alpha`.
 
-    It is fully grown until told otherwise.
+    It is fully grown until `grow` is called. The level is in the checkpoint.
 
     Args:
         shape: (C, H, W) of the images at the last level.
@@ -86,7 +88,7 @@ class Generator(base.Generator):
         width: Count = 512,
         prior: base.Prior = "normal",
     ) -> None:
-        super().__init__(Up(shape, latent, width), latent, prior)
+        super().__init__(GeneratorBody(shape, latent, width), latent, prior)
 
 
 class Critic(base.Critic):
@@ -95,13 +97,21 @@ class Critic(base.Critic):
     Args:
         shape: (C, H, W).
         width: channels up to 32 px.
-        group: samples whose standard deviation the last block sees.
+        group: samples of a group, whose standard deviation the last block sees.
+        norm: there is none.
     """
 
     grows = True
+    norms = ("none",)
 
-    def __init__(self, shape: list[int], width: Count = 512, group: Count = 4) -> None:
-        super().__init__(Down(shape, width, group), width)
+    def __init__(
+        self,
+        shape: list[int],
+        width: Count = 512,
+        group: Count = 4,
+        norm: base.NoNorm = "none",
+    ) -> None:
+        super().__init__(CriticBody(shape, width, group), width)
         self.head = equalized(self.head, gain=1.0)
 
     def widen(self, m: int) -> None:
@@ -110,15 +120,20 @@ class Critic(base.Critic):
             layer[0] = equalized(nn.Conv2d(m * layer[0].in_channels, layer[0].out_channels, 1))
 
 
-class Up(Growing):
+class GeneratorBody(Growing):
     """The generator's body: normalised noise, the smallest map, then blocks of (up, 3x3, 3x3).
 
-    Each 3x3 convolution has a LeakyReLU and pixel norm behind it.
+    LeakyReLU 0.2 and pixel norm follow each 3x3 convolution.
+
+    Args:
+        shape: (C, H, W) of the images at the last level.
+        latent: length of the noise.
+        width: channels up to 32 px.
     """
 
     def __init__(self, shape: list[int], latent: int, width: int) -> None:
         super().__init__(shape)
-        channels, side = widths(self.sides, width), self.sides[0]
+        channels, side = level_channels(self.sides, width), self.sides[0]
         self.full = shape[1]
         self.first = nn.Sequential(
             PixelNorm(),
@@ -140,6 +155,7 @@ class Up(Growing):
         )
 
     def forward(self, z: Tensor) -> Tensor:
+        """(B, latent) -> (B, *shape)."""
         h, level = self.first(z), self.level
         for block in self.blocks[: max(level - 1, 0)]:
             h = block(h)
@@ -151,15 +167,20 @@ class Up(Growing):
         return F.interpolate(image, size=self.full)
 
 
-class Down(Growing):
+class CriticBody(Growing):
     """The critic's body, the generator's mirror: 1x1 from the image, blocks of (3x3, 3x3, mean).
 
-    A last block ends in features.
+    The last block sees the minibatch standard deviation, and ends in features.
+
+    Args:
+        shape: (C, H, W) of the images at the last level.
+        width: channels up to 32 px, and the number of features.
+        group: samples of a group of the minibatch standard deviation.
     """
 
     def __init__(self, shape: list[int], width: int, group: int) -> None:
         super().__init__(shape)
-        channels, side = widths(self.sides, width), self.sides[0]
+        channels, side = level_channels(self.sides, width), self.sides[0]
         self.from_image = nn.ModuleList(
             nn.Sequential(equalized(nn.Conv2d(shape[0], c, 1)), LeakyReLU(0.2)) for c in channels
         )
@@ -175,7 +196,8 @@ class Down(Growing):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        x, level = averaged(x, self.side), self.level
+        """(B, C, H, H) of the level's size or a larger one -> (B, width)."""
+        x, level = average_pool_to(x, self.side), self.level
         h = self.from_image[level](x)
         if level:
             h = self.blend(self.from_image[level - 1](halved(x)), self.blocks[level - 1](h))
@@ -184,8 +206,12 @@ class Down(Growing):
         return self.last(h)
 
 
-def widths(sides: list[int], width: int) -> list[int]:
-    """Channels of each level; 512 up to 32 px, then 256, 128 ... in the paper."""
+def level_channels(sides: list[int], width: int) -> list[int]:
+    """Channels of each level; in the paper 512 up to 32 px, then 256, 128 ...
+
+    >>> level_channels([4, 8, 16, 32, 64, 128], 512)
+    [512, 512, 512, 512, 256, 128]
+    """
     return [max(1, min(width, width * 32 // side)) for side in sides]
 
 
@@ -204,6 +230,6 @@ def halved(x: Tensor) -> Tensor:
     return F.avg_pool2d(x, 2)
 
 
-def averaged(x: Tensor, side: int) -> Tensor:
+def average_pool_to(x: Tensor, side: int) -> Tensor:
     """(B, C, H, H) -> (B, C, side, side), by means of squares; it inverts nearest up-sampling."""
     return F.avg_pool2d(x, x.shape[-1] // side) if x.shape[-1] != side else x

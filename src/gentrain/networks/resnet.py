@@ -1,4 +1,8 @@
-"""The residual networks of WGAN-GP (Gulrajani et al., 2017) and SN-GAN (Miyato et al., 2018) for images of 28, 32, 64 and 128 pixels."""
+"""The residual networks of WGAN-GP and SN-GAN, for images of 28, 32, 64 and 128 pixels.
+
+Gulrajani et al., "Improved training of Wasserstein GANs", 2017; Miyato et al., "Spectral
+normalization for generative adversarial networks", 2018.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,15 @@ from gentrain.networks.dcgan import halvings
 
 
 class Generator(base.Generator):
-    """(B, latent) -> linear -> one up-sampling block per doubling -> norm, ReLU, 3x3, tanh. `width` is the last block's channels."""
+    """A linear layer, a block for each doubling, then norm, ReLU, a 3x3 convolution and tanh.
+
+    Args:
+        shape: (C, H, W) of an image.
+        latent: length of the noise.
+        width: channels of the last block; see `generator_channels`.
+        norm: inside of the blocks.
+        prior: of the noise.
+    """
 
     def __init__(
         self,
@@ -26,13 +38,12 @@ class Generator(base.Generator):
         norm: Norm = "batch",
         prior: base.Prior = "normal",
     ) -> None:
-        side, ups = halvings(shape)
-        channels = widths(shape, width)
-        blocks = [UpBlock(channels[i], channels[i + 1], norm) for i in range(ups)]
+        side, _ = halvings(shape)
+        channels = generator_channels(shape, width)
         body = nn.Sequential(
             nn.Linear(latent, channels[0] * side * side),
             nn.Unflatten(1, (channels[0], side, side)),
-            *blocks,
+            *(UpBlock(inputs, outputs, norm) for inputs, outputs in pairwise(channels)),
             norm2d(norm, channels[-1]),
             nn.ReLU(),
             nn.Conv2d(channels[-1], shape[0], 3, padding=1),
@@ -42,79 +53,119 @@ class Generator(base.Generator):
 
 
 class Critic(base.Critic):
-    """(B, *shape) -> blocks, most of which halve the side -> ReLU, sum over pixels -> score.
+    """Residual blocks, most of which halve the side; then ReLU and the sum over pixels.
 
-    Up to 32 px two halving blocks and two more, of one width (128 in the CIFAR-10 networks); above, halving blocks of w, 2 w, 4 w ...
-    down to 4 px and one more. `attention` is the side of the map that attends to itself (SAGAN; the nearest there is; 0: none).
+    Up to 32 px there are two halving blocks and two more, all of one width (128 in the papers'
+    networks for CIFAR-10). Above, halving blocks of w, 2 w, 4 w ... channels lead to the smallest
+    map, and one more block follows.
+
+    Args:
+        shape: (C, H, W) of an image.
+        width: channels of the first block.
+        norm: inside of the blocks; the first has none.
+        attention: side of the map that attends to itself (SAGAN); the nearest side that the
+            network has is taken, and 0 means no attention.
     """
 
     def __init__(
         self, shape: list[int], width: Count = 64, norm: Norm = "none", attention: Whole = 0
     ) -> None:
         _, downs = halvings(shape)
-        halving, plain = (
-            ([width] * 2, 2) if shape[1] <= 32 else ([width * 2**i for i in range(downs)], 1)
-        )
-        blocks: list[nn.Module] = [FirstDownBlock(shape[0], halving[0])]
-        blocks += [DownBlock(above, below, norm) for above, below in pairwise(halving)]
-        if (
-            attended := nearest(attention, [shape[1] // 2 ** (i + 1) for i in range(len(halving))])
-        ) is not None:
-            blocks.insert(attended + 1, SelfAttention(halving[attended]))
-        blocks += [DownBlock(halving[-1], halving[-1], norm, down=False) for _ in range(plain)]
-        super().__init__(nn.Sequential(*blocks, ReLU(), SumPool()), halving[-1])
+        small = shape[1] <= 32
+        channels = [width] * 2 if small else [width * 2**i for i in range(downs)]
+        blocks: list[nn.Module] = [FirstDownBlock(shape[0], channels[0])]
+        blocks += [DownBlock(inputs, outputs, norm) for inputs, outputs in pairwise(channels)]
+        sides = [shape[1] // 2 ** (i + 1) for i in range(len(channels))]
+        if (i := nearest(attention, sides)) is not None:
+            blocks.insert(i + 1, SelfAttention(channels[i]))
+        for _ in range(2 if small else 1):
+            blocks.append(DownBlock(channels[-1], channels[-1], norm, down=False))
+        super().__init__(nn.Sequential(*blocks, ReLU(), SumPool()), channels[-1])
         glorot_init(self)
 
 
-def widths(shape: list[int], width: int) -> list[int]:
+def generator_channels(shape: list[int], width: int) -> list[int]:
     """A generator's channels, before the first block and after each.
 
-    Up to 32 px one width throughout (256 in both papers' CIFAR-10 networks); above, 16 w, 16 w, 8 w ... w as in SN-GAN at 128 px.
+    Up to 32 px they are equal (256 in both papers' networks for CIFAR-10). Above, they are
+    16 w, 16 w, 8 w ... w, as in SN-GAN at 128 px.
+
+    >>> generator_channels([3, 128, 128], 64)
+    [1024, 1024, 512, 256, 128, 64]
     """
     _, ups = halvings(shape)
-    return (
-        [width] * (ups + 1)
-        if shape[1] <= 32
-        else [width * 2 ** min(ups - i, ups - 1) for i in range(ups + 1)]
-    )
+    if shape[1] <= 32:
+        return [width] * (ups + 1)
+    return [width * 2 ** min(ups - i, ups - 1) for i in range(ups + 1)]
 
 
 class UpBlock(nn.Module):
-    """x -> up(x) by 1x1 convolution + norm, ReLU, up, 3x3, norm, ReLU, 3x3"""
+    """conv1x1(up(x)) + conv3x3(ReLU(norm(conv3x3(up(ReLU(norm(x))))))).
+
+    Args:
+        inputs, outputs: channels.
+        norm: before each ReLU.
+    """
 
     def __init__(self, inputs: int, outputs: int, norm: Norm) -> None:
         super().__init__()
         self.residual = nn.Sequential(
-            norm2d(norm, inputs), nn.ReLU(), nn.Upsample(scale_factor=2), nn.Conv2d(inputs, outputs, 3, padding=1),
-            norm2d(norm, outputs), nn.ReLU(), nn.Conv2d(outputs, outputs, 3, padding=1),
-        )  # fmt: skip
+            norm2d(norm, inputs),
+            nn.ReLU(),
+            nn.Upsample(scale_factor=2),
+            nn.Conv2d(inputs, outputs, 3, padding=1),
+            norm2d(norm, outputs),
+            nn.ReLU(),
+            nn.Conv2d(outputs, outputs, 3, padding=1),
+        )
         self.shortcut = nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(inputs, outputs, 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) -> (B, outputs, 2 H, 2 W)."""
         return self.shortcut(x) + self.residual(x)
 
 
 class DownBlock(nn.Module):
-    """x -> down(x) + norm, ReLU, 3x3, norm, ReLU, 3x3, down; down is a mean of 2 x 2, the shortcut plain where nothing changes."""
+    """down(conv1x1(x)) + down(conv3x3(ReLU(norm(conv3x3(ReLU(norm(x))))))).
+
+    down is the mean of 2 x 2 pixels. The shortcut is x itself where the shape stays.
+
+    Args:
+        inputs, outputs: channels.
+        norm: before each ReLU.
+        down: halve the side.
+    """
 
     def __init__(self, inputs: int, outputs: int, norm: Norm, down: bool = True) -> None:
         super().__init__()
         pool = nn.AvgPool2d(2) if down else nn.Identity()
         self.residual = nn.Sequential(
-            norm2d(norm, inputs), ReLU(), nn.Conv2d(inputs, outputs, 3, padding=1),
-            norm2d(norm, outputs), ReLU(), nn.Conv2d(outputs, outputs, 3, padding=1), pool,
-        )  # fmt: skip
+            norm2d(norm, inputs),
+            ReLU(),
+            nn.Conv2d(inputs, outputs, 3, padding=1),
+            norm2d(norm, outputs),
+            ReLU(),
+            nn.Conv2d(outputs, outputs, 3, padding=1),
+            pool,
+        )
         same = inputs == outputs and not down
         self.shortcut = (
             nn.Identity() if same else nn.Sequential(nn.Conv2d(inputs, outputs, 1), pool)
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) -> (B, outputs, H / 2, W / 2), or of the same side."""
         return self.shortcut(x) + self.residual(x)
 
 
 class FirstDownBlock(nn.Module):
-    """The critic's first block: no rectifier on the image itself, the shortcut pooled before its convolution."""
+    """The critic's first block: conv1x1(down(x)) + down(conv3x3(ReLU(conv3x3(x)))).
+
+    There is no ReLU on the image itself, and the shortcut is pooled before its convolution.
+
+    Args:
+        inputs, outputs: channels.
+    """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -127,21 +178,27 @@ class FirstDownBlock(nn.Module):
         self.shortcut = nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(inputs, outputs, 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) -> (B, outputs, H / 2, W / 2)."""
         return self.shortcut(x) + self.residual(x)
 
 
 class SumPool(nn.Module):
-    """(B, C, H, W) -> (B, C), the global sum pooling of SN-GAN."""
+    """The sum over pixels of SN-GAN."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C)."""
         return x.sum((2, 3))
 
 
 def glorot_init(network: nn.Module) -> nn.Module:
-    """Glorot uniform, with gain sqrt(2) inside residual branches and 1 elsewhere (SN-GAN's own initialisation)."""
+    """Glorot's uniform weights, with gain sqrt(2) in residual branches and 1 elsewhere; biases 0.
+
+    It is the initialisation of SN-GAN's authors.
+    """
     for name, module in network.named_modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.xavier_uniform_(module.weight, math.sqrt(2) if "residual" in name else 1.0)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+        match module:
+            case nn.Conv2d() | nn.Linear():
+                nn.init.xavier_uniform_(module.weight, math.sqrt(2) if "residual" in name else 1.0)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
     return network

@@ -1,10 +1,14 @@
-"""The residual network of "Perceptual losses for real-time style transfer and super-resolution" (Johnson, Alahi & Fei-Fei, 2016), as
-CycleGAN (Zhu, Park, Isola & Efros, 2017) has it:
+"""The residual image-to-image network of CycleGAN and StarGAN.
+
+Johnson, Alahi & Fei-Fei, "Perceptual losses for real-time style transfer and super-resolution",
+2016, in the form of Zhu, Park, Isola & Efros, "Unpaired image-to-image translation using
+cycle-consistent adversarial networks" (CycleGAN), 2017:
 
     c7s1-64, d128, d256, R256 x 9 (6 below 256 pixels), u128, u64, c7s1-3
 
-a 7 x 7 convolution, halvings, residual blocks at the smallest side, as many doublings, a 7 x 7 convolution and tanh. Instance norm and
-ReLU; reflection padding, which leaves no frame in the picture. The sizes of source and target are equal.
+a 7x7 convolution, halvings, residual blocks at the smallest side, as many doublings, a 7x7
+convolution and tanh. Instance norm and ReLU follow each convolution. Reflection padding leaves no
+frame around the image.
 """
 
 from __future__ import annotations
@@ -22,9 +26,20 @@ Padding = Literal["reflect", "zeros"]
 
 
 class Translator(base.Translator):
-    """(B, *source_shape) -> (B, *shape); any side that `downs` halvings divide.
+    """(B, *source_shape) -> (B, *shape), for any side that `downs` halvings divide.
 
-    `kernel` is that of halvings and doublings: 3 as in CycleGAN, 4 as in StarGAN. `source_shape` is `shape` where it is not given.
+    Args:
+        shape: (C, H, W) of a target.
+        source_shape: (C', H, W) of a source; None means `shape`.
+        width: channels of the first layer; they double with each halving.
+        downs: halvings, and doublings.
+        blocks: residual blocks.
+        norm: after every convolution but the last.
+        padding: of the residual blocks and of the first and the last layer.
+        kernel: of halvings and doublings: 3 in CycleGAN, 4 in StarGAN.
+
+    Raises:
+        UserError: when source and target differ in size, or the halvings do not divide the side.
     """
 
     def __init__(
@@ -38,29 +53,19 @@ class Translator(base.Translator):
         padding: Padding = "reflect",
         kernel: Literal[3, 4] = 3,
     ) -> None:
-        given = source_shape or shape
-        if list(given[1:]) != list(shape[1:]):
-            raise UserError(
-                f"source and target differ in size, {given[1:]} and {shape[1:]} (network, data); this network keeps the size"
-            )
-        if any(side % 2**downs or side // 2**downs < 2 for side in shape[1:]):
-            raise UserError(
-                f"{downs} halvings and as many doublings do not give {shape[1]} x {shape[2]} pixels back (network, data.size); "
-                f"set a multiple of {2**downs}"
-            )
+        source_shape = source_shape or shape
+        require_sizes(shape, source_shape, downs)
         bias = norm != "batch"
 
         def normed(convolution: nn.Module, channels: int) -> list[nn.Module]:
             return [convolution, norm2d(norm, channels), nn.ReLU()]
 
-        layers = normed(
-            nn.Conv2d(given[0], width, 7, padding=3, padding_mode=padding, bias=bias), width
-        )
+        first = nn.Conv2d(source_shape[0], width, 7, padding=3, padding_mode=padding, bias=bias)
+        layers = normed(first, width)
         channels = width
         for _ in range(downs):
-            layers += normed(
-                nn.Conv2d(channels, 2 * channels, kernel, 2, 1, bias=bias), 2 * channels
-            )
+            down = nn.Conv2d(channels, 2 * channels, kernel, 2, 1, bias=bias)
+            layers += normed(down, 2 * channels)
             channels *= 2
         layers += [Residual(channels, norm, padding) for _ in range(blocks)]
         for _ in range(downs):
@@ -73,20 +78,41 @@ class Translator(base.Translator):
         super().__init__(base.gaussian_init(nn.Sequential(*layers)))
 
 
+def require_sizes(shape: list[int], source_shape: list[int], downs: int) -> None:
+    """Refuse sizes that the translator cannot map to each other; see `Translator`."""
+    base.require_image(shape)
+    if list(source_shape[1:]) != list(shape[1:]):
+        raise UserError(
+            f"source and target differ in size, {source_shape[1:]} and {shape[1:]} "
+            "(network, data), and this network keeps the size; choose data of one size"
+        )
+    if any(side % 2**downs or side // 2**downs < 2 for side in shape[1:]):
+        raise UserError(
+            f"{downs} halvings and as many doublings do not give {shape[1]} x {shape[2]} pixels "
+            f"back (network, data.size); set a multiple of {2**downs}"
+        )
+
+
 class Residual(nn.Module):
-    """x + two 3 x 3 convolutions with norm, a ReLU between them"""
+    """x + norm(conv3x3(ReLU(norm(conv3x3(x))))).
+
+    Args:
+        channels: of x.
+        norm: after each convolution.
+        padding: of each convolution.
+    """
 
     def __init__(self, channels: int, norm: Norm, padding: Padding) -> None:
         super().__init__()
 
         def convolution() -> nn.Module:
-            return nn.Conv2d(
-                channels, channels, 3, padding=1, padding_mode=padding, bias=norm != "batch"
-            )
+            bias = norm != "batch"
+            return nn.Conv2d(channels, channels, 3, padding=1, padding_mode=padding, bias=bias)
 
         self.residual = nn.Sequential(
             convolution(), norm2d(norm, channels), nn.ReLU(), convolution(), norm2d(norm, channels)
-        )  # fmt: skip
+        )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
         return x + self.residual(x)

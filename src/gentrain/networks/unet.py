@@ -1,11 +1,15 @@
-"""U-Net (Ronneberger, Fischer & Brox, 2015) as pix2pix has it (Isola, Zhu, Zhou & Efros, 2017), and its encoder-decoder without the skips.
+"""The U-Net of pix2pix, and the encoder-decoder of context encoders: the same without skips.
 
-    down  C64-C128-C256-C512-C512-C512-C512-C512           4 x 4, stride 2, to one pixel at 256
-    up    CD512-CD512-CD512-C512-C256-C128-C64, then tanh   each beside the map of the same side on the way down (the skips)
+Ronneberger, Fischer & Brox, "U-Net", 2015; Isola, Zhu, Zhou & Efros, "Image-to-image translation
+with conditional adversarial networks" (pix2pix), 2017; Pathak et al., "Context encoders", 2016.
 
-Ck is convolution, norm, (leaky) ReLU; CDk has dropout of 1/2 as well, which is the noise of pix2pix: it stays on when images are drawn.
-Without skips it is the encoder-decoder of context encoders (Pathak et al., 2016). Norms are of each image alone, as the paper's batch
-norm is in its batches of one; the innermost map has none, as one number minus its mean is nothing.
+    down  C64-C128-C256-C512-C512-C512-C512-C512    4x4, stride 2, to one pixel at 256
+    up    CD512-CD512-CD512-C512-C256-C128-C64, and tanh after the last layer
+
+Ck is convolution, norm and (leaky) ReLU; CDk has dropout of 1/2 as well. A skip joins each map on
+the way up with the map of the same side on the way down. Dropout is the noise of pix2pix: it stays
+on when images are drawn. Instance norm is the paper's batch norm in batches of one. The innermost
+map has no norm: of a single pixel, x minus its mean is zero.
 """
 
 from __future__ import annotations
@@ -18,15 +22,25 @@ from gentrain.config.types import Count, Share
 from gentrain.errors import UserError
 from gentrain.layers.normalization import Norm, norm2d
 from gentrain.networks import base
+from gentrain.networks.dcgan import stage_channels
 
-MOST = 8  # channels grow from width to MOST * width
-DROPPED = 3  # inner layers on the way up that have dropout, at most
+DROPOUT_LAYERS = 3  # inner layers on the way up that have dropout, at most
 
 
 class Translator(base.Translator):
-    """(B, *source_shape) -> (B, *shape), of one side; pictures of any other, not smaller, pass too.
+    """(B, *source_shape) -> (B, *shape). Images of any other size that is not smaller pass, too.
 
-    `depth` halvings; null: as many as lead to a single pixel.
+    Args:
+        shape: (C, H, W) of a target.
+        source_shape: (C', H, W) of a source.
+        width: channels of the first layer.
+        depth: halvings; None means as many as lead to a single pixel.
+        norm: after inner convolutions.
+        dropout: share of values that are dropped, also at test time.
+        skips: join the maps of the way down; False makes an encoder-decoder.
+
+    Raises:
+        UserError: when source and target differ in size, or the depth does not fit.
     """
 
     fixed_size = True
@@ -41,24 +55,36 @@ class Translator(base.Translator):
         dropout: Share = 0.5,
         skips: bool = True,
     ) -> None:
-        given, side = base.require_source_shape(source_shape), min(shape[1:])
-        if given[1:] != list(shape[1:]):
+        source_shape = base.require_source_shape(source_shape)
+        base.require_image(shape)
+        if source_shape[1:] != list(shape[1:]):
             raise UserError(
-                f"sources of {given[1:]} and images of {list(shape[1:])} differ in size (network, data), and a U-Net keeps it; "
-                "choose network=srresnet"
+                f"sources of {source_shape[1:]} and images of {list(shape[1:])} differ in size "
+                "(network, data), and a U-Net keeps it; choose network=srresnet"
             )
+        side = min(shape[1:])
         most = side.bit_length() - 1  # halvings, rounded down, to one pixel
-        if not 1 <= (depth or most) <= most:
+        depth = depth or most
+        if not 1 <= depth <= most:
             raise UserError(
-                f"{depth or most} halvings of {side} pixels (model.generator.depth, data.size); give 1 to {most}"
+                f"{depth} halvings of {side} pixels (model.generator.depth, data.size); "
+                f"give 1 to {most}"
             )
-        super().__init__(
-            base.gaussian_init(UNet(given[0], shape[0], width, depth or most, norm, dropout, skips))
-        )
+        body = UNet(source_shape[0], shape[0], width, depth, norm, dropout, skips)
+        super().__init__(base.gaussian_init(body))
 
 
 class UNet(nn.Module):
-    """`downs[i]` halves, `ups[i]` doubles back to the side that it was given."""
+    """The body: `downs[i]` halves the side, `ups[i]` doubles it back.
+
+    Args:
+        inputs, outputs: channels.
+        width: channels of the first layer.
+        depth: halvings.
+        norm: after inner convolutions.
+        dropout: share of values that are dropped.
+        skips: join the maps of the way down.
+    """
 
     def __init__(
         self,
@@ -71,59 +97,73 @@ class UNet(nn.Module):
         skips: bool,
     ) -> None:
         super().__init__()
-        channels = [width * min(2**i, MOST) for i in range(depth)]
+        channels = stage_channels(width, depth)
         self.skips, self.downs, self.ups = skips, nn.ModuleList(), nn.ModuleList()
-        for i, (above, below) in enumerate(zip([inputs, *channels], channels, strict=False)):
+        for i, (before, after) in enumerate(zip([inputs, *channels], channels, strict=False)):
             inner = 0 < i < depth - 1
             layers: list[nn.Module] = [nn.LeakyReLU(0.2)] if i else []
-            layers += [nn.Conv2d(above, below, 4, 2, 1, bias=not (inner and norm == "batch"))]
-            self.downs.append(nn.Sequential(*layers, *([norm2d(norm, below)] if inner else [])))
-        dropped = min(DROPPED, depth // 2)
+            layers += [nn.Conv2d(before, after, 4, 2, 1, bias=not (inner and norm == "batch"))]
+            self.downs.append(nn.Sequential(*layers, *([norm2d(norm, after)] if inner else [])))
+        dropped = min(DROPOUT_LAYERS, depth // 2)
         for i in range(depth):
-            beside = channels[i] if skips and i < depth - 1 else 0
+            skipped = channels[i] if skips and i < depth - 1 else 0
             self.ups.append(
-                Up(
-                    channels[i] + beside,
+                UpBlock(
+                    channels[i] + skipped,
                     channels[i - 1] if i else outputs,
                     norm,
                     dropout if i >= depth - dropped else 0.0,
-                    not i,
+                    last=i == 0,
                 )
             )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) -> (B, outputs, H, W)."""
         maps = [x]
         for down in self.downs:
             maps.append(down(maps[-1]))
         h = maps.pop()
         for i in reversed(range(len(self.ups))):
-            beside = maps.pop()
-            h = self.ups[i](h, beside.shape[2:])
-            h = torch.cat([beside, h], 1) if self.skips and i else h
+            skip = maps.pop()
+            h = self.ups[i](h, skip.shape[2:])
+            h = torch.cat([skip, h], 1) if self.skips and i else h
         return h.tanh()
 
 
-class Up(nn.Module):
-    """ReLU, twice the side (or the side that a halving rounded), norm, dropout; the last layer has neither norm nor dropout."""
+class UpBlock(nn.Module):
+    """ReLU, a transposed convolution that doubles the side, norm and dropout.
+
+    Args:
+        inputs, outputs: channels.
+        norm: after the convolution.
+        dropout: share of values that are dropped.
+        last: it makes the image, and has neither norm nor dropout.
+    """
 
     def __init__(self, inputs: int, outputs: int, norm: Norm, dropout: float, last: bool) -> None:
         super().__init__()
         self.conv = nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=last or norm != "batch")
         self.norm = nn.Identity() if last else norm2d(norm, outputs)
-        self.dropout = nn.Identity() if last or not dropout else Noise(dropout)
+        self.dropout = nn.Identity() if last or not dropout else AlwaysDropout(dropout)
 
-    def forward(self, x: Tensor, side: torch.Size) -> Tensor:
-        return self.dropout(self.norm(self.conv(F.relu(x), list(side))))
+    def forward(self, x: Tensor, size: torch.Size) -> Tensor:
+        """(B, inputs, h, w) -> (B, outputs, *size); a halving may have rounded the size down."""
+        return self.dropout(self.norm(self.conv(F.relu(x), list(size))))
 
 
-class Noise(nn.Module):
-    """Dropout that stays on: what a translation is random by."""
+class AlwaysDropout(nn.Module):
+    """Dropout that stays on at test time: pix2pix's only noise.
+
+    Args:
+        p: share of values that are dropped.
+    """
 
     def __init__(self, p: float) -> None:
         super().__init__()
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, ...) -> (B, ...)."""
         return F.dropout(x, self.p, True)
 
     def extra_repr(self) -> str:

@@ -1,4 +1,6 @@
-"""Gibbs sampling (Geman & Geman, 1984): each part in turn is drawn anew from its distribution given all the others; nothing is rejected."""
+"""Gibbs sampling (Geman & Geman, "Stochastic Relaxation, Gibbs Distributions, and the Bayesian
+Restoration of Images", 1984): each part in turn is drawn given all others, and never rejected.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,14 @@ from gentrain.samplers.kernel import Kernel, LogDensity, State
 
 
 class Gibbs(Kernel):
-    """Of any log-density of variables that take few values: the conditional is found by trying each value.
+    """Gibbs sampling of discrete variables, whose conditionals are found by trying every value.
+
+    A step is one sweep over all blocks. A block of k variables evaluates the target V^k times.
 
     Args:
-        values: (V,) what each variable may be, such as [-1, 1].
-        blocks: indices of the (flattened) variables that are drawn together, in this order; None for one after the other. A block of k
-            variables tries V^k values, and a step (one sweep over all blocks) evaluates the target that many times for each.
+        values: (V,) the values of each variable, such as [-1, 1].
+        blocks: indices of the flattened variables that are drawn together, in this order; None for
+            one variable after the other.
     """
 
     def __init__(self, values: Tensor, blocks: Sequence[Sequence[int]] | None = None) -> None:
@@ -32,13 +36,13 @@ class Gibbs(Kernel):
         return State(x, log_p, torch.ones_like(log_p, dtype=torch.bool))
 
     def conditional(self, target: LogDensity, x: Tensor, block: Sequence[int]) -> Tensor:
-        """(C, V^k): the probability of each setting of a block, given the rest."""
+        """The probability of each setting of a block given the rest, (C, V^k)."""
         return self.candidates(target, x, block)[1].softmax(1)
 
     def candidates(
         self, target: LogDensity, x: Tensor, block: Sequence[int]
     ) -> tuple[Tensor, Tensor]:
-        """x with every setting of the block (C, V^k, ...), and log p* of each (C, V^k)."""
+        """x with every setting of a block (C, V^k, ...), and log p* of each (C, V^k)."""
         settings = torch.cartesian_prod(*[self.values.to(x)] * len(block)).view(-1, len(block))
         tried = x.flatten(1)[:, None].repeat(1, len(settings), 1)
         tried[:, :, list(block)] = settings
@@ -47,9 +51,12 @@ class Gibbs(Kernel):
 
 
 class BlockGibbs(Kernel):
-    """With conditionals that are known: each of `draws` takes x and returns it with its block drawn anew given the rest.
+    """Gibbs sampling with known conditionals.
 
-    The target is only evaluated for `State.log_p`.
+    The target is evaluated only for `State.log_p`.
+
+    Args:
+        draws: functions that return x with one block drawn anew given the rest.
     """
 
     def __init__(self, draws: Sequence[Callable[[Tensor], Tensor]]) -> None:

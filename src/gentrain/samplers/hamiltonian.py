@@ -1,4 +1,8 @@
-"""Hybrid (Hamiltonian) Monte Carlo (Duane, Kennedy, Pendleton & Roweth, 1987; Neal, "MCMC Using Hamiltonian Dynamics", 2011)."""
+"""Hamiltonian Monte Carlo.
+
+- Duane, Kennedy, Pendleton & Roweth, "Hybrid Monte Carlo", 1987.
+- Neal, "MCMC Using Hamiltonian Dynamics", 2011.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,19 @@ from gentrain.samplers.kernel import Kernel, LogDensity, State, metropolis, slop
 
 
 class HMC(Kernel):
-    """A momentum r ~ N(0, I) is drawn, H(x, r) = -log p(x) + |r|^2 / 2 followed through `leaps` leapfrog steps of length e,
+    """Hamiltonian Monte Carlo with H(x, r) = -log p(x) + |r|^2 / 2.
+
+    A step draws a momentum r ~ N(0, I), follows the dynamics through leapfrog steps of length e,
 
         r <- r + e/2 grad log p(x),   x <- x + e r,   r <- r + e/2 grad log p(x),
 
-    which keep volume and can be run backwards; the end is taken with probability min(1, exp(H before - H after)). About 0.65 accepted
-    is best in many dimensions. A trajectory whose length e * leaps is near a period of the target comes back to where it was.
+    which preserve volume and are reversible, and accepts the end with probability
+    min(1, exp(H before - H after)).
+
+    Args:
+        step: e. An acceptance of about 0.65 is best in many dimensions.
+        leaps: leapfrog steps. A trajectory of length e * leaps near a period of the target returns
+            to where it started.
     """
 
     def __init__(self, step: Positive, leaps: Count = 10) -> None:
@@ -28,11 +39,11 @@ class HMC(Kernel):
     def step(self, target: LogDensity, state: State) -> State:
         r = torch.randn_like(state.x)
         new, r_new = self.leapfrog(target, state, r)
-        return metropolis(
-            state, new, new.log_p - state.log_p + (total(r.square()) - total(r_new.square())) / 2
-        )
+        kinetic = (total(r.square()) - total(r_new.square())) / 2
+        return metropolis(state, new, new.log_p - state.log_p + kinetic)
 
     def leapfrog(self, target: LogDensity, state: State, r: Tensor) -> tuple[State, Tensor]:
+        """The state and the momentum at the end of a trajectory."""
         for _ in range(self.leaps):
             r = r + self.length / 2 * state.carry
             state = self.start(target, state.x + self.length * r)

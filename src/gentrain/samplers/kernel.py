@@ -1,4 +1,4 @@
-"""A transition of Markov chains, and what runs it."""
+"""A transition of Markov chains, and `run`, which repeats it."""
 
 from __future__ import annotations
 
@@ -13,31 +13,33 @@ LogDensity = Callable[[Tensor], Tensor]  # (C, ...) -> (C,), up to a constant
 
 
 class State(NamedTuple):
-    """Where C chains stand."""
+    """The state of C chains."""
 
     x: Tensor  # (C, ...)
     log_p: Tensor  # (C,) the target at x
-    accepted: Tensor  # (C,) bool: did the last step take what it proposed? True where nothing can be rejected
-    carry: Any = (
-        None  # what a kernel keeps from step to step: the slope at x, a ladder of temperatures
-    )
+    accepted: Tensor  # (C,) bool, whether the last proposal was accepted; True if never rejected
+    carry: Any = None  # what a kernel keeps from step to step, such as the gradient at x
 
 
 class Kernel(ABC):
-    """Moves every chain one step."""
+    """A transition of many chains at once, which leaves the target invariant."""
 
     def start(self, target: LogDensity, x: Tensor) -> State:
+        """The state of chains at x (C, ...)."""
         log_p = target(x)
         return State(x, log_p, torch.ones_like(log_p, dtype=torch.bool))
 
     @abstractmethod
-    def step(self, target: LogDensity, state: State) -> State: ...
+    def step(self, target: LogDensity, state: State) -> State:
+        """Move every chain by one step."""
 
 
 class Chains(NamedTuple):
+    """What `run` returns."""
+
     draws: Tensor  # (T, C, ...)
     accepted: Tensor  # (T, C) the share of accepted steps between two draws
-    state: State  # the last one, from which another run goes on
+    state: State  # the last one, from which another run may continue
 
 
 @torch.no_grad()
@@ -49,9 +51,15 @@ def run(
     burn_in: int = 0,
     thin: int = 1,
 ) -> Chains:
-    """`burn_in` steps that are thrown away, then `steps` draws, `thin` steps apart. A rejected step counts the old sample again.
+    """Run chains, and keep their draws. A rejected step counts the old sample again.
 
-    x: (C, ...), or the state of an earlier run on the same target.
+    Args:
+        kernel: the transition.
+        target: log p*.
+        x: (C, ...) where the chains start, or the state of an earlier run on the same target.
+        steps: the number of draws.
+        burn_in: steps before the first draw.
+        thin: steps between draws.
     """
     state = x if isinstance(x, State) else kernel.start(target, x)
     for _ in range(burn_in):
@@ -68,13 +76,16 @@ def run(
 
 
 def metropolis(old: State, new: State, log_ratio: Tensor) -> State:
-    """Each chain takes the new state with probability min(1, exp(log_ratio)), and otherwise (also if that is no number) keeps the old."""
+    """Accept the new state of each chain with probability min(1, exp(log_ratio)).
+
+    A log-ratio of nan is a rejection.
+    """
     taken = torch.rand_like(log_ratio).log() < log_ratio
     return select(taken, new, old)
 
 
 def select(taken: Tensor, new: State, old: State) -> State:
-    """Chain by chain: the new state where `taken` (C,)."""
+    """The new state of the chains where `taken` (C,), and the old state of the others."""
 
     def chosen(one: Tensor, other: Tensor) -> Tensor:
         return torch.where(taken.view(-1, *[1] * (one.ndim - 1)), one, other)
@@ -84,7 +95,7 @@ def select(taken: Tensor, new: State, old: State) -> State:
 
 
 def slope(target: LogDensity, x: Tensor) -> tuple[Tensor, Tensor]:
-    """log p* (C,) and its gradient at x."""
+    """log p* (C,) and its gradient at x (C, ...)."""
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         log_p = target(x)
@@ -93,5 +104,5 @@ def slope(target: LogDensity, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def total(x: Tensor) -> Tensor:
-    """(C, ...) -> (C,), the sum of each chain's values."""
+    """The sum of each chain's values, (C, ...) -> (C,)."""
     return x.flatten(1).sum(1)

@@ -1,5 +1,8 @@
-"""Langevin's diffusion dx = grad log p dt + sqrt(2) dW, whose law tends to p, in steps of a finite length e (Roberts & Tweedie,
-"Exponential Convergence of Langevin Distributions and Their Discrete Approximations", 1996)."""
+"""Langevin dynamics (Roberts & Tweedie, "Exponential Convergence of Langevin Distributions and
+Their Discrete Approximations", 1996).
+
+The diffusion dx = grad log p dt + sqrt(2) dW, whose distribution tends to p, in steps of length e.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,20 @@ from gentrain.samplers.kernel import Kernel, LogDensity, State, metropolis, slop
 
 
 class Langevin(Kernel):
-    """ULA, the unadjusted algorithm: x <- x + e grad log p(x) + sqrt(2 e T) u, u ~ N(0, I).
+    """The unadjusted Langevin algorithm (ULA), with noise u ~ N(0, I):
 
-    Its law is p^(1/T), but for an error of the order of e that no number of steps mends: for N(0, s^2) at T = 1 the variance is
-    s^2 / (1 - e / (2 s^2)). With T = 0 it climbs. `clip` bounds each component of the gradient, as deep energies need (then the law is
-    no longer p's); None leaves it. With `bounds` every step ends in that box (projected Langevin; Bubeck, Eldan & Lehec, 2018).
+        x <- x + e grad log p(x) + sqrt(2 e T) u
+
+    Its distribution is p^(1/T), with an error of order e that no number of steps removes: for
+    N(0, s^2) at T = 1 the variance is s^2 / (1 - e / (2 s^2)).
+
+    Args:
+        step: e.
+        temperature: T; 0 for gradient ascent.
+        clip: bounds each component of the gradient, as deep energies need. The distribution is then
+            not p. None leaves gradients unchanged.
+        bounds: [low, high], a box in which every step ends (projected Langevin; Bubeck, Eldan &
+            Lehec, 2018), or None.
     """
 
     def __init__(
@@ -36,23 +48,26 @@ class Langevin(Kernel):
         return State(x, log_p, torch.ones_like(log_p, dtype=torch.bool), gradient)
 
     def step(self, target: LogDensity, state: State) -> State:
-        return self.start(target, self.moved(state.x, state.carry))
+        return self.start(target, self.propose(state.x, state.carry))
 
-    def moved(self, x: Tensor, gradient: Tensor) -> Tensor:
+    def propose(self, x: Tensor, gradient: Tensor) -> Tensor:
+        """One step from x (C, ...), given the gradient of log p there."""
         if self.clip is not None:
             gradient = gradient.clamp(-self.clip, self.clip)
-        y = (
-            x
-            + self.length * gradient
-            + math.sqrt(2 * self.length * self.temperature) * torch.randn_like(x)
-        )
+        noise = math.sqrt(2 * self.length * self.temperature) * torch.randn_like(x)
+        y = x + self.length * gradient + noise
         return y if self.bounds is None else y.clamp(*self.bounds)
 
 
 class MALA(Kernel):
-    """The Metropolis-adjusted Langevin algorithm: Langevin's step is a proposal, log q(y | x) = -|y - x - e grad log p(x)|^2 / (4 e).
+    """The Metropolis-adjusted Langevin algorithm: a Langevin step is a proposal, with
 
-    The law is p's, whatever e; about 0.57 accepted is best in many dimensions (Roberts & Rosenthal, 1998).
+        log q(y | x) = -|y - x - e grad log p(x)|^2 / (4 e)
+
+    The distribution is p for every e.
+
+    Args:
+        step: e. An acceptance of about 0.57 is best in many dimensions (Roberts & Rosenthal, 1998).
     """
 
     def __init__(self, step: Positive) -> None:
@@ -62,12 +77,14 @@ class MALA(Kernel):
         return self.langevin.start(target, x)
 
     def step(self, target: LogDensity, state: State) -> State:
-        new = self.start(target, self.langevin.moved(state.x, state.carry))
+        new = self.start(target, self.langevin.propose(state.x, state.carry))
         return metropolis(state, new, self.log_ratio(state, new))
 
     def log_ratio(self, old: State, new: State) -> Tensor:
+        """The log of p(y) q(x | y) / (p(x) q(y | x)), (C,)."""
         return new.log_p - old.log_p + self.log_q(old.x, new) - self.log_q(new.x, old)
 
     def log_q(self, y: Tensor, given: State) -> Tensor:
+        """log q(y | x) up to a constant, (C,)."""
         e = self.langevin.length
         return -total((y - given.x - e * given.carry).square()) / (4 * e)

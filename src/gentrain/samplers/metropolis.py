@@ -1,9 +1,13 @@
-"""Metropolis et al., "Equation of State Calculations by Fast Computing Machines", 1953; Hastings, "Monte Carlo Sampling Methods Using
-Markov Chains and Their Applications", 1970: a proposal y ~ q(. | x) is taken with probability
+"""The Metropolis-Hastings algorithm.
+
+- Metropolis et al., "Equation of State Calculations by Fast Computing Machines", 1953.
+- Hastings, "Monte Carlo Sampling Methods Using Markov Chains and Their Applications", 1970.
+
+A proposal y ~ q(. | x) is accepted with probability
 
     a(x, y) = min(1, p(y) q(x | y) / (p(x) q(y | x))),
 
-and where it is not, x counts once more.
+and where it is rejected, x counts once more.
 """
 
 from __future__ import annotations
@@ -20,16 +24,20 @@ from gentrain.samplers.kernel import Kernel, LogDensity, State, metropolis
 
 
 class Proposal(ABC):
+    """A distribution q(y | x) of proposals."""
+
     @abstractmethod
     def draw(self, x: Tensor) -> Tensor:
         """y ~ q(. | x), of the shape of x (C, ...)."""
 
     @abstractmethod
     def log_q(self, y: Tensor, x: Tensor) -> Tensor:
-        """log q(y | x), (C,), up to a number that is the same both ways: zeros for a symmetric proposal."""
+        """log q(y | x) up to a constant, (C,); zeros for a symmetric proposal."""
 
 
 class MetropolisHastings(Kernel):
+    """Metropolis-Hastings with any proposal."""
+
     def __init__(self, proposal: Proposal) -> None:
         self.proposal = proposal
 
@@ -39,12 +47,17 @@ class MetropolisHastings(Kernel):
         return metropolis(state, new, self.log_ratio(state.x, state.log_p, y, new.log_p))
 
     def log_ratio(self, x: Tensor, log_p: Tensor, y: Tensor, log_p_y: Tensor) -> Tensor:
-        """The logarithm of the fraction in a(x, y), (C,)."""
+        """The log of the fraction in a(x, y), (C,)."""
         return log_p_y - log_p + self.proposal.log_q(x, y) - self.proposal.log_q(y, x)
 
 
 class Gaussian(Proposal):
-    """y = x + s u, u ~ N(0, I), s = sd, or log-uniform from `least` to sd, drawn anew for each chain and step, so symmetric too."""
+    """y = x + s u, u ~ N(0, I); symmetric.
+
+    Args:
+        sd: s.
+        least: where given, s is log-uniform from `least` to `sd`, drawn for each chain and step.
+    """
 
     def __init__(self, sd: float, least: float | None = None) -> None:
         self.sd, self.least = sd, sd if least is None else least
@@ -52,9 +65,8 @@ class Gaussian(Proposal):
     def draw(self, x: Tensor) -> Tensor:
         if self.least == self.sd:
             return x + self.sd * torch.randn_like(x)
-        s = self.sd * (self.least / self.sd) ** torch.rand(
-            len(x), *[1] * (x.ndim - 1), device=x.device, dtype=x.dtype
-        )
+        u = torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device, dtype=x.dtype)
+        s = self.sd * (self.least / self.sd) ** u
         return x + s * torch.randn_like(x)
 
     def log_q(self, y: Tensor, x: Tensor) -> Tensor:
@@ -62,21 +74,33 @@ class Gaussian(Proposal):
 
 
 class RandomWalk(MetropolisHastings):
-    """The first of all: Gaussian steps of standard deviation `sd`; about a quarter accepted is best in many dimensions.
+    """Random walk Metropolis: Gaussian steps.
 
-    With `least` they are of all lengths from there to `sd`: short ones for what is narrow, long ones between parts that lie apart.
+    Args:
+        sd: their standard deviation. An acceptance of about 0.25 is best in many dimensions.
+        least: where given, steps have all sizes from `least` to `sd`: short ones for narrow modes,
+            long ones to cross between modes.
+
+    Raises:
+        UserError: for `least` above `sd`.
     """
 
     def __init__(self, sd: Positive, least: Positive | None = None) -> None:
         if least is not None and least > sd:
             raise UserError(
-                f"a least step of {least:g} is above sd = {sd:g} (model.sampler.least); write a smaller one"
+                f"a least step of {least:g} is above sd = {sd:g} (model.sampler.least); "
+                "give a smaller one"
             )
         super().__init__(Gaussian(sd, least))
 
 
 class Flip(Proposal):
-    """One variable of {low, high}, drawn at random, takes its other value."""
+    """One binary variable, chosen at random, takes its other value; symmetric.
+
+    Args:
+        low: one of its values.
+        high: the other.
+    """
 
     def __init__(self, low: float = 0.0, high: float = 1.0) -> None:
         self.both = low + high
@@ -92,7 +116,11 @@ class Flip(Proposal):
 
 
 class Independent(Proposal):
-    """y ~ q, wherever x is; `distribution` as torch.distributions has them, one event a chain."""
+    """y ~ q, independent of x.
+
+    Args:
+        distribution: q, a torch.distributions.Distribution with one event per chain.
+    """
 
     def __init__(self, distribution: Any) -> None:
         self.distribution = distribution

@@ -1,4 +1,8 @@
-"""Parallel tempering, or replica exchange (Swendsen & Wang, 1986; Geyer, "Markov Chain Monte Carlo Maximum Likelihood", 1991)."""
+"""Parallel tempering, or replica exchange.
+
+- Swendsen & Wang, "Replica Monte Carlo Simulation of Spin-Glasses", 1986.
+- Geyer, "Markov Chain Monte Carlo Maximum Likelihood", 1991.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +18,30 @@ from gentrain.samplers.kernel import Kernel, LogDensity, State
 
 
 class Ladder(NamedTuple):
+    """The chains of all temperatures."""
+
     x: Tensor  # (K, C, ...)
-    swapped: Tensor  # (K - 1, C): taken exchanges of neighbours k, k + 1 in the last step; nan where none was tried
-    turn: int  # which neighbours were last: (0, 1), (2, 3) ... or (1, 2), (3, 4) ...
+    swapped: (
+        Tensor  # (K - 1, C) exchanges of neighbours k, k + 1 in the last step; nan if not tried
+    )
+    turn: int  # 0 if neighbours (0, 1), (2, 3) ... are next, 1 for (1, 2), (3, 4) ...
 
 
 class ParallelTempering(Kernel):
-    """Each chain is K of them, the k-th of p^beta_k, moved by `kernel`; then neighbours exchange their places with probability
+    """K chains for each, the k-th of p^beta_k. `kernel` moves all, then neighbours exchange states
+    with probability
 
         min(1, exp((beta_k - beta_(k+1)) (log p(x_(k+1)) - log p(x_k)))),
 
-    even and odd pairs in turn. Hot chains cross between modes, and hand them down. `State` is of the cold chain, beta_0 = 1.
+    even and odd pairs in turn. Hot chains cross between modes, and pass them on to cold ones. The
+    `State` is that of the cold chain, beta_0 = 1.
+
+    Args:
+        kernel: moves the chains.
+        betas: inverse temperatures, falling from 1.
+
+    Raises:
+        UserError: for betas that do not fall from 1.
     """
 
     def __init__(self, kernel: Kernel, betas: Sequence[float]) -> None:
@@ -41,19 +58,13 @@ class ParallelTempering(Kernel):
 
     def start(self, target: LogDensity, x: Tensor) -> State:
         log_p = target(x)
-        ladder = x.expand(len(self.betas), *x.shape)
-        return State(
-            x,
-            log_p,
-            torch.ones_like(log_p, dtype=torch.bool),
-            Ladder(ladder, log_p.new_zeros(len(self.betas) - 1, len(x)), 0),
-        )
+        swapped = log_p.new_zeros(len(self.betas) - 1, len(x))
+        ladder = Ladder(x.expand(len(self.betas), *x.shape), swapped, 0)
+        return State(x, log_p, torch.ones_like(log_p, dtype=torch.bool), ladder)
 
     def step(self, target: LogDensity, state: State) -> State:
-        x, beta = (
-            state.carry.x,
-            torch.tensor(self.betas, device=state.log_p.device, dtype=state.log_p.dtype),
-        )
+        x = state.carry.x
+        beta = torch.tensor(self.betas, device=state.log_p.device, dtype=state.log_p.dtype)
         k, c = x.shape[:2]
         each = beta.repeat_interleave(c)
 
@@ -62,23 +73,22 @@ class ParallelTempering(Kernel):
 
         moved = self.kernel.step(tempered, self.kernel.start(tempered, x.flatten(0, 1)))
         x, accepted = moved.x.view_as(x), moved.accepted.view(k, c)
-        x, log_p, swapped = self.exchanged(x, target(moved.x).view(k, c), beta, state.carry.turn)
+        x, log_p, swapped = self.exchange(x, target(moved.x).view(k, c), beta, state.carry.turn)
         return State(x[0], log_p[0], accepted[0], Ladder(x, swapped, 1 - state.carry.turn))
 
-    def exchanged(
+    def exchange(
         self, x: Tensor, log_p: Tensor, beta: Tensor, turn: int
     ) -> tuple[Tensor, Tensor, Tensor]:
+        """Exchange neighbours: the new x (K, C, ...) and log p (K, C), and `Ladder.swapped`."""
         swapped = torch.full_like(log_p[1:], torch.nan)
         cold = torch.arange(turn, len(beta) - 1, 2, device=x.device)
-        taken = torch.rand_like(log_p[cold]).log() < swap_log_ratio(
-            log_p[cold], log_p[cold + 1], beta[cold], beta[cold + 1]
-        )
+        log_ratio = swap_log_ratio(log_p[cold], log_p[cold + 1], beta[cold], beta[cold + 1])
+        taken = torch.rand_like(log_p[cold]).log() < log_ratio
         swapped[cold] = taken.to(swapped)
         order = torch.arange(len(beta), device=x.device)[:, None].repeat(1, x.shape[1])
-        order[cold], order[cold + 1] = (
-            torch.where(taken, order[cold + 1], order[cold]),
-            torch.where(taken, order[cold], order[cold + 1]),
-        )
+        new_cold = torch.where(taken, order[cold + 1], order[cold])
+        new_hot = torch.where(taken, order[cold], order[cold + 1])
+        order[cold], order[cold + 1] = new_cold, new_hot
         chains = torch.arange(x.shape[1], device=x.device)
         return x[order, chains], log_p[order, chains], swapped
 
@@ -86,5 +96,12 @@ class ParallelTempering(Kernel):
 def swap_log_ratio(
     log_cold: Tensor, log_hot: Tensor, beta_cold: Tensor, beta_hot: Tensor
 ) -> Tensor:
-    """log p is untempered, (pairs, C); betas are (pairs,)."""
+    """The log-ratio of each exchange (pairs, C).
+
+    Args:
+        log_cold: log p, untempered, of the colder chains (pairs, C).
+        log_hot: that of the hotter chains.
+        beta_cold: (pairs,).
+        beta_hot: (pairs,).
+    """
     return (beta_cold - beta_hot)[:, None] * (log_hot - log_cold)

@@ -22,6 +22,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from gentrain.config.types import Positive
 from gentrain.errors import UserError
+from gentrain.files import atomic_write
 
 log = logging.getLogger("gentrain")
 
@@ -199,12 +200,13 @@ class Rows(_ExperimentWriter):
         if not rows:
             os.unlink(self.metrics_file_path)
             return
-        unfinished = os.path.join(self.log_dir, f".metrics.csv.{os.getpid()}.tmp")
-        with open(unfinished, "w", newline="") as file:
+        with (
+            atomic_write(Path(self.metrics_file_path)) as part,
+            part.open("w", newline="") as file,
+        ):
             writer = csv.DictWriter(file, fieldnames=columns)
             writer.writeheader()
             writer.writerows(rows)
-        os.replace(unfinished, self.metrics_file_path)
 
 
 def earlier(path: str, last_step: int) -> tuple[list[dict[str, str]], list[str]]:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from gentrain.adversarial.augment import Change, augmented
+from gentrain.adversarial.augment import Augmentation, augmented
 from gentrain.adversarial.regularizer import RegularizedModel, Regularizer
 from gentrain.config.types import Count, Positive, Share
 from gentrain.errors import UserError
@@ -15,14 +15,19 @@ from gentrain.layers.lazy_buffers import HasRankLocalBuffers, LazyBuffers
 
 
 class Replay(Regularizer):
-    """A history of generated images (Shrivastava et al., 2017): the critic is shown old fakes among the new.
+    """The critic sees old fakes among the new ones.
 
-    A pool of `size` images fills first; then each fake, with probability p, changes places with a random one of the pool.
-    Each domain of a model that has several has a pool of its own (CycleGAN).
+    Shrivastava et al., "Learning from simulated and unsupervised images through adversarial
+    training", 2017. A pool fills first. Then each fake changes places with a random image of the
+    pool, with probability p. Each domain of a model has a pool of its own (CycleGAN).
+
+    Args:
+        size: images of a pool.
+        p: probability of an exchange.
     """
 
     order = Regularizer.IMAGES
-    compiles = False  # how full a pool is decides which images are swapped
+    compiles = False  # which images are exchanged depends on how full the pool is
 
     def __init__(self, size: Count = 50, p: Share = 0.5) -> None:
         super().__init__()
@@ -32,11 +37,11 @@ class Replay(Regularizer):
     def attach(self, model: RegularizedModel) -> None:
         if model.critic_is_conditional:
             raise UserError(
-                "replayed images would meet labels or sources that are not theirs (tricks=[replay] in a conditional model); leave it out"
+                "replayed images would meet labels or sources of other images "
+                "(tricks=[replay] in a conditional model); leave it out"
             )
-        self.pools = nn.ModuleDict(
-            {domain or "all": Pool(self.size, self.p) for domain in model.domains}
-        )
+        pools = {domain or "all": Pool(self.size, self.p) for domain in model.domains}
+        self.pools = nn.ModuleDict(pools)
 
     @torch.no_grad()
     def transform_batch(
@@ -45,11 +50,17 @@ class Replay(Regularizer):
         return (real, self.pool(domain).exchange(fake.detach())) if critics_turn else (real, fake)
 
     def pool(self, domain: str = "") -> Pool:
+        """The pool of a domain."""
         return self.pools[domain or "all"]  # type: ignore[return-value]
 
 
 class Pool(LazyBuffers, HasRankLocalBuffers):
-    """Images that were, at most `size` of them."""
+    """Images of the past. The pool of each process is its own.
+
+    Args:
+        size: the largest number of images.
+        p: probability that an image is exchanged.
+    """
 
     rank_local_buffers = ("images",)
     images: Tensor | None
@@ -57,34 +68,35 @@ class Pool(LazyBuffers, HasRankLocalBuffers):
     def __init__(self, size: int, p: float) -> None:
         super().__init__()
         self.size, self.p, self.filled = size, p, 0
-        self.late_buffers("images")
+        self.register_lazy_buffers("images")
 
     def exchange(self, fake: Tensor) -> Tensor:
-        """What goes in, what comes out: as many images."""
+        """Put images (B, ...) into the pool and return as many, some of them from the pool."""
         if self.images is None:
             self.images = fake.new_zeros(self.size, *fake.shape[1:])
         fake = fake.clone()
         new = min(self.size - self.filled, len(fake))
         self.images[self.filled : self.filled + new] = fake[:new]
         self.filled += new
-        rest = len(fake) - new
-        if rest:
-            swap = torch.rand(rest, device=fake.device) < self.p
-            # distinct places, so that an image handed out is never also overwritten by a second one
-            place = (
-                torch.rand(self.size, device=fake.device)
-                .argsort()
-                .repeat(math.ceil(rest / self.size))[:rest]
-            )
-            for chunk in range(0, rest, self.size):
-                here = slice(chunk, min(chunk + self.size, rest))
-                mine, theirs = fake[new:][here], self.images[place[here]]
-                chosen = swap[here].view(-1, *[1] * (fake.ndim - 1))
-                fake[new:][here], self.images[place[here]] = (
-                    torch.where(chosen, theirs, mine),
-                    torch.where(chosen, mine, theirs),
-                )
+        if new < len(fake):
+            self.swap(fake[new:], self.images)
         return fake
+
+    def swap(self, fake: Tensor, images: Tensor) -> None:
+        """Exchange fakes with images of the pool, each with probability p, in place."""
+        swapped = torch.rand(len(fake), device=fake.device) < self.p
+        # No place occurs twice within `size` fakes, so an image that is handed out is not also
+        # overwritten by a second one.
+        places = torch.rand(self.size, device=fake.device).argsort()
+        places = places.repeat(math.ceil(len(fake) / self.size))[: len(fake)]
+        for start in range(0, len(fake), self.size):
+            part = slice(start, min(start + self.size, len(fake)))
+            new, old = fake[part], images[places[part]]
+            chosen = swapped[part].view(-1, *[1] * (fake.ndim - 1))
+            fake[part], images[places[part]] = (
+                torch.where(chosen, old, new),
+                torch.where(chosen, new, old),
+            )
 
     def get_extra_state(self) -> int:
         return self.filled
@@ -94,7 +106,14 @@ class Pool(LazyBuffers, HasRankLocalBuffers):
 
 
 class InstanceNoise(Regularizer):
-    """Gaussian noise on everything the critic is shown (Sonderby et al., 2017), sd falling linearly to 0 in `steps` generator steps."""
+    """Gaussian noise on everything that the critic sees, annealed to zero.
+
+    Sonderby et al., "Amortised MAP inference for image super-resolution", 2017.
+
+    Args:
+        sd: standard deviation at the start. It falls linearly.
+        steps: generator updates until it is 0.
+    """
 
     order = Regularizer.IMAGES + 2
     initial: Tensor
@@ -117,20 +136,27 @@ class InstanceNoise(Regularizer):
 
 
 class DiffAugment(Regularizer):
-    """Differentiable augmentation of real and fake images alike (Zhao et al., 2020): colour, translation, cutout; see `augment`."""
+    """Differentiable augmentation of real and fake images alike; see `adversarial.augment`.
+
+    Zhao et al., "Differentiable augmentation for data-efficient GAN training", 2020.
+
+    Args:
+        policy: augmentations, in the order in which they apply; None is colour, translation and
+            cutout.
+    """
 
     order = Regularizer.IMAGES + 1
 
-    def __init__(self, policy: list[Change] | None = None) -> None:
+    def __init__(self, policy: list[Augmentation] | None = None) -> None:
         super().__init__()
-        self.policy: list[Change] = (
-            policy if policy is not None else ["color", "translation", "cutout"]
-        )
+        default: list[Augmentation] = ["color", "translation", "cutout"]
+        self.policy = default if policy is None else policy
 
     def attach(self, model: RegularizedModel) -> None:
         if any(critic.points for critic in model.critics()):
             raise UserError(
-                "points in the plane, and pairs with a code, have no colours to augment (tricks=[diff_augment]); use it on images"
+                "points in the plane, and pairs with a code, have no colours to augment "
+                "(tricks=[diff_augment]); use it on images"
             )
 
     def transform_batch(
@@ -140,9 +166,12 @@ class DiffAugment(Regularizer):
 
 
 class Packing(Regularizer):
-    """PacGAN (Lin et al., 2018): the critic judges m samples at once, concatenated on channels.
+    """The critic scores m samples at once, joined on channels.
 
-    Its input layer is made anew, m times as wide.
+    Lin, Khetan, Fanti & Oh, "PacGAN", 2018. The critic's first layer is made anew, m times as wide.
+
+    Args:
+        m: samples of a pack. It must divide the batch size.
     """
 
     order = Regularizer.NETWORKS
@@ -154,7 +183,8 @@ class Packing(Regularizer):
     def attach(self, model: RegularizedModel) -> None:
         if model.critic_is_conditional or model.critic_classifies:
             raise UserError(
-                "a pack of samples has no one label or source (tricks=[packing] in a conditional model or a classifier); leave it out"
+                "a pack of samples has several labels or sources "
+                "(tricks=[packing] in a conditional model or a classifier); leave it out"
             )
         for critic in model.critics():
             critic.widen(self.m)
@@ -165,8 +195,10 @@ class Packing(Regularizer):
         return self.pack(real), self.pack(fake)
 
     def pack(self, x: Tensor) -> Tensor:
+        """(B, C, ...) -> (B / m, m C, ...)."""
         if len(x) % self.m:
             raise UserError(
-                f"a batch of {len(x)} makes no packs of {self.m} (data.batch_size, tricks.packing.m); choose a multiple"
+                f"a batch of {len(x)} makes no packs of {self.m} "
+                "(data.batch_size, tricks.packing.m); choose a multiple"
             )
         return x.reshape(len(x) // self.m, self.m * x.shape[1], *x.shape[2:])

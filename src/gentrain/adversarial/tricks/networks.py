@@ -1,4 +1,7 @@
-"""Tricks that change the networks of a player."""
+"""Tricks that change the networks of a player.
+
+Both are of Salimans et al., "Improved techniques for training GANs", 2016.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,19 @@ from gentrain.adversarial.regularizer import Player, RegularizedModel, Regulariz
 from gentrain.config.types import Count
 from gentrain.errors import UserError
 from gentrain.layers.conditional import ConditionalBatchNorm
-from gentrain.layers.normalization import Referenced, VirtualBatchNorm
+from gentrain.layers.coupling import CouplesSamples
+from gentrain.layers.normalization import VirtualBatchNorm, WithReferenceBatch
 
 
 class MinibatchDiscrimination(Regularizer):
-    """Let the critic's last layer see how near each sample lies to the rest of its batch.
+    """The critic's last layer sees how near each sample is to the rest of its batch.
 
-    Memory is O(B^2 * kernels * dim): 64 images, 50 kernels of dimension 5 are 4 MB, 512 images 262 MB.
+    Memory is O(B^2 * kernels * dim): 4 MB for 64 images and 50 kernels of dimension 5, 262 MB for
+    512 images.
+
+    Args:
+        kernels: similarities of a sample.
+        dim: length of the vectors whose distance is a similarity.
     """
 
     order = Regularizer.NETWORKS + 5
@@ -26,23 +35,27 @@ class MinibatchDiscrimination(Regularizer):
 
     def attach(self, model: RegularizedModel) -> None:
         for critic in model.critics():
-            head = critic.head
-            if not isinstance(head, nn.Linear):
+            if critic.head_kind != "linear":
                 raise UserError(
-                    "minibatch discrimination comes before a critic's last linear layer, and this one has none "
-                    "(tricks=[minibatch_discrimination]); leave the trick out"
+                    "minibatch discrimination comes before a critic's last linear layer, and this "
+                    "one has none (tricks=[minibatch_discrimination]); leave the trick out"
                 )
-            closeness = MinibatchSimilarity(head.in_features, self.kernels, self.dim)
+            head = critic.head
+            similarity = MinibatchSimilarity(head.in_features, self.kernels, self.dim)
             wider = nn.Linear(head.in_features + self.kernels, head.out_features)
             with torch.no_grad():
                 wider.weight[:, : head.in_features] = head.weight
-            critic.head = nn.Sequential(closeness, wider)
+            critic.head = nn.Sequential(similarity, wider)
 
 
-class MinibatchSimilarity(nn.Module):
-    """M_i = f(x_i) T;  o(x_i)_b = sum over j != i of exp(-||M_ib - M_jb||_1).   (B, A) -> (B, A + kernels)"""
+class MinibatchSimilarity(CouplesSamples):
+    """M_i = f(x_i) T;  o(x_i)_b = sum over j != i of exp(-||M_ib - M_jb||_1).
 
-    couples_samples = True
+    Args:
+        features: length of f(x_i).
+        kernels: number of similarities b.
+        dim: length of M_ib.
+    """
 
     def __init__(self, features: int, kernels: int, dim: int) -> None:
         super().__init__()
@@ -50,17 +63,21 @@ class MinibatchSimilarity(nn.Module):
         self.T = nn.Linear(features, kernels * dim, bias=False)
 
     def forward(self, h: Tensor) -> Tensor:
+        """Features (B, F) -> features and similarities (B, F + kernels)."""
         M = self.T(h).view(-1, self.kernels, self.dim)
-        apart = (M[:, None] - M[None]).abs().sum(-1)
-        return torch.cat(
-            [h, (-apart).exp().sum(1) - 1], 1
-        )  # - 1: sample i is at distance zero from itself
+        distance = (M[:, None] - M[None]).abs().sum(-1)
+        o = (-distance).exp().sum(1) - 1  # without j = i, whose distance is 0
+        return torch.cat([h, o], 1)
 
 
 class VirtualBatchNormalization(Regularizer):
-    """Every batch norm of the chosen players becomes a virtual one, whose reference is the player's first batch.
+    """Each batch norm becomes a virtual one, whose reference batch is the first batch.
 
-    The generator alone by default, as in the paper: it doubles the player's cost.
+    See `layers.normalization.VirtualBatchNorm`.
+
+    Args:
+        players: whose batch norms are replaced. The generator's alone by default, as in the paper:
+            it doubles the cost of a forward.
     """
 
     order = Regularizer.NETWORKS + 2
@@ -70,32 +87,32 @@ class VirtualBatchNormalization(Regularizer):
         self.players = players or ["generator"]
 
     def attach(self, model: RegularizedModel) -> None:
-        found = 0
-        if any(
-            isinstance(m, ConditionalBatchNorm)
-            for player in self.players
-            for m in model.player(player).modules()
-        ):
+        modules = [m for player in self.players for m in model.player(player).modules()]
+        if any(isinstance(module, ConditionalBatchNorm) for module in modules):
             raise UserError(
-                "conditional batch norm has no virtual form (tricks=[virtual_batch_norm]); choose another network=, or leave the trick out"
+                "conditional batch norm has no virtual form (tricks=[virtual_batch_norm]); "
+                "choose another network=, or leave the trick out"
             )
+        found = 0
         for player in self.players:
             for network in model.generators() if player == "generator" else model.critics():
-                found += virtualize(network.body)
-                network.body = Referenced(network.body)
+                found += replace_batch_norms(network.body)
+                network.body = WithReferenceBatch(network.body)
         if not found:
             raise UserError(
-                f"no batch norm in the {' or the '.join(self.players)} for virtual batch norm to replace (tricks=[virtual_batch_norm]); "
+                f"the {' and the '.join(self.players)} have no batch norm for virtual batch norm "
+                "to replace (tricks=[virtual_batch_norm]); "
                 "set model.generator.norm=batch, or choose tricks.virtual_batch_norm.players"
             )
 
 
-def virtualize(network: nn.Module) -> int:
-    """Replace every batch norm inside; return how many."""
+def replace_batch_norms(network: nn.Module) -> int:
+    """Make every batch norm inside a virtual one, and return how many there are."""
     found = 0
     for module in network.modules():
         for name, child in module.named_children():
-            if isinstance(child, nn.modules.batchnorm._BatchNorm):
-                setattr(module, name, VirtualBatchNorm.like(child))
-                found += 1
+            match child:
+                case nn.modules.batchnorm._BatchNorm():
+                    setattr(module, name, VirtualBatchNorm.like(child))
+                    found += 1
     return found

@@ -1,4 +1,4 @@
-"""Tricks of the trade, most of them from "Improved Techniques for Training GANs" (Salimans et al., 2016)."""
+"""Tricks that change a loss, or add a term to it."""
 
 from __future__ import annotations
 
@@ -11,26 +11,19 @@ from gentrain.config.types import Positive, Share
 from gentrain.errors import UserError
 
 
-class LabelSmoothing(Regularizer):
-    """One-sided: the critic's target for real images is 0.9 instead of 1; the target for fakes stays."""
-
-    def __init__(self, target: Share = 0.9) -> None:
-        super().__init__()
-        self.target = target
-
-    def attach(self, model: RegularizedModel) -> None:
-        if model.loss.smoothed is None:
-            raise UserError(
-                "label smoothing needs a loss with targets (tricks=[label_smoothing]); use loss=js or loss=ls, or leave the trick out"
-            )
-        model.loss = model.loss.smoothed(self.target)
-
-
 class FeatureMatching(Regularizer):
-    """weight * || mean f(x) - mean f(G(z)) ||^2, the batch means of the features before the critic's last layer.
+    """weight * || mean f(x) - mean f(G(z)) ||^2, of features f before the critic's last layer.
 
-    It takes the place of the generator's adversarial term, as in the paper; `adversarial` keeps that beside it.
+    Salimans et al., "Improved techniques for training GANs", 2016. The means are over a batch. As
+    in the paper, the term replaces the generator's adversarial loss: the model's attribute
+    `generator_is_adversarial` becomes False.
+
+    Args:
+        weight: of the term.
+        adversarial: keep the adversarial loss beside the term.
     """
+
+    order = Regularizer.TERMS
 
     def __init__(self, weight: Positive = 1.0, adversarial: bool = False) -> None:
         super().__init__()
@@ -42,15 +35,46 @@ class FeatureMatching(Regularizer):
 
     def generator_term(self, critic: CriticFunction, real: Tensor, fake: Tensor) -> Tensor:
         with torch.no_grad():
-            wanted = critic.features(real).mean(0)
-        return self.weight * (wanted - critic.features(fake).mean(0)).square().sum()
+            target = critic.features(real).mean(0)
+        return self.weight * (target - critic.features(fake).mean(0)).square().sum()
+
+
+class LabelSmoothing(Regularizer):
+    """One-sided label smoothing: the critic's target for real images is 0.9 instead of 1.
+
+    Salimans et al., "Improved techniques for training GANs", 2016. The target for fakes stays. The
+    generator's loss does not change, and stays adversarial.
+
+    Args:
+        target: for real images.
+    """
+
+    order = Regularizer.TERMS + 1
+
+    def __init__(self, target: Share = 0.9) -> None:
+        super().__init__()
+        self.target = target
+
+    def attach(self, model: RegularizedModel) -> None:
+        if model.loss.smoothed is None:
+            raise UserError(
+                "label smoothing needs a loss with targets (tricks=[label_smoothing]); "
+                "use loss=js or loss=ls, or leave the trick out"
+            )
+        model.loss = model.loss.smoothed(self.target)
 
 
 class PullingAway(Regularizer):
-    """weight * 1/(B (B - 1)) sum over i and j != i of cos(S_i, S_j)^2, S the features of B fakes (EBGAN: Zhao, Mathieu & LeCun, 2017).
+    """weight * 1/(B (B - 1)) sum over i and j != i of cos(S_i, S_j)^2, S the features of fakes.
 
-    In the generator's objective: fakes are to be as orthogonal as they can. In EBGAN the features are the autoencoder's codes.
+    Zhao, Mathieu & LeCun, "Energy-based generative adversarial networks", 2017. It makes the
+    features of B fakes as orthogonal as possible. In EBGAN they are the autoencoder's codes.
+
+    Args:
+        weight: of the term.
     """
+
+    order = Regularizer.TERMS + 2
 
     def __init__(self, weight: Positive = 0.1) -> None:
         super().__init__()
@@ -60,7 +84,8 @@ class PullingAway(Regularizer):
         B = len(fake)
         if B < 2:
             raise UserError(
-                "one fake has no other to be pulled away from (tricks=[pulling_away], data.batch_size); give 2 or more"
+                "the angle between fakes needs two of them "
+                "(tricks=[pulling_away], data.batch_size); give 2 or more"
             )
         S = F.normalize(critic.features(fake), dim=1)
         squares = (S @ S.T).square()

@@ -12,9 +12,13 @@ from gentrain.config.types import Positive, Share
 
 
 class HistoricalAveraging(Regularizer):
-    """weight * || theta - (1/t) sum of theta_i ||^2 in both players' objectives; the gradient goes through theta only.
+    """weight * || theta - (1/t) sum of theta_i ||^2 in both objectives.
 
-    The running average is of the weights after each of the player's updates; it is a buffer and lives in the checkpoint.
+    Salimans et al., "Improved techniques for training GANs", 2016. theta_i are the weights after
+    the player's i-th update. The gradient goes through theta alone. The mean is in the checkpoint.
+
+    Args:
+        weight: of the term.
     """
 
     order = Regularizer.WEIGHTS
@@ -34,17 +38,20 @@ class HistoricalAveraging(Regularizer):
             for i, p in enumerate(params):
                 self.register_buffer(f"{player}_{i}", p.detach().clone())
 
-    def mean(self, player: str) -> list[Tensor]:
+    def means(self, player: str) -> list[Tensor]:
+        """The mean of each of a player's weights."""
         return [self.get_buffer(f"{player}_{i}") for i in range(len(self.weights[player]))]
 
     def distance(self, player: str) -> Tensor:
-        pairs = zip(self.weights[player], self.mean(player), strict=True)
+        """The term of a player."""
+        pairs = zip(self.weights[player], self.means(player), strict=True)
         return self.weight * torch.stack([(p - mean).square().sum() for p, mean in pairs]).sum()
 
     @torch.no_grad()
-    def follow(self, player: str) -> None:
+    def update_means(self, player: str) -> None:
+        """Take a player's new weights into its means."""
         steps = self.get_buffer(f"{player}_steps").add_(1)
-        for mean, p in zip(self.mean(player), self.weights[player], strict=True):
+        for mean, p in zip(self.means(player), self.weights[player], strict=True):
             mean.lerp_(p, (1 / steps).to(p.dtype))
 
     def critic_term(self, critic: CriticFunction, real: Tensor, fake: Tensor) -> Tensor:
@@ -54,22 +61,26 @@ class HistoricalAveraging(Regularizer):
         return self.distance("generator")
 
     def after_critic_step(self, model: RegularizedModel) -> None:
-        self.follow("critic")
+        self.update_means("critic")
 
     def after_generator_step(self, model: RegularizedModel) -> None:
-        self.follow("generator")
+        self.update_means("generator")
 
 
 class Orthogonal(Regularizer):
-    """weight * sum over W of || W W^T * (1 - I) ||_F^2 in the generator's objective (Brock et al., 2019): rows of a weight, its filters
-    as vectors, are kept at right angles and their lengths left free.
+    """weight * sum over W of || W W^T * (1 - I) ||_F^2 in the generator's objective.
 
-    Of every weight with two dimensions or more but embeddings; under spectral norm of what is learned, not of what it is divided to.
+    Brock, Donahue & Simonyan, "Large scale GAN training for high fidelity natural image synthesis"
+    (BigGAN), 2019. It keeps the rows of a weight, its filters as vectors, orthogonal, and leaves
+    their lengths free. W are all weights of two dimensions or more except embeddings. Under
+    spectral norm they are the learned weights, before the division.
+
+    Args:
+        weight: of the term.
     """
 
-    order = (
-        Regularizer.WEIGHTS
-    )  # after spectral norm, which hands the weight to be learned on under another name
+    # After spectral norm, which moves the learned weight to another parameter.
+    order = Regularizer.WEIGHTS + 1
     of_weights = True
 
     def __init__(self, weight: Positive = 1e-4) -> None:
@@ -79,29 +90,33 @@ class Orthogonal(Regularizer):
     def attach(self, model: RegularizedModel) -> None:
         embeddings = {
             id(p)
-            for m in model.generator.modules()
-            if isinstance(m, nn.Embedding)
-            for p in m.parameters()
+            for module in model.generator.modules()
+            if isinstance(module, nn.Embedding)
+            for p in module.parameters()
         }
-        self.weights = [
-            p for p in model.generator.parameters() if p.ndim >= 2 and id(p) not in embeddings
-        ]
+        parameters = model.generator.parameters()
+        self.weights = [p for p in parameters if p.ndim >= 2 and id(p) not in embeddings]
 
     def generator_term(self, critic: CriticFunction, real: Tensor, fake: Tensor) -> Tensor:
         return self.weight * torch.stack([off_diagonal(w.flatten(1)) for w in self.weights]).sum()
 
 
 def off_diagonal(W: Tensor) -> Tensor:
-    """|| W W^T * (1 - I) ||_F^2"""
+    """|| W W^T * (1 - I) ||_F^2 of a matrix."""
     products = W @ W.T
     return (products - torch.diag_embed(products.diagonal())).square().sum()
 
 
 class EMA(Regularizer):
-    """The generator that samples is the running mean of the one that learns: mean <- decay * mean + (1 - decay) * theta.
+    """Sample from averaged weights: mean <- decay * mean + (1 - decay) * theta.
 
-    Buffers (running statistics of batch norm, the reference of virtual batch norm) are copied. With `warm_up` the decay grows as
-    min(decay, (1 + t) / (10 + t)), so that a short run is not an average with its own beginning.
+    Karras et al., "Progressive growing of GANs", 2018. The average is the model's `ema_generator`.
+    Buffers (running statistics of batch norm, the reference of virtual batch norm) are copied.
+
+    Args:
+        decay: of the mean, at each generator update.
+        warm_up: let the decay grow as min(decay, (1 + t) / (10 + t)), so that the first weights do
+            not stay in the mean of a short run.
     """
 
     order = Regularizer.WEIGHTS + 5
@@ -114,23 +129,17 @@ class EMA(Regularizer):
         model.ema_generator = copy.deepcopy(model.generator).requires_grad_(False)
 
     def on_train_start(self, model: RegularizedModel) -> None:
-        assert model.ema_generator is not None
         model.ema_generator.load_state_dict(model.generator.state_dict())
 
     @torch.no_grad()
     def after_generator_step(self, model: RegularizedModel) -> None:
-        assert model.ema_generator is not None
-        decay = (
-            min(self.decay, (1 + self.steps) / (10 + self.steps)) if self.warm_up else self.decay
-        )
+        mean, generator, decay = model.ema_generator, model.generator, self.decay
+        if self.warm_up:
+            decay = min(decay, (1 + self.steps) / (10 + self.steps))
         self.steps += 1
-        torch._foreach_lerp_(
-            list(model.ema_generator.parameters()), list(model.generator.parameters()), 1 - decay
-        )
-        for mine, theirs in zip(
-            model.ema_generator.buffers(), model.generator.buffers(), strict=True
-        ):
-            mine.copy_(theirs)
+        torch._foreach_lerp_(list(mean.parameters()), list(generator.parameters()), 1 - decay)
+        for copied, buffer in zip(mean.buffers(), generator.buffers(), strict=True):
+            copied.copy_(buffer)
 
     def get_extra_state(self) -> int:
         return self.steps

@@ -1,7 +1,8 @@
-"""Autoregressive densities: log p(v) = sum_i log p(v_i | v_0 ... v_(i-1)), the values in the order of a raster, at each pixel R, G, B.
+"""Autoregressive models of pixels: log p(v) = sum_i log p(v_i | v_0 ... v_(i-1)).
 
-One pass of a causal network gives all the terms; a sample takes the values in their order, each a function of a uniform number:
-v_i is the least k for which P(v_i <= k | v_0 ... v_(i-1)) > u_i.
+Values are in raster order, and at each pixel in the order R, G, B. One pass of a causal network
+gives all terms. A sample draws the values in their order, each as a function of a uniform number:
+v_i is the least k with P(v_i <= k | v_0 ... v_(i-1)) > u_i.
 """
 
 from __future__ import annotations
@@ -16,18 +17,27 @@ from torch import Tensor
 
 from gentrain.errors import UserError
 from gentrain.models.autoregressive.networks import Causal, UncachedSampling
-from gentrain.models.base import Batch, eval_mode
-from gentrain.models.density import Density
+from gentrain.models.base import Batch, Completes, HasLogProb, eval_mode
+from gentrain.models.density import DensityModel
 from gentrain.models.objective import Objective
 from gentrain.models.pixels import Pixels
 
 
-class Autoregressive(Density):
-    """`network` makes a causal network of (shape, values, classes). With `conditional` it is given the label, one of `classes`:
-    log p(v | y). `pixels` must have a finite number of values: binary, or levels.
+class Autoregressive(DensityModel, Completes, HasLogProb):
+    """An autoregressive model of images, log p(v), or log p(v | y) where it is conditional.
+
+    Args:
+        network: makes a causal network of (shape, values, classes).
+        pixels: binary, or levels.
+        shape: (C, H, W) of images.
+        conditional: the network sees the label.
+        classes: the number of labels, or None for data without.
+
+    Raises:
+        UserError: for real-valued pixels, for points, and for labels that do not exist.
     """
 
-    prior, sequential = "uniform", True
+    sequential = True
 
     def __init__(
         self,
@@ -40,74 +50,90 @@ class Autoregressive(Density):
         super().__init__(pixels)
         if pixels.values is None:
             raise UserError(
-                f"an autoregressive model draws one of finitely many values, and not {pixels.name} (pixels); choose binary or levels"
+                "an autoregressive model draws one of finitely many values, and not "
+                f"{pixels.name} (pixels); choose binary or levels"
             )
         if len(shape) != 3:
             raise UserError(
-                f"an autoregressive model of pixels wants images, and the data's shape is {list(shape)} (data); e.g. data=mnist_5k"
+                "an autoregressive model of pixels wants images, and the data's shape is "
+                f"{list(shape)} (data); e.g. data=mnist_5k"
             )
         if conditional and not classes:
             raise UserError(
-                "these data have no labels to be given (model.conditional); choose others, or give false"
+                "these data have no labels to be given (model.conditional); "
+                "choose others, or give false"
             )
-        self.shape, self.values = list(shape), pixels.values
-        self.labelled = conditional  # type: ignore[misc]
+        self.shape, self.n_values, self.labelled = list(shape), pixels.values, conditional
         self.network = network(
-            shape=self.shape, values=self.values, classes=classes if conditional else 0
+            shape=self.shape, values=self.n_values, classes=classes if conditional else 0
         )
 
-    def scaled(self, v: Tensor) -> Tensor:
-        """Values as the network sees them, in [-1, 1]: beyond the edges is 0, which in black and white no pixel is."""
-        return 2 * v / (self.values - 1) - 1
+    @property
+    def prior(self) -> str | None:
+        return "uniform"
 
-    def label(self, batch: Batch) -> Tensor | None:
-        return batch[1] if self.labelled else None
+    def scaled(self, v: Tensor) -> Tensor:
+        """Values as the network sees them, in [-1, 1].
+
+        Zero is what a convolution sees beyond the edges; no black and white pixel has that value.
+        """
+        return 2 * v / (self.n_values - 1) - 1
+
+    # --- likelihood -------------------------------------------------------------------------------
 
     def log_prob(self, v: Tensor, y: Tensor | None = None) -> Tensor:
-        """v (B, C, H, W), whole numbers -> (B,) nats."""
+        """(B,) nats of whole numbers v (B, C, H, W), given labels (B,) where it is conditional."""
         logits = self.network(self.scaled(v), y)
-        logits = logits.to(
-            torch.promote_types(logits.dtype, torch.float32)
-        )  # half precision may give logits, and no sums of logarithms
+        # half precision is enough for logits, but not for sums of logarithms
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         return -F.cross_entropy(logits, v.long(), reduction="none").flatten(1).sum(1)
 
     def objective(self, batch: Batch) -> Objective:
         v, _ = self.pixels(batch[0])
-        nll = -self.log_prob(v, self.label(batch)).mean()
+        nll = -self.log_prob(v, self.labels(batch)).mean()
         return Objective({"nll": nll}, {"bits_per_dim": nll / math.prod(self.shape) / math.log(2)})
 
     def log_likelihood(self, batch: Batch, samples: int) -> Tensor:
         with eval_mode(self):
             v, log_det = self.pixels(batch[0])
-            return self.log_prob(v, self.label(batch)) + log_det
+            return self.log_prob(v, self.labels(batch)) + log_det
 
     def protocol(self, samples: int) -> dict[str, Any]:
-        return {
-            "likelihood": "exact, given the label" if self.labelled else "exact",
-            "pixels": self.pixels.name,
-        }
+        exact = "exact, given the label" if self.labelled else "exact"
+        return {"likelihood": exact, "pixels": self.pixels.name}
+
+    # --- sampling ---------------------------------------------------------------------------------
 
     def noise(self, n: int, device: torch.device | str) -> Tensor:
-        """(n, values of an image), uniform in [0, 1)."""
+        """(n, C * H * W), uniform in [0, 1)."""
         return torch.rand(n, math.prod(self.shape), device=device)
+
+    def uniforms(self, batch: Batch, noise: Tensor | None) -> Tensor:
+        """The noise of a batch, new where it is None, as (B, C, H, W)."""
+        u = self.noise(len(batch[0]), batch[0].device) if noise is None else noise
+        return u.unflatten(1, self.shape)
 
     def sample(self, batch: Batch, noise: Tensor | None = None) -> Tensor:
         with eval_mode(self):
-            return self.pixels.inverse(self.fill(self.uniforms(batch, noise), self.label(batch)))
+            return self.pixels.inverse(self.fill(self.uniforms(batch, noise), self.labels(batch)))
 
     def complete(self, batch: Batch, known: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Known values are given, in their order, like drawn ones; so what is drawn sees the known pixels before it, not those after. It
-        sees them as `pixels` has them: binarised, where the model is of black and white; in the result they are as they came.
+        """The batch's images with the unknown pixels drawn anew; known pixels stay exactly.
+
+        Known values take the place of drawn ones, in raster order. So a drawn pixel depends on the
+        known pixels before it, and not on those after it. The network sees known pixels as `pixels`
+        has them, such as binarised.
+
+        Args:
+            batch: images in [-1, 1], with labels for a conditional model.
+            known: bool, broadcast over (B, C, H, W); True where a pixel is known.
+            noise: as `sample` takes it.
         """
         with eval_mode(self):
             v, _ = self.pixels(batch[0])
             kept = known.expand_as(v)
-            made = self.fill(self.uniforms(batch, noise), self.label(batch), v, kept)
+            made = self.fill(self.uniforms(batch, noise), self.labels(batch), v, kept)
             return torch.where(kept, batch[0], self.pixels.inverse(made))
-
-    def uniforms(self, batch: Batch, noise: Tensor | None) -> Tensor:
-        u = self.noise(len(batch[0]), batch[0].device) if noise is None else noise
-        return u.unflatten(1, self.shape)
 
     def fill(
         self,
@@ -115,27 +141,38 @@ class Autoregressive(Density):
         y: Tensor | None = None,
         given: Tensor | None = None,
         known: Tensor | None = None,
-        naive: bool = False,
+        cached: bool = True,
     ) -> Tensor:
-        """Values (B, C, H, W) of uniforms u, one after the other; those that are `known` are as `given`. `naive` computes the whole network
-        for each value, which is slow, and what the other way is proved by.
+        """Draw values (B, C, H, W) one after the other.
+
+        Args:
+            u: uniform numbers, (B, C, H, W).
+            y: labels (B,) of a conditional model.
+            given: values that are not drawn, where `known`.
+            known: bool (B, C, H, W).
+            cached: False computes the whole network for each value, which is slow; a test compares.
         """
-        past = UncachedSampling(self.network, len(u), y) if naive else self.network.begin(len(u), y)
+        n = len(u)
+        cache = (
+            self.network.sampling_cache(n, y) if cached else UncachedSampling(self.network, n, y)
+        )
         v = torch.zeros_like(u)
         for i in range(u.shape[2]):
-            past.next_row()
+            cache.next_row()
             for j in range(u.shape[3]):
                 for c in range(u.shape[1]):
-                    drawn = quantile(past.logits(j)[:, :, c], u[:, c, i, j])
-                    v[:, c, i, j] = (
-                        drawn
-                        if known is None or given is None
-                        else torch.where(known[:, c, i, j], given[:, c, i, j], drawn)
-                    )
-                    past.put(j, self.scaled(v[:, :, i, j]))
+                    drawn = quantile(cache.logits(j)[:, :, c], u[:, c, i, j])
+                    if known is not None and given is not None:
+                        drawn = torch.where(known[:, c, i, j], given[:, c, i, j], drawn)
+                    v[:, c, i, j] = drawn
+                    cache.set_pixel(j, self.scaled(v[:, :, i, j]))
         return v
 
 
 def quantile(logits: Tensor, u: Tensor) -> Tensor:
-    """The least k with P(v <= k) > u: logits (B, values), u (B,) -> (B,)."""
+    """The least k with P(v <= k) > u: logits (B, values), u (B,) -> (B,).
+
+    >>> quantile(torch.zeros(2, 4), torch.tensor([0.3, 0.9]))
+    tensor([1., 3.])
+    """
     return (logits.softmax(1).cumsum(1)[:, :-1] <= u[:, None]).sum(1).to(u.dtype)

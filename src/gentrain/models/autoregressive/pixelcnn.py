@@ -1,4 +1,9 @@
-"""PixelCNN and Gated PixelCNN (van den Oord et al., 2016)."""
+"""PixelCNN, and Gated PixelCNN, which has no blind spot.
+
+- van den Oord, Kalchbrenner & Kavukcuoglu, "Pixel Recurrent Neural Networks", 2016.
+- van den Oord, Kalchbrenner, Vinyals, Espeholt, Graves & Kavukcuoglu, "Conditional Image Generation
+  with PixelCNN Decoders", 2016.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +14,37 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gentrain.config.types import Count, Whole
-from gentrain.layers.causal import CausalConv2d, ConvCache, EdgedConv2d, grouped, pointwise
+from gentrain.layers.causal import (
+    CausalConv2d,
+    ConvCache,
+    UpwardConv2d,
+    group_of_channels,
+    pointwise,
+)
 from gentrain.models.autoregressive.networks import (
     Causal,
     SamplingCache,
-    at_pixel,
-    odd,
-    without_labels,
+    head_at_pixel,
+    refuse_labels,
+    require_odd,
 )
+
+# --- PixelCNN -------------------------------------------------------------------------------------
 
 
 class PixelCNN(Causal):
-    """PixelCNN (van den Oord, Kalchbrenner & Kavukcuoglu, "Pixel Recurrent Neural Networks", 2016): one convolution with mask A, `first`
-    wide, then `depth` residual blocks with mask B, of 2 `width` channels.
+    """PixelCNN: a convolution with mask A, then residual blocks with mask B.
 
-    Stacked masks leave a blind spot, above on the right: a pixel there is past, and yet never seen.
+    Stacked masks leave a blind spot, above on the right: pixels of the past that are never seen.
+
+    Args:
+        shape: (C, H, W) of images.
+        values: how many values one colour of a pixel can take.
+        width: half the channels.
+        depth: the number of residual blocks.
+        kernel: the width of their kernels; odd.
+        first: the width of the first kernel; odd.
+        classes: must be 0; it sees no label.
     """
 
     def __init__(
@@ -37,10 +58,10 @@ class PixelCNN(Causal):
         classes: Whole = 0,
     ) -> None:
         super().__init__(shape, values)
-        odd(kernel, "kernel")
-        odd(first, "first")
-        without_labels(self, classes)
-        features, side = grouped(2 * width, shape[0]), first // 2
+        require_odd(kernel, "kernel")
+        require_odd(first, "first")
+        refuse_labels(self, classes)
+        features, side = group_of_channels(2 * width, shape[0]), first // 2
         self.first = CausalConv2d(self.colours, features, side, side, strict=True)
         self.blocks: Any = nn.ModuleList(
             ResidualBlock(width, kernel, shape[0]) for _ in range(depth)
@@ -54,16 +75,20 @@ class PixelCNN(Causal):
             h = block(h)
         return self.as_logits(self.last(h))
 
-    def begin(self, n: int, y: Tensor | None = None) -> SamplingCache:
+    def sampling_cache(self, n: int, y: Tensor | None = None) -> SamplingCache:
         return PixelCNNCache(self, n)
 
 
 class ResidualBlock(nn.Module):
-    """x + the way through half the channels: 1 x 1, `kernel` x `kernel`, 1 x 1, each after a rectifier."""
+    """x + convolutions with half the channels: 1 x 1, `kernel` x `kernel`, 1 x 1, ReLU before each.
+
+    (B, 2 width, H, W) -> the same.
+    """
 
     def __init__(self, width: int, kernel: int, colours: int) -> None:
         super().__init__()
-        wide, narrow, side = grouped(2 * width, colours), grouped(width, colours), kernel // 2
+        wide, narrow = group_of_channels(2 * width, colours), group_of_channels(width, colours)
+        side = kernel // 2
         self.narrow, self.wide = CausalConv2d(wide, narrow), CausalConv2d(narrow, wide)
         self.spatial = CausalConv2d(narrow, narrow, side, side)
 
@@ -72,13 +97,12 @@ class ResidualBlock(nn.Module):
 
 
 class PixelCNNCache(SamplingCache):
+    """The last rows of the input of every spatial convolution."""
+
     def __init__(self, network: PixelCNN, n: int) -> None:
         pixels = network.shape[2]
-        self.network, self.first, self.last = (
-            network,
-            ConvCache(network.first, n, pixels),
-            at_pixel(network.last),
-        )
+        self.network, self.last = network, head_at_pixel(network.last)
+        self.first = ConvCache(network.first, n, pixels)
         self.blocks = [
             (pointwise(b.narrow), ConvCache(b.spatial, n, pixels), pointwise(b.wide))
             for b in network.blocks
@@ -88,8 +112,8 @@ class PixelCNNCache(SamplingCache):
         for cache in (self.first, *(spatial for _, spatial, _ in self.blocks)):
             cache.next_row()
 
-    def put(self, j: int, x: Tensor) -> None:
-        self.first.put(j, x)
+    def set_pixel(self, j: int, x: Tensor) -> None:
+        self.first.set_pixel(j, x)
 
     def logits(self, j: int) -> Tensor:
         h = self.first.pixel(j)
@@ -98,18 +122,28 @@ class PixelCNNCache(SamplingCache):
         return self.network.as_logits(self.last(h))
 
 
-# --- Gated PixelCNN ---------------------------------------------------------------------------------------------------------------
+# --- Gated PixelCNN -------------------------------------------------------------------------------
 
 
 class GatedPixelCNN(Causal):
-    """Gated PixelCNN (van den Oord, Kalchbrenner, Vinyals, Espeholt, Graves & Kavukcuoglu, "Conditional Image Generation with PixelCNN
-    Decoders", 2016).
+    """Gated PixelCNN: two stacks of layers, so that no pixel of the past is hidden.
 
-    Two stacks of `depth` layers of `width` channels. The vertical one sees all rows above, by kernels `kernel` wide and half as high; the
-    horizontal one sees its own row on the left, and the vertical stack's row. So nothing of the past is hidden, as it is to PixelCNN.
-    Each layer is  tanh(W_f * x + V_f y) sigmoid(W_g * x + V_g y),  with y the label.
+    The vertical stack sees all rows above. The horizontal stack sees its own row on the left, and
+    the vertical stack. With the label y each layer is
 
-    The image enters the vertical stack shifted down by one row: so do all its maps, and its row i sees the image's rows above i.
+        tanh(W_f * x + V_f y) sigmoid(W_g * x + V_g y).
+
+    The image enters the vertical stack shifted down by one row. So do all of its maps, and row i of
+    a map sees the rows of the image above i.
+
+    Args:
+        shape: (C, H, W) of images.
+        values: how many values one colour of a pixel can take.
+        width: channels of each stack.
+        depth: the number of layers.
+        kernel: the width of their kernels, which are half as high; odd.
+        first: the width of the first kernels; odd.
+        classes: the number of labels it sees; 0 for none.
     """
 
     def __init__(
@@ -123,14 +157,13 @@ class GatedPixelCNN(Causal):
         classes: Whole = 0,
     ) -> None:
         super().__init__(shape, values, classes)
-        odd(kernel, "kernel")
-        odd(first, "first")
-        vertical = EdgedConv2d(shape[0], width, max(first // 2 - 1, 0), first // 2, first // 2)
-        horizontal = CausalConv2d(
-            self.colours, grouped(width, shape[0]), side=first // 2, strict=True
-        )
+        require_odd(kernel, "kernel")
+        require_odd(first, "first")
+        side, groups = first // 2, group_of_channels(width, shape[0])
+        vertical = UpwardConv2d(shape[0], width, max(side - 1, 0), side, side)
+        horizontal = CausalConv2d(self.colours, groups, side=side, strict=True)
         self.first: Any = nn.ModuleDict(
-            {"vertical": vertical, "horizontal": horizontal, "down": EdgedConv2d(width, width)}
+            {"vertical": vertical, "horizontal": horizontal, "down": UpwardConv2d(width, width)}
         )
         self.layers: Any = nn.ModuleList(
             GatedLayer(width, kernel, shape[0], classes) for _ in range(depth)
@@ -141,26 +174,25 @@ class GatedPixelCNN(Causal):
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         above = F.pad(x, (0, 0, 1, 0))[:, :, :-1]
         v = self.first["vertical"](above).contiguous(memory_format=torch.channels_last)
-        h = self.first["horizontal"](x).contiguous(memory_format=torch.channels_last) + self.first[
-            "down"
-        ](v)
+        h = self.first["horizontal"](x).contiguous(memory_format=torch.channels_last)
+        h = h + self.first["down"](v)
         for layer in self.layers:
             v, h = layer(v, h, y)
         return self.as_logits(self.last(h))
 
-    def begin(self, n: int, y: Tensor | None = None) -> SamplingCache:
+    def sampling_cache(self, n: int, y: Tensor | None = None) -> SamplingCache:
         return GatedCache(self, n, y)
 
 
 class GatedLayer(nn.Module):
-    """Vertical and horizontal maps (B, width, H, W) each -> the same."""
+    """A layer of both stacks: maps (B, width, H, W), vertical and horizontal -> the same."""
 
     def __init__(self, width: int, kernel: int, colours: int, classes: int) -> None:
         super().__init__()
-        groups, reach = grouped(width, colours), kernel // 2
-        self.vertical = EdgedConv2d(width, 2 * width, reach, reach, reach)
+        groups, reach = group_of_channels(width, colours), kernel // 2
+        self.vertical = UpwardConv2d(width, 2 * width, reach, reach, reach)
         self.horizontal = CausalConv2d(groups, groups.repeat(2), side=reach)
-        self.down = EdgedConv2d(2 * width, 2 * width)
+        self.down = UpwardConv2d(2 * width, 2 * width)
         self.out = CausalConv2d(groups, groups)
         self.label = nn.Embedding(classes, 4 * width) if classes else None
 
@@ -174,24 +206,27 @@ class GatedLayer(nn.Module):
 
 
 def gated(z: Tensor, dim: int) -> Tensor:
+    """tanh(a) sigmoid(b) of the two halves of z along a dimension."""
     a, b = z.chunk(2, dim)
     return torch.tanh(a) * torch.sigmoid(b)
 
 
 class GatedCache(SamplingCache):
-    """The vertical stack advances by rows, and leaves what each layer of the horizontal one takes of it; that one advances by pixels."""
+    """The vertical stack advances by rows, and the horizontal one by pixels.
+
+    Of a row of the vertical stack it keeps what each layer of the horizontal one takes.
+    """
 
     def __init__(self, network: GatedPixelCNN, n: int, y: Tensor | None) -> None:
         pixels = network.shape[2]
-        self.network, self.last = network, at_pixel(network.last)
+        self.network, self.last = network, head_at_pixel(network.last)
         self.vertical, self.horizontal = (
             ConvCache(network.first[name], n, pixels) for name in ("vertical", "horizontal")
         )
         self.down = pointwise(network.first["down"])
         self.layers = [GatedLayerCache(layer, n, pixels, y) for layer in network.layers]
-        self.row = self.vertical.rows.new_zeros(
-            n, pixels, network.shape[0]
-        )  # of the image; before the first one, zeros
+        # the current row of the image; zeros before the first one
+        self.row = self.vertical.rows.new_zeros(n, pixels, network.shape[0])
 
     def next_row(self) -> None:
         v = self.vertical.row(self.row)
@@ -201,9 +236,9 @@ class GatedCache(SamplingCache):
             v = layer.next_row(v)
         self.horizontal.next_row()
 
-    def put(self, j: int, x: Tensor) -> None:
+    def set_pixel(self, j: int, x: Tensor) -> None:
         self.row[:, j] = x
-        self.horizontal.put(j, x)
+        self.horizontal.set_pixel(j, x)
 
     def logits(self, j: int) -> Tensor:
         h = self.horizontal.pixel(j) + self.from_above[:, j]
@@ -213,28 +248,24 @@ class GatedCache(SamplingCache):
 
 
 class GatedLayerCache:
+    """The cache of one layer."""
+
     def __init__(self, layer: GatedLayer, n: int, pixels: int, y: Tensor | None) -> None:
-        self.vertical, self.horizontal = (
-            ConvCache(layer.vertical, n, pixels),
-            ConvCache(layer.horizontal, n, pixels),
-        )
+        self.vertical = ConvCache(layer.vertical, n, pixels)
+        self.horizontal = ConvCache(layer.horizontal, n, pixels)
         self.down, self.out = pointwise(layer.down), pointwise(layer.out)
         self.labels = layer.label(y).chunk(2, 1) if layer.label is not None else None
 
     def next_row(self, v: Tensor) -> Tensor:
-        """The vertical map's row (n, pixels, width) -> that of the next layer."""
+        """A row of the vertical map (n, pixels, width) -> that of the next layer."""
         above = self.vertical.row(v)
         self.from_above = self.down(above)
         if self.labels is not None:
-            above, self.from_above = (
-                above + self.labels[0][:, None],
-                self.from_above + self.labels[1][:, None],
-            )
+            of_v, of_h = self.labels
+            above, self.from_above = above + of_v[:, None], self.from_above + of_h[:, None]
         self.horizontal.next_row()
         return gated(above, 2)
 
     def step(self, j: int, h: Tensor) -> Tensor:
+        """The horizontal map (n, width) at pixel j -> that of the next layer."""
         return h + self.out(gated(self.horizontal.step(j, h) + self.from_above[:, j], 1))
-
-
-# --- PixelRNN ---------------------------------------------------------------------------------------------------------------------

@@ -1,6 +1,8 @@
-"""Models of an energy: p(x) = exp(-E(x)) / Z with a sum (or integral) Z that nobody knows.
+"""Energy-based models: p(x) = exp(-E(x)) / Z, with a sum or integral Z that is intractable.
 
-Since d/dt -log p(x) = d/dt E(x) - E_p[d/dt E], one descends E on data and climbs it on the model's own samples, which Markov chains draw.
+    d/dt -log p(x) = d/dt E(x) - E_p[d/dt E]
+
+So a model descends E on data and climbs E on its own samples, which Markov chains draw.
 """
 
 from __future__ import annotations
@@ -14,129 +16,147 @@ from torch import Tensor
 
 from gentrain.config.types import Count
 from gentrain.layers.lazy_buffers import HasRankLocalBuffers
-from gentrain.models.base import Batch, SingleObjectiveModel, eval_mode
+from gentrain.models.base import (
+    Batch,
+    Completes,
+    Denoises,
+    HasChains,
+    HasEnergy,
+    SingleObjectiveModel,
+    eval_mode,
+)
 from gentrain.models.objective import Objective
 from gentrain.models.pixels import Pixels
 
 
 class Clamped(NamedTuple):
-    """Units that keep their value."""
+    """Units that keep their values while a chain runs."""
 
     known: Tensor  # (n, units) bool
     values: Tensor  # (n, units)
 
-    def put(self, x: Tensor) -> Tensor:
+    def apply(self, x: Tensor) -> Tensor:
+        """States x (n, units) with the known units at their values."""
         return torch.where(self.known, self.values, x)
 
+    def apply_to_unit(self, i: int, x: Tensor) -> Tensor:
+        """Values x (n,) of unit i, at its known values where it has some."""
+        return torch.where(self.known[:, i], self.values[:, i], x)
 
-class EnergyModel(SingleObjectiveModel, HasRankLocalBuffers):
-    """Energies of states (n, units), of which the first D are the values of an image (see `pixels`), and the rest hidden units, if any.
+
+class EnergyModel(
+    SingleObjectiveModel, HasRankLocalBuffers, HasEnergy, HasChains, Completes, Denoises
+):
+    """A model of the energy of states (n, units).
+
+    The first D units of a state are the values of an image, and the others hidden units, if any.
+    Where chains continue from update to update, they are the buffer `chains` (chains, units), and
+    in every checkpoint. Each process of a distributed run has its own.
 
     Args:
-        pixels: what of an image the values are.
-        shape: of an image.
-        steps: transitions of the chain that makes a sample.
-    `chains` (chains, units) go on from update to update where a model has them; they are a buffer, so in every checkpoint.
+        pixels: what is modelled of an image.
+        shape: (C, H, W) of images, or (D,) of points.
+        steps: transitions of the chain that draws a sample.
     """
 
-    compilable = False  # Markov chains have loops that a graph cannot hold
+    compilable = False  # chains run inside the objective
     init_images = 10_000
     rank_local_buffers = ("chains",)
     chains: Tensor | None
 
     def __init__(self, pixels: Pixels, shape: list[int], steps: Count) -> None:
         super().__init__()
-        self.pixels, self.shape, self.size, self.steps = (
-            pixels,
-            list(shape),
-            math.prod(shape),
-            steps,
-        )
+        self.pixels, self.shape, self.steps = pixels, list(shape), steps
+        self.size = math.prod(shape)
         self.register_buffer("chains", None)
 
     @abstractmethod
     def energy(self, x: Tensor) -> Tensor:
-        """(n, units) -> (n,)"""
+        """(n,) energies of states (n, units)."""
 
     @abstractmethod
     def objective(self, batch: Batch) -> Objective:
-        """Terms whose gradient is that of -log p, or the paper's stand-in for it."""
+        """Losses with the gradient of -log p, or with that of the paper's approximation of it."""
 
     @abstractmethod
     def noise(self, n: int, device: torch.device | str) -> Tensor:
-        """(n, units) where a chain may start."""
+        """States (n, units) from which a chain may start."""
 
     @abstractmethod
-    def run_chain(self, x: Tensor, steps: int, held: Clamped | None = None) -> Tensor:
-        """States after some transitions of chains that leave p invariant (given what is held)."""
+    def run_chain(self, x: Tensor, steps: int, clamped: Clamped | None = None) -> Tensor:
+        """States (n, units) after `steps` transitions from states x.
 
-    def mean_images(self, x: Tensor) -> Tensor:
-        """(n, units) -> (n, *shape) in [-1, 1]: the values, or their means given what else is known."""
-        return self.images(x[:, : self.size])
+        The transitions leave p invariant, or p given the clamped units.
+        """
 
-    def init_from_data(self, batch: Batch) -> None:
-        """Many training images, once, before the first update."""
+    @property
+    def units(self) -> int:
+        """The number of units of a state: the D values of an image, and hidden units."""
+        return self.size
 
-    # what all of them draw
+    # --- states and images ------------------------------------------------------------------------
 
     def values(self, images: Tensor) -> Tensor:
-        """(n, D)"""
         return self.pixels(images)[0].flatten(1)
 
     def images(self, v: Tensor) -> Tensor:
         return self.pixels.inverse(v).unflatten(1, self.shape)
 
+    def mean_images(self, x: Tensor) -> Tensor:
+        """States (n, units) as images (n, *shape) in [-1, 1]: the values, or their means."""
+        return self.images(x[:, : self.size])
+
+    # --- sampling ---------------------------------------------------------------------------------
+
     def start(self, n: int, device: torch.device | str) -> Tensor:
-        """(n, units): random ones of the chains of training, where there are some; else noise."""
+        """States (n, units) to start from: random ones of `chains`, or noise without chains."""
         if self.chains is None:
             return self.noise(n, device)
-        return self.chains[torch.randint(len(self.chains), (n,), device=self.chains.device)].to(
-            device
-        )
+        rows = torch.randint(len(self.chains), (n,), device=self.chains.device)
+        return self.chains[rows].to(device)
 
     def sample(self, batch: Batch, noise: Tensor | None = None) -> Tensor:
-        """As many images as the batch has, `steps` transitions from where chains of training are; from `noise`, where it is given."""
+        """Draw as many images as the batch has, by `steps` transitions.
+
+        Args:
+            batch: only its size is read.
+            noise: (B, units) where the chains start; None starts at the chains of training.
+        """
         with eval_mode(self):
             x = self.start(len(batch[0]), batch[0].device) if noise is None else noise
             return self.mean_images(self.run_chain(x, self.steps))
 
     def complete(self, batch: Batch, known: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Images whose `known` pixels (bool, broadcast over (B, C, H, W)) are kept as they are; the others are drawn given these."""
         with eval_mode(self):
             x = batch[0]
             known = known.expand_as(x)
-            held = self.held(self.values(x), known.flatten(1))
+            clamped = self.clamp(self.values(x), known.flatten(1))
             state = self.noise(len(x), x.device) if noise is None else noise
-            return torch.where(
-                known, x, self.mean_images(self.run_chain(held.put(state), self.steps, held))
-            )
+            state = self.run_chain(clamped.apply(state), self.steps, clamped)
+            return torch.where(known, x, self.mean_images(state))
 
     def denoise(self, images: Tensor, steps: int = 1, draws: int = 10) -> Tensor:
-        """The mean of `draws` chains after `steps` transitions from noisy images."""
         with eval_mode(self):
             many = images.repeat(draws, *[1] * (images.ndim - 1))
-            everything = torch.ones_like(many, dtype=torch.bool).flatten(1)
-            state = self.held(self.values(many), everything).put(
-                self.noise(len(many), images.device)
-            )
-            return (
-                self.mean_images(self.run_chain(state, steps - 1))
-                .unflatten(0, (draws, len(images)))
-                .mean(0)
-            )
+            all_known = torch.ones_like(many, dtype=torch.bool).flatten(1)
+            clamped = self.clamp(self.values(many), all_known)
+            state = clamped.apply(self.noise(len(many), images.device))
+            means = self.mean_images(self.run_chain(state, steps - 1))
+            return means.unflatten(0, (draws, len(images))).mean(0)
 
-    def held(self, v: Tensor, known: Tensor) -> Clamped:
-        """The known ones of the values v (n, D), and no hidden unit."""
+    def clamp(self, v: Tensor, known: Tensor) -> Clamped:
+        """Clamp the known ones (n, D) of the values v (n, D), and no hidden unit."""
         hidden = v.new_zeros(len(v), self.units - self.size)
         return Clamped(torch.cat([known, hidden.bool()], 1), torch.cat([v, hidden], 1))
 
-    @property
-    def units(self) -> int:
-        return self.size
-
 
 def contrast(data: Tensor, model: Tensor) -> Objective:
-    """E of data (B,) against E of the model's samples (C,): its gradient is <dE>_data - <dE>_model."""
+    """The objective with gradient <dE>_data - <dE>_model.
+
+    Args:
+        data: energies (B,) of data.
+        model: energies (C,) of the model's samples.
+    """
     return Objective(
         {"contrast": data.mean() - model.mean()},
         {"energy_of_data": data.mean(), "energy_of_samples": model.mean()},
@@ -144,5 +164,11 @@ def contrast(data: Tensor, model: Tensor) -> Objective:
 
 
 def log_odds(v: Tensor) -> Tensor:
-    """Biases with which independent units are 1 as often as these are, (n, D) -> (D,); one of each is added to what was counted."""
+    """Biases (D,) with which independent units are 1 as often as in data v (n, D).
+
+    One count of each value is added, so that they are finite.
+
+    >>> log_odds(torch.ones(2, 1)).sigmoid()
+    tensor([0.7500])
+    """
     return torch.logit((v.sum(0) + 1) / (len(v) + 2))

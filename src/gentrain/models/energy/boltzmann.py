@@ -1,6 +1,9 @@
-"""Ackley, Hinton & Sejnowski, "A Learning Algorithm for Boltzmann Machines", 1985: binary units, visible and hidden, each joined to each,
+"""The Boltzmann machine (Ackley, Hinton & Sejnowski, "A Learning Algorithm for Boltzmann Machines",
+1985): binary units, visible and hidden, all connected.
 
-E(s) = -1/2 s^T W s - b . s,    s = (v, h) in {0, 1}^U,    W symmetric with zero diagonal,    p(s) = exp(-E(s)) / Z.
+    E(s) = -1/2 s^T W s - b . s,    s = (v, h) in {0, 1}^U,    p(s) = exp(-E(s)) / Z
+
+W is symmetric with zero diagonal.
 """
 
 from __future__ import annotations
@@ -9,18 +12,33 @@ import torch
 from torch import Tensor, nn
 
 from gentrain.config.types import Count, Positive
-from gentrain.models.base import Batch
+from gentrain.models.base import Batch, HasFilters
 from gentrain.models.energy.base import Clamped, EnergyModel, contrast, log_odds
 from gentrain.models.objective import Objective
 from gentrain.models.pixels import Binary
 
 
-class Boltzmann(EnergyModel):
-    """d(-log p(v))/dW_ij = <s_i s_j>_model - <s_i s_j>_data: the hidden units of the data after `clamped` sweeps of Gibbs sampling given
-    the image, the model's from `n_chains` persistent chains after `k` sweeps (Younes, 1989; Neal, 1992). Each unit given all others is 1
-    with probability sigmoid(sum_j W_ij s_j + b_i); they are drawn one after the other, so a sweep takes U small steps, whatever the
-    number of chains: for images of 14 x 14 (data.size=14).
+class Boltzmann(EnergyModel, HasFilters):
+    """A Boltzmann machine, trained with persistent chains (Younes, 1989; Neal, 1992).
+
+        d(-log p(v))/dW_ij = <s_i s_j>_model - <s_i s_j>_data
+
+    Each unit given all others is 1 with probability sigmoid(sum_j W_ij s_j + b_i). Units are drawn
+    one after the other, so that a sweep takes U small steps, whatever the number of chains. It is
+    for small images (data.size=14).
+
+    Args:
+        shape: (C, H, W) of images.
+        threshold: see `Binary`.
+        hidden: the number of hidden units.
+        k: sweeps of the model's chains in each update.
+        clamped: sweeps over the hidden units given an image, in each update.
+        n_chains: the number of persistent chains.
+        sd: the standard deviation of the weights at the start.
+        steps: sweeps that draw a sample.
     """
+
+    base: Tensor  # the visible units' log-odds in the data
 
     def __init__(
         self,
@@ -35,14 +53,11 @@ class Boltzmann(EnergyModel):
     ) -> None:
         super().__init__(Binary(threshold), shape, steps)
         self.hidden, self.k, self.clamped = hidden, k, clamped
-        self.weight = nn.Parameter(
-            sd * torch.randn(self.units, self.units)
-        )  # of which the upper triangle counts
+        # only the upper triangle is used
+        self.weight = nn.Parameter(sd * torch.randn(self.units, self.units))
         self.b = nn.Parameter(torch.zeros(self.units))
         self.register_buffer("base", torch.zeros(self.size))
         self.register_buffer("chains", self.noise(n_chains, "cpu"))
-
-    base: Tensor
 
     @property
     def units(self) -> int:
@@ -50,41 +65,36 @@ class Boltzmann(EnergyModel):
 
     @property
     def W(self) -> Tensor:
+        """The weights, symmetric with zero diagonal."""
         upper = self.weight.triu(1)
         return upper + upper.T
 
     def energy(self, x: Tensor) -> Tensor:
-        """Of visible and hidden units together, (n, U) -> (n,)."""
         return -0.5 * ((x @ self.W) * x).sum(1) - x @ self.b
 
     def objective(self, batch: Batch) -> Objective:
         assert self.chains is not None
         v = self.values(batch[0])
         with torch.no_grad():
-            data = self.completed(v, self.clamped)
+            data = self.with_hidden_units(v, self.clamped)
             samples = self.run_chain(self.chains, self.k)
             self.chains.copy_(samples)
         return contrast(*self.energy(torch.cat([data, samples])).split([len(data), len(samples)]))
 
     @torch.no_grad()
     def filters(self) -> Tensor:
-        """What each hidden unit looks for: its weights to the visible units, (hidden, *shape)."""
+        """The weights of each hidden unit to the visible units."""
         return self.W.detach()[self.size :, : self.size].unflatten(1, self.shape)
-
-    def completed(self, v: Tensor, sweeps: int) -> Tensor:
-        """v (n, D) with hidden units drawn given it: first as if they did not see each other, then by sweeps over them."""
-        W = self.W
-        h = torch.bernoulli(torch.sigmoid(v @ W[: self.size, self.size :] + self.b[self.size :]))
-        return self.swept(torch.cat([v, h], 1), sweeps, range(self.size, self.units))
 
     @torch.no_grad()
     def init_from_data(self, batch: Batch) -> None:
+        """Start with the data's log-odds as visible biases, and with new chains."""
+        assert self.chains is not None
         b = log_odds(self.values(batch[0]))
         self.b[: self.size].copy_(b), self.base.copy_(b)
-        assert self.chains is not None
         self.chains.copy_(self.noise(len(self.chains), self.chains.device))
 
-    # --- chains -----------------------------------------------------------------------------------------------------------------
+    # --- chains -----------------------------------------------------------------------------------
 
     @torch.no_grad()
     def noise(self, n: int, device: torch.device | str) -> Tensor:
@@ -92,25 +102,31 @@ class Boltzmann(EnergyModel):
         means = torch.cat([torch.sigmoid(self.base), self.base.new_full((self.hidden,), 0.5)])
         return torch.bernoulli(means.expand(n, -1)).to(device)
 
-    def run_chain(self, x: Tensor, steps: int, held: Clamped | None = None) -> Tensor:
-        return self.swept(x, steps, range(self.units), held)
+    def run_chain(self, x: Tensor, steps: int, clamped: Clamped | None = None) -> Tensor:
+        return self.gibbs(x, steps, range(self.units), clamped)
 
     @torch.no_grad()
-    def swept(self, x: Tensor, sweeps: int, sites: range, held: Clamped | None = None) -> Tensor:
-        """Gibbs sampling of some units, in turn: s_i = 1 where its logit exceeds that of a uniform random number."""
-        W, x = self.W, x.T.clone()  # a unit's values in all chains lie together
+    def gibbs(self, x: Tensor, sweeps: int, sites: range, clamped: Clamped | None = None) -> Tensor:
+        """Gibbs sampling of some units in turn; the other units keep their values."""
+        W, x = self.W, x.T.clone()  # transposed: a unit's values in all chains are contiguous
         for _ in range(sweeps):
-            thresholds = (
-                torch.logit(torch.rand(len(sites), x.shape[1], device=x.device, dtype=x.dtype))
-                - self.b[sites.start : sites.stop, None]
-            )
+            u = torch.rand(len(sites), x.shape[1], device=x.device, dtype=x.dtype)
+            # s_i = 1 where sigmoid(W_i . s + b_i) > u
+            thresholds = torch.logit(u) - self.b[sites.start : sites.stop, None]
             for threshold, i in zip(thresholds, sites, strict=True):
                 new = (W[i] @ x > threshold).to(x)
-                x[i] = (
-                    new if held is None else torch.where(held.known[:, i], held.values[:, i], new)
-                )
+                x[i] = new if clamped is None else clamped.apply_to_unit(i, new)
         return x.T.contiguous()
 
+    def with_hidden_units(self, v: Tensor, sweeps: int) -> Tensor:
+        """States (n, units) of values v (n, D), with hidden units drawn given them.
+
+        They are first drawn as if they were not connected, then by sweeps over them.
+        """
+        W = self.W
+        h = torch.bernoulli(torch.sigmoid(v @ W[: self.size, self.size :] + self.b[self.size :]))
+        return self.gibbs(torch.cat([v, h], 1), sweeps, range(self.size, self.units))
+
     def mean_images(self, x: Tensor) -> Tensor:
-        """Each visible unit's mean given all the others."""
+        """Images of the mean of each visible unit given all other units."""
         return self.images(torch.sigmoid(x @ self.W + self.b)[:, : self.size])

@@ -1,17 +1,24 @@
-"""Any network as an energy (Xie, Lu, Zhu & Wu, "A Theory of Generative ConvNet", 2016; Du & Mordatch, "Implicit Generation and
-Modeling with Energy-Based Models", 2019; Nijkamp et al., "On the Anatomy of MCMC-Based Maximum Likelihood Learning of Energy-Based
-Models", 2020):
+"""Deep energy-based models: any network as the energy of p(x) = exp(-E(x)) / Z.
 
-    p(x) = exp(-E(x)) / Z,    samples by Langevin's dynamics from a buffer of earlier ones.
+- Xie, Lu, Zhu & Wu, "A Theory of Generative ConvNet", 2016.
+- Du & Mordatch, "Implicit Generation and Modeling with Energy-Based Models", 2019.
+- Nijkamp et al., "On the Anatomy of MCMC-Based Maximum Likelihood Learning of Energy-Based Models",
+  2020.
+
+Samples are drawn by Langevin dynamics, from a buffer of earlier samples.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from gentrain.config.types import Count, NonNegative, Share
 from gentrain.errors import UserError
+from gentrain.layers.coupling import batch_coupled_layers
 from gentrain.models.base import Batch
 from gentrain.models.energy.base import Clamped, EnergyModel, contrast
 from gentrain.models.objective import Objective
@@ -20,16 +27,26 @@ from gentrain.samplers.kernel import Kernel
 
 
 class EBM(EnergyModel):
-    """Descends  mean E(x) - mean E(x~) + alpha (mean E(x)^2 + mean E(x~)^2),  x from the data with Gaussian noise of sd `blur`.
+    """A deep energy-based model.
+
+        loss = mean E(x) - mean E(x~) + alpha (mean E(x)^2 + mean E(x~)^2)
+
+    x is data with Gaussian noise of standard deviation `blur`, x~ are negative samples.
 
     Args:
-        network: (B, *shape) -> (B,), the energy; no layer in it may couple samples.
-        sampler: a transition of `gentrain.samplers` (any that uses a gradient or none), applied to -E.
-        k: transitions of the negative samples x~ in each update.
-        buffer: earlier samples from which these start (persistent contrastive divergence; Tieleman, 2008); kept in the checkpoint.
+        network: (B, *shape) -> energies (B,); no layer may couple samples.
+        sampler: a kernel of `gentrain.samplers`, applied to -E.
+        shape: (C, H, W) of images, or (D,) of points.
+        k: transitions of the negative samples in each update.
+        buffer: earlier samples from which these start (persistent contrastive divergence; Tieleman,
+            2008); kept in the checkpoint.
         fresh: the share that starts at noise instead, uniform in [-1, 1].
-        alpha: keeps energies near zero, which the difference alone leaves free to drift.
-        steps: transitions for a sample that is drawn, from the buffer or from noise that is given.
+        alpha: keeps energies near zero; the difference alone lets them drift.
+        blur: for pixels in [-1, 1].
+        steps: transitions that draw a sample, from the buffer or from given noise.
+
+    Raises:
+        UserError: when a layer of the network couples samples.
     """
 
     chains: Tensor
@@ -47,11 +64,10 @@ class EBM(EnergyModel):
         steps: Count = 60,
     ) -> None:
         super().__init__(Real(), shape, steps)
-        if coupled := [
-            name for name, module in network.named_modules() if "BatchNorm" in type(module).__name__
-        ]:
+        if coupled := batch_coupled_layers(network):
             raise UserError(
-                f"batch norm ({coupled[0]}) couples the samples whose energies are compared (network); use norm=none"
+                f"layer {coupled[0]} couples the samples whose energies are compared (network); "
+                "use one without batch norm"
             )
         self.network, self.sampler = network, sampler
         self.k, self.fresh, self.alpha, self.blur = k, fresh, alpha, blur
@@ -67,40 +83,53 @@ class EBM(EnergyModel):
         data, model = self.energy(torch.cat([x, samples])).split(len(x))
         found = contrast(data, model)
         if self.alpha:
-            found.losses["regularizer"] = self.alpha * (
-                data.square().mean() + model.square().mean()
-            )
+            squares = data.square().mean() + model.square().mean()
+            found.losses["regularizer"] = self.alpha * squares
         return found
 
     @torch.no_grad()
     def negatives(self, n: int) -> Tensor:
-        """k transitions of n samples of the buffer, the noise among them; they take their old places."""
-        places = torch.randperm(len(self.chains), device=self.chains.device)[:n]
-        places = places.repeat(-(-n // len(places)))[:n]  # a buffer smaller than the batch
-        renewed = torch.rand(n, 1, device=self.chains.device) < self.fresh
-        x = self.run_chain(
-            torch.where(renewed, self.noise(n, self.chains.device), self.chains[places]), self.k
-        )
+        """n negative samples (n, D): k transitions from samples of the buffer, or from noise.
+
+        They take their places in the buffer.
+        """
+        device = self.chains.device
+        places = torch.randperm(len(self.chains), device=device)[:n]
+        places = places.repeat(-(-n // len(places)))[:n]  # for a buffer smaller than the batch
+        renewed = torch.rand(n, 1, device=device) < self.fresh
+        start = torch.where(renewed, self.noise(n, device), self.chains[places])
+        x = self.run_chain(start, self.k)
         self.chains[places] = x
         return x
 
     def noise(self, n: int, device: torch.device | str) -> Tensor:
+        """Uniform in [-1, 1]."""
         return torch.rand(n, self.size, device=device) * 2 - 1
 
-    def run_chain(self, x: Tensor, steps: int, held: Clamped | None = None) -> Tensor:
-        """What is held is put in before each look at the energy, so that it has no slope, and again at the end."""
+    def run_chain(self, x: Tensor, steps: int, clamped: Clamped | None = None) -> Tensor:
+        """States after `steps` transitions of the sampler.
+
+        Clamped values are set before the energy is computed, so that it has no gradient in them,
+        and once more at the end.
+        """
 
         def target(x: Tensor) -> Tensor:
-            return -self.energy(x if held is None else held.put(x)).float()
+            return -self.energy(x if clamped is None else clamped.apply(x)).float()
 
-        wanted = [p.requires_grad for p in self.network.parameters()]
-        self.network.requires_grad_(False)  # the slope is in x alone: half of the backward pass
-        try:
-            with torch.no_grad():
-                state = self.sampler.start(target, x)
-                for _ in range(steps):
-                    state = self.sampler.step(target, state)
-        finally:
-            for p, want in zip(self.network.parameters(), wanted, strict=True):
-                p.requires_grad_(want)
-        return state.x if held is None else held.put(state.x)
+        with frozen(self.network), torch.no_grad():
+            state = self.sampler.start(target, x)
+            for _ in range(steps):
+                state = self.sampler.step(target, state)
+        return state.x if clamped is None else clamped.apply(state.x)
+
+
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """Compute no gradients of weights: that of the input alone takes half of a backward pass."""
+    before = [p.requires_grad for p in network.parameters()]
+    network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p, requires_grad in zip(network.parameters(), before, strict=True):
+            p.requires_grad_(requires_grad)

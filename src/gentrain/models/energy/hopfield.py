@@ -1,9 +1,10 @@
-"""Hopfield, "Neural Networks and Physical Systems with Emergent Collective Computational Abilities", 1982: a memory whose contents are
-the minima of
+"""The Hopfield network (Hopfield, "Neural Networks and Physical Systems with Emergent Collective
+Computational Abilities", 1982): an associative memory, whose contents are minima of
 
-    E(x) = -1/2 x^T W x,    x in {-1, 1}^N,    W symmetric with zero diagonal,
+    E(x) = -1/2 x^T W x,    x in {-1, 1}^N,    W symmetric with zero diagonal.
 
-and which finds the nearest by going downhill: x_i <- sign(sum_j W_ij x_j), one unit after the other, never raises E.
+Recall goes downhill to a nearby minimum: x_i <- sign(sum_j W_ij x_j), one unit after the other,
+never raises E.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from torch import Tensor, nn
 
 from gentrain.config.types import Count, Share
 from gentrain.errors import UserError
-from gentrain.models.base import Batch
+from gentrain.models.base import Batch, Memorises
 from gentrain.models.energy.base import Clamped, EnergyModel
 from gentrain.models.objective import Objective
 from gentrain.models.pixels import Pixels
 
 
 class Signs(Pixels):
-    """-1 or 1: dark or bright."""
+    """Dark pixels are -1, and bright ones 1."""
 
     name = "signs, cut at 1/2"
 
@@ -33,21 +34,27 @@ class Signs(Pixels):
         return v
 
 
-class Hopfield(EnergyModel):
-    """Stores the images `memories`, the first that it is shown; later batches count for nothing.
+class Hopfield(EnergyModel, Memorises):
+    """Stores the first training images that it sees; later batches are ignored.
 
-    A step down their mean energy by SGD is Hebb's rule, as -dE/dW_ij = x_i x_j: W = lr * mean of x x^T, whose scale changes no minimum. Up
-    to 0.138 N random patterns are recalled with few errors (Amit, Gutfreund & Sompolinsky, 1985); patterns that look alike, as digits do,
-    far fewer: two or three.
+    A step of SGD down the stored images' mean energy is Hebb's rule, since -dE/dW_ij = x_i x_j:
+    W = lr * mean of x x^T, and the scale changes no minimum. Up to 0.138 N random patterns are
+    recalled with few errors (Amit, Gutfreund & Sompolinsky, 1985). Of patterns that look alike, as
+    digits do, only two or three are.
 
-    memories: how many images it stores.
-    unlearning: where above 0, each update also climbs the energy of the states that a recall makes of the patterns with this share of
-        their units flipped (after Hopfield, Feinstein & Palmer, "'Unlearning' has a stabilizing effect in collective memories", 1983, who
-        start at random states). What is recalled already changes nothing, so in many steps patterns are stored that look alike, with
-        room around them.
-    order: units one after the other in a new random order each sweep (asynchronous, E never rises), or all at once (synchronous, which
-        may end in a cycle of two states).
-    steps: the most sweeps of a recall, which ends where nothing changes.
+    Args:
+        shape: (C, H, W) of images.
+        memories: how many images to store.
+        unlearning: the share of units that are flipped in a stored pattern, before its recall is
+            unlearned: each update also climbs the energy of the states in which these recalls end
+            (after Hopfield, Feinstein & Palmer, "'Unlearning' Has a Stabilizing Effect in
+            Collective Memories", 1983, who start at random states). A pattern that is recalled
+            already changes nothing. Over many steps, similar patterns are stored, each with a basin
+            of attraction. 0 for none.
+        order: of updates in a sweep. "asynchronous" takes units one after the other, in a new
+            random order, and E never rises; "synchronous" takes all at once, and may end in a cycle
+            of two states.
+        steps: the most sweeps of a recall, which ends when nothing changes.
     """
 
     memories: Tensor
@@ -67,15 +74,17 @@ class Hopfield(EnergyModel):
 
     @torch.no_grad()
     def init_from_data(self, batch: Batch) -> None:
+        """Choose the images to store."""
         if len(batch[0]) < len(self.memories):
             raise UserError(
-                f"{len(self.memories)} memories of {len(batch[0])} images (model.memories); give at most as many"
+                f"{len(self.memories)} memories of {len(batch[0])} images (model.memories); "
+                "give at most as many"
             )
         self.memories.copy_(self.values(batch[0][: len(self.memories)]))
 
     @property
     def W(self) -> Tensor:
-        """Symmetric, its diagonal zero, whatever the parameter's are."""
+        """The weights, symmetric with zero diagonal whatever the parameter is."""
         w = (self.weight + self.weight.T) / 2
         return w - torch.diag(w.diagonal())
 
@@ -84,44 +93,51 @@ class Hopfield(EnergyModel):
 
     def objective(self, batch: Batch) -> Objective:
         x = self.memories
-        terms = {
-            "stored": 2 * self.energy(x).mean()
-        }  # twice, since each parameter has half of W_ij and half of W_ji
+        # twice, since each of the two parameters of W_ij is half of it
+        losses = {"stored": 2 * self.energy(x).mean()}
         if not self.unlearning:
-            return Objective(terms)
+            return Objective(losses)
         end = self.run_chain(torch.where(torch.rand_like(x) < self.unlearning, -x, x), self.steps)
-        return Objective(
-            terms | {"unlearned": -2 * self.energy(end).mean()},
-            {"bits_lost": (end != x).float().mean()},
-        )
+        losses["unlearned"] = -2 * self.energy(end).mean()
+        return Objective(losses, {"bits_lost": (end != x).float().mean()})
+
+    # --- recall -----------------------------------------------------------------------------------
 
     @torch.no_grad()
     def noise(self, n: int, device: torch.device | str) -> Tensor:
+        """Random signs."""
         return 2.0 * torch.randint(2, (n, self.size), device=device) - 1
 
     @torch.no_grad()
-    def run_chain(self, x: Tensor, steps: int, held: Clamped | None = None) -> Tensor:
-        """At most `steps` sweeps; a unit in balance (sum 0) stays as it is."""
+    def run_chain(self, x: Tensor, steps: int, clamped: Clamped | None = None) -> Tensor:
+        """Recall from states x: at most `steps` sweeps. A unit with sum 0 keeps its sign."""
         W = self.W
-        sweep = self.one_by_one if self.order == "asynchronous" else self.all_at_once
+        sweep = self.sweep_units if self.order == "asynchronous" else self.sweep_at_once
         for _ in range(steps):
-            new = sweep(W, x, held)
+            new = sweep(W, x, clamped)
             if torch.equal(new, x):
                 break
             x = new
         return x
 
-    def all_at_once(self, W: Tensor, x: Tensor, held: Clamped | None) -> Tensor:
+    def sweep_at_once(self, W: Tensor, x: Tensor, clamped: Clamped | None) -> Tensor:
+        """Update all units at once."""
         new = sign(x @ W, x)
-        return new if held is None else held.put(new)
+        return new if clamped is None else clamped.apply(new)
 
-    def one_by_one(self, W: Tensor, x: Tensor, held: Clamped | None) -> Tensor:
-        x = x.T.clone()  # a unit's values in all chains lie together
+    def sweep_units(self, W: Tensor, x: Tensor, clamped: Clamped | None) -> Tensor:
+        """Update one unit after the other, in random order."""
+        x = x.T.clone()  # transposed: a unit's values in all chains are contiguous
         for i in torch.randperm(len(x)).tolist():
             new = sign(W[i] @ x, x[i])
-            x[i] = new if held is None else torch.where(held.known[:, i], held.values[:, i], new)
+            x[i] = new if clamped is None else clamped.apply_to_unit(i, new)
         return x.T.contiguous()
 
 
 def sign(field: Tensor, x: Tensor) -> Tensor:
+    """The sign of each number in `field`, or x where that is 0.
+
+    >>> sign(torch.tensor([0.5, -0.5, 0.0]), torch.tensor([-1.0, -1.0, -1.0]))
+    tensor([ 1., -1., -1.])
+    """
     return torch.where(field > 0, 1.0, torch.where(field < 0, -1.0, x)).to(x)

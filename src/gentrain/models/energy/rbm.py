@@ -1,7 +1,12 @@
-"""Restricted Boltzmann machine (Smolensky, 1986; Hinton, "Training Products of Experts by Minimizing Contrastive Divergence", 2002):
-visible and hidden units with no weights among themselves, so that each side given the other is independent, and drawn in one go.
+"""The restricted Boltzmann machine (Smolensky, 1986; Hinton, "Training Products of Experts by
+Minimizing Contrastive Divergence", 2002).
 
-    E(v, h) = E_vis(v) - c . h - (v / s) W h,       F(v) = E_vis(v) - sum_j softplus(c_j + (v / s) W_j),       p(v) = exp(-F(v)) / Z
+Visible and hidden units have no connections among themselves. Given one side, the units of the
+other are independent, and drawn at once.
+
+    E(v, h) = E_vis(v) - c . h - (v / s) W h
+    F(v)    = E_vis(v) - sum_j softplus(c_j + (v / s) W_j)
+    p(v)    = exp(-F(v)) / Z
 """
 
 from __future__ import annotations
@@ -9,7 +14,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -17,42 +22,56 @@ from torch import Tensor, nn
 
 from gentrain.config.types import Count, Positive
 from gentrain.errors import UserError
-from gentrain.models.base import Batch, HasLogPartition, eval_mode
+from gentrain.models.base import Batch, HasFilters, HasLogPartition, eval_mode
 from gentrain.models.energy.base import Clamped, EnergyModel, contrast, log_odds
 from gentrain.models.objective import Objective
 from gentrain.models.pixels import Binary, Pixels, Real
 from gentrain.samplers.importance import Estimate, annealed
 
-ENUMERABLE = 15  # hidden units up to which Z is summed and not estimated
+ENUMERABLE = 15  # with at most so many hidden units, Z is summed and not estimated
+
+# --- visible units --------------------------------------------------------------------------------
 
 
 class Visible(nn.Module, ABC):
-    """The visible units given a = W h: p(v | a) = exp(-E_vis(v; b) + (v / s) . a) / Z_vis, independent of each other."""
+    """Visible units given a = W h: p(v | a) = exp(-E_vis(v; b) + (v / s) . a) / Z_vis.
 
+    They are independent of each other.
+    """
+
+    binary: ClassVar[bool] = False
     pixels: Pixels
     scale: float = 1.0  # s
 
     @abstractmethod
     def energy(self, v: Tensor, b: Tensor) -> Tensor:
-        """E_vis, (n, D) -> (n,)"""
+        """E_vis (n,) of values v (n, D)."""
 
     @abstractmethod
     def log_partition(self, b: Tensor, a: Tensor) -> Tensor:
-        """log Z_vis = log sum_v exp(-E_vis(v; b) + (v / s) . a), (n, D) -> (n,)"""
+        """log Z_vis = log sum_v exp(-E_vis(v; b) + (v / s) . a), (n,), for a (n, D)."""
 
     @abstractmethod
-    def mean(self, b: Tensor, a: Tensor) -> Tensor: ...
+    def mean(self, b: Tensor, a: Tensor) -> Tensor:
+        """The means (n, D), for a (n, D)."""
 
     @abstractmethod
-    def draw(self, b: Tensor, a: Tensor) -> Tensor: ...
+    def draw(self, b: Tensor, a: Tensor) -> Tensor:
+        """Random values (n, D), for a (n, D)."""
 
     @abstractmethod
     def bias(self, v: Tensor) -> Tensor:
-        """b of independent units whose means are those of data v, (n, D) -> (D,)"""
+        """b (D,) of independent units with the means of data v (n, D)."""
 
 
 class BinaryUnits(Visible):
-    """v in {0, 1}, E_vis = -b . v"""
+    """v in {0, 1}, E_vis = -b . v.
+
+    Args:
+        threshold: see `Binary`.
+    """
+
+    binary = True
 
     def __init__(self, threshold: bool = False) -> None:
         super().__init__()
@@ -68,14 +87,18 @@ class BinaryUnits(Visible):
         return torch.sigmoid(b + a)
 
     def draw(self, b: Tensor, a: Tensor) -> Tensor:
-        return coin(b + a)
+        return bernoulli(b + a)
 
     def bias(self, v: Tensor) -> Tensor:
         return log_odds(v)
 
 
 class GaussianUnits(Visible):
-    """Real v, E_vis = |v - b|^2 / (2 s^2): v given h is N(b + s W h, s^2), s fixed. Pixels in [-1, 1] as they are."""
+    """Real v, E_vis = |v - b|^2 / (2 s^2), so that v given h is N(b + s W h, s^2).
+
+    Args:
+        sd: s, of pixels in [-1, 1]; fixed.
+    """
 
     def __init__(self, sd: Positive = 0.3) -> None:
         super().__init__()
@@ -85,9 +108,8 @@ class GaussianUnits(Visible):
         return (v - b).square().sum(1) / (2 * self.scale**2)
 
     def log_partition(self, b: Tensor, a: Tensor) -> Tensor:
-        return (
-            a.square() / 2 + b * a / self.scale + math.log(self.scale) + math.log(2 * math.pi) / 2
-        ).sum(1)
+        constant = math.log(2 * math.pi) / 2
+        return (a.square() / 2 + b * a / self.scale + math.log(self.scale) + constant).sum(1)
 
     def mean(self, b: Tensor, a: Tensor) -> Tensor:
         return b + self.scale * a
@@ -100,17 +122,32 @@ class GaussianUnits(Visible):
         return v.mean(0)
 
 
-def coin(logits: Tensor) -> Tensor:
-    """1 with probability sigmoid(logits)."""
+def bernoulli(logits: Tensor) -> Tensor:
+    """1 with probability sigmoid(logits), and 0 otherwise."""
     return (torch.rand_like(logits) < torch.sigmoid(logits)).to(logits.dtype)
 
 
-class RBM(EnergyModel, HasLogPartition):
-    """Descends F on data and climbs it on samples after `k` steps of block Gibbs sampling (two matrix products each).
+# --- the model ------------------------------------------------------------------------------------
 
-    persistent: the chains go on from update to update (PCD; Tieleman, "Training Restricted Boltzmann Machines using Approximations to the
-    Likelihood Gradient", 2008), `n_chains` of them; else they start at the data each time (CD-k). dF/dW = -v p(h = 1 | v)^T / s, so the
-    gradient is <v h>_model - <v h>_data with probabilities for the last hidden units. The visible biases start at the data's log-odds.
+
+class RBM(EnergyModel, HasLogPartition, HasFilters):
+    """A restricted Boltzmann machine, trained with block Gibbs sampling.
+
+    It descends the free energy F on data, and climbs F on samples after `k` steps of two matrix
+    products each. dF/dW = -v p(h = 1 | v)^T / s, so that the gradient is <v h>_model - <v h>_data,
+    with probabilities for the last hidden units. Visible biases start at the data's log-odds.
+
+    Args:
+        visible: the kind of visible units.
+        shape: (C, H, W) of images.
+        hidden: the number of hidden units.
+        k: Gibbs steps in each update.
+        persistent: chains continue from update to update (PCD; Tieleman, "Training Restricted
+            Boltzmann Machines Using Approximations to the Likelihood Gradient", 2008). Otherwise
+            they start at the data each time (CD-k).
+        n_chains: the number of persistent chains.
+        sd: the standard deviation of the weights at the start.
+        steps: Gibbs steps that draw a sample.
     """
 
     base: Tensor
@@ -130,21 +167,24 @@ class RBM(EnergyModel, HasLogPartition):
         self.visible, self.hidden, self.k, self.persistent = visible, hidden, k, persistent
         self.W = nn.Parameter(sd * torch.randn(self.size, hidden))
         self.b, self.c = nn.Parameter(torch.zeros(self.size)), nn.Parameter(torch.zeros(hidden))
-        self.register_buffer(
-            "base", torch.zeros(self.size)
-        )  # biases of the independent units from which annealing starts
+        # biases of the independent units from which annealing starts
+        self.register_buffer("base", torch.zeros(self.size))
         self.register_buffer("chains", self.noise(n_chains, "cpu") if persistent else None)
 
-    def field(self, v: Tensor) -> Tensor:
-        """c + (v / s) W, (n, D) -> (n, hidden): p(h_j = 1 | v) = sigmoid of it."""
+    @property
+    def binary(self) -> bool:
+        return self.visible.binary
+
+    def hidden_logits(self, v: Tensor) -> Tensor:
+        """c + (v / s) W, (n, D) -> (n, hidden): p(h_j = 1 | v) is its sigmoid."""
         return torch.addmm(self.c, v / self.visible.scale if self.visible.scale != 1 else v, self.W)
 
     def energy(self, x: Tensor) -> Tensor:
         """The free energy F."""
-        return self.visible.energy(x, self.b) - F.softplus(self.field(x)).sum(1)
+        return self.visible.energy(x, self.b) - F.softplus(self.hidden_logits(x)).sum(1)
 
     def filters(self) -> Tensor:
-        """What each hidden unit looks for: its weights to the visible units, (hidden, *shape)."""
+        """The weights of each hidden unit to the visible units."""
         return self.W.detach().T.unflatten(1, self.shape)
 
     def objective(self, batch: Batch) -> Objective:
@@ -157,12 +197,13 @@ class RBM(EnergyModel, HasLogPartition):
 
     @torch.no_grad()
     def init_from_data(self, batch: Batch) -> None:
+        """Start with visible biases that give the data's means, and with new chains."""
         b = self.visible.bias(self.values(batch[0]))
         self.b.copy_(b), self.base.copy_(b)
         if self.chains is not None:
             self.chains.copy_(self.noise(len(self.chains), self.chains.device))
 
-    # --- chains -----------------------------------------------------------------------------------------------------------------
+    # --- chains -----------------------------------------------------------------------------------
 
     @torch.no_grad()
     def noise(self, n: int, device: torch.device | str) -> Tensor:
@@ -170,84 +211,87 @@ class RBM(EnergyModel, HasLogPartition):
         return self.visible.draw(self.base, self.base.new_zeros(n, self.size)).to(device)
 
     @torch.no_grad()
-    def run_chain(self, x: Tensor, steps: int, held: Clamped | None = None) -> Tensor:
+    def run_chain(self, x: Tensor, steps: int, clamped: Clamped | None = None) -> Tensor:
         for _ in range(steps):
-            x = self.visible.draw(self.b, coin(self.field(x)) @ self.W.T)
-            x = x if held is None else held.put(x)
+            x = self.visible.draw(self.b, bernoulli(self.hidden_logits(x)) @ self.W.T)
+            x = x if clamped is None else clamped.apply(x)
         return x
 
     def mean_images(self, x: Tensor) -> Tensor:
-        """Means of the visible units given hidden ones that are drawn."""
-        return self.images(self.visible.mean(self.b, coin(self.field(x)) @ self.W.T))
+        """Images of the visible units' means, given hidden units that are drawn."""
+        return self.images(self.visible.mean(self.b, bernoulli(self.hidden_logits(x)) @ self.W.T))
 
-    @property
-    def binary(self) -> bool:
-        return isinstance(self.visible, BinaryUnits)
-
-    # --- how good it is ---------------------------------------------------------------------------------------------------------
+    # --- likelihood -------------------------------------------------------------------------------
 
     def log_partition(self, chains: int, temperatures: int) -> Estimate:
-        """log Z: summed for up to 15 hidden units, else annealed, the steps in beta ever smaller towards 1, where the modes part."""
+        """log Z: summed for up to 15 hidden units, and otherwise annealed.
+
+        The steps in beta become smaller towards 1, where the modes separate.
+        """
         with eval_mode(self):
             if self.hidden <= ENUMERABLE:
-                return Estimate(self.enumerated(), torch.zeros((), dtype=torch.float64))
-            return self.annealed(
-                chains,
-                (1 - torch.linspace(1, 0, temperatures + 1, dtype=torch.float64).square()).tolist(),
-            )
+                return Estimate(self.exact_log_partition(), torch.zeros((), dtype=torch.float64))
+            betas = 1 - torch.linspace(1, 0, temperatures + 1, dtype=torch.float64).square()
+            return self.annealed_log_partition(chains, betas.tolist())
 
     def protocol(self, chains: int, temperatures: int) -> dict[str, Any]:
-        how = (
-            "exact"
-            if self.hidden <= ENUMERABLE
-            else f"annealed importance sampling, {chains} chains, {temperatures} temperatures"
-        )
+        ais = f"annealed importance sampling, {chains} chains, {temperatures} temperatures"
+        how = "exact" if self.hidden <= ENUMERABLE else ais
         return {"likelihood": f"-F(v) - log Z, log Z by {how}", "pixels": self.pixels.name}
 
-    def enumerated(self) -> Tensor:
+    def exact_log_partition(self) -> Tensor:
         """log sum_h exp(c . h + log Z_vis(W h)), in float64."""
         log_z = torch.tensor(-math.inf, dtype=torch.float64, device=self.W.device)
         W, b, c = self.W.double(), self.b.double(), self.c.double()
         bits = torch.arange(self.hidden, device=W.device)
         for numbers in torch.arange(2**self.hidden, device=W.device).split(2048):
             h = (numbers[:, None] >> bits & 1).double()
-            log_z = torch.logaddexp(
-                log_z, torch.logsumexp(h @ c + self.visible.log_partition(b, h @ W.T), 0)
-            )
+            terms = h @ c + self.visible.log_partition(b, h @ W.T)
+            log_z = torch.logaddexp(log_z, torch.logsumexp(terms, 0))
         return log_z
 
-    def annealed(self, chains: int, betas: Sequence[float]) -> Estimate:
-        """Salakhutdinov & Murray, "On the Quantitative Analysis of Deep Belief Networks", 2008: from independent units with the data's
-        means to the model, p*_beta(v) = exp(-E_vis(v; b_beta)) prod_j (1 + exp(beta (c_j + (v / s) W_j))),
-        b_beta = (1 - beta) base + beta b.
+    def annealed_log_partition(self, chains: int, betas: Sequence[float]) -> Estimate:
+        """log Z by annealed importance sampling (Salakhutdinov & Murray, "On the Quantitative
+        Analysis of Deep Belief Networks", 2008).
+
+        The path leads from independent units with the data's means to the model:
+
+            p*_beta(v) = exp(-E_vis(v; b_beta)) prod_j (1 + exp(beta (c_j + (v / s) W_j)))
+            b_beta     = (1 - beta) base + beta b
+
+        Args:
+            chains: the number of chains.
+            betas: rising from 0 to 1.
         """
 
-        def log_p(v: Tensor, field: Tensor, beta: float) -> Tensor:
-            return F.softplus(beta * field).sum(1) - self.visible.energy(
-                v, torch.lerp(self.base, self.b, beta)
-            )
+        def log_p(v: Tensor, logits: Tensor, beta: float) -> Tensor:
+            b = torch.lerp(self.base, self.b, beta)
+            return F.softplus(beta * logits).sum(1) - self.visible.energy(v, b)
 
-        def rise(v: Tensor, lower: float, upper: float) -> tuple[Tensor, Tensor]:
-            field = self.field(v)
-            gain = log_p(v, field, upper) - log_p(v, field, lower)
-            return gain, self.visible.draw(
-                torch.lerp(self.base, self.b, upper), upper * (coin(upper * field) @ self.W.T)
-            )
+        def transition(v: Tensor, lower: float, upper: float) -> tuple[Tensor, Tensor]:
+            logits = self.hidden_logits(v)
+            gain = log_p(v, logits, upper) - log_p(v, logits, lower)
+            a = upper * (bernoulli(upper * logits) @ self.W.T)
+            return gain, self.visible.draw(torch.lerp(self.base, self.b, upper), a)
 
-        weighted = annealed(rise, self.noise(chains, self.W.device), betas)
-        at_the_start = self.visible.log_partition(
-            self.base.double(), self.base.new_zeros(1, self.size).double()
-        ) + self.hidden * math.log(2)
+        weighted = annealed(transition, self.noise(chains, self.W.device), betas)
+        zeros = self.base.new_zeros(1, self.size).double()
+        at_start = self.visible.log_partition(self.base.double(), zeros)
         value, error = weighted.log_z()
-        return Estimate(value + at_the_start[0], error)
+        return Estimate(value + (at_start + self.hidden * math.log(2))[0], error)
 
     def log_likelihood(self, batch: Batch, log_z: Tensor) -> Tensor:
-        """(B,) nats of each image, given log Z."""
         with eval_mode(self):
             return -self.energy(self.values(batch[0])).double() - log_z.to(self.W.device)
 
     def pseudo_log_likelihood(self, batch: Batch, flips: int) -> Tensor:
-        """sum_i log p(v_i | all others), (B,): D times the mean of `flips` units drawn at random, log sigmoid(F(flipped) - F(v))."""
+        """sum_i log p(v_i | all others), (B,), estimated.
+
+        D times the mean of log sigmoid(F(flipped) - F(v)) over `flips` units drawn at random.
+
+        Raises:
+            UserError: for real-valued units.
+        """
         if not self.binary:
             raise UserError(
                 "this pseudo-likelihood is of binary units (quality.flips); give quality.flips=0"

@@ -1,4 +1,10 @@
-"""Autoregressive flows: masked (MAF) and inverse (IAF)."""
+"""Autoregressive flows: each value is transformed with parameters that depend on those before it.
+
+- Inverse autoregressive flow (Kingma, Salimans, Jozefowicz, Chen, Sutskever & Welling, "Improved
+  Variational Inference with Inverse Autoregressive Flow", 2016): noise to data in one pass.
+- Masked autoregressive flow (Papamakarios, Pavlakou & Murray, "Masked Autoregressive Flow for
+  Density Estimation", 2017): data to noise in one pass.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +21,21 @@ from gentrain.layers.masked import MADE
 from gentrain.models.flow.base import Flow, Pair
 
 
-class Autoregressive(Flow):
-    """`layers` maps, of each value a function with parameters that are functions of the values before it, and of the context; the order
-    of the values is reversed between them. One pass there, and back one value after the other.
+class AutoregressiveFlow(Flow):
+    """A stack of elementwise maps whose parameters come from the values before, by a MADE each.
 
-    A logarithm of a slope is a free number a; with a `bound` c it is c tanh(a / c). Far from the data a grows without end, and exp(a) of
-    one map is what the next one sees: a few maps overflow.
+    The order of the values is reversed between the maps. `forward` takes one pass; `inverse`
+    computes the values one after the other.
+
+    Args:
+        size: D, the number of values.
+        layers: the number of maps.
+        width: hidden units of each MADE; at least `size` are made.
+        depth: hidden layers of each MADE.
+        context: numbers of each sample that every map may depend on.
+        bound: c of a log-slope c tanh(a / c) for a free number a, so that it stays in (-c, c); None
+            for a itself. Far from the data a grows without limit, and since the next map sees
+            exp(a), a few maps overflow.
     """
 
     sequential = True
@@ -41,58 +56,72 @@ class Autoregressive(Flow):
         )
 
     @abstractmethod
-    def there(self, z: Tensor, first: Tensor, second: Tensor) -> Pair:
-        """Values, and both parameters of each (all of one shape) -> what becomes of them, and the logarithms of the slopes."""
+    def transform(self, z: Tensor, first: Tensor, second: Tensor) -> Pair:
+        """Values and their two parameters, all of one shape -> new values, and log-slopes."""
 
     @abstractmethod
-    def back(self, z: Tensor, first: Tensor, second: Tensor) -> Pair: ...
+    def invert(self, z: Tensor, first: Tensor, second: Tensor) -> Pair:
+        """The inverse of `transform`, and the log-slopes of the inverse."""
 
-    def slope(self, a: Tensor) -> Tensor:
+    def log_slope(self, a: Tensor) -> Tensor:
+        """The bounded log-slope of a free number."""
         return a if self.bound is None else self.bound * torch.tanh(a / self.bound)
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> Pair:
         total = z.new_zeros(len(z))
         for made in self.maps:
-            z, slopes = self.there(z, *made(z, context).unbind(1))
+            z, slopes = self.transform(z, *made(z, context).unbind(1))
             z, total = z.flip(1), total + slopes.sum(1)
         return z, total
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Pair:
-        """Without gradients from what was computed before (`MADE.one_by_one`); with them, whom a cache would spoil, in whole passes."""
-        total, way = z.new_zeros(len(z)), self.passes if torch.is_grad_enabled() else self.cached
+        # the cache writes in place, which autograd does not allow
+        invert = self.invert_by_passes if torch.is_grad_enabled() else self.invert_with_cache
+        total = z.new_zeros(len(z))
         for made in reversed(self.maps):
-            z, log_det = way(made, z.flip(1), context)
+            z, log_det = invert(made, z.flip(1), context)
             total = total + log_det
         return z, total
 
-    def cached(self, made: Any, z: Tensor, context: Tensor | None) -> Pair:
+    def invert_with_cache(self, made: Any, z: Tensor, context: Tensor | None) -> Pair:
+        """Invert one map without gradients; each hidden unit is computed once."""
         slopes = []
 
         def fill(i: int, parameters: Tensor) -> Tensor:
-            x, slope = self.back(z[:, i], *parameters.unbind(1))
+            x, slope = self.invert(z[:, i], *parameters.unbind(1))
             slopes.append(slope)
             return x
 
-        x = made.one_by_one(fill, z, context)
+        x = made.fill_sequentially(fill, z, context)
         return x, torch.stack(slopes).sum(0)
 
-    def passes(self, made: Any, z: Tensor, context: Tensor | None) -> Pair:
-        """As many passes as values: after the k-th, the first k are right."""
-        x, slopes, place = (
-            torch.zeros_like(z),
-            torch.zeros_like(z),
-            torch.arange(z.shape[1], device=z.device),
-        )
+    def invert_by_passes(self, made: Any, z: Tensor, context: Tensor | None) -> Pair:
+        """Invert one map with gradients: after k of D passes the first k values are right."""
+        x, slopes = torch.zeros_like(z), torch.zeros_like(z)
+        place = torch.arange(z.shape[1], device=z.device)
         for k in range(z.shape[1]):
-            x, slopes = self.back(z, *made(x, context).unbind(1))
+            x, slopes = self.invert(z, *made(x, context).unbind(1))
             x = torch.where(place <= k, x, 0.0)
         return x, slopes.sum(1)
 
 
-class InverseAutoregressive(Autoregressive):
-    """IAF (Kingma, Salimans, Jozefowicz, Chen, Sutskever & Welling, 2016), from noise: z_i <- s_i z_i + (1 - s_i) m_i, with m_i and
-    s_i = sigmoid(a_i + 2) functions of z_0 ... z_(i-1) and of the context; log |det| = sum log s_i. It starts near the identity (a forget
-    gate that is open), and no slope is above 1. Where not `gated`, z_i <- exp(a_i) z_i + m_i (Papamakarios et al., 2017), any slope.
+class InverseAutoregressive(AutoregressiveFlow):
+    """IAF (Kingma et al., 2016), from noise to data.
+
+        gated:      z_i <- s_i z_i + (1 - s_i) m_i,     s_i = sigmoid(a_i + 2)
+        otherwise:  z_i <- exp(a_i) z_i + m_i           (Papamakarios et al., 2017)
+
+    m_i and a_i are functions of z_0 ... z_(i-1) and of the context. A gated map starts near the
+    identity, and no slope is above 1.
+
+    Args:
+        latent: D, the number of values.
+        layers: the number of maps.
+        width: hidden units of each MADE.
+        depth: hidden layers of each MADE.
+        context: numbers of each sample that every map may depend on.
+        gated: the form of the map.
+        bound: of the log-slopes, where not gated; see `AutoregressiveFlow`.
     """
 
     def __init__(
@@ -108,24 +137,34 @@ class InverseAutoregressive(Autoregressive):
         super().__init__(latent, layers, width, depth, context, bound)
         self.gated = gated
 
-    def there(self, z: Tensor, first: Tensor, second: Tensor) -> Pair:
+    def transform(self, z: Tensor, first: Tensor, second: Tensor) -> Pair:
         if self.gated:
             gate = torch.sigmoid(second + 2)
             return gate * z + (1 - gate) * first, F.logsigmoid(second + 2)
-        a = self.slope(second)
+        a = self.log_slope(second)
         return z * torch.exp(a) + first, a
 
-    def back(self, z: Tensor, first: Tensor, second: Tensor) -> Pair:
+    def invert(self, z: Tensor, first: Tensor, second: Tensor) -> Pair:
         if self.gated:
             gate = torch.sigmoid(second + 2)
             return (z - (1 - gate) * first) / gate, -F.logsigmoid(second + 2)
-        a = self.slope(second)
+        a = self.log_slope(second)
         return (z - first) * torch.exp(-a), -a
 
 
-class MaskedAutoregressive(Autoregressive):
-    """MAF (Papamakarios, Pavlakou & Murray, 2017), from data: u_i = (x_i - m_i) exp(-a_i), m_i and a_i functions of x_0 ... x_(i-1);
-    log |det du/dx| = -sum a_i. The paper has no `bound`.
+class MaskedAutoregressive(AutoregressiveFlow):
+    """MAF (Papamakarios, Pavlakou & Murray, 2017), from data to noise.
+
+        u_i = (x_i - m_i) exp(-a_i),        log |det du/dx| = -sum_i a_i
+
+    m_i and a_i are functions of x_0 ... x_(i-1). The paper has no `bound`.
+
+    Args:
+        shape: of the data.
+        layers: the number of maps.
+        width: hidden units of each MADE.
+        depth: hidden layers of each MADE.
+        bound: of the log-slopes; see `AutoregressiveFlow`.
     """
 
     def __init__(
@@ -138,13 +177,10 @@ class MaskedAutoregressive(Autoregressive):
     ) -> None:
         super().__init__(math.prod(shape), layers, width, depth, bound=bound)
 
-    def there(self, z: Tensor, first: Tensor, second: Tensor) -> Pair:
-        a = self.slope(second)
+    def transform(self, z: Tensor, first: Tensor, second: Tensor) -> Pair:
+        a = self.log_slope(second)
         return (z - first) * torch.exp(-a), -a
 
-    def back(self, z: Tensor, first: Tensor, second: Tensor) -> Pair:
-        a = self.slope(second)
+    def invert(self, z: Tensor, first: Tensor, second: Tensor) -> Pair:
+        a = self.log_slope(second)
         return z * torch.exp(a) + first, a
-
-
-# --- densities --------------------------------------------------------------------------------------------------------------------

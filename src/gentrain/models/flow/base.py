@@ -1,4 +1,7 @@
-"""Normalising flows: invertible maps f with the logarithm of |det df/dz|, composed one after the other, and densities made of them."""
+"""Normalising flows: invertible maps f with a known log |det df/dz|, and densities made of them.
+
+log p(v) = log N(f(v); 0, I) + log |det df/dv|
+"""
 
 from __future__ import annotations
 
@@ -11,33 +14,42 @@ import torch
 from torch import Tensor, nn
 
 from gentrain.errors import UserError
-from gentrain.models.base import Batch, eval_mode
-from gentrain.models.density import Density
+from gentrain.models.base import Batch, HasLogProb, eval_mode
+from gentrain.models.density import DensityModel
 from gentrain.models.objective import Objective
 from gentrain.models.pixels import Pixels
 
-Pair = tuple[Tensor, Tensor]
+Pair = tuple[Tensor, Tensor]  # values, and a log-determinant (B,)
 
 
 class Flow(nn.Module, ABC):
-    """z (B, D) -> (f(z), log |det df/dz| (B,)), and the way back. `context` numbers of each sample (B, context) may set its parameters."""
+    """An invertible map of vectors (B, D).
+
+    Its parameters may depend on `context` numbers of each sample.
+    """
 
     context: int = 0
-    sequential: bool = False  # its inverse is no single pass
+    sequential: bool = False  # its inverse takes many passes
 
     @abstractmethod
-    def forward(self, z: Tensor, context: Tensor | None = None) -> Pair: ...
+    def forward(self, z: Tensor, context: Tensor | None = None) -> Pair:
+        """z (B, D), context (B, context) -> f(z) and log |det df/dz| (B,)."""
 
     @abstractmethod
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Pair:
-        """z -> (f^-1(z), log |det df^-1/dz|)."""
+        """z (B, D), context (B, context) -> f^-1(z) and log |det df^-1/dz| (B,)."""
 
-    def begin(self, z: Tensor) -> None:
-        """Before the first step, with a first batch."""
+    def init_from_batch(self, z: Tensor) -> None:
+        """Look at a first batch (B, D), before the first update."""
 
 
 class Reversed(Flow):
-    """A flow read from its other end. `flow` makes one of `latent` numbers: `shape` in all."""
+    """The inverse of a flow, as a flow.
+
+    Args:
+        shape: of the data.
+        flow: makes a flow of `latent` numbers, as many as `shape` has.
+    """
 
     def __init__(self, shape: list[int], flow: Callable[..., Flow]) -> None:
         super().__init__()
@@ -51,7 +63,14 @@ class Reversed(Flow):
 
 
 class Standardised(Flow):
-    """(x - mean) / sd of each value, mean and sd those of the first batch for ever; then a flow, which so begins near the data."""
+    """(x - mean) / sd of each value, then a flow, which so starts near the data.
+
+    Mean and standard deviation are those of the first batch, and stay fixed.
+
+    Args:
+        shape: of the data.
+        flow: makes a flow of that shape.
+    """
 
     mean: Tensor
     sd: Tensor
@@ -63,9 +82,10 @@ class Standardised(Flow):
         self.register_buffer("mean", torch.zeros(math.prod(shape)))
         self.register_buffer("sd", torch.ones(math.prod(shape)))
 
-    def begin(self, z: Tensor) -> None:
+    def init_from_batch(self, z: Tensor) -> None:
         self.mean.copy_(z.mean(0))
-        self.sd.copy_(z.std(0).nan_to_num(1.0).clamp_min(1e-3))  # of one sample there is none
+        # a single sample has no standard deviation
+        self.sd.copy_(z.std(0).nan_to_num(1.0).clamp_min(1e-3))
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> Pair:
         z, log_det = self.flow((z - self.mean) / self.sd, context)
@@ -76,34 +96,31 @@ class Standardised(Flow):
         return self.mean + self.sd * z, log_det + self.sd.log().sum()
 
 
-# --- planar maps ------------------------------------------------------------------------------------------------------------------
+class FlowDensity(DensityModel, HasLogProb):
+    """The density of data under a flow f from data to noise; a sample is f^-1 of noise.
 
+    Args:
+        flow: makes a flow of the data's `shape`.
+        pixels: logit for 8-bit images, real for points.
+        shape: (C, H, W) of images, or (D,) of points.
 
-class FlowDensity(Density):
-    """log p(v) = log N(f(v); 0, I) + log |det df/dv|, f a flow from data to noise; samples are f^-1 of noise."""
+    Raises:
+        UserError: when `pixels` does not fit the data.
+    """
 
     def __init__(self, flow: Callable[..., Flow], pixels: Pixels, shape: list[int]) -> None:
         super().__init__(pixels)
-        if pixels.of_levels != (len(shape) == 3):
-            is_of, are, remedy = (
-                ("8-bit images", "points", "real")
-                if pixels.of_levels
-                else ("points", "8-bit images", "logit")
-            )
-            raise UserError(
-                f"this choice of pixels is for {is_of}, and the data are {are} (pixels); add pixels={remedy}"
-            )
+        refuse_other_data(pixels, shape)
         self.flow, self.shape = flow(shape=list(shape)), list(shape)
         self.sequential = self.flow.sequential
 
     def log_prob(self, v: Tensor) -> Tensor:
-        """(B,) nats of modelled values, images or points."""
         u, log_det = self.flow(v.flatten(1))
         return log_normal(u) + log_det
 
     def init_from_batch(self, batch: Batch) -> None:
         with torch.no_grad():
-            self.flow.begin(self.pixels(batch[0])[0].flatten(1))
+            self.flow.init_from_batch(self.pixels(batch[0])[0].flatten(1))
 
     def objective(self, batch: Batch) -> Objective:
         v, log_det = self.pixels(batch[0])
@@ -116,10 +133,8 @@ class FlowDensity(Density):
             return self.log_prob(v) + log_det
 
     def protocol(self, samples: int) -> dict[str, Any]:
-        return {
-            "likelihood": f"exact, of the {'dequantised values' if self.pixels.of_levels else 'points'}",
-            "pixels": self.pixels.name,
-        }
+        of = "dequantised values" if self.pixels.of_levels else "points"
+        return {"likelihood": f"exact, of the {of}", "pixels": self.pixels.name}
 
     def noise(self, n: int, device: torch.device | str) -> Tensor:
         return torch.randn(n, math.prod(self.shape), device=device)
@@ -130,6 +145,20 @@ class FlowDensity(Density):
             return self.pixels.inverse(self.flow.inverse(u)[0].unflatten(1, self.shape))
 
 
+def refuse_other_data(pixels: Pixels, shape: list[int]) -> None:
+    """Refuse pixels of 8-bit images for points, and those of points for images."""
+    images = len(shape) == 3
+    if pixels.of_levels == images:
+        return
+    wanted, given, remedy = (
+        ("points", "8-bit images", "logit") if images else ("8-bit images", "points", "real")
+    )
+    raise UserError(
+        f"this choice of pixels is for {wanted}, and the data are {given} (pixels); "
+        f"add pixels={remedy}"
+    )
+
+
 def log_normal(u: Tensor) -> Tensor:
-    """log N(u; 0, I), (B,)"""
+    """log N(u; 0, I) of vectors u (B, D), (B,)."""
     return -0.5 * (u.square() + math.log(2 * math.pi)).sum(1)

@@ -1,4 +1,13 @@
-"""Planar flows (Rezende & Mohamed, 2015)."""
+"""Planar flows (Rezende & Mohamed, "Variational Inference with Normalizing Flows", 2015).
+
+    f(z) = z + u^ tanh(w . z + b),        |det df/dz| = |1 + (1 - tanh^2(w . z + b)) w . u^|
+
+f is invertible if w . u^ >= -1, which holds for
+
+    u^ = u + (m(w . u) - w . u) w / ||w||^2,        m(t) = -1 + softplus(t).
+
+The inverse has no closed form; it is found by bisection of one number for each map.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +22,13 @@ from gentrain.models.flow.base import Flow, Pair
 
 
 class Planar(Flow):
-    """f(z) = z + u^ tanh(w . z + b), `layers` times (Rezende & Mohamed, 2015), u, w and b of each sample from its context.
+    """Planar maps of an approximate posterior: each sample has its own, from its context.
 
-    u^ = u + (m(w . u) - w . u) w / ||w||^2 with m(t) = -1 + softplus(t) keeps w . u^ >= -1, so that f is invertible;
-    |det| = |1 + (1 - tanh^2(w . z + b)) w . u^|. There is no closed inverse: `inverse` solves for one number a map, without gradient.
+    `inverse` keeps no gradient.
+
+    Args:
+        latent: D, the size of z.
+        layers: the number of maps.
     """
 
     sequential = True
@@ -28,31 +40,35 @@ class Planar(Flow):
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> Pair:
         total = z.new_zeros(len(z))
-        for given in self.maps(context):
-            z, log_det = constrained_planar(z, *given)
+        for parameters in self.maps(context):
+            z, log_det = constrained_planar(z, *parameters)
             total = total + log_det
         return z, total
 
     @torch.no_grad()
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Pair:
         total = z.new_zeros(len(z))
-        for given in reversed(self.maps(context)):
-            z, log_det = planar_inverse(z, *given)
+        for parameters in reversed(self.maps(context)):
+            z, log_det = planar_inverse(z, *parameters)
             total = total + log_det
         return z, total
 
     def maps(self, context: Tensor | None) -> list[tuple[Tensor, ...]]:
         """u^ and w (B, latent), b and w . u^ (B, 1) of every map."""
         assert context is not None
-        u, w, b = context.view(len(context), self.layers, -1).split(
-            [self.latent, self.latent, 1], 2
-        )
+        parameters = context.view(len(context), self.layers, -1)
+        u, w, b = parameters.split([self.latent, self.latent, 1], 2)
         u = constrained_u(u, w)
         return list(zip(u.unbind(1), w.unbind(1), b.unbind(1), dot(w, u).unbind(1), strict=True))
 
 
 class PlanarMaps(Flow):
-    """Planar maps with parameters of their own, the same for every sample."""
+    """Planar maps with learned parameters, the same for every sample.
+
+    Args:
+        shape: of the data.
+        layers: the number of maps.
+    """
 
     sequential = True
 
@@ -75,13 +91,17 @@ def planar(z: Tensor, u: Tensor, w: Tensor, b: Tensor) -> Pair:
 
 
 def constrained_planar(z: Tensor, u: Tensor, w: Tensor, b: Tensor, slope: Tensor) -> Pair:
-    """With u^ in the place of u, and w . u^."""
+    """One planar map, with u^ for `u` and w . u^ for `slope`."""
     h = torch.tanh(dot(w, z) + b)
     return z + u * h, planar_log_det(h, slope)
 
 
 def planar_inverse(z: Tensor, u: Tensor, w: Tensor, b: Tensor, slope: Tensor) -> Pair:
-    """z = x + u^ tanh(t + b), t = w . x: so w . z = t + (w . u^) tanh(t + b), which rises with t, and |t - w . z| <= |w . u^|: bisected."""
+    """Invert a planar map, with u^ for `u` and w . u^ for `slope`.
+
+    z = x + u^ tanh(t + b) with t = w . x, so w . z = t + (w . u^) tanh(t + b). The right side rises
+    with t, and |t - w . z| <= |w . u^|, so that t is found by bisection.
+    """
     goal = dot(w, z)
     low, high = goal - slope.abs(), goal + slope.abs()
     for _ in range(torch.finfo(z.dtype).bits):
@@ -93,17 +113,16 @@ def planar_inverse(z: Tensor, u: Tensor, w: Tensor, b: Tensor, slope: Tensor) ->
 
 
 def constrained_u(u: Tensor, w: Tensor) -> Tensor:
-    """u^, the nearest to u with w . u^ = m(w . u)."""
+    """u^, the vector nearest to u with w . u^ = m(w . u)."""
     # m(t) - t = softplus(t) - 1 - t = softplus(-t) - 1
     return u + (F.softplus(-dot(w, u)) - 1) * w / (w.square().sum(-1, keepdim=True) + 1e-8)
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
+    """(..., D), (..., D) -> (..., 1)."""
     return (a * b).sum(-1, keepdim=True)
 
 
 def planar_log_det(h: Tensor, slope: Tensor) -> Tensor:
+    """log |det df/dz| from h = tanh(w . z + b) and w . u^, (..., 1) -> (...)."""
     return (1 + (1 - h.square()) * slope).clamp_min(1e-8).log().squeeze(-1)
-
-
-# --- autoregressive maps ----------------------------------------------------------------------------------------------------------

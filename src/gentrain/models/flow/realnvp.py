@@ -1,14 +1,17 @@
-"""Density estimation using Real NVP (Dinh, Sohl-Dickstein & Bengio, 2017): a flow of affine couplings, as cheap there as back.
+"""RealNVP (Dinh, Sohl-Dickstein & Bengio, "Density Estimation Using Real NVP", 2017).
 
-A coupling leaves one part of the values as it is (mask b = 1), and scales and shifts the others by functions of that part,
+A flow of affine couplings, as cheap in one direction as in the other. A coupling keeps one part of
+the values (mask b = 1), and scales and shifts the others by functions of that part:
 
-    y = b x + (1 - b) (x exp(s(b x)) + t(b x)),        log |det dy/dx| = sum of (1 - b) s(b x),
+    y = b x + (1 - b) (x exp(s(b x)) + t(b x)),        log |det dy/dx| = sum of (1 - b) s(b x)
 
-with any networks as s and t. Masks alternate: checkerboards over places; after a squeeze (each 2 x 2 square of places becomes four times
-the channels) halves of the channels. After that half of the values are done, and the rest goes on to the next scale.
+s and t may be any networks. Masks alternate: checkerboards over places, and after a squeeze (each
+2 x 2 square of places becomes four times the channels) halves of the channels. Then half of the
+values are finished, and the rest goes on to the next scale.
 
-Here s and t are one residual network with weight normalisation. The paper has batch norm as well, in these networks and between the
-couplings; there is none here, so that a batch's density is that of its samples, in training too.
+Here s and t are the two outputs of one residual network with weight normalisation. The paper also
+has batch norm, in these networks and between the couplings. It is left out, so that the density of
+a batch is that of its samples in training as well.
 """
 
 from __future__ import annotations
@@ -26,20 +29,28 @@ from gentrain.config.types import Count, Whole
 from gentrain.errors import UserError
 from gentrain.models.flow.base import Flow, Pair
 
-# the four places of a square, those of one colour of a checkerboard first
+# the four places of a square, those of one colour of a checkerboard first, and the inverse order
 ORDER, BACK = [0, 3, 1, 2], [0, 2, 3, 1]
+
+MakeNetwork = Callable[[Tensor], nn.Module]  # the network of a coupling with a given mask
 
 
 class RealNVP(Flow):
-    """Images (C, H, W) of an even side, and points (D,).
+    """A multi-scale RealNVP for images (C, H, W) of an even side, or for points (D,).
+
+    Each scale has three checkerboard couplings, a squeeze and three channel couplings. Four
+    checkerboard couplings come last.
 
     Args:
         shape: of the data.
-        width: channels of the couplings' networks at the images' own scale, twice as many after each squeeze.
-        blocks: residual blocks of each network.
-        scales: squeezes, of images: each has three checkerboards before and three halves of channels after it; four checkerboards end it.
-        couplings: of points, which have one scale, and masks of every second value in turn.
-        units: of their networks.
+        width: channels of the coupling networks at the full resolution, doubled by each squeeze.
+        blocks: residual blocks of each coupling network.
+        scales: the number of squeezes; for images.
+        couplings: the number of couplings, which mask every second value in turn; for points.
+        units: the width of the coupling networks; for points.
+
+    Raises:
+        UserError: when a side cannot be halved `scales` times.
     """
 
     def __init__(
@@ -59,26 +70,16 @@ class RealNVP(Flow):
             self.last = Couplings(network, [every_second, ~every_second], couplings)
             return
         channels, side = shape[0], shape[1]
-        if side % 2**scales:
-            most = (side & -side).bit_length() - 1
-            raise UserError(
-                f"a side of {side} cannot be halved {scales} times (model.flow.scales); at most {most}, or another data.size"
-            )
+        refuse_odd_sides(side, scales)
         for scale in range(scales):
-            before = Couplings(
-                convolutional(width * 2**scale, blocks), checkerboards(channels, side), 3
-            )
+            network = convolutional(width * 2**scale, blocks)
+            before = Couplings(network, checkerboards(channels, side), 3)
             channels, side = 4 * channels, side // 2
-            self.levels.append(
-                Level(
-                    before,
-                    Couplings(convolutional(width * 2 ** (scale + 1), blocks), halves(channels), 3),
-                )
-            )
+            network = convolutional(width * 2 ** (scale + 1), blocks)
+            self.levels.append(Level(before, Couplings(network, halves(channels), 3)))
             channels //= 2
-        self.last = Couplings(
-            convolutional(width * 2**scales, blocks), checkerboards(channels, side), 4
-        )
+        network = convolutional(width * 2**scales, blocks)
+        self.last = Couplings(network, checkerboards(channels, side), 4)
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> Pair:
         x, done, total = z.unflatten(1, self.shape), [], z.new_zeros(len(z))
@@ -93,13 +94,10 @@ class RealNVP(Flow):
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Pair:
         *done, x = z.split(self.sizes(z.shape[1]), 1)
-        (x, total), levels = (
-            self.last.inverse(x.unflatten(1, self.shape_of(len(self.levels)))),
-            list(self.levels),
-        )
-        for depth in reversed(range(len(levels))):
-            level: Any = levels[depth]
-            c, h, w = self.shape_of(depth)
+        x, total = self.last.inverse(x.unflatten(1, self.shape_at(len(self.levels))))
+        for depth in reversed(range(len(self.levels))):
+            level: Any = self.levels[depth]
+            c, h, w = self.shape_at(depth)
             x = torch.cat([done[depth].unflatten(1, (2 * c, h // 2, w // 2)), x], 1)
             x, after = level.after.inverse(x)
             x, before = level.before.inverse(unsqueeze(x))
@@ -107,21 +105,19 @@ class RealNVP(Flow):
         return x.flatten(1), total
 
     def sizes(self, values: int) -> list[int]:
-        """How many values each scale has done, and the last has."""
+        """The number of values that each scale finishes; those of the last couplings come last."""
         each = [values // 2 ** (depth + 1) for depth in range(len(self.levels))]
         return [*each, values - sum(each)]
 
-    def shape_of(self, depth: int) -> list[int]:
-        """Of what reaches a scale: twice the channels and half the side at each."""
-        return (
-            self.shape
-            if not depth
-            else [self.shape[0] * 2**depth, self.shape[1] >> depth, self.shape[2] >> depth]
-        )
+    def shape_at(self, depth: int) -> list[int]:
+        """The shape that reaches a scale: at each, twice the channels and half the side."""
+        if not depth:
+            return self.shape
+        return [self.shape[0] * 2**depth, self.shape[1] >> depth, self.shape[2] >> depth]
 
 
 class Level(nn.Module):
-    """One scale: couplings before its squeeze, and after."""
+    """One scale: its couplings before the squeeze, and those after it."""
 
     def __init__(self, before: Couplings, after: Couplings) -> None:
         super().__init__()
@@ -129,11 +125,9 @@ class Level(nn.Module):
 
 
 class Couplings(Flow):
-    """`count` couplings with the masks in turn."""
+    """`count` couplings, with the masks in turn."""
 
-    def __init__(
-        self, network: Callable[[Tensor], nn.Module], masks: list[Tensor], count: int
-    ) -> None:
+    def __init__(self, network: MakeNetwork, masks: list[Tensor], count: int) -> None:
         super().__init__()
         self.each = nn.ModuleList(Coupling(network, masks[i % len(masks)]) for i in range(count))
 
@@ -153,33 +147,46 @@ class Couplings(Flow):
 
 
 class Coupling(Flow):
-    """y = b x + (1 - b) (x exp(s) + t), s = c tanh(.) with a learned bound c of each channel. (B, *shape), mask b of that shape."""
+    """y = b x + (1 - b) (x exp(s) + t), where s = c tanh(.) with a learned bound c per channel.
+
+    Args:
+        network: makes the network of s and t.
+        mask: b, which broadcasts over a sample's shape (C, H, W) or (D,).
+    """
 
     mask: Tensor
 
-    def __init__(self, network: Callable[[Tensor], nn.Module], mask: Tensor) -> None:
+    def __init__(self, network: MakeNetwork, mask: Tensor) -> None:
         super().__init__()
         self.register_buffer("mask", mask.to(torch.get_default_dtype()))
         self.network = network(mask)
         self.bound = nn.Parameter(torch.ones(len(mask), *[1] * (mask.ndim - 1)))
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> Pair:
-        s, t = self.of(z)
+        s, t = self.scale_and_shift(z)
         return z * torch.exp(s) + t, s.flatten(1).sum(1)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Pair:
-        s, t = self.of(z)
+        s, t = self.scale_and_shift(z)
         return (z - t) * torch.exp(-s), -s.flatten(1).sum(1)
 
-    def of(self, z: Tensor) -> Pair:
-        """s and t, zero where the mask is 1; the same on both sides of the coupling."""
+    def scale_and_shift(self, z: Tensor) -> Pair:
+        """s and t, zero where the mask is 1; a coupling's input and output give the same."""
         s, t = self.network(self.mask * z).chunk(2, 1)
         return (1 - self.mask) * self.bound * torch.tanh(s), (1 - self.mask) * t
 
 
 class ResidualNetwork(nn.Module):
-    """What a mask shows, and the mask -> s and t: a layer, `blocks` times x + layer(relu(layer(relu(x)))), and a last layer from zero,
-    so that a coupling begins as the identity. `layer` is a linear or a convolutional one; all but the last have weight normalisation.
+    """The masked values, and the mask -> s and t.
+
+    A layer, `blocks` times x + layer(relu(layer(relu(x)))), and a last layer that starts at zero,
+    so that a coupling starts as the identity. All layers but the last have weight normalisation.
+
+    Args:
+        layer: makes a linear or a convolutional layer from its inputs and outputs.
+        width: features of the hidden layers.
+        blocks: the number of residual blocks.
+        mask: of the coupling.
     """
 
     mask: Tensor
@@ -189,11 +196,10 @@ class ResidualNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.register_buffer("mask", mask.to(torch.get_default_dtype()))
-        channels, places = (
-            len(mask),
-            mask.ndim > 1,
-        )  # which of several places are shown, a convolution cannot know
-        self.first = weight_norm(layer(channels + (channels if places else 0), width))
+        channels = len(mask)
+        # a convolution cannot know which places are masked, so it sees the mask as well
+        inputs = 2 * channels if mask.ndim > 1 else channels
+        self.first = weight_norm(layer(inputs, width))
         self.blocks = nn.ModuleList(
             nn.Sequential(
                 nn.ReLU(),
@@ -216,28 +222,44 @@ class ResidualNetwork(nn.Module):
         return self.last(torch.relu(x))
 
 
-def convolutional(width: int, blocks: int) -> Callable[[Tensor], nn.Module]:
+def convolutional(width: int, blocks: int) -> MakeNetwork:
+    """Make 3 x 3 convolutional coupling networks."""
     return partial(ResidualNetwork, partial(nn.Conv2d, kernel_size=3, padding=1), width, blocks)
 
 
+def refuse_odd_sides(side: int, scales: int) -> None:
+    """Refuse a side that cannot be halved `scales` times."""
+    if side % 2**scales:
+        most = (side & -side).bit_length() - 1
+        raise UserError(
+            f"a side of {side} cannot be halved {scales} times (model.flow.scales); "
+            f"at most {most}, or another data.size"
+        )
+
+
 def checkerboards(channels: int, side: int) -> list[Tensor]:
-    """Both, (C, side, side)."""
+    """Both checkerboard masks, (C, side, side)."""
     black = (torch.arange(side)[:, None] + torch.arange(side)) % 2 == 0
     return [black.expand(channels, -1, -1).clone(), (~black).expand(channels, -1, -1).clone()]
 
 
 def halves(channels: int) -> list[Tensor]:
-    """Both, (C, 1, 1)."""
+    """The masks of either half of the channels, (C, 1, 1)."""
     first = (torch.arange(channels) < channels // 2).view(-1, 1, 1)
     return [first, ~first]
 
 
 def squeeze(x: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B, 4C, H/2, W/2): all channels of one place of each square, then of its diagonal neighbour, then of the others."""
+    """(B, C, H, W) -> (B, 4C, H/2, W/2).
+
+    All channels of one place of each 2 x 2 square come first, then those of its diagonal
+    neighbour, then those of the other two.
+    """
     squares = x.unflatten(2, (-1, 2)).unflatten(4, (-1, 2))  # (B, C, H/2, 2, W/2, 2)
     return squares.permute(0, 3, 5, 1, 2, 4).flatten(1, 2)[:, ORDER].flatten(1, 2)
 
 
 def unsqueeze(x: Tensor) -> Tensor:
+    """The inverse of `squeeze`."""
     squares = x.unflatten(1, (4, -1))[:, BACK].unflatten(1, (2, 2))  # (B, 2, 2, C, H/2, W/2)
     return squares.permute(0, 3, 4, 1, 5, 2).flatten(2, 3).flatten(3, 4)

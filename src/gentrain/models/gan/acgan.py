@@ -42,7 +42,7 @@ class AuxiliaryClassifierGAN(SingleCriticModel, Classifies):
         weight: of L_C in both objectives.
     """
 
-    labelled = True
+    labelled, critic_heads = True, ("linear", "patches")
 
     def __init__(
         self,
@@ -53,6 +53,7 @@ class AuxiliaryClassifierGAN(SingleCriticModel, Classifies):
         embedding: Count = 50,
         weight: NonNegative = 1.0,
     ) -> None:
+        self.check_backbones(generator, critic, criterion)
         super().__init__(
             conditional_generator(generator, classes, embedding),
             ClassifierCritic(critic, classes),

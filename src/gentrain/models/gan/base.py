@@ -19,12 +19,13 @@ from gentrain.adversarial.regularizer import (
     CriticFunction,
     Player,
     Regularizer,
-    batch_coupled_layers,
 )
 from gentrain.capability import supports
 from gentrain.errors import UserError
+from gentrain.layers.coupling import batch_coupled_layers
 from gentrain.models.base import Batch, Classifies, GenerativeModel, HasCritic, eval_mode
 from gentrain.models.objective import Objective
+from gentrain.networks.base import Backbone, HeadKind
 
 
 class AdversarialModel(GenerativeModel, HasCritic, ABC):
@@ -46,6 +47,9 @@ class AdversarialModel(GenerativeModel, HasCritic, ABC):
     domains: ClassVar[tuple[str, ...]] = ("",)  # kinds of images with a critic each
     generator_input: ClassVar[str] = "noise"  # what the generator makes images of
     critic_input: ClassVar[str] = "images"  # what the critic scores
+    critic_is_labelled: ClassVar[bool] = False  # the critic sees the label beside each image
+    critic_heads: ClassVar[tuple[HeadKind, ...]] = ("linear", "patches", "decoder")
+    grows: ClassVar[bool] = False  # both networks must grow level by level
 
     def __init__(
         self, generator: nn.Module, critic: nn.Module, criterion: AdversarialCriterion
@@ -55,7 +59,6 @@ class AdversarialModel(GenerativeModel, HasCritic, ABC):
         self.critic: Any = critic
         self.loss = criterion.loss
         self.generator_is_adversarial = True
-        self.refuse_incompatible_networks()
         sources = any(network.source_shape for network in self.critics())
         self.critic_is_conditional = self.labelled or sources
         self.ema_generator: Any = None
@@ -87,15 +90,38 @@ class AdversarialModel(GenerativeModel, HasCritic, ABC):
         """Whether the critic names the class of single images as well."""
         return supports(self, Classifies)
 
-    def refuse_incompatible_networks(self) -> None:
-        """Raise UserError for networks that were made for another kind of model."""
-        for network in self.generator.backbones():
-            if network.input_kind != self.generator_input:
-                what = f"makes images of {network.input_kind}, and this model needs {self.generator_input}"
-                raise incompatible_network(network, "generator", what)
-        for network in self.critics():
-            if self.loss.of_energy and not network.is_energy:
-                raise incompatible_network(network, "critic", "is no energy, as this loss needs")
+    @classmethod
+    def check_backbones(
+        cls, generator: Backbone[Any], critic: Backbone[Any], criterion: AdversarialCriterion
+    ) -> None:
+        """Refuse networks that were made for another kind of model, before any is built.
+
+        Every constructor that takes backbones calls it first.
+
+        Raises:
+            UserError: naming the network, what does not fit, and networks that do.
+        """
+        maker, scorer = generator.func, critic.func
+        if maker.input_kind != cls.generator_input:
+            what = f"makes images of {maker.input_kind}, and this model of {cls.generator_input}"
+            raise incompatible_network(maker, "generator", what, FITTING[cls.generator_input])
+        if maker.conditional and not cls.labelled:
+            what = "takes labels, and this model has none"
+            raise incompatible_network(maker, "generator", what, FITTING["noise"])
+        if scorer.conditional and not cls.critic_is_labelled:
+            what = "takes labels, and this model's critic sees none"
+            raise incompatible_network(scorer, "critic", what, FITTING["noise"])
+        if criterion.loss.of_energy and not scorer.is_energy:
+            what = "is no energy, as this loss needs"
+            raise incompatible_network(scorer, "critic", what, FITTING["energy"])
+        if scorer.head_kind not in cls.critic_heads:
+            given, needed = HEADS[scorer.head_kind], HEADS[cls.critic_heads[0]]
+            what = f"gives {given}, and this model needs {needed}"
+            raise incompatible_network(scorer, "critic", what, FITTING[cls.generator_input])
+        for player, network in (("generator", maker), ("critic", scorer)):
+            if cls.grows and not network.grows:
+                what = "does not grow, as both networks of this model do"
+                raise incompatible_network(network, player, what, FITTING["growth"])
 
     # --- samples ----------------------------------------------------------------------------------
 
@@ -343,10 +369,27 @@ def only(terms: dict[str, Tensor | None]) -> dict[str, Tensor]:
     return {name: term for name, term in terms.items() if term is not None}
 
 
-def incompatible_network(network: nn.Module, player: Player, what: str) -> UserError:
-    """The refusal of a network that was made for another kind of model."""
-    kind = type(network)
+FITTING = {
+    "noise": "network=dcgan, resnet or mlp",
+    "images": "network=resnet_translator, unet or stargan",
+    "energy": "network=autoencoder_mlp or autoencoder_dcgan",
+    "growth": "network=progan",
+}
+HEADS: dict[HeadKind, str] = {
+    "linear": "one score for each image",
+    "patches": "a score for each patch",
+    "decoder": "the error of a reconstruction",
+}
+
+
+def incompatible_network(kind: Any, player: str, what: str, fitting: str) -> UserError:
+    """The refusal of a network that was made for another kind of model.
+
+    Args:
+        kind: class of the network.
+        player: "generator" or "critic".
+        what: what does not fit.
+        fitting: choices that do.
+    """
     name = f"{kind.__module__.removeprefix('gentrain.')}.{kind.__name__}"
-    return UserError(
-        f"{name} as the {player} {what} (model.{player}, network); choose another network="
-    )
+    return UserError(f"{name} as the {player} {what} (model.{player}, network); choose {fitting}")

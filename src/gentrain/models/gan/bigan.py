@@ -31,7 +31,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gentrain.adversarial.augment import Change, augmented
+from gentrain.adversarial.augment import Augmentation, augmented
 from gentrain.adversarial.criterion import AdversarialCriterion
 from gentrain.config.types import Count, NonNegative
 from gentrain.errors import UserError
@@ -117,6 +117,21 @@ class BidirectionalGenerator(nn.Module):
         return self.generator(z)
 
 
+def require_norm(backbone: base.Backbone[Any], norm: Norm | None) -> None:
+    """Refuse a norm of the encoder that the network does not have.
+
+    Raises:
+        UserError: for a network without this norm.
+    """
+    kind = backbone.func
+    if norm is not None and norm not in kind.norms:  # type: ignore[attr-defined]
+        name = f"{kind.__module__.removeprefix('gentrain.')}.{kind.__name__}"  # type: ignore[attr-defined]
+        raise UserError(
+            f"{name} as the encoder has no {norm} norm (model.encoder_norm, network); "
+            "write model.encoder_norm=null, or choose network=mlp_1024 or dcgan"
+        )
+
+
 def pair_critic(backbone: base.Backbone[Any], latent: int, width: int) -> base.Critic:
     """D(x, z): (B, pixels + latent) -> scores (B,).
 
@@ -182,7 +197,7 @@ class BiGAN(AdversarialModel, Encodes, Reconstructs):
         augment: how images are augmented before codes are read from them.
     """
 
-    critic_input = "pairs"
+    critic_input, critic_heads = "pairs", ("linear",)
 
     def __init__(
         self,
@@ -193,8 +208,10 @@ class BiGAN(AdversarialModel, Encodes, Reconstructs):
         stochastic: bool = False,
         joint_width: Count = 512,
         information: NonNegative = 0.0,
-        augment: list[Change] | None = None,
+        augment: list[Augmentation] | None = None,
     ) -> None:
+        self.check_backbones(generator, critic, criterion)
+        require_norm(critic, encoder_norm)
         encoder = base.with_options(critic, norm=encoder_norm) if encoder_norm else critic
         players = BidirectionalGenerator(generator, encoder, stochastic)
         super().__init__(players, pair_critic(critic, players.latent, joint_width), criterion)
@@ -238,7 +255,7 @@ class BiGAN(AdversarialModel, Encodes, Reconstructs):
         on_real, on_fake = self.scores(self.critic, real, fake)
         objective = Objective(self.generator_adversarial(on_real, on_fake))
         if not self.loss.relative:  # a relative loss has the real scores in it already
-            exchanged = self.loss.mirror(on_fake), self.loss.mirror(on_real)
+            exchanged = self.loss.swap_roles(on_fake), self.loss.swap_roles(on_real)
             objective.losses["inference"] = self.generator_adversarial(*exchanged)["adversarial"]
         if self.information:
             pixels = math.prod(batch[0].shape[1:])

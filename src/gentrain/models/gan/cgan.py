@@ -45,7 +45,7 @@ class ConditionalGAN(SingleCriticModel):
         matching_aware: also show real images with wrong labels.
     """
 
-    labelled = True
+    labelled = critic_is_labelled = True
 
     def __init__(
         self,
@@ -57,6 +57,7 @@ class ConditionalGAN(SingleCriticModel):
         conditioning: Conditioning = "concat",
         matching_aware: bool = False,
     ) -> None:
+        self.check_backbones(generator, critic, criterion)
         super().__init__(
             conditional_generator(generator, classes, embedding),
             conditional_critic(critic, classes, conditioning),

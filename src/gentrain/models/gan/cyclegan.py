@@ -78,14 +78,9 @@ def both_shapes(backbone: Backbone[Any]) -> tuple[list[int], list[int]]:
     """The shapes of the target and of the source.
 
     Raises:
-        UserError: for a network that is no translator, or data with one domain.
+        UserError: for data with one domain.
     """
-    if "source_shape" not in backbone.keywords:
-        raise UserError(
-            "this model translates images, and the network makes them of noise (network); "
-            "choose network=resnet_translator or unet"
-        )
-    source_shape = backbone.keywords["source_shape"]
+    source_shape = backbone.keywords.get("source_shape")
     if source_shape is None:
         raise UserError(
             "this model translates between two domains, and these data have one (data); "
@@ -127,6 +122,7 @@ class CycleGAN(AdversarialModel, TranslatesBack):
         identity: NonNegative = 0.5,
         adversarial: Positive = 1.0,
     ) -> None:
+        self.check_backbones(generator, critic, criterion)
         translators = TwoTranslators(generator)
         super().__init__(translators, TwoCritics(critic, both_shapes(generator)), criterion)
         self.cycle, self.identity, self.adversarial = cycle, identity, adversarial

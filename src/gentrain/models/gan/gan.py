@@ -25,4 +25,5 @@ class GAN(SingleCriticModel):
     def __init__(
         self, generator: Backbone[Any], critic: Backbone[Any], criterion: AdversarialCriterion
     ) -> None:
+        self.check_backbones(generator, critic, criterion)
         super().__init__(generator(), critic(), criterion)

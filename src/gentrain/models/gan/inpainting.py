@@ -39,7 +39,7 @@ class Inpainting(Pix2Pix, Completes):
         return torch.where(known, images, generator(batch[1]))
 
     def distance(self, fake: Tensor, batch: Batch) -> Tensor:
-        """The mean over the pixels of the holes: that over all pixels, by the share of the holes."""
+        """The mean over the pixels of the holes: the mean over all, by the share of the holes."""
         hidden = (batch[1][:, -1:] < 0).float().mean()
         return super().distance(fake, batch) / hidden.clamp(min=1e-6)
 

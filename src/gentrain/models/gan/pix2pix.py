@@ -58,6 +58,7 @@ class Pix2Pix(SingleCriticModel, Translates):
         critic_weight: Positive = 1.0,
         start: str | None = None,
     ) -> None:
+        self.check_backbones(generator, critic, criterion)
         super().__init__(generator(), critic(), criterion)
         self.content, self.content_weight = content, content_weight
         self.adversarial, self.critic_weight = adversarial, critic_weight

@@ -16,12 +16,11 @@ from torch.optim import Optimizer
 from gentrain.adversarial.criterion import AdversarialCriterion
 from gentrain.adversarial.regularizer import RegularizedModel, Regularizer
 from gentrain.config.types import Count
-from gentrain.errors import UserError
 from gentrain.models.base import Batch
 from gentrain.models.gan.gan import GAN
 from gentrain.models.objective import Objective
 from gentrain.networks.base import Backbone
-from gentrain.networks.progan import Growing, averaged, doubled, halved
+from gentrain.networks.progan import Growing, average_pool_to, doubled, halved
 
 
 class Growth(Regularizer):
@@ -71,7 +70,7 @@ class Growth(Regularizer):
         if critics_turn:
             self.images += len(real)
         (critic,) = self.critic
-        real, fake = averaged(real, critic.side), averaged(fake, critic.side)
+        real, fake = (average_pool_to(x, critic.side) for x in (real, fake))
         return (critic.blend(doubled(halved(real)), real) if critic.level else real), fake
 
     def after_generator_step(self, model: RegularizedModel) -> None:
@@ -111,6 +110,8 @@ class ProgressiveGAN(GAN):
         growth: when the players grow.
     """
 
+    grows = True
+
     def __init__(
         self,
         generator: Backbone[Any],
@@ -118,8 +119,6 @@ class ProgressiveGAN(GAN):
         criterion: AdversarialCriterion,
         growth: Growth,
     ) -> None:
-        refuse_fixed_size(generator, "generator")
-        refuse_fixed_size(critic, "critic")
         super().__init__(generator, critic, criterion.with_tricks(growth=growth))
 
     def critic_loss(self, batch: Batch) -> Objective:
@@ -128,13 +127,3 @@ class ProgressiveGAN(GAN):
         faded = critic.alpha * bool(critic.level)
         objective.metrics["levels_grown"] = max(critic.level - 1, 0) + faded
         return objective
-
-
-def refuse_fixed_size(backbone: Backbone[Any], player: str) -> None:
-    """Raise UserError for a network that does not grow."""
-    kind = backbone.func
-    if not kind.grows:  # type: ignore[attr-defined]
-        name = f"{kind.__module__.removeprefix('gentrain.')}.{kind.__name__}"
-        raise UserError(
-            f"{name} as the {player} does not grow (model=progan, network); use network=progan"
-        )

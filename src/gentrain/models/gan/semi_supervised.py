@@ -38,7 +38,7 @@ class SemiSupervisedGAN(SingleCriticModel, Classifies):
         weight: of the supervised loss.
     """
 
-    semi_supervised = True
+    semi_supervised, critic_heads = True, ("linear",)
 
     def __init__(
         self,
@@ -48,6 +48,7 @@ class SemiSupervisedGAN(SingleCriticModel, Classifies):
         classes: Count,
         weight: Positive = 1.0,
     ) -> None:
+        self.check_backbones(generator, critic, criterion)
         super().__init__(generator(), LogitCritic(critic, classes), criterion)
         self.weight = weight
 

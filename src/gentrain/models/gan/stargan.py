@@ -48,7 +48,7 @@ class StarGAN(SingleCriticModel, Classifies, TranslatesBack):
             generator to start from the image that it has.
     """
 
-    labelled = True
+    labelled, critic_heads = True, ("linear", "patches")
     generator_input = "images"
 
     def __init__(
@@ -61,6 +61,7 @@ class StarGAN(SingleCriticModel, Classifies, TranslatesBack):
         reconstruction: NonNegative = 10.0,
         identity: NonNegative = 0.0,
     ) -> None:
+        self.check_backbones(generator, critic, criterion)
         super().__init__(
             LabelledTranslator(generator, classes), ClassifierCritic(critic, classes), criterion
         )

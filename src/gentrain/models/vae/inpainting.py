@@ -1,12 +1,14 @@
-"""A variational autoencoder that completes images: its encoder sees a part of an image, its decoder explains the whole.
+"""A variational autoencoder that completes images.
 
-For every mask m the posterior may look at the known pixels alone, and the bound holds as it does for any posterior:
+The encoder sees a part of an image, and the decoder explains all of it. For every mask m the
+posterior may depend on the known pixels alone, and the bound holds as for any posterior:
 
-    log p(x) >= E_q log p(x | z) - KL(q(z | m x, m) || p(z)),      z ~ q(z | m x, m)
+    log p(x) >= E_q log p(x | z) - KL(q(z | m x, m) || p(z)),        z ~ q(z | m x, m)
 
-Averaged over masks, q(z | m x, m) comes nearest to the codes of all images that have these known pixels; an image is completed by the
-decoder's means of such a code, and the known pixels stay as they are. After the missing-data imputation of Rezende, Mohamed & Wierstra
-(2014) and the masked encoders of Ivanov, Figurnov & Vetrov (2019, "Variational autoencoder with arbitrary conditioning").
+Averaged over masks, q(z | m x, m) approaches the codes of all images with these known pixels. An
+image is completed by the decoder's mean of such a code. This follows the imputation of Rezende,
+Mohamed & Wierstra (2014) and the masked encoder of Ivanov, Figurnov & Vetrov ("Variational
+Autoencoder with Arbitrary Conditioning", 2019).
 """
 
 from __future__ import annotations
@@ -19,16 +21,23 @@ from torch import Tensor, nn
 
 from gentrain.config.types import NonNegative, Whole
 from gentrain.errors import UserError
-from gentrain.models.base import Batch, eval_mode
+from gentrain.models.base import Batch, Completes, eval_mode
 from gentrain.models.flow.base import Flow
 from gentrain.models.objective import Objective
 from gentrain.models.vae.likelihoods import Likelihood
-from gentrain.models.vae.vae import VAE, Encoded
-from gentrain.networks.coding import Decoder, Encoder
+from gentrain.models.vae.vae import VAE
+from gentrain.networks.vae import Decoder, Encoder
 
 
 class MaskedEncoder(nn.Module):
-    """An encoder of the known pixels, the others being zero, and of the mask as one more channel. `network` makes it for that shape."""
+    """An encoder that sees the known pixels (the others are zero), and the mask as a channel.
+
+    Args:
+        network: makes the encoder for that shape.
+        shape: (C, H, W) of images.
+        latent: the size of a code.
+        context: further outputs of the encoder.
+    """
 
     def __init__(
         self, network: Callable[..., Encoder], shape: list[int], latent: int, context: int
@@ -37,14 +46,25 @@ class MaskedEncoder(nn.Module):
         self.network = network(shape=[shape[0] + 1, *shape[1:]], latent=latent, context=context)
         self.classes, self.context = self.network.classes, self.network.context
 
-    def forward(self, v: Tensor, y: Tensor | None = None, known: Tensor | None = None) -> Encoded:
-        """`known`, (B, 1, H, W), is all of the image where it is not given."""
+    def forward(
+        self, v: Tensor, y: Tensor | None = None, known: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Values (B, C, H, W); `known` (B, 1, H, W) is None where all of the image is known."""
         mask = torch.ones_like(v[:, :1]) if known is None else known.to(v.dtype)
         return self.network(torch.cat([v * mask, mask], 1), y)
 
 
-class InpaintingVAE(VAE):
-    """A VAE that was trained under masks: see `rectangles`. Its likelihood is that of whole images, all of them known to the encoder."""
+class InpaintingVAE(VAE, Completes):
+    """A VAE trained with random masks; see `rectangles`.
+
+    Its likelihood is that of whole images, of which the encoder sees all pixels.
+
+    Args:
+        shape: (C, H, W) of images; the other arguments are those of `VAE`.
+
+    Raises:
+        UserError: for points, of which nothing can be masked.
+    """
 
     def __init__(
         self,
@@ -58,32 +78,40 @@ class InpaintingVAE(VAE):
     ) -> None:
         if len(shape) != 3:
             raise UserError(
-                f"there is nothing to mask in points of {shape[0]} numbers (model); choose a data set of images"
+                f"there is nothing to mask in points of {shape[0]} numbers (model); "
+                "choose a data set of images"
             )
-        super().__init__(
-            partial(MaskedEncoder, encoder, shape), decoder, likelihood, beta, warm_up, flow
-        )  # type: ignore[arg-type]
+        masked: Callable[..., MaskedEncoder] = partial(MaskedEncoder, encoder, shape)
+        super().__init__(masked, decoder, likelihood, beta, warm_up, flow)  # type: ignore[arg-type]
 
     def objective(self, batch: Batch) -> Objective:
-        v, y = self.pixels(batch[0])[0], self.label(batch)
+        v, y = self.pixels(batch[0])[0], self.labels(batch)
         known = rectangles(len(v), v.shape[2], v.shape[3], v.device)
-        objective = self.named(*self.bound(v, y, self.encoded(v, y, known)))
+        objective = self.elbo(*self.bound(v, y, self.posterior(v, y, known)))
         objective.metrics["known_share"] = known.float().mean()
         return objective
 
     def complete(self, batch: Batch, known: Tensor, noise: Tensor | None = None) -> Tensor:
-        """The decoder's means of a code of the known pixels; `noise`, (B, latent), chooses the code among those that q gives."""
+        """The decoder's means of a code of the known pixels; known pixels stay exactly.
+
+        Args:
+            batch: images in [-1, 1], with labels for a labelled model.
+            known: bool, broadcast over (B, 1, H, W); True where a pixel is known.
+            noise: (B, latent), chooses the code among those of q; None draws it.
+        """
         with eval_mode(self):
-            x, y = batch[0], self.label(batch)
+            x, y = batch[0], self.labels(batch)
             known = known.to(x.device).expand(len(x), 1, *x.shape[2:])
-            z, _ = self.posterior(self.encoded(self.pixels(x)[0], y, known), noise)
-            return torch.where(known, x, self.decoded(z, y))
+            z, _ = self.draw_code(self.posterior(self.pixels(x)[0], y, known), noise)
+            return torch.where(known, x, self.decode(z, y))
 
 
 def rectangles(n: int, height: int, width: int, device: torch.device) -> Tensor:
-    """Masks (n, 1, H, W), true where a pixel is known. Half of them hide a rectangle, the others show nothing but one.
+    """Random masks (n, 1, H, W), True where a pixel is known.
 
-    A side's ends are uniform in [-1/2, 3/2] of the image and cut to it: all of it with probability 1/8, nothing with 1/8.
+    Half of them hide a rectangle, and half show nothing but one. The ends of a side are uniform in
+    [-1/2, 3/2] of the image and cut to it: a side is all of the image with probability 1/8, and
+    nothing with probability 1/8.
     """
     inside = torch.ones(n, 1, 1, 1, dtype=torch.bool, device=device)
     for axis, size in ((2, height), (3, width)):

@@ -1,6 +1,7 @@
-"""p(v | parameters) of each value of an image, independent given the parameters that a decoder gives for it.
+"""Distributions p(v | parameters) of an image's values, which a decoder gives the parameters of.
 
-Parameters are (B, parameters, *shape), values (B, *shape); log-probabilities are summed over an image: (B,) nats.
+Values are (B, *shape) and independent given their parameters (B, parameters, *shape).
+Log-probabilities are summed over an image: (B,) nats.
 """
 
 from __future__ import annotations
@@ -18,23 +19,30 @@ from gentrain.models.pixels import Binary, Levels, Pixels, Real
 
 
 class Likelihood(nn.Module, ABC):
-    """One distribution, and the pixels that it is a distribution of."""
+    """A distribution of values, and the pixels that it is a distribution of."""
 
     parameters_per_value: ClassVar[int]
     pixels: Pixels
 
     @abstractmethod
-    def log_prob(self, v: Tensor, parameters: Tensor) -> Tensor: ...
+    def log_prob(self, v: Tensor, parameters: Tensor) -> Tensor:
+        """(B,) nats of values (B, *shape)."""
 
     @abstractmethod
-    def mean(self, parameters: Tensor) -> Tensor: ...
+    def mean(self, parameters: Tensor) -> Tensor:
+        """The mean values, (B, *shape)."""
 
     @abstractmethod
-    def draw(self, parameters: Tensor) -> Tensor: ...
+    def draw(self, parameters: Tensor) -> Tensor:
+        """Random values, (B, *shape)."""
 
 
 class Bernoulli(Likelihood):
-    """log p(v) = v l - softplus(l), l a logit."""
+    """Black and white pixels: log p(v) = v l - softplus(l) with a logit l.
+
+    Args:
+        threshold: see `Binary`.
+    """
 
     parameters_per_value = 1
 
@@ -54,7 +62,12 @@ class Bernoulli(Likelihood):
 
 
 class Gaussian(Likelihood):
-    """N(v; mu, sd^2) with one sd for all values: fixed, or learned where `learned` is true."""
+    """Real pixels, N(v; mean, sd^2), with one standard deviation for all values.
+
+    Args:
+        sd: the standard deviation, of pixels in [-1, 1]; its start where it is learned.
+        learned: learn it.
+    """
 
     parameters_per_value = 1
 
@@ -76,7 +89,11 @@ class Gaussian(Likelihood):
 
 
 class DiscretisedLogistic(Likelihood):
-    """The mass of a logistic between k - 1/2 and k + 1/2, levels scaled to [-1, 1]; the tails belong to 0 and 255 (Kingma et al., 2016)."""
+    """The 256 levels of 8-bit pixels (Kingma et al., 2016).
+
+    Level k has the mass of a logistic distribution between k - 1/2 and k + 1/2, with levels scaled
+    to [-1, 1]. The tails belong to 0 and 255. Parameters are the mean and the log-scale.
+    """
 
     parameters_per_value = 2
 
@@ -88,17 +105,16 @@ class DiscretisedLogistic(Likelihood):
         mean, log_scale = parameters[:, 0], parameters[:, 1].clamp(min=-7)
         off, half = v / 127.5 - 1 - mean, 1 / 255
         above, below = (off + half) * torch.exp(-log_scale), (off - half) * torch.exp(-log_scale)
-        # log(s(a) - s(b)) = log s(a) + log s(-b) + log(1 - exp(b - a)), which loses no digits far out, nor with a = b + 2 half / scale
-        # at a scale so large that a and b are one number
+        # With s the sigmoid, log(s(a) - s(b)) = log s(a) + log s(-b) + log(1 - exp(b - a)). This
+        # keeps its digits far in the tails. b - a is written as -2 half / scale, which also holds
+        # for a scale so large that a and b round to one number.
         inside = (
             F.logsigmoid(above)
             + F.logsigmoid(-below)
             + torch.log(-torch.expm1(-2 * half * torch.exp(-log_scale)))
         )
-        whole = torch.where(
-            v < 0.5, F.logsigmoid(above), torch.where(v > 254.5, F.logsigmoid(-below), inside)
-        )
-        return whole.flatten(1).sum(1)
+        not_lowest = torch.where(v > 254.5, F.logsigmoid(-below), inside)
+        return torch.where(v < 0.5, F.logsigmoid(above), not_lowest).flatten(1).sum(1)
 
     def mean(self, parameters: Tensor) -> Tensor:
         return ((parameters[:, 0] + 1) * 127.5).clamp(0, 255)

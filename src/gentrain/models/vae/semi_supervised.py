@@ -1,13 +1,19 @@
-"""Semi-supervised learning with deep generative models (Kingma, Rezende, Mohamed & Welling, 2014): their model M2.
+"""The semi-supervised VAE M2 (Kingma, Rezende, Mohamed & Welling, "Semi-Supervised Learning with
+Deep Generative Models", 2014).
 
-The label y is a second latent variable, seen on a few images: p(x, y, z) = p(y) p(z) p(x | y, z), p(y) = 1 / K, p(z) = N(0, I), with
-q(y, z | x) = q(y | x) q(z | x, y). The classifier q(y | x) learns from all images, since on those without a label every y is tried:
+The label y is a second latent variable, observed for few images:
 
-    L(x, y) = E_q(z | x, y) log p(x | y, z) + log p(y) - KL(q(z | x, y) || p(z))      <= log p(x, y)
-    U(x)    = sum_y q(y | x) L(x, y) + H(q(y | x))                                    <= log p(x)
-    J       = -mean U - labelled mean L + alpha mean(-log q(y | x))                   the last two of the images with labels
+    p(x, y, z) = p(y) p(z) p(x | y, z),   p(y) = 1 / K,   p(z) = N(0, I)
+    q(y, z | x) = q(y | x) q(z | x, y)
 
-The paper sums over all images, with `labelled` N_labelled / N, and alpha 0.1.
+The classifier q(y | x) learns from all images, since every label is tried where none is given:
+
+    L(x, y) = E_q(z | x, y) log p(x | y, z) + log p(y) - KL(q(z | x, y) || p(z))   <= log p(x, y)
+    U(x)    = sum_y q(y | x) L(x, y) + H(q(y | x))                                 <= log p(x)
+    J       = -u mean U(x) - l mean L(x, y) + alpha mean(-log q(y | x))
+
+The last two means are over images with labels. The paper sums over all images: u = 1, l is the
+share of images with labels, and alpha = 0.1.
 """
 
 from __future__ import annotations
@@ -27,13 +33,21 @@ from gentrain.models.objective import Objective
 from gentrain.models.vae.likelihoods import Likelihood
 from gentrain.models.vae.vae import VAE
 from gentrain.networks.classifier import accuracy
-from gentrain.networks.coding import Decoder, Encoder, again
+from gentrain.networks.vae import Decoder, Encoder, repeat_batch
 
 
 class SemiSupervisedVAE(VAE, Classifies):
-    """M2. Training batches are (images, labelled images, their labels), see `Data.train_dataloader`; `classifier` gives logits of q(y | x).
+    """M2. A training batch is (images, labelled images, their labels).
 
-    The K bounds of a batch are one pass of the networks. `unlabelled=0` leaves the images without labels out: the classifier alone.
+    The K bounds of a batch take one pass of the networks.
+
+    Args:
+        classifier: images -> logits of q(y | x), (B, K).
+        alpha: the weight of the classification loss.
+        labelled: l, the weight of images with labels.
+        unlabelled: u, the weight of images without; 0 leaves them out.
+
+    The other arguments are those of `VAE`; encoder and decoder must have classes.
     """
 
     semi_supervised = True
@@ -56,70 +70,74 @@ class SemiSupervisedVAE(VAE, Classifies):
         self.alpha, self.labelled_weight, self.unlabelled_weight = alpha, labelled, unlabelled
 
     def classify(self, x: Tensor) -> Tensor:
-        """Images -> logits of q(y | x), (B, K)."""
         return self.classifier(x)
 
     def objective(self, batch: Batch) -> Objective:
-        x, few, y = batch
-        labelled = self.costs(few, y).mean()
-        logits = self.classify(few)
+        x, labelled, y = batch
+        cost = self.costs(labelled, y).mean()
+        logits = self.classify(labelled)
         cross_entropy = F.cross_entropy(logits, y)
-        terms = {
-            "labelled": self.labelled_weight * labelled,
+        losses = {
+            "labelled": self.labelled_weight * cost,
             "classification": self.alpha * cross_entropy,
         }
-        watched = {"cross_entropy": cross_entropy, "accuracy": accuracy(logits, y)}
+        metrics = {"cross_entropy": cross_entropy, "accuracy": accuracy(logits, y)}
         if self.unlabelled_weight:
-            tried = torch.arange(self.classes, device=x.device).repeat_interleave(len(x))
-            bound, entropy = marginal(
-                self.costs(x, tried).view(self.classes, len(x)), self.classify(x)
-            )
-            terms["unlabelled"] = self.unlabelled_weight * bound.mean()
-            watched["class_entropy"] = entropy.mean()
-        return Objective(terms, watched)
+            every = torch.arange(self.classes, device=x.device).repeat_interleave(len(x))
+            costs = self.costs(x, every).view(self.classes, len(x))
+            bound, entropy = marginal(costs, self.classify(x))
+            losses["unlabelled"] = self.unlabelled_weight * bound.mean()
+            metrics["class_entropy"] = entropy.mean()
+        return Objective(losses, metrics)
 
     def costs(self, x: Tensor, y: Tensor) -> Tensor:
-        """-L(x, y), (n B,), of labels that are n times as many as images.
+        """-L(x, y), (n B,), of images (B, ...) and n labels for each, (n B,).
 
-        All labels of an image have the same pixels and the same noise, so that chance tells them apart no more than it must.
+        All labels of an image share its binarised pixels and its noise, so that costs differ by
+        chance as little as possible.
         """
         v, noise = self.pixels(x)[0], self.noise(len(x), x.device)
         reconstruction, divergence = self.bound(
-            again(v, len(y)), y, self.encoded(v, y), again(noise, len(y))
+            repeat_batch(v, len(y)), y, self.posterior(v, y), repeat_batch(noise, len(y))
         )
-        return reconstruction + self.weight() * divergence + math.log(self.classes)
+        return reconstruction + self.kl_weight() * divergence + math.log(self.classes)
 
     def log_likelihood(self, batch: Batch, samples: int) -> Tensor:
-        """log sum_y p(y) p(x | y): every label, and `samples` importance samples of z for each."""
+        """log sum_y p(y) p(x | y), (B,), with `samples` importance samples of z for each label."""
         with eval_mode(self):
             v, log_det = self.pixels(batch[0])
             each = [
-                self.importance(v, torch.full((len(v),), y, device=v.device), samples)
+                self.importance_weighted(v, torch.full((len(v),), y, device=v.device), samples)
                 for y in range(self.classes)
             ]
             return torch.logsumexp(torch.stack(each), 0) - math.log(self.classes) + log_det
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """As of a VAE; a label that is not given is the classifier's."""
-        return super().encode(x, self.likeliest(x) if y is None else y)
+        """As for a VAE; the classifier names labels that are not given."""
+        return super().encode(x, self.predict(x) if y is None else y)
 
     def reconstruct(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        return super().reconstruct(x, self.likeliest(x) if y is None else y)
+        """As for a VAE; the classifier names labels that are not given."""
+        return super().reconstruct(x, self.predict(x) if y is None else y)
 
-    def likeliest(self, x: Tensor) -> Tensor:
-        """The classifier's labels, (B,)"""
+    def predict(self, x: Tensor) -> Tensor:
+        """The classifier's labels, (B,)."""
         with eval_mode(self):
             return self.classify(x).argmax(1)
 
     def protocol(self, samples: int) -> dict[str, Any]:
         found = super().protocol(samples)
-        return found | {
-            "likelihood": f"{found['likelihood']} of each of {self.classes} labels, summed over the labels"
-        }
+        of = f"of each of {self.classes} labels, summed over the labels"
+        return found | {"likelihood": f"{found['likelihood']} {of}"}
 
 
 def marginal(costs: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
-    """-U = sum_y q(y | x) (-L(x, y)) - H(q), and H: (B,) each, of the costs -L (K, B) and the logits of q (B, K)."""
+    """-U = sum_y q(y | x) (-L(x, y)) - H(q), and H: (B,) each.
+
+    Args:
+        costs: -L(x, y), (K, B).
+        logits: of q(y | x), (B, K).
+    """
     q = logits.softmax(1)
     entropy = -(q * logits.log_softmax(1)).sum(1)
     return (q * costs.T).sum(1) - entropy, entropy

@@ -1,34 +1,63 @@
-"""Variational autoencoders (Kingma & Welling, 2014; Rezende, Mohamed & Wierstra, 2014): a decoder p(x | z) and an encoder q(z | x),
-trained together on the bound  log p(x) >= E_q log p(x | z) - KL(q(z | x) || p(z)),  p(z) = N(0, I).
+"""Variational autoencoders (Kingma & Welling, "Auto-Encoding Variational Bayes", 2014; Rezende,
+Mohamed & Wierstra, 2014).
+
+A decoder p(x | z) and an encoder q(z | x) are trained together on a lower bound of log p(x):
+
+    log p(x) >= E_q log p(x | z) - KL(q(z | x) || p(z)),        p(z) = N(0, I)
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from gentrain.config.types import NonNegative, Whole
 from gentrain.models.base import Batch, Encodes, Reconstructs, eval_mode
-from gentrain.models.density import Density
+from gentrain.models.density import DensityModel
 from gentrain.models.flow.base import Flow
 from gentrain.models.objective import Objective
 from gentrain.models.vae.likelihoods import Likelihood
-from gentrain.networks.coding import Decoder, Encoder
+from gentrain.networks.vae import Decoder, Encoder
 
 CHUNK = 25  # importance samples at a time
-Encoded = tuple[Tensor, Tensor, Tensor]  # an encoder's mean, log-variance and context
 
 
-class VAE(Density, Encodes, Reconstructs):
-    """`encoder` and `decoder` make networks; with classes in them, everything is given the label (Sohn, Lee & Yan, 2015).
+class Posterior(NamedTuple):
+    """What an encoder says of q(z | x): a Gaussian, and a context for the flow behind it."""
 
-    beta weighs the KL divergence (Higgins et al., 2017), which grows to its weight linearly in the first `warm_up` steps (Bowman et al.,
-    2016; Sonderby et al., 2016). `flow` makes the posterior more than a Gaussian (Rezende & Mohamed, 2015): z_0 ~ N(mean, sd^2),
-    z = f(z_0), log q(z | x) = log q(z_0 | x) - log |det df/dz_0|; the encoder gives f's parameters, and the divergence is that of one z.
+    mean: Tensor  # (B, latent)
+    log_variance: Tensor  # (B, latent)
+    context: Tensor  # (B, context)
+
+    def repeat(self, times: int) -> Posterior:
+        """The whole batch, `times` times in turn."""
+        return Posterior(*(part.repeat(times, 1) for part in self))
+
+
+class VAE(DensityModel, Encodes, Reconstructs):
+    """A variational autoencoder.
+
+    It is conditional if the encoder and the decoder have classes: both see the label (Sohn, Lee &
+    Yan, 2015).
+
+    With a `flow` f the posterior is more than a Gaussian (Rezende & Mohamed, 2015):
+
+        z_0 ~ N(mean, sd^2),   z = f(z_0),   log q(z | x) = log q(z_0 | x) - log |det df/dz_0|.
+
+    The encoder gives the parameters of f, and the divergence is estimated with one z.
+
+    Args:
+        encoder: makes the encoder from its `latent` and `context`.
+        decoder: makes the decoder from its `parameters`.
+        likelihood: p(x | z).
+        beta: the weight of the divergence (Higgins et al., 2017).
+        warm_up: steps in which that weight grows linearly from 0 (Bowman et al., 2016; Sonderby et
+            al., 2016); 0 for none.
+        flow: a part of the posterior, or None.
     """
 
     steps: Tensor
@@ -48,48 +77,55 @@ class VAE(Density, Encodes, Reconstructs):
         self.encoder = encoder(
             latent=self.decoder.latent, context=flow.context if flow is not None else 0
         )
-        self.labelled = bool(self.encoder.classes)  # type: ignore[misc]
+        self.labelled = bool(self.encoder.classes)
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
+    # --- training ---------------------------------------------------------------------------------
+
     def objective(self, batch: Batch) -> Objective:
-        v, y = self.pixels(batch[0])[0], self.label(batch)
-        return self.named(*self.bound(v, y, self.encoded(v, y)))
+        v, y = self.pixels(batch[0])[0], self.labels(batch)
+        return self.elbo(*self.bound(v, y, self.posterior(v, y)))
 
-    def encoded(self, v: Tensor, *about: Tensor | None) -> Encoded:
-        """What the encoder says of q(z | v): of values, and what else it is given."""
-        return self.encoder(self.pixels.scaled(v), *about)
+    def elbo(self, reconstruction: Tensor, divergence: Tensor) -> Objective:
+        """The terms of the bound from nats (B,) each.
 
-    def label(self, batch: Batch) -> Tensor | None:
-        return batch[1] if self.labelled else None
-
-    def named(self, reconstruction: Tensor, divergence: Tensor) -> Objective:
-        """The terms, of nats (B,) each: distortion and rate (`kl_nats`), whose sum is `negative_elbo`."""
+        Metrics are the unweighted rate (`kl_nats`), and distortion + rate (`negative_elbo`).
+        """
         distortion, rate = reconstruction.mean(), divergence.mean()
         return Objective(
-            {"reconstruction": distortion, "kl": self.weight() * rate},
+            {"reconstruction": distortion, "kl": self.kl_weight() * rate},
             {"kl_nats": rate, "negative_elbo": distortion + rate},
         )
 
     def bound(
-        self, v: Tensor, y: Tensor | None, encoded: Encoded, noise: Tensor | None = None
+        self, v: Tensor, y: Tensor | None, posterior: Posterior, noise: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """-log p(v | z) of one z ~ q, and KL(q || p(z)): (B,) nats each."""
-        z, log_q = self.posterior(encoded, noise)
-        divergence = (
-            log_q - log_prior(z) if self.flow is not None else gaussian_divergence(*encoded[:2])
-        )
+        z, log_q = self.draw_code(posterior, noise)
+        if self.flow is None:
+            divergence = gaussian_kl(posterior.mean, posterior.log_variance)
+        else:
+            divergence = log_q - log_prior(z)
         return -self.likelihood.log_prob(v, self.decoder(z, y)), divergence
 
-    def weight(self) -> Tensor | float:
-        """Of the divergence, at this step."""
-        return self.beta * (self.steps / self.warm_up).clamp(max=1) if self.warm_up else self.beta
+    def kl_weight(self) -> Tensor | float:
+        """The weight of the divergence at this step."""
+        if not self.warm_up:
+            return self.beta
+        return self.beta * (self.steps / self.warm_up).clamp(max=1)
 
     def after_step(self) -> None:
         self.steps += 1
 
-    def posterior(self, encoded: Encoded, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """One code of each image, and log q of it."""
-        mean, log_variance, context = encoded
+    # --- codes ------------------------------------------------------------------------------------
+
+    def posterior(self, v: Tensor, *condition: Tensor | None) -> Posterior:
+        """q(z | v) of values (B, *shape), and of what else the encoder is given."""
+        return Posterior(*self.encoder(self.pixels.scaled(v), *condition))
+
+    def draw_code(self, posterior: Posterior, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """One code z (B, latent) of each image, and log q(z | x) (B,)."""
+        mean, log_variance, context = posterior
         noise = torch.randn_like(mean) if noise is None else noise
         z = mean + torch.exp(0.5 * log_variance) * noise
         log_q = log_prior(noise) - 0.5 * log_variance.sum(1)
@@ -98,71 +134,72 @@ class VAE(Density, Encodes, Reconstructs):
             log_q = log_q - log_det
         return z, log_q
 
-    def log_likelihood(self, batch: Batch, samples: int) -> Tensor:
+    def decode(self, z: Tensor, y: Tensor | None) -> Tensor:
+        """Codes (B, latent) and labels -> the decoder's mean images in [-1, 1]."""
+        return self.pixels.inverse(self.likelihood.mean(self.decoder(z, y)))
+
+    def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """The code of each image without noise: the mean of z_0, sent through the flow."""
         with eval_mode(self):
-            v, log_det = self.pixels(batch[0])
-            return self.importance(v, self.label(batch), samples) + log_det
+            posterior = self.posterior(self.pixels(x)[0], y)
+            return self.draw_code(posterior, torch.zeros_like(posterior.mean))[0]
 
-    def importance(self, v: Tensor, y: Tensor | None, samples: int) -> Tensor:
-        """log 1/S sum_s p(v | z_s) p(z_s) / q(z_s | v) (Burda, Grosse & Salakhutdinov, 2016), (B,); `samples=1` is the ELBO itself."""
-        encoded = self.encoded(v, y)
-        weights = [
-            self.log_weights(v, y, encoded, min(CHUNK, samples - at))
-            for at in range(0, samples, CHUNK)
-        ]
-        return torch.logsumexp(torch.cat(weights), 0) - math.log(samples)
-
-    def log_weights(self, v: Tensor, y: Tensor | None, encoded: Encoded, samples: int) -> Tensor:
-        """(samples, B): log p(v, z) - log q(z | v)."""
-        many, labels = (
-            v.repeat(samples, *[1] * (v.ndim - 1)),
-            y.repeat(samples) if y is not None else None,
-        )
-        mean, log_variance, context = encoded
-        z, log_q = self.posterior(
-            (mean.repeat(samples, 1), log_variance.repeat(samples, 1), context.repeat(samples, 1))
-        )
-        return (
-            self.likelihood.log_prob(many, self.decoder(z, labels)) + log_prior(z) - log_q
-        ).view(samples, len(v))
-
-    def protocol(self, samples: int) -> dict[str, Any]:
-        bound = (
-            f"importance-weighted bound with {samples} samples"
-            if samples > 1
-            else "ELBO, one sample"
-        )
-        return {"likelihood": bound, "pixels": self.pixels.name}
+    def reconstruct(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Images through the encoder and back, without noise."""
+        with eval_mode(self):
+            return self.decode(self.encode(x, y), y)
 
     def noise(self, n: int, device: torch.device | str) -> Tensor:
         return torch.randn(n, self.decoder.latent, device=device)
 
     def sample(self, batch: Batch, noise: Tensor | None = None) -> Tensor:
-        """The decoder's means, from the prior."""
+        """The decoder's mean images of codes from the prior."""
         with eval_mode(self):
             z = self.noise(len(batch[0]), batch[0].device) if noise is None else noise
-            return self.decoded(z, self.label(batch))
+            return self.decode(z, self.labels(batch))
 
-    def decoded(self, z: Tensor, y: Tensor | None) -> Tensor:
-        return self.pixels.inverse(self.likelihood.mean(self.decoder(z, y)))
+    # --- likelihood -------------------------------------------------------------------------------
 
-    def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """The code of each image without noise: the mean of z_0, sent through the flow where there is one."""
+    def log_likelihood(self, batch: Batch, samples: int) -> Tensor:
         with eval_mode(self):
-            encoded = self.encoded(self.pixels(x)[0], y)
-            return self.posterior(encoded, torch.zeros_like(encoded[0]))[0]
+            v, log_det = self.pixels(batch[0])
+            return self.importance_weighted(v, self.labels(batch), samples) + log_det
 
-    def reconstruct(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Through the encoder and back, without noise."""
-        with eval_mode(self):
-            return self.decoded(self.encode(x, y), y)
+    def importance_weighted(self, v: Tensor, y: Tensor | None, samples: int) -> Tensor:
+        """log 1/S sum_s p(v | z_s) p(z_s) / q(z_s | v) (Burda, Grosse & Salakhutdinov, 2016), (B,).
+
+        With one sample it is the ELBO.
+        """
+        posterior = self.posterior(v, y)
+        weights = [
+            self.log_weights(v, y, posterior, min(CHUNK, samples - at))
+            for at in range(0, samples, CHUNK)
+        ]
+        return torch.logsumexp(torch.cat(weights), 0) - math.log(samples)
+
+    def log_weights(
+        self, v: Tensor, y: Tensor | None, posterior: Posterior, samples: int
+    ) -> Tensor:
+        """log p(v, z) - log q(z | v) of several z for each image, (samples, B)."""
+        many = v.repeat(samples, *[1] * (v.ndim - 1))
+        labels = y.repeat(samples) if y is not None else None
+        z, log_q = self.draw_code(posterior.repeat(samples))
+        log_p = self.likelihood.log_prob(many, self.decoder(z, labels)) + log_prior(z)
+        return (log_p - log_q).view(samples, len(v))
+
+    def protocol(self, samples: int) -> dict[str, Any]:
+        several = f"importance-weighted bound with {samples} samples"
+        return {
+            "likelihood": several if samples > 1 else "ELBO, one sample",
+            "pixels": self.pixels.name,
+        }
 
 
 def log_prior(z: Tensor) -> Tensor:
-    """log N(z; 0, I), (B,)"""
+    """log N(z; 0, I) of codes (B, latent), (B,)."""
     return -0.5 * (z.square() + math.log(2 * math.pi)).sum(1)
 
 
-def gaussian_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL(N(mean, sd^2) || N(0, I)) = 1/2 sum(mean^2 + sd^2 - 1 - log sd^2), (B,)"""
+def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL(N(mean, sd^2) || N(0, I)) = 1/2 sum(mean^2 + sd^2 - 1 - log sd^2), (B,)."""
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)

@@ -17,6 +17,7 @@ import lightning as L
 import torch
 
 from gentrain.config.types import Count
+from gentrain.errors import Interrupted
 
 log = logging.getLogger("gentrain")
 ON_WINDOWS = sys.platform == "win32"  # which lacks SIGUSR1, SIGUSR2 and SIGCHLD
@@ -24,18 +25,6 @@ ON_WINDOWS = sys.platform == "win32"  # which lacks SIGUSR1, SIGUSR2 and SIGCHLD
 WARNINGS = [] if ON_WINDOWS else [signal.SIGUSR1, signal.SIGUSR2]
 CAUGHT = [signal.SIGTERM, signal.SIGINT, *WARNINGS]
 SIGINT_STATUS = 128 + signal.SIGINT
-
-
-class Interrupted(Exception):
-    """A signal stopped the training after the batch in which it came.
-
-    `status` is a shell's number for that: 143 for SIGTERM, 130 for SIGINT.
-    """
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signum).name}")
-        self.signal = signal.Signals(signum)
-        self.status = 128 + signum
 
 
 class Signals(L.Callback):
@@ -142,8 +131,8 @@ def requeue(signum: signal.Signals, resumes: bool) -> None:
     handler, job = signal.getsignal(signum), slurm_job()
     if callable(handler) and handler is not signal.default_int_handler:
         handler(signum, None)
-    elif "GENTRAIN_KEEPER" in os.environ:
-        return  # a cell of a sweep: its parent process has had the signal too, and requeues the job
+    elif "GENTRAIN_CELL_PARENT" in os.environ:
+        return  # a cell of a sweep: its parent has had the signal too, and requeues the job
     elif job and signum in WARNINGS:
         if not resumes:
             log.warning(

@@ -1,6 +1,8 @@
-"""Encoders and decoders: images to the two vectors of a Gaussian over codes, codes to the parameters of a likelihood over images.
+"""Encoders and decoders of variational autoencoders.
 
-With `classes`, both see the label: its one-hot beside a vector, as planes beside the channels of an image.
+An encoder maps images to the mean and log-variance of a Gaussian over codes, a decoder maps codes
+to the parameters of a likelihood. With `classes` both see the label: a perceptron as a one-hot
+input, a convolutional network as further channels.
 """
 
 from __future__ import annotations
@@ -19,9 +21,16 @@ from gentrain.networks.dcgan import halvings
 
 
 class Encoder(nn.Module, ABC):
-    """(B, *shape) -> features -> mean and log-variance (B, latent) each, and `context` more numbers for what follows.
+    """(B, *shape) -> features -> mean and log-variance (B, latent), and context (B, context).
 
-    Labels (n B,), n times as many as there are images, are tried on the whole batch n times in turn.
+    Labels (n B,), n times as many as images, give n codes of each image, for the whole batch n
+    times in turn.
+
+    Args:
+        features: inputs of the last layer.
+        latent: the size of a code.
+        classes: the number of labels it sees; 0 for none.
+        context: further outputs, the parameters of a flow.
     """
 
     def __init__(self, features: int, latent: int, classes: int, context: int) -> None:
@@ -31,7 +40,7 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def features(self, v: Tensor, y: Tensor | None) -> Tensor:
-        """(n B, features)"""
+        """Values (B, *shape) and labels (n B,) -> (n B, features)."""
 
     def forward(self, v: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         mean, log_variance, context = self.head(self.features(v, y)).split(
@@ -41,7 +50,13 @@ class Encoder(nn.Module, ABC):
 
 
 class Decoder(nn.Module):
-    """(B, latent) -> (B, parameters, *shape)."""
+    """Codes (B, latent) and labels (B,) -> (B, parameters, *shape).
+
+    Args:
+        body: the network, of codes with the label's one-hot appended.
+        latent: the size of a code.
+        classes: the number of labels it sees; 0 for none.
+    """
 
     def __init__(self, body: nn.Module, latent: int, classes: int) -> None:
         super().__init__()
@@ -52,23 +67,48 @@ class Decoder(nn.Module):
 
 
 def concat_label(x: Tensor, y: Tensor | None, classes: int) -> Tensor:
-    """The label's one-hot (or a distribution over labels) as more channels; nothing for 0 classes."""
+    """Append the label's one-hot as channels, constant over places; nothing for 0 classes.
+
+    Args:
+        x: (B, C, ...).
+        y: labels (B,), or distributions over labels (B, classes).
+        classes: the number of labels.
+    """
     if not classes:
         return x
     assert y is not None
     planes: Any = F.one_hot(y, classes).to(x.dtype) if y.ndim == 1 else y
-    return torch.cat(
-        [x, planes.view(*planes.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:])], 1
-    )
+    planes = planes.view(*planes.shape, *[1] * (x.ndim - 2))
+    return torch.cat([x, planes.expand(-1, -1, *x.shape[2:])], 1)
 
 
-def again(x: Tensor, rows: int) -> Tensor:
-    """The whole batch, again and again, until there are so many rows."""
+def repeat_batch(x: Tensor, rows: int) -> Tensor:
+    """The whole batch again and again, until it has so many rows."""
     return x if len(x) == rows else x.repeat(rows // len(x), *[1] * (x.ndim - 1))
 
 
+def hidden_layers(size: int, width: int, depth: int) -> list[nn.Module]:
+    """`depth` linear layers of `width` units, each with tanh, on `size` inputs."""
+    return [
+        layer
+        for i in range(depth)
+        for layer in (nn.Linear(size if i == 0 else width, width), nn.Tanh())
+    ]
+
+
 class MLPEncoder(Encoder):
-    """shape -> width x depth (tanh). The label is an input of the first layer, whose sums over pixels serve all labels that are tried."""
+    """A perceptron: shape -> width x depth (tanh).
+
+    The label is an input of the first layer, whose sums over pixels serve all labels of an image.
+
+    Args:
+        shape: of an image.
+        latent: the size of a code.
+        width: hidden units of each layer.
+        depth: the number of hidden layers.
+        classes: the number of labels it sees; 0 for none.
+        context: further outputs, the parameters of a flow.
+    """
 
     def __init__(
         self,
@@ -82,24 +122,32 @@ class MLPEncoder(Encoder):
         super().__init__(width, latent, classes, context)
         self.first = nn.Linear(math.prod(shape), width)
         self.label = nn.Embedding(classes, width) if classes else None
-        self.rest = nn.Sequential(nn.Tanh(), *hidden(width, width, depth - 1))
+        self.rest = nn.Sequential(nn.Tanh(), *hidden_layers(width, width, depth - 1))
         if self.label is not None:
-            nn.init.uniform_(
-                self.label.weight, -1, 1
-            )  # one input of an image's many is a label's: it must be heard
+            # the label is one input among hundreds of pixels, so its weights start larger
+            nn.init.uniform_(self.label.weight, -1, 1)
 
     def features(self, v: Tensor, y: Tensor | None) -> Tensor:
         h = self.first(v.flatten(1))
         if self.label is not None:
             assert y is not None
-            h = again(h, len(y)) + (
-                self.label(y) if y.ndim == 1 else y @ self.label.weight
-            )  # or a distribution over labels
+            # y may also be a distribution over labels
+            of_label = self.label(y) if y.ndim == 1 else y @ self.label.weight
+            h = repeat_batch(h, len(y)) + of_label
         return self.rest(h)
 
 
 class MLPDecoder(Decoder):
-    """latent -> width x depth (tanh) -> parameters."""
+    """A perceptron: latent -> width x depth (tanh) -> parameters of each value.
+
+    Args:
+        shape: of an image.
+        latent: the size of a code.
+        width: hidden units of each layer.
+        depth: the number of hidden layers.
+        parameters: of the likelihood, for each value.
+        classes: the number of labels it sees; 0 for none.
+    """
 
     def __init__(
         self,
@@ -111,22 +159,22 @@ class MLPDecoder(Decoder):
         classes: Whole = 0,
     ) -> None:
         last = nn.Linear(width, parameters * math.prod(shape))
-        body = nn.Sequential(
-            *hidden(latent + classes, width, depth), last, nn.Unflatten(1, (parameters, *shape))
-        )
+        layers = hidden_layers(latent + classes, width, depth)
+        body = nn.Sequential(*layers, last, nn.Unflatten(1, (parameters, *shape)))
         super().__init__(body, latent, classes)
 
 
-def hidden(size: int, width: int, depth: int) -> list[nn.Module]:
-    return [
-        layer
-        for i in range(depth)
-        for layer in (nn.Linear(size if i == 0 else width, width), nn.Tanh())
-    ]
-
-
 class ConvEncoder(Encoder):
-    """Half the side and twice the channels, again and again (ELU), then `hidden` features."""
+    """Strided convolutions that halve the side and double the channels (ELU), and a hidden layer.
+
+    Args:
+        shape: (C, H, W) of images.
+        latent: the size of a code.
+        width: channels of the first convolution.
+        hidden: units of the hidden layer.
+        classes: the number of labels it sees; 0 for none.
+        context: further outputs, the parameters of a flow.
+    """
 
     def __init__(
         self,
@@ -147,11 +195,22 @@ class ConvEncoder(Encoder):
         self.body = nn.Sequential(*layers)
 
     def features(self, v: Tensor, y: Tensor | None) -> Tensor:
-        return self.body(concat_label(again(v, len(y)) if y is not None else v, y, self.classes))
+        if y is not None:
+            v = repeat_batch(v, len(y))
+        return self.body(concat_label(v, y, self.classes))
 
 
 class ConvDecoder(Decoder):
-    """The way back."""
+    """The mirror image of `ConvEncoder`, with transposed convolutions.
+
+    Args:
+        shape: (C, H, W) of images.
+        latent: the size of a code.
+        width: channels of the last transposed convolution.
+        hidden: units of the hidden layer.
+        parameters: of the likelihood, for each value.
+        classes: the number of labels it sees; 0 for none.
+    """
 
     def __init__(
         self,
@@ -169,8 +228,8 @@ class ConvDecoder(Decoder):
             nn.ELU(),
             nn.Linear(hidden, channels[0] * side * side),
             nn.ELU(),
+            nn.Unflatten(1, (channels[0], side, side)),
         ]
-        layers += [nn.Unflatten(1, (channels[0], side, side))]
         for above, below in pairwise([*channels, channels[-1]]):
             layers += [nn.ConvTranspose2d(above, below, 4, 2, 1), nn.ELU()]
         layers += [
