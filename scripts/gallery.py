@@ -45,11 +45,11 @@ def figure(runs: Path, rows: list[str], models: list[str], out: Path) -> None:
     for row, name in zip(axes, rows, strict=True):
         row[0].set_ylabel(name.replace("_", " "))
         for axis, model in zip(row[1:], models, strict=True):
-            job, saved = reopen(runs / f"{model}-{name}")
-            density, points = job.scheme.model.eval(), job.data.load("train").images
+            run = reopen(runs / f"{model}-{name}")
+            density, points = run.model.eval(), run.data.load("train").images
             p, _, log_z = density_on_grid(density, torch.device("cpu"))
             axis.imshow(p.sqrt().T.flip(0), cmap="magma", extent=(-1, 1, -1, 1))
-            test = job.data.load("test").images
+            test = run.data.load("test").images
             with torch.no_grad():
                 minus = (
                     -density.log_likelihood((test,), 1)
@@ -58,10 +58,10 @@ def figure(runs: Path, rows: list[str], models: list[str], out: Path) -> None:
                 )
             nats = minus.double().mean().item()
             axis.set_xlabel(
-                f"{nats:.2f} nats, {saved['global_step']:,} steps", fontsize=8, labelpad=2
+                f"{nats:.2f} nats, {run.step:,} steps", fontsize=8, labelpad=2
             )
             print(
-                f"{model} {name}: {nats:.3f} nats on {len(test)} test points, step {saved['global_step']}"
+                f"{model} {name}: {nats:.3f} nats on {len(test)} test points, step {run.step}"
             )
         counts = torch.histogramdd(points, bins=[128, 128], range=[-1.0, 1.0, -1.0, 1.0]).hist
         row[0].imshow(counts.sqrt().T.flip(0), cmap="magma", extent=(-1, 1, -1, 1))

@@ -49,11 +49,11 @@ def main() -> None:
     )
     parser.add_argument("--checkpoint", default="last")
     args = parser.parse_args()
-    job, _ = reopen(args.run, args.checkpoint)
-    model = job.scheme.model
+    run = reopen(args.run, args.checkpoint)
+    model = run.model
     (x, y), (u, t) = (
         (to_float(images), labels)
-        for images, labels, _ in (job.data.load("train"), job.data.load("test"))
+        for images, labels, _ in (run.data.load("train"), run.data.load("test"))
     )
     views: dict[str, Callable[[Tensor], Tensor]] = {"pixels": lambda images: images.flatten(1)}
     for name, method in {"codes": "encode", "the layer before them": "features"}.items():
