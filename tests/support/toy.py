@@ -66,8 +66,9 @@ def scheme(
     log_every: int = 1,
     dropout: float = 0.1,
 ) -> AdversarialModule:
-    generator = partial(mlp.Generator, list(shape), latent=4, width=16, depth=1)
-    critic = partial(mlp.Critic, list(shape), width=16, depth=1, dropout=dropout)
+    sizes: Any = {"shape": list(shape), "width": 16, "depth": 1}
+    generator = partial(mlp.Generator, **sizes, latent=4)
+    critic = partial(mlp.Critic, **sizes, dropout=dropout)
     game = GAN(generator, critic, AdversarialCriterion(js(), Unconstrained()))
 
     def adam(parameters: Any) -> torch.optim.Optimizer:

@@ -7,6 +7,7 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.loggers import WandbLogger
 from PIL import Image
 
 from gentrain.data.arrays import ArrayDataset as Data
@@ -22,7 +23,7 @@ def read_picture(path: Path) -> torch.Tensor:
         return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
-class Album:
+class Album(WandbLogger):
     """A logger that takes images."""
 
     def __init__(self) -> None:
