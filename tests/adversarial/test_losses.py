@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
-from gentrain.adversarial import losses
 from torch.distributions import Normal
 
+from gentrain.adversarial import losses
 from gentrain.errors import UserError
 
 real, fake = (

@@ -10,14 +10,14 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from torch import Tensor
+
 from gentrain.adversarial import lipschitz
+from gentrain.config import validate
 from gentrain.config.build import build
 from gentrain.training.adversarial import AdversarialModule
 from gentrain.training.callbacks.checkpoint import Checkpoint
 from gentrain.training.callbacks.rng import RNG
-from torch import Tensor
-
-from gentrain.config import validate
 from tests.support.compose import composed
 from tests.support.tensors import assert_equal
 from tests.support.toy import Noise, trainer
@@ -52,7 +52,7 @@ def arranged(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Noise and points of the penalty from streams of their own: drawn by 16 or twice by 8, the
     same rows.
     """
-    model.begin = lambda batch: None  # nothing of which would draw another number of rows
+    model.init_from_batch = lambda batch: None  # nothing of which would draw another number of rows
     z, eps = torch.Generator().manual_seed(1), torch.Generator().manual_seed(2)
     model.generator.noise = lambda n, device: (
         torch.rand(n, model.generator.latent, generator=z) * 2 - 1
@@ -61,7 +61,7 @@ def arranged(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def per_sample(x: Tensor) -> Tensor:
         return torch.rand(len(x), *[1] * (x.ndim - 1), generator=eps)
 
-    monkeypatch.setattr(lipschitz, "per_sample", per_sample)
+    monkeypatch.setattr(lipschitz, "uniform_per_sample", per_sample)
 
 
 def fit(
