@@ -1,4 +1,4 @@
-"""python -m gentrain ... is the same as gentrain ..."""
+"""`python -m gentrain ...` is the same as `gentrain ...`."""
 
 from gentrain.cli.main import main
 

@@ -1,10 +1,12 @@
-"""What can go wrong by a user's hand, and the exit status that tells it."""
+"""The errors that end a command, and their exit status."""
+
+import signal
 
 
 class UserError(Exception):
-    """A mistake that the user can mend: printed as one line, without a traceback.
+    """A mistake that the user can mend, printed as one line without a traceback.
 
-    The message says what, then which key or path in brackets, then what to do:
+    The message says what is wrong, then the key or the path in brackets, then what to do:
     `no image files in DIR (data.root); give a folder or a zip with .png or .jpg files`.
     """
 
@@ -23,5 +25,26 @@ class Diverged(Exception):
     status = 1
 
 
+class Interrupted(Exception):
+    """A signal stopped a training between two batches; everything is saved.
+
+    `status` is what a shell makes of the signal: 143 for SIGTERM, 130 for SIGINT.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        self.signal = signal.Signals(signum)
+        self.status = 128 + signum
+
+
+class AlreadyFinished(Exception):
+    """Nothing is left to do, and nothing was changed; `str` is the run directory."""
+
+    status = 0
+
+
 class Stopped(SystemExit):
-    """A signal stopped the keeper of a cell or the driver of a sweep, and with it the job of the launcher; `code` is the exit status."""
+    """A signal stopped a sweep's launcher or the parent of a cell; `code` is the exit status.
+
+    A SystemExit, so that the job of joblib or submitit around it ends too.
+    """

@@ -1,6 +1,7 @@
-"""Hydra's sweepers with gentrain's ledger between them and the launcher. Hydra takes plugins from this package alone.
+"""Hydra's sweepers, with gentrain's ledger between them and the launcher.
 
-It reads this file at every start, for its help too: whatever is heavy is imported where it is used.
+Hydra takes plugins from this package alone, and reads this file at every start, also for its help:
+imports that take time are inside the functions.
 """
 
 from __future__ import annotations
@@ -12,31 +13,38 @@ from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 
 
-def swept(arguments: list[str]) -> list[str]:
+def swept_keys(arguments: list[str]) -> list[str]:
     """The keys of a command that have several values."""
+
+    def is_swept(each: Override) -> bool:
+        if not each.is_discrete_sweep():
+            return each.is_sweep_override()
+        return len(list(each.sweep_string_iterator())) > 1
+
     parsed = OverridesParser.create().parse_overrides(arguments)
-    return [
-        each.key_or_group
-        for each in parsed
-        if each.is_sweep_override()
-        and not (each.is_discrete_sweep() and len(list(each.sweep_string_iterator())) < 2)
-    ]
+    return [each.key_or_group for each in parsed if is_swept(each)]
 
 
-def driven(sweeper: Any, arguments: list[str], go: Callable[[Any], Any]) -> None:
-    """Put the ledger's driver in the launcher's place, sweep, and tell how it ended."""
-    from gentrain.sweeps.launcher import SweepLauncher, Uncomposed
+def run_sweep(sweeper: Any, arguments: list[str], sweep: Callable[[Any], Any]) -> None:
+    """Sweep with our launcher in the place of Hydra's, and report how the cells ended.
+
+    Args:
+        sweeper: Hydra's sweeper, set up.
+        arguments: the overrides of the command.
+        sweep: makes the sweep; called with our launcher.
+    """
+    from gentrain.sweeps.launcher import NoComposition, SweepLauncher
 
     launcher, context = sweeper.launcher, sweeper.hydra_context
-    launcher.hydra_context = replace(context, config_loader=Uncomposed())
-    sweeper.launcher = driver = SweepLauncher(
-        launcher, sweeper.config, context.config_loader, swept(arguments)
-    )
-    with driver.driving():
-        go(driver)
-    driver.conclude()
+    launcher.hydra_context = replace(context, config_loader=NoComposition())
+    swept = swept_keys(arguments)
+    sweeper.launcher = ours = SweepLauncher(launcher, sweeper.config, context.config_loader, swept)
+    with ours.driving():
+        sweep(ours)
+    ours.conclude()
 
 
 class Grid(BasicSweeper):
@@ -46,19 +54,23 @@ class Grid(BasicSweeper):
         from gentrain.sweeps.ablation import leave_one_out
 
         arguments = leave_one_out(arguments, self.config)
-        driven(self, arguments, lambda driver: super(Grid, self).sweep(arguments))
+        run_sweep(self, arguments, lambda launcher: super(Grid, self).sweep(arguments))
 
     def validate_batch_is_legal(self, batch: Any) -> None:
-        """The driver composes every cell, to know it again."""
+        """Nothing: our launcher composes every job."""
 
 
 with suppress(ImportError):
     from hydra_plugins.hydra_optuna_sweeper.optuna_sweeper import OptunaSweeper
 
     class Trials(OptunaSweeper):
-        """Optuna's study, which goes on where it was; each trial is a cell of the ledger."""
+        """Optuna's study, continued; each trial is a cell of the ledger."""
 
         def sweep(self, arguments: list[str]) -> None:
-            from gentrain.sweeps.study import go_on
+            from gentrain.sweeps.study import continue_study
 
-            driven(self.sweeper, arguments, lambda driver: go_on(self.sweeper, arguments, driver))
+            run_sweep(
+                self.sweeper,
+                arguments,
+                lambda launcher: continue_study(self.sweeper, arguments, launcher),
+            )

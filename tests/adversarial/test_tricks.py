@@ -41,7 +41,7 @@ def images(n: int = 6) -> torch.Tensor:
 
 def test_minibatch_discrimination_against_loops() -> None:
     layer, h = tricks.MinibatchSimilarity(features=7, kernels=3, dim=4), torch.randn(5, 7)
-    M = (h @ layer.T.weight.T).view(5, 3, 4)
+    M = (h @ layer.T.weight.T).view(5, 3, 4).detach()
     for i in range(5):
         for b in range(3):
             o = sum(

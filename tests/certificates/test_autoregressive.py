@@ -19,13 +19,19 @@ from scipy.stats import chi2
 from torch import Tensor, nn
 
 from gentrain.errors import UserError
-from gentrain.layers.causal import CausalConv2d, ConvCache, UpwardConv2d, group_of_channels
+from gentrain.layers.causal import (
+    CausalConv2d,
+    ConvCache,
+    UpwardConv2d,
+    group_of_channels,
+)
 from gentrain.layers.pixel_lstm import DiagonalBiLSTM, RowLSTM, skew, unskew
 from gentrain.models.autoregressive.base import Autoregressive, quantile
 from gentrain.models.autoregressive.networks import Causal
 from gentrain.models.autoregressive.pixelcnn import GatedPixelCNN, PixelCNN
 from gentrain.models.autoregressive.pixelrnn import PixelRNN
 from gentrain.models.pixels import Binary, Levels, Logit, Pixels
+from gentrain.training.datamodule import DataModule
 from gentrain.training.single_objective import SingleObjective
 from tests.support import toy
 from tests.support.tensors import assert_equal
@@ -514,7 +520,7 @@ def test_a_resumed_run_is_the_run_that_was_not_stopped(name: str, tmp_path: Path
         trainer = toy.trainer(tmp_path, steps, [])
         trainer.fit(
             found,
-            datamodule=toy.Noise(name="noise", shape=(1, 8, 8), classes=4, batch_size=8),
+            datamodule=DataModule(toy.Noise(name="noise", shape=(1, 8, 8), classes=4, batch_size=8)),
             ckpt_path=resume,
         )
         trainer.save_checkpoint(tmp_path / f"{steps}.ckpt")

@@ -10,6 +10,7 @@ from torch import Tensor
 from gentrain.config import validate
 from gentrain.config.build import build
 from gentrain.data.arrays import to_float
+from gentrain.training.datamodule import DataModule
 from tests.support.compose import composed
 
 
@@ -48,7 +49,7 @@ def test_codes_of_digits() -> None:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(build(checked["scheme"], "scheme", model=model), datamodule=data)
+    trainer.fit(build(checked["scheme"], "scheme", model=model), datamodule=DataModule(data))
     (x, y), (u, t) = (
         (to_float(images), labels) for images, labels, _ in (data.load("train"), data.load("test"))
     )

@@ -25,6 +25,7 @@ from gentrain.quality.ais import Annealed
 from gentrain.samplers import gibbs, kernel, langevin, metropolis
 from gentrain.training.callbacks.checkpoint import Checkpoint
 from gentrain.training.callbacks.rng import RNG
+from gentrain.training.datamodule import DataModule
 from gentrain.training.single_objective import SingleObjective
 from tests.support import compose
 from tests.support.tensors import assert_equal
@@ -639,7 +640,7 @@ def fit(
     L.seed_everything(seed, verbose=False)
     scheme = SingleObjective(model, {"model": lambda p: torch.optim.SGD(p, 0.01, momentum=0.9)}, log_every=1)
     data = Noise(name="noise", shape=(1, 8, 8), classes=4, batch_size=8)
-    trainer(directory, steps, [RNG(), Checkpoint(2)]).fit(scheme, datamodule=data, ckpt_path=resume)
+    trainer(directory, steps, [RNG(), Checkpoint(2)]).fit(scheme, datamodule=DataModule(data), ckpt_path=resume)
     assert {"model/gradient_norm"} < scheme.latest.keys()
     return torch.load(directory / "checkpoints" / "last.ckpt", weights_only=True)
 

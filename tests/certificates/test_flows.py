@@ -32,6 +32,7 @@ from gentrain.models.flow.planar import PlanarMaps
 from gentrain.models.flow.realnvp import RealNVP, checkerboards, halves, squeeze, unsqueeze
 from gentrain.models.pixels import Logit, Real
 from gentrain.training.checkpoint_io import AtomicIO
+from gentrain.training.datamodule import DataModule
 from gentrain.training.job import load_initial_weights
 from tests.support.compose import composed
 
@@ -406,7 +407,7 @@ def test_a_preset_takes_two_steps(words: tuple[str, ...]) -> None:
         "enable_model_summary": False,
     }
     trainer = L.Trainer(accelerator="cpu", max_steps=2, max_epochs=-1, **quiet)
-    trainer.fit(scheme, datamodule=build(checked["data"], "data"))
+    trainer.fit(scheme, datamodule=DataModule(build(checked["data"], "data")))
     assert {f"model/{name}" for name in TERMS.get(words[0], {"nll"})} <= scheme.latest.keys()
     assert any(not torch.equal(p, before[name]) for name, p in model.named_parameters())
 

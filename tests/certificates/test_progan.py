@@ -23,6 +23,7 @@ from gentrain.layers.normalization import PixelNorm
 from gentrain.networks import progan
 from gentrain.training.callbacks.checkpoint import Checkpoint
 from gentrain.training.callbacks.rng import RNG
+from gentrain.training.datamodule import DataModule
 from tests.support.compose import batch, build_model, composed
 from tests.support.tensors import assert_equal
 from tests.support.toy import Noise, trainer
@@ -290,7 +291,7 @@ def run(folder: Path, steps: int, *overrides: str, resume: Path | None = None) -
     watch = Watch()
     data = Noise(name="noise", shape=(1, 16, 16), classes=4, batch_size=8)
     trainer(folder, steps, [RNG(), watch, Checkpoint(2)]).fit(
-        scheme, datamodule=data, ckpt_path=resume
+        scheme, datamodule=DataModule(data), ckpt_path=resume
     )
     return scheme, watch
 

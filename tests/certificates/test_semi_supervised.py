@@ -21,6 +21,7 @@ from gentrain.models.gan.semi_supervised import SemiSupervisedGAN
 from gentrain.networks import mlp
 from gentrain.quality.test_error import TestError
 from gentrain.training.adversarial import AdversarialModule
+from gentrain.training.datamodule import DataModule
 from gentrain.training.job import refuse_labels
 from tests.support.backbones import criterion
 
@@ -162,8 +163,11 @@ def test_as_many_of_each_class_chosen_by_the_seed() -> None:
 
 @pytest.mark.parametrize("resident", [True, False])
 def test_batches_are_a_function_of_the_position(resident: bool) -> None:
-    def first(data: Bars, n: int) -> list[tuple[torch.Tensor, ...]]:
-        return list(itertools.islice(data.train_dataloader(), n))
+    def first(
+        data: Bars, n: int, position: int = 0, group: int | None = None
+    ) -> list[tuple[torch.Tensor, ...]]:
+        batches = data.batches(position=lambda: position, group=group)
+        return list(itertools.islice(batches, n))
 
     whole = first(bars(resident=resident, workers=0, flip=True), 24)
     few = bars().labelled_subset()
@@ -174,12 +178,9 @@ def test_batches_are_a_function_of_the_position(resident: bool) -> None:
         assert all(one.numpy().tobytes() in known for one in x)
     for position in (1, 14, 15, 16):  # 15 batches an epoch
         data = bars(resident=resident, workers=0, flip=True)
-        data.load_state_dict({"position": position})
-        for one, other in zip(first(data, 24 - position), whole[position:], strict=True):
+        for one, other in zip(first(data, 24 - position, position), whole[position:], strict=True):
             assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
-    grouped = bars()
-    grouped.group = 2
-    assert [len(item) for item in first(grouped, 2)] == [2, 2]  # type: ignore[arg-type]
+    assert [len(item) for item in first(bars(), 2, group=2)] == [2, 2]
     # the images are those of a run with all labels
     plain = first(bars(labelled=None, flip=True), 3)
     assert all(torch.equal(one[0], other[0]) for one, other in zip(plain, whole, strict=False))
@@ -214,7 +215,7 @@ def trained(data: Bars, model: SemiSupervisedGAN, steps: int) -> AdversarialModu
         enable_model_summary=False,
         callbacks=[TestError(every=steps)],
     )
-    trainer.fit(scheme, datamodule=data)
+    trainer.fit(scheme, datamodule=DataModule(data))
     return scheme
 
 
@@ -236,7 +237,7 @@ def test_hidden_labels_never_reach_the_weights() -> None:
 
 def test_the_test_error_falls_and_is_recorded() -> None:
     scheme = trained(bars(), make(tricks.FeatureMatching(), critic=mlp.NoisyCritic, width=64), 60)
-    x, y, _ = (part for part in scheme.trainer.datamodule.load("test"))
+    x, y, _ = (part for part in scheme.trainer.datamodule.data.load("test"))
     x = x.float() / 127.5 - 1
     scheme.model.critic.eval()
     assert scheme.latest["quality/test_error"] == pytest.approx(

@@ -30,6 +30,7 @@ from gentrain.models.gan.stargan import StarGAN
 from gentrain.networks import base, patchgan
 from gentrain.networks.translator import Translator
 from gentrain.training.adversarial import AdversarialModule
+from gentrain.training.datamodule import DataModule
 from gentrain.training.schedules import constant_then_linear
 from tests.support.backbones import criterion, ready
 
@@ -458,7 +459,7 @@ def descended(steps: int, resume: Any = None) -> tuple[AdversarialModel, L.Train
         torch.set_rng_state(resume[1])
     trainer.fit(
         scheme,
-        datamodule=Domains(name="toy", shape=tuple(SHAPE), source_shape=tuple(SHAPE), batch_size=1),
+        datamodule=DataModule(Domains(name="toy", shape=tuple(SHAPE), source_shape=tuple(SHAPE), batch_size=1)),
         ckpt_path=resume and resume[0],
         weights_only=True,
     )

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import torch
-from gentrain.models.density import DensityModel
 from torch import Tensor
 
 from gentrain.config import validate
 from gentrain.errors import UserError
+from gentrain.models.density import DensityModel
 from tests.support.compose import composed
 from tests.support.presets import DENSITIES, small
 

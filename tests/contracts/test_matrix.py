@@ -25,11 +25,13 @@ from omegaconf import OmegaConf, open_dict
 
 from gentrain.adversarial.tricks.images import Packing
 from gentrain.adversarial.tricks.weights import EMA
+from gentrain.cli.compose import register
 from gentrain.config import paths, schema, validate
 from gentrain.data.arrays import ArrayDataset
 from gentrain.data.base import Data
 from gentrain.errors import UserError
 from gentrain.layers.normalization import WithReferenceBatch
+from gentrain.training.datamodule import DataModule
 from tests.support.compose import options
 from tests.support.presets import (
     DENSITIES,
@@ -73,7 +75,7 @@ def test_every_preset_is_in_the_matrix() -> None:
 
 @cache
 def hydra_composed(*overrides: str) -> dict[str, Any]:
-    schema.register()
+    register()
     with initialize_config_dir(str(paths.conf_dir()), version_base="1.3"):
         cfg = compose("train", overrides=list(overrides))
     with open_dict(cfg):
@@ -348,12 +350,14 @@ def train(preset: str, loss: str, lipschitz: str, *tricks: str) -> None:
     labelled = checked["data"]["labelled"] and 10
     trainer.fit(
         scheme,
-        datamodule=Toy(
-            name="toy",
-            **shapes,
-            classes=checked["data"]["classes"] or 10,
-            batch_size=8,
-            labelled=labelled,
+        datamodule=DataModule(
+            Toy(
+                name="toy",
+                **shapes,
+                classes=checked["data"]["classes"] or 10,
+                batch_size=8,
+                labelled=labelled,
+            )
         ),
     )
     assert trainer.global_step == 2

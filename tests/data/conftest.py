@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gentrain.config.schema import resolvers
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 from PIL import Image
 
+from gentrain.runs import resolvers
 from tests.support.data_files import idx_files
 from tests.support.paths import CONF
 
@@ -34,7 +34,7 @@ def config() -> Callable[..., dict[str, Any]]:
     """The keys of one data set as a run would see them, resolved."""
 
     def composed(name: str, *overrides: str) -> dict[str, Any]:
-        resolvers()
+        resolvers.register()
         with initialize_config_dir(str(DATA), version_base=None):
             data = compose(name, overrides=list(overrides))
         return OmegaConf.to_container(OmegaConf.create({"seed": 7, "data": data}), resolve=True)[

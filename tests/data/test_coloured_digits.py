@@ -75,7 +75,7 @@ def test_each_digit_is_in_one_domain_alone(make: Make, split: str) -> None:
 
 
 def test_batches_are_targets_and_sources(make: Make) -> None:
-    b, a = next(iter(make("digit_domains", "target=inverted", "batch_size=5").train_dataloader()))
+    b, a = next(iter(make("digit_domains", "target=inverted", "batch_size=5").batches()))
     assert b.shape == a.shape == (5, 3, 28, 28)
     assert (b.mean((1, 2, 3)) > 0).all() and (a.mean((1, 2, 3)) < 0).all()
 

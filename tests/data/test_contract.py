@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 import torch
-from gentrain.data.arrays import ArrayDataset
-from gentrain.data.batches import Batches, BatchSampler
 from hydra.utils import get_class
 from lightning.pytorch import LightningModule, Trainer
 
+from gentrain.data.arrays import ArrayDataset
+from gentrain.data.batches import Batches, BatchSampler
 from gentrain.data.gaussians import GaussianGrid, GaussianRing
 from gentrain.errors import UserError
+from gentrain.training.datamodule import DataModule
 from tests.support.paths import CONF
 from tests.support.shell import plain, python
 
@@ -100,22 +101,22 @@ def test_digest_names_the_data_and_not_the_run(name: str, sets: Make) -> None:
 def test_stream(name: str, sets: Make) -> None:
     state = torch.get_rng_state()
     data = sets(name, "batch_size=16")
-    batches = first(data.train_dataloader(), 5)
+    batches = first(data.batches(), 5)
     for images, *labels in batches:
         assert images.shape == (16, *data.shape)
         assert images.dtype == torch.float32
         assert images.is_contiguous()
         assert -1 <= images.min() < images.max() <= 1
         assert [label.shape for label in labels] == ([] if data.classes is None else [(16,)])
-    assert same(batches, first(sets(name, "batch_size=16").train_dataloader(), 5))
-    assert not same(batches, first(sets(name, "batch_size=16", "seed=8").train_dataloader(), 5))
+    assert same(batches, first(sets(name, "batch_size=16").batches(), 5))
+    assert not same(batches, first(sets(name, "batch_size=16", "seed=8").batches(), 5))
     assert torch.equal(state, torch.get_rng_state())
 
 
 def test_images_and_labels_stay_together_and_keep_their_values(sets: Make) -> None:
     data = sets("mnist", "batch_size=60")
-    images, labels = next(iter(data.train_dataloader()))
-    rows = data.order.epoch(0)[0]
+    images, labels = next(iter(data.batches()))
+    rows = data.batch_sampler().epoch(0)[0]
     pixels, targets, _ = data.load("train")
     assert torch.equal(((images + 1) * 127.5).round().byte(), pixels[rows])
     assert torch.equal(labels, targets[rows])
@@ -125,12 +126,13 @@ def test_images_and_labels_stay_together_and_keep_their_values(sets: Make) -> No
 def test_resumes_exactly_at_every_position(resident: bool, sets: Make) -> None:
     # three batches an epoch
     data = sets("mnist", "batch_size=16", "flip=true", f"resident={resident}", "workers=0")
-    whole = first(data.train_dataloader(), 10)
+    whole = first(data.batches(), 10)
     for position in range(8):
         data = sets("mnist", "batch_size=16", "flip=true", f"resident={resident}", "workers=0")
-        data.load_state_dict({"position": position})
-        assert data.state_dict() == {"position": position}
-        assert same(first(data.train_dataloader(), 10 - position), whole[position:])
+        module = DataModule(data)
+        module.load_state_dict({"position": position})
+        assert module.state_dict() == {"position": position}
+        assert same(first(module.train_dataloader(), 10 - position), whole[position:])
 
 
 @pytest.mark.parametrize("name", ["mnist", "image_folder", "gaussian_ring"])
@@ -138,7 +140,7 @@ def test_workers_give_the_batches_of_the_resident_tensor(name: str, sets: Make) 
     flip = "false" if name == "gaussian_ring" else "true"
     state = torch.get_rng_state()
     resident, fetched = (
-        sets(name, "batch_size=16", f"flip={flip}", f"resident={how}").train_dataloader()
+        sets(name, "batch_size=16", f"flip={flip}", f"resident={how}").batches()
         for how in ("true", "false")
     )
     assert resident.resident and not fetched.resident
@@ -176,12 +178,12 @@ def test_a_killed_worker_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("resident", ["true", "false"])
 def test_batches_on_a_gpu_are_those_of_the_cpu(resident: str, sets: Make) -> None:
     data = sets("mnist", "batch_size=16", "flip=true")
-    on_gpu = Batches(data.load("train"), data.order, "cuda", True, resident == "true", 1)
+    on_gpu = Batches(data.load("train"), data.batch_sampler(), "cuda", True, resident == "true", 1)
     batches = first(on_gpu, 8)
     assert all(part.is_cuda for batch in batches for part in batch)
     assert same(
         [tuple(part.cpu() for part in batch) for batch in batches],
-        first(data.train_dataloader(), 8),
+        first(data.batches(), 8),
     )
 
 
@@ -212,7 +214,7 @@ def test_ranks_share_the_global_batch(world: int) -> None:
 
 def test_flips_mirror_about_half_and_nothing_else(sets: Make) -> None:
     plain, flipped = (
-        first(sets("mnist", "batch_size=60", f"flip={flip}").train_dataloader(), 4)
+        first(sets("mnist", "batch_size=60", f"flip={flip}").batches(), 4)
         for flip in ("false", "true")
     )
     mirrored = 0
@@ -254,9 +256,9 @@ def trained(
         enable_model_summary=False,
         default_root_dir=folder,
     )
-    model = Recorder()
-    trainer.fit(model, datamodule=data, ckpt_path=resume)
-    assert data.position == steps
+    model, module = Recorder(), DataModule(data)
+    trainer.fit(model, datamodule=module, ckpt_path=resume)
+    assert module.position == steps
     trainer.save_checkpoint(folder / f"{steps}.ckpt")
     return model.seen, folder / f"{steps}.ckpt"
 
@@ -266,7 +268,7 @@ def trained(
 def test_a_trainer_resumes_where_it_was(epoch: int | None, sets: Make, tmp_path: Path) -> None:
     whole, _ = trained(sets("mnist", "batch_size=16"), 8, tmp_path, epoch=epoch)
     begun, checkpoint = trained(sets("mnist", "batch_size=16"), 5, tmp_path, epoch=epoch)
-    assert torch.load(checkpoint, weights_only=False)["MNIST"] == {"position": 5}
+    assert torch.load(checkpoint, weights_only=False)["DataModule"] == {"position": 5}
     resumed, _ = trained(
         sets("mnist", "batch_size=16"), 8, tmp_path, resume=checkpoint, epoch=epoch
     )
@@ -369,13 +371,13 @@ def test_a_batch_larger_than_the_data_is_refused(sets: Make) -> None:
     with pytest.raises(
         UserError, match=r"60 training samples of mnist \(data.batch_size\); at most 60"
     ):
-        sets("mnist", "batch_size=61").train_dataloader()
+        sets("mnist", "batch_size=61").batches()
 
 
 def test_too_many_workers_are_clamped_with_a_warning(
     sets: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert sets("mnist", "batch_size=60", "workers=10000").train_dataloader().workers < 10000
+    assert sets("mnist", "batch_size=60", "workers=10000").batches().workers < 10000
     assert "data.workers" in caplog.text
 
 

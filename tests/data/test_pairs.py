@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from gentrain.data.arrays import ArrayDataset, sha256_of, to_bytes, to_float
-from gentrain.data.batches import Batches, BatchSampler, ZippedBatches, cropped
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from gentrain.data.arrays import ArrayDataset, sha256_of, to_bytes, to_float
+from gentrain.data.batches import Batches, BatchSampler, ZippedBatches, cropped
 from gentrain.data.degrade import DEGRADATIONS, source_shape
 from gentrain.errors import UserError
 
@@ -136,7 +136,7 @@ def test_crops_are_windows_of_the_enlarged_picture() -> None:
 def test_sources_of_a_batch_are_made_of_what_became_of_its_images(make: Make) -> None:
     data = make("mnist_5k", "degrade=downsample_x4", "flip=true", "jitter=4", "batch_size=8")
     assert data.source_shape == (1, 7, 7) and data.shape == (1, 28, 28)
-    images, sources, labels = next(iter(data.train_dataloader()))
+    images, sources, labels = next(iter(data.batches()))
     assert labels.shape == (8,)
     torch.testing.assert_close(
         sources, DEGRADATIONS["downsample_x4"].make(images, torch.empty(8, 0))
@@ -166,10 +166,10 @@ def test_holes_are_new_at_each_pass_and_the_same_at_each_look(make: Make) -> Non
     )
     for split in ("train", "test"):
         assert torch.equal(data.load(split).sources, again.load(split).sources)
-    stream = data.train_dataloader()
+    stream = data.batches()
     (first, *_), (same, *_) = (list(islice(stream.at(0), 2)) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, same, strict=True))
-    epoch = data.order.per_epoch
+    epoch = data.batch_sampler().per_epoch
     masks = torch.stack([next(stream.at(position))[1][:, -1] for position in (0, epoch)])
     assert not torch.equal(masks[0], masks[1])
 
@@ -298,14 +298,14 @@ def test_side_by_side(make: Make, facades: Path, direction: str) -> None:
         (train.sources, train.images) if direction == "a2b" else (train.images, train.sources)
     )
     assert torch.equal(left[:, 0, 0, 0], lefts) and torch.equal(right, 255 - left)
-    images, sources = next(iter(data.train_dataloader()))
+    images, sources = next(iter(data.batches()))
     torch.testing.assert_close(images, -sources, atol=1e-5, rtol=0)
 
 
 def test_side_by_side_as_two_domains(make: Make, facades: Path) -> None:
     data = make("facades", f"root={facades}", "size=16", "paired=false", "batch_size=6")
     assert not data.aligned
-    images, sources = next(iter(data.train_dataloader()))
+    images, sources = next(iter(data.batches()))
     shown = [to_bytes(x)[:, 0, 0, 0].tolist() for x in (images, -sources)]
     assert (
         sorted(shown[0]) == sorted(shown[1]) == [20 * n for n in range(6)] and shown[0] != shown[1]
@@ -350,7 +350,7 @@ def test_two_folders_of_domains(make: Make, folders: tuple[Path, Path]) -> None:
         11,
         18,
     ) and not data.aligned
-    batches = list(islice(data.train_dataloader().at(0), 4))
+    batches = list(islice(data.batches().at(0), 4))
     assert all(images.shape == sources.shape == (4, 3, 16, 16) for images, sources in batches)
 
 
@@ -452,7 +452,7 @@ def test_attributes_are_domains(make: Make, faces: Path) -> None:
 def test_labelled_folders_are_domains(make: Make, picture_root: Path) -> None:
     """As image_folder has them: for a game of domains nothing more is needed."""
     data = make("image_folder", f"root={picture_root}", "size=16", "classes=2", "batch_size=8")
-    images, labels = next(iter(data.train_dataloader()))
+    images, labels = next(iter(data.batches()))
     assert (
         images.shape == (8, 3, 16, 16)
         and set(labels.tolist()) <= {0, 1}

@@ -298,7 +298,8 @@ def test_25_a_pickle_with_code_in_it(
 def resave(path: Path, change: Callable[[dict], object]) -> None:
     """Change what a checkpoint holds; its checksum is right."""
     import torch
-    from gentrain.runs.checkpoints import AtomicIO
+
+    from gentrain.training.checkpoint_io import AtomicIO
 
     saved = torch.load(path, weights_only=True)
     change(saved)
@@ -507,7 +508,7 @@ def test_f17_a_killed_sweep(finished: Path, env: dict[str, str], tmp_path: Path)
 MANY_SAVES = """
 import resource, sys, torch
 from pathlib import Path
-from gentrain.checkpoints import AtomicIO
+from gentrain.training.checkpoint_io import AtomicIO
 path, state, peak = Path(sys.argv[1]), {"global_step": 0, "w": torch.zeros(250_000)}, []
 for step in range(1000):
     AtomicIO().save_checkpoint(state | {"global_step": step}, path)

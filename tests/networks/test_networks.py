@@ -97,7 +97,7 @@ def test_projection_critic_is_the_inner_product() -> None:
     x, y = torch.randn(5, 1, 4, 4), torch.randint(3, (5,))
     h = critic.features(x, y)
     want = [
-        float(critic.critic.head(h[i]).squeeze() + h[i] @ critic.embed.weight[y[i]])
+        (critic.critic.head(h[i]).squeeze() + h[i] @ critic.embed.weight[y[i]]).item()
         for i in range(5)
     ]
     torch.testing.assert_close(critic(x, y), torch.tensor(want))

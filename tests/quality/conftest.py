@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from gentrain.data.arrays import ArrayDataset, sha256_of
 
 

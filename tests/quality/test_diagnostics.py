@@ -9,10 +9,10 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from gentrain.quality.diagnostics import DensityMeasurements, Measurements, auc, examine, measure
-from gentrain.training.callbacks.diagnostics import Doctor
 
 from gentrain.config import validate
+from gentrain.quality.diagnostics import DensityMeasurements, Measurements, auc, examine, measure
+from gentrain.training.callbacks.diagnostics import Doctor
 from tests.support.compose import composed
 from tests.support.shell import gentrain
 from tests.support.zoo import Zoo

@@ -4,11 +4,11 @@ import pickle
 
 import pytest
 import torch
-from gentrain.quality.image_quality import ImageQuality
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from gentrain.errors import Unavailable, UserError
 from gentrain.quality.features import coloured
+from gentrain.quality.image_quality import ImageQuality
 from gentrain.quality.inception import Inception, inception_quality
 from tests.support.bomb import Bomb
 

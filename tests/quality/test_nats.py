@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from gentrain.data.arrays import ArrayDataset
 from gentrain.models.flow.autoregressive import MaskedAutoregressive
 from gentrain.models.flow.base import FlowDensity

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from gentrain.data.arrays import ArrayDataset, to_float
-from gentrain.quality.image_quality import ImageQuality
 from torch import Tensor
 
+from gentrain.data.arrays import ArrayDataset, to_float
 from gentrain.data.base import Images
 from gentrain.data.degrade import DEGRADATIONS
 from gentrain.errors import UserError
+from gentrain.quality.image_quality import ImageQuality
 from gentrain.quality.paired import PairedScores, decibels, distances
 from gentrain.quality.rotation import Rotation
 

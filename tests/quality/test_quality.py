@@ -10,12 +10,12 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from gentrain.quality.coverage import ModeCoverage, StackedCoverage
-from gentrain.quality.image_quality import ImageQuality, NoQuality
 
 from gentrain.errors import Diverged, UserError
 from gentrain.quality.cache import cached
 from gentrain.quality.classifier import Classifier
+from gentrain.quality.coverage import ModeCoverage, StackedCoverage
+from gentrain.quality.image_quality import ImageQuality, NoQuality
 
 NAMES = {
     *(

@@ -7,6 +7,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+from torch_fidelity.metric_isc import isc_features_to_metric
+from torch_fidelity.metric_kid import kid_features_to_metric
+from torch_fidelity.metric_prc import prc_features_to_metric
+
 from gentrain.quality.coverage import found, kl_to_uniform
 from gentrain.quality.distances import (
     Moments,
@@ -17,10 +22,6 @@ from gentrain.quality.distances import (
     moments,
     prdc,
 )
-from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
-from torch_fidelity.metric_isc import isc_features_to_metric
-from torch_fidelity.metric_kid import kid_features_to_metric
-from torch_fidelity.metric_prc import prc_features_to_metric
 
 
 def clouds(n: int = 400, m: int = 300, width: int = 12) -> tuple[torch.Tensor, torch.Tensor]:

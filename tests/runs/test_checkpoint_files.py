@@ -12,18 +12,18 @@ from pathlib import Path
 
 import pytest
 import torch
+
+from gentrain.errors import Unavailable, UserError
+from gentrain.files import remove_unfinished
 from gentrain.runs.checkpoints import (
     MARK,
-    AtomicIO,
     Damaged,
     load,
     newest_valid,
-    remove_unfinished,
+    save,
     step_of,
-    verified,
+    verify,
 )
-
-from gentrain.errors import Unavailable, UserError
 from tests.support.bomb import Bomb
 from tests.support.shell import plain, running, wait_until
 
@@ -35,12 +35,12 @@ def state(step: int = 1) -> dict[str, object]:
 @pytest.fixture
 def last(tmp_path: Path) -> Path:
     path = tmp_path / "checkpoints" / "last.ckpt"
-    AtomicIO().save_checkpoint(state(), path)
+    save(state(), path)
     return path
 
 
 def test_a_file_is_torchs_own_and_a_checksum(last: Path) -> None:
-    verified(last)
+    verify(last)
     assert torch.equal(torch.load(last, weights_only=True)["weights"], state()["weights"])
     assert step_of(last) == 1
     assert last.read_bytes()[-24:].startswith(MARK)
@@ -58,22 +58,21 @@ def test_every_flipped_bit_is_found(last: Path) -> None:
         broken[place] ^= 1 << draw.randrange(8)
         last.write_bytes(broken)
         with pytest.raises(Damaged):
-            verified(last)
+            verify(last)
 
 
 @pytest.mark.parametrize("size", [0, 1, 23, 24, 25, 5000, -1])
 def test_a_cut_file_is_found(last: Path, size: int) -> None:
     last.write_bytes(last.read_bytes()[:size])
     with pytest.raises(Damaged):
-        verified(last)
+        verify(last)
 
 
 def test_the_last_k_stay_and_the_newest_whole_one_is_used(
     last: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    writer = AtomicIO(keep=3)
     for step in range(2, 7):
-        writer.save_checkpoint(state(step), last)
+        save(state(step), last, keep=3)
     assert sorted(p.name for p in last.parent.iterdir()) == [
         "last-1.ckpt",
         "last-2.ckpt",
@@ -103,8 +102,8 @@ def test_a_malicious_pickle_is_not_run(tmp_path: Path, dressed: bool) -> None:
     """Plain, or in torch's own format with a right checksum."""
     path, canary = tmp_path / "last.ckpt", tmp_path / "canary"
     if dressed:
-        AtomicIO().save_checkpoint({"global_step": 1, "x": Bomb(canary)}, path)
-        verified(path)
+        save({"global_step": 1, "x": Bomb(canary)}, path)
+        verify(path)
     else:
         path.write_bytes(pickle.dumps(Bomb(canary)))
     with pytest.raises(UserError, match="not loaded") as refused:
@@ -123,12 +122,12 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path) -> None:
         pytest.skip("no tmpfs here")
     try:
         path = disk / "last.ckpt"
-        AtomicIO().save_checkpoint(state(), path)
+        save(state(), path)
         before = path.read_bytes()
         with pytest.raises(
             Unavailable, match=r"No space left.*MB and more are needed.*MB are free"
         ):
-            AtomicIO().save_checkpoint({"global_step": 2, "weights": torch.randn(2_000_000)}, path)
+            save({"global_step": 2, "weights": torch.randn(2_000_000)}, path)
         assert path.read_bytes() == before
         assert [p.name for p in disk.iterdir()] == ["last.ckpt"]
     finally:
@@ -144,7 +143,7 @@ def test_a_directory_that_cannot_be_written_to_is_told(
     before = last.read_bytes()
     monkeypatch.setattr(os, "replace", refuse)
     with pytest.raises(Unavailable, match="Permission denied"):
-        AtomicIO().save_checkpoint(state(2), last)
+        save(state(2), last)
     assert last.read_bytes() == before
 
 
@@ -164,10 +163,10 @@ def test_only_dead_processes_leftovers_are_removed(tmp_path: Path) -> None:
 KILLED = """
 import sys, torch
 from pathlib import Path
-from gentrain.checkpoints import AtomicIO
+from gentrain.runs.checkpoints import save
 for step in range(100000):
     weights = torch.full((400_000,), float(step))
-    AtomicIO().save_checkpoint({"global_step": step, "w": weights}, Path(sys.argv[1]))
+    save({"global_step": step, "w": weights}, Path(sys.argv[1]))
     print(step, flush=True)
 """
 

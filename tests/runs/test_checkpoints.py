@@ -9,13 +9,14 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
-from gentrain.runs.checkpoints import AtomicIO, step_of
+
+from gentrain.errors import Unavailable, UserError
+from gentrain.runs.checkpoints import step_of
 from gentrain.training.callbacks.checkpoint import Checkpoint
 from gentrain.training.callbacks.rng import RNG
 from gentrain.training.callbacks.samples import SampleGrids
+from gentrain.training.checkpoint_io import AtomicIO
 from gentrain.training.loggers import Loggers, RunCSV
-
-from gentrain.errors import Unavailable, UserError
 from tests.support.tensors import assert_equal
 from tests.support.toy import Drawing, Score, train
 
@@ -56,7 +57,7 @@ def test_global_step_counts_generator_steps(tmp_path: Path) -> None:
         == 4
     )
     assert saved["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]["processed"] == 4
-    assert saved["Noise"]["position"] == 12  # every batch was used
+    assert saved["DataModule"]["position"] == 12  # every batch was used
 
 
 @pytest.mark.parametrize("log_every", [1, 2])
@@ -93,7 +94,7 @@ def test_a_resumed_run_equals_the_uninterrupted(tmp_path: Path, log_every: int) 
     for key in ("state_dict", "optimizer_states", "rng"):
         assert_equal(one[key], other[key])
     assert one["lr_schedulers"] == other["lr_schedulers"]
-    assert one["Noise"] == other["Noise"]
+    assert one["DataModule"] == other["DataModule"]
     assert (
         straight[3].best
         == resumed[3].best

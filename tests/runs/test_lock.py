@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from gentrain.errors import UserError
-from gentrain.runs import files
+from gentrain.runs import directory
 from tests.support.shell import plain, running, wait_until
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from gentrain import runs
-runs.own(Path(sys.argv[1]))
+from gentrain.runs import directory
+directory.lock(Path(sys.argv[1]))
 print("mine", flush=True)
 time.sleep(60)
 """
@@ -24,9 +24,9 @@ def test_the_second_process_is_refused_until_the_first_is_dead(tmp_path: Path) -
     with running(tmp_path, plain(), "-c", HOLD, str(tmp_path)) as holder:
         wait_until(lambda: holder.stdout.read() == "mine\n", holder)
         with pytest.raises(UserError, match=rf"process {holder.pid} on .*hydra\.run\.dir"):
-            files.lock(tmp_path)
+            directory.lock(tmp_path)
         holder.kill()  # leaves no time to tidy up
         holder.wait()
-    files.lock(tmp_path)
-    files.lock(tmp_path)  # its owner may ask again
-    files.unlock(tmp_path)
+    directory.lock(tmp_path)
+    directory.lock(tmp_path)  # its owner may ask again
+    directory.unlock(tmp_path)

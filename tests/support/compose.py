@@ -8,12 +8,13 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from omegaconf import open_dict
 
+from gentrain.cli.compose import register
 from gentrain.config import paths, schema, validate
 
 
 def composed(*overrides: str) -> dict[str, Any]:
     """The plain, resolved configuration of a command."""
-    schema.register()
+    register()
     with initialize_config_dir(str(paths.conf_dir()), version_base="1.3"):
         cfg = compose("train", overrides=list(overrides))
     with open_dict(cfg):

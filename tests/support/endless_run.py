@@ -9,11 +9,11 @@ from pathlib import Path
 
 import lightning as L
 import torch
+
 from gentrain.training.callbacks.checkpoint import Checkpoint
 from gentrain.training.callbacks.rng import RNG
 from gentrain.training.callbacks.signals import Interrupted, Signals, interruptible
 from gentrain.training.loggers import RunCSV
-
 from tests.support.toy import train
 
 

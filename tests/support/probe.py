@@ -16,9 +16,9 @@ from typing import Any
 
 import lightning as L
 import torch
-from gentrain.adversarial import lipschitz
 from torch import Tensor
 
+from gentrain.adversarial import lipschitz
 from gentrain.cli import main
 
 

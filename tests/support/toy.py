@@ -9,16 +9,18 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
+from lightning.pytorch.callbacks import ProgressBar
+
+from gentrain.adversarial.criterion import AdversarialCriterion
 from gentrain.adversarial.lipschitz import Unconstrained
 from gentrain.adversarial.losses import js
 from gentrain.data.arrays import ArrayDataset
-from gentrain.models.gan.gan import GAN
-from gentrain.training.checkpoint_io import AtomicIO
-from gentrain.training.adversarial import AdversarialModule
-from lightning.pytorch.callbacks import ProgressBar
-
 from gentrain.data.base import Data
+from gentrain.models.gan.gan import GAN
 from gentrain.networks import mlp
+from gentrain.training.adversarial import AdversarialModule
+from gentrain.training.checkpoint_io import AtomicIO
+from gentrain.training.datamodule import DataModule
 
 
 class Noise(Data):
@@ -65,7 +67,7 @@ def scheme(
 ) -> AdversarialModule:
     generator = mlp.Generator(list(shape), latent=4, width=16, depth=1)
     critic = mlp.Critic(list(shape), width=16, depth=1, dropout=dropout)
-    game = GAN(generator, critic, js(), Unconstrained())
+    game = GAN(lambda: generator, lambda: critic, AdversarialCriterion(js(), Unconstrained()))
 
     def adam(parameters: Any) -> torch.optim.Optimizer:
         return torch.optim.Adam(parameters, 1e-3)
@@ -109,5 +111,5 @@ def train(
     L.seed_everything(seed, verbose=False)
     model = scheme(shape, **options)
     data = Noise(name="noise", shape=shape, classes=4 if len(shape) == 3 else None, batch_size=8)
-    trainer(run_dir, steps, callbacks, loggers).fit(model, datamodule=data, ckpt_path=resume)
+    trainer(run_dir, steps, callbacks, loggers).fit(model, datamodule=DataModule(data), ckpt_path=resume)
     return model

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import lightning as L
 import torch
-from gentrain.training.checkpoint_io import AtomicIO
+
 from gentrain.training.callbacks.checkpoint import Checkpoint
 from gentrain.training.callbacks.rng import RNG
 from gentrain.training.callbacks.samples import SampleGrids
 from gentrain.training.callbacks.signals import Interrupted, Signals, interruptible
-
+from gentrain.training.checkpoint_io import AtomicIO
+from gentrain.training.datamodule import DataModule
 from tests.support.toy import Noise, scheme
 
 
@@ -54,7 +55,7 @@ if __name__ == "__main__":
         with interruptible():
             trainer.fit(
                 scheme(),
-                datamodule=Noise(name="noise", shape=(1, 8, 8), classes=4, batch_size=8),
+                datamodule=DataModule(Noise(name="noise", shape=(1, 8, 8), classes=4, batch_size=8)),
                 ckpt_path=resume,
             )
     except Interrupted as interrupted:

@@ -1,4 +1,4 @@
-"""Whatever the process of a cell does, its keeper lives and writes what happened.
+"""Whatever the process of a cell does, its parent process lives and writes what happened.
 
 The commands here are functions, in forked processes.
 """
@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gentrain.runs.files import write_json
-from gentrain.sweeps.cell_process import DRIVER, line, score, train_cell
 
 from gentrain.errors import Stopped
-from gentrain.sweeps.ledger import Ledger, alive, held
+from gentrain.files import exclusive, write_json
+from gentrain.sweeps.cell_process import LAUNCHER, report, score, train_cell
+from gentrain.sweeps.ledger import Ledger, alive
 
 fork = multiprocessing.get_context("fork")
 
@@ -109,8 +109,7 @@ ENDS: dict[str, tuple[Callable[[list[str]], int], str, str | None]] = {
 @pytest.mark.parametrize("end", ENDS)
 def test_how_a_cell_ends(sweep: Path, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
     command, status, reason = ENDS[end]
-    monkeypatch.setattr("gentrain.cli.main.run", command)
-    value = train_cell(sweep, "001", ["seed=1", f"hydra.run.dir={sweep / '001'}"], warm=True)
+    value = train_cell(sweep / "001", ["seed=1", f"hydra.run.dir={sweep / '001'}"], command)
     told = json.loads((sweep / "001" / "status.json").read_text())
     assert (told["cell"], told["status"], told["reason"], told["attempts"]) == (
         "001",
@@ -121,24 +120,21 @@ def test_how_a_cell_ends(sweep: Path, monkeypatch: pytest.MonkeyPatch, end: str)
     assert told["overrides"] == {"seed": 1} and told["log"] == "cell.log"
     assert value == told["score"] == (1.5 if end == "completes" else None), "NaN is no score"
     assert not alive(sweep / "001") and (
-        status == "completed" or (reason or "") in line(told, sweep / "001")
+        status == "completed" or (reason or "") in report(told, sweep / "001")
     )
-    assert Ledger(sweep).told("000")["status"] == "missing"
+    assert Ledger(sweep).read_status("000")["status"] == "missing"
 
 
 def test_a_completed_cell_is_not_begun_again(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A launcher may run a job twice."""
     words = ["seed=1", f"hydra.run.dir={sweep / '001'}"]
-    monkeypatch.setattr("gentrain.cli.main.run", done())
     (sweep / "001" / ".hydra").mkdir()
     (sweep / "001" / ".hydra" / "config.yaml").write_text("model: gan\nsteps: 3\n")
-    assert train_cell(sweep, "001", words, warm=True) == 1.5
-    monkeypatch.setattr("gentrain.cli.main.run", killed)
-    assert train_cell(sweep, "001", words, warm=True) == 1.5
-    assert Ledger(sweep).told("001")["attempts"] == 1
-    monkeypatch.setattr("gentrain.cli.main.run", done())
-    train_cell(sweep, "001", [*words, "steps=4"], warm=True)
-    assert Ledger(sweep).told("001")["attempts"] == 2, "more steps are wanted"
+    assert train_cell(sweep / "001", words, done()) == 1.5
+    assert train_cell(sweep / "001", words, killed) == 1.5
+    assert Ledger(sweep).read_status("001")["attempts"] == 1
+    train_cell(sweep / "001", [*words, "steps=4"], done())
+    assert Ledger(sweep).read_status("001")["attempts"] == 2, "more steps are wanted"
 
 
 @pytest.mark.parametrize("where", ["a job of a cluster", "a worker of the driver"])
@@ -158,24 +154,23 @@ def test_a_signal_goes_to_the_cell_and_then_to_who_listened_before(
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGUSR2)
 
-    monkeypatch.setattr("gentrain.cli.main.run", waits)
     if where == "a worker of the driver":
-        monkeypatch.setenv(DRIVER, str(os.getppid()))
+        monkeypatch.setenv(LAUNCHER, str(os.getppid()))
     before = signal.signal(signal.SIGUSR2, lambda number, _: heard.append(number))
     thread = threading.Thread(target=send)
     try:
         thread.start()
         if where == "a job of a cluster":
             with pytest.raises(Stopped) as left:
-                train_cell(sweep, "000", ["seed=0"], warm=True)
+                train_cell(sweep / "000", ["seed=0"], waits)
             assert left.value.code == 140 and heard == [signal.SIGUSR2]
         else:
-            assert train_cell(sweep, "000", ["seed=0"], warm=True) is None
+            assert train_cell(sweep / "000", ["seed=0"], waits) is None
             assert heard == []
     finally:
         thread.join()
         signal.signal(signal.SIGUSR2, before)
-    assert Ledger(sweep).told("000")["status"] == "interrupted"
+    assert Ledger(sweep).read_status("000")["status"] == "interrupted"
 
 
 @pytest.mark.parametrize(
@@ -190,7 +185,6 @@ def test_cells_side_by_side_share_out_the_gpus(
         print("device", os.environ.get("CUDA_VISIBLE_DEVICES"))
         return done()(words)
 
-    monkeypatch.setattr("gentrain.cli.main.run", says)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
@@ -203,10 +197,9 @@ def test_cells_side_by_side_share_out_the_gpus(
             others[-1].start()
             assert ready.wait(30)
         train_cell(
-            sweep,
-            "001",
+            sweep / "001",
             ["seed=1", f"hydra.run.dir={sweep / '001'}", "steps=9"],
-            warm=True,
+            says,
             slots=3,
             gpus=2,
         )
@@ -221,7 +214,7 @@ def test_cells_side_by_side_share_out_the_gpus(
 
 
 def hold(file: Path, ready: Any, leave: Any) -> None:
-    with held(file, "{owner}"):
+    with exclusive(file, "{owner}"):
         ready.set()
         leave.wait(30)
 

@@ -71,8 +71,8 @@ def holder(cell: Path) -> int:
     return int((cell / ".lock").read_text().split()[1])
 
 
-def keeper(cell: Path) -> int:
-    return int((cell / ".keeper").read_text().split()[1])
+def parent(cell: Path) -> int:
+    return int((cell / ".cell.lock").read_text().split()[1])
 
 
 @pytest.fixture
@@ -161,13 +161,13 @@ def test_32_words_with_slashes_and_an_overlay(run: Run, sweep: Path, tmp_path: P
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("who", [holder, keeper])
+@pytest.mark.parametrize("who", [holder, parent])
 def test_f16_a_killed_process_of_joblib(
     env: dict[str, str], sweep: Path, tmp_path: Path, who: Callable[[Path], int]
 ) -> None:
     """The training process killed: the cell has failed.
 
-    Its keeper killed, and with it the pool: all goes on, and ends as it would have.
+    Its parent killed, and with it the pool: all goes on, and ends as it would have.
     """
     words = (*SWEEP, "seed=0,1,2", "steps=200", "cluster.jobs=2")
     with started(tmp_path, env, *words) as driver:

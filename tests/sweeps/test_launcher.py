@@ -4,25 +4,31 @@ it writes.
 
 from __future__ import annotations
 
+import json
+import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import hydra
 import pytest
-from gentrain.config.paths import conf_dir
-from gentrain.runs.files import write_json
-from gentrain.sweeps.launcher import Failed, SweepLauncher
-from hydra import compose, initialize_config_dir
+from hydra import initialize_config_dir
 
-from gentrain.config import schema
+from gentrain.cli import compose
+from gentrain.config.paths import conf_dir
 from gentrain.errors import Stopped, UserError
-from gentrain.sweeps.ledger import Ledger
+from gentrain.files import exclusive, is_locked, write_json
+from gentrain.sweeps.launcher import CellsFailed, SweepLauncher
+from gentrain.sweeps.ledger import CELL_LOCK, RUN_LOCK, Ledger
 
 
 def composed(*words: str) -> Any:
-    schema.register()
+    compose.register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return compose("train", overrides=list(words), return_hydra_config=True)
+        return hydra.compose("train", overrides=list(words), return_hydra_config=True)
 
 
 class Loader:
@@ -50,7 +56,9 @@ class BasicLauncher:
                 continue
             if how == "breaks":
                 Ledger(self.dir).record(
-                    name, status="running", attempts=Ledger(self.dir).told(name)["attempts"] + 1
+                    name,
+                    status="running",
+                    attempts=Ledger(self.dir).read_status(name)["attempts"] + 1,
                 )
                 raise RuntimeError("a worker was killed")
             write_json(
@@ -88,7 +96,9 @@ def test_only_what_is_missing_or_failed_is_launched(tmp_path: Path) -> None:
         None,
         7.5,
     ] and first.launched == [["000", "001", "002", "003"]]
-    with pytest.raises(Failed, match=r"2 of 4 cells of .* \(sweep.name\), first 001") as failed:
+    with pytest.raises(
+        CellsFailed, match=r"2 of 4 cells of .* \(sweep.name\), first 001"
+    ) as failed:
         drive.conclude()
     assert failed.value.status == 1
 
@@ -147,7 +157,7 @@ def test_a_launcher_that_loses_cells(tmp_path: Path) -> None:
     drive = driver(tmp_path, launcher, "seed")
     drive.launch([["model=gan", f"seed={seed}"] for seed in range(3)], 0)
     assert launcher.launched == [["000", "001", "002"], ["000", "001", "002"], ["001"]]
-    assert [drive.ledger.told(name)["status"] for name in ("000", "001", "002")] == [
+    assert [drive.ledger.read_status(name)["status"] for name in ("000", "001", "002")] == [
         "completed",
         "failed",
         "completed",
@@ -161,6 +171,55 @@ def test_a_launcher_that_cannot_begin(tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match=r"no such partition \(cluster\); "):
         driver(tmp_path, Broken(), "seed").launch([["model=gan"]], 0)
+
+
+def leave_a_cell(cell: Path, lock: str, ready: Any, release: Any, ends: str | None) -> None:
+    """Hold a cell as its process does; then end it, or die in the middle of it."""
+    with exclusive(cell / lock):
+        ready.set()
+        release.wait(60)
+        if ends is not None:
+            status = json.loads((cell / "status.json").read_text())
+            write_json(cell / "status.json", status | {"status": ends, "score": 3.0})
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("lock", [CELL_LOCK, RUN_LOCK])
+@pytest.mark.parametrize(("ends", "score"), [(None, 7.5), ("completed", 3.0), ("interrupted", 7.5)])
+def test_a_cell_of_another_process_is_waited_for_and_taken_over(
+    tmp_path: Path, lock: str, ends: str | None, score: float
+) -> None:
+    """F17: a sweep is started again while the cells of its killed process are still saving."""
+    sweep = tmp_path / "s"
+    first = driver(tmp_path, BasicLauncher(sweep), "seed")
+    assert first.add_cell(["model=gan", "seed=0"]) == "000"
+    first.ledger.write(["seed"])
+    first.ledger.record("000", status="running", attempts=1)
+    fork = multiprocessing.get_context("fork")
+    ready, release = fork.Event(), fork.Event()
+    other = fork.Process(target=leave_a_cell, args=(sweep / "000", lock, ready, release, ends))
+    other.start()
+    assert ready.wait(60)
+
+    class Releases(BasicLauncher):
+        """The other process leaves when all other cells have been trained."""
+
+        def launch(self, *jobs: Any, **more: Any) -> list[Any]:
+            assert is_locked(sweep / "000" / lock) == (not self.launched)
+            done = super().launch(*jobs, **more)
+            if len(self.launched) == 1:
+                timer.start()
+            return done
+
+    timer = threading.Timer(1.0, release.set)
+    launcher = Releases(sweep)
+    drive = driver(tmp_path, launcher, "seed")
+    with drive.driving():
+        returned = drive.launch([["model=gan", f"seed={seed}"] for seed in range(2)], 0)
+    other.join()
+    assert launcher.launched == ([["001"]] if ends == "completed" else [["001"], ["000"]])
+    assert [each.return_value for each in returned] == [score, 7.5]
+    drive.conclude()
 
 
 def test_a_driver_that_is_stopped(tmp_path: Path) -> None:

@@ -10,18 +10,19 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+import hydra
 import pytest
-from gentrain.cli.overrides import append_overrides, of_a_sweep, several_seeds
-from gentrain.config.paths import conf_dir
-from gentrain.runs.files import write_json
-from gentrain.sweeps.launcher import plain_value, shared_status
-from hydra import compose, initialize_config_dir
+from hydra import initialize_config_dir
 from hydra.errors import HydraException
 
-from gentrain.config import schema
+from gentrain.cli import compose
+from gentrain.cli.overrides import expand_seeds, sweep_overrides
+from gentrain.config.paths import conf_dir
 from gentrain.errors import UserError
+from gentrain.files import exclusive, write_json
 from gentrain.sweeps.ablation import effects, leave_one_out
-from gentrain.sweeps.ledger import KEEPER, Ledger, held
+from gentrain.sweeps.launcher import plain_value, shared_status
+from gentrain.sweeps.ledger import CELL_LOCK, Ledger
 from gentrain.sweeps.table import by_seed, print_sweep, rows
 
 
@@ -79,12 +80,12 @@ def test_a_grid_that_grew(tmp_path: Path) -> None:
     assert ledger.add_cell("wgan 1", {"model": "wgan", "seed": 1, "steps": 50}, []) == "006"
     ledger.write(["model"])
     assert ledger.keys == ["model", "seed", "steps"]
-    assert ledger.told("000") | {"seconds": 0} == ledger.told("000") | {
+    assert ledger.read_status("000") | {"seconds": 0} == ledger.read_status("000") | {
         "seconds": 0,
         "status": "completed",
         "attempts": 1,
     }
-    assert ledger.told("000")["overrides"] == {"model": "gan", "seed": 0, "steps": 9}
+    assert ledger.read_status("000")["overrides"] == {"model": "gan", "seed": 0, "steps": 9}
 
 
 def keep_locked(file: Path, ready: Any, leave: Any) -> None:
@@ -102,13 +103,13 @@ def test_running_is_believed_while_somebody_holds_the_cell(tmp_path: Path) -> No
     )
     spawn = multiprocessing.get_context("fork")
     ready, leave = spawn.Event(), spawn.Event()
-    other = spawn.Process(target=keep_locked, args=(ledger.dir / "002" / KEEPER, ready, leave))
+    other = spawn.Process(target=keep_locked, args=(ledger.dir / "002" / CELL_LOCK, ready, leave))
     other.start()
     try:
         assert ready.wait(30) and ledger.status("002")["status"] == "running"
         with (
             pytest.raises(UserError, match=r"another process drives"),
-            held(ledger.dir / "002" / KEEPER, "{owner} drives"),
+            exclusive(ledger.dir / "002" / CELL_LOCK, "{owner} drives"),
         ):
             pass
     finally:
@@ -167,9 +168,9 @@ def test_exit_status() -> None:
 
 
 def composed(*words: str) -> Any:
-    schema.register()
+    compose.register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return compose("train", overrides=list(words), return_hydra_config=True)
+        return hydra.compose("train", overrides=list(words), return_hydra_config=True)
 
 
 def test_leave_one_out() -> None:
@@ -207,38 +208,29 @@ def test_effects_are_of_pairs() -> None:
 
 
 def test_seeds() -> None:
-    def words(*given: str) -> list[str]:
-        return several_seeds(
-            list(given),
-            Namespace(overrides=[word for word in given if "=" in word], multirun="-m" in given),
-        )
+    def expanded(*overrides: str, multirun: bool = False) -> tuple[list[str], bool]:
+        args = Namespace(overrides=list(overrides), multirun=multirun)
+        expand_seeds(args)
+        return args.overrides, args.multirun
 
-    assert words("model=gan", "seeds=3") == ["-m", "model=gan", "seed=0,1,2"]
-    assert words("-m", "model=gan,wgan", "seed=5", "seeds=2") == [
-        "-m",
-        "model=gan,wgan",
-        "seed=5,6",
-    ]
-    assert words("model=gan", "seeds=null") == ["model=gan", "seeds=null"]
+    assert expanded("model=gan", "seeds=3") == (["model=gan", "seed=0,1,2"], True)
+    assert expanded("model=gan,wgan", "seed=5", "seeds=2", multirun=True) == (
+        ["model=gan,wgan", "seed=5,6"],
+        True,
+    )
+    assert expanded("model=gan", "seeds=null") == (["model=gan", "seeds=null"], False)
     for bad in (("seeds=0",), ("seeds=many",), ("seeds=2", "seed=0,1"), ("seeds=2", "sweep=tpe")):
         with pytest.raises(UserError, match=r"\(seeds?\)"):
-            words(*bad)
+            expanded(*bad)
 
 
 def test_one_name_for_all_processes() -> None:
-    first, second = of_a_sweep([]), of_a_sweep([])
+    first, second = sweep_overrides([]), sweep_overrides([])
     assert first[0].startswith("sweep.name=20") and first[0] != second[0]
-    assert append_overrides(["-m", "a=1", "--config-dir", "mine"], ["b=2"]) == [
-        "-m",
-        "a=1",
-        "b=2",
-        "--config-dir",
-        "mine",
+    assert sweep_overrides(["sweep.name=x"]) == [
+        "hydra.output_subdir=null",
+        "hydra/job_logging=stderr",
     ]
-    assert append_overrides(["-m"], ["b=2"]) == ["-m", "b=2"] and append_overrides(
-        ["seed=3"], []
-    ) == ["seed=3"]
-    assert of_a_sweep(["sweep.name=x"]) == ["hydra.output_subdir=null", "hydra/job_logging=stderr"]
 
 
 def test_values() -> None:

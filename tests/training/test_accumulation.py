@@ -18,6 +18,7 @@ from gentrain.config.build import build
 from gentrain.training.adversarial import AdversarialModule
 from gentrain.training.callbacks.checkpoint import Checkpoint
 from gentrain.training.callbacks.rng import RNG
+from gentrain.training.datamodule import DataModule
 from tests.support.compose import composed
 from tests.support.tensors import assert_equal
 from tests.support.toy import Noise, trainer
@@ -70,7 +71,7 @@ def fit(
     data = Noise(name="noise", shape=(1, 8, 8), classes=4, batch_size=batch_size)
     torch.manual_seed(3)
     made = trainer(folder, steps, [RNG(), Checkpoint(2)])
-    made.fit(scheme, datamodule=data, ckpt_path=resume)
+    made.fit(scheme, datamodule=DataModule(data), ckpt_path=resume)
     return made
 
 
@@ -95,7 +96,7 @@ def test_two_batches_of_8_are_one_of_16(
     one, two = runs
     for (name, p), q in zip(one.model.named_parameters(), two.model.parameters(), strict=True):
         torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-6, msg=name)
-    assert one.global_step == two.global_step == 3 and one.images == two.images == 3 * 2 * 16
+    assert one.global_step == two.global_step == 3 and one.clock.images == two.clock.images == 3 * 2 * 16
     assert one.latest.keys() == two.latest.keys()
     for name in one.latest.keys() - {"images_per_second"}:
         assert one.latest[name] == pytest.approx(two.latest[name], rel=1e-3, abs=1e-4), name
@@ -125,7 +126,7 @@ def test_resumed_exactly(tmp_path: Path) -> None:
     fit(whole, tmp_path / "whole", 8, 5)
     fit(first, tmp_path / "parts", 8, 2)
     saved = torch.load(tmp_path / "parts" / "checkpoints" / "last.ckpt", weights_only=True)
-    assert saved["Noise"]["position"] == 2 * 2 * 3
+    assert saved["DataModule"]["position"] == 2 * 2 * 3
     fit(second, tmp_path / "parts", 8, 5, tmp_path / "parts" / "checkpoints" / "last.ckpt")
     assert_equal(whole.model.state_dict(), second.model.state_dict())
 

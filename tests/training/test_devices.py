@@ -356,7 +356,6 @@ def test_the_data_live_on_the_gpu() -> None:
 @pytest.mark.parametrize("norm", ["none", "layer"])
 def test_a_gpu_computes_the_penalty_of_the_cpu(norm: str) -> None:
     from gentrain.adversarial.lipschitz import GradientPenalty
-
     from gentrain.networks import dcgan
 
     critic, penalty = dcgan.Critic([1, 28, 28], 16, norm), GradientPenalty(points="both")  # type: ignore[arg-type]

@@ -8,13 +8,14 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+
+from gentrain.errors import Diverged
 from gentrain.models.objective import Objective
 from gentrain.training.adversarial import AdversarialModule
 from gentrain.training.callbacks.checkpoint import Checkpoint
 from gentrain.training.callbacks.rng import RNG
+from gentrain.training.datamodule import DataModule
 from gentrain.training.divergence import DivergenceGuard, OnDivergence
-
-from gentrain.errors import Diverged
 from tests.support.toy import Noise, scheme, trainer
 
 
@@ -59,7 +60,7 @@ def run(
     data = Noise(name="noise", shape=(1, 8, 8), classes=4, batch_size=8)
     made = trainer(folder, steps, [RNG(), Checkpoint(every=2), poison])
     try:
-        made.fit(model, datamodule=data)
+        made.fit(model, datamodule=DataModule(data))
     finally:
         assert all(torch.isfinite(p).all() for p in model.parameters())
     return model
@@ -112,7 +113,7 @@ def test_rollback_takes_the_last_checkpoint(tmp_path: Path) -> None:
     data = Noise(name="noise", shape=(1, 8, 8), classes=4, batch_size=8)
     poison = Poison("generator", {5})
     # up to the poison
-    trainer(tmp_path, 5, [RNG(), Checkpoint(every=2), poison]).fit(model, datamodule=data)
+    trainer(tmp_path, 5, [RNG(), Checkpoint(every=2), poison]).fit(model, datamodule=DataModule(data))
     saved = torch.load(tmp_path / "checkpoints" / "last-1.ckpt", weights_only=True)
     assert saved["global_step"] == 4
     L.seed_everything(0, verbose=False)
@@ -120,7 +121,7 @@ def test_rollback_takes_the_last_checkpoint(tmp_path: Path) -> None:
     model.guard = DivergenceGuard("rollback", 3)
     trainer(
         tmp_path / "again", 8, [RNG(), Checkpoint(every=2), Poison("generator", {5}), Seen()]
-    ).fit(model, datamodule=Noise(name="noise", shape=(1, 8, 8), classes=4, batch_size=8))
+    ).fit(model, datamodule=DataModule(Noise(name="noise", shape=(1, 8, 8), classes=4, batch_size=8)))
     assert model.global_step == 8
     assert model.guard.used == 1
     assert Seen.after is not None

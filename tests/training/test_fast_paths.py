@@ -76,12 +76,10 @@ WITH_A_FORMULA = [*PENALISED, "spectral norm", "batch norm, two forwards"]
 # one case of each fast path compiles in the test command, all do in make test-slow
 COMPILED = (
     "dcgan",
-    "resnet",
     "spectral norm",
     "batch norm, two forwards",
     "lazy",
     "labels",
-    "growing",
 )
 
 

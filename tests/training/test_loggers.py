@@ -13,13 +13,13 @@ from typing import Any
 import lightning as L
 import pytest
 import wandb
+
+from gentrain.errors import UserError
 from gentrain.quality.diagnostics import Finding
 from gentrain.training.callbacks.checkpoint import Checkpoint
 from gentrain.training.callbacks.diagnostics import Doctor
 from gentrain.training.callbacks.samples import SampleGrids
 from gentrain.training.loggers import Loggers
-
-from gentrain.errors import UserError
 from tests.support.fake_server import Server
 from tests.support.offline_file import read
 from tests.support.shell import plain, python
@@ -257,7 +257,7 @@ def test_online_without_a_key_is_refused_at_once(run_dir: Path) -> None:
     code += "try: Loggers('online').make(sys.argv[1], {}, {})\n"
     code += "except Exception as e: print(type(e).__name__, time.monotonic() - t, e)"
     asked = {key: value for key, value in os.environ.items() if key.startswith("WANDB_")}
-    out = python(run_dir, plain() | asked, "-c", code, str(run_dir))
+    out = python(run_dir.parent, plain() | asked, "-c", code, str(run_dir))
     name, seconds, *message = out.stdout.split()
     assert name == "UserError" and float(seconds) < 20 and "logger=wandb" in " ".join(message), out
 

@@ -1,159 +1,298 @@
-"""Compose and check the configuration of a command."""
+"""The configuration of a command, composed once, and the run that it asks for."""
 
 from __future__ import annotations
 
 import logging
 import os
+import secrets
 import sys
 from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gentrain.errors import UserError
+from gentrain.config import schema
+from gentrain.config.overrides import last_value, quoted, without
+from gentrain.config.paths import conf_dir
+from gentrain.errors import AlreadyFinished, UserError
+from gentrain.runs import resolvers
 
 if TYPE_CHECKING:
+    from hydra.types import HydraContext
     from omegaconf import DictConfig
 
     from gentrain.training.job import Job
-from gentrain.cli.overrides import append_overrides, quoted
-from gentrain.config.paths import conf_dir
+
+VERSION_BASE = "1.3"  # of Hydra's behaviour
+PARENT = "GENTRAIN_CELL_PARENT"  # set in the process of a sweep's cell
 
 
-def prepare(verb: str, args: Namespace) -> Job:
-    """Compose, check and build before Hydra opens a directory, so that a mistake leaves nothing behind.
+def register() -> None:
+    """Make our schemas and resolvers known to Hydra."""
+    schema.register()
+    resolvers.register()
 
-    Fixes the run directory on the command line, where Hydra (and the other processes of a DDP run) will find it.
+
+# --- composing, and Hydra's job runner --------------------------------------------------------
+
+
+@dataclass
+class Command:
+    """A composed command. `cfg` has Hydra's own node, `cfg.hydra`."""
+
+    name: str  # "train", "sample", ...
+    cfg: DictConfig
+    context: HydraContext
+
+    def plain(self) -> dict[str, Any]:
+        """The resolved configuration without Hydra's node."""
+        from omegaconf import OmegaConf
+
+        keys = [key for key in self.cfg if key != "hydra"]
+        return schema.resolved(OmegaConf.masked_copy(self.cfg, keys))
+
+    def choices(self) -> dict[str, str]:
+        """The options of the groups as they were typed: {"model": "wgan_gp", ...}."""
+        return {
+            str(group): str(option)
+            for group, option in self.cfg.hydra.runtime.choices.items()
+            if not group.startswith("hydra/") and option is not None
+        }
+
+    def run(self, task: Callable[[DictConfig], Any]) -> None:
+        """Run a task as Hydra runs a job.
+
+        It makes the output directory, keeps `.hydra/*.yaml` there and configures logging. Errors
+        are kept from Hydra, which would print all overrides above our one line.
+
+        Args:
+            task: called with the configuration.
+        """
+        from hydra.core.utils import run_job
+
+        from gentrain.files import report_disk_errors
+
+        errors: list[Exception] = []
+
+        def guarded(cfg: DictConfig) -> None:
+            try:
+                task(cfg)
+            except Exception as error:
+                errors.append(error)
+
+        place = Path(str(self.cfg.hydra.run.dir))
+        callbacks = self.context.callbacks
+        callbacks.on_run_start(config=self.cfg, config_name=self.name)
+        with report_disk_errors(place, "hydra.run.dir", "choose another directory"):
+            done = run_job(guarded, self.cfg, "hydra.run.dir", None, self.context)
+        callbacks.on_run_end(config=self.cfg, config_name=self.name, job_return=done)
+        if errors:
+            raise errors[0]
+
+
+def compose_command(name: str, args: Namespace) -> Command:
+    """Compose the configuration of a command.
+
+    Args:
+        name: "train", "sample", ...: the file in conf/.
+        args: Hydra's arguments.
+
+    Raises:
+        UserError, HydraException: for a mistake in the overrides.
     """
-    from hydra import compose, initialize_config_dir
-    from omegaconf import open_dict
-
-    from gentrain.config.schema import resolved
-    from gentrain.config.validate import check_run
-    from gentrain.runs import directory, files
-
-    overlay = (
-        [f"hydra.searchpath=[file://{Path(args.config_dir).absolute()}]"] if args.config_dir else []
-    )
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose(verb, overrides=[*args.overrides, *overlay], return_hydra_config=True)
-        names, given = (
-            choices(cfg.hydra),
-            any(word.startswith("hydra.run.dir=") for word in args.overrides),
-        )
-        run_dir = Path(run_directory(cfg))
-        with open_dict(cfg):
-            del cfg["hydra"]
-        plain = resolved(with_seed(cfg))
-    check_run(plain)
-    files.check_place(run_dir)
-    checkpoint = None
-    if "LOCAL_RANK" not in os.environ or plain["resume"]:
-        run_dir, checkpoint = to_continue(plain, names, run_dir, given)
-        if checkpoint and directory.finished(run_dir, plain["steps"]):
-            raise AlreadyFinished(run_dir)
-    if (run_dir / ".hydra").is_dir():
-        files.lock(run_dir)  # before Hydra writes over what is there
-    if not given:
-        sys.argv[1:] = append_overrides(sys.argv[1:], [f"hydra.run.dir={quoted(run_dir)}"])
-    return build(plain, names, run_dir, checkpoint)
-
-
-def run_directory(cfg: DictConfig) -> str:
-    """Where Hydra will put the run; its own interpolations need its own singleton."""
+    from hydra import version
+    from hydra._internal.callbacks import Callbacks
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from hydra._internal.utils import create_config_search_path
+    from hydra.core.config_search_path import SearchPathQuery
     from hydra.core.hydra_config import HydraConfig
+    from hydra.core.utils import JobRuntime
+    from hydra.types import HydraContext, RunMode
+    from omegaconf import open_dict, read_write
 
-    HydraConfig.instance().set_config(cfg)
-    return str(cfg.hydra.run.dir)
+    version.setbase(VERSION_BASE)
+    JobRuntime.instance().set("name", "gentrain")
+    places = create_config_search_path(str(conf_dir()))
+    if args.config_dir:
+        overlay = f"file://{Path(args.config_dir).absolute()}"
+        places.prepend("command-line", overlay, anchor=SearchPathQuery(provider="schema"))
+    loader = ConfigLoaderImpl(config_search_path=places)
+    cfg = loader.load_configuration(name, args.overrides, RunMode.RUN, from_shell=False)
+    with read_write(cfg.hydra), open_dict(cfg.hydra):
+        cfg.hydra.mode = RunMode.RUN
+    HydraConfig.instance().set_config(cfg)  # for ${hydra:...}
+    return Command(name, cfg, HydraContext(config_loader=loader, callbacks=Callbacks(cfg)))
 
 
-class AlreadyFinished(Exception):
-    """Nothing is left to do; nothing is altered."""
+def run_hydra_app(name: str, args: Namespace, task: Callable[[DictConfig], Any]) -> None:
+    """Let Hydra answer a question (--help, --cfg, completion ...), or make a multirun.
+
+    Args:
+        name: "train", "sample", ...: the file in conf/.
+        args: Hydra's arguments.
+        task: a job of a multirun; a function that can be pickled by its name.
+    """
+    from hydra import version
+    from hydra._internal.utils import _run_hydra, get_args_parser
+
+    version.setbase(VERSION_BASE)
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # raise errors here, instead of leaving the program
+    _run_hydra(args, get_args_parser(), task, str(conf_dir()), name)
 
 
-def to_continue(
-    plain: dict[str, Any], names: dict[str, str], run_dir: Path, given: bool
-) -> tuple[Path, Path | None]:
-    """(run directory, checkpoint to start from): what `resume` and `hydra.run.dir` ask for together."""
+# --- a training -------------------------------------------------------------------------------
+
+
+def prepare(args: Namespace) -> tuple[Command, Job]:
+    """Compose, check and build a training before anything is written.
+
+    A mistake therefore leaves nothing behind. The run directory and the seed are fixed here, also
+    for the processes that Lightning starts with the same command line for DDP.
+
+    Raises:
+        UserError: for a mistake in the configuration.
+        AlreadyFinished: where `resume` finds a run that is at its end.
+    """
+    from gentrain.config.validate import check_run
     from gentrain.runs import directory
 
-    match plain["resume"]:
-        case None if (run_dir / directory.LAST).exists():
+    command = compose_command("train", args)
+    draw_seed(command.cfg)
+    config, choices = command.plain(), command.choices()
+    run_dir, checkpoint = Path(str(command.cfg.hydra.run.dir)), None
+    check_run(config)
+    directory.check_can_create(run_dir)
+    if "LOCAL_RANK" not in os.environ or config["resume"]:
+        given = last_value(args.overrides, "hydra.run.dir") is not None
+        run_dir, checkpoint = find_run(config, choices, run_dir, given)
+        if checkpoint and directory.finished(run_dir, config["steps"]):
+            raise AlreadyFinished(run_dir)
+    if (run_dir / directory.CONFIG.parent).is_dir():
+        directory.lock(run_dir)  # before Hydra overwrites what is there
+    fix_run_directory(command.cfg, run_dir)
+    fix_command_line(args, command.cfg)
+    return command, build_job(config, choices, run_dir, checkpoint)
+
+
+def find_run(
+    config: dict[str, Any], choices: dict[str, str], run_dir: Path, given: bool
+) -> tuple[Path, Path | None]:
+    """The run directory, and the checkpoint to start from, if any.
+
+    Args:
+        config: the resolved configuration; `resume` says what is asked for.
+        choices: the options of its groups as they were typed.
+        run_dir: hydra.run.dir.
+        given: whether the user chose it.
+
+    Raises:
+        UserError: where `resume` and `hydra.run.dir` do not fit what is there.
+    """
+    from gentrain.runs import directory
+
+    last = run_dir / directory.LAST
+    match config["resume"]:
+        case None if last.exists():
             raise UserError(
-                f"{run_dir} holds a run already (hydra.run.dir); add resume=auto to continue it, or give another directory"
+                f"{run_dir} holds a run already (hydra.run.dir); "
+                "add resume=auto to continue it, or give another directory"
             )
         case None:
             return run_dir, None
         case "auto" if given:
-            if not (run_dir / directory.LAST).exists():
+            if not last.exists():
                 return run_dir, None
-            directory.refuse_other_config(run_dir, plain, names)
-            return run_dir, run_dir / directory.LAST
+            directory.refuse_other_config(run_dir, config, choices)
+            return run_dir, last
         case "auto":
-            found = directory.newest_unfinished(run_dir.parent, plain)
+            found = directory.newest_unfinished(run_dir.parent, config)
             return (found, found / directory.LAST) if found else (run_dir, None)
         case path:
-            found, checkpoint = directory.resolve_resume(path, plain, names)
+            found, checkpoint = directory.resolve_resume(path, config, choices)
             return (run_dir if given else found), checkpoint
 
 
-def build(
-    cfg: DictConfig | dict[str, Any], names: dict[str, str], run_dir: Path, checkpoint: Path | None
-) -> Job:
-    from gentrain.config.schema import resolved
+def draw_seed(cfg: DictConfig) -> None:
+    """Draw a seed for `seed=null`, and put it into the record of the run."""
+    if cfg.seed is not None:
+        return
+    from omegaconf import open_dict, read_write
 
-    plain = cfg if isinstance(cfg, dict) else resolved(with_seed(cfg))
+    cfg.seed = secrets.randbelow(2**32)
+    with read_write(cfg.hydra), open_dict(cfg.hydra):
+        task = cfg.hydra.overrides.task
+        cfg.hydra.overrides.task = [*without(task, "seed"), f"seed={cfg.seed}"]
+
+
+def fix_run_directory(cfg: DictConfig, run_dir: Path) -> None:
+    """Put the run directory, whose name has a time and random digits, into Hydra's own node."""
+    from omegaconf import open_dict, read_write
+
+    with read_write(cfg.hydra), open_dict(cfg.hydra):
+        cfg.hydra.run.dir = str(run_dir)
+        others = without(cfg.hydra.overrides.hydra, "hydra.run.dir")
+        cfg.hydra.overrides.hydra = [*others, f"hydra.run.dir={quoted(run_dir)}"]
+
+
+def fix_command_line(args: Namespace, cfg: DictConfig) -> None:
+    """Rewrite `sys.argv`, with which Lightning starts the other processes of a DDP run.
+
+    Options come first: Lightning appends overrides, and argparse takes only one group of them.
+    """
+    options = [f"--config-dir={args.config_dir}"] if args.config_dir else []
+    sys.argv[1:] = [*options, *cfg.hydra.overrides.task, *cfg.hydra.overrides.hydra]
+
+
+def build_job(
+    config: dict[str, Any], choices: dict[str, str], run_dir: Path, checkpoint: Path | None
+) -> Job:
+    """Build a training; the import of torch happens here."""
     logging.getLogger("gentrain").setLevel(logging.INFO)
     try:
         from gentrain.training.job import Job
     except RuntimeError as error:
         if "torchvision::nms" in str(error):
             raise UserError(
-                "torch and torchvision are of different builds (a CPU wheel of torch beside torchvision from the registry); "
-                "install both together: make setup"
+                "torch and torchvision are of different builds (a CPU wheel of torch beside "
+                "torchvision from the registry); install both together: make setup"
             ) from error
         raise
-    return Job(plain, names, run_dir, checkpoint)
+    return Job(config, choices, run_dir, checkpoint)
 
 
-def with_seed(cfg: DictConfig) -> DictConfig:
-    """`seed=null` draws one, and writes it on the command line, so that the record of the run has it."""
-    if cfg.seed is None:
-        from omegaconf import open_dict
-
-        from gentrain.training.job import draw_seed
-
-        with open_dict(cfg):
-            cfg.seed = draw_seed()
-        sys.argv[1:] = [word for word in sys.argv[1:] if not word.startswith("seed=")] + [
-            f"seed={cfg.seed}"
-        ]
-    return cfg
+# --- other configuration files ----------------------------------------------------------------
 
 
-def choices(hydra_cfg: Any) -> dict[str, str]:
-    """The groups by the names typed: {'model': 'wgan_gp', 'data': 'mnist', 'loss': 'wasserstein', ...}"""
-    found = dict(hydra_cfg.runtime.choices)
-    return {
-        group: str(name)
-        for group, name in found.items()
-        if not group.startswith("hydra/") and name is not None
-    }
+def refuse_other_config(args: Namespace) -> None:
+    """Refuse options that would replace gentrain's own configuration.
 
-
-def refuse_other_config_path(args: Namespace) -> None:
-    if args.config_path or args.config_name:
+    Raises:
+        UserError: for such an option, or an overlay that does not exist.
+    """
+    if args.config_path or args.config_name or args.experimental_rerun:
         raise UserError(
-            "the configuration of gentrain is its own (--config-path, --config-name); add yours with --config-dir DIR"
+            "the configuration of gentrain is its own (--config-path, --config-name, "
+            "--experimental-rerun); add yours with --config-dir DIR"
+        )
+    if args.config_dir and not Path(args.config_dir).is_dir():
+        raise UserError(
+            f"no such directory {args.config_dir} (--config-dir); give one with YAML files"
         )
 
 
-def warn_of_shadows(args: Namespace) -> None:
-    """Hydra looks into gentrain's own configuration first: an option of the same name in --config-dir is never read."""
-    if args.config_dir and not os.environ.get("GENTRAIN_KEEPER"):
-        ours, theirs = conf_dir(), Path(args.config_dir)
-        for name in sorted(str(file.relative_to(theirs)) for file in theirs.rglob("*.yaml")):
-            if (ours / name).exists():
-                print(
-                    f"gentrain: warning: {name} of {theirs} is not used, gentrain has its own (--config-dir); rename it",
-                    file=sys.stderr,
-                )
+def warn_of_shadowed_files(args: Namespace) -> None:
+    """Warn of files in --config-dir that are never read.
+
+    Hydra looks into gentrain's own configuration first, and finds an option of the same name.
+    """
+    if not args.config_dir or os.environ.get(PARENT):
+        return
+    ours, theirs = conf_dir(), Path(args.config_dir)
+    for name in sorted(str(file.relative_to(theirs)) for file in theirs.rglob("*.yaml")):
+        if (ours / name).exists():
+            print(
+                f"gentrain: warning: {name} of {theirs} is not used, gentrain has its own "
+                "(--config-dir); rename it",
+                file=sys.stderr,
+            )

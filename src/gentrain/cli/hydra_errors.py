@@ -1,4 +1,4 @@
-"""Hydra's errors as one line: what, which key, what to do."""
+"""Hydra's errors as one line: what is wrong, which key, what to do."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from hydra.errors import HydraException
 from hydra.initialize import initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
+from gentrain.config.overrides import key_of
 from gentrain.config.validate import nearest
 
-# plugins of Hydra that come with extras
+# plugins of Hydra, and the extra of gentrain that brings each
 EXTRAS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray", "optuna": "optuna"}
-# how Hydra's parser complains
+
+# how Hydra's parser of overrides complains
 UNREADABLE = (
     "LexerNoViableAlt",
     "parsing",
@@ -24,86 +26,129 @@ UNREADABLE = (
     "no viable alternative",
 )
 
+# Options that were renamed, by their group: the old name, and the overrides that replace it.
+# A network is a backbone since version 0.2; the model adds conditions, classes and domains.
+RENAMED = {
+    "network": {
+        "conditional_dcgan": "network=dcgan",
+        "projection_dcgan": "network=dcgan model.conditioning=projection",
+        "conditional_mlp": "network=mlp_dropout_512",
+        "classifier_mlp": "network=mlp_dropout_512",
+        "classifier_dcgan": "network=dcgan",
+        "logits_dcgan": "network=dcgan",
+        "bidirectional_dcgan": "network=dcgan",
+        "logits_mlp": "network=mlp_noisy",
+        "bidirectional_mlp": "network=mlp_1024",
+        "conditional_resnet": (
+            "network=sagan model.generator.attention=0 model.critic.attention=0"
+        ),
+        "cycle_resnet": "network=resnet_translator",
+        "cycle_unet": "network=unet",
+        "domains_unet": "network=unet",
+        "domains_resnet": "network=stargan",
+        "coding_mlp": "network=vae_mlp",
+        "coding_conv": "network=vae_conv",
+        "classifying_coding_conv": "network=vae_conv",
+        "classifying_coding_mlp": "network=vae_mlp_300",
+    }
+}
+
 
 def one_line(error: Exception, argv: list[str], conf: Path, verb: str = "train") -> str:
+    """Hydra's error in one line.
+
+    Args:
+        error: Hydra's or OmegaConf's.
+        argv: the words of the command.
+        conf: the directory of the YAML files.
+        verb: the command.
+    """
     text = " ".join(str(error).split())
     if found := re.search(r"Missing mandatory value: (\S+)", text):
         return f"no value for {found[1]} ({found[1]}); give it on the command line, {found[1]}=..."
     if "Ambiguous value" in text:
         key, value = re.findall(r"argument '([^=']*)=([^']*)'", text)[0]
-        return f"{key}={value} is a list of values ({key}); give one, or sweep over them with -m (--multirun)"
-    if (found := re.search(r"Could not find '([^']*)/([^'/]*)'", text)) and (
-        extra := EXTRAS.get(found[2])
-    ):
-        return f"{found[2]} is not installed (cluster, sweep); pip install 'gentrain[{extra}]'"
-    if found:
-        return f"no option {found[2]} ({found[1]}){nearest(found[2], options(conf, found[1]))}"
+        return (
+            f"{key}={value} is a list of values ({key}); "
+            "give one, or sweep over them with -m (--multirun)"
+        )
+    if found := re.search(r"Could not find '([^']*)/([^'/]*)'", text):
+        return unknown_option(found[1], found[2], conf)
     if found := re.search(r"Could not override '([^']+)'", text) or re.search(
         r"[Kk]ey '([^']+)' is not in struct", text
     ):
         return unknown_key(found[1], text, argv, conf, verb)
     if found := re.search(r"Error merging override (\S+?)=", text):
-        return f"{str(error.__cause__ or error).splitlines()[0]} ({found[1]}); mend the value"
+        problem = str(error.__cause__ or error).splitlines()[0]
+        return f"{problem} ({found[1]}); mend the value"
     if any(sign in text for sign in UNREADABLE):
-        word = next((w for w in argv if w in str(error)), " ".join(argv))
-        return f"cannot read the override {word!r}: {reason(text)} (command line); balance its brackets and quotes"
+        word = next((word for word in argv if word in str(error)), " ".join(argv))
+        return (
+            f"cannot read the override {word!r}: {parser_reason(text)} (command line); "
+            "balance its brackets and quotes"
+        )
     return f"{text[:300]} (command line); gentrain --help lists the options"
 
 
-def reason(text: str) -> str:
-    """The parser's own words, without its picture of the place and its link."""
-    return re.sub(
-        r"^\w+Exception: .*", "a quote or bracket stays open", text.split("See https")[0].strip()
-    )[:160]
+def parser_reason(text: str) -> str:
+    """What Hydra's parser says, without the link and the arrow to the place."""
+    reason = text.split("See https")[0].strip()
+    return re.sub(r"^\w+Exception: .*", "a quote or bracket stays open", reason)[:160]
+
+
+def unknown_option(group: str, option: str, conf: Path) -> str:
+    """For `group=option` without a file of that name."""
+    if extra := EXTRAS.get(option):
+        return f"{option} is not installed (cluster, sweep); pip install 'gentrain[{extra}]'"
+    if instead := RENAMED.get(group, {}).get(option):
+        return f"{group}={option} has another name now ({group}); give {instead}"
+    return f"no option {option} ({group}){nearest(option, options(conf, group))}"
 
 
 def unknown_key(key: str, text: str, argv: list[str], conf: Path, verb: str) -> str:
+    """For `key=value` where the configuration has no such key."""
     full = re.search(r"full_key: (\S+)", text)
-    key = full[1] if full else key
-    bare = key.split("@")[0]
+    bare = (full[1] if full else key).split("@")[0]
     if (conf / bare).is_dir():
         model = next((word for word in argv if word.startswith("model=")), "this model")
         return f"{model} leaves no choice of {bare} ({bare}); leave it out, or choose another model"
-    return f"no option {bare} ({bare}){nearest(bare, keys(argv, bare, conf, verb))}"
+    return f"no option {bare} ({bare}){nearest(bare, similar_keys(argv, bare, conf, verb))}"
 
 
 def options(conf: Path, group: str) -> list[str]:
+    """The options of a group: its files, without those that only others include."""
     return [p.stem for p in sorted((conf / group).glob("*.yaml")) if not p.stem.startswith("_")]
 
 
-def keys(argv: list[str], bad: str, conf: Path, verb: str) -> list[str]:
-    """The keys that the command would have had without the bad override, and the groups."""
-    groups = (
-        [p.name for p in conf.iterdir() if p.is_dir() and p.name not in ("hydra", "mode")]
-        if verb == "train"
-        else []
-    )
-    good = [word for word in argv if "=" in word and word.lstrip("+~").split("=")[0] != bad]
+def similar_keys(argv: list[str], bad: str, conf: Path, verb: str) -> list[str]:
+    """The keys that stand where an unknown key was looked for.
+
+    The command is composed without the unknown key. These are the keys under the same parent or,
+    where there are none, all keys of the same depth and the groups.
+    """
+    good = [word for word in argv if "=" in word and key_of(word.lstrip("+~")) != bad]
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(conf), version_base="1.3"):
-            found = list(flat(compose(verb, overrides=good)))
+            found = flat_keys(compose(verb, overrides=good))
     except HydraException:
         found = []
     parent = bad.rpartition(".")[0]
-    siblings = [key for key in found if parent and key.rpartition(".")[0] == parent]
-    return siblings or [*groups, *(key for key in found if key.count(".") == bad.count("."))]
+    if parent and (siblings := [key for key in found if key.rpartition(".")[0] == parent]):
+        return siblings
+    groups = [p.name for p in conf.iterdir() if p.is_dir() and p.name not in ("hydra", "mode")]
+    level = [key for key in found if key.count(".") == bad.count(".")]
+    return [*groups, *level] if verb == "train" else level
 
 
-def flat(cfg: DictConfig, prefix: str = "") -> list[str]:
-    found = []
-    for key in cfg:
-        name, node = f"{prefix}{key!s}", cfg._get_node(key)
-        found += (
-            flat(node, f"{name}.")
-            if isinstance(node, DictConfig) and is_branch(cfg, str(key))
-            else [name]
+def flat_keys(cfg: DictConfig, prefix: str = "") -> list[str]:
+    """The dotted keys of a configuration whose values are not resolved."""
+    found: list[str] = []
+    for key in map(str, cfg):
+        branch = OmegaConf.is_dict(cfg._get_node(key)) and not (
+            OmegaConf.is_missing(cfg, key)
+            or OmegaConf.is_interpolation(cfg, key)
+            or cfg._get_node(key)._is_none()
         )
+        found += flat_keys(cfg[key], f"{prefix}{key}.") if branch else [f"{prefix}{key}"]
     return found
-
-
-def is_branch(cfg: DictConfig, key: str) -> bool:
-    node = cfg._get_node(key)
-    return isinstance(node, DictConfig) and not (
-        OmegaConf.is_missing(cfg, key) or node._is_interpolation() or node._is_none()
-    )

@@ -1,149 +1,147 @@
-"""Rewrite command-line overrides into those that Hydra understands."""
+"""What people type, in Hydra's grammar."""
 
 from __future__ import annotations
 
 import re
+import secrets
 from argparse import Namespace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gentrain.config.overrides import key_of, last_value, quoted, without
+from gentrain.config.paths import conf_dir
 from gentrain.errors import UserError
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
-import secrets
-from datetime import datetime
-from typing import TYPE_CHECKING
-
-from gentrain.config.paths import conf_dir
-
-if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
 
 
-def normalize_overrides(verb: str, argv: list[str]) -> list[str]:
-    """What people write, in Hydra's words."""
-    # `+experiment=x` is a habit from elsewhere; here experiment is listed, and so is overridden without the plus
+def normalize_overrides(command: str, argv: list[str]) -> list[str]:
+    """Rewrite what Hydra would refuse or misunderstand.
+
+    Args:
+        command: "train", "sample", ...
+        argv: the words after it.
+    """
+    # Other programs need the plus; here experiment is in the defaults, and Hydra refuses it.
     argv = [re.sub(r"^\+(?=experiment=)", "", word) for word in argv]
-    if verb == "compare":
-        return [one_list(word) for word in argv]
-    given = {word.partition("=")[0] for word in argv}
-    # a source to translate is what one mode is for; nobody should have to say so
-    return (
-        [*argv, "mode=translate"]
-        if verb == "sample" and "source" in given and "mode" not in given
-        else argv
-    )
+    if command == "compare":
+        return [as_list(word) for word in argv]
+    given = {key_of(word) for word in argv}
+    if command == "sample" and "source" in given and "mode" not in given:
+        return [*argv, "mode=translate"]  # the only mode that takes a source
+    return argv
 
 
-def append_overrides(argv: list[str], more: list[str]) -> list[str]:
-    """More overrides behind the others: argparse takes no second group of them, after an option."""
-    last = max(
-        (place for place, word in enumerate(argv) if "=" in word and not word.startswith("-")),
-        default=len(argv) - 1,
-    )
-    return [*argv[: last + 1], *more, *argv[last + 1 :]]
+def as_list(override: str) -> str:
+    """`runs=a,b`, which Hydra takes for a sweep, as a list of paths.
 
-
-def quoted(path: Path) -> str:
-    """A path as a value of Hydra's grammar."""
-    text = str(path).replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{text}'"
-
-
-def one_list(word: str) -> str:
-    """runs=a,b, which Hydra takes for a sweep, as a list of paths."""
-    key, equals, value = word.partition("=")
+    >>> as_list("runs=a,b")
+    "runs=['a','b']"
+    """
+    key, equals, value = override.partition("=")
     if key != "runs" or not value or value.startswith(("[", "'", '"')):
-        return word
+        return override
     return f"{key}{equals}[{','.join(quoted(Path(place)) for place in value.split(',') if place)}]"
 
 
-def several_seeds(argv: list[str], args: Namespace) -> list[str]:
-    """`seeds=5` is a multirun over five seeds, from `seed` on."""
-    counts = [word.partition("=")[2] for word in args.overrides if word.startswith("seeds=")]
-    if not counts or counts[-1] == "null":
-        return argv
-    first = next(
-        (word.partition("=")[2] for word in reversed(args.overrides) if word.startswith("seed=")),
-        "0",
-    )
-    if not counts[-1].isdigit() or counts[-1] == "0":
-        raise UserError(f"{counts[-1]} seeds (seeds); give a number from 1 on")
+# --- multirun ---------------------------------------------------------------------------------
+
+
+def expand_seeds(args: Namespace) -> None:
+    """Turn `seeds=5` into a multirun over five seeds, from `seed` on.
+
+    Args:
+        args: Hydra's arguments, which are changed.
+
+    Raises:
+        UserError: for what is not a number of seeds, or a sweep whose trials have one score each.
+    """
+    count = last_value(args.overrides, "seeds")
+    if count in (None, "null"):
+        return
+    first = last_value(args.overrides, "seed") or "0"
+    if not count.isdigit() or count == "0":
+        raise UserError(f"{count} seeds (seeds); give a number from 1 on")
     if not first.isdigit():
         raise UserError(
-            f"seeds={counts[-1]} counts from one seed, not from seed={first} (seed); give one number, or leave it out"
+            f"seeds={count} counts from one seed, not from seed={first} (seed); "
+            "give one number, or leave it out"
         )
     if any(word in ("sweep=tpe", "sweep=random") for word in args.overrides):
         raise UserError(
-            "a study has one score a trial (seeds); leave seeds out, and repeat its best values with seeds afterwards"
+            "a trial of a study has one score (seeds); "
+            "leave seeds out, and repeat the best values with seeds afterwards"
         )
-    args.overrides = [word for word in args.overrides if not word.startswith(("seed=", "seeds="))]
-    args.overrides.append(f"seed={','.join(str(int(first) + n) for n in range(int(counts[-1])))}")
+    seeds = ",".join(str(int(first) + n) for n in range(int(count)))
+    args.overrides = [*without(args.overrides, "seed", "seeds"), f"seed={seeds}"]
     args.multirun = True
-    kept = [
-        word
-        for word in argv
-        if not word.startswith(("seed=", "seeds=")) and word not in ("-m", "--multirun")
-    ]
-    return ["-m", *append_overrides(kept, args.overrides[-1:])]
 
 
-def of_a_sweep(overrides: list[str]) -> list[str]:
-    """What a multirun adds to its command: one name for all its processes; the records and the log are the cells' own."""
-    named = any(word.startswith("sweep.name=") for word in overrides)
-    name = f"{datetime.now():%Y-%m-%d_%H-%M-%S}-{secrets.token_hex(2)}"
-    return [
-        *([] if named else [f"sweep.name={name}"]),
-        "hydra.output_subdir=null",
-        "hydra/job_logging=stderr",
-    ]
+def sweep_overrides(overrides: list[str]) -> list[str]:
+    """What a multirun adds to its command.
 
-
-def deferred(verb: str, argv: list[str], overrides: list[str]) -> list[str]:
-    """The words of a multirun, with keys that only its jobs have (-m model=vae,maf quality.images=100) as sweeps of one value.
-
-    Hydra asks every override that is not swept of the defaults, before it looks at any job. A key that no job has is left to it.
+    All its processes share one name. The records and the log are those of its cells.
     """
-    from hydra import compose, initialize_config_dir
+    name = f"{datetime.now():%Y-%m-%d_%H-%M-%S}-{secrets.token_hex(2)}"
+    named = [] if last_value(overrides, "sweep.name") else [f"sweep.name={name}"]
+    return [*named, "hydra.output_subdir=null", "hydra/job_logging=stderr"]
+
+
+def defer_job_keys(command: str, overrides: list[str]) -> list[str]:
+    """Make keys that only the jobs of a multirun have acceptable to Hydra.
+
+    Before Hydra looks at a job, it looks for every override that is not swept in the defaults of
+    the command. In `-m model=vae,maf quality.images=100` that refuses `quality.images`, which
+    only the two models' presets have. As a sweep over one value, `quality.images=choice(100)`, it
+    is looked for in each job. A key that no job has is left as it is, for Hydra to refuse.
+    """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
-    from omegaconf import DictConfig, OmegaConf
-
-    def has(cfg: DictConfig, key: str) -> bool:
-        place, _, name = key.rpartition(".")
-        return isinstance(node := OmegaConf.select(cfg, place), DictConfig) and name in node
 
     try:
         parsed = OverridesParser.create().parse_overrides(overrides)
-        swept = [
+        late = keys_of_jobs(command, parsed)
+    except HydraException:  # Hydra will report it
+        return overrides
+    return [
+        f"{key_of(word)}=choice({word.partition('=')[2]})" if word in late else word
+        for word in overrides
+    ]
+
+
+def keys_of_jobs(command: str, parsed: list[Override]) -> set[str]:
+    """The overrides of keys that some job of a multirun has, and the defaults have not."""
+    from hydra import compose, initialize_config_dir
+
+    plain = {
+        str(each.input_line): each.key_or_group
+        for each in parsed
+        if "." in each.key_or_group
+        and not each.key_or_group.startswith("hydra.")
+        and not (each.is_sweep_override() or each.is_add() or each.is_delete())
+    }
+    if not plain:
+        return set()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        defaults = compose(command)
+        unknown = {word: key for word, key in plain.items() if not has_key(defaults, key)}
+        values = [
             f"{each.key_or_group}={value}"
             for each in parsed
-            if each.is_sweep_override()
+            if each.is_sweep_override() and unknown
             for value in each.sweep_string_iterator()
         ]
-        kept = [
-            each
-            for each in parsed
-            if not (each.is_sweep_override() or each.is_add() or each.is_delete())
-        ]
-        plain = {str(each.input_line): each.key_or_group for each in kept}
-        if not any("." in key for key in plain.values()):
-            return argv
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            defaults = compose(verb)
-            strange = {
-                word: key
-                for word, key in plain.items()
-                if "." in key and not key.startswith("hydra.") and not has(defaults, key)
-            }
-            jobs = [compose(verb, overrides=[word]) for word in swept] if strange else []
-    except HydraException:  # which Hydra itself is about to tell
-        return argv
-    late = {
-        word: f"{key}=choice({word.partition('=')[2]})"
-        for word, key in strange.items()
-        if any(has(job, key) for job in jobs)
-    }
-    return [late.get(word, word) for word in argv]
+        jobs = [compose(command, overrides=[value]) for value in values]
+    return {word for word, key in unknown.items() if any(has_key(job, key) for job in jobs)}
+
+
+def has_key(cfg: DictConfig, key: str) -> bool:
+    """Whether a configuration has a dotted key."""
+    from omegaconf import OmegaConf
+
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(cfg, parent)
+    return OmegaConf.is_dict(node) and name in node

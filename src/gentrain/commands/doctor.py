@@ -5,27 +5,30 @@ from __future__ import annotations
 from pathlib import Path
 
 from gentrain.errors import UserError
-from gentrain.models.density import DensityModel
-from gentrain.quality.diagnostics import (
-    Finding,
-    examine,
-    measure,
-)
+from gentrain.quality.diagnostics import Finding, can_be_examined, examine, measure
+from gentrain.runs.reopen import reopen
 
 
 def diagnose(run_dir: Path, samples: int) -> list[Finding]:
-    """Say what ails a run. Raises UserError where there is no run, Unavailable where no checkpoint of it is whole."""
-    from gentrain.runs.reopen import reopen
+    """Print what is wrong with a run.
 
-    job, saved = reopen(run_dir)
-    if not isinstance(job.scheme.model, DensityModel) and not hasattr(job.scheme.model, "critic_scores"):
+    Args:
+        run_dir: a run directory.
+        samples: images of each kind that are looked at.
+
+    Raises:
+        UserError: where there is no run, or a model that cannot be examined.
+        Unavailable: where no checkpoint of the run is whole.
+    """
+    run = reopen(run_dir)
+    if not can_be_examined(run.model):
         raise UserError(
-            "this model has neither a critic nor a likelihood to examine (run); see its scores, with gentrain eval"
+            "this model has neither a critic nor a likelihood to examine (run); "
+            "see its scores, with gentrain eval"
         )
-    verdicts = examine(measure(job.scheme, job.data, samples))
-    print(
-        f"{run_dir} at step {saved['global_step']}: {'nothing found' if not verdicts else f'{len(verdicts)} found'}"
-    )
-    for verdict in verdicts:
-        print(f"  {verdict}")
-    return verdicts
+    findings = examine(measure(run.model, run.data, run.device, run.latest, samples))
+    count = f"{len(findings)} found" if findings else "nothing found"
+    print(f"{run_dir} at step {run.step}: {count}")
+    for finding in findings:
+        print(f"  {finding}")
+    return findings

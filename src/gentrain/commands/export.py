@@ -22,8 +22,8 @@ from gentrain.commands.sample.writer import remove_if_empty
 from gentrain.config.build import build
 from gentrain.config.validate import checked
 from gentrain.errors import Unavailable, UserError
+from gentrain.files import report_disk_errors, temporary
 from gentrain.runs import directory
-from gentrain.runs.files import report_disk_errors
 from gentrain.runs.reopen import reopen
 
 TOLERANCE = 1e-4  # of pixels in [-1, 1], between ONNX and the generator
@@ -69,8 +69,8 @@ def export(config: dict[str, Any]) -> Path:
         Drawing(studio.game, studio.generator).eval(),
         description(studio, config),
     )
-    with report_disk_errors(out):
-        part = out / f".export.{os.getpid()}.tmp"
+    with report_disk_errors(out, "out"):
+        part = temporary(out / "export")
         part.mkdir(parents=True)
         try:
             weights = {
@@ -113,7 +113,7 @@ def description(
         "run": str(Path(config["run"]).resolve()),
         "choices": studio.run.choices,
         "step": studio.run.step,
-        "averaged": studio.ema_generator,
+        "averaged": studio.averaged,
         "versions": directory.versions(),
     }
 

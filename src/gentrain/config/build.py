@@ -12,16 +12,27 @@ from gentrain.errors import UserError
 
 
 def build(node: Any, path: str, **extra: Any) -> Any:
-    """The one call of instantiate. A constructor's refusal becomes the user's one line, with the key that it is about."""
+    """Construct what a node names; the only place that calls Hydra's `instantiate`.
+
+    Args:
+        node: a configuration with a `_target_`, and its arguments.
+        path: the key of the node, such as "model"; part of the message of an error.
+        extra: arguments that the configuration cannot give, such as a built model.
+
+    Raises:
+        UserError: where the constructor refuses its arguments.
+    """
     try:
         return instantiate(OmegaConf.create(node), _convert_="all", **extra)
     except InstantiationException as error:
-        cause = error.__cause__ or error
-        if isinstance(cause, UserError):
-            raise cause from None
-        if (
-            isinstance(cause, ValueError | TypeError | RuntimeError)
-            or "Misconfiguration" in type(cause).__name__
-        ):
-            raise UserError(f"{' '.join(str(cause).split())} ({path})") from error
-        raise
+        match error.__cause__ or error:
+            case UserError() as refusal:
+                raise refusal from None
+            case (ValueError() | TypeError() | RuntimeError()) as cause:
+                pass
+            # Lightning's MisconfigurationException, without an import of Lightning
+            case cause if "Misconfiguration" in type(cause).__name__:
+                pass
+            case _:
+                raise
+        raise UserError(f"{' '.join(str(cause).split())} ({path})") from error

@@ -1,9 +1,7 @@
-"""The root of every run, and the check of a configuration against the constructors that it names."""
+"""The keys at the top of each command's configuration; any other key is a typo."""
 
 from __future__ import annotations
 
-import math
-import secrets
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -17,15 +15,17 @@ from gentrain.errors import UserError
 
 @dataclass
 class Sweep:
-    """A multirun lives in outputs/sweeps/<name>/."""
+    """What a multirun trains; it lives in outputs/sweeps/<name>/."""
 
     name: str = "${now:%Y-%m-%d_%H-%M-%S}"
-    cell: str | None = None  # of the run; the driver of the sweep gives it
-    trials: int = 20  # of a study
-    leave_one_out: bool = False  # of tricks=[...]
-    rerun: list[str] = field(
-        default_factory=lambda: ["failed"]
-    )  # what is tried again when the sweep is started again; also: diverged
+    # the name of this run's cell; set by the sweep, never by hand
+    cell: str | None = None
+    # how many trials Optuna makes
+    trials: int = 20
+    # leave out one of tricks=[...] after another
+    leave_one_out: bool = False
+    # how cells ended that are trained again when the sweep is started again: failed, diverged
+    rerun: list[str] = field(default_factory=lambda: ["failed"])
 
 
 @dataclass
@@ -33,32 +33,31 @@ class Cluster:
     """Where the cells of a multirun are trained, and with what."""
 
     jobs: int = 1  # cells at a time
-    warm: bool = True  # cells are forked from a process that has imported torch once
-    hours: float = 4.0  # of one cell, before it saves and queues again
-    gpus: int | None = (
-        None  # of SLURM a node's, of Ray a cell's; of this machine, how many to share out, one a cell
-    )
-    cpus: int = 1  # a process
-    memory: int | None = None  # GB a node
+    warm: bool = True  # fork cells from a process that has imported torch once
+    hours: float = 4.0  # after which a SLURM job saves and queues again
+    # of a node (SLURM) or of a cell (Ray); on this machine, how many are shared out, one a cell
+    gpus: int | None = None
+    cpus: int = 1  # of a process
+    memory: int | None = None  # GB of a node
     nodes: int = 1
-    tasks: int = 1  # processes a node; with trainer=ddp, trainer.devices
+    tasks: int = 1  # processes on a node; with trainer=ddp as many as trainer.devices
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
     constraint: str | None = None
-    setup: list[str] | None = None  # shell commands before the cell
+    setup: list[str] | None = None  # shell commands that run before the cell
 
 
 @dataclass
 class Run:
-    """The keys allowed at the top of a configuration; anything else is a typo."""
+    """`gentrain model=NAME ...`: trains a model."""
 
-    steps: int = MISSING  # generator updates (updates of the one player, where there is one)
+    steps: int = MISSING  # updates of the generator, or of the model where there is no critic
     seed: int | None = 0  # null draws one and records it
     resume: str | None = None  # auto | a run directory | a checkpoint
-    force: bool = False  # resume as something else: another loss, rate or seed
+    force: bool = False  # resume with another loss, learning rate or seed
     compile: bool = False
-    debug: bool = False  # tracebacks for mistakes too
+    debug: bool = False  # show tracebacks for mistakes too
     data: Any = MISSING
     model: Any = MISSING
     scheme: Any = MISSING
@@ -76,19 +75,19 @@ class Run:
     tricks: dict[str, Any] = field(default_factory=dict)
     sweep: Sweep = field(default_factory=Sweep)
     cluster: Cluster = field(default_factory=Cluster)
-    seeds: int | None = None  # a multirun of so many seeds, from `seed` on
-    probe: bool = False  # measure what a sweep will cost before it starts
+    seeds: int | None = None  # train so many seeds, from `seed` on, as a multirun
+    probe: bool = False  # measure how long a sweep will take before it starts
 
 
 class Saved(Enum):
-    """Which checkpoint of a finished run."""
+    """Which checkpoint of a run is used."""
 
     last = 1
     best = 2
 
 
 class Keep(Enum):
-    """How images are kept beside the pictures."""
+    """How images are saved beside the pictures."""
 
     npz = 1
     folder = 2
@@ -96,6 +95,8 @@ class Keep(Enum):
 
 
 class Device(Enum):
+    """Where a finished run is used."""
+
     auto = 1
     cpu = 2
     cuda = 3
@@ -103,7 +104,7 @@ class Device(Enum):
 
 @dataclass
 class Finished:
-    """The keys of a verb that looks at a finished run."""
+    """The keys that the commands for a finished run share."""
 
     run: str = MISSING
     checkpoint: Saved = Saved.last
@@ -114,10 +115,14 @@ class Finished:
 
 @dataclass
 class Export(Finished):
+    """`gentrain export run=DIR`: writes the generator for other programs."""
+
     onnx: bool = True
 
 
 class Order(Enum):
+    """How runs are sorted; auto: the best first."""
+
     auto = 1
     ascending = 2
     descending = 3
@@ -125,7 +130,7 @@ class Order(Enum):
 
 @dataclass
 class Compare:
-    """The keys of the verb that looks at many runs."""
+    """`gentrain compare runs=DIR,...`: puts many runs side by side."""
 
     runs: Any = MISSING
     sort: str = "auto"
@@ -139,12 +144,16 @@ class Compare:
 
 
 class Split(Enum):
+    """Which images are scored."""
+
     test = 1
     train = 2
 
 
 @dataclass
 class Evaluate(Finished):
+    """`gentrain eval run=DIR`: scores a run."""
+
     images: int | None = None
     importance: int = 100
     batch_size: int | None = None
@@ -155,6 +164,8 @@ class Evaluate(Finished):
 
 @dataclass
 class Sample(Finished):
+    """`gentrain sample run=DIR`: draws from a run."""
+
     seed: int = 0
     labels: list[int] | None = None
     domain: str | None = None
@@ -165,49 +176,37 @@ class Sample(Finished):
     mode: Any = MISSING
 
 
+SCHEMAS = {
+    "schema": Run,
+    "sample_schema": Sample,
+    "export_schema": Export,
+    "eval_schema": Evaluate,
+    "compare_schema": Compare,
+}
+
+
 def register() -> None:
-    """Make the schema known to Hydra."""
-    # Hydra copies its sources, this singleton with them, at each look into a group: half the time of --help
+    """Make the schemas known to Hydra."""
+    # Hydra copies its sources each time it looks into a group, and this singleton with them:
+    # half the time of --help
     ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
-    schemas = {
-        "": Run,
-        "sample_": Sample,
-        "export_": Export,
-        "eval_": Evaluate,
-        "compare_": Compare,
-    }
-    for verb, node in schemas.items():
-        ConfigStore.instance().store(name=f"{verb}schema", node=node)
-    # two runs that start in the same second get two directories
-    OmegaConf.register_new_resolver("minutes", lambda hours: math.ceil(60 * hours), replace=True)
-    OmegaConf.register_new_resolver(
-        "unique", lambda: secrets.token_hex(2), use_cache=True, replace=True
-    )
-    resolvers()
-
-
-def resolvers() -> None:
-    """What our configurations compute, those of finished runs included."""
-    OmegaConf.register_new_resolver("degraded", degraded, replace=True)
-
-
-def degraded(shape: list[int], degrade: str | None) -> list[int] | None:
-    """The shape of what `data.degrade` leaves of an image; the import of torch is for those who ask."""
-    if degrade is None:
-        return None
-    from gentrain.data.degrade import source_shape
-
-    return source_shape(tuple(shape), degrade)
+    for name, node in SCHEMAS.items():
+        ConfigStore.instance().store(name=name, node=node)
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:
-    """Plain containers, every interpolation replaced by its value."""
+    """A configuration as plain containers, every interpolation replaced by its value.
+
+    Raises:
+        UserError: where a value is missing or cannot be computed.
+    """
     try:
         return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[return-value]
     except MissingMandatoryValue as error:
         key = error.full_key
         raise UserError(f"no value for {key} ({key}); give it a value, {key}=...") from error
     except OmegaConfBaseException as error:
+        problem = str(error).splitlines()[0]
         raise UserError(
-            f"{str(error).splitlines()[0]} ({error.full_key}); give it a value on the command line"
+            f"{problem} ({error.full_key}); give it a value on the command line"
         ) from error

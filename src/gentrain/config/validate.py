@@ -5,79 +5,101 @@ from __future__ import annotations
 import difflib
 import inspect
 import typing
+from collections.abc import Iterable
+from inspect import Parameter
 from typing import Any
 
 from gentrain.errors import UserError
 
-# what a configuration may construct: never a name that came from elsewhere (FACTS: Hydra's own list is no boundary)
+# What a configuration may construct. The module of the class itself is checked as well:
+# gentrain.runs.directory.os.system begins with "gentrain.", and is os.system.
 ALLOWED = ("gentrain.", "torch.optim.", "torch.nn.", "lightning.")
 
-
+# Hydra's own keys beside a constructor's arguments
 RESERVED = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 
+# arguments that training.job passes, and that no configuration gives
+PASSED_BY_JOB = {"scheme.model"}
 
-HANDED_IN = {"scheme.model"}  # arguments that train.py gives, not the configuration
+# Checked before the rest, so that a mistake is reported under the name that was typed and not
+# where the choice is used, such as model.loss.
+CHOICES = ("loss", "lipschitz", "tricks", "likelihood", "content", "pixels")
 
 
 def check(config: dict[str, Any]) -> dict[str, Any]:
-    """The same configuration with every constructor's arguments checked, and coerced to their annotated types.
+    """Check a whole configuration.
 
-    Raises UserError for an unknown key, a missing one, a wrong type, a value out of range, a target that is not allowed.
+    Args:
+        config: plain containers, resolved.
+
+    Returns:
+        The same configuration, with every constructor argument converted to its annotated type.
+
+    Raises:
+        UserError: for an unknown key, a missing one, a wrong type, a value out of range, or a
+            target that may not be constructed.
     """
     check_run(config)
-    # the choices first, so that a mistake is reported under the name that was typed and not where it is used
-    first = {
-        key: checked(config[key], key)
-        for key in ("loss", "lipschitz", "tricks", "likelihood", "content", "pixels")
-        if key in config
-    }
+    first = {key: checked(config[key], key) for key in CHOICES if key in config}
     return first | {key: checked(node, key) for key, node in config.items() if key not in first}
 
 
 def check_run(config: dict[str, Any]) -> None:
-    """The numbers at the top, which need no constructor and so no import of torch."""
+    """Check the numbers at the top, which need no constructor and so no import of torch.
+
+    Raises:
+        UserError: for a number out of range.
+    """
     if config["steps"] < 1:
         raise UserError(f"a run of {config['steps']} steps (steps); give 1 or more")
-    if not 0 <= config["seed"] < 2**32:
-        raise UserError(
-            f"seed {config['seed']} is out of range (seed); give 0 to 4294967295, or null to draw one"
-        )
+    check_seed(config["seed"], ", or null to draw one")
+
+
+def check_seed(seed: int, more: str = "") -> None:
+    """Refuse a seed that torch or NumPy would not take.
+
+    Args:
+        seed: from 0 to 2**32 - 1.
+        more: what else may be given; the end of the message.
+
+    Raises:
+        UserError: for any other number.
+    """
+    if not 0 <= seed < 2**32:
+        raise UserError(f"seed {seed} is out of range (seed); give 0 to {2**32 - 1}{more}")
 
 
 def checked(node: Any, path: str) -> Any:
-    if isinstance(node, list):
-        return [checked(item, f"{path}.{i}") for i, item in enumerate(node)]
-    if not isinstance(node, dict):
-        return node
-    node = {key: checked(value, f"{path}.{key}") for key, value in node.items()}
-    return arguments(node, path) if "_target_" in node else node
+    """Check one node and all below it; see `check`.
+
+    Args:
+        node: any value of a configuration.
+        path: its dotted key; part of the message of an error.
+    """
+    match node:
+        case list():
+            return [checked(item, f"{path}.{i}") for i, item in enumerate(node)]
+        case dict():
+            node = {key: checked(value, f"{path}.{key}") for key, value in node.items()}
+            return arguments(node, path) if "_target_" in node else node
+    return node
 
 
 def arguments(node: dict[str, Any], path: str) -> dict[str, Any]:
-    """Check one constructor's node against its signature."""
+    """Check one constructor's arguments against its signature."""
     target, partial = locate(node["_target_"], path), node.get("_partial_", False)
     given = {key: value for key, value in node.items() if key not in RESERVED}
     parameters = signature(target)
-    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+    if not any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values()):
         for key in given.keys() - parameters.keys():
             raise UserError(f"no option {key} ({path}.{key}){nearest(key, parameters)}")
-    named = {
-        name: p
-        for name, p in parameters.items()
-        if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)
-    }
-    required = {
-        name
-        for name, p in named.items()
-        if p.default is p.empty and f"{path}.{name}" not in HANDED_IN
-    }
-    if not partial and (missing := sorted(required - given.keys())):
-        raise UserError(
-            f"no value for {missing[0]} ({path}.{missing[0]}); give it on the command line"
-        )
+    missing = sorted(required(parameters, path) - given.keys())
+    if missing and not partial:
+        key = missing[0]
+        raise UserError(f"no value for {key} ({path}.{key}); give it on the command line")
     if node["_target_"].startswith("torch.optim.") and "lr" in given:
         check_optimizer(target, given, path)
-    hints = annotated(target)
+    hints = annotations(target)
     return node | {
         key: coerced(value, hints[key], f"{path}.{key}")
         for key, value in given.items()
@@ -85,8 +107,21 @@ def arguments(node: dict[str, Any], path: str) -> dict[str, Any]:
     }
 
 
+def required(parameters: dict[str, Parameter], path: str) -> set[str]:
+    """The arguments without a default that the configuration has to give."""
+    named = (Parameter.KEYWORD_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+    return {
+        name
+        for name, p in parameters.items()
+        if p.kind in named and p.default is p.empty and f"{path}.{name}" not in PASSED_BY_JOB
+    }
+
+
 def check_optimizer(target: Any, given: dict[str, Any], path: str) -> None:
-    """torch judges the numbers of an optimizer only when it has parameters: here, one that nobody trains."""
+    """Check an optimizer's numbers by making one for a parameter that is not trained.
+
+    torch checks them only in the constructor, which needs parameters.
+    """
     import torch
 
     from gentrain.config.types import Positive
@@ -99,79 +134,92 @@ def check_optimizer(target: Any, given: dict[str, Any], path: str) -> None:
 
 
 def locate(name: str, path: str) -> Any:
+    """The class or function of a `_target_`.
+
+    Raises:
+        UserError: where it does not exist, or may not be constructed.
+    """
+    refusal = f"{name} may not be constructed from a configuration ({path}._target_)"
     if not name.startswith(ALLOWED):
-        raise UserError(
-            f"{name} may not be constructed from a configuration ({path}._target_); only {', '.join(ALLOWED)}* may"
-        )
+        raise UserError(f"{refusal}; only {', '.join(ALLOWED)}* may")
     from hydra.utils import get_object
 
     try:
         found = get_object(name)
     except Exception as error:
-        raise UserError(
-            f"{name} does not exist ({path}._target_); {str(error).splitlines()[0]}"
-        ) from error
-    home = f"{getattr(found, '__module__', None)}."
-    if not home.startswith(ALLOWED):  # gentrain.runs.directory.os.system is os.system
-        raise UserError(
-            f"{name} may not be constructed from a configuration ({path}._target_); it is no part of {', '.join(ALLOWED)}*"
-        )
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{name} does not exist ({path}._target_); {reason}") from error
+    if not f"{getattr(found, '__module__', None)}.".startswith(ALLOWED):
+        raise UserError(f"{refusal}; it is no part of {', '.join(ALLOWED)}*")
     return found
 
 
-def signature(target: Any) -> dict[str, inspect.Parameter]:
+def signature(target: Any) -> dict[str, Parameter]:
+    """The parameters of a constructor or a function, by name."""
     return {name: p for name, p in inspect.signature(target).parameters.items() if name != "self"}
 
 
-def annotated(target: Any) -> dict[str, Any]:
+def annotations(target: Any) -> dict[str, Any]:
+    """The annotated types of a constructor's or a function's arguments.
+
+    Empty where they cannot be evaluated: a library's forward references, say. The library's own
+    checks have to do there.
+    """
+    function = target.__init__ if inspect.isclass(target) else target
     try:
-        return typing.get_type_hints(
-            target.__init__ if inspect.isclass(target) else target, include_extras=True
-        )
-    except (
-        NameError,
-        TypeError,
-        AttributeError,
-    ):  # a library's forward references; its own checks must do
+        return typing.get_type_hints(function, include_extras=True)
+    except (NameError, TypeError, AttributeError):
         return {}
 
 
 def coerced(value: Any, hint: Any, path: str) -> Any:
-    """A plain value as its annotated type; what will be an object is left to its own node."""
+    """A plain value as its annotated type; a node with a `_target_` is left as it is.
+
+    Raises:
+        UserError: for a value of another type, or out of range.
+    """
     if has_target(value):
         return value
     from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
     try:
-        try:
-            adapter: TypeAdapter[Any] = TypeAdapter(
-                hint, config=ConfigDict(arbitrary_types_allowed=True)
-            )
-        except PydanticSchemaGenerationError:
-            return value
+        config = ConfigDict(arbitrary_types_allowed=True)
+        adapter: TypeAdapter[Any] = TypeAdapter(hint, config=config)
+    except PydanticSchemaGenerationError:
+        return value
+    try:
         return adapter.validate_python(value)
     except ValidationError as error:
-        raise UserError(
-            f"{expectation(error.errors()[0]['msg'])}, not {value!r} ({path}); mend the value"
-        ) from error
+        expected = expectation(error.errors()[0]["msg"])
+        raise UserError(f"{expected}, not {value!r} ({path}); mend the value") from error
 
 
 def expectation(message: str) -> str:
-    """pydantic's 'Input should be a valid integer, unable to parse string as an integer' -> 'expected a valid integer'."""
+    """pydantic's message, shorter.
+
+    >>> expectation("Input should be a valid integer, unable to parse string as an integer")
+    'expected a valid integer'
+    """
     return message.split(", unable to parse")[0].replace("Input should be", "expected", 1)
 
 
 def has_target(value: Any) -> bool:
-    if isinstance(value, dict):
-        return "_target_" in value or any(map(has_target, value.values()))
-    return isinstance(value, list) and any(map(has_target, value))
+    """Whether an object is to be constructed anywhere in a value."""
+    match value:
+        case dict():
+            return "_target_" in value or any(map(has_target, value.values()))
+        case list():
+            return any(map(has_target, value))
+    return False
 
 
-def nearest(word: str, known: typing.Iterable[str]) -> str:
-    """A hint, or nothing: '; did you mean x or y?'"""
-    close = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
-    return (
-        f"; did you mean {' or '.join(close)}?"
-        if close
-        else f"; there are {', '.join(sorted(known))}"
-    )
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint for a word that is not known: the words that look like it, or all of them.
+
+    >>> nearest("modle", ["model", "data"])
+    '; did you mean model?'
+    """
+    known = list(known)
+    if close := difflib.get_close_matches(word, known, n=3, cutoff=0.5):
+        return f"; did you mean {' or '.join(close)}?"
+    return f"; there are {', '.join(sorted(known))}"

@@ -306,6 +306,11 @@ class Data(ABC):
         return None
 
     @property
+    def degrade(self) -> str | None:
+        """The name of `degradation` in DEGRADATIONS."""
+        return None
+
+    @property
     def changes(self) -> dict[str, Any]:
         """What else happens to a training picture on its way."""
         return {}

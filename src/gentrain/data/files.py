@@ -1,18 +1,17 @@
 """Files that are whole or absent: atomic writes, downloads that are checked before they count, a lock against two at once."""
 
-import fcntl
 import hashlib
 import http.client
 import logging
 import os
 import tempfile
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from gentrain.errors import Unavailable, UserError
+from gentrain.files import acquire, atomic_write, report_disk_errors
 
 log = logging.getLogger("gentrain")
 
@@ -23,48 +22,26 @@ class Rejected(Exception):
     """Bytes that came whole but are not the ones that were asked for."""
 
 
+def writable(folder: Path) -> AbstractContextManager[None]:
+    """Report a full or read-only disk in one line."""
+    return report_disk_errors(folder, "data.cache")
+
+
 @contextmanager
 def written(target: Path) -> Iterator[Path]:
-    """A temporary file beside `target` that takes its name when the block ends, and vanishes when it fails."""
+    """A temporary path that takes the name of a file of the cache when the block ends."""
     with writable(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        os.close(handle)
-    try:
-        with writable(target.parent):
-            yield Path(name)
-            os.chmod(name, 0o644)  # a cache may be shared
-            os.replace(name, target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-@contextmanager
-def writable(folder: Path) -> Iterator[None]:
-    """A disk that is full or read-only is told in one line."""
-    try:
-        yield
-    except (
-        urllib.error.URLError,
-        TimeoutError,
-        ConnectionError,
-    ):  # also OSErrors, but not the disk's
-        raise
-    except OSError as error:
-        raise Unavailable(
-            f"cannot write to {folder}: {error.strerror or error} (data.cache); free some space or give another"
-        ) from error
+        with atomic_write(target) as part:
+            yield part
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """One process at a time; the system frees the lock when its holder dies."""
+    """Let one process at a time into the block; the others wait."""
     with writable(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
+        file = acquire(path, wait=True)
     with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.utils import make_grid, save_image
+
+from gentrain.files import atomic_write
 
 POINTS, BINS, ZOOM = (
     10_000,
@@ -67,6 +68,5 @@ def unit(images: Tensor) -> Tensor:
 def save(picture: Tensor, path: Path) -> None:
     """The file is whole or not there: someone may be looking."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    save_image(picture, unfinished, format="png")
-    os.replace(unfinished, path)
+    with atomic_write(path) as part:
+        save_image(picture, part, format="png")

@@ -72,7 +72,9 @@ class Metric(ABC):
         if self.requires is not None:
             require(model, self.requires, self.key)
 
-    def prepare(self, data: Data, model: GenerativeModel, device: torch.device) -> None:
+    def prepare(  # noqa: B027 (few metrics need it)
+        self, data: Data, model: GenerativeModel, device: torch.device
+    ) -> None:
         """Compute once what all later scores need, such as statistics of the data."""
 
     @abstractmethod
@@ -80,9 +82,7 @@ class Metric(ABC):
         """Say, after `prepare`, everything that must be equal before two scores are compared."""
 
     @abstractmethod
-    def compute(
-        self, data: Data, model: GenerativeModel, device: torch.device
-    ) -> dict[str, float]:
+    def compute(self, data: Data, model: GenerativeModel, device: torch.device) -> dict[str, float]:
         """Score the model as it is, by the names in `scores`."""
 
     def resize(self, images: int | None, batch_size: int | None, split: str) -> None:
@@ -134,9 +134,7 @@ class SampleMetric(Metric):
         order = torch.randperm(source.rows, generator=torch.Generator().manual_seed(self.seed))
         return order.repeat(-(-self.samples // len(order)))[: self.samples]
 
-    def images(
-        self, model: GenerativeModel, source: ArrayDataset, device: torch.device
-    ) -> Tensor:
+    def images(self, model: GenerativeModel, source: ArrayDataset, device: torch.device) -> Tensor:
         """All samples as uint8 (N, C, H, W) on the CPU."""
         return torch.cat([to_bytes(images).cpu() for images in self.draw(model, source, device)])
 
@@ -174,8 +172,7 @@ class HeldOutMetric(Metric):
             len(source.images), generator=torch.Generator().manual_seed(self.seed)
         )
         return (
-            as_batch(source, rows, device)
-            for rows in order[: self.count].split(self.batch_size)
+            as_batch(source, rows, device) for rows in order[: self.count].split(self.batch_size)
         )
 
 

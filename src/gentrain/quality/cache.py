@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
+
+from gentrain.files import atomic_write, exclusive
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ def cached(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
             path.stem,
         )
         return _read(path) or make()
-    with FileLock(f"{path}.lock"):
+    with exclusive(path.with_name(f"{path.name}.lock")):
         kept = _read(path)
         if kept is None:
             kept = make()
@@ -60,11 +61,9 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:
-    """Write beside `path`, then rename: a reader finds the whole file or none."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Write in one go: a reader finds the whole file or none."""
     try:
-        torch.save(value, part)
-        os.replace(part, path)
+        with atomic_write(path) as part:
+            torch.save(value, part)
     except (OSError, RuntimeError) as problem:  # torch.save reports a full disk as a RuntimeError
-        part.unlink(missing_ok=True)
         log.warning("%s could not be written (%s) and is made again in the next run", path, problem)

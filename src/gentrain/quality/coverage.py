@@ -95,9 +95,7 @@ class ModeCoverage(SampleMetric):
             "seed": self.seed,
         }
 
-    def compute(
-        self, data: Any, model: GenerativeModel, device: torch.device
-    ) -> dict[str, float]:
+    def compute(self, data: Any, model: GenerativeModel, device: torch.device) -> dict[str, float]:
         batches = self.draw(model, data.load("train"), device)
         found = coverage(
             torch.cat([points.cpu() for points in batches]), data.modes(), float(data.sd)
@@ -171,9 +169,7 @@ class StackedCoverage(SampleMetric):
             "seed": self.seed,
         }
 
-    def compute(
-        self, data: Data, model: GenerativeModel, device: torch.device
-    ) -> dict[str, float]:
+    def compute(self, data: Data, model: GenerativeModel, device: torch.device) -> dict[str, float]:
         images = self.images(model, data.load("train"), device)
         channels = images.flatten(0, 1).unsqueeze(1)
         _, logits = self.features.of(channels, self.batch_size, device)

@@ -31,7 +31,9 @@ def moments(features: Tensor) -> Moments:
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:
-    """|mu_a - mu_b|^2 + tr(Sigma_a + Sigma_b - 2 (Sigma_a Sigma_b)^1/2)  (Heusel et al., 2017, eq. 6).
+    """|mu_a - mu_b|^2 + tr(Sigma_a + Sigma_b - 2 (Sigma_a Sigma_b)^1/2).
+
+    Heusel et al., "GANs trained by a two time-scale update rule" (2017), equation 6.
 
     With Sigma_a = R R^T, the product has the eigenvalues of the symmetric R^T Sigma_b R, which are
     real also for a singular Sigma.
@@ -44,7 +46,9 @@ def frechet_distance(a: Moments, b: Moments) -> float:
 
 
 def inception_score(logits: Tensor, splits: int = 10, seed: int = 0) -> tuple[float, float]:
-    """Mean and standard deviation over splits of exp E_x KL(p(y|x) || p(y))  (Salimans et al., 2016).
+    """Mean and standard deviation over splits of exp E_x KL(p(y|x) || p(y)).
+
+    Salimans et al., "Improved techniques for training GANs" (2016).
 
     Args:
         logits: (N, K).
@@ -138,9 +142,7 @@ class ClassHistogram(NamedTuple):
     class_entropy: float
 
 
-def class_histogram(
-    logits: Tensor, threshold: float = 0.9, least: float = 0.01
-) -> ClassHistogram:
+def class_histogram(logits: Tensor, threshold: float = 0.9, least: float = 0.01) -> ClassHistogram:
     """How sure a classifier is, and how the classes of samples are spread.
 
     confident: share of samples with max p(y|x) > `threshold`.

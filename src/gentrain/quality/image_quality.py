@@ -167,9 +167,7 @@ class ImageQuality(SampleMetric):
             f"fid{self.features.suffix}_floor": self.floor,
         }
 
-    def compute(
-        self, data: Data, model: GenerativeModel, device: torch.device
-    ) -> dict[str, float]:
+    def compute(self, data: Data, model: GenerativeModel, device: torch.device) -> dict[str, float]:
         source = data.load(self._sample_split(data))
         images = self.images(model, source, device)
         features, logits = self.features.of(images, self.batch_size, self.device)

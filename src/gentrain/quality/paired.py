@@ -89,9 +89,7 @@ class PairedScores(HeldOutMetric):
             "ema": model.ema_generator is not None,
         }
 
-    def compute(
-        self, data: Data, model: GenerativeModel, device: torch.device
-    ) -> dict[str, float]:
+    def compute(self, data: Data, model: GenerativeModel, device: torch.device) -> dict[str, float]:
         return self.means(data, device, model.sample) | self.baselines
 
     def means(

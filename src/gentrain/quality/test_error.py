@@ -54,9 +54,7 @@ class TestError(Metric):
         assert labels is not None
         wrong = 0
         with eval_mode(model):
-            pairs = zip(
-                images.split(self.batch_size), labels.split(self.batch_size), strict=True
-            )
+            pairs = zip(images.split(self.batch_size), labels.split(self.batch_size), strict=True)
             for x, y in pairs:
                 predicted = model.classify(to_float(x.to(device))).argmax(1).cpu()
                 wrong += int((predicted != y.cpu()).sum())

@@ -103,9 +103,7 @@ class RoundTrip(Metric):
             "domains": "rule of the data" if supports(data, HasDomainRule) else "classifier",
             "rounding": ROUNDING,
             **{f"{task}_hash": classifier.hash for task, classifier in learned},
-            **{
-                f"{task}_classifier_accuracy": classifier.accuracy for task, classifier in learned
-            },
+            **{f"{task}_classifier_accuracy": classifier.accuracy for task, classifier in learned},
             "ema": model.ema_generator is not None,
             "seed": self.seed,
         }

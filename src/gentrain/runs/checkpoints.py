@@ -1,7 +1,8 @@
-"""Checkpoint files: whole or not at all, with a checksum of every byte, several of them, and never code.
+"""Checkpoint files: whole or absent, several of them, each with a checksum, and never code.
 
-A file is what torch.save writes and 24 bytes more: the words `gentrain crc-32` and the sum of all bytes before them, which finds every
-flipped bit. torch.load reads it as it is; `verified` looks at the sum first.
+A file is what `torch.save` writes and 24 bytes more: the text `gentrain crc-32 ` and the CRC-32 of
+all bytes before it in hexadecimal. It finds every flipped bit. `torch.load` reads the file as it
+is; `verify` compares the checksum first.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import errno
 import io
 import logging
 import os
+import pickle
 import re
 import shutil
 import threading
@@ -21,8 +23,10 @@ from typing import Any, cast
 
 import torch
 from packaging.version import Version
+from torch import Tensor
 
 from gentrain.errors import Unavailable, UserError
+from gentrain.files import atomic_write, sync_directory, temporary
 from gentrain.runs import directory
 
 log = logging.getLogger("gentrain")
@@ -35,57 +39,56 @@ class Damaged(Exception):
     """A file that is not, byte for byte, what was saved."""
 
 
+# --- saving -----------------------------------------------------------------------------------
+
+
 def save(checkpoint: dict[str, Any], path: Path, keep: int = 2) -> None:
     """Replace `path` at the moment when all bytes of the new checkpoint are on disk.
 
     Args:
         checkpoint: tensors and plain values.
         path: the file; the last `keep` of a `last.ckpt` stay.
-        keep: how many.
+        keep: how many, the new one included; see `rotate`.
 
     Raises:
         Unavailable: when the disk is full or read-only; the old file is then as it was.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(checkpoint, unfinished)
-        rotate(path, keep)
-        os.replace(unfinished, path)
+        with atomic_write(path) as part:
+            write(checkpoint, part)
+            rotate(path, keep)
         sync_directory(path.parent)
     except BaseException as error:
-        reason = why(error, path, size(checkpoint))
-        with suppress(OSError):  # the disk may have become read-only since
-            unfinished.unlink(missing_ok=True)
-        if reason is None:
+        if (reason := disk_error(error, path, checkpoint)) is None:
             raise
         raise Unavailable(reason) from error
 
 
 def write(checkpoint: dict[str, Any], path: Path) -> None:
-    """All bytes and their checksum, and not before the disk has them."""
+    """Write a checkpoint and its checksum, and return when the disk has all of it."""
     with open(path, "wb") as file:
         summing = Summing(file)
-        with written_through(file.fileno()), without_torchs_sums():
+        with flushing(file.fileno()), without_torch_checksums():
             try:
                 torch.save(checkpoint, cast(Any, summing))
             except RuntimeError:
-                if summing.failed is None:
+                if summing.error is None:
                     raise
-        if summing.failed is not None:
-            raise summing.failed
+        if summing.error is not None:
+            raise summing.error
         file.write(MARK + b"%08x" % summing.crc)
         file.flush()
         os.fsync(file.fileno())
 
 
 class Summing(io.RawIOBase):
-    """Passes bytes on to a file and sums them up on the way."""
+    """A stream that passes bytes on to a file and computes their CRC-32."""
 
     def __init__(self, file: io.BufferedWriter) -> None:
         super().__init__()
         self.file, self.crc = file, 0
-        self.failed: OSError | None = None  # torch's writer would bury the reason
+        self.error: OSError | None = None  # torch's writer reports an error without its reason
 
     def writable(self) -> bool:
         return True
@@ -95,21 +98,25 @@ class Summing(io.RawIOBase):
         try:
             return self.file.write(chunk)
         except OSError as error:
-            self.failed = error
+            self.error = error
             raise
 
 
 @contextmanager
-def written_through(file: int) -> Iterator[None]:
-    """Let the disk work while the rest is still being written: waiting for it at the end alone takes three times as long."""
+def flushing(file: int) -> Iterator[None]:
+    """Flush a file to disk while it is being written; one flush at the end takes thrice as long.
+
+    Args:
+        file: the number of the open file.
+    """
     done = threading.Event()
 
-    def run() -> None:
-        with suppress(OSError):  # a full disk is told by who writes
+    def flush() -> None:
+        with suppress(OSError):  # the thread that writes reports a full disk
             while not done.wait(0.005):
                 os.fdatasync(file)
 
-    thread = threading.Thread(target=run, daemon=True)
+    thread = threading.Thread(target=flush, daemon=True)
     thread.start()
     try:
         yield
@@ -119,8 +126,8 @@ def written_through(file: int) -> Iterator[None]:
 
 
 @contextmanager
-def without_torchs_sums() -> Iterator[None]:
-    """torch sums up each record, and never looks at the sums: ours take their time."""
+def without_torch_checksums() -> Iterator[None]:
+    """Save time: torch computes a checksum of each record, and never compares it."""
     before = torch.serialization.get_crc32_options()
     torch.serialization.set_crc32_options(False)
     try:
@@ -129,53 +136,68 @@ def without_torchs_sums() -> Iterator[None]:
         torch.serialization.set_crc32_options(before)
 
 
-def size(value: Any) -> int:
-    """Bytes of the tensors in nested containers."""
-    if isinstance(value, torch.Tensor):
-        return value.numel() * value.element_size()
-    items = (
-        value.values()
-        if isinstance(value, dict)
-        else value
-        if isinstance(value, list | tuple)
-        else ()
-    )
-    return sum(map(size, items))
-
-
-def why(error: BaseException, path: Path, needed: int) -> str | None:
-    """A full or read-only disk in one line; None for anything else."""
+def disk_error(error: BaseException | None, path: Path, checkpoint: Any) -> str | None:
+    """The message for a disk that is full or read-only; None for any other error."""
     while error is not None and not isinstance(error, OSError):
-        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+        error = error.__cause__ or error.__context__
     if error is None:
         return None
     text = f"cannot save {path}: {error.strerror or error} (checkpoint)"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        free = shutil.disk_usage(path.parent).free
-        return f"{text}; {needed / 1e6:.1f} MB and more are needed, {free / 1e6:.1f} MB are free, make room and resume"
-    return f"{text}; mend the directory and resume"
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return f"{text}; mend the directory and resume"
+    needed, free = tensor_bytes(checkpoint) / 1e6, shutil.disk_usage(path.parent).free / 1e6
+    return (
+        f"{text}; {needed:.1f} MB and more are needed, {free:.1f} MB are free, make room and resume"
+    )
+
+
+def tensor_bytes(value: Any) -> int:
+    """Bytes of the tensors in nested containers."""
+    match value:
+        case Tensor():
+            return value.numel() * value.element_size()
+        case dict():
+            return sum(map(tensor_bytes, value.values()))
+        case list() | tuple():
+            return sum(map(tensor_bytes, value))
+    return 0
 
 
 def rotate(path: Path, keep: int) -> None:
-    """last.ckpt stays and is also last-1.ckpt, the one before last-2.ckpt ...; whenever this is interrupted, `path` is whole."""
+    """Keep last.ckpt as last-1.ckpt as well, the one before as last-2.ckpt, and so on.
+
+    `path` is a whole file at every moment.
+
+    Args:
+        path: the checkpoint that is about to be replaced; only last.ckpt is kept.
+        keep: how many checkpoints stay, the new one included.
+    """
     if keep < 2 or not path.exists() or path.stem != "last":
         return
     for number in range(keep - 1, 1, -1):
         older = numbered(path, number - 1)
         if older.exists():
             os.replace(older, numbered(path, number))
-    link = path.with_name(f".{path.name}.{os.getpid()}.link.tmp")
+    link = temporary(path, ".link")
     link.unlink(missing_ok=True)
     os.link(path, link)
     os.replace(link, numbered(path, 1))
 
 
 def numbered(path: Path, number: int) -> Path:
+    """last.ckpt -> last-1.ckpt"""
     return path.with_name(f"{path.stem}-{number}{path.suffix}")
 
 
-def verified(path: Path) -> None:
-    """Raises Damaged unless every byte is the one that was saved."""
+# --- loading ----------------------------------------------------------------------------------
+
+
+def verify(path: Path) -> None:
+    """Compare a checkpoint with its checksum.
+
+    Raises:
+        Damaged: unless every byte is the one that was saved.
+    """
     size = path.stat().st_size
     if size <= TRAILER:
         raise Damaged(f"{path} has {size} bytes")
@@ -193,108 +215,142 @@ def verified(path: Path) -> None:
 
 
 def load(path: Path, map_location: Any = None, mmap: bool = False) -> dict[str, Any]:
-    """With `mmap`, tensors are read when they are used. Raises UserError for a file that brings code instead of numbers."""
-    import pickle
+    """Load a checkpoint, onto the CPU by default.
 
+    Args:
+        path: the file.
+        map_location: the device, as in `torch.load`.
+        mmap: read tensors only when they are used.
+
+    Raises:
+        UserError: for a file that holds more than tensors and plain values: it could run code.
+    """
     try:
         return torch.load(path, map_location=map_location or "cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         raise UserError(
-            f"{path} holds more than tensors and plain values, and was not loaded (resume); give a checkpoint of gentrain"
+            f"{path} holds more than tensors and plain values, and was not loaded (resume); "
+            "give a checkpoint of gentrain"
         ) from error
-
-
-def refuse_foreign(path: Path, scheme: Any) -> None:
-    """Raises UserError for the checkpoint of a newer gentrain, of another configuration, or of a model whose weights are not `scheme`'s."""
-    saved = load(path, mmap=True)
-    theirs, ours = saved["origin"], scheme.origin
-    if Version(theirs["version"]) > Version(ours["version"]):
-        raise UserError(
-            f"{path} was saved by gentrain {theirs['version']}, and this is {ours['version']} (resume); install that"
-        )
-    directory.refuse_changes(
-        path, (theirs["config"], theirs["choices"]), (ours["config"], ours["choices"])
-    )
-    names = [
-        " ".join(f"{group}={origin['choices'].get(group)}" for group in ("model", "network"))
-        for origin in (theirs, ours)
-    ]
-    fill(
-        scheme,
-        saved,
-        f"{path} holds {names[0]}, and this is {names[1]}",
-        "(resume); resume it as what it is",
-    )
-
-
-def fill(scheme: Any, saved: dict[str, Any], what: str, remedy: str) -> None:
-    """Give a model the weights of a checkpoint. Raises UserError with the first keys that differ where they are not its own."""
-    try:
-        scheme.load_state_dict(saved["state_dict"])
-    except RuntimeError as error:
-        keys = ", ".join(misfits(saved["state_dict"], scheme.state_dict())[:3])
-        raise UserError(f"{what}: {keys} differ {remedy}") from error
-
-
-def misfits(saved: dict[str, torch.Tensor], own: dict[str, torch.Tensor]) -> list[str]:
-    """Keys that only one of them has, or whose tensors are of two shapes."""
-    theirs, ours = (
-        {key: getattr(value, "shape", ()) for key, value in state.items()} for state in (saved, own)
-    )
-    return sorted(key for key in theirs.keys() | ours.keys() if theirs.get(key) != ours.get(key))
 
 
 def newest_valid(
     path: Path,
     remedy: str = "(resume); no whole checkpoint is left, start a new run without resume",
 ) -> Path:
-    """`path`, or the newest older one beside it that is whole, with a warning that names both. Raises Unavailable when none is."""
-    tried = []
-    for candidate in [path, *sorted(path.parent.glob(f"{path.stem}-*{path.suffix}"), key=age)]:
+    """`path`, or where it is damaged the newest older one, with a warning that names both.
+
+    Args:
+        path: a checkpoint; the older ones beside it are numbered, see `rotate`.
+        remedy: the key and what to do, the end of the error's message.
+
+    Raises:
+        Unavailable: when none is whole.
+    """
+    older = sorted(path.parent.glob(f"{path.stem}-*{path.suffix}"), key=age)
+    problems = []
+    for candidate in [path, *older]:
         try:
-            verified(candidate)
+            verify(candidate)
         except (Damaged, OSError) as error:
-            tried.append(str(error))
+            problems.append(str(error))
             continue
-        if tried:
-            log.warning("%s; %s is used instead", "; ".join(tried), candidate)
+        if problems:
+            log.warning("%s; %s is used instead", "; ".join(problems), candidate)
         return candidate
-    raise Unavailable(f"{'; '.join(tried)} {remedy}")
+    raise Unavailable(f"{'; '.join(problems)} {remedy}")
 
 
 def age(path: Path) -> int:
-    """last-1 before last-2."""
+    """The number of an older checkpoint: 1 for last-1.ckpt."""
     number = re.search(r"-(\d+)$", path.stem)
     return int(number[1]) if number else 0
 
 
 def step_of(path: Path) -> int:
-    """The generator step at which a checkpoint was saved; reads the file's head, not its weights."""
+    """The step (generator updates) at which a checkpoint was saved; reads no weights."""
     return load(path, mmap=True)["global_step"]
 
 
-def sync_directory(path: Path) -> None:
-    """Make a rename in it last through a power cut."""
-    opened = os.open(path, os.O_RDONLY)
+# --- whose it is ------------------------------------------------------------------------------
+
+
+def refuse_version(path: Path, checkpoint: dict[str, Any], key: str = "resume") -> None:
+    """Refuse a checkpoint that this version of gentrain cannot read.
+
+    Args:
+        path: where the checkpoint is.
+        checkpoint: its content.
+        key: the key that named it.
+
+    Raises:
+        UserError: for one of a newer version, or one from before 0.2.
+    """
+    match checkpoint:
+        case {"origin": {"version": str(made_by)}}:
+            pass
+        case _:
+            raise UserError(f"{path} is no checkpoint of a run ({key}); give one of gentrain's")
+    directory.refuse_old_version(path, made_by, key)
+    if Version(made_by) > Version(directory.__version__):
+        raise UserError(
+            f"{path} was made by gentrain {made_by}, and this is {directory.__version__} ({key}); "
+            f"install {made_by}"
+        )
+
+
+def refuse_foreign(path: Path, module: Any) -> None:
+    """Refuse a checkpoint that a run cannot be continued from.
+
+    Args:
+        path: the checkpoint.
+        module: the training module that is to have its weights; `origin` says what it is.
+
+    Raises:
+        UserError: for the checkpoint of another version, configuration or network.
+    """
+    saved = load(path, mmap=True)
+    refuse_version(path, saved)
+    theirs, ours = saved["origin"], module.origin
+    before, now = ((origin["config"], origin["choices"]) for origin in (theirs, ours))
+    directory.refuse_changes(path, before, now)
+    groups = ("model", "network")
+    names = [
+        " ".join(f"{group}={choices.get(group)}" for group in groups)
+        for _, choices in (before, now)
+    ]
+    what = f"{path} holds {names[0]}, and this is {names[1]}"
+    fill(module, saved, what, "(resume); resume it as what it is")
+
+
+def fill(module: Any, saved: dict[str, Any], what: str, remedy: str) -> None:
+    """Give a training module the weights of a checkpoint.
+
+    Args:
+        module: the training module.
+        saved: the content of the checkpoint.
+        what: the beginning of the error's message.
+        remedy: its end, the key and what to do.
+
+    Raises:
+        UserError: with the first keys that differ.
+    """
     try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
+        module.load_state_dict(saved["state_dict"])
+    except RuntimeError as error:
+        keys = ", ".join(mismatched_keys(saved["state_dict"], module.state_dict())[:3])
+        raise UserError(f"{what}: {keys} differ {remedy}") from error
 
 
-def remove_unfinished(path: Path) -> None:
-    """What dead processes left half-written."""
-    for file in path.glob(".*.tmp"):
-        writer = re.fullmatch(r"\..+?\.(\d+)(\.link|\.former)?\.tmp", file.name)
-        if writer and not alive(int(writer[1])):
-            shutil.rmtree(file) if file.is_dir() else file.unlink(missing_ok=True)
+def mismatched_keys(saved: dict[str, Any], own: dict[str, Any]) -> list[str]:
+    """Keys that only one state has, or whose tensors differ in shape."""
+    theirs, ours = ({key: shape(value) for key, value in state.items()} for state in (saved, own))
+    return sorted(key for key in theirs.keys() | ours.keys() if theirs.get(key) != ours.get(key))
 
 
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def shape(value: Any) -> tuple[int, ...]:
+    """The shape of a tensor; () of anything else in a state."""
+    match value:
+        case Tensor():
+            return tuple(value.shape)
+    return ()

@@ -1,96 +1,171 @@
-"""A run directory: where it is, what is in it, and which one to continue."""
+"""A run directory: who writes in it, what is in it, and which one to continue."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
+import shutil
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from hydra.core.utils import setup_globals
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from packaging.version import Version
 from yaml import YAMLError
 
-from gentrain.config.schema import resolvers
-from gentrain.errors import UserError
+from gentrain import __version__
+from gentrain.errors import Unavailable, UserError
+from gentrain.files import Locked, acquire, report_disk_errors
+from gentrain.runs import resolvers
 
 # keys that do not change what a run computes: a run may be continued with others
 OPERATIONAL = (
-    "steps", "resume", "force", "debug", "trainer", "logger", "callbacks", "samples", "checkpoint", "quality", "compile",
-    "sweep", "cluster", "seeds", "probe",
-    "scheme.log_every", "scheme.compile", "data.root", "data.workers", "data.resident", "data.cache", "data.mirrors", "data.verify",
+    "steps", "resume", "force", "debug", "trainer", "logger", "callbacks", "samples", "checkpoint",
+    "quality", "compile", "sweep", "cluster", "seeds", "probe", "scheme.log_every",
+    "scheme.compile", "data.root", "data.workers", "data.resident", "data.cache", "data.mirrors",
+    "data.verify",
 )  # fmt: skip
 
-
+CONFIG = Path(".hydra", "config.yaml")
 LAST = Path("checkpoints", "last.ckpt")
 
+# the score that says how good a run is: the first of these that it has
+MONITOR = ("quality/fid", "quality/fid_classifier", "quality/nats")
 
-MONITOR = (
-    "quality/fid",
-    "quality/fid_classifier",
-    "quality/nats",
-)  # what a run is best by, the first that it has
+# findings of the doctor that mean: the samples are of few kinds
+COLLAPSE = ("mode collapse", "mode dropping")
 
+# configurations of older versions name classes that are no longer there
+OLDEST = Version("0.2")
 
-COLLAPSE = ("mode collapse", "mode dropping")  # verdicts of the doctor that say: fakes of few kinds
-
-
-Made = tuple[dict[str, Any], dict[str, str]]  # a configuration, and the groups by the names typed
-
-
-def flat(config: Any, prefix: str = "") -> dict[str, Any]:
-    """{'a': {'b': 1}} -> {'a.b': 1}; lists are values."""
-    if not isinstance(config, dict):
-        return {prefix: config}
-    return {
-        k: v
-        for key, node in config.items()
-        for k, v in flat(node, f"{prefix}.{key}" if prefix else key).items()
-    }
+# a configuration, and the options of its groups as they were typed, {"model": "wgan_gp", ...}
+Composed = tuple[dict[str, Any], dict[str, str]]
 
 
-def identity_config(config: dict[str, Any]) -> dict[str, Any]:
-    """What decides the numbers of a run, flat."""
-    return {
-        k: v
-        for k, v in flat(config).items()
-        if not any(k == o or k.startswith(o + ".") for o in OPERATIONAL)
-    }
+# --- making it, and owning it -----------------------------------------------------------------
 
 
-def fingerprint(config: dict[str, Any]) -> str:
-    return hashlib.sha256(
-        json.dumps(identity_config(config), sort_keys=True, default=str).encode()
-    ).hexdigest()[:16]
+def check_can_create(run_dir: Path) -> None:
+    """Check whether a directory can be made, before anything is imported, and without making it.
+
+    Raises:
+        Unavailable: where it cannot.
+    """
+    place = run_dir.absolute()
+    try:
+        while not place.exists():
+            place = place.parent
+    except OSError as error:
+        reason = str(error.strerror)  # the name is too long
+    else:
+        if not place.is_dir():
+            reason = f"{place} is a file"
+        elif not os.access(place, os.W_OK | os.X_OK):
+            reason = f"{place} is not writable"
+        else:
+            return
+    raise Unavailable(f"cannot make {run_dir}: {reason} (hydra.run.dir); choose another directory")
+
+
+def create(run_dir: Path) -> None:
+    """Make the directory and write in it, before anything is computed that could not be kept.
+
+    Raises:
+        Unavailable: where that fails.
+    """
+    with report_disk_errors(run_dir, "hydra.run.dir", "choose another directory"):
+        run_dir.mkdir(parents=True, exist_ok=True)
+        test = run_dir / ".probe"
+        test.write_text("")
+        test.unlink()
+
+
+def missing_directories(run_dir: Path) -> list[Path]:
+    """The run directory and its parents, as far as they do not exist yet; the deepest first."""
+    return [path for path in (run_dir, *run_dir.parents) if not path.exists()]
+
+
+def remove_directories(made: list[Path]) -> None:
+    """Remove a run that never began, and those of its parents that nobody else has used since.
+
+    Args:
+        made: what `missing_directories` found before the run was made.
+    """
+    for path in made[:1]:
+        shutil.rmtree(path, ignore_errors=True)
+    for path in made[1:]:
+        with suppress(OSError):
+            path.rmdir()
+
+
+_locks: dict[Path, TextIO] = {}  # locks live as long as this process
+
+
+def lock(run_dir: Path) -> None:
+    """Make this process the only one that writes in a run directory.
+
+    Of a run of several processes, only the first one takes the lock.
+
+    Raises:
+        UserError: while another process writes there.
+    """
+    run_dir = run_dir.resolve()
+    ranks = ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
+    if run_dir in _locks or any(os.environ.get(rank, "0") != "0" for rank in ranks):
+        return
+    try:
+        _locks[run_dir] = acquire(run_dir / ".lock", wait=False)
+    except Locked as owner:
+        raise UserError(
+            f"{owner} is writing in {run_dir} (hydra.run.dir, resume); "
+            "wait for it, or give another directory"
+        ) from None
+
+
+def unlock(run_dir: Path) -> None:
+    """Give up the lock at the end of a run: a process may train several runs, one by one."""
+    if (file := _locks.pop(run_dir.resolve(), None)) is not None:
+        file.close()
+
+
+# --- what is in it ----------------------------------------------------------------------------
 
 
 def saved_config(run_dir: Path) -> dict[str, Any]:
-    path = run_dir / ".hydra" / "config.yaml"
-    setup_globals()  # `now` and its like, for a program that reads runs and starts none
-    resolvers()
+    """The resolved configuration of a run.
+
+    Raises:
+        UserError: where the file is damaged, or is not a run's configuration.
+    """
+    path = run_dir / CONFIG
+    resolvers.register()  # for a program that reads runs and has not composed a configuration
     try:
         found = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
     except (YAMLError, OmegaConfBaseException, OSError, UnicodeError) as error:
+        reason = " ".join(str(error).split())[:120]
         raise UserError(
-            f"{path} cannot be read: {' '.join(str(error).split())[:120]} (run, resume); give a run as it was made"
+            f"{path} cannot be read: {reason} (run, resume); give a run as it was made"
         ) from error
-    if not isinstance(found, dict) or "model" not in found:
-        raise UserError(
-            f"{path} is no configuration of a run (run, resume); give a run as it was made"
-        )
-    return found  # type: ignore[return-value]
+    match found:
+        case {"model": _}:
+            return found  # type: ignore[return-value]
+        case _:
+            raise UserError(
+                f"{path} is no configuration of a run (run, resume); give a run as it was made"
+            )
 
 
 def saved_choices(run_dir: Path) -> dict[str, str]:
-    """The groups by the names typed."""
+    """The options of a run's groups as they were typed."""
     return dict(OmegaConf.load(run_dir / ".hydra" / "hydra.yaml").hydra.runtime.choices)
 
 
 def summary(run_dir: Path) -> dict[str, Any]:
-    """The summary of a run; empty where it never came to an end."""
+    """The summary of a run; empty for one that has not come to an end."""
     try:
         return json.loads((run_dir / "summary.json").read_text())
     except (FileNotFoundError, json.JSONDecodeError):
@@ -98,16 +173,59 @@ def summary(run_dir: Path) -> dict[str, Any]:
 
 
 def finished(run_dir: Path, steps: int) -> bool:
+    """Whether a run has completed at least so many steps."""
     end = summary(run_dir)
     return end.get("status") == "completed" and end.get("steps", 0) >= steps
 
 
+def versions() -> dict[str, str]:
+    """The versions of Python, gentrain and the libraries that decide a run's numbers."""
+    packages = ("torch", "torchvision", "lightning", "hydra-core", "torchmetrics", "wandb")
+    found = {name: version(name) for name in packages}
+    return {"python": platform.python_version(), "gentrain": __version__, **found}
+
+
+# --- runs of older versions -------------------------------------------------------------------
+
+
+def saved_version(run_dir: Path) -> str:
+    """The version of gentrain that made a run."""
+    match summary(run_dir):
+        case {"versions": {"gentrain": str(found)}}:
+            return found
+    # a killed run has no summary; every configuration of version 0.1 names gentrain.callbacks
+    match saved_config(run_dir):
+        case {"checkpoint": {"_target_": str(target)}} if target.startswith("gentrain.callbacks."):
+            return "0.1.0"
+    return __version__
+
+
+def refuse_old_version(place: Path, made_by: str, key: str) -> None:
+    """Refuse a run or a checkpoint whose classes are no longer there.
+
+    Args:
+        place: the run directory or the checkpoint.
+        made_by: the version of gentrain that wrote it.
+        key: the key that named it, such as "resume".
+
+    Raises:
+        UserError: for a version before 0.2.
+    """
+    if Version(made_by) < OLDEST:
+        raise UserError(
+            f"{place} was made by gentrain {made_by}, and this is {__version__} ({key}); "
+            f"use gentrain {made_by} for it, or train it again"
+        )
+
+
+# --- which one to continue --------------------------------------------------------------------
+
+
 def newest_unfinished(parent: Path, config: dict[str, Any]) -> Path | None:
-    """The newest run below `parent` of the same configuration that has a checkpoint and is not at its end."""
+    """The newest run below `parent` of the same configuration that can be continued."""
     wanted = fingerprint(config)
-    for checkpoint in sorted(
-        parent.glob(f"*/{LAST}"), key=lambda p: p.stat().st_mtime, reverse=True
-    ):
+    found = parent.glob(f"*/{LAST}")
+    for checkpoint in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True):
         run_dir = checkpoint.parents[1]
         if not finished(run_dir, config["steps"]) and fingerprint(saved_config(run_dir)) == wanted:
             return run_dir
@@ -117,51 +235,66 @@ def newest_unfinished(parent: Path, config: dict[str, Any]) -> Path | None:
 def resolve_resume(
     resume: str, config: dict[str, Any], choices: dict[str, str]
 ) -> tuple[Path, Path]:
-    """(run directory, checkpoint) of `resume=PATH`, refused where there is none or where it is of another configuration."""
-    if "://" in resume:
-        raise UserError(
-            f"{resume} is a URL (resume); give the path of a run directory on this machine"
-        )
+    """The run directory and the checkpoint that `resume=PATH` names.
+
+    Args:
+        resume: a run directory, or a checkpoint in one.
+        config: the configuration of this command.
+        choices: the options of its groups as they were typed.
+
+    Raises:
+        UserError: where there is none, or where it is of another configuration or version.
+    """
     path = Path(resume)
-    if not path.exists():
-        raise UserError(
-            f"{resume} does not exist (resume); give a run directory or a checkpoint in one"
-        )
     checkpoint = path / LAST if path.is_dir() else path
-    if not checkpoint.exists():
-        raise UserError(
-            f"no {LAST} in {resume} (resume); nothing was saved there yet, start without resume"
-        )
     run_dir = path if path.is_dir() else checkpoint.parent.parent
-    if not (run_dir / ".hydra" / "config.yaml").exists():
-        raise UserError(
-            f"{run_dir} is not a run directory, it has no .hydra/config.yaml (resume); give one that gentrain made"
-        )
-    refuse_other_config(run_dir, config, choices)
-    return run_dir, checkpoint
+    if "://" in resume:
+        problem, remedy = "is a URL", "give the path of a run directory on this machine"
+    elif not path.exists():
+        problem, remedy = "does not exist", "give a run directory or a checkpoint in one"
+    elif not checkpoint.exists():
+        problem, remedy = f"has no {LAST}", "nothing was saved there yet, start without resume"
+    elif not (run_dir / CONFIG).exists():
+        problem, remedy = f"is not in a run directory, with {CONFIG}", "give one of gentrain's"
+    else:
+        refuse_other_config(run_dir, config, choices)
+        return run_dir, checkpoint
+    raise UserError(f"{resume} {problem} (resume); {remedy}")
 
 
 def refuse_other_config(run_dir: Path, config: dict[str, Any], choices: dict[str, str]) -> None:
-    """Refuse to continue a run as something else, unless that is forced."""
+    """Refuse to continue a run as something else, unless that is forced.
+
+    Raises:
+        UserError: for another configuration without `force`, or a run of an older version.
+    """
+    refuse_old_version(run_dir, saved_version(run_dir), "resume")
     refuse_changes(run_dir, (saved_config(run_dir), saved_choices(run_dir)), (config, choices))
 
 
-def refuse_changes(path: Path, old: Made, new: Made) -> None:
-    """Raises UserError where two configurations compute different numbers; `force` of the new one allows that."""
+def refuse_changes(path: Path, old: Composed, new: Composed) -> None:
+    """Refuse a configuration that computes other numbers than the one before.
+
+    Raises:
+        UserError: with the first keys that differ; not where the new one has `force`.
+    """
     changed = differences(identity_config(old[0]), identity_config(new[0]))
     if changed and not new[0]["force"]:
         groups = ("model", "data", "loss", "lipschitz")
-        names = differences(
-            *({group: choices.get(group) for group in groups} for _, choices in (old, new))
-        )
-        shown = ", ".join([*names, *changed[:3]])
+        before, after = ({group: made[1].get(group) for group in groups} for made in (old, new))
+        shown = ", ".join([*differences(before, after), *changed[:3]])
         raise UserError(
-            f"{path} is a run of another configuration: {shown} (resume); give the same options, start a new run, or add force=true"
+            f"{path} is a run of another configuration: {shown} (resume); "
+            "give the same options, start a new run, or add force=true"
         )
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """['model dcgan -> wgan_gp']"""
+    """The keys whose values differ.
+
+    >>> differences({"model": "dcgan", "steps": 3}, {"model": "wgan_gp", "steps": 3})
+    ['model dcgan -> wgan_gp']
+    """
     return [
         f"{key} {old.get(key)} -> {new.get(key)}"
         for key in sorted(old.keys() | new.keys())
@@ -169,14 +302,33 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     ]
 
 
-def versions() -> dict[str, str]:
-    packages = (
-        "gentrain",
-        "torch",
-        "torchvision",
-        "lightning",
-        "hydra-core",
-        "torchmetrics",
-        "wandb",
-    )
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested configuration with dotted keys; lists are values.
+
+    >>> flat({"a": {"b": 1}, "c": [2]})
+    {'a.b': 1, 'c': [2]}
+    """
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        match value:
+            case dict():
+                found |= flat(value, f"{prefix}{key}.")
+            case _:
+                found[f"{prefix}{key}"] = value
+    return found
+
+
+def is_operational(key: str) -> bool:
+    """Whether a dotted key changes nothing of what a run computes."""
+    return any(key == name or key.startswith(name + ".") for name in OPERATIONAL)
+
+
+def identity_config(config: dict[str, Any]) -> dict[str, Any]:
+    """The part of a configuration that decides the numbers of a run, with dotted keys."""
+    return {key: value for key, value in flat(config).items() if not is_operational(key)}
+
+
+def fingerprint(config: dict[str, Any]) -> str:
+    """16 hexadecimal digits that are equal for configurations that compute the same."""
+    text = json.dumps(identity_config(config), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

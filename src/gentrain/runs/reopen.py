@@ -16,7 +16,7 @@ from gentrain.config.validate import checked
 from gentrain.data.base import Data
 from gentrain.errors import UserError
 from gentrain.runs import directory
-from gentrain.runs.checkpoints import load, misfits, newest_valid
+from gentrain.runs.checkpoints import load, mismatched_keys, newest_valid, refuse_version
 
 PREFIX = "model."  # of the model's weights in the state_dict of a training module
 
@@ -26,7 +26,9 @@ class OpenedRun:
     """A finished run as one of its checkpoints holds it."""
 
     run_dir: Path
-    config: dict[str, Any]  # of the training; `data` and `model` are checked, other nodes are as saved
+    config: dict[
+        str, Any
+    ]  # of the training; `data` and `model` are checked, other nodes are as saved
     choices: dict[str, str]  # the groups of that configuration, by the names typed
     model: Any  # a GenerativeModel with the checkpoint's weights, on `device`, in training mode
     data: Data
@@ -53,6 +55,7 @@ def reopen(run_dir: Path, checkpoint: str = "last", device: str = "cpu") -> Open
     saved = load(
         newest_valid(file, "(run, checkpoint); no whole checkpoint is left there, give another run")
     )
+    refuse_version(file, saved, "run")
     config = directory.saved_config(run_dir)
     config |= {key: checked(config[key], key) for key in ("data", "model")}
     torch.manual_seed(config["seed"])
@@ -89,7 +92,9 @@ def saved_weights(run_dir: Path, key: str) -> tuple[dict[str, Any], dict[str, An
     if not file.exists():
         raise UserError(f"no finished run in {run_dir} ({key}); give a run that has been trained")
     whole = newest_valid(file, f"({key}); no whole checkpoint is left there, give another run")
-    return directory.saved_config(run_dir), load(whole)["state_dict"]
+    saved = load(whole)
+    refuse_version(whole, saved, key)
+    return directory.saved_config(run_dir), saved["state_dict"]
 
 
 def checkpoint_file(run_dir: Path, checkpoint: str) -> Path:
@@ -119,7 +124,7 @@ def load_weights(model: Any, state_dict: dict[str, Any], run_dir: Path, file: Pa
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        keys = ", ".join(misfits(weights, model.state_dict())[:3])
+        keys = ", ".join(mismatched_keys(weights, model.state_dict())[:3])
         raise UserError(
             f"{file} is not of the model in {run_dir}: {keys} differ (run); "
             "give a run as it was trained"

@@ -1,7 +1,8 @@
-"""What stands between one of Hydra's sweepers, which says what is to be tried, and one of its launchers, which says where and when.
+"""Between one of Hydra's sweepers, which says what to try, and one of its launchers.
 
-The driver enters every job that the sweeper asks for into the ledger, hands on to the launcher those that are not done, and looks at the
-ledger for how they ended: a launcher of which a worker was killed, or a driver that was killed itself, loses nothing.
+`SweepLauncher` enters every job that the sweeper asks for into the ledger, gives those that are not
+done to the launcher, which says where and when, and reads in the ledger how they ended. So nothing
+is lost when a worker of the launcher, or this process itself, is killed.
 """
 
 from __future__ import annotations
@@ -15,67 +16,77 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import QuotedString
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from gentrain.config.overrides import last_value, without
 from gentrain.config.schema import resolved
 from gentrain.config.validate import check_run
 from gentrain.errors import Stopped, UserError
+from gentrain.files import exclusive
 from gentrain.runs import directory
 from gentrain.sweeps.budget import announce
-from gentrain.sweeps.cell_process import DRIVER, STOP
-from gentrain.sweeps.ledger import Ledger, Status, alive, held
+from gentrain.sweeps.cell_process import LAUNCHER, STOP, wants_more_steps
+from gentrain.sweeps.ledger import Ledger, Status, alive
 from gentrain.sweeps.table import print_sweep
 
 log = logging.getLogger("gentrain")
-PATIENCE = 60.0  # seconds that a stopped driver waits for its cells to save
-MINE = (
-    "sweep",
-    "cluster",
-    "hydra",
-    "resume",
-    "force",
-    "debug",
-    "probe",
-)  # words that say how, and not what, a cell trains
+
+PATIENCE = 60.0  # seconds that cells without a parent process have to save
+POLL = 0.1  # seconds between two looks at cells of other processes
+
+# groups and keys that say how a cell is trained, and not what it is
+NOT_OF_CELLS = ("sweep", "cluster", "hydra", "resume", "force", "debug", "probe")
+
+LOST = "its job is gone without a message (cancelled, killed, a node lost?)"
+SEED = re.compile(r"seed=(-?\d+|null)")
 
 
-class Failed(UserError):
-    """Not every cell of a sweep has come to a good end. `status` is theirs, where they agree, else 1."""
+class CellsFailed(UserError):
+    """Some cells of a sweep have not completed.
+
+    Args:
+        message: the line for the user.
+        status: the exit status of the cells where they agree, else 1.
+    """
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
 
 
-def operational(key: str) -> bool:
-    return any(key == name or key.startswith(name + ".") for name in directory.OPERATIONAL)
+class NoComposition:
+    """Stands in for Hydra's configuration loader before a launcher.
 
-
-class Uncomposed:
-    """Stands in for Hydra's loader before a launcher: a cell's configuration is the command's, under the cell's name and words.
-
-    The cell's process composes what its words mean. Its keeper reads nothing else, and is spared that (a sixth of a second a cell).
+    A job's configuration is the command's, with the name of the cell and its overrides. The cell's
+    process composes the rest; the parent process needs nothing else, and saves a sixth of a second.
     """
 
-    def load_sweep_config(self, config: DictConfig, words: list[str]) -> DictConfig:
+    def load_sweep_config(self, config: DictConfig, overrides: list[str]) -> DictConfig:
+        """What Hydra's launchers call for each job."""
         cell: DictConfig = OmegaConf.masked_copy(config, ["hydra", "sweep", "cluster"])
-        name = next(
-            word.partition("=")[2].strip("'") for word in words if word.startswith("sweep.cell=")
-        )
+        name = last_value(overrides, "sweep.cell") or ""
         with read_write(cell), open_dict(cell):
-            cell.hydra.overrides.task, cell.sweep.cell = words, name
+            cell.hydra.overrides.task, cell.sweep.cell = overrides, name.strip("'")
         return cell
 
 
 class SweepLauncher:
-    """Stands in for the launcher before a sweeper. `swept` are the keys of the command's sweep."""
+    """Stands in for the launcher before a sweeper.
+
+    Args:
+        launcher: Hydra's.
+        config: the configuration of the command.
+        loader: Hydra's configuration loader.
+        swept: the keys that the command sweeps.
+    """
 
     def __init__(
         self, launcher: Any, config: DictConfig, loader: Any, swept: Sequence[str]
@@ -84,314 +95,361 @@ class SweepLauncher:
         self.dir = Path(str(config.hydra.sweep.dir))
         self.ledger = Ledger(self.dir, str(config.sweep.name))
         self.ledger.ablation |= bool(config.sweep.leave_one_out)
-        self.known: dict[tuple[str, ...], directory.Made] = {}  # what words mean
-        self.asked: list[str] = []
-        self.stopped_by: int | None = None
-        self.trials: int | None = None  # that a study will ask for, one batch after another
-        self.cluster = place_of(launcher, f"gentrain-{config.sweep.name}")
+        self.known: dict[tuple[str, ...], directory.Composed] = {}  # by overrides
+        self.asked: list[str] = []  # cells
+        self.stopped_by: int | None = None  # a signal
+        self.trials: int | None = None  # of a study, which asks for them batch by batch
+        self.jobs = jobs_of(launcher, f"gentrain-{config.sweep.name}")
 
-    # --- what a sweeper calls -----------------------------------------------------------------------------------------
+    # --- what a sweeper calls -------------------------------------------------------------------
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> list[JobReturn]:
-        names = [self.add_cell([word for word in words if word]) for words in job_overrides]
+        """Train the cells of some jobs, as a launcher of Hydra's does.
+
+        Raises:
+            Stopped: by a signal, after the cells have saved.
+        """
+        names = [self.add_cell([word for word in job if word]) for job in job_overrides]
         self.asked = list(dict.fromkeys([*self.asked, *names]))
         self.ledger.write(self.swept)
-        todo = [name for name in dict.fromkeys(names) if self.to_run(name)]
+        todo = [name for name in dict.fromkeys(names) if self.is_left(name)]
         if len(self.asked) == len(set(names)):  # the first launch
             announce(self.ledger, self.asked, todo, self.config, self.trials)
-        self.run_until_done(todo, initial_job_idx)
+        elsewhere = [name for name in todo if alive(self.dir / name)]
+        here = [name for name in todo if name not in elsewhere]
+        self.run_until_done(here, initial_job_idx)
+        self.take_over(elsewhere, initial_job_idx)
         if self.stopped_by:
             log.warning("stopped; the same command goes on with it")
             raise Stopped(128 + self.stopped_by)
-        return [
-            self.returned(words, name) for words, name in zip(job_overrides, names, strict=True)
-        ]
+        return [self.returned(job, name) for job, name in zip(job_overrides, names, strict=True)]
+
+    def take_over(self, names: list[str], initial_job_idx: int) -> None:
+        """Wait for cells that another process trains, and train what that leaves half done.
+
+        Such a process is often that of a sweep which was killed a moment ago: its cells are about
+        to save and to leave.
+        """
+        for name in names:
+            log.warning("cell %s is being trained by another process; waiting for that", name)
+        while names and not self.stopped_by:
+            free = [name for name in names if not alive(self.dir / name)]
+            names = [name for name in names if name not in free]
+            self.run_until_done(
+                [name for name in free if self.is_unfinished(name)], initial_job_idx
+            )
+            if names:
+                time.sleep(POLL)
 
     def run_until_done(self, todo: list[str], initial_job_idx: int) -> None:
-        """Launch cells until each has come to an end. A pool of which a worker was killed takes others with it, and those that wait.
+        """Launch cells until each has come to an end.
 
-        What SLURM has lost (cancelled, most often) is left for the next start.
+        A pool of processes of which one was killed takes other cells with it, and those that wait.
+        They are launched again, but none more than twice. Cells that SLURM has lost (cancelled,
+        most often) are left for the next start of the sweep.
         """
-        lost: Counter[str] = Counter()
+        begun_before: Counter[str] = Counter()
         while todo and not self.stopped_by:
             left = self.attempt(todo, initial_job_idx)
-            lost.update(
-                begun := [
-                    name for name in left if self.ledger.read_status(name)["status"] == "running"
-                ]
-            )
-            hopeless = (
-                left if left == todo and not begun else [name for name in left if lost[name] > 1]
-            )
-            for name in begun if isinstance(self.cluster, Slurm) else hopeless:
-                reason = "its job is gone without a word (cancelled, killed, a node lost?)"
-                self.ledger.record(name, status="failed", reason=reason, exit=None)
-            todo = (
-                []
-                if isinstance(self.cluster, Slurm)
-                else [name for name in left if name not in hopeless]
-            )
+            begun = [name for name in left if self.ledger.read_status(name)["status"] == "running"]
+            begun_before.update(begun)
+            if self.jobs.retries_lost:
+                nothing_began = left == todo and not begun
+                lost = [name for name in left if nothing_began or begun_before[name] > 1]
+            else:
+                lost = begun
+            for name in lost:
+                self.ledger.record(name, status="failed", reason=LOST, exit=None)
+            todo = [name for name in left if name not in lost] if self.jobs.retries_lost else []
 
     def attempt(self, todo: list[str], initial_job_idx: int) -> list[str]:
-        """Launch cells; those that came to no end and are nobody's any more."""
-        before = {name: self.ledger.read_status(name)["attempts"] for name in todo}
+        """Launch cells once.
+
+        Returns:
+            Those that came to no end, and that no process trains any more.
+
+        Raises:
+            UserError: where no cell began because of an error of the launcher.
+        """
+        before = self.attempts(todo)
+        jobs = [self.overrides(name) for name in todo]
         try:
-            self.launcher.launch(
-                [self.overrides(name) for name in todo], initial_job_idx=initial_job_idx
-            )
+            self.launcher.launch(jobs, initial_job_idx=initial_job_idx)
         except Stopped:
             if not self.stopped_by:
                 raise
         except Exception as error:
-            said = " ".join(f"{error}".split())[:300] or type(error).__name__
-            self.cluster.wait()
-            if all(self.ledger.read_status(name)["attempts"] == before[name] for name in todo):
+            reason = " ".join(f"{error}".split())[:300] or type(error).__name__
+            self.jobs.wait()
+            if self.attempts(todo) == before:
                 raise UserError(
-                    f"the launcher could not begin: {said} (cluster); mend its options, debug=true shows where"
+                    f"the launcher could not begin: {reason} (cluster); "
+                    "mend its options, debug=true shows where"
                 ) from error
-            log.warning("%s: %s", type(error).__name__, said)
-        self.settle(todo)
-        return [
-            name
-            for name in todo
-            if self.ledger.read_status(name)["status"] in ("missing", "running")
-        ]
+            log.warning("%s: %s", type(error).__name__, reason)
+        self.wait_for_saving(todo)
+        no_end = ("missing", "running")
+        return [name for name in todo if self.ledger.read_status(name)["status"] in no_end]
 
-    def settle(self, names: list[str]) -> None:
-        """Wait for cells whose keeper is gone to save what they have."""
+    def attempts(self, names: Iterable[str]) -> list[int]:
+        """How often each cell has begun."""
+        return [self.ledger.read_status(name)["attempts"] for name in names]
+
+    def wait_for_saving(self, names: list[str]) -> None:
+        """Wait, but not for ever, for cells whose parent process is gone to save what they have."""
         until = time.monotonic() + PATIENCE
-        while time.monotonic() < until and any(
-            self.ledger.read_status(name)["status"] == "running" and alive(self.dir / name)
-            for name in names
-        ):
-            time.sleep(0.1)
 
-    # --- cells ----------------------------------------------------------------------------------------------------------
+        def at_work(name: str) -> bool:
+            return self.ledger.read_status(name)["status"] == "running" and alive(self.dir / name)
 
-    def add_cell(self, words: list[str]) -> str:
-        """The cell of a job's overrides. Composes it, so that a mistake is told before anything is submitted."""
-        self.look_at(self.swept)
-        identity, drawn = self.identity(words)
-        parsed = OverridesParser.create().parse_overrides(words)
-        told = {
+        while time.monotonic() < until and any(map(at_work, names)):
+            time.sleep(POLL)
+
+    # --- cells ----------------------------------------------------------------------------------
+
+    def add_cell(self, overrides: list[str]) -> str:
+        """Enter a job into the ledger, and return the name of its cell.
+
+        The job is composed, so that a mistake is reported before anything is launched.
+
+        Raises:
+            UserError, HydraException: for a mistake.
+        """
+        self.exclude_keys(self.swept)
+        identity, draws_seed = self.identity(overrides)
+        values = {
             each.key_or_group: plain_value(each.value())
-            for each in parsed
-            if each.key_or_group.split(".")[0] not in MINE
+            for each in OverridesParser.create().parse_overrides(overrides)
+            if each.key_or_group.split(".")[0] not in NOT_OF_CELLS
         }
-        if drawn:
-            known = next(
-                (cell for cell in self.ledger.cells.values() if cell["identity"] == identity), None
-            )
-            told["seed"] = known["words"]["seed"] if known else secrets.randbelow(2**32)
-            words = [
-                *(word for word in words if not word.startswith("seed=")),
-                f"seed={told['seed']}",
-            ]
-        return self.ledger.add_cell(identity, told, words)
+        if draws_seed:
+            same = (cell for cell in self.ledger.cells.values() if cell["identity"] == identity)
+            known = next(same, None)
+            values["seed"] = known["words"]["seed"] if known else secrets.randbelow(2**32)
+            overrides = [*without(overrides, "seed"), f"seed={values['seed']}"]
+        return self.ledger.add_cell(identity, values, overrides)
 
-    def look_at(self, swept: Sequence[str]) -> None:
-        """Which keys that do not change what a run computes (trainer.precision, steps) tell cells of this sweep apart: those swept."""
-        aside = sorted({*self.ledger.excluded_keys, *(key for key in swept if operational(key))})
-        if aside != self.ledger.excluded_keys:
-            self.ledger.excluded_keys = aside
+    def exclude_keys(self, swept: Sequence[str]) -> None:
+        """Let swept keys that change no numbers (trainer.precision, steps) tell cells apart too."""
+        operational = {key for key in swept if directory.is_operational(key)}
+        excluded = sorted(operational.union(self.ledger.excluded_keys))
+        if excluded != self.ledger.excluded_keys:
+            self.ledger.excluded_keys = excluded
             for cell in self.ledger.cells.values():
                 cell["identity"] = self.identity(cell["command"])[0]
 
-    def identity(self, words: Sequence[str]) -> tuple[str, bool]:
-        """(what a cell is known by, whether its seed is to be drawn). Raises UserError or Hydra's error for a mistake."""
-        numbers = [
-            word.partition("=")[2] for word in words if re.fullmatch(r"seed=(-?\d+|null)", word)
-        ]
-        plain, names = self.composed(
-            tuple(word for word in words if not re.fullmatch(r"seed=(-?\d+|null)", word))
-        )
-        seed = plain["seed"] if not numbers else None if numbers[-1] == "null" else int(numbers[-1])
-        plain = plain | {"seed": seed or 0}
-        check_run(plain)
-        if plain["resume"] not in (None, "auto"):
-            raise UserError(
-                "the cells of a sweep cannot all resume one run (resume); the same sweep.name goes on by itself"
-            )
-        values = directory.flat(plain) | names
-        aside = [f"{key}={values.get(key)}" for key in self.ledger.excluded_keys]
-        return " ".join(
-            [directory.fingerprint(plain), *(["drawn"] if seed is None else []), *aside]
-        ), seed is None
+    def identity(self, overrides: Sequence[str]) -> tuple[str, bool]:
+        """What a cell is known by, and whether its seed is still to be drawn.
 
-    def composed(self, words: tuple[str, ...]) -> directory.Made:
-        """Once for all seeds: Hydra takes an eighth of a second for each."""
-        if words not in self.known:
-            cfg = self.loader.load_sweep_config(self.config, list(words))
-            names = {str(group): str(name) for group, name in cfg.hydra.runtime.choices.items()}
+        Raises:
+            UserError, HydraException: for a mistake in the overrides.
+        """
+        others = tuple(word for word in overrides if not SEED.fullmatch(word))
+        config, choices = self.composed(others)
+        typed = last_value(filter(SEED.fullmatch, overrides), "seed")
+        seed = config["seed"] if typed is None else None if typed == "null" else int(typed)
+        config = config | {"seed": seed or 0}
+        check_run(config)
+        if config["resume"] not in (None, "auto"):
+            raise UserError(
+                "the cells of a sweep cannot all resume one run (resume); "
+                "the same sweep.name goes on by itself"
+            )
+        values = directory.flat(config) | choices
+        excluded = [f"{key}={values.get(key)}" for key in self.ledger.excluded_keys]
+        drawn = ["drawn"] if seed is None else []
+        return " ".join([directory.fingerprint(config), *drawn, *excluded]), seed is None
+
+    def composed(self, overrides: tuple[str, ...]) -> directory.Composed:
+        """The configuration of a job without its seed; kept, as Hydra takes 0.12 s for each."""
+        if overrides not in self.known:
+            cfg = self.loader.load_sweep_config(self.config, list(overrides))
+            choices = {str(group): str(name) for group, name in cfg.hydra.runtime.choices.items()}
+            seed = cfg.seed
             with open_dict(cfg):
                 del cfg["hydra"]
-                unknown = cfg.seed is None
-                cfg.seed = 0 if unknown else cfg.seed
-            self.known[words] = (resolved(cfg) | ({"seed": None} if unknown else {}), names)
-        return self.known[words]
+                cfg.seed = seed or 0  # null is no value of a resolved configuration
+            self.known[overrides] = (resolved(cfg) | {"seed": seed}, choices)
+        return self.known[overrides]
 
     def overrides(self, name: str) -> list[str]:
-        return [
-            *self.ledger.cells[name]["command"],
-            f"sweep.cell='{name}'",
-            f"sweep.name={self.ledger.name}",
-        ]
+        """The overrides with which the launcher runs a cell."""
+        command = self.ledger.cells[name]["command"]
+        return [*command, f"sweep.cell='{name}'", f"sweep.name={self.ledger.name}"]
 
-    def to_run(self, name: str) -> bool:
-        status = self.ledger.status(name)
-        if status["status"] == "running":
-            log.warning("cell %s is being trained by another process; it is left to that", name)
-            return False
-        if status["status"] == "completed":
-            asked = [
-                word.partition("=")[2]
-                for word in self.ledger.cells[name]["command"]
-                if word.startswith("steps=")
-            ]
-            return bool(asked) and int(asked[-1]) > directory.summary(self.dir / name).get(
-                "steps", 0
-            )
-        return (
-            status["status"] in ("missing", "interrupted")
-            or status["status"] in self.config.sweep.rerun
-        )
+    def is_left(self, name: str) -> bool:
+        """Whether a cell is still to be trained, here or by the process that is at it."""
+        status = self.ledger.status(name)["status"]
+        return status == "running" or self.is_unfinished(name) or status in self.config.sweep.rerun
 
-    def returned(self, words: Sequence[str], name: str) -> JobReturn:
-        """What the sweeper learns of a cell: its score if it has one, which is then a finite number."""
-        return JobReturn(
-            overrides=list(words),
-            status=JobStatus.COMPLETED,
-            _return_value=self.ledger.read_status(name).get("score"),
-        )
+    def is_unfinished(self, name: str) -> bool:
+        """Whether a cell that nobody trains has steps to make; not where it failed or diverged."""
+        status = self.ledger.status(name)["status"]
+        if status == "completed":
+            return wants_more_steps(self.ledger.cells[name]["command"], self.dir / name)
+        return status in ("missing", "interrupted")
 
-    # --- the whole ------------------------------------------------------------------------------------------------------
+    def returned(self, overrides: Sequence[str], name: str) -> JobReturn:
+        """What the sweeper learns of a cell: its score, where it has one."""
+        value = self.ledger.read_status(name).get("score")
+        return JobReturn(list(overrides), status=JobStatus.COMPLETED, _return_value=value)
+
+    # --- the whole ------------------------------------------------------------------------------
 
     @contextmanager
     def driving(self) -> Iterator[None]:
-        """One driver a sweep; its workers know it; a signal lets its cells save before it leaves."""
+        """Make this process the sweep's only one, and let its cells save when it is stopped.
+
+        Raises:
+            UserError: while another process runs the sweep.
+        """
 
         def stop(number: int, frame: Any) -> None:
             for each in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(each, before[each])  # a second one is obeyed at once
-            if self.cluster.outlives:
+                signal.signal(each, before[each])  # a second signal ends this process at once
+            if self.jobs.outlive_sweep:
                 raise Stopped(128 + number)
-            self.stopped_by = number  # joblib would kill whatever runs; its workers look for the file, and let their cells save
+            # joblib would kill its workers; they look for the file, and let their cells save
+            self.stopped_by = number
             (self.dir / STOP).touch()
 
+        refusal = (
+            f"{{owner}} runs the sweep in {self.dir} (sweep.name); "
+            "wait for it, or give another name"
+        )
         with ExitStack() as stack:
-            refusal = f"{{owner}} drives the sweep in {self.dir} (sweep.name); wait for it, or give another name"
-            stack.enter_context(held(self.dir / ".driver", refusal))
-            self.cluster.refuse_others(self.dir)
+            stack.enter_context(exclusive(self.dir / ".driver", refusal))
+            self.jobs.refuse_others(self.dir)
             (self.dir / STOP).unlink(missing_ok=True)
-            if not self.cluster.outlives:
-                os.environ[DRIVER] = str(os.getpid())
-            before = {
-                number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)
-            }
+            if not self.jobs.outlive_sweep:
+                os.environ[LAUNCHER] = str(os.getpid())
+            before = {each: signal.signal(each, stop) for each in (signal.SIGTERM, signal.SIGINT)}
             try:
                 yield
             finally:
                 for number, handler in before.items():
                     signal.signal(number, handler)
                 (self.dir / STOP).unlink(missing_ok=True)
-                os.environ.pop(DRIVER, None)
+                os.environ.pop(LAUNCHER, None)
 
     def conclude(self) -> None:
-        """The table, and an error if not all that was asked for is done."""
+        """Print the table of the sweep.
+
+        Raises:
+            CellsFailed: unless every cell that was asked for has completed.
+        """
         print_sweep(self.ledger)
         ended = [self.ledger.status(name) for name in self.asked]
         bad = [status for status in ended if status["status"] != "completed"]
         if bad:
-            raise Failed(self.complaint(bad, len(ended)), shared_status(bad))
+            raise CellsFailed(self.complaint(bad, len(ended)), shared_status(bad))
 
     def complaint(self, bad: list[Status], count: int) -> str:
+        """The line for cells that have not completed, of `count` in all."""
         first = bad[0]
-        where = self.dir / first["cell"] / first["log"]
-        again = (
-            "start the same command again to go on"
-            if any(s["status"] in ("interrupted", "missing") for s in bad)
-            else f"see {where}"
+        if any(status["status"] in ("interrupted", "missing") for status in bad):
+            remedy = "start the same command again to go on"
+        else:
+            remedy = f"see {self.dir / first['cell'] / first['log']}"
+        return (
+            f"{len(bad)} of {count} cells of {self.dir} have not completed (sweep.name), "
+            f"first {first['cell']}: {first['reason']}; {remedy}"
         )
-        return f"{len(bad)} of {count} cells of {self.dir} have not completed (sweep.name), first {first['cell']}: {first['reason']}; {again}"
 
 
 def shared_status(bad: list[Status]) -> int:
+    """The exit status of some cells where they agree on one above 0, else 1."""
     codes = {status.get("exit") for status in bad}
-    only = codes.pop() if len(codes) == 1 else 1
-    return only if isinstance(only, int) and only > 0 else 1
+    code = codes.pop() if len(codes) == 1 else None
+    return code if code is not None and code > 0 else 1
 
 
 def plain_value(value: Any) -> Any:
-    """A value of Hydra's grammar as JSON has it."""
-    if isinstance(value, list):
-        return " ".join(str(plain_value(item)) for item in value)
-    return (
-        value
-        if isinstance(value, int | float | bool | None)
-        else getattr(value, "text", str(value))
-    )
+    """A value of Hydra's grammar as JSON has it; a list as its items with spaces between."""
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case list():
+            return " ".join(str(plain_value(item)) for item in value)
+        case QuotedString():
+            return value.text
+        case _:
+            return str(value)
 
 
-# --- who else may be at work ------------------------------------------------------------------------------------------
+# --- other jobs of the sweep ------------------------------------------------------------------
 
 
 class LocalJobs:
     """Jobs in this process, or in workers that it has started: they end with it."""
 
-    outlives = False
+    outlive_sweep = False
+    retries_lost = True
 
-    def wait(self) -> None: ...
+    def wait(self) -> None:
+        """Wait until no job is left."""
 
-    def refuse_others(self, sweep_dir: Path) -> None: ...
+    def refuse_others(self, sweep_dir: Path) -> None:
+        """Raise UserError while an earlier start of the sweep still has jobs."""
 
 
 class RemoteJobs(LocalJobs):
     """Jobs of which nothing is known but what they write, such as Ray's."""
 
-    outlives = True
+    outlive_sweep = True
 
 
-class Slurm(RemoteJobs):
-    """Jobs in a queue outlive the driver that submitted them."""
+class SlurmJobs(RemoteJobs):
+    """Jobs in SLURM's queue.
+
+    Args:
+        name: of the jobs.
+    """
+
+    retries_lost = False
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     def queued(self) -> int:
+        """How many jobs are waiting or running."""
+        user = f"--user={getpass.getuser()}"
+        command = ["squeue", "--noheader", "--array", user, f"--name={self.name}", "--format=%i"]
         with suppress(FileNotFoundError, subprocess.TimeoutExpired):
-            asked = [
-                "squeue",
-                "--noheader",
-                "--array",
-                f"--user={getpass.getuser()}",
-                f"--name={self.name}",
-                "--format=%i",
-            ]
-            return len(
-                subprocess.run(asked, capture_output=True, text=True, timeout=60).stdout.split()
-            )
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+            return len(done.stdout.split())
         return 0
 
     def wait(self) -> None:
-        """submitit stops waiting at the first job that it cannot get the result of."""
+        """Wait until no job is left.
+
+        submitit stops waiting at the first job whose result it cannot get.
+        """
         while self.queued():
             time.sleep(2)
 
     def refuse_others(self, sweep_dir: Path) -> None:
+        """Raise UserError while an earlier start of the sweep still has jobs in the queue."""
         if count := self.queued():
             raise UserError(
-                f"SLURM still has {count} jobs of {sweep_dir} (sweep.name); wait for them, or scancel --name={self.name}"
+                f"SLURM still has {count} jobs of {sweep_dir} (sweep.name); "
+                f"wait for them, or scancel --name={self.name}"
             )
 
 
-def place_of(launcher: Any, name: str) -> LocalJobs:
-    """Where a launcher of Hydra's puts its jobs."""
-    if getattr(launcher, "_EXECUTOR", None) == "slurm":
-        return Slurm(name)
-    return (
-        LocalJobs()
-        if type(launcher).__name__ in ("BasicLauncher", "JoblibLauncher")
-        else RemoteJobs()
-    )
+def jobs_of(launcher: Any, name: str) -> LocalJobs:
+    """What is known of the jobs of one of Hydra's launchers.
+
+    Args:
+        launcher: the launcher.
+        name: of the jobs in a queue.
+    """
+    match type(launcher).__name__:
+        case "BasicLauncher" | "JoblibLauncher":
+            return LocalJobs()
+        case "SlurmLauncher":
+            return SlurmJobs(name)
+        case _:
+            return RemoteJobs()

@@ -1,45 +1,56 @@
-"""The ledger of a sweep: which cells there are, and how each of them stands. Files alone, so that everyone may read it at any time.
+"""The ledger of a sweep: which cells there are, and how each of them stands.
+
+It is made of files alone, so anybody may read it at any time.
 
     outputs/sweeps/<name>/
-      sweep.json      {"name": "s", "keys": ["model", "seed"], "cells": {"003": {"overrides": {"model": "wgan", "seed": 1}, ...}}}
+      sweep.json      {"name": "s", "keys": ["model", "seed"], "cells": {"003": {...}}}
       table.csv       a row a cell, written when the sweep ends
-      003/            a cell: an ordinary run directory (.hydra/, metrics.csv, summary.json, samples/, checkpoints/, train.log), and
-        status.json   {"cell": "003", "status": "missing", "overrides": {"model": "wgan", "seed": 1}, "reason": null,
-                       "log": "cell.log", "attempts": 0}
-        cell.log      all that the cell's process has printed, errors too; `log` is relative to the cell's directory
+      003/            a cell: a run directory (.hydra/, metrics.csv, summary.json, samples/,
+                      checkpoints/, train.log), and
+        status.json   {"cell": "003", "status": "missing", "overrides": {"model": "wgan"},
+                       "reason": null, "log": "cell.log", "attempts": 0}
+        cell.log      all that the cell's process has printed, errors too; `log` is relative to the
+                      cell's directory
 
-`status` is missing (not begun), running, completed, interrupted (half done: it goes on when the sweep is started again), diverged
-or failed; `reason` is one line or null. `keys` are the keys that are swept, or that differ between cells. Once a cell has begun,
-status.json also says `started` (seconds since 1970), `seconds` (of all attempts), `host`, `pid` and `job` (SLURM's number), and once it
-has ended `score` (what a sweeper minimises: the best score, null for none) and `exit`.
+`status` is missing (not begun), running, completed, interrupted (half done: it goes on when the
+sweep is started again), diverged or failed. `reason` is one line or null. `keys` are the keys that
+are swept, or that differ between cells. Once a cell has begun, status.json also says `started`
+(seconds since 1970), `seconds` (of all attempts), `host`, `pid` and `job` (SLURM's number). Once it
+has ended, it says `score` (what a sweeper minimises: the best score, null for none) and `exit`.
 
-A cell is known by the whole of its configuration, as it was composed (`runs.fingerprint`, and the swept keys that it leaves out): a grid
-that grew, or the same values in another order, find the cells that are there. Its number is its name and never changes.
+In sweep.json a cell has `identity`, `words` (its overrides, key to value), `command` (its overrides
+as typed) and `overrides` (those of `keys`); `aside` are swept keys that change no numbers.
+
+A cell is known by its whole composed configuration (`runs.directory.fingerprint`, and the keys
+`aside`). A grid that grew, or the same values in another order, find the cells that are there. The
+number of a cell is its name, and never changes.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import platform
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from gentrain.errors import UserError
+from gentrain.files import is_locked, write_json
 from gentrain.runs.directory import LAST
-from gentrain.runs.files import write_json
 
 STATUSES = ("missing", "running", "completed", "interrupted", "diverged", "failed")
 LOG = "cell.log"
-KEEPER = ".keeper"  # locked by the process that keeps the cell
+CELL_LOCK = ".cell.lock"  # held by the process that manages the cell
+RUN_LOCK = ".lock"  # held by the process that trains in the directory
 Status = dict[str, Any]
 
 
 class Ledger:
-    """The cells of one sweep directory, by their names: "000", "001" ..."""
+    """The cells of one sweep, by their names "000", "001" ...
+
+    Args:
+        sweep_dir: the directory; what is there is read.
+        name: the name of a new sweep.
+    """
 
     def __init__(self, sweep_dir: Path, name: str | None = None) -> None:
         self.dir = sweep_dir
@@ -47,86 +58,91 @@ class Ledger:
         self.name = found.get("name") or name or sweep_dir.name
         self.keys: list[str] = found.get("keys", [])
         self.cells: dict[str, dict[str, Any]] = found.get("cells", {})
-        self.excluded_keys: list[str] = found.get(
-            "aside", []
-        )  # swept keys that the fingerprint of a configuration leaves out
-        self.ablation: bool = found.get("ablation", False)  # tricks are left out one after another
+        # swept keys that the fingerprint of a configuration leaves out
+        self.excluded_keys: list[str] = found.get("aside", [])
+        # whether tricks are left out one after another
+        self.ablation: bool = found.get("ablation", False)
 
-    def add_cell(self, identity: str, words: dict[str, Any], command: list[str]) -> str:
-        """The name of the cell of this identity: one that is there, or the next number. `words` are its overrides, key to value."""
+    def add_cell(self, identity: str, values: dict[str, Any], command: list[str]) -> str:
+        """Add a cell, or find the one of the same identity.
+
+        Args:
+            identity: what it is known by.
+            values: its overrides, key to value. They replace those of a known cell: the same cell
+                may now have more steps.
+            command: its overrides as typed.
+
+        Returns:
+            Its name.
+        """
         for name, cell in self.cells.items():
             if cell["identity"] == identity:
-                cell["command"], cell["words"] = (
-                    command,
-                    words,
-                )  # more steps, say: other words for the same cell
+                cell["command"], cell["words"] = command, values
                 return name
         name = f"{len(self.cells):03d}"
-        self.cells[name] = {"identity": identity, "words": words, "command": command}
+        self.cells[name] = {"identity": identity, "words": values, "command": command}
         return name
 
     def write(self, swept: Iterable[str]) -> None:
-        """Keep the cells, and a status.json for each that has none. `swept` are the keys of this command's sweep."""
-        every = [cell["words"] for cell in self.cells.values()]
-        known = list(dict.fromkeys(key for words in every for key in words))
-        asked = set(swept) | set(self.keys)
-        self.keys = [
-            key
-            for key in known
-            if key in asked or len({json.dumps(words.get(key), default=str) for words in every}) > 1
-        ]
+        """Write sweep.json, and status.json for each cell that has none.
+
+        Args:
+            swept: the keys that this command sweeps.
+        """
+        self.keys = self.shown_keys(set(swept) | set(self.keys))
         for name, cell in self.cells.items():
-            cell["overrides"] = {
-                key: cell["words"][key] for key in self.keys if key in cell["words"]
-            }
-            (self.dir / name).mkdir(parents=True, exist_ok=True)
+            cell["overrides"] = {k: cell["words"][k] for k in self.keys if k in cell["words"]}
+            file = self.dir / name / "status.json"
+            file.parent.mkdir(parents=True, exist_ok=True)
             status = self.read_status(name)
-            if (
-                status["overrides"] != cell["overrides"]
-                or not (self.dir / name / "status.json").exists()
-            ):
-                write_json(
-                    self.dir / name / "status.json", status | {"overrides": cell["overrides"]}
-                )
-        write_json(
-            self.dir / "sweep.json",
-            {
-                "name": self.name,
-                "keys": self.keys,
-                "aside": self.excluded_keys,
-                "ablation": self.ablation,
-                "cells": self.cells,
-            },
-        )
+            if status["overrides"] != cell["overrides"] or not file.exists():
+                write_json(file, status | {"overrides": cell["overrides"]})
+        content = {
+            "name": self.name,
+            "keys": self.keys,
+            "aside": self.excluded_keys,
+            "ablation": self.ablation,
+            "cells": self.cells,
+        }
+        write_json(self.dir / "sweep.json", content)
+
+    def shown_keys(self, asked: set[str]) -> list[str]:
+        """The keys that tell cells apart: those asked for, and those whose values differ."""
+        cells = [cell["words"] for cell in self.cells.values()]
+        known = dict.fromkeys(key for values in cells for key in values)
+
+        def differ(key: str) -> bool:
+            return len({json.dumps(values.get(key), default=str) for values in cells}) > 1
+
+        return [key for key in known if key in asked or differ(key)]
 
     def read_status(self, name: str) -> Status:
-        """status.json as it stands."""
-        fresh = {
-            "cell": name,
-            "status": "missing",
-            "overrides": self.cells[name].get("overrides", {}),
-        }
-        return (
-            fresh
-            | {"reason": None, "log": LOG, "attempts": 0}
-            | read_json(self.dir / name / "status.json")
-        )
+        """What status.json says."""
+        overrides = self.cells[name].get("overrides", {})
+        missing = {"cell": name, "status": "missing", "overrides": overrides, "reason": None}
+        return missing | {"log": LOG, "attempts": 0} | read_json(self.dir / name / "status.json")
 
     def status(self, name: str) -> Status:
-        """How the cell stands."""
+        """What status.json says, unless the process that was running is gone."""
         return effective_status(self.dir / name, self.read_status(name))
 
     def statuses(self) -> list[Status]:
+        """The `status` of every cell."""
         return [self.status(name) for name in self.cells]
 
     def record(self, name: str, **news: Any) -> Status:
+        """Write news about a cell into its status.json."""
         status = self.read_status(name) | news
         write_json(self.dir / name / "status.json", status)
         return status
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Empty where there is none; a file that is there is whole, since `write_json` replaces it in one go."""
+    """The content of a file of the ledger; empty where there is none.
+
+    Raises:
+        UserError: where it is damaged. Our own files are whole, since `write_json` replaces them.
+    """
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
@@ -137,43 +153,20 @@ def read_json(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def effective_status(cell: Path, told: Status) -> Status:
-    """What its status.json has told, unless the process that was running is gone."""
-    if told.get("status") != "running" or alive(cell):
-        return told
-    gone = "its process and its keeper are gone" + (
-        "" if (cell / LAST).exists() else ", before anything was saved"
-    )
-    return told | {"status": "interrupted", "reason": gone}
+def effective_status(cell: Path, status: Status) -> Status:
+    """How a cell stands.
+
+    Args:
+        cell: its directory.
+        status: what its status.json says; "running" is believed only while a process holds a lock.
+    """
+    if status.get("status") != "running" or alive(cell):
+        return status
+    unsaved = "" if (cell / LAST).exists() else ", before anything was saved"
+    reason = f"its process is gone{unsaved}"
+    return status | {"status": "interrupted", "reason": reason}
 
 
-@contextmanager
-def held(file: Path, refusal: str) -> Iterator[None]:
-    """Hold a lock that the kernel gives up with this process. Raises UserError while another process has it."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with open(file, "a+") as lock:
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.seek(0)
-            raise UserError(
-                refusal.format(owner=lock.read().strip() or "another process")
-            ) from None
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {platform.node()}")
-        lock.flush()
-        yield
-
-
-def alive(run_dir: Path) -> bool:
-    """Is there a process that keeps this cell, or one that trains in its directory?"""
-    return any(locked(run_dir / name) for name in (KEEPER, ".lock"))
-
-
-def locked(file: Path) -> bool:
-    with suppress(FileNotFoundError), open(file, "a+" if os.access(file, os.W_OK) else "r") as lock:
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-    return False
+def alive(cell: Path) -> bool:
+    """Whether a process manages this cell, or trains in its directory."""
+    return any(is_locked(cell / name) for name in (CELL_LOCK, RUN_LOCK))

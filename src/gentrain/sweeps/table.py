@@ -1,4 +1,4 @@
-"""The table of a sweep: a row a cell, or a row for all the seeds of one; and what failed, why and where to read on."""
+"""The table of a sweep: a row a cell, or a row for all its seeds; then what failed, and why."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from gentrain.files import atomic_write
 from gentrain.runs.directory import COLLAPSE, summary
 from gentrain.sweeps.ablation import effects
 from gentrain.sweeps.ledger import Ledger, Status
 
-BAD = ("diverged", "failed")
+BAD = ("diverged", "failed")  # a line each below the table
 
 
 def rows(ledger: Ledger) -> list[dict[str, Any]]:
-    """A row a cell: what it is, how it stands, its final and its best score."""
+    """A row a cell: its overrides, how it stands, its final and its best score."""
     return [row(ledger.dir, status) for status in ledger.statuses()]
 
 
 def row(sweep_dir: Path, status: Status) -> dict[str, Any]:
+    """The row of one cell; its overrides are columns too."""
     end = summary(sweep_dir / status["cell"]) if status["status"] != "missing" else {}
     best, metrics = end.get("best", {}), end.get("metrics", {})
     return {
@@ -44,23 +46,34 @@ def row(sweep_dir: Path, status: Status) -> dict[str, Any]:
 
 
 def link(run_dir: Path) -> str:
-    """Of the cell's page in W&B, where there is one."""
+    """The address of a run's page in W&B, where there is one."""
     file = run_dir / "wandb" / "url.txt"
     return file.read_text().strip() if file.exists() else ""
 
 
 def by_seed(found: list[dict[str, Any]], keys: Sequence[str]) -> list[dict[str, Any]]:
-    """Rows that differ in nothing but the seed, as one: mean and spread (the standard deviation over seeds), and how many went wrong."""
+    """Join rows that differ only in the seed: means, standard deviations, and how many went wrong.
+
+    Args:
+        found: rows of the table.
+        keys: the swept keys.
+    """
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     others = [key for key in keys if key != "seed"]
     for each in found:
         groups.setdefault(tuple(str(each.get(key, "")) for key in others), []).append(each)
     return [
-        summed(dict(zip(others, values, strict=True)), group) for values, group in groups.items()
+        joined(dict(zip(others, values, strict=True)), group) for values, group in groups.items()
     ]
 
 
-def summed(values: dict[str, str], group: list[dict[str, Any]]) -> dict[str, Any]:
+def joined(values: dict[str, str], group: list[dict[str, Any]]) -> dict[str, Any]:
+    """One row for the seeds of a cell.
+
+    Args:
+        values: the overrides that they share.
+        group: their rows.
+    """
     done = [each for each in group if each["status"] == "completed"]
     return {
         **values,
@@ -75,7 +88,11 @@ def summed(values: dict[str, str], group: list[dict[str, Any]]) -> dict[str, Any
 
 
 def mean_spread(values: list[float]) -> str:
-    """12.3 ± 0.4"""
+    """The mean and the standard deviation of the finite values.
+
+    >>> mean_spread([12.0, 12.6])
+    '12.3 ± 0.42'
+    """
     finite = [value for value in values if math.isfinite(value)]
     if not finite:
         return ""
@@ -84,42 +101,50 @@ def mean_spread(values: list[float]) -> str:
 
 
 def print_sweep(ledger: Ledger, write: Callable[[str], Any] = sys.stdout.write) -> None:
-    """On stdout, and as table.csv."""
+    """Print the table of a sweep, and write it as table.csv.
+
+    Args:
+        ledger: the cells.
+        write: where it is printed.
+    """
     found = rows(ledger)
     if not found:
         return
-    with (ledger.dir / "table.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(
-            file, fieldnames=list(dict.fromkeys(key for each in found for key in each))
-        )
-        writer.writeheader()
-        writer.writerows(found)
+    write_csv(ledger.dir / "table.csv", found)
     shown = ["cell", *ledger.keys, "status", "steps", "final", "best", "at", "seconds"]
+    if any(each["link"] for each in found):
+        shown.append("link")
     metrics = sorted({each["metric"] for each in found} - {""})
     write(f"{ledger.dir}" + (f": {', '.join(metrics)}" if metrics else "") + "\n")
-    write(aligned(found, [*shown, *(["link"] if any(each["link"] for each in found) else [])]))
+    write(aligned(found, shown))
     if "seed" in ledger.keys:
         groups = by_seed(found, ledger.keys)
         write("\nover seeds, mean ± standard deviation\n" + aligned(groups, list(groups[0])))
-    if ledger.ablation and (lost := effects(found, ledger.keys)):
-        text = aligned(lost, list(lost[0]))
-        write(
-            f"\nwithout a trick, less with all of them, pairs of equal seeds, mean ± standard error\n{text}"
+    if ledger.ablation and (differences := effects(found, ledger.keys)):
+        title = (
+            "without a trick minus with all of them, pairs of equal seeds, mean ± standard error"
         )
+        write(f"\n{title}\n{aligned(differences, list(differences[0]))}")
     for each in found:
         if each["status"] in BAD:
             write(f"{each['status']} {each['cell']}: {each['reason']}\n  {each['log']}\n")
-    if any(
-        (ledger.dir / name / "wandb").is_dir() and not link(ledger.dir / name)
-        for name in ledger.cells
-    ):
-        write(
-            f"W&B: upload the sweep with `wandb sync {shlex.quote(str(ledger.dir))}/*/wandb/offline-run-*`\n"
-        )
+    runs = [ledger.dir / name for name in ledger.cells]
+    if any((run / "wandb").is_dir() and not link(run) for run in runs):
+        files = f"{shlex.quote(str(ledger.dir))}/*/wandb/offline-run-*"
+        write(f"W&B: upload the sweep with `wandb sync {files}`\n")
+
+
+def write_csv(path: Path, found: list[dict[str, Any]]) -> None:
+    """Write rows with all of their columns."""
+    columns = list(dict.fromkeys(key for each in found for key in each))
+    with atomic_write(path) as part, part.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=columns)
+        writer.writeheader()
+        writer.writerows(found)
 
 
 def aligned(found: list[dict[str, Any]], columns: Sequence[str]) -> str:
-    """Columns as wide as they must be; numbers to the right."""
+    """Rows as text, with columns as wide as they must be, and numbers to the right."""
     cells = [[cut(each.get(column, "")) for column in columns] for each in found]
     widths = [max(len(line[i]) for line in [list(columns), *cells]) for i in range(len(columns))]
     numeric = [all(is_number(line[i]) for line in cells) for i in range(len(columns))]
@@ -134,12 +159,15 @@ def aligned(found: list[dict[str, Any]], columns: Sequence[str]) -> str:
 
 
 def cut(value: Any) -> str:
-    if isinstance(value, float):
-        return "" if math.isnan(value) else f"{value:.5g}"
+    """A value of the table as text; a number with 5 digits, nothing for NaN."""
+    match value:
+        case float():
+            return "" if math.isnan(value) else f"{value:.5g}"
     return str(value)
 
 
 def is_number(text: str) -> bool:
+    """Whether a text of the table is a number, a mean with its spread, or nothing."""
     try:
         float(text.split(" ± ")[0] or "0")
     except ValueError:

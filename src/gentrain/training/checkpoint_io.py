@@ -28,7 +28,7 @@ class AtomicIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
     ) -> None:
-        """Raise `Unavailable` when the disk is full or read-only; the old file is then unchanged."""
+        """Raise `Unavailable` when the disk is full or read-only; the old file then stays."""
         save(checkpoint, Path(path), self.keep)
 
     def load_checkpoint(

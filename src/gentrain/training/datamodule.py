@@ -1,4 +1,4 @@
-"""A data set as Lightning wants it: batches on this process's device, and a position to resume at."""
+"""A data set as Lightning wants it: batches on a device, and a position at which to resume."""
 
 from __future__ import annotations
 

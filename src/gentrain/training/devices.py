@@ -22,21 +22,23 @@ def check_devices(node: dict[str, Any]) -> None:
     found = torch.cuda.device_count()
     if node["accelerator"] in ("gpu", "cuda") and not found:
         raise UserError(
-            "this machine has no GPU that torch can use (trainer.accelerator); choose trainer=cpu, or trainer=auto"
+            "this machine has no GPU that torch can use (trainer.accelerator); "
+            "choose trainer=cpu, or trainer=auto"
         )
-    if not isinstance(node["devices"], int):  # "auto", or a list of GPUs: Lightning's to judge
+    if not isinstance(node["devices"], int):  # "auto", or a list of GPUs; Lightning checks these
         return
     if node["devices"] > 1 and "ddp" not in str(node.get("strategy")):
         raise UserError(
-            f"{node['devices']} devices need a process each (trainer.devices); choose trainer=ddp, or trainer.devices=1"
+            f"{node['devices']} devices need a process each (trainer.devices); "
+            "choose trainer=ddp, or trainer.devices=1"
         )
-    there = (
-        found if found and node["accelerator"] != "cpu" else max(2, os.cpu_count() or 1)
-    )  # two processes run anywhere, in turn
-    kind = "GPUs" if found and node["accelerator"] != "cpu" else "CPU cores"
-    if not 1 <= node["devices"] <= there:
+    on_gpu = found and node["accelerator"] != "cpu"
+    most = found if on_gpu else max(2, os.cpu_count() or 1)  # two processes run on any CPU, in turn
+    if not 1 <= node["devices"] <= most:
+        kind = "GPUs" if on_gpu else "CPU cores"
         raise UserError(
-            f"{node['devices']} devices on a machine with {there} {kind} (trainer.devices); give 1 to {there}"
+            f"{node['devices']} devices on a machine with {most} {kind} (trainer.devices); "
+            f"give 1 to {most}"
         )
 
 
@@ -51,13 +53,19 @@ def check_precision(node: dict[str, Any]) -> None:
 
 
 def plugins() -> list[Any]:
-    """Our checkpoints; and SLURM without Lightning's requeue, which saves inside the signal handler, in the middle of a step."""
+    """Atomic checkpoints, and SLURM without Lightning's requeue.
+
+    That one saves inside the signal handler, in the middle of a step.
+    """
     slurm = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
     return [AtomicIO(), *slurm]
 
 
 class Unprofiled(PassThroughProfiler):
-    """Lightning opens a profiler's context around every hook of every callback; this one is made once."""
+    """A profiler that does nothing, with one context for all.
+
+    Lightning opens a profiler's context around every hook of every callback.
+    """
 
     nothing = contextlib.nullcontext()
 
@@ -66,7 +74,7 @@ class Unprofiled(PassThroughProfiler):
 
 
 def quiet() -> None:
-    """Leave stderr to this program: Lightning's tips and banners say nothing that the log does not."""
+    """Silence Lightning's tips and banners, which say nothing that the log does not."""
     import warnings
 
     for name in (
@@ -80,28 +88,30 @@ def quiet() -> None:
         ".*GPU available but not used.*",
         ".*LeafSpec.*",
         ".*isinstance.treespec.*",
-        ".*`srun` command is available.*",  # a job of one process needs none, also where SLURM is installed
-        "(?s).*Grad strides do not match.*",  # of weights with one channel, whose two layouts are the same
+        ".*`srun` command is available.*",  # a job of one process does not need it
+        "(?s).*Grad strides do not match.*",  # a weight with one channel has two equal layouts
     )
     for text in texts:
         warnings.filterwarnings("ignore", text)
 
 
 def mallopt() -> None:
-    """Keep freed memory (glibc): else every forward that needs no gradient faults its pages in anew, at 1.3 to 2.8 times the time."""
+    """Let glibc keep freed memory.
+
+    Otherwise every forward without gradients faults its pages in again, which takes 1.3 to 2.8
+    times as long.
+    """
+    mmap_threshold, trim_threshold, top_pad = (-3, 1 << 30), (-1, (1 << 31) - 1), (-2, 256 << 20)
     try:
         libc = ctypes.CDLL("libc.so.6")
-        for option, value in (
-            (-3, 1 << 30),
-            (-1, (1 << 31) - 1),
-            (-2, 256 << 20),
-        ):  # MMAP_THRESHOLD, TRIM_THRESHOLD, TOP_PAD
+        for option, value in (mmap_threshold, trim_threshold, top_pad):
             libc.mallopt(option, value)
     except (OSError, AttributeError):
         pass
 
 
 def device_name(trainer: L.Trainer) -> str:
+    """The devices of a training, for people."""
     device = trainer.strategy.root_device
     name = (
         torch.cuda.get_device_name(device)

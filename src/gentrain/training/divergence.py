@@ -23,8 +23,14 @@ class GuardedModule(Protocol):
 
     model: nn.Module
     trainer: Any
-    global_step: int
-    device: torch.device
+
+    @property
+    def global_step(self) -> int:
+        """Steps made so far."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> Any:
         """Load weights and buffers."""

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
 
+from gentrain import __version__
 from gentrain.config.build import build
 from gentrain.config.validate import check
 from gentrain.data.base import Data
-from gentrain.errors import Diverged, Unavailable, UserError
+from gentrain.errors import Diverged, Interrupted, Unavailable, UserError
+from gentrain.files import remove_unfinished, report_disk_errors, write_json
 from gentrain.models.base import GenerativeModel
 from gentrain.quality.base import Metric
-from gentrain.runs import directory, files
-from gentrain.runs.checkpoints import newest_valid, refuse_foreign, remove_unfinished, step_of
+from gentrain.runs import directory
+from gentrain.runs.checkpoints import newest_valid, refuse_foreign, step_of
 from gentrain.runs.reopen import saved_weights
 from gentrain.training.callbacks.evaluation import Evaluation
-from gentrain.training.callbacks.signals import Interrupted, ignore_sigchld, interruptible, requeue
+from gentrain.training.callbacks.signals import ignore_sigchld, interruptible, requeue
 from gentrain.training.callbacks.summary import SummaryCallback
 from gentrain.training.datamodule import DataModule
 from gentrain.training.devices import (
@@ -89,7 +89,7 @@ class Job:
         scheme.origin = {
             "config": self.config,
             "choices": self.choices,
-            "version": version("gentrain"),
+            "version": __version__,
         }
         return scheme
 
@@ -158,8 +158,8 @@ class Job:
 
     def prepare_directory(self) -> None:
         """Make the run directory this process's own, and remove what dead processes have left."""
-        files.probe(self.run_dir)
-        files.lock(self.run_dir)
+        directory.create(self.run_dir)
+        directory.lock(self.run_dir)
         if self.trainer.is_global_zero:
             for place in ("", "checkpoints", "samples"):
                 remove_unfinished(self.run_dir / place)
@@ -194,7 +194,7 @@ class Job:
                 if self.trainer.is_global_zero:
                     self.write_summary(end)
                 self.loggers.finish(scores(end), int(status != "completed"))
-                files.unlock(self.run_dir)
+                directory.unlock(self.run_dir)
                 if stopped_by and self.trainer.is_global_zero:
                     requeue(stopped_by, self.config["resume"] is not None)
 
@@ -249,14 +249,12 @@ class Job:
 
     def write_summary(self, end: dict[str, Any]) -> None:
         """Write summary.json. A failed run has reported a full disk already, and must not again."""
-        path = self.run_dir / "summary.json"
         try:
-            files.write_json(path, end)
-        except OSError as error:
+            with report_disk_errors(self.run_dir, "hydra.run.dir", "make room"):
+                write_json(self.run_dir / "summary.json", end)
+        except Unavailable:
             if end["status"] == "completed":
-                raise Unavailable(
-                    f"cannot write {path}: {error.strerror} (hydra.run.dir); make room"
-                ) from error
+                raise
 
 
 def scores(end: dict[str, Any]) -> dict[str, float]:
@@ -304,8 +302,3 @@ def refuse_sources(data: Data, model: GenerativeModel) -> None:
             f"this model does not translate, and data={data.name} gives sources "
             "(model, data.degrade); choose model=pix2pix, or other data"
         )
-
-
-def draw_seed() -> int:
-    """A seed for a run that names none."""
-    return random.SystemRandom().randrange(2**32)

@@ -1,4 +1,4 @@
-"""Where the scalars go: always `metrics.csv` in the run directory, and W&B beside it when it is wanted and possible.
+"""Where scalars go: to `metrics.csv` in the run directory, and to W&B when that is possible.
 
 W&B is never waited for longer than a time limit, never asks anything, and never stops a training.
 """
@@ -22,19 +22,25 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from gentrain.config.types import Positive
 from gentrain.errors import UserError
+from gentrain.files import atomic_write
 
 log = logging.getLogger("gentrain")
 
-FINISH_TIMEOUT = (
-    20.0  # seconds that the end of a run may wait for its upload; the rest stays on disk
-)
+FINISH_TIMEOUT = 20.0  # seconds that the end of a run waits for its upload; the rest stays on disk
 
 
 class Loggers:
-    """The config node `logger`.
+    """The loggers of a run.
 
-    `mode` is auto (`$WANDB_MODE` if set, else online if there is a key, else offline), online (or what `$WANDB_MODE` says),
-    offline, or off: no W&B at all. `init_timeout` is in seconds.
+    Args:
+        mode: of W&B. "auto" is what `$WANDB_MODE` says if it is set, else online if there is a key,
+            else offline; "online" is what `$WANDB_MODE` says if it is set, else online; "off" is no
+            W&B at all.
+        project: of W&B.
+        group: runs that belong together; None takes the name of the sweep.
+        tags: besides the names of model and data.
+        entity: user or team; None takes the key's own.
+        init_timeout: seconds to wait for the server.
     """
 
     def __init__(
@@ -57,10 +63,16 @@ class Loggers:
         choices: Mapping[str, str],
         resumed_step: int | None = None,
     ) -> list[Logger]:
-        """The loggers of one run, to be closed with `finish`.
+        """Make the loggers of one run, to be closed with `finish`.
 
-        `config` is a plain container; `choices` the groups by the names typed; `resumed_step` the step of the checkpoint that the
-        run goes on from, None for a new run. Raises UserError for `mode: online` without a key.
+        Args:
+            run_dir: of the run.
+            config: a plain container.
+            choices: the groups of the configuration, by the names typed.
+            resumed_step: the step of the checkpoint from which the run goes on; None for a new run.
+
+        Raises:
+            UserError: for `mode: online` without a key.
         """
         quiet_lightning()
         mode = self.resolve()
@@ -74,7 +86,7 @@ class Loggers:
         return self.made
 
     def resolve(self) -> str:
-        """online, offline or off."""
+        """The mode of W&B: online, offline or off."""
         asked = os.environ.get("WANDB_MODE", "").lower()
         if self.mode in ("auto", "online") and asked:
             return {"dryrun": "offline", "disabled": "off", "shared": "online"}.get(asked, asked)
@@ -82,7 +94,8 @@ class Loggers:
             return "online" if key_problem() is None else "offline"
         if self.mode == "online" and (problem := key_problem()):
             raise UserError(
-                f"{problem} (logger=wandb); run `wandb login`, set WANDB_API_KEY, or use logger=auto or WANDB_MODE=offline"
+                f"{problem} (logger=wandb); run `wandb login`, set WANDB_API_KEY, "
+                "or use logger=auto or WANDB_MODE=offline"
             )
         return self.mode
 
@@ -94,6 +107,7 @@ class Loggers:
         choices: Mapping[str, str],
         resumed: bool,
     ) -> Dashboard:
+        """The logger of W&B."""
         model, data = choices.get("model", "model"), choices.get("data", "data")
         sweep, cell, swept = of_a_sweep(run_dir, config)
         return Dashboard(
@@ -111,22 +125,27 @@ class Loggers:
         )
 
     def finish(self, summary: Mapping[str, Any] | None = None, exit_status: int = 0) -> None:
-        """In a `finally`: upload what is left, end W&B's background process, say where the run is.
+        """Upload what is left, end W&B's background process, and say where the run is.
 
-        `summary` is for what is not the newest value of a curve, such as `best/quality/fid`. Never raises, and waits 20 s at most.
+        It never raises, and waits 20 seconds at most.
+
+        Args:
+            summary: what is not the newest value of a curve, such as `best/quality/fid`.
+            exit_status: of the run.
         """
         for logger in self.made:
             if isinstance(logger, Dashboard):
                 logger.close(summary or {}, exit_status)
 
 
-# --- metrics.csv ----------------------------------------------------------------------------------------------------------
+# --- metrics.csv ----------------------------------------------------------------------------------
 
 
 class RunCSV(CSVLogger):
-    """`metrics.csv` in the run directory itself: a row for everything logged, on disk at once; `step` is the first column.
+    """Writes `metrics.csv` in the run directory: a row for everything logged, on disk at once.
 
-    A resumed run keeps the rows up to the step it goes on from; a new run begins with an empty file.
+    A resumed run keeps the rows up to the step from which it goes on; a new run begins with an
+    empty file. The first column is `step`.
     """
 
     def __init__(self, run_dir: str | os.PathLike[str], resumed_step: int | None = None) -> None:
@@ -149,7 +168,10 @@ class RunCSV(CSVLogger):
 
 
 class Rows(_ExperimentWriter):
-    """Lightning's writer, which deletes an earlier file; this one goes on with it, and the file can be read at every moment."""
+    """A writer that goes on with an earlier file; at every moment the file can be read.
+
+    Lightning's own writer deletes an earlier file.
+    """
 
     def __init__(self, log_dir: str, resumed_step: int | None) -> None:
         super().__init__(log_dir)
@@ -161,7 +183,7 @@ class Rows(_ExperimentWriter):
             self.replace(kept, self.metrics_keys)
 
     def _check_log_dir_exists(self) -> None:
-        """An earlier file is welcome."""
+        """Accept an earlier file."""
 
     def _record_new_keys(self) -> set[str]:
         new = super()._record_new_keys()
@@ -174,31 +196,35 @@ class Rows(_ExperimentWriter):
         self.replace(rows, fieldnames)
 
     def replace(self, rows: list[dict[str, str]], columns: list[str]) -> None:
-        """The whole file in one go; none for no rows."""
+        """Replace the whole file at once; remove it if there are no rows."""
         if not rows:
             os.unlink(self.metrics_file_path)
             return
-        unfinished = os.path.join(self.log_dir, f".metrics.csv.{os.getpid()}.tmp")
-        with open(unfinished, "w", newline="") as file:
+        with (
+            atomic_write(Path(self.metrics_file_path)) as part,
+            part.open("w", newline="") as file,
+        ):
             writer = csv.DictWriter(file, fieldnames=columns)
             writer.writeheader()
             writer.writerows(rows)
-        os.replace(unfinished, self.metrics_file_path)
 
 
 def earlier(path: str, last_step: int) -> tuple[list[dict[str, str]], list[str]]:
-    """The rows of a file up to a step, and its columns. A row that a crash cut short is later than any checkpoint, and left out."""
+    """The rows of a file up to a step, and its columns.
+
+    A row that a crash cut short is later than any checkpoint, and is left out.
+    """
     with open(path, newline="") as file:
         reader = csv.DictReader(file)
         rows = [row for row in reader if None not in row.values() and row.get("step", "").isdigit()]
     return [row for row in rows if int(row["step"]) <= last_step], list(reader.fieldnames or [])
 
 
-# --- W&B ------------------------------------------------------------------------------------------------------------------
+# --- W&B ------------------------------------------------------------------------------------------
 
 
 def fail_open(method: Callable[..., None]) -> Callable[..., None]:
-    """The first error of W&B is told in one line; from then on its logger does nothing."""
+    """Report the first error of W&B in one line; from then on its logger does nothing."""
 
     @functools.wraps(method)
     def guarded(self: Dashboard, *args: Any, **kwargs: Any) -> None:
@@ -213,10 +239,17 @@ def fail_open(method: Callable[..., None]) -> Callable[..., None]:
 
 
 class Dashboard(WandbLogger):
-    """Lightning's W&B logger that stays out of the way: quiet, and the training goes on whatever happens to it.
+    """A quiet W&B logger; the training goes on whatever happens to it.
 
-    The axis is the step that `log_metrics` gets, our generator step. A server that does not answer within `init_timeout` seconds
-    leaves the run offline.
+    The axis is the step that `log_metrics` gets, `global_step`. A server that does not answer in
+    time leaves the run offline.
+
+    Args:
+        save_dir: the run directory.
+        id: of the run at W&B.
+        mode: online or offline.
+        init_timeout: seconds to wait for the server.
+        init: see Lightning's `WandbLogger`, and `wandb.init`.
     """
 
     _experiment: Any
@@ -225,7 +258,7 @@ class Dashboard(WandbLogger):
         self, save_dir: Path, id: str, mode: str, init_timeout: float, **init: Any
     ) -> None:
         super().__init__(save_dir=save_dir, id=id, **init)
-        self._wandb_init.pop("anonymous", None)  # Lightning's, and W&B warns of it
+        self._wandb_init.pop("anonymous", None)  # W&B warns of it
         self.mode, self.init_timeout, self.lost = mode, init_timeout, False
 
     @property
@@ -236,7 +269,7 @@ class Dashboard(WandbLogger):
         return DummyExperiment() if self.lost else self._experiment
 
     def start(self) -> None:
-        """Online if that is wanted and possible, else offline, else not at all."""
+        """Start a run online if that is wanted and possible, else offline, else not at all."""
         modes = ["online", "offline"] if self.mode == "online" else ["offline"]
         for self.mode in modes:
             try:
@@ -251,15 +284,13 @@ class Dashboard(WandbLogger):
         keep_id(Path(self._wandb_init["dir"]), self._experiment.id)
         if self.mode == "online":
             log.info("W&B: %s", self._experiment.url)
-            (id_file(Path(self._wandb_init["dir"])).parent / "url.txt").write_text(
-                f"{self._experiment.url}\n"
-            )
+            folder = id_file(Path(self._wandb_init["dir"])).parent
+            (folder / "url.txt").write_text(f"{self._experiment.url}\n")
 
     def begin(self, mode: Any) -> Any:
-        """`wandb.init`, and the step as the axis of every curve."""
-        os.environ.setdefault(
-            "WANDB_ERROR_REPORTING", "false"
-        )  # a server that refuses the reports costs 7 s of retries
+        """Call `wandb.init`, and make the step the axis of every curve."""
+        # a server that refuses error reports costs 7 s of retries
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
 
         settings = wandb.Settings(
@@ -277,12 +308,13 @@ class Dashboard(WandbLogger):
         return run
 
     def give_up(self, error: Exception) -> None:
+        """Do nothing from now on."""
         self.lost = True
         log.warning("W&B: %s; the training goes on without it", first_line(error))
 
     @fail_open
     def alert(self, title: str, text: str) -> None:
-        """A message to the people who follow the run, by e-mail or chat as they have set it."""
+        """Send a message to those who follow the run, by e-mail or chat as they have chosen."""
         self.experiment.alert(title=title, text=text)
 
     log_metrics = fail_open(WandbLogger.log_metrics)
@@ -291,6 +323,7 @@ class Dashboard(WandbLogger):
 
     @rank_zero_only
     def close(self, summary: Mapping[str, Any], exit_status: int) -> None:
+        """End the run; see `Loggers.finish`."""
         if self._experiment is None:
             return
         folder = Path(self._experiment.dir).parent
@@ -301,7 +334,7 @@ class Dashboard(WandbLogger):
             log.info("W&B: upload the run with `wandb sync %s`", folder)
 
     def finished(self, summary: Mapping[str, Any], exit_status: int) -> bool:
-        """Write the summary and end the run; did all of it arrive?"""
+        """Write the summary and end the run. Whether all of it arrived."""
         try:
             if not self.lost:
                 self._experiment.summary.update(dict(summary))
@@ -313,7 +346,10 @@ class Dashboard(WandbLogger):
 
 
 def key_problem() -> str | None:
-    """What is wrong with the key for W&B's server, None for nothing. Looks where `wandb` looks, without asking a person or a server."""
+    """What is wrong with the key for W&B's server; None for nothing.
+
+    It looks where `wandb` looks, without asking a person or a server.
+    """
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
     from wandb.sdk import wandb_setup
@@ -340,41 +376,42 @@ def stop_service() -> None:
 
 
 def run_id(run_dir: Path, resumed: bool) -> str:
-    """The one a resumed run had, so that it goes on in the same W&B run; else a new one."""
+    """The id that a resumed run had, so that it goes on in the same W&B run; else a new one."""
     file = id_file(run_dir)
     return file.read_text().strip() if resumed and file.exists() else secrets.token_hex(4)
 
 
 def of_a_sweep(run_dir: Path, config: Mapping[str, Any]) -> tuple[str | None, str, dict[str, Any]]:
-    """(the sweep's name, the cell's, the swept keys) of a cell; (None, "", {}) of any other run.
+    """The name of the sweep, the name of the cell, and the swept keys of a cell of a sweep.
 
-    The keys are scalars at the top of the configuration, "sweep/scheme/critic_steps": W&B's parallel coordinates take no others.
+    It is (None, "", {}) for any other run. The keys become scalars at the top of the configuration,
+    such as "sweep/scheme/critic_steps", since W&B's parallel coordinates take no others.
     """
     cell = (config.get("sweep") or {}).get("cell")
     if cell is None or not (run_dir / "status.json").exists():
         return None, "", {}
     overrides = json.loads((run_dir / "status.json").read_text())["overrides"]
-    return (
-        config["sweep"]["name"],
-        cell,
-        {"sweep/" + key.replace(".", "/"): value for key, value in overrides.items()},
-    )
+    swept = {"sweep/" + key.replace(".", "/"): value for key, value in overrides.items()}
+    return config["sweep"]["name"], cell, swept
 
 
 def keep_id(run_dir: Path, id: str) -> None:
+    """Write down the id of a W&B run."""
     id_file(run_dir).parent.mkdir(parents=True, exist_ok=True)
     id_file(run_dir).write_text(id + "\n")
 
 
 def id_file(run_dir: Path) -> Path:
+    """The file with the id of the W&B run."""
     return run_dir / "wandb" / "run-id.txt"
 
 
 def first_line(error: Exception) -> str:
+    """The first line of an error's message."""
     return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def quiet_lightning() -> None:
-    """Lightning's advice on its own services, on SLURM and on devices is for those who write the code."""
+    """Silence Lightning's advice on its services, SLURM and devices, which is for developers."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)

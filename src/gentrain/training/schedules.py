@@ -1,4 +1,4 @@
-"""Learning-rate schedules that torch has not under one name."""
+"""Learning-rate schedules that torch does not have under one name."""
 
 from __future__ import annotations
 
@@ -11,11 +11,23 @@ from gentrain.config.types import Count, Share
 
 
 def constant_then_linear(optimizer: Optimizer, steps: Count, constant: Share = 0.5) -> LambdaLR:
-    """The rate stays for a share of the steps, then falls linearly to zero at the last (CycleGAN: 100 epochs and 100)."""
-    return LambdaLR(optimizer, partial(height, steps=steps, constant=constant))
+    """Keep the rate for a share of the steps, then lower it linearly to zero at the last one.
+
+    CycleGAN does so, with 100 epochs of each.
+
+    Args:
+        optimizer: whose rate is changed.
+        steps: of the whole training.
+        constant: the share of the steps with the initial rate.
+    """
+    return LambdaLR(optimizer, partial(rate_factor, steps=steps, constant=constant))
 
 
-def height(step: int, steps: int, constant: float) -> float:
-    """min(1, (steps - step) / (steps - steps * constant))"""
+def rate_factor(step: int, steps: int, constant: float) -> float:
+    """min(1, (steps - step) / (steps - steps * constant)).
+
+    >>> [rate_factor(step, steps=8, constant=0.5) for step in (0, 4, 6, 8)]
+    [1.0, 1.0, 0.5, 0.0]
+    """
     falling = steps * (1 - constant)
     return max(0.0, min(1.0, (steps - step) / falling)) if falling else 1.0

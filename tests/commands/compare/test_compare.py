@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from gentrain.commands.compare.find import find, read_curves
 from gentrain.commands.compare.ranking import best, comparable, differing, grouped, is_score, tables
-
 from tests.support import made_runs as made
 from tests.support.program import Done, Program
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
+
 from gentrain.commands.compare import page as module
 from gentrain.commands.compare.find import find
 from gentrain.commands.compare.page import POINTS, album, embedded, html_page, thinned
 from gentrain.commands.compare.ranking import grouped, tables
-from PIL import Image
-
 from tests.support import made_runs as made
 from tests.support.browser import CHROMIUM, Page, browser
 

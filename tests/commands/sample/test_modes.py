@@ -15,22 +15,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torch import Tensor, nn
+
 from gentrain.adversarial.lipschitz import Unconstrained
 from gentrain.adversarial.losses import js
 from gentrain.commands.sample import data_modes, latent_modes, mode
 from gentrain.commands.sample.session import BLOCK, SampleSession
 from gentrain.commands.sample.writer import Output
 from gentrain.data.arrays import to_bytes
+from gentrain.errors import Diverged, Unavailable, UserError
+from gentrain.files import report_disk_errors
 from gentrain.models.energy.boltzmann import Boltzmann
 from gentrain.models.energy.hopfield import Hopfield
 from gentrain.models.energy.rbm import RBM, BinaryUnits
 from gentrain.models.gan.cgan import ConditionalGAN
 from gentrain.models.gan.gan import GAN
-from gentrain.runs.files import report_disk_errors
-from PIL import Image
-from torch import Tensor, nn
-
-from gentrain.errors import Diverged, Unavailable, UserError
 from gentrain.networks import conditional, mlp
 from tests.support.paths import ROOT
 from tests.support.toy import Noise
@@ -292,7 +292,7 @@ def test_nothing_half_written(tmp_path: Path, save: str, monkeypatch: pytest.Mon
         return answer(n, z, labels, *start)
 
     monkeypatch.setattr(here, "answer", second_fails)
-    with pytest.raises(Unavailable, match="No space left"), report_disk_errors(tmp_path):
+    with pytest.raises(Unavailable, match="No space left"), report_disk_errors(tmp_path, "out"):
         latent_modes.Grid(n=BLOCK + 1).draw(here, Output(tmp_path, save))
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 

@@ -9,8 +9,9 @@ from functools import partial
 
 import pytest
 import torch
-from gentrain.commands.sample.latent import linear, octant, slerp, standing_statistics, truncated
 from torch import Tensor, nn
+
+from gentrain.commands.sample.latent import linear, octant, slerp, standing_statistics, truncated
 
 
 def test_slerp_meets_its_ends_and_keeps_the_norm() -> None:

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from gentrain.commands.export import open_exported
-from gentrain.runs.reopen import reopen
 from omegaconf.basecontainer import BaseContainer
 from PIL import Image
 
+from gentrain.commands.export import open_exported
+from gentrain.runs.reopen import reopen
 from tests.support.paths import ROOT
 from tests.support.program import Program, fine, refused
 from tests.support.zoo import Zoo
@@ -346,7 +346,6 @@ def test_every_generator_goes_into_onnx(tmp_path: Path) -> None:
 
     from gentrain.commands.export import Drawing, agree, write_onnx
     from gentrain.commands.sample.session import SampleSession
-
     from tests.support.compose import batch, build_model
 
     for words in (

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from gentrain.training.callbacks.progress import Bar, Lines, headlines, progress
 
+from gentrain.training.callbacks.progress import Bar, Lines, headlines, progress
 from tests.support.toy import train
 
 

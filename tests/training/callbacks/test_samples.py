@@ -6,11 +6,11 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from torchvision.io import read_image
+
 from gentrain.data.arrays import ArrayDataset as Data
 from gentrain.data.grids import density, grid
 from gentrain.training.callbacks.samples import SampleGrids, chosen
-from torchvision.io import read_image
-
 from tests.support.tensors import assert_equal
 from tests.support.toy import train
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
+
 from gentrain.runs.checkpoints import step_of
 from gentrain.training.callbacks.checkpoint import Checkpoint
 from gentrain.training.callbacks.signals import CAUGHT, Interrupted, Signals
-
 from tests.support.paths import ROOT
 from tests.support.shell import LIMIT, Process, plain, python, running, wait_until
 from tests.support.toy import train

@@ -30,7 +30,7 @@ from gentrain.commands.compare.ranking import (
 from gentrain.config.types import Count, NonNegative
 from gentrain.config.validate import coerced
 from gentrain.errors import UserError
-from gentrain.runs import files
+from gentrain.files import report_disk_errors, write_text
 
 NAME = 1  # the column of a group's name
 FAILED = ("failed", "diverged", "missing")
@@ -63,10 +63,10 @@ def compare(config: dict[str, Any]) -> Path:
         reports["compare.html"] = html_page(
             shown, places, config["picture_pixels"], config["picture_megabytes"]
         )
-    with files.report_disk_errors(out):
+    with report_disk_errors(out, "out"):
         out.mkdir(parents=True, exist_ok=True)
         for name, text in reports.items():
-            files.write_text(out / name, text)
+            write_text(out / name, text)
     files_told = "compare.csv (a row a group), runs.csv (a row a run)" + (
         ", compare.html" if config["page"] else ""
     )

@@ -16,7 +16,8 @@ def sample(config: dict[str, Any], mode_name: str) -> Path:
     """
     from gentrain.commands.sample.session import SampleSession
     from gentrain.commands.sample.writer import Output, remove_if_empty
-    from gentrain.runs import directory, files
+    from gentrain.files import report_disk_errors
+    from gentrain.runs import directory
     from gentrain.runs.reopen import reopen
 
     run_dir, mode = Path(config["run"]), made(config)
@@ -39,7 +40,7 @@ def sample(config: dict[str, Any], mode_name: str) -> Path:
         "device": str(studio.device),
         "versions": directory.versions(),
     }
-    with files.report_disk_errors(out):
+    with report_disk_errors(out, "out"):
         try:
             writer = Output(out, config["save"].name)
             results = mode.draw(studio, writer)
@@ -47,7 +48,7 @@ def sample(config: dict[str, Any], mode_name: str) -> Path:
         finally:
             remove_if_empty(out)
     weights = "averaged weights" if studio.averaged else "the last weights"
-    print(f"{run_dir} at step {saved['global_step']}, {weights}: {mode_name} in {out}")
+    print(f"{run_dir} at step {opened.step}, {weights}: {mode_name} in {out}")
     return out
 
 

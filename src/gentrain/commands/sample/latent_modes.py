@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -20,8 +20,7 @@ from gentrain.commands.sample.writer import Output
 from gentrain.config.types import Count, Positive, Whole
 from gentrain.data.grids import BINS, ZOOM, density, inked
 from gentrain.errors import UserError
-from gentrain.models.base import fork_rng
-from gentrain.quality.base import Evaluation
+from gentrain.quality.base import Metric, measure, metrics_of, start
 
 Tau = Annotated[
     float, Field(ge=0.01, allow_inf_nan=False)
@@ -230,7 +229,7 @@ class Truncation(Mode):
         fid: bool = True,
         standing: Whole = 5000,
     ) -> None:
-        self.taus, self.n, self.fid, self.effective_status = taus, n, fid, standing
+        self.taus, self.n, self.fid, self.standing = taus, n, fid, standing
         if standing == 1:
             raise UserError(
                 "statistics of one image (mode.standing); give 2 or more, or 0 for the running ones of training"
@@ -239,47 +238,43 @@ class Truncation(Mode):
     def check(self, studio: SampleSession) -> None:
         super().check(studio)
         self.needs_normal_noise(studio)
-        judge = studio.job.callbacks[0]
-        if self.fid and not (isinstance(judge, Evaluation) and judge.of_fakes):
+        metric = self.metric(studio)
+        if self.fid and (metric is None or not metric.from_samples):
             raise UserError(
                 "this run has no quality protocol of its fakes, so no FID (mode.fid); give mode.fid=false for the pictures alone"
             )
 
     def draw(self, studio: SampleSession, out: Output) -> dict[str, Any]:
-        judge, judged = studio.job.callbacks[0] if self.fid else None, Truncated(studio)
-        if judge is not None:
-            judge.check(studio.data)
-            with fork_rng(judge.seed, studio.device):
-                judge.prepare(studio.data, judged)
+        metric, protocol = self.metric(studio) if self.fid else None, {}
+        if metric is not None:
+            metric.check(studio.data, studio.game)
+            protocol = start(metric, studio.data, studio.game, studio.device)
         z, labels, results, drawn = studio.noise(self.n), studio.labels(self.n), [], []
         for tau in [None, *self.taus]:
-            judged.tau = tau
             name = "whole" if tau is None else f"tau-{tau:g}"
             with (
                 standing_statistics(studio.generator, self.forwards(studio, tau))
-                if tau and self.effective_status
+                if tau and self.standing
                 else nullcontext()
             ):
                 images = studio.images(z if tau is None else truncated(z, tau), labels)
                 out.picture(name, table(images, math.ceil(math.sqrt(self.n))))
-                results.append(
-                    {"tau": tau, **(self.score(judge, studio, judged) if judge is not None else {})}
-                )
+                results.append({"tau": tau, **self.score(metric, studio, tau)})
             drawn.append((images, labels))
         out.images(iter(drawn), self.n * len(drawn))
-        if judge is not None:
+        if metric is not None:
             print("\n".join(lines(results, self.SHOWN)))
         norm = (
             f"standing statistics of {self.standing} images at each tau, running ones of the whole"
-            if self.effective_status
+            if self.standing
             else "eval"
         )
         truncation = {"truncation": "tau of each row, drawn again", "batch_norm": norm}
-        return {"scores": results, "protocol": judged.protocols.get("quality", {}) | truncation}
+        return {"scores": results, "protocol": protocol | truncation}
 
     def forwards(self, studio: SampleSession, tau: float) -> Iterator[Callable[[], object]]:
-        size = min(BLOCK, self.effective_status)
-        for start in range(0, self.effective_status - self.effective_status % size, size):
+        size = min(BLOCK, self.standing)
+        for start in range(0, self.standing - self.standing % size, size):
             z = truncated(studio.generator.noise(size, studio.device), tau)
             yield partial(
                 studio.game.generate,
@@ -288,28 +283,37 @@ class Truncation(Mode):
                 z,
             )
 
-    @staticmethod
-    def score(judge: Any, studio: SampleSession, judged: Truncated) -> dict[str, float]:
-        with fork_rng(judge.seed, studio.device):
-            return judge.score(studio.data, judged)
+    def metric(self, studio: SampleSession) -> Metric | None:
+        """The run's own quality metric."""
+        return metrics_of(studio.run.config).get("quality")
+
+    def score(
+        self, metric: Metric | None, studio: SampleSession, tau: float | None
+    ) -> dict[str, float]:
+        """The scores of samples whose noise is truncated at tau."""
+        if metric is None:
+            return {}
+        with truncated_samples(studio, tau):
+            return measure(metric, studio.data, studio.game, studio.device)
 
 
-class Truncated:
-    """A run as the quality protocol judges it, with its noise truncated."""
+@contextmanager
+def truncated_samples(studio: SampleSession, tau: float | None) -> Iterator[None]:
+    """Let the model sample with noise that is truncated at tau; None leaves it whole."""
+    if tau is None:
+        yield
+        return
+    sample = studio.game.sample
 
-    def __init__(self, studio: SampleSession) -> None:
-        self.model, self.device, self.global_step = studio.game, studio.device, 0
-        self.protocols: dict[str, dict[str, Any]] = {}
-        self.generator, self.tau = studio.generator, None
+    def sample_truncated(batch: tuple[Tensor, ...], noise: Tensor | None = None) -> Tensor:
+        drawn = studio.generator.noise(len(batch[0]), studio.device)
+        return sample(batch, truncated(drawn, tau))
 
-    tau: float | None
-
-    def sample(self, batch: tuple[Tensor, ...]) -> Tensor:
-        if self.tau is None:
-            return self.model.sample(batch)
-        return self.model.sample(
-            batch, truncated(self.generator.noise(len(batch[0]), self.device), self.tau)
-        )
+    studio.game.sample = sample_truncated
+    try:
+        yield
+    finally:
+        del studio.game.sample
 
 
 class Chains(Mode):

@@ -54,7 +54,7 @@ class SampleSession:
             if labels is not None:
                 raise UserError("this model knows no labels (labels); leave them out")
             return None
-        count = int(self.data.classes)
+        count = int(self.data.classes or 0)
         if unknown := [label for label in labels or [] if not 0 <= label < count]:
             raise UserError(f"no class {unknown[0]} among {count} (labels); give 0 to {count - 1}")
         if labels == []:
@@ -68,12 +68,12 @@ class SampleSession:
                 "this model does not translate between several domains (domain); leave it out"
             )
         names = getattr(self.data, "domains", [])
-        known = {str(i): i for i in range(int(self.data.classes))} | {
+        known = {str(i): i for i in range(int(self.data.classes or 0))} | {
             name: i for i, name in enumerate(names)
         }
         if str(domain) not in known:
             raise UserError(
-                f"no domain {domain} (domain); give one of {', '.join(names) or f'0 to {int(self.data.classes) - 1}'}"
+                f"no domain {domain} (domain); give one of {', '.join(names) or f'0 to {int(self.data.classes or 0) - 1}'}"
             )
         return known[str(domain)]
 

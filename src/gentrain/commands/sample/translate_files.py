@@ -14,13 +14,14 @@ from torch.nn import functional as F
 
 from gentrain.commands.sample.mode import Mode
 from gentrain.commands.sample.session import SampleSession
-from gentrain.commands.sample.writer import Output, counted, hwc, whole
+from gentrain.commands.sample.writer import Output, counted, hwc
 from gentrain.config.types import Count
 from gentrain.data.arrays import to_float
 from gentrain.data.batches import as_batch
 from gentrain.data.degrade import Degradation
 from gentrain.data.grids import sheet
 from gentrain.errors import Diverged, UserError
+from gentrain.files import atomic_write
 
 
 class Opened(NamedTuple):
@@ -93,7 +94,7 @@ class Translate(Mode):
         stream = self.held_out(studio) if names is None else self.opened(studio, names)
         out.open()
         shown: list[tuple[Tensor, ...]] = []
-        with whole(out.path / "translated") as part:
+        with atomic_write(out.path / "translated") as part:
             for (made, _), picture in counted_with(self.translated(studio, stream), total):
                 write(made[0], part / PurePosixPath(picture.name).with_suffix(".png"))
                 if len(shown) < self.shown:

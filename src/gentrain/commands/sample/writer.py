@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 import sys
 import time
 import zipfile
@@ -21,8 +19,7 @@ from tqdm import tqdm
 
 from gentrain.data.arrays import to_bytes
 from gentrain.data.grids import save as save_picture
-from gentrain.runs import files
-from gentrain.runs.checkpoints import remove_unfinished
+from gentrain.files import atomic_write, remove_unfinished, write_json
 
 log = logging.getLogger("gentrain")
 
@@ -45,7 +42,7 @@ class Output:
 
     def record(self, content: dict[str, Any]) -> None:
         self.open()
-        files.write_json(self.path / "sample.json", content)
+        write_json(self.path / "sample.json", content)
 
     def images(self, batches: Iterator[Batch], total: int, first: int = 0) -> Tensor:
         """Keep `total` images as `save` says, a batch at a time; returns the `first` of them as they came."""
@@ -83,7 +80,7 @@ def npz(path: Path, total: int) -> Iterator[Callable[[Tensor, Tensor | None], No
 
     The length is known, so the head is written first and the batches follow it: no more than one is in memory.
     """
-    with whole(path) as part, zipfile.ZipFile(part, "w") as archive:
+    with atomic_write(path) as part, zipfile.ZipFile(part, "w") as archive:
         kept: list[np.ndarray] = []
         file: Any = None
 
@@ -123,7 +120,7 @@ def head(file: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
 @contextmanager
 def pngs(path: Path) -> Iterator[Callable[[Tensor, Tensor | None], None]]:
     """000000.png, 000001.png ... in one folder; where there are labels in a folder a class, as data=image_folder reads them."""
-    with whole(path) as part:
+    with atomic_write(path) as part:
         part.mkdir()
         count = 0
 
@@ -143,24 +140,6 @@ def pngs(path: Path) -> Iterator[Callable[[Tensor, Tensor | None], None]]:
 def hwc(images: Tensor) -> np.ndarray:
     """(B, C, H, W) in [-1, 1] -> uint8 (B, H, W, C)"""
     return to_bytes(images).permute(0, 2, 3, 1).contiguous().numpy()
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A place beside `path` for a file or a folder, which takes its name only when all of it has been written."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield part
-        if part.is_dir() and path.is_dir():
-            former = path.with_name(f".{path.name}.{os.getpid()}.former.tmp")
-            os.replace(path, former)
-            os.replace(part, path)
-            shutil.rmtree(former)
-        else:
-            os.replace(part, path)
-    except BaseException:
-        shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
-        raise
 
 
 def counted(batches: Iterator[Batch], total: int) -> Iterator[Batch]:

@@ -37,7 +37,9 @@ class Doctor(SummaryCallback):
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         model = pl_module.model
-        if not (pl_module.due(self.every) and trainer.is_global_zero and supports(model, HasCritic)):
+        if not (
+            pl_module.due(self.every) and trainer.is_global_zero and supports(model, HasCritic)
+        ):
             return
         data = trainer.datamodule.data  # type: ignore[attr-defined]
         measured = measure(model, data, pl_module.device, pl_module.latest, self.samples)

@@ -1,4 +1,4 @@
-"""How far, how fast, how long still: a bar on a terminal, plain lines elsewhere."""
+"""Progress: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -18,12 +18,17 @@ log = logging.getLogger("gentrain")
 
 
 def progress(seconds: NonNegative = 10.0, refresh: NonNegative = 0.5) -> ProgressBar:
-    """A bar that is redrawn every `refresh` seconds where stderr is a terminal, a line at most every `seconds` elsewhere."""
+    """A bar where stderr is a terminal, and lines elsewhere.
+
+    Args:
+        seconds: at least so many between two lines.
+        refresh: seconds between two looks of the bar.
+    """
     return Bar(refresh) if sys.stderr.isatty() else Lines(seconds)
 
 
 class Bar(TQDMProgressBar):
-    """Lightning's bar, counting generator steps to the last instead of the batches of an epoch."""
+    """Lightning's bar, counting steps of the whole training instead of batches of an epoch."""
 
     BAR_FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 
@@ -46,7 +51,7 @@ class Bar(TQDMProgressBar):
 
     def on_train_start(self, *_: Any) -> None:
         super().on_train_start()
-        self.redirected = logging_redirect_tqdm()  # a line logged meanwhile stands above the bar
+        self.redirected = logging_redirect_tqdm()  # a line that is logged stands above the bar
         self.redirected.__enter__()
 
     def on_train_epoch_start(self, *_: Any) -> None:
@@ -57,13 +62,10 @@ class Bar(TQDMProgressBar):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if pl_module.stepped and self.train_progress_bar.update(
-            1
-        ):  # tqdm compares a count, and the clock when it is near
-            rate = self.meter.images_per_second(pl_module)
-            self.train_progress_bar.set_postfix_str(
-                "  ".join([f"{rate:,.0f} images/s", *headlines(pl_module.latest)]), refresh=False
-            )
+        if pl_module.stepped and self.train_progress_bar.update(1):  # True when it was redrawn
+            rate = f"{self.meter.images_per_second(pl_module):,.0f} images/s"
+            postfix = "  ".join([rate, *headlines(pl_module.latest)])
+            self.train_progress_bar.set_postfix_str(postfix, refresh=False)
 
     def on_train_end(self, *_: Any) -> None:
         self.close()
@@ -78,15 +80,18 @@ class Bar(TQDMProgressBar):
 
 
 class Lines(ProgressBar):
-    """`step 500/3000  critic/adversarial -3.21  generator/adversarial 0.52  2,345 images/s  03:20 left`
+    """Logs a line when there are new scalars and some seconds have passed, and at the end.
 
-    When there are new scalars and `seconds` have passed since the last line, and at the end.
+        step 500/3000  critic/adversarial -3.21  2,345 images/s  03:20 left
+
+    Args:
+        seconds: at least so many between two lines.
     """
 
     def __init__(self, seconds: float = 10.0) -> None:
         super().__init__()
         self.seconds, self.meter, self.enabled = seconds, Meter(), True
-        self.told: int | None = None  # the step of the last line
+        self.logged_at: int | None = None  # the step of the last line
 
     def enable(self) -> None:
         self.enabled = True
@@ -105,14 +110,14 @@ class Lines(ProgressBar):
             self.line(trainer, pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        if self.told != trainer.global_step:
+        if self.logged_at != trainer.global_step:
             self.line(trainer, pl_module)
 
     def line(self, trainer: L.Trainer, pl_module: Any) -> None:
         if not self.enabled:
             return
         step, now = trainer.global_step, time.monotonic()
-        self.told, self.next = step, now + self.seconds
+        self.logged_at, self.next = step, now + self.seconds
         rate = self.meter.images_per_second(pl_module)
         left = (trainer.max_steps - step) * (now - self.began) / max(1, step - self.first)
         parts = [
@@ -125,7 +130,7 @@ class Lines(ProgressBar):
 
 
 class Meter:
-    """Images a second since it was last asked; the time of callbacks is not counted."""
+    """Images per second since the last call; the time of callbacks is not counted."""
 
     def __init__(self) -> None:
         self.images, self.seconds, self.rate = 0, 0.0, 0.0
@@ -139,10 +144,10 @@ class Meter:
 
 
 def headlines(latest: dict[str, float]) -> list[str]:
-    """The first scalar of each player and judge: `critic/adversarial -3.21`."""
+    """The first scalar of each player and of the metrics: "critic/adversarial -3.21"."""
     first: dict[str, str] = {}
     for name, value in latest.items():
         group, _, rest = name.partition("/")
-        if rest and rest != "n":  # the number of fakes is no news
+        if rest and rest != "n":  # the number of samples never changes
             first.setdefault(group, f"{name} {value:.3g}")
     return list(first.values())

@@ -1,4 +1,7 @@
-"""The random numbers of a run, kept in its checkpoints so that a resumed run draws the ones it would have drawn."""
+"""The random numbers of a run, kept in its checkpoints.
+
+A resumed run draws the numbers that it would have drawn without the interruption.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,13 @@ log = logging.getLogger("gentrain")
 
 
 class RNG(L.Callback):
-    """Every process's generators: python, numpy, torch on the CPU and on its CUDA device. Plain types and tensors only."""
+    """Saves the generators of every process: python, numpy, torch on the CPU and on its GPU.
+
+    They are saved as plain types and tensors.
+    """
 
     def __init__(self) -> None:
-        self.pending: dict[str, Any] | None = None
+        self.pending: dict[str, Any] | None = None  # until the first batch after a resume
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
@@ -34,7 +40,8 @@ class RNG(L.Callback):
             self.pending = saved[trainer.global_rank]
         else:
             log.warning(
-                "the checkpoint is of %d process(es), this run has %d: it continues with other random numbers",
+                "the checkpoint is of %d process(es) and this run has %d: "
+                "it goes on with other random numbers",
                 len(saved),
                 trainer.world_size,
             )
@@ -42,13 +49,14 @@ class RNG(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Only now: everything from loading to the first batch may still draw."""
+        """Restore the generators only now: whatever comes before the first batch may draw."""
         if self.pending is not None:
             restore(self.pending, pl_module.device)
             self.pending = None
 
 
 def states(device: torch.device) -> dict[str, Any]:
+    """The states of all generators of this process."""
     numpy = np.random.get_state(legacy=False)
     numpy["state"]["key"] = torch.from_numpy(numpy["state"]["key"].astype(np.int64))
     kept = {"python": random.getstate(), "numpy": numpy, "torch": torch.get_rng_state()}
@@ -56,11 +64,11 @@ def states(device: torch.device) -> dict[str, Any]:
 
 
 def restore(kept: dict[str, Any], device: torch.device) -> None:
+    """Set all generators of this process to saved states."""
     random.setstate(kept["python"])
     state = kept["numpy"]["state"]
-    np.random.set_state(
-        kept["numpy"] | {"state": state | {"key": state["key"].cpu().numpy().astype(np.uint32)}}
-    )
+    key = state["key"].cpu().numpy().astype(np.uint32)
+    np.random.set_state(kept["numpy"] | {"state": state | {"key": key}})
     torch.set_rng_state(kept["torch"].cpu())
     if device.type == "cuda" and "cuda" in kept:
         torch.cuda.set_rng_state(kept["cuda"].cpu(), device)

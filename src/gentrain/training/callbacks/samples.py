@@ -1,30 +1,36 @@
-"""What the generator draws, from the same noise every time, so that pictures of two steps can be compared."""
+"""Pictures of samples, from the same noise every time, so that two steps can be compared."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
 from gentrain.config.types import Count, Whole
+from gentrain.data.arrays import ArrayDataset
 from gentrain.data.batches import as_batch
-from gentrain.models.base import fork_rng
-
-if TYPE_CHECKING:
-    from gentrain.data.arrays import ArrayDataset as Data
 from gentrain.data.grids import POINTS, density, grid, save, sheet
+from gentrain.models.base import fork_rng
 
 
 class SampleGrids(L.Callback):
-    """Grids of `n` images: `samples/step-000500.png` at step 0 and every `every` steps, `samples/final.png` at the end.
+    """Draws grids of samples at step 0, every so many steps, and at the end.
 
-    Where the data are labelled, image i is of class i mod K. `samples/real.png` shows real images of the same labels. Points in the
-    plane are drawn as densities, the generator's left of the data's; of a translation each image stands between its source and its
-    target. Every picture goes to the loggers that take images, too.
-    Training's random numbers are not touched: a run with pictures equals, bit for bit, a run without.
+    The files are `samples/step-000500.png` and the like, `samples/final.png`, and
+    `samples/real.png` with real images of the same labels. Where the data are labelled, image i is
+    of class i mod K. Points in the plane are drawn as densities, the generator's left of the
+    data's. Each translation stands between its source and its target. Every picture goes to the
+    loggers that take images, too. The random numbers of the training are not touched: a run with
+    pictures equals, bit for bit, a run without.
+
+    Args:
+        every: steps between two grids; 0 for the end alone.
+        n: images of a grid.
+        seed: of the noise, and of the choice of labels and sources.
     """
 
     def __init__(self, every: Whole = 500, n: Count = 100, seed: int = 0) -> None:
@@ -33,11 +39,12 @@ class SampleGrids(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         if not trainer.is_global_zero:
             return
-        data = trainer.datamodule.data.load("train")  # type: ignore[attr-defined]
-        self.points, self.aligned = data.images.dim() == 2, trainer.datamodule.data.aligned  # type: ignore[attr-defined]
-        self.translates = data.sources is not None
-        count = min(POINTS, len(data.images)) if self.points else self.n
-        self.batch = as_batch(data, chosen(data, count, self.seed), pl_module.device)
+        data = trainer.datamodule.data  # type: ignore[attr-defined]
+        train = data.load("train")
+        self.points, self.aligned = train.images.dim() == 2, data.aligned
+        self.translates = train.sources is not None
+        count = min(POINTS, len(train.images)) if self.points else self.n
+        self.batch = as_batch(train, chosen(train, count, self.seed), pl_module.device)
         save(self.picture(self.batch[0]), directory(trainer) / "real.png")
         if trainer.global_step == 0 and self.every:
             self.draw(trainer, pl_module, "step-000000.png")
@@ -54,27 +61,30 @@ class SampleGrids(L.Callback):
             self.draw(trainer, pl_module, "final.png", log=not shown)
 
     def draw(self, trainer: L.Trainer, pl_module: Any, name: str, log: bool = True) -> None:
+        """Draw one grid into a file, and send it to the loggers."""
         path = directory(trainer) / name
         with fork_rng(self.seed, pl_module.device):
             images = pl_module.sample(self.batch)
-        beside = [self.picture(self.batch[0])] if self.points else []
-        picture = (
-            self.sheet(images) if self.translates else torch.cat([self.picture(images), *beside], 2)
-        )
-        save(picture, path)
+        if self.translates:
+            target = self.batch[0] if self.aligned else None
+            save(sheet(self.batch[1], images, target), path)
+        else:
+            real = [self.picture(self.batch[0])] if self.points else []
+            save(torch.cat([self.picture(images), *real], 2), path)
         for logger in trainer.loggers if log else []:
-            if hasattr(logger, "log_image"):
+            if isinstance(logger, WandbLogger):
                 logger.log_image("samples", [str(path)], step=trainer.global_step)
 
-    def sheet(self, images: Tensor) -> Tensor:
-        return sheet(self.batch[1], images, self.batch[0] if self.aligned else None)
-
     def picture(self, images: Tensor) -> Tensor:
+        """Points as a density, images as a grid."""
         return density(images) if self.points else grid(images)
 
 
-def chosen(data: Data, n: int, seed: int) -> Tensor:
-    """Rows of `n` samples in a random order of their own, of the classes in turn where there are labels; again when there are too few."""
+def chosen(data: ArrayDataset, n: int, seed: int) -> Tensor:
+    """Rows of `n` samples in a random order, again if there are too few.
+
+    Where there are labels, the classes take turns.
+    """
     order = torch.randperm(len(data.images), generator=torch.Generator().manual_seed(seed))
     if data.labels is None or data.images.dim() == 2:
         return order.repeat(-(-n // len(order)))[:n]
@@ -85,4 +95,5 @@ def chosen(data: Data, n: int, seed: int) -> Tensor:
 
 
 def directory(trainer: L.Trainer) -> Path:
+    """Where a run's pictures are."""
     return Path(trainer.default_root_dir) / "samples"

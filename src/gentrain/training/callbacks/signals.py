@@ -1,4 +1,4 @@
-"""Stop when the machine asks for it, between two batches and with everything saved."""
+"""Stopping when the machine asks for it, between two batches and with everything saved."""
 
 from __future__ import annotations
 
@@ -17,33 +17,25 @@ import lightning as L
 import torch
 
 from gentrain.config.types import Count
+from gentrain.errors import Interrupted
 
 log = logging.getLogger("gentrain")
-CAUGHT = [
-    getattr(signal, name)
-    for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2")
-    if hasattr(signal, name)
-]
-WARNINGS = [
-    getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name)
-]  # what a cluster's user asks to be sent
+ON_WINDOWS = sys.platform == "win32"  # which lacks SIGUSR1, SIGUSR2 and SIGCHLD
+# what a user of a cluster asks to be sent as a warning
+WARNINGS = [] if ON_WINDOWS else [signal.SIGUSR1, signal.SIGUSR2]
+CAUGHT = [signal.SIGTERM, signal.SIGINT, *WARNINGS]
 SIGINT_STATUS = 128 + signal.SIGINT
 
 
-class Interrupted(Exception):
-    """A signal stopped the training after the batch it came in. `status` is a shell's number for that: 143 for SIGTERM, 130 for SIGINT."""
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signum).name}")
-        self.signal = signal.Signals(signum)
-        self.status = 128 + signum
-
-
 class Signals(L.Callback):
-    """SIGTERM, SIGINT, SIGUSR1 or SIGUSR2 raises `Interrupted` at the end of the batch; a second SIGINT leaves at once.
+    """SIGTERM, SIGINT, SIGUSR1 or SIGUSR2 raises `Interrupted` at the end of the batch.
 
-    Last in the list, so that whatever was due after that batch is done before: `Checkpoint` then saves, on the exception.
-    Several processes agree every `agree_every` steps: a stop of one alone would leave the others waiting for it.
+    A second SIGINT ends the process at once. This callback is the last of the list, so that
+    whatever is due after that batch is done before; `Checkpoint` then saves, on the exception.
+
+    Args:
+        agree_every: steps after which several processes ask each other whether to stop. A process
+            that stopped alone would leave the others waiting for it.
     """
 
     def __init__(self, agree_every: Count = 10) -> None:
@@ -52,22 +44,24 @@ class Signals(L.Callback):
         self.pid = os.getpid()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Not earlier: Lightning installs its own handlers before. However the fit ends, Lightning puts back those from before it."""
-        self.pid, self.signum = os.getpid(), signal.SIGTERM if trainer.received_sigterm else None
+        """Install the handlers.
+
+        Not earlier, since Lightning installs its own before. However the fit ends, Lightning
+        restores the handlers from before it.
+        """
+        self.pid = os.getpid()
+        self.signum = signal.SIGTERM if trainer.received_sigterm else None
         if threading.current_thread() is threading.main_thread():
             for signum in CAUGHT:
                 signal.signal(signum, self.note)
 
     def note(self, signum: int, frame: FrameType | None) -> None:
-        if (
-            os.getpid() != self.pid
-        ):  # a DataLoader's worker inherits the handler; the trainer ends it
+        """The handler: remember the signal."""
+        if os.getpid() != self.pid:  # a DataLoader's worker, which the trainer ends
             return
         if signum == signal.SIGINT and self.signum == signal.SIGINT:
-            os.write(
-                sys.__stderr__.fileno() if sys.__stderr__ else 2,
-                b"\ngentrain: stopped at once, without saving\n",
-            )
+            stderr = sys.__stderr__.fileno() if sys.__stderr__ else 2
+            os.write(stderr, b"\ngentrain: stopped at once, without saving\n")
             os._exit(SIGINT_STATUS)
         self.signum = signum
 
@@ -82,16 +76,20 @@ class Signals(L.Callback):
             raise Interrupted(self.signum)
 
     def agree(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Stop every process if one of them has had a signal."""
         if pl_module.due(self.agree_every):
-            anyones = torch.tensor(self.signum or 0, device=pl_module.device)
-            signum = int(trainer.strategy.reduce(anyones, reduce_op="max"))
+            own = torch.tensor(self.signum or 0, device=pl_module.device)
+            signum = int(trainer.strategy.reduce(own, reduce_op="max"))
             if signum:
                 raise Interrupted(signum)
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Around `trainer.fit`: Ctrl-C before the first batch, which Lightning turns into exit status 1, is `Interrupted` too."""
+    """Around `trainer.fit`: turn Ctrl-C before the first batch into `Interrupted`.
+
+    Lightning turns it into exit status 1.
+    """
     try:
         yield
     except SystemExit as left:
@@ -104,8 +102,12 @@ def interruptible() -> Iterator[None]:
 
 @contextmanager
 def ignore_sigchld() -> Iterator[None]:
-    """No word of dead children: torch raises an error wherever it hears of a worker's, a second time while the first is being told."""
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
+    """Ignore dead children.
+
+    torch raises an error wherever it hears of a dead worker, also a second time while the first
+    error is being reported.
+    """
+    if ON_WINDOWS or threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -116,37 +118,36 @@ def ignore_sigchld() -> Iterator[None]:
 
 
 def requeue(signum: signal.Signals, resumes: bool) -> None:
-    """When everything is saved and closed: whoever listened before the training hears the signal, as submitit does to requeue its job.
+    """Pass a signal on, or put the job back into the queue, when everything is saved and closed.
 
-    A SLURM job of one's own, warned by USR1 or USR2 (`sbatch --requeue --signal=USR1@90`), is put back into the queue if its command
-    `resumes`; else it would begin again for ever.
+    A handler from before the training gets the signal, as submitit's does, which requeues its job.
+    A SLURM job of the user's own, warned by USR1 or USR2 (`sbatch --requeue --signal=USR1@90`), is
+    requeued if its command resumes; otherwise it would begin again for ever.
+
+    Args:
+        signum: the signal that stopped the training.
+        resumes: whether the command of this run has `resume=`.
     """
     handler, job = signal.getsignal(signum), slurm_job()
     if callable(handler) and handler is not signal.default_int_handler:
         handler(signum, None)
-    elif "GENTRAIN_KEEPER" in os.environ:
-        return  # a cell of a sweep; its keeper has had the signal too, and sees to the job
+    elif "GENTRAIN_CELL_PARENT" in os.environ:
+        return  # a cell of a sweep: its parent has had the signal too, and requeues the job
     elif job and signum in WARNINGS:
         if not resumes:
             log.warning(
-                "SLURM job %s is not requeued: its command would begin anew; add resume=auto", job
+                "SLURM job %s is not requeued, since its command would begin anew; add resume=auto",
+                job,
             )
             return
         done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True)
-        log.info(
-            "SLURM job %s %s",
-            job,
-            "is requeued"
-            if done.returncode == 0
-            else f"could not be requeued: {done.stderr.strip()}",
-        )
+        failed = f"could not be requeued: {done.stderr.strip()}"
+        log.info("SLURM job %s %s", job, failed if done.returncode else "is requeued")
 
 
 def slurm_job() -> str | None:
-    """Of a job array, the task."""
-    of = os.environ
-    return (
-        f"{of['SLURM_ARRAY_JOB_ID']}_{of['SLURM_ARRAY_TASK_ID']}"
-        if "SLURM_ARRAY_JOB_ID" in of
-        else of.get("SLURM_JOB_ID")
-    )
+    """The number of the SLURM job, or of the task of a job array, in which this process runs."""
+    env = os.environ
+    if "SLURM_ARRAY_JOB_ID" in env:
+        return f"{env['SLURM_ARRAY_JOB_ID']}_{env['SLURM_ARRAY_TASK_ID']}"
+    return env.get("SLURM_JOB_ID")

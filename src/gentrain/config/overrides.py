@@ -1,0 +1,40 @@
+"""Words of a command line, `key=value`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def quoted(path: Path) -> str:
+    r"""A path as a value of Hydra's grammar.
+
+    >>> quoted(Path("it's here"))
+    "'it\\'s here'"
+    """
+    text = str(path).replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{text}'"
+
+
+def key_of(override: str) -> str:
+    """The key of an override.
+
+    >>> key_of("data.root=/x=y")
+    'data.root'
+    """
+    return override.partition("=")[0]
+
+
+def last_value(overrides: Iterable[str], key: str) -> str | None:
+    """The value of a key, which is that of its last override; None where there is none.
+
+    >>> last_value(["seed=1", "steps=9", "seed=2"], "seed")
+    '2'
+    """
+    found = [value for name, _, value in (word.partition("=") for word in overrides) if name == key]
+    return found[-1] if found else None
+
+
+def without(overrides: Iterable[str], *keys: str) -> list[str]:
+    """The overrides of all other keys."""
+    return [word for word in overrides if key_of(word) not in keys]

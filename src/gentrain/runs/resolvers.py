@@ -1,0 +1,38 @@
+"""What the configuration files compute: `${minutes:...}`, `${unique:}` and `${degraded:...}`."""
+
+from __future__ import annotations
+
+import math
+import secrets
+
+from hydra.core.utils import setup_globals
+from omegaconf import OmegaConf
+
+
+def register() -> None:
+    """Make the resolvers known to OmegaConf, and those of Hydra, such as `${now:...}`."""
+    setup_globals()
+    OmegaConf.register_new_resolver("minutes", minutes, replace=True)
+    # the cache gives one value a configuration; two runs of the same second get two directories
+    OmegaConf.register_new_resolver("unique", unique, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("degraded", degraded_shape, replace=True)
+
+
+def minutes(hours: float) -> int:
+    """Whole minutes, rounded up."""
+    return math.ceil(60 * hours)
+
+
+def unique() -> str:
+    """Four random hexadecimal digits."""
+    return secrets.token_hex(2)
+
+
+def degraded_shape(shape: list[int], degrade: str | None) -> list[int] | None:
+    """The shape (C, H, W) of what `data.degrade` leaves of an image; None without a degradation."""
+    if degrade is None:
+        return None
+    # here and not above, because it imports torch, which --help and refusals do without
+    from gentrain.data.degrade import source_shape
+
+    return source_shape(tuple(shape), degrade)

@@ -1,0 +1,95 @@
+"""Runs of version 0.1: `compare` shows them, and whatever needs their model refuses them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gentrain import __version__
+from gentrain.errors import UserError
+from gentrain.runs import directory
+from tests.support.shell import Done, assert_refused
+
+Run = Callable[..., Done]
+
+CONFIG = """
+steps: 9
+seed: 0
+force: false
+model: {_target_: gentrain.game.Unconditional}
+scheme: {_target_: gentrain.schemes.adversarial.Adversarial}
+data: {_target_: gentrain.data.mnist_5k.MNIST5k, name: mnist_5k}
+checkpoint: {_target_: gentrain.callbacks.checkpoint.Checkpoint}
+"""
+HYDRA = "hydra: {runtime: {choices: {model: gan, data: mnist_5k}}}\n"
+END = {
+    "status": "completed", "choices": {"model": "gan", "data": "mnist_5k"}, "seed": 0, "steps": 9,
+    "metrics": {"quality/fid": 3.0}, "protocols": {}, "wall_seconds": 1.0,
+    "best": {"metric": "quality/fid", "value": 2.0, "step": 5},
+    "versions": {"gentrain": "0.1.0"},
+}  # fmt: skip
+
+
+def checkpoint(version: str | None) -> dict[str, Any]:
+    origin = {} if version is None else {"origin": {"version": version, "config": {}}}
+    return {"global_step": 9, "state_dict": {}, **origin}
+
+
+@pytest.fixture
+def old_run(tmp_path: Path) -> Path:
+    from gentrain.runs.checkpoints import save
+
+    run_dir = tmp_path / "old"
+    (run_dir / ".hydra").mkdir(parents=True)
+    (run_dir / ".hydra" / "config.yaml").write_text(CONFIG)
+    (run_dir / ".hydra" / "hydra.yaml").write_text(HYDRA)
+    (run_dir / "summary.json").write_text(json.dumps(END))
+    (run_dir / "metrics.csv").write_text("step,quality/fid\n5,2.0\n9,3.0\n")
+    save(checkpoint("0.1.0"), run_dir / "checkpoints" / "last.ckpt")
+    return run_dir
+
+
+def test_which_version_made_a_run(old_run: Path) -> None:
+    """From its summary; a run that was killed has none, and its configuration tells."""
+    assert directory.saved_version(old_run) == "0.1.0"
+    (old_run / "summary.json").unlink()
+    assert directory.saved_version(old_run) == "0.1.0"
+    config = CONFIG.replace("gentrain.callbacks", "gentrain.training.callbacks")
+    (old_run / ".hydra" / "config.yaml").write_text(config)
+    assert directory.saved_version(old_run) == __version__
+
+
+@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize("words", [["resume=old"], ["resume=auto", "hydra.run.dir=old"]])
+def test_it_is_not_resumed(
+    run_light: Run, old_run: Path, tmp_path: Path, words: list[str], killed: bool
+) -> None:
+    if killed:
+        (old_run / "summary.json").unlink()
+    done = run_light("model=gan", "steps=20", *words)
+    assert_refused(done, tmp_path, "gentrain 0.1.0", f"this is {__version__}", "(resume)")
+
+
+@pytest.mark.parametrize("verb", ["sample", "eval", "export", "doctor"])
+def test_no_command_opens_its_model(run: Run, old_run: Path, tmp_path: Path, verb: str) -> None:
+    done = run(verb, "run=old")
+    assert_refused(done, tmp_path, "last.ckpt was made by gentrain 0.1.0", "(run)")
+
+
+def test_compare_shows_it(run_light: Run, old_run: Path) -> None:
+    done = run_light("compare", "runs=old", "out=report", "page=false")
+    assert done.returncode == 0, done.stderr
+    assert "model=gan" in done.stdout
+
+
+@pytest.mark.parametrize("version", ["0.1.0", "0.1.9", "99.0", None])
+def test_a_checkpoint_of_another_version(version: str | None) -> None:
+    from gentrain.runs.checkpoints import refuse_version
+
+    with pytest.raises(UserError, match=rf"last.ckpt .*{version or 'no checkpoint'}.*\(resume\)"):
+        refuse_version(Path("last.ckpt"), checkpoint(version))
+    refuse_version(Path("last.ckpt"), checkpoint(__version__))
