@@ -42,7 +42,7 @@ RUNS = {
     ),
     "cgan": (
         "model=cgan", "network=dcgan", "quality=none",
-        "model.generator.generator.width=8", "model.critic.critic.width=8", *FEW,
+        "model.generator.width=8", "model.critic.width=8", *FEW,
     ),
     "noise": ("model=dcgan", *NARROW, *PAIRED[:-1]),
     "long": LONG,

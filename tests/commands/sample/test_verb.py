@@ -342,7 +342,7 @@ def test_every_generator_goes_into_onnx(tmp_path: Path) -> None:
 
     from gentrain.commands.export import ExportedGenerator, largest_difference, write_onnx
     from gentrain.commands.sample.session import SampleSession
-    from tests.support.compose import batch, game
+    from tests.support.compose import batch, build_model
 
     for words in (
         ["model=r3gan"],
@@ -356,7 +356,7 @@ def test_every_generator_goes_into_onnx(tmp_path: Path) -> None:
             if words[0] in ("model=cgan", "model=bigan")
             else ["model.generator.width=8", "model.critic.width=8"]
         )
-        made = game(*words, *small)
+        made = build_model(*words, *small)
         made.init_from_batch(batch(made))
         data = SimpleNamespace(classes=10, shape=(1, 28, 28))
         run = SimpleNamespace(model=made, data=data, device=torch.device("cpu"))

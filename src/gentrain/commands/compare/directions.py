@@ -20,6 +20,10 @@ HIGHER_IS_BETTER = (
     "confident",
     "agreement",
     "kept",
+    "class_there",
+    "accuracy",
+    "psnr",
+    "ssim",
     "modes_found",
     "high_quality",
 )
