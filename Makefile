@@ -38,8 +38,8 @@ train: setup
 		quality.every=600 samples.every=200
 	@echo
 	@echo "Next:  source .venv/bin/activate"
-	@echo "       gentrain model=wgan_gp data=mnist         # all of MNIST (data.root=DIR if you have it)"
-	@echo "       gentrain model=sngan                      # another model; gentrain --help lists them"
+	@echo "       gentrain model=wgan_gp data=mnist         # all of MNIST; data.root=DIR finds it"
+	@echo "       gentrain model=sngan                      # another model; --help lists them"
 	@echo "       gentrain -m model=wgan_gp,sngan seed=0,1  # several runs"
 
 test: setup lint
