@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -327,7 +328,10 @@ def teachers_run(folder: Path, density: FlowDensity, *words: str) -> Path:
         OmegaConf.create(composed("model=maf", *words)), folder / ".hydra" / "config.yaml"
     )
     AtomicIO().save_checkpoint(
-        {"state_dict": {f"model.{k}": v for k, v in density.state_dict().items()}},
+        {
+            "state_dict": {f"model.{k}": v for k, v in density.state_dict().items()},
+            "origin": {"version": version("gentrain")},
+        },
         folder / "checkpoints" / "last.ckpt",
     )
     return folder
