@@ -7,7 +7,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +19,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.distributions import AffineTransform, Normal, kl_divergence
 
+from gentrain import __version__
 from gentrain.commands.sample import latent_modes
 from gentrain.commands.sample.session import SampleSession
 from gentrain.commands.sample.writer import Output
@@ -330,7 +330,7 @@ def teachers_run(folder: Path, density: FlowDensity, *words: str) -> Path:
     AtomicIO().save_checkpoint(
         {
             "state_dict": {f"model.{k}": v for k, v in density.state_dict().items()},
-            "origin": {"version": version("gentrain")},
+            "origin": {"version": __version__},
         },
         folder / "checkpoints" / "last.ckpt",
     )
