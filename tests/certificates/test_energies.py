@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gentrain.commands.sample import latent_modes
+from gentrain.commands.sample import energy_modes
 from gentrain.errors import UserError
 from gentrain.models.energy import rbm as rbm_module
 from gentrain.models.energy.base import Clamped, EnergyModel
@@ -484,7 +484,7 @@ def test_the_density_on_a_grid_is_the_energys_by_the_integral() -> None:
             return x.square().flatten(1).sum(1) / (2 * 0.5**2) + 3
 
     model = EBM(Bowl(), langevin.Langevin(1e-3), [2])
-    p, cell, log_z = latent_modes.density_on_grid(model, torch.device("cpu"), 64)
+    p, cell, log_z = energy_modes.density_on_grid(model, torch.device("cpu"), 64)
     line = (torch.arange(64) + 0.5) / 32 - 1
     inside = 2 * torch.distributions.Normal(0.0, 1.0).cdf(torch.tensor(2.0)) - 1
     want = (-line.square() / 0.5).exp() / (0.5 * math.sqrt(2 * math.pi) * inside)
@@ -493,13 +493,13 @@ def test_the_density_on_a_grid_is_the_energys_by_the_integral() -> None:
     assert log_z == pytest.approx(
         2 * math.log(0.5 * math.sqrt(2 * math.pi) * float(inside)) - 3, abs=1e-3
     )
-    studio = SimpleNamespace(
+    session = SimpleNamespace(
         points=True,
         data=SimpleNamespace(shape=(2,), name="two_moons"),
-        game=Boltzmann([2], hidden=3),
+        model=Boltzmann([2], hidden=3),
     )
     with pytest.raises(UserError, match="mode=density draws a density"):
-        latent_modes.Density().check(studio)  # type: ignore[arg-type]
+        energy_modes.Density().check(session)  # type: ignore[arg-type]
 
 
 def test_parts_that_lie_apart_get_their_weights() -> None:
@@ -524,7 +524,7 @@ def test_parts_that_lie_apart_get_their_weights() -> None:
         optimizer.zero_grad()
         model.objective((place + sd * torch.randn(128, 2),)).loss.backward()
         optimizer.step(), schedule.step()
-    p, cell, log_z = latent_modes.density_on_grid(model, torch.device("cpu"))
+    p, cell, log_z = energy_modes.density_on_grid(model, torch.device("cpu"))
     assert float(p[: len(p) // 2].sum()) * cell == pytest.approx(share, abs=0.08)
     sure = (
         -(share * math.log(share) + (1 - share) * math.log(1 - share))
