@@ -33,7 +33,8 @@ FLOORS = (
     ("data",),
     ("config",),
     ("capability",),
-    ("errors",),
+    ("files",),
+    ("errors", "version"),
 )
 BESIDE = {("networks", "layers")}  # the one arrow inside a floor
 LEVEL = {name: level for level, floor in enumerate(FLOORS) for name in floor}
