@@ -19,7 +19,8 @@ from gentrain.models.energy.base import Clamped, EnergyModel
 from gentrain.models.energy.boltzmann import Boltzmann
 from gentrain.models.energy.ebm import EBM
 from gentrain.models.energy.hopfield import Hopfield
-from gentrain.models.energy.rbm import RBM, BinaryUnits, GaussianUnits, Visible
+from gentrain.models.energy.rbm import RBM
+from gentrain.models.energy.visible import BinaryUnits, GaussianUnits, Visible
 from gentrain.networks.energy import MLP
 from gentrain.quality.ais import Annealed
 from gentrain.samplers import gibbs, kernel, langevin, metropolis

@@ -31,7 +31,8 @@ from gentrain.files import report_disk_errors
 from gentrain.models.base import Encodes, Reconstructs
 from gentrain.models.energy.boltzmann import Boltzmann
 from gentrain.models.energy.hopfield import Hopfield
-from gentrain.models.energy.rbm import RBM, BinaryUnits
+from gentrain.models.energy.rbm import RBM
+from gentrain.models.energy.visible import BinaryUnits
 from gentrain.models.gan.cgan import ConditionalGAN
 from gentrain.models.gan.gan import GAN
 from gentrain.networks import mlp
