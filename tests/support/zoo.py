@@ -22,7 +22,7 @@ PAIRED = (
 )  # fmt: skip
 SHALLOW = (*NARROW, "model.critic.depth=1")
 TRANSLATORS = (
-    *SMALL, "samples.n=4", "samples.every=0", "model.critic.critic.width=4",
+    *SMALL, "samples.n=4", "samples.every=0", "model.critic.width=4",
     "model.generator.translator.width=4", "model.generator.translator.blocks=1", "steps=1",
     "data.batch_size=4", "schedule=constant",
 )  # fmt: skip

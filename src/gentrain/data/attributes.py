@@ -114,11 +114,10 @@ class AttributeTable(ImageFolder):
         try:
             return self.table_file.read_text().splitlines()
         except (OSError, UnicodeDecodeError) as error:
+            why = "it is no text"
             match error:
                 case OSError():
                     why = error.strerror or str(error)
-                case _:
-                    why = "it is no text"
             raise UserError(
                 f"cannot read {self.table_file}: {why} (data.table); give the path of {TABLE}"
             ) from error

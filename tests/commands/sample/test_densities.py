@@ -214,11 +214,11 @@ def test_what_is_known_of_an_image_stays(sample: Program, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("name", "words", "said"),
     [
-        ("vae", ("mode=complete",), ["does not complete", "(mode)"]),
-        ("gan", ("mode=complete",), ["does not complete", "(mode)"]),
+        ("vae", ("mode=complete",), ["completes images", "(mode=complete)"]),
+        ("gan", ("mode=complete",), ["completes images", "(mode=complete)"]),
         ("inpainting", ("mode=complete", "mode.known=middle"), ["mode.known"]),
-        ("maf", ("mode=reconstruct",), ["encoder", "(mode)"]),
-        ("gan", ("mode=reconstruct",), ["encoder", "(mode)"]),
+        ("maf", ("mode=reconstruct",), ["reconstructs images", "(mode="]),
+        ("gan", ("mode=reconstruct",), ["reconstructs images", "(mode="]),
         ("vae", ("mode=truncation",), ["mode.fid=false"]),
         ("vae", ("mode=class_grid",), ["no labels"]),
     ],

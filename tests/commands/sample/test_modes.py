@@ -195,7 +195,7 @@ def test_nearest_finds_what_was_copied(tmp_path: Path) -> None:
 def test_reconstruct_gives_back_what_a_true_inverse_encoded(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = Invertible(Orthonormal, backbones(SHAPE)[1], criterion())  # type: ignore[arg-type]
+    model = Invertible(partial(Orthonormal), backbones(SHAPE)[1], criterion())  # type: ignore[arg-type]
     here, generator = session(model), model.generator
     # images that the generator can draw
     own = to_bytes(generator(torch.randn(12, 6, generator=torch.Generator().manual_seed(5))))

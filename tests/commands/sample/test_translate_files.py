@@ -197,12 +197,12 @@ def test_mistakes(sample: Program, pictures: Path, tmp_path: Path) -> None:
 
     told(("edges", "source=/nowhere"), "no such file or folder /nowhere (source)")
     told(
-        ("noise", f"source={pictures}"), "makes images of noise and translates none (source, mode)"
+        ("noise", f"source={pictures}"), "needs one that translates images, and GAN is none"
     )
     told(("edges", f"source={pictures}", "mode.size=own"), "sees whole pictures", "(mode.size)")
     told(
         ("edges", f"source={pictures}", "mode.back=true"),
-        "does not know the way back",
+        "does not translate a picture back",
         "(mode.back)",
     )
     told(

@@ -208,14 +208,14 @@ def read_run(path: Path, name: str) -> Run:
 
 def ledger_entry(path: Path) -> dict[str, Any]:
     """What the sweep's ledger says of a cell that has no record of its own."""
-    match read_json(path.parent / "sweep.json"):
-        case {"cells": dict() as cells}:
-            cell: Any = cells.get(path.name)
+    match read_json(path.parent / "sweep.json").get("cells"):
+        case dict() as cells:
+            cell = cells.get(path.name)
         case _:
             return {}
     match cell:
-        case {"overrides": _} | {"status": _}:
-            return dict(cell)
+        case dict() if "overrides" in cell or "status" in cell:
+            return cell
         case dict():
             return {"overrides": cell}
         case _:
