@@ -37,7 +37,7 @@ import torch
 from hydra.core.utils import setup_globals
 from torch import Tensor
 
-from gentrain.commands.sample.latent_modes import density_on_grid
+from gentrain.commands.sample.energy_modes import density_on_grid
 from gentrain.runs.reopen import OpenedRun, reopen
 
 FLOWS = ("planar", "realnvp", "maf", "iaf")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -269,13 +271,19 @@ TOYS: dict[str, dict[str, str]] = {
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A copy of the package and its configuration, with all toys added."""
-    copy = tmp_path / "tree"
-    for folder in ("src", "conf"):
-        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    copy = copied(tmp_path)
     for files in TOYS.values():
         for name, text in files.items():
             assert not (copy / name).exists()
             (copy / name).write_text(dedent(text).lstrip())
+    return copy
+
+
+def copied(tmp_path: Path) -> Path:
+    """A copy of the package and its configuration."""
+    copy = tmp_path / "tree"
+    for folder in ("src", "conf"):
+        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
     return copy
 
 
@@ -314,3 +322,29 @@ def test_one_of_each_kind(tree: Path, tmp_path: Path) -> None:
     run(tree, tmp_path, "sample", "run=run", "mode=toy", "n=3", "out=drawn")
     record = json.loads((tmp_path / "drawn" / "sample.json").read_text())
     assert record["mode"] == "toy" and record["results"]["images"] == 3
+
+
+def blocks(page: str) -> dict[str, str]:
+    """The files of a page: fenced blocks whose first line names the file."""
+    found = re.findall(r"^```\w+\n# (\S+/\S+)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    return dict(found)
+
+
+def commands(page: str) -> list[list[str]]:
+    """The trainings and samplings of a page: indented lines that start with `gentrain`."""
+    lines = re.findall(r"^    gentrain (.*)$", page, re.MULTILINE)
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+@pytest.mark.slow
+def test_contributing_is_true(tmp_path: Path) -> None:
+    """Every file of CONTRIBUTING.md is added as it stands there, and every command is run."""
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    files, asked = blocks(page), commands(page)
+    assert len(files) >= 16 and len(asked) >= 8
+    copy = copied(tmp_path)
+    for name, text in files.items():
+        assert not (copy / name).exists(), name
+        (copy / name).write_text(text)
+    for words in asked:
+        run(copy, tmp_path, *words)

@@ -1,14 +1,17 @@
-"""Small stand-ins: a data set of three easy classes, a model that draws from it, and a trainer that
-only counts.
-"""
+"""Stand-ins: a data set of three easy classes, a model that draws from it, and what scores it."""
 
-from types import SimpleNamespace
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 
-from gentrain.data.arrays import ArrayDataset, sha256_of
+from gentrain.data.arrays import ArrayDataset
+from gentrain.data.base import Data, HasModes
+from gentrain.models.base import GenerativeModel
+from gentrain.quality.base import Metric, measure, start
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
@@ -19,19 +22,17 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-class Bars:
-    """16 x 16 images with a bright bar, noise around it: class 0 at the top, 1 in the middle, 2 at
-    the bottom.
+class Bars(Data):
+    """16 x 16 images with a bright bar and noise around it.
+
+    Class 0 has it at the top, 1 in the middle, 2 at the bottom.
     """
 
-    name, shape, source_shape = "bars", (1, 16, 16), None
-
     def __init__(self, classes: int | None = 3, sizes: tuple[int, int] = (600, 120)) -> None:
-        self.classes, self.sizes = classes, dict(zip(("train", "test"), sizes, strict=True))
-        self.reads = 0
+        super().__init__(name="bars", shape=(1, 16, 16), classes=classes)
+        self.sizes = dict(zip(("train", "test"), sizes, strict=True))
 
-    def load(self, split: str) -> ArrayDataset:
-        self.reads += 1
+    def read(self, split: str) -> ArrayDataset:
         generator = torch.Generator().manual_seed(len(split))
         n = self.sizes[split]
         labels = torch.arange(n) % 3
@@ -40,40 +41,46 @@ class Bars:
             images[row, :, 5 * label : 5 * label + 4] += 180
         return ArrayDataset(images, labels if self.classes else None)
 
-    def digest(self, split: str) -> str:
-        return sha256_of(self.load(split))
 
+class Sampler(GenerativeModel):
+    """Draws the batch's own images with noise, or whatever `draw` makes of the batch."""
 
-class Model:
-    """What a scheme offers; its fakes are the batch's own images with noise, or whatever `draw`
-    makes of the batch.
-    """
+    ema_generator = None
 
-    device = torch.device("cpu")
-    global_step = 0
-
-    def __init__(self, draw: Any = None) -> None:
+    def __init__(self, draw: Callable[[Any], torch.Tensor] | None = None) -> None:
+        super().__init__()
         self.draw = draw or (lambda batch: batch[0] + 0.1 * torch.randn_like(batch[0]))
-        self.protocols: dict[str, dict[str, Any]] = {}
-        self.records: list[dict[str, float]] = []
         self.batches: list[tuple[torch.Tensor, ...]] = []
 
-    def sample(self, batch):
+    def sample(self, batch, noise=None):
         self.batches.append(batch)
         return self.draw(batch)
 
-    def record(self, metrics):
-        self.records.append(metrics)
 
-    def due(self, every):
-        return self.global_step % every == 0
+class TwoGaussians(Data, HasModes):
+    """Points of two Gaussians."""
+
+    sd = 0.01
+
+    def __init__(self) -> None:
+        super().__init__(name="two", shape=(2,), classes=2)
+
+    def modes(self) -> torch.Tensor:
+        return torch.tensor([[-0.5, 0.0], [0.5, 0.0]])
+
+    def read(self, split: str) -> ArrayDataset:
+        labels = torch.arange(400) % 2
+        draw = torch.Generator().manual_seed(0)
+        points = self.modes()[labels] + self.sd * torch.randn(400, 2, generator=draw)
+        return ArrayDataset(points, labels)
 
 
-def trainer_of(data: Any, step: int = 0) -> Any:
-    strategy = SimpleNamespace(barrier=lambda name=None: None)
-    return SimpleNamespace(
-        datamodule=data, global_step=step, is_global_zero=True, strategy=strategy
-    )
+def scores_of(metric: Metric, data: Any, model: Any) -> tuple[dict[str, float], dict[str, Any]]:
+    """Scores, without "quality/", and protocol, as a training gets them."""
+    metric.check(data, model)
+    protocol = start(metric, data, model, CPU)
+    scores = measure(metric, data, model, CPU)
+    return {name.removeprefix("quality/"): value for name, value in scores.items()}, protocol
 
 
 @pytest.fixture(scope="session")
@@ -83,12 +90,12 @@ def bars():
 
 @pytest.fixture
 def model():
-    return Model
+    return Sampler
 
 
 @pytest.fixture
-def trainer():
-    return trainer_of
+def scored():
+    return scores_of
 
 
 @pytest.fixture(scope="session")
@@ -98,18 +105,4 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def points():
-    """Points of two Gaussians as a data set."""
-    centres = torch.tensor([[-0.5, 0.0], [0.5, 0.0]])
-    labels = torch.arange(400) % 2
-    images = centres[labels] + 0.01 * torch.randn(
-        400, 2, generator=torch.Generator().manual_seed(0)
-    )
-    return SimpleNamespace(
-        name="two",
-        shape=(2,),
-        classes=2,
-        sd=0.01,
-        modes=lambda: centres,
-        load=lambda split: ArrayDataset(images, labels),
-        digest=lambda split: "d",
-    )
+    return TwoGaussians()

@@ -11,8 +11,17 @@ import pytest
 import torch
 
 from gentrain.config import validate
-from gentrain.quality.diagnostics import DensityMeasurements, Measurements, auc, examine, measure
+from gentrain.quality.diagnostics import (
+    DensityMeasurements,
+    Finding,
+    Measurements,
+    auc,
+    examine,
+    measure,
+)
 from gentrain.training.callbacks.diagnostics import Doctor
+from gentrain.training.datamodule import DataModule
+from gentrain.training.loggers import Dashboard
 from tests.support.compose import composed
 from tests.support.shell import gentrain
 from tests.support.zoo import Zoo
@@ -43,12 +52,16 @@ def trained(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(scheme, datamodule=data)
+    trainer.fit(scheme, datamodule=DataModule(data))
     return scheme, data
 
 
+def examined(scheme: Any, data: Any) -> list[Finding]:
+    return examine(measure(scheme.model, data, scheme.device, scheme.latest))
+
+
 def names(scheme: Any, data: Any) -> set[str]:
-    return {verdict.name for verdict in examine(measure(scheme, data))}
+    return {finding.name for finding in examined(scheme, data)}
 
 
 def test_the_share_of_pairs_in_which_the_first_is_larger() -> None:
@@ -74,16 +87,8 @@ def test_silent_on_a_healthy_wasserstein_run() -> None:
 
 
 def test_a_critic_fifty_times_too_strong() -> None:
-    found = examine(
-        measure(
-            *trained(
-                "model=dcgan",
-                *SMALL,
-                "scheme.optimizers.critic.lr=1e-2",
-                "scheme.optimizers.generator.lr=2e-6",
-            )
-        )
-    )
+    rates = ("scheme.optimizers.critic.lr=1e-2", "scheme.optimizers.generator.lr=2e-6")
+    found = examined(*trained("model=dcgan", *SMALL, *rates))
     assert "critic saturated" in {verdict.name for verdict in found}
     told = next(str(verdict) for verdict in found if verdict.name == "critic saturated")
     assert "of pairs right" in told
@@ -100,12 +105,12 @@ def test_a_collapsed_generator() -> None:
 def test_one_label() -> None:
     scheme, data = trained(
         "model=cgan",
-        "model.generator.generator.width=32",
-        "model.critic.critic.width=32",
+        "model.generator.width=32",
+        "model.critic.width=32",
         steps=20,
         labels=3,
     )
-    verdicts = examine(measure(scheme, data))
+    verdicts = examined(scheme, data)
     assert any(v.name == "one label" and "label 3" in v.evidence for v in verdicts)
 
 
@@ -207,7 +212,7 @@ def test_measuring_touches_neither_weights_nor_random_numbers() -> None:
         {k: v.clone() for k, v in scheme.state_dict().items() if torch.is_tensor(v)},
         torch.get_rng_state(),
     )
-    measure(scheme, data)
+    measure(scheme.model, data, scheme.device, scheme.latest)
     assert all(
         torch.equal(v, before[k]) for k, v in scheme.state_dict().items() if torch.is_tensor(v)
     )
@@ -222,14 +227,16 @@ def test_the_callback_tells_once(caplog: pytest.LogCaptureFixture) -> None:
 
     alerts: list[tuple[str, str]] = []
 
-    class Log:
+    class Log(Dashboard):
+        def __init__(self) -> None: ...
+
         def alert(self, title: str, text: str) -> None:
             alerts.append((title, text))
 
         def log_metrics(self, *_: Any, **__: Any) -> None: ...
 
     class Trainer:
-        is_global_zero, datamodule, loggers, global_step = True, data, [Log()], 4
+        is_global_zero, datamodule, loggers, global_step = True, DataModule(data), [Log()], 4
 
     doctor = Doctor(every=2)
     with caplog.at_level(logging.WARNING, "gentrain"):

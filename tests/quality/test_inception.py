@@ -7,7 +7,7 @@ import torch
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from gentrain.errors import Unavailable, UserError
-from gentrain.quality.features import coloured
+from gentrain.quality.features import three_channels
 from gentrain.quality.image_quality import ImageQuality
 from gentrain.quality.inception import Inception, inception_quality
 from tests.support.bomb import Bomb
@@ -36,7 +36,7 @@ def test_features_are_torch_fidelitys(weights, bars, tmp_path):
     )
     images = bars.load("test").images[:3]
     features, logits = ours.of(images, 2, torch.device("cpu"))
-    expected = theirs(coloured(images))
+    expected = theirs(three_channels(images))
     assert features.shape == (3, 2048) and logits.shape == (3, 1008)
     assert torch.allclose(features, expected[0], rtol=1e-3, atol=1e-4) and torch.allclose(
         logits, expected[1], rtol=1e-3, atol=1e-4
@@ -44,17 +44,15 @@ def test_features_are_torch_fidelitys(weights, bars, tmp_path):
     assert len(ours.hash) == 12
 
 
-def test_scores_are_called_fid(weights, model, trainer, bars, tmp_path):
+def test_scores_are_called_fid(weights, model, scored, bars, tmp_path):
     data = type(bars)(classes=None, sizes=(8, 4))
-    judged = model()
-    callback = inception_quality(
+    sampler = model()
+    metric = inception_quality(
         str(weights), every=1, samples=6, batch_size=6, kid_subsets=2, cache=str(tmp_path)
     )
-    assert isinstance(callback, ImageQuality)
-    callback.setup(trainer(data), judged, "fit")
+    assert isinstance(metric, ImageQuality)
     before = torch.get_rng_state()
-    callback.on_fit_start(trainer(data), judged)
-    callback.on_train_start(trainer(data), judged)
+    scores, _ = scored(metric, data, sampler)
     assert torch.equal(torch.get_rng_state(), before)
     names = (
         "fid",
@@ -68,8 +66,8 @@ def test_scores_are_called_fid(weights, model, trainer, bars, tmp_path):
         "coverage",
         "n",
     )
-    assert judged.records[0].keys() == {f"quality/{name}" for name in names}
-    assert all(len(batch) == 1 for batch in judged.batches)
+    assert scores.keys() == set(names)
+    assert all(len(batch) == 1 for batch in sampler.batches)
 
 
 def test_missing_file(bars):

@@ -10,18 +10,20 @@ import pytest
 import torch
 
 from gentrain.data.arrays import ArrayDataset
+from gentrain.data.base import Data
 from gentrain.models.flow.autoregressive import MaskedAutoregressive
 from gentrain.models.flow.base import FlowDensity
 from gentrain.models.pixels import Binary, Logit
 from gentrain.quality.likelihood import LogLikelihood
 
 
-class Noise:
+class Noise(Data):
     """Grey levels at random."""
 
-    name, shape, classes, source_shape = "noise", (1, 4, 4), None, None
+    def __init__(self) -> None:
+        super().__init__(name="noise", shape=(1, 4, 4))
 
-    def load(self, split: str) -> ArrayDataset:
+    def read(self, split: str) -> ArrayDataset:
         return ArrayDataset(
             torch.randint(
                 0,
@@ -35,8 +37,8 @@ class Noise:
 
 
 def scored(density: Any) -> dict[str, float]:
-    scheme: Any = SimpleNamespace(model=density, device=torch.device("cpu"))
-    return LogLikelihood(images=None, batch_size=500).score(Noise(), scheme)  # type: ignore[arg-type]
+    metric = LogLikelihood(images=None, batch_size=500)
+    return metric.compute(Noise(), density, torch.device("cpu"))
 
 
 def test_of_images_and_of_values_in_logit_space() -> None:
@@ -47,10 +49,10 @@ def test_of_images_and_of_values_in_logit_space() -> None:
     found = scored(density)
     with torch.no_grad():
         v, _ = density.pixels(Noise().load("test").images.float() / 127.5 - 1)
-        assert found["quality/nats_of_values"] == pytest.approx(
+        assert found["nats_of_values"] == pytest.approx(
             -density.log_prob(v).mean().item(), rel=0.02
         )
-    assert abs(found["quality/nats"] - found["quality/nats_of_values"]) > 10
+    assert abs(found["nats"] - found["nats_of_values"]) > 10
 
 
 def test_where_values_are_the_pixels_there_is_one_number() -> None:
@@ -60,5 +62,5 @@ def test_where_values_are_the_pixels_there_is_one_number() -> None:
     )
     found = scored(coins)
     assert (
-        found["quality/bits_per_dim"] == pytest.approx(1) and "quality/nats_of_values" not in found
+        found["bits_per_dim"] == pytest.approx(1) and "nats_of_values" not in found
     )

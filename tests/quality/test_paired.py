@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 
 from gentrain.data.arrays import ArrayDataset, to_float
-from gentrain.data.base import Images
 from gentrain.data.degrade import DEGRADATIONS
+from gentrain.data.images import Images
 from gentrain.errors import UserError
+from gentrain.quality.base import Metric
 from gentrain.quality.image_quality import ImageQuality
 from gentrain.quality.paired import PairedScores, decibels, distances
 from gentrain.quality.rotation import Rotation
+from tests.quality.conftest import Sampler, scores_of
 
 
 def images(n: int, seed: int, side: int = 16) -> Tensor:
@@ -47,20 +49,8 @@ def data(degrade: str = "downsample_x4") -> Coloured:
     )
 
 
-class Answering:
-    """A model that gives to each batch what a function makes of it."""
-
-    device, global_step, model = torch.device("cpu"), 0, None
-
-    def __init__(self, answer: Any) -> None:
-        self.sample, self.protocols = answer, {}
-
-
-def scored(judge: Any, set_: Any, answer: Any) -> dict[str, float]:
-    model = Answering(answer)
-    judge.check(set_)
-    judge.prepare(set_, model)
-    return judge.score(set_, model)
+def scored(metric: Metric, set_: Any, translate: Any) -> dict[str, float]:
+    return scores_of(metric, set_, Sampler(translate))[0]
 
 
 def test_distances_of_known_images() -> None:
@@ -109,32 +99,32 @@ def test_a_model_that_knows_and_one_that_knows_nothing(degrade: str, name: str) 
     set_, how = data(degrade), DEGRADATIONS[degrade]
     truth = scored(PairedScores(), set_, lambda batch: batch[0])
     assert (
-        truth["quality/psnr"] == 100
-        and truth["quality/l1"] == 0
-        and truth["quality/ssim"] == pytest.approx(1, abs=1e-5)
+        truth["psnr"] == 100
+        and truth["l1"] == 0
+        and truth["ssim"] == pytest.approx(1, abs=1e-5)
     )
     naive = scored(
         PairedScores(batch_size=7), set_, lambda batch: how.restore(batch[1], set_.shape)
     )  # type: ignore[misc]
     for score in ("l1", "psnr", "psnr_pooled", "ssim"):
-        assert naive[f"quality/{score}"] == pytest.approx(
-            naive[f"quality/{score}_{name}"], rel=1e-5
+        assert naive[f"{score}"] == pytest.approx(
+            naive[f"{score}_{name}"], rel=1e-5
         )
-        assert naive[f"quality/{score}_{name}"] == pytest.approx(
-            truth[f"quality/{score}_{name}"], rel=1e-5
+        assert naive[f"{score}_{name}"] == pytest.approx(
+            truth[f"{score}_{name}"], rel=1e-5
         )
     test, mean = (
         set_.load("test").images,
         to_float(set_.load("train").images.float().mean(0).round().to(torch.uint8)),
     )
     error = ((to_float(test) - mean) * 127.5).square().flatten(1).mean(1)
-    assert truth["quality/psnr_mean_image"] == pytest.approx(
+    assert truth["psnr_mean_image"] == pytest.approx(
         float((10 * (255**2 / error).log10()).mean()), rel=1e-4
     )
-    assert truth["quality/psnr_pooled_mean_image"] == pytest.approx(
+    assert truth["psnr_pooled_mean_image"] == pytest.approx(
         float(10 * (255**2 / error.mean()).log10()), rel=1e-4
     )
-    assert truth[f"quality/psnr_{name}"] > truth["quality/psnr_mean_image"]
+    assert truth[f"psnr_{name}"] > truth["psnr_mean_image"]
 
 
 def test_the_fid_of_translations_is_of_held_out_sources(tmp_path: Path) -> None:
@@ -143,13 +133,13 @@ def test_the_fid_of_translations_is_of_held_out_sources(tmp_path: Path) -> None:
     """
     judge = ImageQuality(Rotation(updates=5), samples=5000, cache=str(tmp_path))
     scores = scored(judge, data(), lambda batch: batch[0])
-    assert scores["quality/n"] == 24 and scores["quality/fid_rotation"] == pytest.approx(
-        scores["quality/fid_rotation_floor"], rel=1e-6
+    assert scores["n"] == 24 and scores["fid_rotation"] == pytest.approx(
+        scores["fid_rotation_floor"], rel=1e-6
     )
     blurred = scored(
         judge, data(), lambda batch: batch[0].mean((2, 3), keepdim=True).expand_as(batch[0])
     )
-    assert blurred["quality/fid_rotation"] > 2 * scores["quality/fid_rotation"]
+    assert blurred["fid_rotation"] > 2 * scores["fid_rotation"]
 
 
 def test_turned_images_are_told_apart(tmp_path: Path) -> None:
@@ -167,7 +157,7 @@ def test_what_gives_no_pairs_is_refused(tmp_path: Path) -> None:
         with pytest.raises(
             UserError, match=r"gives no pairs of a source and its image \(data, callbacks.paired\)"
         ):
-            PairedScores().check(set_)
+            PairedScores().check(set_, Sampler())
 
 
 def vars_of(set_: Coloured) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
-from gentrain.quality.coverage import found, kl_to_uniform
+from gentrain.quality.coverage import coverage, kl_to_uniform
 from gentrain.quality.distances import (
     Moments,
     class_histogram,
@@ -166,7 +166,7 @@ def test_modes_found():
     """Three samples reach mode 0, one lies at 3.1 sd of mode 1, none near mode 2."""
     centres = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     points = torch.tensor([[0.0, 0.0], [0.029, 0.0], [0.0, -0.01], [1.031, 0.0]])
-    assert found(points, centres, sd=0.01) == (1, 0.75)
+    assert coverage(points, centres, sd=0.01) == (1, 0.75)
 
 
 def test_kl_to_uniform():

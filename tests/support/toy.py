@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +66,10 @@ def scheme(
     log_every: int = 1,
     dropout: float = 0.1,
 ) -> AdversarialModule:
-    generator = mlp.Generator(list(shape), latent=4, width=16, depth=1)
-    critic = mlp.Critic(list(shape), width=16, depth=1, dropout=dropout)
-    game = GAN(lambda: generator, lambda: critic, AdversarialCriterion(js(), Unconstrained()))
+    sizes: Any = {"shape": list(shape), "width": 16, "depth": 1}
+    generator = partial(mlp.Generator, **sizes, latent=4)
+    critic = partial(mlp.Critic, **sizes, dropout=dropout)
+    game = GAN(generator, critic, AdversarialCriterion(js(), Unconstrained()))
 
     def adam(parameters: Any) -> torch.optim.Optimizer:
         return torch.optim.Adam(parameters, 1e-3)

@@ -59,10 +59,10 @@ def arranged(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         torch.rand(n, model.generator.latent, generator=z) * 2 - 1
     )
 
-    def per_sample(x: Tensor) -> Tensor:
+    def uniform_per_sample(x: Tensor) -> Tensor:
         return torch.rand(len(x), *[1] * (x.ndim - 1), generator=eps)
 
-    monkeypatch.setattr(lipschitz, "uniform_per_sample", per_sample)
+    monkeypatch.setattr(lipschitz, "uniform_per_sample", uniform_per_sample)
 
 
 def fit(

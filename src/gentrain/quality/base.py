@@ -61,6 +61,10 @@ class Metric(ABC):
             Metric.declared.setdefault(name, score)
 
     def __init__(self, every: int, batch_size: int, seed: int, at_start: bool) -> None:
+        if batch_size < 1:
+            raise UserError(
+                f"batches of {batch_size} images are too small (quality.batch_size); give 1 or more"
+            )
         self.every, self.batch_size, self.seed, self.at_start = every, batch_size, seed, at_start
 
     def check(self, data: Data, model: GenerativeModel) -> None:
@@ -110,6 +114,11 @@ class SampleMetric(Metric):
         self, every: int, samples: int, batch_size: int, seed: int, at_start: bool
     ) -> None:
         super().__init__(every, batch_size, seed, at_start)
+        if samples < 2:
+            raise UserError(
+                f"a score needs at least 2 samples and got {samples} (quality.samples); "
+                "5000 is usual while training"
+            )
         self.samples = samples
 
     def resize(self, images: int | None, batch_size: int | None, split: str) -> None:

@@ -26,9 +26,7 @@ class OpenedRun:
     """A finished run as one of its checkpoints holds it."""
 
     run_dir: Path
-    config: dict[
-        str, Any
-    ]  # of the training; `data` and `model` are checked, other nodes are as saved
+    config: dict[str, Any]  # as saved, with `data` and `model` checked
     choices: dict[str, str]  # the groups of that configuration, by the names typed
     model: Any  # a GenerativeModel with the checkpoint's weights, on `device`, in training mode
     data: Data

@@ -1,0 +1,152 @@
+"""When metrics are computed, that only rank zero works, and that the training does not notice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import pytest
+import torch
+
+from gentrain.errors import Diverged, UserError
+from gentrain.quality.base import Metric, Score
+from gentrain.training.callbacks.checkpoint import Checkpoint
+from gentrain.training.callbacks.evaluation import Evaluation
+from tests.support.tensors import assert_equal
+from tests.support.toy import train
+
+
+class Count(Metric):
+    """Counts how often it was computed; it draws samples, and random numbers."""
+
+    scores: ClassVar = {"count": Score("computations")}
+
+    def __init__(self, every: int = 3, at_start: bool = True, value: float = 1.0) -> None:
+        super().__init__(every, 1, seed=0, at_start=at_start)
+        self.computed, self.prepared, self.value = 0, 0, value
+
+    def prepare(self, data: Any, model: Any, device: torch.device) -> None:
+        self.prepared += 1
+        torch.rand(7)
+
+    def protocol(self, data: Any, model: Any) -> dict[str, Any]:
+        return {"data": data.name}
+
+    def compute(self, data: Any, model: Any, device: torch.device) -> dict[str, float]:
+        self.computed += 1
+        model.sample((data.load("train").images[:2].float(),))
+        return {"count": self.computed * self.value}
+
+
+class Fails(Count):
+    def compute(self, data: Any, model: Any, device: torch.device) -> dict[str, float]:
+        raise Diverged("samples have values that are not finite numbers")
+
+
+class Module:
+    """A training module that only counts steps."""
+
+    device, scored_at = torch.device("cpu"), None
+
+    def __init__(self, step: int = 0) -> None:
+        self.model = SimpleNamespace(sample=lambda batch: batch[0])
+        self.global_step, self.protocols, self.records = step, {}, []
+
+    def due(self, every: int) -> bool:
+        return bool(every) and self.global_step % every == 0
+
+    def record(self, scores: dict[str, float]) -> None:
+        self.records.append((self.global_step, scores))
+
+
+class Noise:
+    name = "noise"
+
+    def load(self, split: str) -> Any:
+        return SimpleNamespace(images=torch.zeros(4, 2))
+
+
+def trainer(step: int, is_global_zero: bool = True) -> Any:
+    return SimpleNamespace(
+        datamodule=SimpleNamespace(data=Noise()),
+        global_step=step,
+        is_global_zero=is_global_zero,
+        strategy=SimpleNamespace(barrier=lambda name=None: None),
+    )
+
+
+def run(evaluation: Evaluation, module: Module, last: int, is_global_zero: bool = True) -> None:
+    first = trainer(0, is_global_zero)
+    evaluation.setup(first, module, "fit")
+    evaluation.on_fit_start(first, module)
+    evaluation.on_train_start(first, module)
+    for step in range(1, last + 1):
+        module.global_step = step
+        evaluation.on_train_batch_end(trainer(step, is_global_zero), module, None, None, step)
+    evaluation.on_train_end(trainer(last, is_global_zero), module)
+
+
+def test_when_it_scores() -> None:
+    """At 0, at each multiple and at the end, each metric at its own steps."""
+    module, often, seldom = Module(), Count(every=3), Count(every=0, at_start=False)
+    run(Evaluation({"quality": often, "seldom": seldom}), module, last=7)
+    assert [step for step, _ in module.records] == [0, 3, 6, 7, 7]
+    assert often.computed == 4 and seldom.computed == 1 and often.prepared == seldom.prepared == 1
+    assert module.records[1] == (3, {"quality/count": 2.0})
+    assert module.protocols == {"quality": {"data": "noise"}, "seldom": {"data": "noise"}}
+    assert module.scored_at == 7
+
+
+def test_the_end_is_not_scored_twice() -> None:
+    module, metric = Module(), Count(every=3)
+    evaluation = Evaluation({"quality": metric})
+    run(evaluation, module, last=6)
+    assert [step for step, _ in module.records] == [0, 3, 6]
+    resumed, module = Evaluation({"quality": metric}), Module(6)
+    resumed.load_state_dict(evaluation.state_dict())
+    resumed.on_train_start(trainer(6), module)
+    resumed.on_train_end(trainer(6), module)
+    assert module.records == []
+
+
+def test_only_rank_zero_works_and_all_know_the_step() -> None:
+    module, metric = Module(), Count()
+    run(Evaluation({"quality": metric}), module, last=3, is_global_zero=False)
+    assert metric.computed == metric.prepared == 0 and module.records == []
+    assert module.scored_at == 3
+
+
+def test_a_divergence_names_the_step() -> None:
+    with pytest.raises(Diverged, match="not finite numbers, at step 3"):
+        run(Evaluation({"quality": Fails(at_start=False)}), Module(), last=3)
+
+
+def test_a_metric_that_does_not_fit_is_refused_before_the_start(tmp_path: Path) -> None:
+    class Refuses(Count):
+        def check(self, data: Any, model: Any) -> None:
+            raise UserError("no (quality); choose another")
+
+    with pytest.raises(UserError, match="choose another"):
+        train(tmp_path, 1, [Evaluation({"quality": Refuses()})])
+
+
+def test_a_run_with_scores_equals_a_run_without(tmp_path: Path) -> None:
+    plain = train(tmp_path / "plain", 5, [])
+    scored = train(tmp_path / "scored", 5, [Evaluation({"quality": Count(every=2)})])
+    assert_equal(plain.state_dict(), scored.state_dict())
+    assert scored.latest["quality/count"] == 4 and "quality/count" not in plain.latest
+
+
+def test_the_checkpoint_takes_the_best_score(tmp_path: Path) -> None:
+    """After the callback that scores, in the list; the count falls with a negative value."""
+    checkpoint = Checkpoint(monitor=["quality/count"])
+    train(tmp_path, 5, [Evaluation({"quality": Count(every=2, value=-1.0)}), checkpoint])
+    assert checkpoint.summary() == {
+        "best": {
+            "metric": "quality/count",
+            "value": -4.0,
+            "step": 5,
+            "path": "checkpoints/best.ckpt",
+        }
+    }
