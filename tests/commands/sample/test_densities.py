@@ -177,7 +177,7 @@ def test_a_traverse_moves_one_latent_a_row(sample: Program, tmp_path: Path) -> N
 def test_the_parts_that_are_known(known: str) -> None:
     from gentrain.commands.sample.data_modes import Complete
 
-    mask, other = (Complete(known=part).mask(8, 8)[0, 0] for part in (known, OPPOSITE[known]))  # type: ignore[arg-type]
+    mask, other = (Complete(known=part).mask(8, 8)[0, 0] for part in (known, OPPOSITE[known]))
     assert mask.sum() in (32, 16, 48) and torch.equal(mask, ~other)
 
 
