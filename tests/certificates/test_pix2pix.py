@@ -12,6 +12,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from gentrain import __version__
 from gentrain.adversarial.losses import js
 from gentrain.data.degrade import DEGRADATIONS, grey
 from gentrain.errors import UserError
@@ -357,8 +358,9 @@ def test_a_start_brings_the_weights_of_another_run(tmp_path: Path) -> None:
     (tmp_path / ".hydra").mkdir()
     config = OmegaConf.create(composed("model=srresnet", *words))
     OmegaConf.save(config, tmp_path / ".hydra" / "config.yaml")
+    weights = {f"model.{name}": value for name, value in alone.state_dict().items()}
     AtomicIO().save_checkpoint(
-        {"state_dict": {f"model.{name}": value for name, value in alone.state_dict().items()}},
+        {"state_dict": weights, "origin": {"version": __version__}},
         tmp_path / "checkpoints" / "last.ckpt",
     )
     srgan = (

@@ -459,7 +459,9 @@ def descended(steps: int, resume: Any = None) -> tuple[AdversarialModel, L.Train
         torch.set_rng_state(resume[1])
     trainer.fit(
         scheme,
-        datamodule=DataModule(Domains(name="toy", shape=tuple(SHAPE), source_shape=tuple(SHAPE), batch_size=1)),
+        datamodule=DataModule(
+            Domains(name="toy", shape=tuple(SHAPE), source_shape=tuple(SHAPE), batch_size=1)
+        ),
         ckpt_path=resume and resume[0],
         weights_only=True,
     )
