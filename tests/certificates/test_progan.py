@@ -355,7 +355,7 @@ def test_the_penalty_is_of_the_sum_of_scores_at_the_level_s_size(
     real, fake = torch.randn(8, 1, 14, 14), torch.randn(8, 1, 14, 14)
     penalty = model.regularizers["gradient_penalty"]
     monkeypatch.setattr(
-        "gentrain.adversarial.lipschitz.per_sample", lambda x: torch.full((len(x), 1, 1, 1), 0.3)
+        "gentrain.adversarial.lipschitz.uniform_per_sample", lambda x: torch.full((len(x), 1, 1, 1), 0.3)
     )
     value = penalty.critic_term(model.critic, real, fake)
     exact = copy.deepcopy(model.critic).double()

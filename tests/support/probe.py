@@ -68,7 +68,7 @@ def join(trainer: L.Trainer, pl_module: Any, seed: int) -> None:
 
     generator = pl_module.model.generator
     generator.noise = lambda n, device: mine(n, generator.latent) * 2 - 1
-    lipschitz.per_sample = lambda x: mine(len(x), *[1] * (x.ndim - 1))
+    lipschitz.uniform_per_sample = lambda x: mine(len(x), *[1] * (x.ndim - 1))
 
 
 def digest(tensor: Tensor) -> str:

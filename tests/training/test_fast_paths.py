@@ -141,7 +141,7 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
 def draws(monkeypatch: pytest.MonkeyPatch) -> Draws:
     """The random numbers of an objective, fixed, so that float64 has the same."""
     drawn = Draws()
-    monkeypatch.setattr(lipschitz, "per_sample", lambda x: drawn.eps)
+    monkeypatch.setattr(lipschitz, "uniform_per_sample", lambda x: drawn.eps)
     return drawn
 
 
