@@ -2,7 +2,8 @@
 
     python benchmarks/compare.py [--groups 20] [--seeds 3] [--rounds 7] [--out FILE]
 
-The runs are made by hand, of usual size: 200 logged rows of 24 values, 11 sample grids each. See README.md beside this file.
+The runs are made up, and of usual size: 200 logged rows of 24 values, and 11 sample grids each. See
+README.md beside this file.
 """
 
 from __future__ import annotations
@@ -18,69 +19,78 @@ import loop
 
 from gentrain.cli.main import run
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "compare"))
-from browser import Page, browser
-from made import many
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.support.browser import CHROMIUM, Page, browser
+from tests.support.made_runs import many
+
+Times = tuple[float, float]  # milliseconds: by the clock, and of the processor
 
 
 def main_thread(page: Page) -> float:
     """Seconds of processor time that the page's main thread has taken since it began to load."""
-    metrics = {
-        metric["name"]: metric["value"] for metric in page.ask("Performance.getMetrics")["metrics"]
-    }
-    return metrics["TaskDuration"]
+    metrics = page.ask("Performance.getMetrics")["metrics"]
+    return {metric["name"]: metric["value"] for metric in metrics}["TaskDuration"]
 
 
-def opened(page: Page, file: Path) -> tuple[float, float]:
-    """(wall, processor) milliseconds from the start of loading until the table, the chart and the pictures are there."""
+def opened(page: Page, file: Path) -> Times:
+    """From the start of loading until the table, the chart and the pictures are there."""
     wall = page.open(file)
     return wall, main_thread(page) * 1e3
 
 
-def report(args: argparse.Namespace) -> Iterator[str]:
-    yield "# The page of gentrain compare\n"
-    yield from list(loop.heading(args))[1:3]
-    with tempfile.TemporaryDirectory() as folder:
-        place = many(Path(folder) / "runs", args.groups, args.seeds)
-        began, processor = time.perf_counter(), time.process_time()
-        assert run(["compare", f"runs={place}"]) == 0
-        wall, processor = time.perf_counter() - began, time.process_time() - processor
-        file = place / "compare.html"
-        yield f"{args.groups} x {args.seeds} runs. The command: {processor:.1f} s of processor time ({wall:.1f} s by the clock).\n"
-        yield f"The page: {file.stat().st_size / 1e6:.1f} MB, {len(grids(file))} sample grids among them.\n"
-        yield f"Milliseconds from the start of loading until all is drawn; medians of {args.rounds} rounds [least-most].\n"
-        yield "| | by the clock | processor time of the page |\n|---|---|---|"
-        first, again, changed = [], [], []
-        for _ in range(args.rounds):
-            with browser() as page:
-                page.ask("Performance.enable", timeDomain="threadTicks")
-                first.append(opened(page, file))
-                again.append(opened(page, file))
-                changed.append(redrawn(page))
-                assert not page.complaints, page.complaints
-        rows = {
-            "in a browser just started": first,
-            "loaded again": again,
-            "another value, every seed a line": changed,
-        }
-        for name, times in rows.items():
-            yield (
-                f"| {name} | "
-                + " | ".join(loop.spread([pair[i] for pair in times], 0) for i in (0, 1))
-                + " |"
-            )
+def redrawn(page: Page) -> Times:
+    """Another value is chosen, with a line for each seed."""
+    before, began = main_thread(page), time.perf_counter()
+    page.choose("#seeds", "each")
+    page.choose("#value", "critic/value_01")
+    page.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    return (time.perf_counter() - began) * 1e3, (main_thread(page) - before) * 1e3
+
+
+def measured(file: Path, rounds: int) -> dict[str, list[Times]]:
+    """The times of each round, in a browser of its own."""
+    first, again, changed = [], [], []
+    for _ in range(rounds):
+        with browser() as page:
+            page.ask("Performance.enable", timeDomain="threadTicks")
+            first.append(opened(page, file))
+            again.append(opened(page, file))
+            changed.append(redrawn(page))
+            assert not page.complaints, page.complaints
+    return {
+        "in a browser just started": first,
+        "loaded again": again,
+        "another value, every seed a line": changed,
+    }
 
 
 def grids(file: Path) -> list[str]:
     return file.read_text().split("data:image/png")[1:]
 
 
-def redrawn(page: Page) -> tuple[float, float]:
-    before, began = main_thread(page), time.perf_counter()
-    page.choose("#seeds", "each")
-    page.choose("#value", "critic/value_01")
-    page.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    return (time.perf_counter() - began) * 1e3, (main_thread(page) - before) * 1e3
+def report(args: argparse.Namespace) -> Iterator[str]:
+    yield "# The page of gentrain compare\n"
+    yield from loop.provenance(args)
+    with tempfile.TemporaryDirectory() as folder:
+        place = many(Path(folder) / "runs", args.groups, args.seeds)
+        began, processor = time.perf_counter(), time.process_time()
+        assert run(["compare", f"runs={place}"]) == 0
+        wall, processor = time.perf_counter() - began, time.process_time() - processor
+        yield (
+            f"{args.groups} x {args.seeds} runs. The command: {processor:.1f} s of processor time "
+            f"({wall:.1f} s by the clock).\n"
+        )
+        file = place / "compare.html"
+        size = file.stat().st_size / 1e6
+        yield f"The page: {size:.1f} MB, {len(grids(file))} sample grids among them.\n"
+        yield (
+            "Milliseconds from the start of loading until all is drawn; medians of "
+            f"{args.rounds} rounds [least-most].\n"
+        )
+        yield "| | by the clock | processor time of the page |\n|---|---|---|"
+        for name, times in measured(file, args.rounds).items():
+            columns = (loop.spread([pair[i] for pair in times], 0) for i in (0, 1))
+            yield f"| {name} | {' | '.join(columns)} |"
 
 
 def main() -> None:
@@ -89,9 +99,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, help="write the table to a file, too")
+    parser.add_argument("--out", type=Path, help="also write the table to a file")
     args = parser.parse_args()
     args.device = "cpu"
+    if CHROMIUM is None:
+        raise SystemExit("no Chromium on this machine (apt-get install chromium)")
     loop.publish(report(args), args.threads, args.out)
 
 

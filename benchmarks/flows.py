@@ -1,4 +1,5 @@
-"""Masked autoregressive flows: a training step beside the same model in zuko, and samples of a teacher beside its student's.
+"""Masked autoregressive flows: a training step beside zuko's, and a teacher's samples beside its
+student's.
 
     python benchmarks/flows.py [--rounds 9] [--threads 1] [--out FILE]
 
@@ -19,7 +20,6 @@ import torch
 import zuko
 
 from gentrain.config.build import build
-from gentrain.data.batches import Batches
 from gentrain.models.flow.autoregressive import InverseAutoregressive, MaskedAutoregressive
 from gentrain.models.flow.base import FlowDensity, Reversed
 from gentrain.models.pixels import Logit
@@ -31,14 +31,14 @@ PASSES = 10  # whole passes that are timed, of as many as there are values and m
 
 
 class ByHand:
-    """`nll` of modelled values, down with Adam, and nothing else."""
+    """Minimises `nll` of modelled values with Adam, and does nothing else."""
 
     def __init__(
         self, job: Job, model: torch.nn.Module, nll: Callable[[torch.Tensor], torch.Tensor]
     ) -> None:
         self.model, self.nll, self.pixels = model, nll, Logit(1e-6)
         data = build(job.config["data"], "data")
-        self.batches = iter(Batches(data.load("train"), data.batch_sampler(), "cpu"))
+        self.batches = iter(data.batches(torch.device("cpu")))
         self.optimizer = torch.optim.Adam(model.parameters(), 1e-4)
 
     def iterate(self, n: int) -> None:
@@ -66,27 +66,27 @@ def training(args: argparse.Namespace, folder: Path) -> Iterator[str]:
     yield f"\n## A training step: {WORK.name}\n\n| | ms | to zuko |\n|---|---|---|"
     times = loop.interleaved(found, args.rounds, args.seconds, "cpu")
     for name, own in times.items():
-        ratio = loop.spread(
-            [a / b for a, b in zip(own, times["zuko, a loop by hand"], strict=True)]
-        )
+        ratio = loop.spread(loop.ratio(own, times["zuko, a loop by hand"]))
         yield f"| {name} | {loop.spread([t * 1e3 for t in own], 1)} | {ratio} |"
     found["gentrain"].close()
 
 
 def stirred(flow: Any, sd: float = 0.02) -> Any:
-    """Weights as large as after training: zeros would be no work for the exponentials."""
+    """Draw weights as large as after training: with zeros, exponentials would cost too little."""
     for weights in flow.parameters():
         torch.nn.init.normal_(weights, 0, sd)
     return flow.eval().requires_grad_(False)
 
 
 def whole_passes(flow: MaskedAutoregressive, x: torch.Tensor) -> None:
-    """Of one map; a sample takes one for each value and map."""
+    """PASSES passes of one map. A sample takes one for each value and map."""
+    network: Any = flow.maps[0]
     for _ in range(PASSES):
-        flow.back(x, *flow.maps[0](x, None).unbind(1))
+        flow.back(x, *network(x, None).unbind(1))
 
 
 def sampling(args: argparse.Namespace) -> Iterator[str]:
+    """The tables of samples: a teacher in two ways, and its student."""
     teacher = stirred(MaskedAutoregressive(SHAPE, LAYERS, WIDTH, bound=5.0))
     student = stirred(
         Reversed(
@@ -96,11 +96,9 @@ def sampling(args: argparse.Namespace) -> Iterator[str]:
     for n in args.samples:
         u = torch.randn(n, SIZE)
         calls: dict[str, Callable[[], Any]] = {
-            "teacher (maf), a whole pass for each value and map": lambda u=u: whole_passes(
-                teacher, u
-            ),
-            "teacher (maf), gentrain's sampler": lambda u=u: teacher.inverse(u),
-            "student (iaf), one pass": lambda u=u: student.inverse(u),
+            "teacher (maf), a whole pass for each value and map": partial(whole_passes, teacher, u),
+            "teacher (maf), gentrain's sampler": partial(teacher.inverse, u),
+            "student (iaf), one pass": partial(student.inverse, u),
         }
         with torch.no_grad():
             times = loop.in_turn(calls, args.rounds)
@@ -108,15 +106,21 @@ def sampling(args: argparse.Namespace) -> Iterator[str]:
         times[naive] = [t * SIZE * LAYERS / PASSES for t in times[naive]]
         yield f"\n## {n} sample(s) of {SIZE} values\n\n| | ms | to the student |\n|---|---|---|"
         for name, each in times.items():
-            ratio = loop.spread([a / b for a, b in zip(each, times[own], strict=True)], 1)
+            ratio = loop.spread(loop.ratio(each, times[own]), 1)
             yield f"| {name} | {loop.spread([t * 1e3 for t in each], 1)} | {ratio} |"
-    yield "\nThe whole passes are scaled up from ten; that they give the same samples is a test (tests/certificates/test_flows.py)."
+    yield (
+        "\nThe whole passes are scaled up from ten; that they give the same samples is a test "
+        "(tests/certificates/test_flows.py)."
+    )
 
 
 def report(args: argparse.Namespace) -> Iterator[str]:
     yield "# Autoregressive flows: training and sampling\n"
-    yield from list(loop.heading(args))[1:3]
-    yield f"zuko {zuko.__version__}. Medians of {args.rounds} rounds [least-most]; ratios are taken in each round."
+    yield from loop.provenance(args)
+    yield (
+        f"zuko {zuko.__version__}. Medians of {args.rounds} rounds [least-most]; ratios are taken "
+        "in each round."
+    )
     with tempfile.TemporaryDirectory() as folder:
         yield from training(args, Path(folder))
     yield from sampling(args)
@@ -130,7 +134,7 @@ def main() -> None:
     )
     parser.add_argument("--samples", type=int, nargs="+", default=[1, 64])
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, help="write the tables to a file, too")
+    parser.add_argument("--out", type=Path, help="also write the tables to a file")
     args = parser.parse_args()
     args.device = "cpu"
     loop.publish(report(args), args.threads, args.out)

@@ -24,11 +24,12 @@ from gentrain.data.mnist_5k import MNIST5k
 from gentrain.models.energy.rbm import RBM, BinaryUnits
 
 SHAPE, INNER = [1, 28, 28], 20  # steps a round
-BARE, STEP, THEIRS = "two products and the random numbers", "gentrain: RBM.moved", "scikit-learn"
+BARE, THEIRS = "two products and the random numbers", "scikit-learn"
+STEP = "gentrain: RBM.run_chain"
 
 
 def step(args: argparse.Namespace) -> Iterator[str]:
-    """The same number of each, on tensors of the same sizes."""
+    """The table of one Gibbs step and its parts, on tensors of equal sizes."""
     model = RBM(BinaryUnits(), SHAPE, args.hidden, n_chains=args.chains)
     v, h = model.noise(args.chains, "cpu"), torch.rand(args.chains, args.hidden).round()
 
@@ -39,10 +40,14 @@ def step(args: argparse.Namespace) -> Iterator[str]:
     def sigmoids() -> None:
         torch.sigmoid(h), torch.sigmoid(v)
 
-    def repeated(call: Callable[[], None]) -> Callable[[], object]:
-        return lambda: [call() for _ in range(INNER)]
+    def repeated(call: Callable[[], None]) -> Callable[[], None]:
+        def calls() -> None:
+            for _ in range(INNER):
+                call()
 
-    calls = {
+        return calls
+
+    calls: dict[str, Callable[[], object]] = {
         BARE: repeated(bare),
         "the two sigmoids": repeated(sigmoids),
         STEP: lambda: model.run_chain(v, INNER),
@@ -52,12 +57,12 @@ def step(args: argparse.Namespace) -> Iterator[str]:
     yield f"\n## A Gibbs step of {args.chains} chains, 784 visible and {args.hidden} hidden units\n"
     yield f"| | us | to {BARE} |\n|---|---|---|"
     for name, own in times.items():
-        ratio = loop.spread([a / b for a, b in zip(own, times[BARE], strict=True)])
+        ratio = loop.spread(loop.ratio(own, times[BARE]))
         yield f"| {name} | {loop.spread([t / INNER * 1e6 for t in own], 1)} | {ratio} |"
 
 
 class Theirs:
-    """scikit-learn's machine, with its weights in ours for the score: one code computes both."""
+    """scikit-learn's RBM. For the score its weights are put into ours, so one code scores both."""
 
     def __init__(self, hidden: int, values: Tensor) -> None:
         self.machine = BernoulliRBM(
@@ -69,11 +74,12 @@ class Theirs:
         for batch in self.values[torch.randperm(len(self.values))].split(100):
             self.machine.partial_fit(batch.numpy())
 
-    def judged(self) -> RBM:
+    def scored(self) -> RBM:
         return as_ours(self.machine)
 
 
 def as_ours(machine: BernoulliRBM) -> RBM:
+    """The RBM with scikit-learn's weights."""
     model = RBM(BinaryUnits(threshold=True), SHAPE, machine.n_components)
     found = {
         "W": machine.components_.T,
@@ -87,7 +93,7 @@ def as_ours(machine: BernoulliRBM) -> RBM:
 
 
 class Ours:
-    """`bf16` computes what trainer.precision=bf16-mixed does; the score is of float32."""
+    """gentrain's RBM; `bf16` trains as trainer.precision=bf16-mixed does, and scores in float32."""
 
     def __init__(self, hidden: int, images: Tensor, bf16: bool = False, rate: float = 0.05) -> None:
         self.bf16 = bf16
@@ -103,18 +109,24 @@ class Ours:
             loss.backward()
             self.optimizer.step()
 
-    def judged(self) -> RBM:
+    def scored(self) -> RBM:
         return self.model
 
 
 def digits() -> tuple[Tensor, Callable[[RBM], float]]:
-    """Those to train on, and the pseudo-likelihood in nats of the held-out ones, by 20 flips each."""
+    """The training digits, and the score of an RBM.
+
+    Returns:
+        Float images (N, 1, 28, 28), and a function that gives the mean pseudo-likelihood of the
+        held-out digits in nats, by 20 flips each.
+    """
     data = MNIST5k(name="mnist_5k", shape=(1, 28, 28), classes=10)
     x, test = (to_float(data.load(split).images) for split in ("train", "test"))
     return x, lambda model: model.pseudo_log_likelihood((test,), 20).mean().item()
 
 
 def training(args: argparse.Namespace) -> Iterator[str]:
+    """The table of epochs, all with the same rate and batches."""
     x, nats = digits()
     ours = Ours(args.hidden, x)
     machines: dict[str, Any] = {
@@ -123,72 +135,88 @@ def training(args: argparse.Namespace) -> Iterator[str]:
         "gentrain, bf16-mixed": Ours(args.hidden, x, bf16=True),
     }
     yield (
-        f"\n## Epochs of {len(x):,} digits: PCD-1, batches of 100, a rate of 0.05, {args.hidden} hidden units\n\n"
-        "Seconds so far, and the pseudo-likelihood in nats of the held-out digits, by 20 flips each.\n\n"
-        f"| epoch | {' | | '.join(machines)} | |\n|---|{'---|---|' * len(machines)}"
+        f"\n## Epochs of {len(x):,} digits: PCD-1, batches of 100, a rate of 0.05, "
+        f"{args.hidden} hidden units\n\nSeconds so far, and the pseudo-likelihood in nats of the "
+        "held-out digits, by 20 flips each.\n"
     )
+    yield f"| epoch | {' | | '.join(machines)} | |\n|---|{'---|---|' * len(machines)}"
     curves: dict[str, list[tuple[float, float]]] = {name: [(0.0, -math.inf)] for name in machines}
     for epoch in range(1, args.epochs + 1):
         for name, machine in machines.items():
-            began = time.perf_counter()
-            machine.epoch()
-            seconds = curves[name][-1][0] + time.perf_counter() - began
-            curves[name].append((seconds, nats(machine.judged())))
-        yield f"| {epoch} | {' | '.join(f'{curve[-1][0]:.2f} | {curve[-1][1]:.1f}' for curve in curves.values())} |"
-    wanted, reached = curves[THEIRS][-1][1], curves[THEIRS][-1][0]
-    for name in list(machines)[1:]:
-        per_epoch = reached / curves[name][-1][0]
-        found = next((seconds for seconds, score in curves[name] if score >= wanted), None)
+            seconds = curves[name][-1][0] + seconds_of(machine.epoch)
+            curves[name].append((seconds, nats(machine.scored())))
+        cells = (f"{curve[-1][0]:.2f} | {curve[-1][1]:.1f}" for curve in curves.values())
+        yield f"| {epoch} | {' | '.join(cells)} |"
+    yield from conclusions(curves)
+
+
+def conclusions(curves: dict[str, list[tuple[float, float]]]) -> Iterator[str]:
+    """How much less time ours took: for an epoch, and until scikit-learn's last score."""
+    reached, wanted = curves[THEIRS][-1]
+    for name, curve in curves.items():
+        if name == THEIRS:
+            continue
+        found = next((seconds for seconds, score in curve if score >= wanted), None)
         until = (
             "has not reached it"
             if found is None
-            else f"reached the last pseudo-likelihood of {THEIRS} in {reached / found:.1f} times less"
+            else f"reached the last pseudo-likelihood of {THEIRS} in {reached / found:.1f} times "
+            "less"
         )
-        yield f"\n{name}: {per_epoch:.1f} times less time an epoch; {until}."
+        yield f"\n{name}: {reached / curve[-1][0]:.1f} times less time an epoch; {until}."
 
 
-def as_it_comes(args: argparse.Namespace) -> Iterator[str]:
-    """Each as its users call it: fit(X) of numbers of numpy's usual precision in batches of 10, and ours in its own batches of 100."""
+def seconds_of(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def by_default(args: argparse.Namespace) -> Iterator[str]:
+    """The table of each library's own defaults.
+
+    scikit-learn's are float64 and batches of 10; gentrain's are float32 and batches of 100.
+    """
     x, nats = digits()
     ours = {
         "gentrain": Ours(args.hidden, x, rate=0.1),
         "gentrain, bf16-mixed": Ours(args.hidden, x, bf16=True, rate=0.1),
     }
-
-    machine = BernoulliRBM(args.hidden, n_iter=args.epochs, random_state=0)
+    theirs = BernoulliRBM(args.hidden, n_iter=args.epochs, random_state=0)
     values = ours["gentrain"].model.values(x).double().numpy()
-    began = time.perf_counter()
-    machine.fit(values)
-    reached, wanted = time.perf_counter() - began, nats(as_ours(machine))
+    reached = seconds_of(lambda: theirs.fit(values))
+    wanted, per_epoch = nats(as_ours(theirs)), reached / args.epochs
     yield (
-        f"\n## The same digits, each by its own defaults: fit(X) of {THEIRS} has float64, batches of 10 and a rate of 0.1; "
-        "gentrain batches of 100, here with that rate\n\n"
-        f"| | {' | '.join(('seconds an epoch', 'epochs', 'seconds', 'nats', 'times less an epoch', 'times less in all'))} |\n|{'---|' * 7}"
+        f"\n## The same digits, each by its own defaults: fit(X) of {THEIRS} has float64, batches "
+        "of 10 and a rate of 0.1; gentrain batches of 100, here with that rate\n"
     )
-    yield f"| {THEIRS} | {reached / args.epochs:.2f} | {args.epochs} | {reached:.2f} | {wanted:.1f} | | |"
+    yield (
+        "| | seconds an epoch | epochs | seconds | nats | times less an epoch | times less in all |"
+    )
+    yield "|---|---|---|---|---|---|---|"
+    yield f"| {THEIRS} | {per_epoch:.2f} | {args.epochs} | {reached:.2f} | {wanted:.1f} | | |"
     for name, machine in ours.items():
         seconds, epochs, score = 0.0, 0, -math.inf
         while score < wanted and epochs < 20 * args.epochs:
-            began = time.perf_counter()
-            machine.epoch()
-            seconds, epochs, score = (
-                seconds + time.perf_counter() - began,
-                epochs + 1,
-                nats(machine.judged()),
-            )
-        per_epoch = reached / args.epochs / (seconds / epochs)
-        yield f"| {name} | {seconds / epochs:.2f} | {epochs} | {seconds:.2f} | {score:.1f} | {per_epoch:.1f} | {reached / seconds:.1f} |"
+            seconds += seconds_of(machine.epoch)
+            epochs, score = epochs + 1, nats(machine.scored())
+        faster = f"{per_epoch / (seconds / epochs):.1f} | {reached / seconds:.1f}"
+        times = f"{seconds / epochs:.2f} | {epochs} | {seconds:.2f}"
+        yield f"| {name} | {times} | {score:.1f} | {faster} |"
 
 
 def report(args: argparse.Namespace) -> Iterator[str]:
     torch.manual_seed(0)
     yield "# The restricted Boltzmann machine\n"
-    yield from list(loop.heading(args))[1:3]
-    yield f"Medians of {args.rounds} rounds [least-most] of {INNER} steps; ratios are taken in each round."
+    yield from loop.provenance(args)
+    yield (
+        f"Medians of {args.rounds} rounds [least-most] of {INNER} steps; ratios are taken in each "
+        "round."
+    )
     yield from step(args)
     if args.epochs:
         yield from training(args)
-        yield from as_it_comes(args)
+        yield from by_default(args)
 
 
 def main() -> None:
@@ -198,7 +226,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, help="write the tables to a file, too")
+    parser.add_argument("--out", type=Path, help="also write the tables to a file")
     args = parser.parse_args()
     args.device = "cpu"
     loop.publish(report(args), args.threads, args.out)

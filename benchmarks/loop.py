@@ -1,4 +1,6 @@
-"""What a generator iteration costs: gentrain beside hand-written loops, on the same tensors, in one process, in turn.
+"""What a generator iteration costs: gentrain beside hand-written loops.
+
+All of them use the same tensors, live in one process and take turns.
 
     python benchmarks/loop.py [--quick] [--threads 1] [--device cpu] [--rounds 9] [--out FILE]
 
@@ -20,7 +22,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,7 +38,6 @@ from torch import Tensor, nn
 from gentrain.cli.compose import register
 from gentrain.config import paths, schema
 from gentrain.config.build import build
-from gentrain.data.batches import Batches
 from gentrain.layers.activation import LeakyReLU, ReLU
 from gentrain.training.devices import mallopt
 from gentrain.training.job import Job
@@ -54,24 +55,42 @@ QUIET = (
 
 @dataclass(frozen=True)
 class Work:
-    """What all contenders do."""
+    """A training that all contenders do."""
 
     name: str
     overrides: tuple[str, ...]
 
 
 WORKS = {
-    "nf16": Work("wgan_gp, dcgan nf=16, 5:1, batch 64", ("model=wgan_gp", "model.generator.width=16", "model.critic.width=16")),
+    "nf16": Work(
+        "wgan_gp, dcgan nf=16, 5:1, batch 64",
+        ("model=wgan_gp", "model.generator.width=16", "model.critic.width=16"),
+    ),
     "mlp": Work("wgan_gp, mlp 512 x 2, 5:1, batch 64", ("model=wgan_gp", "network=mlp")),
-    "dcgan": Work("dcgan nf=16, batch norm, 1:1, batch 128", ("model=dcgan", "model.generator.width=16", "model.critic.width=16")),
+    "dcgan": Work(
+        "dcgan nf=16, batch norm, 1:1, batch 128",
+        ("model=dcgan", "model.generator.width=16", "model.critic.width=16"),
+    ),
     "nf64": Work("wgan_gp, dcgan nf=64, 5:1, batch 64", ("model=wgan_gp",)),
-    "tiny": Work("wgan_gp, mlp 4 x 1, 1:1, batch 4 (no arithmetic to speak of)", (
-        "model=wgan_gp", "network=mlp", "scheme.critic_steps=1", "data.batch_size=4", "model.generator.latent=4",
-        "model.generator.width=4", "model.critic.width=4", "model.generator.depth=1", "model.critic.depth=1")),
-}  # fmt: skip
+    "tiny": Work(
+        "wgan_gp, mlp 4 x 1, 1:1, batch 4 (no arithmetic to speak of)",
+        (
+            "model=wgan_gp",
+            "network=mlp",
+            "scheme.critic_steps=1",
+            "data.batch_size=4",
+            "model.generator.latent=4",
+            "model.generator.width=4",
+            "model.critic.width=4",
+            "model.generator.depth=1",
+            "model.critic.depth=1",
+        ),
+    ),
+}
 
 
 def configuration(work: Work, device: str) -> dict[str, Any]:
+    """The whole configuration of a training, without samples, scores and checkpoints."""
     trainer = "trainer=gpu" if device == "cuda" else "trainer=cpu"
     register()
     with initialize_config_dir(str(paths.conf_dir()), version_base="1.3"):
@@ -81,31 +100,32 @@ def configuration(work: Work, device: str) -> dict[str, Any]:
     return schema.resolved(cfg)
 
 
-# --- loops written by hand --------------------------------------------------------------------------------------------------
+# --- loops written by hand ------------------------------------------------------------------------
+
+
+def model_of(job: Job) -> Any:
+    return job.scheme.model
 
 
 class ByHand:
     """A loop as one writes it for one paper: no trainer, no log, no checkpoint."""
 
     def __init__(self, job: Job, device: str) -> None:
-        checked, model = job.config, copy.deepcopy(job.scheme.model).to(device)
+        scheme, model = job.config["scheme"], copy.deepcopy(model_of(job)).to(device)
         self.generator, self.critic, self.device = model.generator, model.critic, device
-        self.critic_steps, self.penalised = (
-            checked["scheme"]["critic_steps"],
-            "gradient_penalty" in model.regularizers,
-        )
-        self.g_opt, self.d_opt = (
-            torch.optim.Adam(network.parameters(), float(node["lr"]), betas=tuple(node["betas"]))
-            for network, node in zip(
-                (self.generator, self.critic),
-                (checked["scheme"]["optimizers"][p] for p in ("generator", "critic")),
-                strict=True,
-            )
-        )
-        data = build(checked["data"], "data")
-        self.batches = iter(Batches(data.load("train"), data.batch_sampler(), device))
+        self.critic_steps = scheme["critic_steps"]
+        self.penalised = "gradient_penalty" in model.regularizers
+        self.g_opt = self.adam(self.generator, scheme["optimizers"]["generator"])
+        self.d_opt = self.adam(self.critic, scheme["optimizers"]["critic"])
+        data = build(job.config["data"], "data")
+        self.batches = iter(data.batches(torch.device(device)))
+
+    @staticmethod
+    def adam(network: nn.Module, node: dict[str, Any]) -> torch.optim.Adam:
+        return torch.optim.Adam(network.parameters(), float(node["lr"]), betas=tuple(node["betas"]))
 
     def iterate(self, n: int) -> None:
+        """n generator iterations."""
         for _ in range(n):
             for _ in range(self.critic_steps):
                 real = next(self.batches)[0]
@@ -153,7 +173,11 @@ class ByHand:
 
 
 class Minimal(ByHand):
-    """torch's own rectifiers, contiguous weights, one forward for real and one for fake images, no toggling of gradients."""
+    """The shortest loop that computes the same.
+
+    It has torch's own rectifiers and contiguous weights, scores real and fake images in two
+    forwards, and never switches gradients off.
+    """
 
     def __init__(self, job: Job, device: str) -> None:
         super().__init__(job, device)
@@ -162,11 +186,14 @@ class Minimal(ByHand):
 
 
 class SameArithmetic(ByHand):
-    """gentrain's arithmetic to the last operation: its rectifier, channels_last, one forward for both batches where the critic allows that,
-    no weight gradients of the critic in the generator's step."""
+    """gentrain's arithmetic, to the last operation.
+
+    It has gentrain's rectifier and channels_last weights, scores both batches in one forward where
+    the critic allows it, and computes no gradients of the critic's weights in the generator's step.
+    """
 
     def scores(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        if not self.penalised:  # a batch norm critic
+        if not self.penalised:  # a critic with batch norm
             return super().scores(real, fake)
         on_real, on_fake = self.critic(torch.cat([real, fake])).chunk(2)
         return on_real, on_fake
@@ -178,19 +205,18 @@ class SameArithmetic(ByHand):
 
 
 def plain(network: nn.Module) -> nn.Module:
-    """torch's own rectifiers in the place of gentrain's."""
+    """Replace gentrain's rectifiers by torch's own."""
     for module in list(network.modules()):
         for name, child in module.named_children():
-            if isinstance(child, LeakyReLU):
-                setattr(
-                    module,
-                    name,
-                    nn.ReLU() if isinstance(child, ReLU) else nn.LeakyReLU(child.slope),
-                )
+            match child:
+                case ReLU():
+                    setattr(module, name, nn.ReLU())
+                case LeakyReLU():
+                    setattr(module, name, nn.LeakyReLU(child.slope))
     return network
 
 
-# --- gentrain itself ------------------------------------------------------------------------------------------------------------
+# --- gentrain itself ------------------------------------------------------------------------------
 
 
 class Finished(Exception):
@@ -198,10 +224,11 @@ class Finished(Exception):
 
 
 class Gate(L.Callback):
-    """The last callback: lets a trainer through, that runs in a thread of its own, for as many generator iterations as it is asked."""
+    """The last callback. It stops the trainer's thread until more iterations are asked for."""
 
     def __init__(self) -> None:
-        self.go, self.done, self.allowed, self.error = threading.Event(), threading.Event(), 0, None
+        self.go, self.done, self.allowed = threading.Event(), threading.Event(), 0
+        self.error: BaseException | None = None
 
     def on_train_start(self, *_: Any) -> None:
         self.wait()
@@ -220,19 +247,22 @@ class Gate(L.Callback):
 
 
 class Gentrain:
-    """A whole `gentrain` run: Lightning's trainer, every default callback, metrics.csv, scalars every 50 steps."""
+    """A whole `gentrain` run.
+
+    It has Lightning's trainer, every default callback, metrics.csv and scalars every 50 steps.
+    """
 
     def __init__(self, job: Job) -> None:
         self.job, self.gate = job, Gate()
-        job.trainer.callbacks.append(self.gate)
+        job.trainer.callbacks.append(self.gate)  # type: ignore[attr-defined]
         self.thread = threading.Thread(
             target=self.run, args=(torch.get_num_threads(),), daemon=True
         )
         self.thread.start()
-        self.arrive()
+        self.wait_until_done()
 
     def run(self, threads: int) -> None:
-        torch.set_num_threads(threads)  # OpenMP counts them for each thread that calls
+        torch.set_num_threads(threads)  # OpenMP has a setting for each calling thread
         try:
             self.job.fit()
         except Finished:
@@ -241,7 +271,7 @@ class Gentrain:
             self.gate.error = error
         self.gate.done.set()
 
-    def arrive(self) -> None:
+    def wait_until_done(self) -> None:
         self.gate.done.wait()
         self.gate.done.clear()
         if self.gate.error is not None:
@@ -250,43 +280,46 @@ class Gentrain:
     def iterate(self, n: int) -> None:
         self.gate.allowed = n
         self.gate.go.set()
-        self.arrive()
+        self.wait_until_done()
 
     def weights(self) -> dict[str, Tensor]:
-        return dict(self.job.scheme.model.named_parameters())
+        return dict(model_of(self.job).named_parameters())
 
     def close(self) -> None:
         self.iterate(0)
         self.thread.join()
 
 
-# --- in turn ----------------------------------------------------------------------------------------------------------------------
+# --- in turn --------------------------------------------------------------------------------------
 
 
 def contenders(work: Work, device: str, folder: Path) -> dict[str, Any]:
+    """All loops for one training, with equal weights."""
     make = partial(Job, configuration(work, device), {"model": "benchmark", "data": "mnist_5k"})
     jobs = {
         name: make(folder / work.name.split(",")[0] / name.replace(" ", "-"))
         for name in ("gentrain", "gentrain without its rectifier")
     }
     first = jobs["gentrain"]
-    weights = copy.deepcopy(first.scheme.model.state_dict())
+    weights = copy.deepcopy(model_of(first).state_dict())
     found: dict[str, Any] = {
         "minimal loop": Minimal(first, device),
         "the same arithmetic by hand": SameArithmetic(first, device),
     }
     for name, job in jobs.items():
-        job.scheme.model.load_state_dict(weights)
+        model_of(job).load_state_dict(weights)
         if name != "gentrain":
-            plain(job.scheme.model)
+            plain(model_of(job))
         found[name] = Gentrain(job)
     return found
 
 
 def apart(found: dict[str, Any]) -> dict[str, float]:
-    """How far each one's weights are from gentrain's after three iterations with the same draws, relative to their norm.
+    """How far each contender's weights are from gentrain's after three iterations.
 
-    The critic's last bias is left out: its gradient is zero but for rounding, of which Adam makes whole steps.
+    All draw the same random numbers. The distance is relative to the norm of the weights. The
+    critic's last bias is left out: its gradient is zero up to rounding, and Adam turns rounding
+    errors into whole steps.
     """
     for contender in found.values():
         torch.manual_seed(1)
@@ -307,7 +340,7 @@ def vector(weights: dict[str, Tensor]) -> Tensor:
 
 
 def timed(iterate: Callable[[int], None], n: int, device: str) -> float:
-    """Seconds an iteration."""
+    """Seconds per iteration."""
     synchronize(device)
     began = time.perf_counter()
     iterate(n)
@@ -323,7 +356,7 @@ def synchronize(device: str) -> None:
 def interleaved(
     found: dict[str, Any], rounds: int, seconds: float, device: str
 ) -> dict[str, list[float]]:
-    """Seconds an iteration of every contender in every round: A B C D, then D C B A."""
+    """Seconds per iteration, of every contender in every round: A B C D, then D C B A."""
     block = max(1, round(seconds / min(timed(c.iterate, 2, device) for c in found.values())))
     times: dict[str, list[float]] = {name: [] for name in found}
     for number in range(rounds):
@@ -332,8 +365,8 @@ def interleaved(
     return times
 
 
-def in_turn(contenders: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every contender in every round: A B C, then C B A. The first round is not counted."""
+def in_turn(contenders: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of every contender in every round: A B C, then C B A. Round 0 does not count."""
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(rounds + 1):
         for name in list(contenders) if number % 2 == 0 else list(contenders)[::-1]:
@@ -345,49 +378,61 @@ def in_turn(contenders: dict[str, Callable[[], object]], rounds: int) -> dict[st
 
 
 def rows(work: Work, device: str, rounds: int, seconds: float, folder: Path) -> Iterator[str]:
+    """The lines of one training's table."""
     found = contenders(work, device, folder)
     distance = apart(found)
-    # equal arithmetic must give equal weights; another order of the sums, at most what float32 and three steps of Adam make of it
+    # Equal arithmetic must give equal weights. Sums in another order may differ by what float32 and
+    # three steps of Adam make of it.
     if distance["the same arithmetic by hand"] > 1e-4 or max(distance.values()) > 1e-2:
         raise SystemExit(f"{work.name}: the contenders do not compute the same: {distance}")
     times = interleaved(found, rounds, seconds, device)
     for name, own in times.items():
-        to = {
-            base: spread([a / b for a, b in zip(own, times[base], strict=True)])
-            for base in list(times)[:2]
-        }
-        yield f"| {name} | {spread([t * 1e3 for t in own])} | {' | '.join(to.values())} | {distance[name]:.0e} |"
-    if "tiny" in work.name or "no arithmetic" in work.name:
-        extra = [
-            a - b
-            for a, b in zip(times["gentrain"], times["the same arithmetic by hand"], strict=True)
-        ]
-        yield f"\nWhat gentrain adds to one critic and one generator step: {spread([t * 1e6 for t in extra], 0)} µs."
+        ratios = (spread(ratio(own, times[base])) for base in list(times)[:2])
+        ms = spread([t * 1e3 for t in own])
+        yield f"| {name} | {ms} | {' | '.join(ratios)} | {distance[name]:.0e} |"
+    if "no arithmetic" in work.name:
+        pairs = zip(times["gentrain"], times["the same arithmetic by hand"], strict=True)
+        more = spread([(a - b) * 1e6 for a, b in pairs], 0)
+        yield f"\nWhat gentrain adds to one critic and one generator step: {more} µs."
     for contender in found.values():
         if isinstance(contender, Gentrain):
             contender.close()
 
 
+def ratio(times: list[float], base: list[float]) -> list[float]:
+    """The ratios of two contenders, round by round."""
+    return [a / b for a, b in zip(times, base, strict=True)]
+
+
 def spread(values: list[float], digits: int = 3) -> str:
-    """median [least-most]"""
+    """Format values as "median [least-most]"."""
     return "{} [{}-{}]".format(
         *(f"{v:.{digits}f}" for v in (statistics.median(values), min(values), max(values)))
     )
 
 
 def heading(args: argparse.Namespace) -> Iterator[str]:
-    device = torch.cuda.get_device_name() if args.device == "cuda" else processor()
+    """The title, the command, the machine, and how to read the table."""
     yield "# The training loop beside hand-written ones\n"
-    yield f"`python {sys.argv[0]} {shlex.join(sys.argv[1:])}`, {time.strftime('%Y-%m-%d')}.\n".replace(
-        " `", "`"
+    yield from provenance(args)
+    yield (
+        f"Milliseconds a generator iteration; medians of {args.rounds} rounds [least-most]; ratios "
+        "are taken in each round. `apart`: relative distance of the weights from gentrain's after "
+        "three iterations with the same draws."
     )
+
+
+def provenance(args: argparse.Namespace) -> Iterator[str]:
+    """The command and the day, and the machine with its versions and load."""
+    command = " ".join(["python", sys.argv[0], shlex.join(sys.argv[1:])]).strip()
+    yield f"`{command}`, {time.strftime('%Y-%m-%d')}.\n"
+    device = torch.cuda.get_device_name() if args.device == "cuda" else processor()
     versions = (
         f"Python {platform.python_version()}, torch {torch.__version__}, lightning {L.__version__}"
     )
-    yield f"{device}, {os.cpu_count()} cores, {args.threads} thread(s); load {os.getloadavg()[0]:.1f} at the start; {versions}.\n"
     yield (
-        f"Milliseconds a generator iteration; medians of {args.rounds} rounds [least-most]; ratios are taken in each round. "
-        "`apart`: relative distance of the weights from gentrain's after three iterations with the same draws."
+        f"{device}, {os.cpu_count()} cores, {args.threads} thread(s); "
+        f"load {os.getloadavg()[0]:.1f} at the start; {versions}.\n"
     )
 
 
@@ -407,7 +452,8 @@ def report(args: argparse.Namespace) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         for key in args.work:
             yield f"\n## {WORKS[key].name}\n"
-            yield "| | ms | to the minimal loop | to the same arithmetic | apart |\n|---|---|---|---|---|"
+            yield "| | ms | to the minimal loop | to the same arithmetic | apart |"
+            yield "|---|---|---|---|---|"
             yield from rows(WORKS[key], args.device, args.rounds, args.seconds, Path(folder, key))
 
 
@@ -421,7 +467,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="under a minute: fewer and shorter rounds, no nf=64"
     )
-    parser.add_argument("--out", type=Path, help="write the table to a file, too")
+    parser.add_argument("--out", type=Path, help="also write the table to a file")
     args = parser.parse_args()
     if args.quick:
         args.work, args.rounds, args.seconds = [w for w in args.work if w != "nf64"], 5, 0.3
@@ -429,13 +475,17 @@ def arguments() -> argparse.Namespace:
 
 
 def one_heap() -> None:
-    """glibc gives threads heaps of 64 MB that fault their pages in anew; gentrain's own thread must not pay for being one here."""
+    """Let all threads share one heap.
+
+    glibc gives each thread a heap of its own, whose pages must be faulted in. Here gentrain's
+    trainer runs in a thread, and must not pay for that.
+    """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").mallopt(-8, 1)  # M_ARENA_MAX
 
 
 def publish(report: Iterator[str], threads: int, out: Path | None) -> None:
-    """Print a report while it is measured, and write it to a file, too."""
+    """Print a report while it is measured, and write it to a file as well."""
     torch.set_num_threads(threads)
     one_heap()
     mallopt()

@@ -1,4 +1,5 @@
-"""What safety costs: a summed, atomic checkpoint beside torch.save, and the divergence guard beside none, in turn in one process.
+"""What safety costs: an atomic checkpoint with a checksum beside torch.save, and the divergence
+guard beside none. They take turns in one process.
 
     python benchmarks/safety.py [--megabytes 100] [--rounds 15] [--folder DIR] [--out FILE]
 
@@ -41,9 +42,7 @@ def ours(state: dict[str, Any], path: Path) -> None:
 
 def table(times: dict[str, list[float]], unit: float, *bases: str) -> Iterator[str]:
     for name, own in times.items():
-        ratios = (
-            loop.spread([a / b for a, b in zip(own, times[base], strict=True)]) for base in bases
-        )
+        ratios = (loop.spread(loop.ratio(own, times[base])) for base in bases)
         yield f"| {name} | {loop.spread([t * unit for t in own], 1)} | {' | '.join(ratios)} |"
 
 
@@ -53,7 +52,8 @@ def saving(megabytes: int, rounds: int, folder: Path) -> Iterator[str]:
         "state": {i: torch.randn(megabytes * 250_000 // 60) for i in range(60)},
         "global_step": 1,
     }
-    yield f"\n## A checkpoint of {megabytes} MB\n\n| | ms | to torch.save | to torch.save and fsync |\n|---|---|---|---|"
+    yield f"\n## A checkpoint of {megabytes} MB\n"
+    yield "| | ms | to torch.save | to torch.save and fsync |\n|---|---|---|---|"
     with tempfile.TemporaryDirectory(dir=folder) as place:
         names = {
             "torch.save": plain,
@@ -68,12 +68,17 @@ def saving(megabytes: int, rounds: int, folder: Path) -> Iterator[str]:
 
 
 class Unguarded(DivergenceGuard):
+    """Checks nothing."""
+
     def check_gradients(self, norm: Tensor, *_: Any) -> bool:
         return True
 
 
 def guarding(work: loop.Work, rounds: int, folder: Path) -> Iterator[str]:
-    """The same run with and without a look at the gradient's norm; the norm itself is a curve, and computed in both."""
+    """The same run with and without the check of the gradient's norm.
+
+    Both compute the norm, because it is logged.
+    """
     runs = {}
     for name in ("guarded", "unguarded"):
         job = Job(
@@ -86,7 +91,8 @@ def guarding(work: loop.Work, rounds: int, folder: Path) -> Iterator[str]:
         runs[name] = loop.Gentrain(job)
         runs[name].iterate(3)
     times = loop.in_turn({name: partial(run.iterate, 10) for name, run in runs.items()}, rounds)
-    yield f"\n## The guard: {work.name}\n\n| | ms a generator iteration | to unguarded |\n|---|---|---|"
+    yield f"\n## The guard: {work.name}\n"
+    yield "| | ms a generator iteration | to unguarded |\n|---|---|---|"
     yield from table(times, 1e2, "unguarded")
     for run in runs.values():
         run.close()
@@ -94,7 +100,7 @@ def guarding(work: loop.Work, rounds: int, folder: Path) -> Iterator[str]:
 
 def report(args: argparse.Namespace) -> Iterator[str]:
     yield "# What safety costs\n"
-    yield from list(loop.heading(args))[1:3]
+    yield from loop.provenance(args)
     yield f"Medians of {args.rounds} rounds [least-most]; ratios are taken in each round."
     yield from saving(args.megabytes, args.rounds, args.folder)
     with tempfile.TemporaryDirectory() as folder:
@@ -110,9 +116,9 @@ def main() -> None:
         "--folder",
         type=Path,
         default=Path.cwd(),
-        help="on the disk that the checkpoints would be on",
+        help="a folder on the disk to be measured",
     )
-    parser.add_argument("--out", type=Path, help="write the table to a file, too")
+    parser.add_argument("--out", type=Path, help="also write the table to a file")
     args = parser.parse_args()
     args.device = "cpu"
     loop.publish(report(args), args.threads, args.out)

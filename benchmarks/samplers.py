@@ -1,7 +1,9 @@
-"""What a sample of an autoregressive preset costs: the sampler that keeps what it computed beside one that computes the whole network for
-each value, on the same uniforms.
+"""What a sample of an autoregressive preset costs: with a cache of past pixels, and without.
 
-    python benchmarks/samplers.py [--models gated_pixelcnn pixelcnn ...] [--n 16] [--rounds 3] [--set pixels=levels] [--out FILE]
+Without the cache, the whole network is computed for each value. Both ways use the same uniforms.
+
+    python benchmarks/samplers.py [--models gated_pixelcnn pixelcnn ...] [--n 16] [--rounds 3] \\
+        [--set pixels=levels] [--out FILE]
 
 See README.md beside this file for how to read the table.
 """
@@ -25,22 +27,20 @@ MODELS = ("pixelcnn", "gated_pixelcnn", "pixelrnn_row", "pixelrnn_diagonal")
 
 
 def preset(model: str, overrides: list[str]) -> Any:
-    """Of its own size, with weights of the seed: the time does not depend on them."""
+    """The model of a preset, untrained: the time does not depend on the weights."""
     torch.manual_seed(0)
-    return build(
-        loop.configuration(loop.Work(model, (f"model={model}", *overrides)), "cpu")["model"],
-        "model",
-    )
+    work = loop.Work(model, (f"model={model}", *overrides))
+    return build(loop.configuration(work, "cpu")["model"], "model")
 
 
 def measured(model: str, args: argparse.Namespace) -> str:
-    """One line of the table. Both ways must give the same values, or there is nothing to compare."""
+    """One line of the table. Both ways must give the same values."""
     density = preset(model, args.set)
     u = torch.rand(args.n, *density.shape)
     ways = {naive: partial(density.fill, u, cached=not naive) for naive in (False, True)}
     times: dict[bool, list[float]] = {naive: [] for naive in ways}
     with eval_mode(density):
-        ways[False]()  # the first time of all
+        ways[False]()  # the first call does not count
         for number in range(args.rounds):
             drawn = {}
             for naive in (False, True) if number % 2 == 0 else (True, False):
@@ -48,27 +48,24 @@ def measured(model: str, args: argparse.Namespace) -> str:
                 drawn[naive] = ways[naive]()
                 times[naive].append(time.process_time() - began)
             same = (drawn[False] == drawn[True]).float().mean().item()
-            if (
-                same < 0.999
-            ):  # a uniform that falls between two sums of the same numbers changes what comes after it
-                raise SystemExit(
-                    f"{model}: only {same:.1%} of the values are those of whole passes"
-                )
-    ratios = [slow / fast for slow, fast in zip(times[True], times[False], strict=True)]
-    each = [
-        loop.spread([seconds / args.n * 1e3 for seconds in times[naive]], 1)
-        for naive in (True, False)
-    ]
-    return f"| {model} | {' | '.join(each)} | {loop.spread(ratios, 1)} | {same:.2%} |"
+            # Sums of the same numbers may be rounded differently. A uniform between two of them
+            # gives another pixel, and all later ones change with it.
+            if same < 0.999:
+                raise SystemExit(f"{model}: only {same:.1%} of the values agree with whole passes")
+    ratios = loop.spread(loop.ratio(times[True], times[False]), 1)
+    whole, kept = (
+        loop.spread([s / args.n * 1e3 for s in times[naive]], 1) for naive in (True, False)
+    )
+    return f"| {model} | {whole} | {kept} | {ratios} | {same:.2%} |"
 
 
 def report(args: argparse.Namespace) -> Iterator[str]:
     yield "# Samples of autoregressive models\n"
-    yield list(loop.heading(args))[1]
-    yield list(loop.heading(args))[2]
+    yield from loop.provenance(args)
     yield (
-        f"{args.n} images at a time; milliseconds of processor time an image, medians of {args.rounds} rounds [least-most]; ratios are "
-        "taken in each round. `equal`: values that both ways give alike, in float32, from the same uniforms.\n"
+        f"{args.n} images at a time; milliseconds of processor time an image, medians of "
+        f"{args.rounds} rounds [least-most]; ratios are taken in each round. `equal`: values that "
+        "both ways give alike, in float32, from the same uniforms.\n"
     )
     yield "| preset | whole passes | kept | ratio | equal |\n|---|---|---|---|---|"
     for model in args.models:
@@ -82,7 +79,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--set", nargs="*", default=[], help="overrides of the presets")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, help="write the table to a file, too")
+    parser.add_argument("--out", type=Path, help="also write the table to a file")
     args = parser.parse_args()
     args.device = "cpu"
     loop.publish(report(args), args.threads, args.out)

@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# A real SLURM of one node on this machine, without systemd; as root, with Debian's packages: apt-get install slurm-wlm munge
-#     scripts/local_slurm.sh start [DIR]     munged, slurmctld and slurmd; their files in DIR, /tmp/gentrain-slurm if it is not given
-#     scripts/local_slurm.sh stop [DIR]      ends what start has started, and nothing else
-# A user of it sets SLURM_CONF=DIR/slurm.conf (start prints that line). Without an accounting database: `sacct` knows nothing.
+# Run a real SLURM of one node on this machine, without systemd.
+# It needs root, and Debian's packages: apt-get install slurm-wlm munge
+#     scripts/local_slurm.sh start [DIR]   starts munged, slurmctld and slurmd, with files in DIR
+#     scripts/local_slurm.sh stop [DIR]    stops what `start` has started, and nothing else
+# DIR is /tmp/gentrain-slurm by default. To use it, set SLURM_CONF=DIR/slurm.conf; `start` prints
+# that line. There is no accounting database, so `sacct` shows nothing.
 set -euo pipefail
 what=${1:-start}
 dir=${2:-/tmp/gentrain-slurm}
 
-ended() { # ended NAME: the process whose number is in DIR/NAME.pid is gone
+ended() { # ended NAME: whether the process whose id is in DIR/NAME.pid is gone
   local pid
   pid=$(cat "$dir/$1.pid" 2>/dev/null) || return 0
   ! kill -0 "$pid" 2>/dev/null
@@ -23,9 +25,14 @@ stop() {
 
 start() {
   for program in munged slurmctld slurmd sbatch; do
-    command -v "$program" >/dev/null || { echo "no $program; apt-get install slurm-wlm munge" >&2; exit 4; }
+    command -v "$program" >/dev/null && continue
+    echo "no $program; apt-get install slurm-wlm munge" >&2
+    exit 4
   done
-  [ "$(id -u)" = 0 ] || { echo "slurmd starts jobs of every user: run this as root" >&2; exit 2; }
+  if [ "$(id -u)" != 0 ]; then
+    echo "slurmd starts the jobs of every user; run this as root" >&2
+    exit 2
+  fi
   mkdir -p "$dir/state" "$dir/spool" "$dir/munge"
   cores=$(nproc)
   memory=$(awk '/MemTotal/ {print int($2 / 1024 * 0.9)}' /proc/meminfo)
@@ -65,7 +72,8 @@ NodeName=$(hostname) NodeAddr=127.0.0.1 CPUs=$cores RealMemory=$memory State=UNK
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 CONF
   if ended munged; then
-    setpriv --reuid=munge --regid=munge --clear-groups munged --key-file="$dir/munge/key" --socket="$dir/munge/socket" \
+    setpriv --reuid=munge --regid=munge --clear-groups \
+      munged --key-file="$dir/munge/key" --socket="$dir/munge/socket" \
       --pid-file="$dir/munge/pid" --log-file="$dir/munge/log" --seed-file="$dir/munge/seed"
     cp "$dir/munge/pid" "$dir/munged.pid"
   fi
@@ -73,7 +81,10 @@ CONF
   if ended slurmctld; then slurmctld; fi
   if ended slurmd; then slurmd -N "$(hostname)"; fi
   for _ in $(seq 100); do
-    [ "$(sinfo --noheader --format=%T 2>/dev/null)" = idle ] && { echo "export SLURM_CONF=$SLURM_CONF"; return; }
+    if [ "$(sinfo --noheader --format=%T 2>/dev/null)" = idle ]; then
+      echo "export SLURM_CONF=$SLURM_CONF"
+      return
+    fi
     sleep 0.3
   done
   echo "the node is not idle: see $dir/slurmctld.log and $dir/slurmd.log" >&2
@@ -83,5 +94,5 @@ CONF
 case $what in
   start) start ;;
   stop) stop ;;
-  *) sed -n '2,5p' "$0"; exit 2 ;;
+  *) sed -n '2,7p' "$0"; exit 2 ;;
 esac

@@ -1,6 +1,9 @@
-"""A Markdown table of finished runs, from their own records, with a small copy of every last grid.
+"""Write a Markdown table of finished runs from their own records, and copy their last grids.
 
-python scripts/results.py DIR --out docs/results.md     # DIR holds run directories; adds their rows between the markers, or replaces them
+    python scripts/results.py DIR --out docs/results.md
+
+DIR holds run directories; those without a classifier-FID are left out. The table is between two
+markers of the file: rows of these runs are added, or replaced, and all others stay.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+import yaml
 from PIL import Image
 
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
@@ -28,26 +31,35 @@ COLUMNS = (
     "grid",
 )
 HEAD = "\n".join(("| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"))
+# options that only say where things are, or how a run is watched
+LEFT_OUT = ("hydra.run.dir", "logger=", "trainer=", "resume=", "data.root=", "samples.")
 
 
-def rows_of(run: Path) -> list[dict[str, str]]:
+def metric_rows(run: Path) -> list[dict[str, str]]:
     with open(run / "metrics.csv", newline="") as file:
         return list(csv.DictReader(file))
 
 
+def summary_of(run: Path) -> dict[str, Any]:
+    return json.loads((run / "summary.json").read_text())
+
+
+def has_result(summary: dict[str, Any]) -> bool:
+    """Whether a run has come to its end, and has the score of the table."""
+    return summary["status"] == "completed" and "quality/fid_classifier" in summary["metrics"]
+
+
 def command(run: Path) -> str:
-    """As typed, without what only says where things are."""
-    typed = OmegaConf.to_container(OmegaConf.load(run / ".hydra" / "overrides.yaml"))
-    aside = ("hydra.run.dir", "logger=", "trainer=", "resume=", "data.root=", "samples.")
-    return shlex.join(["gentrain", *(word for word in typed if not word.startswith(aside))])  # type: ignore[union-attr]
+    """The command as typed, without LEFT_OUT."""
+    typed = yaml.safe_load((run / ".hydra" / "overrides.yaml").read_text())
+    return shlex.join(["gentrain", *(word for word in typed if not word.startswith(LEFT_OUT))])
 
 
-def line(run: Path, pictures: Path) -> str:
-    summary: dict[str, Any] = json.loads((run / "summary.json").read_text())
-    metrics, scored = (
-        summary["metrics"],
-        [row for row in rows_of(run) if row.get("quality/fid_classifier")],
-    )
+def table_row(run: Path, pictures: Path) -> str:
+    """The row of one run; its last grid is copied to `pictures`."""
+    summary = summary_of(run)
+    metrics = summary["metrics"]
+    scored = [row for row in metric_rows(run) if row.get("quality/fid_classifier")]
     start = next(float(row["quality/fid_classifier"]) for row in scored if row["step"] == "0")
     picture = pictures / f"{run.name}.png"
     picture.parent.mkdir(parents=True, exist_ok=True)
@@ -67,30 +79,37 @@ def line(run: Path, pictures: Path) -> str:
 
 
 def picture_of(row: str) -> str:
-    """Which run a row is of."""
+    """The picture that a row links to: it tells which run the row is of."""
     return row.rpartition("](")[2]
 
 
+def with_rows(text: str, new: list[str]) -> tuple[str, str]:
+    """Put rows into the table between the markers of a text.
+
+    Returns:
+        The new text, and its table.
+    """
+    before, _, rest = text.partition(BEGIN)
+    old, _, after = rest.partition(END)
+    rows = {picture_of(row): row for row in old.splitlines() if "[picture]" in row}
+    rows |= {picture_of(row): row for row in new}
+    table = "\n".join([HEAD, *rows.values()])
+    return f"{before}{BEGIN}\n{table}\n{END}{after}", table
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("runs", type=Path, help="a directory of run directories")
     parser.add_argument("--out", type=Path, default=Path("docs/results.md"))
     args = parser.parse_args()
     runs = sorted(path.parent for path in args.runs.glob("*/summary.json"))
-    finished = [
-        run
-        for run in runs
-        if json.loads((run / "summary.json").read_text())["status"] == "completed"
-    ]
+    finished = [run for run in runs if has_result(summary_of(run))]
     text = args.out.read_text() if args.out.exists() else f"{BEGIN}\n{END}\n"
-    before, _, rest = text.partition(BEGIN)
-    old, _, after = rest.partition(END)
-    rows = {picture_of(row): row for row in old.splitlines() if "[picture]" in row}
-    rows |= {
-        picture_of(row): row for row in (line(run, args.out.parent / "grids") for run in finished)
-    }
-    table = "\n".join([HEAD, *rows.values()])
-    args.out.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}")
+    new = [table_row(run, args.out.parent / "grids") for run in finished]
+    text, table = with_rows(text, new)
+    args.out.write_text(text)
     print(table)
 
 

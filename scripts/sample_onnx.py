@@ -1,4 +1,4 @@
-"""Images from generator.onnx alone: numpy, onnxruntime and Pillow, no torch.
+"""Draw images from generator.onnx with numpy, onnxruntime and Pillow alone, without torch.
 
 python scripts/sample_onnx.py RUN/export/generator.onnx --n 64 --out grid.png [--label 7]
 """
@@ -9,39 +9,47 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-options = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-)
-options.add_argument("model")
-options.add_argument("--n", type=int, default=64)
-options.add_argument("--seed", type=int, default=0)
-options.add_argument("--label", type=int, help="one class; all in turn where the model has labels")
-options.add_argument("--out", default="grid.png")
-args = options.parse_args()
 
-session, draw = (
-    onnxruntime.InferenceSession(args.model, providers=["CPUExecutionProvider"]),
-    np.random.default_rng(args.seed),
-)
-facts, (noise, *labelled) = session.get_modelmeta().custom_metadata_map, session.get_inputs()
-shape = (args.n, noise.shape[1])
-feed = {
-    "z": (
-        draw.uniform(-1, 1, shape) if facts["prior"] == "uniform" else draw.standard_normal(shape)
-    ).astype(np.float32)
-}
-if labelled:
-    feed["y"] = (
-        np.arange(args.n) % int(facts["classes"])
-        if args.label is None
-        else np.full(args.n, args.label)
+def inputs(
+    session: onnxruntime.InferenceSession, n: int, seed: int, label: int | None
+) -> dict[str, np.ndarray]:
+    """The noise (n, latent) of the model's prior, and labels (n,) where the model has classes."""
+    draw, facts = np.random.default_rng(seed), session.get_modelmeta().custom_metadata_map
+    noise, *labels = session.get_inputs()
+    shape = (n, noise.shape[1])
+    uniform = facts["prior"] == "uniform"
+    z = draw.uniform(-1, 1, shape) if uniform else draw.standard_normal(shape)
+    feed: dict[str, np.ndarray] = {"z": z.astype(np.float32)}
+    if labels:
+        in_turn = np.arange(n) % int(facts["classes"])
+        feed["y"] = in_turn if label is None else np.full(n, label)
+    return feed
+
+
+def grid(images: np.ndarray) -> Image.Image:
+    """Images (n, C, H, W) in [-1, 1] as one picture, row by row."""
+    pixels = ((images + 1) * 127.5).round().clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
+    columns = int(np.ceil(np.sqrt(len(pixels))))
+    blank = np.zeros((-len(pixels) % columns, *pixels.shape[1:]), np.uint8)
+    cells = np.concatenate([pixels, blank]).reshape(-1, columns, *pixels.shape[1:])
+    picture = np.concatenate([np.concatenate(list(row), 1) for row in cells])
+    return Image.fromarray(picture.squeeze() if pixels.shape[3] == 1 else picture)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-(images,) = session.run(None, feed)  # (n, C, H, W) in [-1, 1]
+    parser.add_argument("model", help="generator.onnx")
+    parser.add_argument("--n", type=int, default=64)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--label", type=int, help="one class; without it, all in turn")
+    parser.add_argument("--out", default="grid.png")
+    args = parser.parse_args()
+    session = onnxruntime.InferenceSession(args.model, providers=["CPUExecutionProvider"])
+    (images,) = session.run(None, inputs(session, args.n, args.seed, args.label))
+    grid(images).save(args.out)
 
-pixels = ((images + 1) * 127.5).round().clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
-columns = int(np.ceil(np.sqrt(args.n)))
-padded = np.concatenate([pixels, np.zeros((-args.n % columns, *pixels.shape[1:]), np.uint8)])
-rows = [np.concatenate(list(row), 1) for row in padded.reshape(-1, columns, *pixels.shape[1:])]
-Image.fromarray(
-    np.concatenate(rows).squeeze() if pixels.shape[3] == 1 else np.concatenate(rows)
-).save(args.out)
+
+if __name__ == "__main__":
+    main()

@@ -1,3 +1,3 @@
-"""gentrain: train, compare and sample the classic deep generative models from one command."""
+"""gentrain trains, compares and samples the classic deep generative models from one command."""
 
 __version__ = "0.2.0"

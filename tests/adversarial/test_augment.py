@@ -10,17 +10,17 @@ import torch
 from scipy.ndimage import affine_transform
 
 from gentrain.adversarial.augment import (
-    CHANGES,
+    AUGMENTATIONS,
     affine,
     augmented,
     color,
     cutout,
     translation,
-    warped,
+    warp,
 )
 
 
-@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_a_gradient_passes_through_each(name: str) -> None:
     x = torch.rand(64, 3, 16, 16, requires_grad=True)
     changed = augmented(x, [name])  # type: ignore[list-item]
@@ -58,7 +58,7 @@ def test_the_warp_is_scipys(sides: tuple[int, int]) -> None:
     """
     x, matrix = torch.rand(3, 2, *sides), torch.eye(2) + 0.3 * torch.randn(3, 2, 2)
     offset = 2 * torch.randn(3, 2)
-    found = warped(x, matrix, offset)
+    found = warp(x, matrix, offset)
     centre = (np.array(sides) - 1) / 2
     for image, m, t, ours in zip(
         x, matrix.flip(1, 2).double().numpy(), offset.flip(1).double().numpy(), found, strict=True

@@ -3,6 +3,7 @@ clipping.
 """
 
 import logging
+from functools import partial
 
 import pytest
 import torch
@@ -10,10 +11,12 @@ from torch import Tensor, nn
 
 from gentrain.adversarial import losses
 from gentrain.adversarial.lipschitz import GradientPenalty, SpectralNorm, Unconstrained, WeightClip
+from gentrain.adversarial.regularizer import Regularizer
 from gentrain.errors import UserError
 from gentrain.layers.activation import LeakyReLU, ReLU
 from gentrain.models.gan.gan import GAN
 from gentrain.networks import dcgan, mlp, normfree, resnet
+from tests.support.backbones import criterion, ready
 
 SHAPE = [1, 28, 28]
 
@@ -40,8 +43,8 @@ def penalties(**options: object) -> tuple[Tensor, Tensor, Quadratic]:
     critic, real, fake = Quadratic(12), torch.randn(6, 12).double(), torch.randn(6, 12).double()
     penalty = GradientPenalty(**options)  # type: ignore[arg-type]
     points: list[Tensor] = []
-    penalty.where = lambda r, f: (
-        points.append(GradientPenalty.where(penalty, r, f)) or points[0].double()
+    penalty.penalty_points = lambda r, f: (
+        points.append(GradientPenalty.penalty_points(penalty, r, f)) or points[0].double()
     )  # type: ignore[method-assign, func-returns-value]
     value = penalty.critic_term(critic, real, fake)
     assert value is not None
@@ -83,16 +86,20 @@ def test_one_norm_per_sample(points: str, center: float, one_sided: bool) -> Non
 
 def test_where_the_points_lie() -> None:
     real, fake = torch.zeros(64, 1, 4, 4), torch.ones(64, 1, 4, 4)
-    x = GradientPenalty(points="interpolate").where(real, fake).flatten(1)
+    x = GradientPenalty(points="interpolate").penalty_points(real, fake).flatten(1)
     assert (x == x[:, :1]).all()  # one eps for a sample
     assert x[:, 0].unique().numel() == 64  # another for the next
     assert x.min() >= 0
     assert x.max() <= 1
-    assert torch.equal(GradientPenalty(points="real").where(real, fake), real)
-    assert torch.equal(GradientPenalty(points="fake").where(real, fake), fake)
-    assert torch.equal(GradientPenalty(points="both").where(real, fake), torch.cat([real, fake]))
+    assert torch.equal(GradientPenalty(points="real").penalty_points(real, fake), real)
+    assert torch.equal(GradientPenalty(points="fake").penalty_points(real, fake), fake)
+    assert torch.equal(
+        GradientPenalty(points="both").penalty_points(real, fake), torch.cat([real, fake])
+    )
     noisy = torch.randn(4096, 1, 2, 2) * 3
-    shift = (GradientPenalty(points="dragan").where(noisy, fake) - noisy) / (0.5 * noisy.std())
+    shift = (GradientPenalty(points="dragan").penalty_points(noisy, fake) - noisy) / (
+        0.5 * noisy.std()
+    )
     assert shift.min() >= 0  # eps u, both uniform: mean 1/4
     assert shift.mean().item() == pytest.approx(0.25, abs=0.01)
 
@@ -206,24 +213,27 @@ def plain_activations(network: nn.Module) -> nn.Module:
 
 
 def built(
-    critic: nn.Module, lipschitz: nn.Module, loss: losses.AdversarialLoss | None = None
+    critic: nn.Module, lipschitz: Regularizer, loss: losses.AdversarialLoss | None = None
 ) -> GAN:
-    return GAN(dcgan.Generator(SHAPE, 16, 8), critic, loss or losses.hinge(), lipschitz)  # type: ignore[arg-type]
+    generator = partial(dcgan.Generator, shape=SHAPE, latent=16, width=8)
+    return GAN(
+        generator, ready(critic), criterion(loss=loss or losses.hinge(), lipschitz=lipschitz)
+    )
 
 
 def test_spectral_norm_against_svd() -> None:
     """After enough power iterations every layer's largest singular value is 1; conv weights as
     (out, in * kh * kw).
     """
-    game = built(dcgan.Critic(SHAPE, 8, "none"), SpectralNorm())
+    model = built(dcgan.Critic(SHAPE, 8, "none"), SpectralNorm())
     x = torch.randn(4, *SHAPE)
-    game.train()
+    model.train()
     with torch.no_grad():
         for _ in range(200):
-            game.critic(x)
-    layers = [m for m in game.critic.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+            model.critic(x)
+    layers = [m for m in model.critic.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     assert len(layers) == 3
-    game.eval()
+    model.eval()
     for layer in layers:
         original = layer.parametrizations.weight.original
         sigma = torch.linalg.matrix_norm(original.flatten(1), 2)
@@ -234,17 +244,17 @@ def test_spectral_norm_state() -> None:
     """u moves once in a training forward of real and fake together, not in eval, and is in the
     checkpoint.
     """
-    game = built(dcgan.Critic(SHAPE, 8, "none"), SpectralNorm())
-    u = next(b for n, b in game.critic.named_buffers() if n.endswith("_u"))
-    assert any(n.endswith("_u") for n in game.state_dict())
+    model = built(dcgan.Critic(SHAPE, 8, "none"), SpectralNorm())
+    u = next(b for n, b in model.critic.named_buffers() if n.endswith("_u"))
+    assert any(n.endswith("_u") for n in model.state_dict())
     before = u.clone()
-    game.eval()
-    game.critic(torch.randn(2, *SHAPE))
+    model.eval()
+    model.critic(torch.randn(2, *SHAPE))
     assert torch.equal(u, before)
-    game.train()
+    model.train()
     calls = []
-    game.critic.body.register_forward_hook(lambda *_: calls.append(1))
-    game.critic_loss((torch.randn(2, *SHAPE),))
+    model.critic.body.register_forward_hook(lambda *_: calls.append(1))
+    model.critic_loss((torch.randn(2, *SHAPE),))
     assert len(calls) == 1
     assert not torch.equal(u, before)
 
@@ -253,8 +263,8 @@ def test_sigma_is_differentiable_through_the_weight() -> None:
     """grad of f(W / sigma(W)) with u, v fixed has the -(u v^T) term of Miyato et al., eq. 12;
     without it W's scale would matter.
     """
-    game = built(mlp.Critic([6], 4, 1), SpectralNorm())
-    layer = game.critic.head
+    model = built(mlp.Critic([6], 4, 1), SpectralNorm())
+    layer = model.critic.head
     layer(torch.randn(3, 4)).sum().backward()
     original = layer.parametrizations.weight.original
     # f(W / sigma) does not change along W itself, so the gradient is orthogonal to W
@@ -262,20 +272,20 @@ def test_sigma_is_differentiable_through_the_weight() -> None:
 
 
 def test_clip_bounds_weights_and_spares_norms(caplog: pytest.LogCaptureFixture) -> None:
-    game = built(dcgan.Critic(SHAPE, 8, "batch"), WeightClip(0.01), losses.wasserstein())
-    for p in game.critic.parameters():
+    model = built(dcgan.Critic(SHAPE, 8, "batch"), WeightClip(0.01), losses.wasserstein())
+    for p in model.critic.parameters():
         p.data.add_(1.0)
-    game.after_critic_step()
-    for name, module in game.critic.named_modules():
+    model.after_critic_step({})
+    for name, module in model.critic.named_modules():
         for p in module.parameters(recurse=False):
             assert (p.abs() <= 0.01).all() != isinstance(module, nn.BatchNorm2d), name
     with caplog.at_level(logging.WARNING, "gentrain"):
-        game.regularizers["weight_clip"].check_optimizer(
-            "critic", torch.optim.RMSprop(game.critic.parameters())
+        model.regularizers["weight_clip"].check_optimizer(
+            "critic", torch.optim.RMSprop(model.critic.parameters())
         )
         assert not caplog.records
-        game.regularizers["weight_clip"].check_optimizer(
-            "critic", torch.optim.Adam(game.critic.parameters())
+        model.regularizers["weight_clip"].check_optimizer(
+            "critic", torch.optim.Adam(model.critic.parameters())
         )
     assert "Arjovsky" in caplog.text
 

@@ -1,20 +1,23 @@
 """SYSTEMS.md section 3: every trick against loops written from its formula."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
 from gentrain.adversarial import losses, tricks
-from gentrain.adversarial.lipschitz import GradientPenalty, SpectralNorm, Unconstrained
+from gentrain.adversarial.lipschitz import GradientPenalty, Lipschitz, SpectralNorm
 from gentrain.adversarial.regularizer import Regularizer
 from gentrain.errors import UserError
 from gentrain.layers.normalization import VirtualBatchNorm, WithReferenceBatch
 from gentrain.models.gan.base import AdversarialModel
 from gentrain.models.gan.cgan import ConditionalGAN
 from gentrain.models.gan.gan import GAN
-from gentrain.networks import conditional, dcgan, mlp
+from gentrain.networks import dcgan, mlp
+from gentrain.networks.conditional import Conditioning
+from tests.support.backbones import criterion
 
 SHAPE = [1, 28, 28]
 
@@ -25,14 +28,10 @@ def make(
     loss: losses.AdversarialLoss | None = None,
     lipschitz: Regularizer | None = None,
 ) -> AdversarialModel:
-    named = {type(t).__name__: t for t in chosen}
-    critic = dcgan.Critic(SHAPE, 8, norm)  # type: ignore[arg-type]
     return GAN(
-        dcgan.Generator(SHAPE, 16, 8),
-        critic,
-        loss or losses.js(),
-        lipschitz or Unconstrained(),
-        named,
+        partial(dcgan.Generator, shape=SHAPE, latent=16, width=8),
+        partial(dcgan.Critic, shape=SHAPE, width=8, norm=norm),
+        criterion(*chosen, loss=loss, lipschitz=lipschitz),
     )
 
 
@@ -42,7 +41,7 @@ def images(n: int = 6) -> torch.Tensor:
 
 def test_minibatch_discrimination_against_loops() -> None:
     layer, h = tricks.MinibatchSimilarity(features=7, kernels=3, dim=4), torch.randn(5, 7)
-    M = (h @ layer.T.weight.T).view(5, 3, 4)
+    M = (h @ layer.T.weight.T).view(5, 3, 4).detach()
     for i in range(5):
         for b in range(3):
             o = sum(
@@ -56,37 +55,37 @@ def test_minibatch_discrimination_against_loops() -> None:
 
 def test_minibatch_discrimination_sees_each_batch_alone() -> None:
     """Real and fake are scored apart, and a batch of equal samples is seen as such."""
-    game = make(tricks.MinibatchDiscrimination(4, 3), norm="none")
-    assert game.couples_samples
+    model = make(tricks.MinibatchDiscrimination(4, 3), norm="none")
+    assert model.couples_samples
     real, fake = images(), images()
-    alone = game.critic(real)
-    torch.testing.assert_close(game.scores(game.critic, real, fake)[0], alone)
-    head = game.critic.head
+    alone = model.critic(real)
+    torch.testing.assert_close(model.scores(model.critic, real, fake)[0], alone)
+    head = model.critic.head
     same = head[0](torch.randn(1, head[0].T.in_features).expand(6, -1))[:, -4:]
     torch.testing.assert_close(same, torch.full((6, 4), 5.0))
 
 
 def test_feature_matching_is_of_batch_means() -> None:
-    game = make(tricks.FeatureMatching(2.0), norm="none")
+    model = make(tricks.FeatureMatching(2.0), norm="none")
     real, fake = images(), images().requires_grad_()
-    objective = game.generator_terms(game.critic, real, fake)
+    objective = model.generator_terms(model.critic, real, fake)
     assert set(objective.losses) == {"FeatureMatching"}  # in place of the adversarial term
-    f = game.critic.features
+    f = model.critic.features
     want = 2 * ((f(real).mean(0) - f(fake).mean(0)) ** 2).sum()
     torch.testing.assert_close(objective.losses["FeatureMatching"], want)
-    assert torch.autograd.grad(want, game.critic.body[0].weight)[0].abs().sum() > 0
+    assert torch.autograd.grad(want, model.critic.body[0].weight)[0].abs().sum() > 0
     # the mean over pairs of samples, the usual mistake, is another number
     assert not torch.isclose(want, 2 * ((f(real) - f(fake)) ** 2).mean(0).sum())
     both = make(tricks.FeatureMatching(adversarial=True), norm="none").generator_terms(
-        game.critic, real, fake
+        model.critic, real, fake
     )
     assert set(both.losses) == {"adversarial", "FeatureMatching"}
 
 
 def test_feature_matching_detaches_the_real_side() -> None:
-    game = make(tricks.FeatureMatching(), norm="none")
+    model = make(tricks.FeatureMatching(), norm="none")
     real, fake = images().requires_grad_(), images()
-    term = game.generator_terms(game.critic, real, fake).losses["FeatureMatching"]
+    term = model.generator_terms(model.critic, real, fake).losses["FeatureMatching"]
     assert torch.autograd.grad(term, real, allow_unused=True)[0] is None
 
 
@@ -94,36 +93,36 @@ def test_historical_averaging_against_a_list() -> None:
     """|| theta - mean of theta_1 ... theta_t ||^2 with every theta kept, through a checkpoint in
     the middle.
     """
-    game = make(tricks.HistoricalAveraging(3.0), norm="none")
+    model = make(tricks.HistoricalAveraging(3.0), norm="none")
     kept: list[torch.Tensor] = []
-    weight = game.critic.body[0].weight
+    weight = model.critic.body[0].weight
 
     def step() -> None:
-        for p in game.critic.parameters():
+        for p in model.critic.parameters():
             p.data.add_(torch.randn_like(p) * 0.1)
-        game.after_critic_step()
+        model.after_critic_step({})
         kept.append(weight.detach().clone())
 
     for _ in range(4):
         step()
-    saved = {k: v.clone() for k, v in game.state_dict().items()}
-    for p in game.parameters():
+    saved = {k: v.clone() for k, v in model.state_dict().items()}
+    for p in model.parameters():
         p.data.zero_()
-    game.load_state_dict(saved)
+    model.load_state_dict(saved)
     for _ in range(3):
         step()
-    trick = game.regularizers["HistoricalAveraging"]
+    trick = model.regularizers["HistoricalAveraging"]
     mean = torch.stack(kept).mean(0)
-    torch.testing.assert_close(trick.mean("critic")[0], mean, rtol=1e-4, atol=1e-6)
-    term = game.critic_terms(game.critic, images(), images()).losses["HistoricalAveraging"]
+    torch.testing.assert_close(trick.means("critic")[0], mean, rtol=1e-4, atol=1e-6)
+    term = model.critic_terms(model.critic, images(), images()).losses["HistoricalAveraging"]
     (grad,) = torch.autograd.grad(term, weight)
     torch.testing.assert_close(grad, 2 * 3.0 * (weight - mean).detach(), rtol=1e-3, atol=1e-5)
 
 
 def test_historical_averaging_is_in_both_objectives() -> None:
-    game = make(tricks.HistoricalAveraging(), norm="none")
-    assert "HistoricalAveraging" in game.critic_loss((images(),)).losses
-    assert "HistoricalAveraging" in game.generator_loss((images(),)).losses
+    model = make(tricks.HistoricalAveraging(), norm="none")
+    assert "HistoricalAveraging" in model.critic_loss((images(),)).losses
+    assert "HistoricalAveraging" in model.generator_loss((images(),)).losses
 
 
 @pytest.mark.parametrize("inside", [(), (3, 4)])
@@ -148,32 +147,30 @@ def test_virtual_batch_norm_against_loops(inside: tuple[int, ...]) -> None:
 
 
 def test_virtual_batch_norm_decouples_samples_and_keeps_its_reference() -> None:
-    game = make(tricks.VirtualBatchNormalization(["generator", "critic"]))
+    model = make(tricks.VirtualBatchNormalization(["generator", "critic"]))
     first = images(4)
-    game.begin((first,))
+    model.init_from_batch((first,))
     # the critic's reference is of real images
-    assert torch.equal(game.critic.body.reference, first)
-    z = game.generator.noise(6, "cpu")
-    together, alone = game.generator(z), game.generator(z[:1])
+    assert torch.equal(model.critic.body.reference, first)
+    z = model.generator.noise(6, "cpu")
+    together, alone = model.generator(z), model.generator(z[:1])
     torch.testing.assert_close(together[:1], alone, rtol=1e-4, atol=1e-5)
-    later = game.critic.body.reference.clone()
-    game.critic_loss((images(4),))
-    assert torch.equal(game.critic.body.reference, later)
-    assert not any(isinstance(m, nn.BatchNorm2d) for m in game.modules())
-    # the checkpoint brings the reference to a game that has not begun
+    later = model.critic.body.reference.clone()
+    model.critic_loss((images(4),))
+    assert torch.equal(model.critic.body.reference, later)
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in model.modules())
+    # the checkpoint brings the reference to a model that has not begun
     other = make(tricks.VirtualBatchNormalization(["generator", "critic"]))
-    other.load_state_dict(game.state_dict())
-    torch.testing.assert_close(other.generator(z), game.generator(z))
+    other.load_state_dict(model.state_dict())
+    torch.testing.assert_close(other.generator(z), model.generator(z))
 
 
 def test_virtual_batch_norm_refusals() -> None:
     with pytest.raises(UserError, match="virtual_batch_norm"):
         GAN(
-            mlp.Generator(SHAPE),
-            mlp.Critic(SHAPE),
-            losses.js(),
-            Unconstrained(),
-            {"v": tricks.VirtualBatchNormalization()},
+            partial(mlp.Generator, shape=SHAPE),
+            partial(mlp.Critic, shape=SHAPE),
+            criterion(tricks.VirtualBatchNormalization()),
         )
     with pytest.raises(UserError, match="couple samples"):
         make(tricks.VirtualBatchNormalization(["critic"]), lipschitz=GradientPenalty())
@@ -207,131 +204,145 @@ def test_replay_is_a_pool_of_fifty_with_one_half() -> None:
 
 
 def test_replay_survives_a_checkpoint_and_only_the_critic_sees_it() -> None:
-    game = make(tricks.Replay(4, 1.0))
-    game.critic_loss((images(8),))
+    model = make(tricks.Replay(4, 1.0))
+    model.critic_loss((images(8),))
     other = make(tricks.Replay(4, 1.0))
-    other.load_state_dict(game.state_dict())
-    mine, theirs = game.regularizers["Replay"], other.regularizers["Replay"]
+    other.load_state_dict(model.state_dict())
+    mine, theirs = model.regularizers["Replay"], other.regularizers["Replay"]
     assert torch.equal(mine.pool().images, theirs.pool().images)
     assert theirs.pool().filled == 4
     fake = images()
-    assert torch.equal(mine.view(fake, fake, critics_turn=False)[1], fake)
+    assert torch.equal(mine.transform_batch(fake, fake, critics_turn=False)[1], fake)
 
 
 def test_instance_noise_falls_to_zero() -> None:
     trick = tricks.InstanceNoise(0.5, steps=10)
     x = torch.zeros(1, 1, 200, 200)
-    assert trick.view(x, x, True)[0].std().item() == pytest.approx(0.5, rel=0.02)
+    assert trick.transform_batch(x, x, True)[0].std().item() == pytest.approx(0.5, rel=0.02)
     for _ in range(5):
         trick.after_generator_step(None)  # type: ignore[arg-type]
-    assert trick.view(x, x, True)[1].std().item() == pytest.approx(0.25, rel=0.02)
+    assert trick.transform_batch(x, x, True)[1].std().item() == pytest.approx(0.25, rel=0.02)
     for _ in range(20):
         trick.after_generator_step(None)  # type: ignore[arg-type]
-    assert not trick.view(x, x, True)[0].any()
+    assert not trick.transform_batch(x, x, True)[0].any()
 
 
 def test_diff_augment_shows_both_sides_changed() -> None:
     x = torch.rand(4, 3, 16, 16)
-    shown = tricks.DiffAugment(["translation"]).view(x, x, True)
+    shown = tricks.DiffAugment(["translation"]).transform_batch(x, x, True)
     assert all(side.shape == x.shape and not torch.equal(side, x) for side in shown)
-    assert torch.equal(tricks.DiffAugment([]).view(x, x, True)[0], x)
+    assert torch.equal(tricks.DiffAugment([]).transform_batch(x, x, True)[0], x)
 
 
 def test_packing_shows_m_samples_as_one() -> None:
-    game = make(
+    model = make(
         tricks.Packing(3), norm="none", lipschitz=GradientPenalty(), loss=losses.wasserstein()
     )
-    assert game.critic.body[0].in_channels == 3
+    assert model.critic.body[0].in_channels == 3
     real = images(6)
-    packed = game.shown(real, real, True)[0]
+    packed = model.transform_batch(real, real, True)[0]
     assert packed.shape == (2, 3, 28, 28)
     assert torch.equal(packed[1, 2], real[5, 0])
-    assert "gradient_penalty" in game.critic_loss((real,)).losses
+    assert "gradient_penalty" in model.critic_loss((real,)).losses
     with pytest.raises(UserError, match="multiple"):
-        game.critic_loss((images(7),))
+        model.critic_loss((images(7),))
     flat = GAN(
-        mlp.Generator([2], 4),
-        mlp.Critic([2], 8),
-        losses.js(),
-        Unconstrained(),
-        {"p": tricks.Packing(2)},
+        partial(mlp.Generator, shape=[2], latent=4),
+        partial(mlp.Critic, shape=[2], width=8),
+        criterion(tricks.Packing(2)),
     )
     assert flat.critic_loss((torch.rand(8, 2),)).loss.isfinite()
 
 
 def test_ema_is_the_running_mean_and_samples() -> None:
-    game = make(tricks.EMA(0.9, warm_up=False))
-    game.begin((images(),))
-    mean = game.generator.body[1].weight.detach().clone()
+    model = make(tricks.EMA(0.9, warm_up=False))
+    model.init_from_batch((images(),))
+    mean = model.generator.body[1].weight.detach().clone()
     for _ in range(7):
-        for p in game.generator.parameters():
+        for p in model.generator.parameters():
             p.data.add_(torch.randn_like(p))
         # moves the running statistics, which are copied
-        game.generator(game.generator.noise(4, "cpu"))
-        game.after_generator_step()
-        mean = 0.9 * mean + 0.1 * game.generator.body[1].weight.detach()
-    assert game.averaged is not None
-    torch.testing.assert_close(game.averaged.body[1].weight, mean)
-    norms = [m for m in game.generator.modules() if isinstance(m, nn.BatchNorm2d)]
-    copies = [m for m in game.averaged.modules() if isinstance(m, nn.BatchNorm2d)]
+        model.generator(model.generator.noise(4, "cpu"))
+        model.after_generator_step()
+        mean = 0.9 * mean + 0.1 * model.generator.body[1].weight.detach()
+    assert model.ema_generator is not None
+    torch.testing.assert_close(model.ema_generator.body[1].weight, mean)
+    norms = [m for m in model.generator.modules() if isinstance(m, nn.BatchNorm2d)]
+    copies = [m for m in model.ema_generator.modules() if isinstance(m, nn.BatchNorm2d)]
     assert all(
         torch.equal(a.running_mean, b.running_mean) for a, b in zip(norms, copies, strict=True)
     )
     assert int(copies[0].num_batches_tracked) == int(norms[0].num_batches_tracked) > 0
     torch.manual_seed(5)
-    sampled = game.sample((images(),))
+    sampled = model.sample((images(),))
     torch.manual_seed(5)
     with torch.no_grad():
         torch.testing.assert_close(
-            sampled, game.generate(game.averaged.eval(), (images()[:6] * 0,))
+            sampled, model.generate(model.ema_generator.eval(), (images()[:6] * 0,))
         )
 
 
 def test_ema_follows_a_reference_made_at_the_start() -> None:
-    game = make(tricks.VirtualBatchNormalization(), tricks.EMA())
-    game.begin((images(),))
-    game.after_generator_step()
-    assert game.averaged is not None
-    references = [m.reference for m in game.averaged.modules() if isinstance(m, WithReferenceBatch)]
-    assert torch.equal(references[0], game.generator.body.reference)
+    model = make(tricks.VirtualBatchNormalization(), tricks.EMA())
+    model.init_from_batch((images(),))
+    model.after_generator_step()
+    assert model.ema_generator is not None
+    references = [
+        m.reference for m in model.ema_generator.modules() if isinstance(m, WithReferenceBatch)
+    ]
+    assert torch.equal(references[0], model.generator.body.reference)
 
 
 def test_spectral_norm_reaches_what_tricks_add() -> None:
-    game = make(
+    model = make(
         tricks.MinibatchDiscrimination(), tricks.Packing(), norm="none", lipschitz=SpectralNorm()
     )
-    for layer in (game.critic.head[0].T, game.critic.head[1], game.critic.body[0]):
+    for layer in (model.critic.head[0].T, model.critic.head[1], model.critic.body[0]):
         assert hasattr(layer, "parametrizations")
 
 
-@pytest.mark.parametrize("critic", [conditional.ConcatCritic, conditional.ProjectionCritic])
-def test_tricks_on_conditional_players(critic: type[nn.Module]) -> None:
-    def game(
+@pytest.mark.parametrize("conditioning", ["concat", "projection"])
+def test_tricks_on_conditional_players(conditioning: Conditioning) -> None:
+    def made(
         *chosen: Regularizer, norm: str = "none", lipschitz: Regularizer | None = None
     ) -> AdversarialModel:
-        generator = conditional.LabelledGenerator(
-            lambda latent: dcgan.Generator(SHAPE, latent, 8), 10, 16, 4
-        )
-        judge = critic(lambda shape: dcgan.Critic(shape, 8, norm), SHAPE, 10)  # type: ignore[call-arg, arg-type]
         return ConditionalGAN(
-            generator,
-            judge,
-            losses.js(),
-            lipschitz or Unconstrained(),
-            {type(t).__name__: t for t in chosen},
+            partial(dcgan.Generator, shape=SHAPE, latent=16, width=8),
+            partial(dcgan.Critic, shape=SHAPE, width=8, norm=norm),
+            criterion(*chosen, lipschitz=lipschitz),
+            classes=10,
+            embedding=4,
+            conditioning=conditioning,
         )
 
     batch = (images(8), torch.randint(10, (8,)))
-    full = game(
+    full = made(
         tricks.MinibatchDiscrimination(4, 3),
         tricks.FeatureMatching(),
         tricks.VirtualBatchNormalization(["generator", "critic"]),
         norm="batch",
     )
-    full.begin(batch)
+    full.init_from_batch(batch)
     assert full.critic_loss(batch).loss.isfinite()
     assert full.generator_loss(batch).loss.isfinite()
-    assert game(lipschitz=GradientPenalty()).critic_loss(batch).loss.isfinite()
+    assert made(lipschitz=GradientPenalty()).critic_loss(batch).loss.isfinite()
     for refused in (tricks.Packing(), tricks.Replay()):
         with pytest.raises(UserError, match="conditional"):
-            game(refused)
+            made(refused)
+
+
+def test_no_two_tricks_share_an_order() -> None:
+    """Equal orders would fall back on names, which say nothing about what must come first."""
+    from gentrain.models.gan.progan import Growth
+
+    shipped = [getattr(tricks, name) for name in tricks.__all__]
+    classes = [c for c in [*shipped, Growth] if issubclass(c, Regularizer)]
+    assert len(classes) == 13 and len({c.order for c in classes}) == 13
+    assert Lipschitz.order not in {c.order for c in classes}
+
+
+def test_order_is_not_that_of_typing() -> None:
+    chosen = (tricks.EMA(), tricks.LabelSmoothing(), tricks.Packing(1), tricks.Replay())
+    names = list(criterion(*chosen).regularizers())
+    assert names == ["Replay", "Packing", "unconstrained", "LabelSmoothing", "EMA"]
+    assert names == list(criterion(*reversed(chosen)).regularizers())

@@ -520,7 +520,9 @@ def test_a_resumed_run_is_the_run_that_was_not_stopped(name: str, tmp_path: Path
         trainer = toy.trainer(tmp_path, steps, [])
         trainer.fit(
             found,
-            datamodule=DataModule(toy.Noise(name="noise", shape=(1, 8, 8), classes=4, batch_size=8)),
+            datamodule=DataModule(
+                toy.Noise(name="noise", shape=(1, 8, 8), classes=4, batch_size=8)
+            ),
             ckpt_path=resume,
         )
         trainer.save_checkpoint(tmp_path / f"{steps}.ckpt")

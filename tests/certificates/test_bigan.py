@@ -2,26 +2,22 @@
 inverts its generator.
 """
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
 
 from gentrain.adversarial import losses, tricks
-from gentrain.adversarial.augment import Change, augmented
-from gentrain.adversarial.lipschitz import GradientPenalty, SpectralNorm, Unconstrained
+from gentrain.adversarial.augment import Augmentation, augmented
+from gentrain.adversarial.lipschitz import GradientPenalty, SpectralNorm
 from gentrain.adversarial.regularizer import Regularizer
 from gentrain.errors import UserError
-from gentrain.layers.normalization import WithReferenceBatch
-from gentrain.models.gan.bigan import (
-    Bidirectional,
-    BidirectionalGame,
-    Encoder,
-    JointCritic,
-    PairCritic,
-    paired,
-)
+from gentrain.layers.normalization import Norm, WithReferenceBatch
+from gentrain.models.gan.bigan import BiGAN, JointCritic, join
 from gentrain.networks import dcgan, mlp
 from tests.support import plane
+from tests.support.backbones import criterion
 
 SHAPE, LATENT = [1, 8, 8], 5
 
@@ -34,59 +30,52 @@ def make(
     shape: list[int] = SHAPE,
     latent: int = LATENT,
     width: int = 32,
-    norm: str = "none",
+    norm: Norm = "none",
     information: float = 0.0,
-    augment: list[Change] | None = None,
-) -> BidirectionalGame:
-    player = Bidirectional(
-        mlp.Generator(shape, latent, width, norm=norm),  # type: ignore[arg-type]
-        lambda latent: Encoder(
-            lambda shape: mlp.Critic(shape, width, norm=norm), shape, latent, stochastic
-        ),  # type: ignore[arg-type]
-    )
-    named = {type(t).__name__: t for t in chosen}
-    return BidirectionalGame(
-        player,
-        PairCritic(shape, latent, width),
-        loss or losses.js(),
-        lipschitz or Unconstrained(),
-        named,
-        information,
-        augment,
+    augment: list[Augmentation] | None = None,
+) -> BiGAN:
+    return BiGAN(
+        partial(mlp.Generator, shape=shape, latent=latent, width=width, norm=norm),
+        partial(mlp.Critic, shape=shape, width=width),
+        criterion(*chosen, loss=loss, lipschitz=lipschitz),
+        encoder_norm=norm,
+        stochastic=stochastic,
+        information=information,
+        augment=augment,
     )
 
 
-def drawn_pairs(game: BidirectionalGame, x: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+def drawn_pairs(model: BiGAN, x: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     torch.manual_seed(seed)
-    return game.pairs((x,))
+    return model.pairs((x,))
 
 
 def test_both_objectives_are_those_of_the_paper() -> None:
-    game, x = make(), torch.rand(6, *SHAPE) * 2 - 1
-    real, fake = drawn_pairs(game, x, 1)
-    torch.testing.assert_close(real, torch.cat([x.flatten(1), game.generator.encoder(x)], 1))
-    torch.testing.assert_close(fake[:, :64].view(6, *SHAPE), game.generator(fake[:, 64:]))
+    model, x = make(), torch.rand(6, *SHAPE) * 2 - 1
+    real, fake = drawn_pairs(model, x, 1)
+    torch.testing.assert_close(real, torch.cat([x.flatten(1), model.generator.encoder(x)], 1))
+    torch.testing.assert_close(fake[:, :64].view(6, *SHAPE), model.generator(fake[:, 64:]))
     assert fake[:, 64:].shape == (6, LATENT)
-    on_real, on_fake = game.critic(real).sigmoid(), game.critic(fake).sigmoid()
+    on_real, on_fake = model.critic(real).sigmoid(), model.critic(fake).sigmoid()
     torch.manual_seed(1)
     torch.testing.assert_close(
-        game.critic_loss((x,)).loss, -(on_real.log() + (1 - on_fake).log()).mean()
+        model.critic_loss((x,)).loss, -(on_real.log() + (1 - on_fake).log()).mean()
     )
     torch.manual_seed(1)
     torch.testing.assert_close(
-        game.generator_loss((x,)).loss, -((1 - on_real).log() + on_fake.log()).mean()
+        model.generator_loss((x,)).loss, -((1 - on_real).log() + on_fake.log()).mean()
     )
 
 
-def test_the_saturating_loss_makes_it_a_zero_sum_game() -> None:
-    game, x = make(loss=losses.js(saturating=True)), torch.rand(6, *SHAPE) * 2 - 1
+def test_the_saturating_loss_is_zero_sum() -> None:
+    model, x = make(loss=losses.js(saturating=True)), torch.rand(6, *SHAPE) * 2 - 1
     torch.manual_seed(1)
-    critics = game.critic_loss((x,)).loss
+    critics = model.critic_loss((x,)).loss
     torch.manual_seed(1)
-    torch.testing.assert_close(game.generator_loss((x,)).loss, -critics)
+    torch.testing.assert_close(model.generator_loss((x,)).loss, -critics)
 
 
-MIRRORED = {
+LOSSES = {
     "js": losses.js(),
     "ls": losses.ls(),
     "pearson": losses.ls(-1, 1, 0),
@@ -97,34 +86,34 @@ MIRRORED = {
 }
 
 
-@pytest.mark.parametrize("name", MIRRORED)
-def test_a_mirrored_score_exchanges_real_and_fake(name: str) -> None:
-    loss = MIRRORED[name]
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_score_with_swapped_roles(name: str) -> None:
+    loss = LOSSES[name]
     real, fake = torch.randn(7), torch.randn(7)
     torch.testing.assert_close(
-        loss.critic(real, fake), loss.critic(loss.mirror(fake), loss.mirror(real))
+        loss.critic(real, fake), loss.critic(loss.swap_roles(fake), loss.swap_roles(real))
     )
     if loss.smoothed:
         smoothed = loss.smoothed(0.9)
-        torch.testing.assert_close(smoothed.mirror(real), loss.mirror(real))
+        torch.testing.assert_close(smoothed.swap_roles(real), loss.swap_roles(real))
 
 
-@pytest.mark.parametrize("name", MIRRORED)
+@pytest.mark.parametrize("name", LOSSES)
 def test_every_loss_teaches_both_networks(name: str) -> None:
     """Encoder and generator both get a gradient, in a direction that lowers what the critic can
     tell.
     """
-    game, x = make(loss=MIRRORED[name], lipschitz=GradientPenalty()), torch.rand(6, *SHAPE) * 2 - 1
-    objective = game.generator_loss((x,))
+    model, x = make(loss=LOSSES[name], lipschitz=GradientPenalty()), torch.rand(6, *SHAPE) * 2 - 1
+    objective = model.generator_loss((x,))
     assert set(objective.losses) == (
-        {"adversarial"} if MIRRORED[name].relative else {"adversarial", "inference"}
+        {"adversarial"} if LOSSES[name].relative else {"adversarial", "inference"}
     )
     real, fake = torch.randn(6, requires_grad=True), torch.randn(6, requires_grad=True)
-    terms = game.generator_adversarial(real, fake)["adversarial"]
-    if not game.loss.relative:
+    terms = model.generator_adversarial(real, fake)["adversarial"]
+    if not model.loss.relative:
         terms = (
             terms
-            + game.generator_adversarial(game.loss.mirror(fake), game.loss.mirror(real))[
+            + model.generator_adversarial(model.loss.swap_roles(fake), model.loss.swap_roles(real))[
                 "adversarial"
             ]
         )
@@ -132,35 +121,35 @@ def test_every_loss_teaches_both_networks(name: str) -> None:
     if name not in ("ls", "pearson"):  # which pull scores to a target from either side
         assert (real.grad > 0).all() and (fake.grad < 0).all()
     objective.loss.backward()
-    assert all(p.grad is not None and p.grad.any() for p in game.generator.encoder.parameters())
-    assert all(p.grad is not None and p.grad.any() for p in game.generator.generator.parameters())
+    assert all(p.grad is not None and p.grad.any() for p in model.generator.encoder.parameters())
+    assert all(p.grad is not None and p.grad.any() for p in model.generator.generator.parameters())
 
 
 def test_the_penalty_is_of_the_gradient_with_respect_to_the_whole_pair() -> None:
-    game, x = (
+    model, x = (
         make(lipschitz=GradientPenalty(points="real", center=0.0, weight=1.0)),
         torch.rand(4, *SHAPE) * 2 - 1,
     )
-    real, fake = drawn_pairs(game, x, 1)
-    term = game.critic_terms(game.critic, real.detach(), fake.detach()).losses["gradient_penalty"]
+    real, fake = drawn_pairs(model, x, 1)
+    term = model.critic_terms(model.critic, real.detach(), fake.detach()).losses["gradient_penalty"]
     image, code = real[:, :64].detach().requires_grad_(), real[:, 64:].detach().requires_grad_()
     of_image, of_code = torch.autograd.grad(
-        game.critic(torch.cat([image, code], 1)).sum(), (image, code)
+        model.critic(torch.cat([image, code], 1)).sum(), (image, code)
     )
     torch.testing.assert_close(term, (of_image.square().sum(1) + of_code.square().sum(1)).mean())
     assert of_code.any()
 
 
 def test_the_stochastic_encoder_is_the_normal_distribution_that_it_says() -> None:
-    game = make(stochastic=True)
+    model = make(stochastic=True)
     x = (torch.rand(1, *SHAPE) * 2 - 1).expand(20_000, -1, -1, -1)
-    mean, sd = game.generator.encoder.posterior(x[:1])
-    draws = game.generator.encoder(x)
+    mean, sd = model.generator.encoder.posterior(x[:1])
+    draws = model.generator.encoder(x)
     torch.testing.assert_close(draws.mean(0), mean[0], atol=0.03, rtol=0.03)
     torch.testing.assert_close(draws.std(0), sd[0], atol=0.03, rtol=0.03)
-    torch.testing.assert_close(game.encode(x[:2]), mean.expand(2, -1))
-    game.generator_loss((x[:8],)).loss.backward()  # reparameterised: the deviation learns as well
-    assert game.generator.encoder.head.weight.grad[LATENT:].any()
+    torch.testing.assert_close(model.encode(x[:2]), mean.expand(2, -1))
+    model.generator_loss((x[:8],)).loss.backward()  # reparameterised: the deviation learns as well
+    assert model.generator.encoder.head.weight.grad[LATENT:].any()
 
 
 @pytest.mark.parametrize("stochastic", [False, True])
@@ -168,20 +157,23 @@ def test_codes_are_read_back(stochastic: bool) -> None:
     """-log q(z | x) by torch's own distributions; the term is of new fakes, and teaches both
     networks.
     """
-    game = make(stochastic=stochastic, information=0.5)
-    player, x = game.generator, torch.rand(6, *SHAPE) * 2 - 1
+    model = make(stochastic=stochastic, information=0.5)
+    player, x = model.generator, torch.rand(6, *SHAPE) * 2 - 1
     z = player.noise(6, "cpu")
     mean, sd = player.encoder.posterior(x)
     assert bool(sd.any()) == stochastic
     q = torch.distributions.Normal(mean, sd if stochastic else torch.ones_like(mean))
     constants = LATENT / 2 * torch.tensor(2 * torch.pi).log()
-    torch.testing.assert_close(player.encoder.surprise(x, z), -q.log_prob(z).sum(1) - constants)
+    torch.testing.assert_close(
+        player.encoder.negative_log_likelihood(x, z), -q.log_prob(z).sum(1) - constants
+    )
     torch.manual_seed(1)
-    objective = game.generator_loss((x,))
-    _, fake = drawn_pairs(game, x, 1)
+    objective = model.generator_loss((x,))
+    _, fake = drawn_pairs(model, x, 1)
     made, codes = fake[:, :64].view(6, *SHAPE), fake[:, 64:]
     torch.testing.assert_close(
-        objective.losses["information"], 0.5 * player.encoder.surprise(made, codes).mean()
+        objective.losses["information"],
+        0.5 * player.encoder.negative_log_likelihood(made, codes).mean(),
     )
     objective.losses["information"].backward()
     assert all(p.grad is not None and p.grad.any() for p in player.parameters())
@@ -189,17 +181,18 @@ def test_codes_are_read_back(stochastic: bool) -> None:
 
 
 def test_codes_are_read_back_from_changed_images() -> None:
-    game, x = make(information=2.0, augment=["affine", "cutout"]), torch.rand(6, *SHAPE) * 2 - 1
+    model, x = make(information=2.0, augment=["affine", "cutout"]), torch.rand(6, *SHAPE) * 2 - 1
     torch.manual_seed(1)
-    objective = game.generator_loss((x,))
-    _, fake = drawn_pairs(game, x, 1)
+    objective = model.generator_loss((x,))
+    _, fake = drawn_pairs(model, x, 1)
     made, codes = fake[:, :64].view(6, *SHAPE), fake[:, 64:]
     changed = augmented(made, ["affine", "cutout"])  # the next draws after the pairs'
     torch.testing.assert_close(
-        objective.losses["information"], 2 * game.generator.encoder.surprise(changed, codes).mean()
+        objective.losses["information"],
+        2 * model.generator.encoder.negative_log_likelihood(changed, codes).mean(),
     )
     objective.losses["information"].backward()
-    assert all(p.grad is not None and p.grad.any() for p in game.generator.parameters())
+    assert all(p.grad is not None and p.grad.any() for p in model.generator.parameters())
     with pytest.raises(UserError, match=r"model\.information=1"):
         make(augment=["affine"])
     with pytest.raises(UserError, match=r"points .* \(model\.augment\)"):
@@ -218,7 +211,7 @@ def test_tricks_on_pairs() -> None:
         tricks.InstanceNoise(),
         norm="batch",
     )
-    full.begin(batch)
+    full.init_from_batch(batch)
     assert full.critic_loss(batch).loss.isfinite() and full.generator_loss(batch).loss.isfinite()
     full.after_generator_step()
     # generator and encoder
@@ -232,25 +225,22 @@ def test_tricks_on_pairs() -> None:
 
 def test_the_joint_critic_unpacks_what_was_packed() -> None:
     shape = [1, 28, 28]
-    critic = JointCritic(lambda shape: dcgan.Critic(shape, 4, "none"), shape, LATENT, 16)
+    image = partial(dcgan.Critic, shape=shape, width=4, norm="none")
+    critic = JointCritic(image, LATENT, 16)
     x, z = torch.randn(3, *shape), torch.randn(3, LATENT)
     seen: list[Tensor] = []
     critic.body.body.register_forward_hook(lambda _, given, __: seen.append(given[0]))
-    score = critic(paired(x, z))
+    score = critic(join(x, z))
     assert torch.equal(seen[0], x) and score.shape == (3,)
-    assert not torch.equal(score, critic(paired(x, z + 1))) and not torch.equal(
-        score, critic(paired(x + 1, z))
+    assert not torch.equal(score, critic(join(x, z + 1))) and not torch.equal(
+        score, critic(join(x + 1, z))
     )
-    player = Bidirectional(
-        dcgan.Generator(shape, LATENT, 4),
-        lambda latent: Encoder(lambda shape: dcgan.Critic(shape, 4), shape, latent),
-    )
-    game = BidirectionalGame(player, critic, losses.hinge(), SpectralNorm())
-    assert game.generator_loss((x,)).loss.isfinite() and game.critic_scores((x,)).shape == (3,)
+    generator = partial(dcgan.Generator, shape=shape, latent=LATENT, width=4)
+    model = BiGAN(generator, image, criterion(loss=losses.hinge(), lipschitz=SpectralNorm()))
+    assert isinstance(model.critic, JointCritic)
+    assert model.generator_loss((x,)).loss.isfinite() and model.critic_scores((x,)).shape == (3,)
     with pytest.raises(UserError, match="packing"):
-        BidirectionalGame(
-            player, critic, losses.js(), Unconstrained(), {"packing": tricks.Packing()}
-        )
+        BiGAN(generator, image, criterion(tricks.Packing()))
 
 
 def test_the_encoder_inverts_the_generator() -> None:
@@ -262,17 +252,17 @@ def test_the_encoder_inverts_the_generator() -> None:
         return (torch.rand(n, 2) * 1.4 - 0.7,)
 
     # settles in seconds
-    game = make(
+    model = make(
         shape=plane.SHAPE,
         latent=2,
         width=64,
         lipschitz=GradientPenalty(0.1, center=0.0, points="both"),
     )
-    plane.train(game, 800, lr=2e-3, drawn=square)
+    plane.train(model, 800, lr=2e-3, drawn=square)
     (x,) = square(1000)
 
     def distance(to: Tensor) -> float:
         return float((x - to).norm(dim=1).median())
 
-    own, other, random = game.reconstruct(x), game.reconstruct(x.roll(1, 0)), game.sample((x,))
+    own, other, random = model.reconstruct(x), model.reconstruct(x.roll(1, 0)), model.sample((x,))
     assert distance(own) < 0.55 * min(distance(other), distance(random))

@@ -39,7 +39,7 @@ def test_codes_of_digits() -> None:
     the codes than of the pixels.
     """
     checked = validate.check(composed("model=bigan", "experiment=codes", "data=mnist_5k"))
-    game, data = build(checked["model"], "model"), build(checked["data"], "data")
+    model, data = build(checked["model"], "model"), build(checked["data"], "data")
     trainer = L.Trainer(
         accelerator="cpu",
         max_steps=1000,
@@ -49,15 +49,15 @@ def test_codes_of_digits() -> None:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(build(checked["scheme"], "scheme", model=game), datamodule=DataModule(data))
+    trainer.fit(build(checked["scheme"], "scheme", model=model), datamodule=DataModule(data))
     (x, y), (u, t) = (
         (to_float(images), labels) for images, labels, _ in (data.load("train"), data.load("test"))
     )
-    own, other = game.reconstruct(u), game.reconstruct(u.roll(7, 0))
+    own, other = model.reconstruct(u), model.reconstruct(u.roll(7, 0))
     assert (own - u).flatten(1).norm(dim=1).mean() < 0.95 * (other - u).flatten(1).norm(
         dim=1
     ).mean()
-    views = {"codes": game.encode, "pixels": lambda images: images.flatten(1)}
+    views = {"codes": model.encode, "pixels": lambda images: images.flatten(1)}
     of_class = [(y == k).nonzero()[:, 0] for k in range(10)]
     found: dict[str, float] = dict.fromkeys(views, 0.0)
     for draw in range(5):

@@ -7,16 +7,16 @@ from torch import nn
 from gentrain.adversarial.tricks.weights import Orthogonal, off_diagonal
 from gentrain.errors import UserError
 from gentrain.layers.attention import SelfAttention
-from gentrain.networks import biggan, mlp, resnet
-from tests.support.compose import batch, composed, game
+from gentrain.networks import biggan, mlp
+from tests.support.compose import batch, build_model, composed
 
-NARROW = ("model.generator.width=8", "model.critic.critic.width=8", "model.generator.embedding=6")
+NARROW = ("model.generator.width=8", "model.critic.width=8", "model.generator.embedding=6")
 
 
 @pytest.mark.parametrize("side", [28, 32, 64, 128])
 def test_shapes_and_where_the_attention_is(side: int) -> None:
     generator = biggan.Generator([3, side, side], 10, width=4, embedding=5)
-    critic = biggan.Critic(lambda shape: resnet.Critic(shape, 4, attention=64), [3, side, side], 10)
+    critic = biggan.Critic([3, side, side], 10, width=4, attention=64)
     y = torch.arange(3)
     x = generator(generator.noise(3, "cpu"), y)
     assert x.shape == (3, 3, side, side) and x.abs().max() <= 1
@@ -81,7 +81,7 @@ def test_orthogonal_regularisation_of_the_generator_s_weights() -> None:
     """The term is the sum over all weights but the embedding; its descent brings rows to right
     angles.
     """
-    model = game("model=biggan", *NARROW)
+    model = build_model("model=biggan", *NARROW)
     trick = model.regularizers["orthogonal"]
     assert isinstance(trick, Orthogonal)
     names = {
@@ -111,7 +111,7 @@ def test_orthogonal_regularisation_of_the_generator_s_weights() -> None:
 
 
 def test_orthogonal_regularisation_of_any_generator() -> None:
-    model = game(
+    model = build_model(
         "model=gan",
         "network=mlp",
         "tricks=[orthogonal]",

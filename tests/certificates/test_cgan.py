@@ -2,17 +2,20 @@
 steer the generator.
 """
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from gentrain.adversarial import losses
-from gentrain.adversarial.lipschitz import GradientPenalty, Unconstrained
+from gentrain.adversarial.lipschitz import GradientPenalty
 from gentrain.adversarial.regularizer import Regularizer
 from gentrain.errors import UserError
 from gentrain.models.gan.cgan import ConditionalGAN, wrong_labels
-from gentrain.networks import conditional, mlp
+from gentrain.networks import mlp
 from tests.support import plane
+from tests.support.backbones import criterion
 
 
 def make(
@@ -21,15 +24,12 @@ def make(
     lipschitz: Regularizer | None = None,
     classes: int = plane.MODES,
 ) -> ConditionalGAN:
-    generator = conditional.LabelledGenerator(
-        lambda latent: mlp.Generator(plane.SHAPE, latent, 64), classes, 4, 8
-    )
-    critic = conditional.ConcatCritic(lambda shape: mlp.Critic(shape, 64), plane.SHAPE, classes)
     return ConditionalGAN(
-        generator,
-        critic,
-        loss or losses.js(),
-        lipschitz or Unconstrained(),
+        partial(mlp.Generator, shape=plane.SHAPE, latent=4, width=64),
+        partial(mlp.Critic, shape=plane.SHAPE, width=64),
+        criterion(loss=loss, lipschitz=lipschitz),
+        classes=classes,
+        embedding=8,
         matching_aware=matching_aware,
     )
 
@@ -51,36 +51,38 @@ def test_the_objective_is_that_of_the_paper() -> None:
     """-log D(x, y) - 1/2 [log(1 - D(G, y)) + log(1 - D(x, y'))], written from probabilities; two
     classes leave no choice of y'.
     """
-    game = make(True, classes=2)
+    model = make(True, classes=2)
     x, y = torch.randn(6, 2), torch.tensor([0, 1, 0, 0, 1, 1])
     torch.manual_seed(3)
-    objective = game.critic_loss((x, y))
+    objective = model.critic_loss((x, y))
     torch.manual_seed(3)
     with torch.no_grad():
-        fake = game.generate(game.generator, (x, y))
+        fake = model.generate(model.generator, (x, y))
     D = torch.sigmoid
     want = -(
-        D(game.critic(x, y)).log()
-        + ((1 - D(game.critic(fake, y))).log() + (1 - D(game.critic(x, 1 - y))).log()) / 2
+        D(model.critic(x, y)).log()
+        + ((1 - D(model.critic(fake, y))).log() + (1 - D(model.critic(x, 1 - y))).log()) / 2
     ).mean()
     torch.testing.assert_close(objective.losses["adversarial"], want)
-    torch.testing.assert_close(objective.metrics["mismatched_score"], game.critic(x, 1 - y).mean())
-    # the generator's side is that of any conditional game
-    assert set(game.generator_loss((x, y)).losses) == {"adversarial"}
+    torch.testing.assert_close(objective.metrics["mismatched_score"], model.critic(x, 1 - y).mean())
+    # the generator's side is that of any conditional model
+    assert set(model.generator_loss((x, y)).losses) == {"adversarial"}
 
 
 @pytest.mark.parametrize(
     "loss", [losses.ls(), losses.hinge(), losses.wasserstein(), losses.relativistic()]
 )
-def test_it_is_the_mean_of_two_duels_for_every_loss(loss: losses.AdversarialLoss) -> None:
-    game = make(True, loss, GradientPenalty(), classes=2)
+def test_it_is_the_mean_of_two_losses_for_every_loss(loss: losses.AdversarialLoss) -> None:
+    model = make(True, loss, GradientPenalty(), classes=2)
     x, y = torch.randn(6, 2), torch.tensor([0, 1, 0, 0, 1, 1])
     torch.manual_seed(3)
-    objective = game.critic_loss((x, y))
+    objective = model.critic_loss((x, y))
     torch.manual_seed(3)
-    fake = game.generate(game.generator, (x, y))
-    real = game.critic(x, y)
-    want = (loss.critic(real, game.critic(fake, y)) + loss.critic(real, game.critic(x, 1 - y))) / 2
+    fake = model.generate(model.generator, (x, y))
+    real = model.critic(x, y)
+    want = (
+        loss.critic(real, model.critic(fake, y)) + loss.critic(real, model.critic(x, 1 - y))
+    ) / 2
     torch.testing.assert_close(objective.losses["adversarial"], want)
     assert "gradient_penalty" in objective.losses
 
@@ -95,14 +97,14 @@ def test_samples_follow_their_labels(matching_aware: bool) -> None:
     """A sample lies at the mode of its label; with the labels permuted the agreement is that of the
     permutation: none here.
     """
-    game = make(matching_aware)
-    plane.train(game, 400)
+    model = make(matching_aware)
+    plane.train(model, 400)
     x, y = plane.drawn(1000)
-    found = plane.mode(game.sample((x, y)))
+    found = plane.mode(model.sample((x, y)))
     assert (found == y).float().mean() > 0.9
-    assert (plane.mode(game.sample((x, (y + 1) % plane.MODES))) == y).float().mean() < 0.1
+    assert (plane.mode(model.sample((x, (y + 1) % plane.MODES))) == y).float().mean() < 0.1
     if matching_aware:  # the critic tells a right label from a wrong one
         assert (
-            game.critic(x, y) > game.critic(x, wrong_labels(y, plane.MODES))
+            model.critic(x, y) > model.critic(x, wrong_labels(y, plane.MODES))
         ).float().mean() > 0.9
     assert F.one_hot(found, plane.MODES).sum(0).min() > 150

@@ -1,14 +1,15 @@
-"""EBGAN: energies, the margin and the pulling-away term against loops; tricks and refusals; a game
+"""EBGAN: energies, the margin and the pulling-away term against loops; tricks and refusals; a model
 that learns.
 """
 
 import math
+from functools import partial
 
 import pytest
 import torch
 
 from gentrain.adversarial import losses, tricks
-from gentrain.adversarial.lipschitz import GradientPenalty, SpectralNorm, Unconstrained
+from gentrain.adversarial.lipschitz import GradientPenalty, SpectralNorm
 from gentrain.adversarial.regularizer import Regularizer
 from gentrain.cli import hydra_errors
 from gentrain.config import paths
@@ -16,6 +17,7 @@ from gentrain.errors import UserError
 from gentrain.models.gan.gan import GAN
 from gentrain.networks import autoencoder, mlp
 from tests.support import plane
+from tests.support.backbones import criterion
 from tests.support.compose import composed
 
 SHAPE = [1, 28, 28]
@@ -27,10 +29,10 @@ def make(
     m: float = 5.0,
     shape: list[int] = SHAPE,
 ) -> GAN:
-    named = {type(t).__name__: t for t in chosen}
-    critic = autoencoder.MLP(shape, 64, 16)
     return GAN(
-        mlp.Generator(shape, 8, 64), critic, losses.margin(m), lipschitz or Unconstrained(), named
+        partial(mlp.Generator, shape=shape, latent=8, width=64),
+        partial(autoencoder.MLP, shape=shape, width=64, code=16),
+        criterion(*chosen, loss=losses.margin(m), lipschitz=lipschitz),
     )
 
 
@@ -106,19 +108,19 @@ def test_the_optimal_energy_of_the_paper() -> None:
 
 
 def test_the_pulling_away_term_against_loops() -> None:
-    game = make(tricks.PullingAway(0.1))
+    model = make(tricks.PullingAway(0.1))
     fake = torch.rand(6, *SHAPE) * 2 - 1
-    S = game.critic.features(fake)
+    S = model.critic.features(fake)
     total = 0.0
     for i in range(6):
         for j in range(6):
             if j != i:
                 total += float(S[i] @ S[j] / (S[i].norm() * S[j].norm())) ** 2
-    term = game.generator_terms(game.critic, fake, fake).losses["PullingAway"]
+    term = model.generator_terms(model.critic, fake, fake).losses["PullingAway"]
     assert term.item() == pytest.approx(0.1 * total / 30, rel=1e-5)
-    assert "PullingAway" not in game.critic_loss((fake,)).losses  # the generator's alone
+    assert "PullingAway" not in model.critic_loss((fake,)).losses  # the generator's alone
     with pytest.raises(UserError, match="pulling_away"):
-        game.generator_loss((fake[:1],))
+        model.generator_loss((fake[:1],))
 
 
 def test_the_pulling_away_term_is_one_for_copies_and_zero_for_orthogonal_codes() -> None:
@@ -134,14 +136,18 @@ def test_the_pulling_away_term_is_one_for_copies_and_zero_for_orthogonal_codes()
 
 def test_what_works_on_an_energy_and_what_is_refused() -> None:
     batch = (torch.rand(6, *SHAPE) * 2 - 1,)
-    game = make(
+    model = make(
         tricks.FeatureMatching(adversarial=True),
         tricks.HistoricalAveraging(),
         tricks.DiffAugment(),
         lipschitz=GradientPenalty(),
     )
-    assert game.critic_loss(batch).loss.isfinite() and game.generator_loss(batch).loss.isfinite()
-    normed = GAN(mlp.Generator(SHAPE), autoencoder.DCGAN(SHAPE, 4), losses.margin(), SpectralNorm())
+    assert model.critic_loss(batch).loss.isfinite() and model.generator_loss(batch).loss.isfinite()
+    normed = GAN(
+        partial(mlp.Generator, shape=SHAPE),
+        partial(autoencoder.DCGAN, shape=SHAPE, width=4),
+        criterion(loss=losses.margin(), lipschitz=SpectralNorm()),
+    )
     assert all(
         hasattr(m, "parametrizations") for m in normed.critic.modules() if hasattr(m, "kernel_size")
     )
@@ -163,7 +169,7 @@ def test_the_preset_leaves_no_choice_of_the_loss() -> None:
     assert "model=ebgan leaves no choice of loss" in hydra_errors.one_line(
         refused.value, ["model=ebgan", "loss=hinge"], paths.conf_dir()
     )
-    assert composed("model=ebgan", "model.loss.m=3")["model"]["loss"] == {
+    assert composed("model=ebgan", "model.criterion.loss.m=3")["model"]["criterion"]["loss"] == {
         "_target_": "gentrain.adversarial.losses.margin",
         "m": 3,
     }
@@ -171,11 +177,11 @@ def test_the_preset_leaves_no_choice_of_the_loss() -> None:
 
 def test_data_get_low_energy_and_fakes_come_to_them() -> None:
     torch.manual_seed(1)
-    game = make(shape=plane.SHAPE, m=0.5)
+    model = make(shape=plane.SHAPE, m=0.5)
     x, _ = plane.drawn(500)
-    before = torch.cdist(game.sample((x,)), plane.CENTRES).min(1).values.median()
-    plane.train(game, 500)
+    before = torch.cdist(model.sample((x,)), plane.CENTRES).min(1).values.median()
+    plane.train(model, 500)
     nowhere = torch.rand(500, 2) * 2 - 1
     far = nowhere[torch.cdist(nowhere, plane.CENTRES).min(1).values > 0.4]
-    assert game.critic_scores((x,)).mean() > game.critic_scores((far,)).mean()
-    assert torch.cdist(game.sample((x,)), plane.CENTRES).min(1).values.median() < 0.5 * before
+    assert model.critic_scores((x,)).mean() > model.critic_scores((far,)).mean()
+    assert torch.cdist(model.sample((x,)), plane.CENTRES).min(1).values.median() < 0.5 * before

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gentrain.commands.sample import latent_modes
+from gentrain.commands.sample import energy_modes
 from gentrain.errors import UserError
 from gentrain.models.energy import rbm as rbm_module
 from gentrain.models.energy.base import Clamped, EnergyModel
@@ -117,7 +117,7 @@ def test_the_gradient_is_data_less_model_by_hand(
     """<v h>_model - <v h>_data with probabilities for h, for samples that are given."""
     model = rbm(visible, persistent=False)
     x, samples = torch.rand(6, 1, 3, 3, dtype=D) * 2 - 1, every(9)[torch.randint(512, (6,))]
-    monkeypatch.setattr(model, "moved", lambda *_: samples)
+    monkeypatch.setattr(model, "run_chain", lambda *_: samples)
     W, b, c = gradients(model, model.objective((x,)).losses["contrast"])
     v, s = model.values(x), visible.scale
     on_data, on_samples = (torch.sigmoid(model.c + (y / s) @ model.W) for y in (v, samples))
@@ -230,33 +230,21 @@ def test_the_quality_of_a_model_that_is_known() -> None:
     """quality=ais gives what enumeration gives; pseudo-nats and protocol beside it."""
     model = rbm(BinaryUnits(threshold=True), hidden=5).float()
     data = Noise(name="noise", shape=(1, 3, 3), classes=4, batch_size=8)
-    judge = Annealed(images=None, flips=3)
-    judged: Any = type(
-        "Judged", (), {"model": model, "device": torch.device("cpu"), "protocols": {}}
-    )()
-    judge.prepare(data, judged)
-    scores = judge.score(data, judged)
+    metric, device = Annealed(images=None, flips=3), torch.device("cpu")
+    metric.check(data, model)
+    metric.prepare(data, model, device)
+    scores = metric.compute(data, model, device)
+    protocol = metric.protocol(data, model)
     v = (data.load("test").images.flatten(1) > 127).double()
-    assert scores["quality/nats"] == pytest.approx(
+    assert scores["nats"] == pytest.approx(
         (model.double().energy(v).mean() + model.exact_log_partition()).item(), abs=1e-4
     )
-    assert scores["quality/log_z_error"] == 0 and scores["quality/pseudo_nats"] > 0
-    assert (
-        "exact" in judged.protocols["quality"]["likelihood"]
-        and judged.protocols["quality"]["images"] == 96
-    )
-    grey: Any = type(
-        "Judged",
-        (),
-        {
-            "model": rbm(GaussianUnits(), hidden=5).float(),
-            "device": torch.device("cpu"),
-            "protocols": {},
-        },
-    )()
-    assert "quality/pseudo_nats" not in judge.score(data, grey)
+    assert scores["log_z_error"] == 0 and scores["pseudo_nats"] > 0
+    assert "exact" in protocol["likelihood"] and protocol["images"] == 96
+    grey = rbm(GaussianUnits(), hidden=5).float()
+    assert "pseudo_nats" not in metric.compute(data, grey, device)
     with pytest.raises(UserError, match="quality=ais"):
-        judge.prepare(data, type("Judged", (), {"model": Hopfield([1, 3, 3]), "protocols": {}})())
+        metric.check(data, Hopfield([1, 3, 3]))
 
 
 # --- Boltzmann machine ----------------------------------------------------------------------------
@@ -495,7 +483,7 @@ def test_the_density_on_a_grid_is_the_energys_by_the_integral() -> None:
             return x.square().flatten(1).sum(1) / (2 * 0.5**2) + 3
 
     model = EBM(Bowl(), langevin.Langevin(1e-3), [2])
-    p, cell, log_z = latent_modes.density_on_grid(model, torch.device("cpu"), 64)
+    p, cell, log_z = energy_modes.density_on_grid(model, torch.device("cpu"), 64)
     line = (torch.arange(64) + 0.5) / 32 - 1
     inside = 2 * torch.distributions.Normal(0.0, 1.0).cdf(torch.tensor(2.0)) - 1
     want = (-line.square() / 0.5).exp() / (0.5 * math.sqrt(2 * math.pi) * inside)
@@ -504,13 +492,13 @@ def test_the_density_on_a_grid_is_the_energys_by_the_integral() -> None:
     assert log_z == pytest.approx(
         2 * math.log(0.5 * math.sqrt(2 * math.pi) * float(inside)) - 3, abs=1e-3
     )
-    studio = SimpleNamespace(
+    session = SimpleNamespace(
         points=True,
         data=SimpleNamespace(shape=(2,), name="two_moons"),
-        game=Boltzmann([2], hidden=3),
+        model=Boltzmann([2], hidden=3),
     )
     with pytest.raises(UserError, match="mode=density draws a density"):
-        latent_modes.Density().check(studio)  # type: ignore[arg-type]
+        energy_modes.Density().check(session)  # type: ignore[arg-type]
 
 
 def test_parts_that_lie_apart_get_their_weights() -> None:
@@ -535,7 +523,7 @@ def test_parts_that_lie_apart_get_their_weights() -> None:
         optimizer.zero_grad()
         model.objective((place + sd * torch.randn(128, 2),)).loss.backward()
         optimizer.step(), schedule.step()
-    p, cell, log_z = latent_modes.density_on_grid(model, torch.device("cpu"))
+    p, cell, log_z = energy_modes.density_on_grid(model, torch.device("cpu"))
     assert float(p[: len(p) // 2].sum()) * cell == pytest.approx(share, abs=0.08)
     sure = (
         -(share * math.log(share) + (1 - share) * math.log(1 - share))
@@ -638,9 +626,13 @@ def fit(
     directory: Any, model: EnergyModel, steps: int, resume: Any = None, seed: int = 0
 ) -> dict[str, Any]:
     L.seed_everything(seed, verbose=False)
-    scheme = SingleObjective(model, {"model": lambda p: torch.optim.SGD(p, 0.01, momentum=0.9)}, log_every=1)
+    scheme = SingleObjective(
+        model, {"model": lambda p: torch.optim.SGD(p, 0.01, momentum=0.9)}, log_every=1
+    )
     data = Noise(name="noise", shape=(1, 8, 8), classes=4, batch_size=8)
-    trainer(directory, steps, [RNG(), Checkpoint(2)]).fit(scheme, datamodule=DataModule(data), ckpt_path=resume)
+    trainer(directory, steps, [RNG(), Checkpoint(2)]).fit(
+        scheme, datamodule=DataModule(data), ckpt_path=resume
+    )
     assert {"model/gradient_norm"} < scheme.latest.keys()
     return torch.load(directory / "checkpoints" / "last.ckpt", weights_only=True)
 

@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.distributions import AffineTransform, Normal, kl_divergence
 
-from gentrain.commands.sample import latent_modes
+from gentrain.commands.sample import energy_modes
 from gentrain.commands.sample.session import SampleSession
 from gentrain.commands.sample.writer import Output
 from gentrain.config import validate
@@ -449,19 +449,19 @@ def test_the_picture_of_a_density(tmp_path: Path) -> None:
         for made in density.flow.maps:
             # deviations of exp(-2), so that all of it is inside
             made.last.bias.copy_(torch.tensor([0.0, 0.0, -1.0, -1.0]))
-    job = SimpleNamespace(
-        scheme=SimpleNamespace(model=density, device=torch.device("cpu")),
+    run = SimpleNamespace(
+        model=density,
         data=TwoMoons(name="two_moons", shape=(2,), n=1000),
-        callbacks=(None,),
+        device=torch.device("cpu"),
     )
-    studio, mode = SampleSession(job), latent_modes.Density(n=200)  # type: ignore[arg-type]
-    mode.check(studio)
-    assert abs(mode.draw(studio, Output(tmp_path, "none"))["mass"] - 1) < 1e-3
+    session, mode = SampleSession(run), energy_modes.Density(n=200)  # type: ignore[arg-type]
+    mode.check(session)
+    assert abs(mode.draw(session, Output(tmp_path, "none"))["mass"] - 1) < 1e-3
     assert (tmp_path / "density.png").exists()
-    p, *_ = latent_modes.density_on_grid(density, torch.device("cpu"), 5)
+    p, *_ = energy_modes.density_on_grid(density, torch.device("cpu"), 5)
     want = Normal(0.0, math.exp(-2)).log_prob(torch.tensor([-0.8, -0.4, 0.0, 0.4, 0.8])).exp()
     torch.testing.assert_close(p, want[:, None] * want[None], rtol=1e-4, atol=1e-6)
-    job.scheme.model = FlowDensity(partial(RealNVP, width=2, blocks=1), Logit(), [1, 4, 4])
-    job.data = SimpleNamespace(shape=(1, 4, 4), name="digits", classes=None)
+    run.model = FlowDensity(partial(RealNVP, width=2, blocks=1), Logit(), [1, 4, 4])
+    run.data = SimpleNamespace(shape=(1, 4, 4), name="digits", classes=None)
     with pytest.raises(UserError, match="points in the plane"):
-        mode.check(SampleSession(job))  # type: ignore[arg-type]
+        mode.check(SampleSession(run))  # type: ignore[arg-type]

@@ -16,13 +16,13 @@ from gentrain.data.degrade import DEGRADATIONS, grey
 from gentrain.errors import UserError
 from gentrain.models import content_loss
 from gentrain.networks import patchgan, srresnet, unet
-from tests.support.compose import game
+from tests.support.compose import build_model
 
 SMALL = ("model.generator.width=8", "model.critic.width=8", "model.critic.depth=1")
 
 
 def pix2pix(*words: str) -> Any:
-    return game(
+    return build_model(
         "model=pix2pix",
         "model.generator.width=8",
         "model.critic.width=8",
@@ -65,9 +65,9 @@ def test_the_unet_of_the_paper() -> None:
         64,
         3,
     ]
-    assert [isinstance(up.dropout, unet.Noise) for up in reversed(net.ups)] == [True] * 3 + [
-        False
-    ] * 5
+    assert [isinstance(up.dropout, unet.AlwaysDropout) for up in reversed(net.ups)] == [
+        True
+    ] * 3 + [False] * 5
     # twice as many: the skips
     assert [up.conv.in_channels for up in net.ups] == [128, 256, 512, 1024, 1024, 1024, 1024, 512]
     # the number of the authors' program, whose first and innermost convolutions have no biases
@@ -109,7 +109,7 @@ def test_srresnet_and_the_critic_of_srgan() -> None:
         assert net(torch.empty(2, 3, 24, 24)).shape == (2, 3, 96, 96)
         assert net(torch.empty(1, 3, 10, 37)).shape == (1, 3, 40, 148)
     assert (
-        sum(isinstance(m, srresnet.Residual) for m in net.modules()) == 16
+        sum(isinstance(m, srresnet.ResidualBlock) for m in net.modules()) == 16
         and sum(isinstance(m, nn.PixelShuffle) for m in net.modules()) == 2
     )
     convolutions = [m for m in critic.modules() if isinstance(m, nn.Conv2d)]
@@ -143,7 +143,7 @@ def test_srresnet_and_the_critic_of_srgan() -> None:
         ),
         (
             ("model=pix2pix", "network=dcgan"),
-            "networks.dcgan.Generator as the generator makes images of noise",
+            "networks.dcgan.Generator as the generator starts from noise",
         ),
         (
             ("model=srgan", "content=vgg", "content.weights=/nowhere"),
@@ -157,10 +157,10 @@ def test_srresnet_and_the_critic_of_srgan() -> None:
 )
 def test_what_does_not_fit_is_refused(words: tuple[str, ...], told: str | None) -> None:
     if told is None:
-        game(*words)
+        build_model(*words)
         return
     with pytest.raises(UserError) as refused:
-        game(*words)
+        build_model(*words)
     assert told in str(refused.value) and "\n" not in str(refused.value)
 
 
@@ -187,7 +187,7 @@ def test_the_objectives_of_pix2pix() -> None:
 
 
 def test_the_objectives_of_srgan() -> None:
-    model = game(
+    model = build_model(
         "model=srgan",
         "model.generator.width=8",
         "model.generator.blocks=1",
@@ -206,12 +206,12 @@ def test_the_objectives_of_srgan() -> None:
 def test_the_critic_of_pix2pix_is_shown_the_source() -> None:
     model = pix2pix()
     y, x = pairs()
-    score = model.scorer((y, x))
+    score = model.critic_function((y, x))
     # real and fake in one forward, each with its source
     torch.testing.assert_close(score(torch.cat([y, y])), score(y).repeat(2))
-    assert not torch.allclose(score(y), model.scorer((y, -x))(y))
+    assert not torch.allclose(score(y), model.critic_function((y, -x))(y))
     alone = pix2pix("model.critic.source_shape=null")
-    torch.testing.assert_close(alone.scorer((y, x))(y), alone.scorer((y, -x))(y))
+    torch.testing.assert_close(alone.critic_function((y, x))(y), alone.critic_function((y, -x))(y))
 
 
 def test_a_penalty_is_of_images_and_leaves_the_source_alone() -> None:
@@ -271,7 +271,7 @@ def test_perceptual_distance(tmp_path: Path) -> None:
         and y.grad is None
         and not any(p.requires_grad for p in content.network.parameters())
     )
-    model = game(
+    model = build_model(
         "model=srgan",
         "content=vgg",
         f"content.weights={tmp_path / 'vgg19.pth'}",
@@ -284,7 +284,7 @@ def test_perceptual_distance(tmp_path: Path) -> None:
 
 
 def test_known_pixels_are_kept_exactly_and_only_the_holes_are_learned() -> None:
-    model = game(
+    model = build_model(
         "model=inpainting",
         "model.generator.width=8",
         "model.critic.width=8",
@@ -309,7 +309,7 @@ def test_known_pixels_are_kept_exactly_and_only_the_holes_are_learned() -> None:
 
 
 def test_colours_leave_the_luma_as_it_was() -> None:
-    model = game(
+    model = build_model(
         "model=colorization",
         "model.generator.width=8",
         "model.critic.width=8",
@@ -327,7 +327,7 @@ def test_colours_leave_the_luma_as_it_was() -> None:
 
 
 def test_completion_by_any_mask() -> None:
-    model = game(
+    model = build_model(
         "model=inpainting",
         "model.generator.width=8",
         "model.critic.width=8",
@@ -350,7 +350,7 @@ def test_completion_by_any_mask() -> None:
 
 def test_a_start_brings_the_weights_of_another_run(tmp_path: Path) -> None:
     words = ("model.network.width=8", "model.network.blocks=1")
-    alone = game("model=srresnet", *words)
+    alone = build_model("model=srresnet", *words)
     (tmp_path / "checkpoints").mkdir()
     from gentrain.runs.checkpoints import write
 
@@ -364,9 +364,9 @@ def test_a_start_brings_the_weights_of_another_run(tmp_path: Path) -> None:
         "model.critic.width=8",
         f"model.start={tmp_path}",
     )
-    model = game(*srgan, "model.generator.blocks=1")
+    model = build_model(*srgan, "model.generator.blocks=1")
     batch = pairs(4, (1, 28, 28), (1, 7, 7))
-    model.begin(batch)
+    model.init_from_batch(batch)
     x = batch[1]
     # but for batch norm's statistics
     torch.testing.assert_close(
@@ -377,9 +377,11 @@ def test_a_start_brings_the_weights_of_another_run(tmp_path: Path) -> None:
         for p, q in zip(model.generator.parameters(), alone.network.parameters(), strict=True)
     )
     with pytest.raises(UserError, match=r"is not this generator: .* \(model.start\)"):
-        game(*srgan, "model.generator.blocks=2").begin(batch)
+        build_model(*srgan, "model.generator.blocks=2").init_from_batch(batch)
     with pytest.raises(UserError, match=r"no finished run in .* \(model.start\)"):
-        game(*srgan[:-1], "model.generator.blocks=1", "model.start=/nowhere").begin(batch)
+        build_model(
+            *srgan[:-1], "model.generator.blocks=1", "model.start=/nowhere"
+        ).init_from_batch(batch)
 
 
 def test_patch_critic_of_another_size_of_source_is_refused() -> None:

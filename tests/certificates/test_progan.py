@@ -20,11 +20,11 @@ from gentrain.errors import UserError
 from gentrain.layers.equalized import equalized
 from gentrain.layers.minibatch import MinibatchStddev
 from gentrain.layers.normalization import PixelNorm
-from gentrain.models.gan import progan
+from gentrain.networks import progan
 from gentrain.training.callbacks.checkpoint import Checkpoint
 from gentrain.training.callbacks.rng import RNG
 from gentrain.training.datamodule import DataModule
-from tests.support.compose import batch, composed, game
+from tests.support.compose import batch, build_model, composed
 from tests.support.tensors import assert_equal
 from tests.support.toy import Noise, trainer
 
@@ -161,7 +161,7 @@ def test_every_level_gives_and_takes_images_of_the_full_size(side: int, sides: l
 
 
 def test_widths_of_the_paper() -> None:
-    assert progan.widths([4 * 2**i for i in range(9)], 512) == [
+    assert progan.level_channels([4 * 2**i for i in range(9)], 512) == [
         512,
         512,
         512,
@@ -215,7 +215,7 @@ def test_a_new_level_begins_as_the_old_one(level: int) -> None:
 
 
 def test_phases() -> None:
-    growth = game(
+    growth = build_model(
         "model=progan", "model.growth.fade=100", "model.growth.stable=50", *NARROW
     ).regularizers["growth"]
     seen = {
@@ -235,22 +235,22 @@ def test_phases() -> None:
 
 
 def test_real_images_fade_as_the_players_do() -> None:
-    model = game("model=progan", *NARROW)
+    model = build_model("model=progan", *NARROW)
     growth, x = model.regularizers["growth"], batch(model)[0]
     fake = model.generate(model.generator, (x,))
-    assert [t.shape[-1] for t in growth.view(x, fake, False)] == [7, 7]
-    growth.settle(model, 2, 0.25)
+    assert [t.shape[-1] for t in growth.transform_batch(x, fake, False)] == [7, 7]
+    growth.apply_level(model, 2, 0.25)
     old = F.avg_pool2d(x, 2).repeat_interleave(2, 2).repeat_interleave(2, 3)
-    torch.testing.assert_close(growth.view(x, x, False)[0], 0.75 * old + 0.25 * x)
+    torch.testing.assert_close(growth.transform_batch(x, x, False)[0], 0.75 * old + 0.25 * x)
     real, made = (
         model.critic_scores((x,)),
-        model.critic_scores((x,), made=True),
+        model.critic_scores((x,), fake=True),
     )  # which has faded in the generator
     torch.testing.assert_close(made, model.critic(x))
     torch.testing.assert_close(real, model.critic(0.75 * old + 0.25 * x))
-    growth.settle(model, 1, 1.0)
+    growth.apply_level(model, 1, 1.0)
     fake = model.generate(model.generator, (x,))
-    real, small = growth.view(x, fake, False)
+    real, small = growth.transform_batch(x, fake, False)
     torch.testing.assert_close(real, F.avg_pool2d(x, 2))
     torch.testing.assert_close(small.repeat_interleave(2, 2).repeat_interleave(2, 3), fake)
 
@@ -264,7 +264,7 @@ class Watch(L.Callback):
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *_: Any) -> None:
         model = pl_module.model
         level, alpha = model.critic.body.level, float(model.critic.body.alpha)
-        for network in (model.generator, model.averaged):
+        for network in (model.generator, model.ema_generator):
             assert (network.body.level, float(network.body.alpha)) == (level, alpha)
         ages = {
             float(state["step"])
@@ -350,12 +350,13 @@ def test_accumulated_batches_count(tmp_path: Path) -> None:
 def test_the_penalty_is_of_the_sum_of_scores_at_the_level_s_size(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    model = game("model=progan", *NARROW)
-    model.regularizers["growth"].settle(model, 1, 0.5)
+    model = build_model("model=progan", *NARROW)
+    model.regularizers["growth"].apply_level(model, 1, 0.5)
     real, fake = torch.randn(8, 1, 14, 14), torch.randn(8, 1, 14, 14)
     penalty = model.regularizers["gradient_penalty"]
     monkeypatch.setattr(
-        "gentrain.adversarial.lipschitz.uniform_per_sample", lambda x: torch.full((len(x), 1, 1, 1), 0.3)
+        "gentrain.adversarial.lipschitz.uniform_per_sample",
+        lambda x: torch.full((len(x), 1, 1, 1), 0.3),
     )
     value = penalty.critic_term(model.critic, real, fake)
     exact = copy.deepcopy(model.critic).double()
@@ -365,7 +366,9 @@ def test_the_penalty_is_of_the_sum_of_scores_at_the_level_s_size(
         10 * float((grad.flatten(1).norm(dim=1) - 1).square().mean()), rel=1e-4
     )
     seen = []
-    model.regularizers["gradient_penalty"].where = lambda r, f: seen.append(r.shape[-1]) or r  # type: ignore[func-returns-value]
+    model.regularizers["gradient_penalty"].penalty_points = lambda r, f: (
+        seen.append(r.shape[-1]) or r
+    )  # type: ignore[func-returns-value]
     model.critic_loss(batch(model))
     assert seen == [14]
 
@@ -373,21 +376,21 @@ def test_the_penalty_is_of_the_sum_of_scores_at_the_level_s_size(
 def test_other_penalties_and_other_couplings_are_refused() -> None:
     for lipschitz in ("gp", "r1"):
         with pytest.raises(UserError, match="couple samples"):
-            game("model=progan", f"lipschitz={lipschitz}", *NARROW)
+            build_model("model=progan", f"lipschitz={lipschitz}", *NARROW)
     with pytest.raises(UserError, match="couple samples"):
-        game("model=dcgan", "lipschitz=gp_grouped")
+        build_model("model=dcgan", "lipschitz=gp_grouped")
     with pytest.raises(UserError, match="couple samples"):
-        game("model=progan", "tricks=[minibatch_discrimination]", *NARROW)
+        build_model("model=progan", "tricks=[minibatch_discrimination]", *NARROW)
 
 
 def test_what_else_is_refused_and_what_works() -> None:
     with pytest.raises(UserError, match="does not grow"):
-        game("model=progan", "network=dcgan")
-    model = game("model=progan", "tricks=[packing]", *NARROW)
+        build_model("model=progan", "network=dcgan")
+    model = build_model("model=progan", "tricks=[packing]", *NARROW)
     for level in range(3):
-        model.regularizers["growth"].settle(model, level, 0.5)
+        model.regularizers["growth"].apply_level(model, level, 0.5)
         assert model.critic_loss(batch(model)).loss.isfinite()
-    full = game("model=gan", "network=progan", *NARROW)  # full-grown, where nobody grows it
+    full = build_model("model=gan", "network=progan", *NARROW)  # full-grown, where nobody grows it
     assert full.generator.body.level == 2 and full.critic_loss(batch(full)).loss.isfinite()
 
 

@@ -12,9 +12,9 @@ from gentrain.errors import UserError
 from gentrain.layers.attention import SelfAttention, nearest
 from gentrain.layers.conditional import ConditionalBatchNorm, per_class
 from gentrain.networks import conditional_resnet, resnet
-from tests.support.compose import batch, composed, game
+from tests.support.compose import batch, build_model, composed
 
-NARROW = ("model.generator.width=8", "model.critic.critic.width=8")
+NARROW = ("model.generator.width=8", "model.critic.width=8")
 
 
 def pooled(x: Tensor) -> list[Tensor]:
@@ -143,7 +143,7 @@ def test_the_paper_s_numbers() -> None:
 
 
 def test_spectral_norm_of_both_players_against_svd() -> None:
-    model = game("model=sagan", *NARROW)
+    model = build_model("model=sagan", *NARROW)
     images = batch(model)
     with torch.no_grad():
         for _ in range(60):
@@ -165,9 +165,9 @@ def test_spectral_norm_of_both_players_against_svd() -> None:
 
 
 def test_sampling_moves_nothing_and_the_average_has_its_own_norms() -> None:
-    model = game("model=sagan", "tricks=[ema]", *NARROW)
+    model = build_model("model=sagan", "tricks=[ema]", *NARROW)
     images = batch(model)
-    model.begin(images)
+    model.init_from_batch(images)
     model.generator_loss(images).loss.backward()
     with torch.no_grad():
         for p in model.generator.parameters():
@@ -182,29 +182,29 @@ def test_sampling_moves_nothing_and_the_average_has_its_own_norms() -> None:
         if torch.is_tensor(value)
     )
     layer, live = (
-        model.averaged.body.blocks[0].residual[0],
+        model.ema_generator.body.blocks[0].residual[0],
         model.generator.body.blocks[0].residual[0],
     )
     original, norm = layer.parametrizations.weight.original, layer.parametrizations.weight[0]
     assert not torch.equal(original, live.parametrizations.weight.original)
-    model.averaged.eval()
+    model.ema_generator.eval()
     torch.testing.assert_close(layer.weight, original / (norm._u @ original.flatten(1) @ norm._v))
-    other = game("model=sagan", "tricks=[ema]", *NARROW)
+    other = build_model("model=sagan", "tricks=[ema]", *NARROW)
     other.load_state_dict(model.state_dict())
     assert torch.equal(other.sample(images, noise), sampled)
 
 
 def test_what_is_refused() -> None:
     with pytest.raises(UserError, match="virtual"):
-        game("model=sagan", "tricks=[virtual_batch_norm]", *NARROW)
+        build_model("model=sagan", "tricks=[virtual_batch_norm]", *NARROW)
     with pytest.raises(UserError, match=r"lipschitz\.players"):
-        game("model=sagan", "lipschitz.players=[generator]", *NARROW)
+        build_model("model=sagan", "lipschitz.players=[generator]", *NARROW)
     with pytest.raises(UserError, match="start at zero"):
-        game("model=r3gan", "lipschitz=spectral_norm_both")
+        build_model("model=r3gan", "lipschitz=spectral_norm_both")
 
 
 def test_cgan_may_have_the_networks() -> None:
-    model = game("model=cgan", "network=conditional_resnet", *NARROW)
+    model = build_model("model=cgan", "network=sagan", *NARROW)
     assert model.generate(model.generator, batch(model)).shape == (8, 1, 28, 28)
 
 
@@ -213,7 +213,7 @@ def test_images_are_of_the_label_asked_for(model: str) -> None:
     """Classes that differ in brightness alone, which a generator blind to labels gets right half of
     the time.
     """
-    made = game(f"model={model}", "data.size=8", "data.classes=2", "tricks=[]", *NARROW)
+    made = build_model(f"model={model}", "data.size=8", "data.classes=2", "tricks=[]", *NARROW)
     optimizers = [
         torch.optim.Adam(p.parameters(), lr, (0.0, 0.9))
         for p, lr in ((made.critic, 4e-3), (made.generator, 2e-3))

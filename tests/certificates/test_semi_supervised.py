@@ -3,25 +3,27 @@ no others, a test error that falls.
 """
 
 import itertools
+from functools import partial
 
 import lightning as L
 import pytest
 import torch
 import torch.nn.functional as F
 
-from gentrain.adversarial import losses, tricks
-from gentrain.adversarial.lipschitz import GradientPenalty, Unconstrained
+from gentrain.adversarial import tricks
+from gentrain.adversarial.lipschitz import GradientPenalty
 from gentrain.adversarial.regularizer import Regularizer
 from gentrain.data.arrays import ArrayDataset
 from gentrain.data.base import Data
 from gentrain.errors import UserError
 from gentrain.models.gan.gan import GAN
-from gentrain.models.gan.semi_supervised import SemiSupervised
-from gentrain.networks import classifier, mlp
+from gentrain.models.gan.semi_supervised import SemiSupervisedGAN
+from gentrain.networks import mlp
 from gentrain.quality.test_error import TestError
 from gentrain.training.adversarial import AdversarialModule
 from gentrain.training.datamodule import DataModule
 from gentrain.training.job import refuse_labels
+from tests.support.backbones import criterion
 
 K, SHAPE = 3, [1, 8, 8]
 
@@ -31,14 +33,12 @@ def make(
     lipschitz: Regularizer | None = None,
     critic: type = mlp.Critic,
     width: int = 32,
-) -> SemiSupervised:
-    network = classifier.LogitCritic(lambda shape: critic(shape, width), SHAPE, K)
-    return SemiSupervised(
-        mlp.Generator(SHAPE, 8, 32),
-        network,
-        losses.js(),
-        lipschitz or Unconstrained(),
-        {type(t).__name__: t for t in chosen},
+) -> SemiSupervisedGAN:
+    return SemiSupervisedGAN(
+        partial(mlp.Generator, shape=SHAPE, latent=8, width=32),
+        partial(critic, shape=SHAPE, width=width),
+        criterion(*chosen, lipschitz=lipschitz),
+        classes=K,
     )
 
 
@@ -58,7 +58,7 @@ class Bars(Data):
         images[torch.arange(300), 0, 2 * y + 1] += 110
         return ArrayDataset(images.byte(), y)
 
-    def few(self) -> ArrayDataset:
+    def labelled_subset(self) -> ArrayDataset:
         if self.hidden is None:
             return super().labelled_subset()
         # the few are chosen first, and so are the same; then all labels are lost
@@ -82,52 +82,52 @@ def bars(**changes: object) -> Bars:
 
 def test_the_objective_is_that_of_k_plus_one_classes() -> None:
     """A softmax over K + 1 logits, the last of them zero, gives every term of the paper."""
-    game = make()
+    model = make()
     images, x, y = torch.randn(6, *SHAPE), torch.randn(4, *SHAPE), torch.tensor([0, 2, 1, 1])
     torch.manual_seed(1)
-    objective = game.critic_loss((images, x, y))
+    objective = model.critic_loss((images, x, y))
     torch.manual_seed(1)
     with torch.no_grad():
-        fake = game.generate(game.generator, (images,))
+        fake = model.generate(model.generator, (images,))
 
     def p(v: torch.Tensor) -> torch.Tensor:
-        return torch.cat([game.classify(v), torch.zeros(len(v), 1)], 1).softmax(1)
+        return torch.cat([model.classify(v), torch.zeros(len(v), 1)], 1).softmax(1)
 
     # log p(y | x, y < K + 1)
     supervised = -(p(x)[torch.arange(4), y] / p(x)[:, :K].sum(1)).log().mean()
     unsupervised = -(1 - p(images)[:, K]).log().mean() - p(fake)[:, K].log().mean()
     torch.testing.assert_close(objective.losses["classification"], supervised)
     torch.testing.assert_close(objective.losses["adversarial"], unsupervised)
-    score = game.critic(images)
-    lse = game.critic(fake)
+    score = model.critic(images)
+    lse = model.critic(fake)
     torch.testing.assert_close(
         unsupervised, (-(score - F.softplus(score))).mean() + F.softplus(lse).mean()
     )
-    Z = game.classify(images).exp().sum(1)
+    Z = model.classify(images).exp().sum(1)
     torch.testing.assert_close(score.sigmoid(), Z / (Z + 1))
 
 
 def test_there_is_no_second_head() -> None:
     """The score is a function of the K logits alone."""
-    game = make()
+    model = make()
     x = torch.randn(5, *SHAPE)
-    assert game.critic.critic.head.out_features == K
-    torch.testing.assert_close(game.critic(x), game.classify(x).logsumexp(1))
-    names = [name for name, _ in game.critic.named_parameters() if "body" not in name]
+    assert model.critic.critic.head.out_features == K
+    torch.testing.assert_close(model.critic(x), model.classify(x).logsumexp(1))
+    names = [name for name, _ in model.critic.named_parameters() if "body" not in name]
     assert names == ["critic.head.weight", "critic.head.bias"]
 
 
 def test_tricks_and_penalties_act_on_the_logits() -> None:
     batch = (torch.randn(6, *SHAPE), torch.randn(3, *SHAPE), torch.tensor([0, 1, 2]))
-    game = make(tricks.FeatureMatching(), tricks.Replay(4, 1.0), lipschitz=GradientPenalty())
-    assert set(game.critic_loss(batch).losses) == {
+    model = make(tricks.FeatureMatching(), tricks.Replay(4, 1.0), lipschitz=GradientPenalty())
+    assert set(model.critic_loss(batch).losses) == {
         "adversarial",
         "classification",
         "gradient_penalty",
     }
-    assert set(game.generator_loss(batch).losses) == {"FeatureMatching"}
-    game = make(tricks.MinibatchDiscrimination(3, 2))
-    assert game.classify(batch[0]).shape == (6, K) and game.critic_loss(batch).loss.isfinite()
+    assert set(model.generator_loss(batch).losses) == {"FeatureMatching"}
+    model = make(tricks.MinibatchDiscrimination(3, 2))
+    assert model.classify(batch[0]).shape == (6, K) and model.critic_loss(batch).loss.isfinite()
     with pytest.raises(UserError, match="classifier"):
         make(tricks.Packing())
 
@@ -200,11 +200,11 @@ def test_labels_that_cannot_be_had(changes: dict[str, object], words: str) -> No
         bars(**changes).labelled_subset()
 
 
-def trained(data: Bars, game: SemiSupervised, steps: int) -> AdversarialModule:
+def trained(data: Bars, model: SemiSupervisedGAN, steps: int) -> AdversarialModule:
     def adam(parameters: object) -> torch.optim.Adam:
         return torch.optim.Adam(parameters, 2e-3, betas=(0.5, 0.999))  # type: ignore[arg-type]
 
-    scheme = AdversarialModule(game, {"critic": adam, "generator": adam}, log_every=10)
+    scheme = AdversarialModule(model, {"critic": adam, "generator": adam}, log_every=10)
     trainer = L.Trainer(
         accelerator="cpu",
         max_steps=steps,
@@ -251,11 +251,11 @@ def test_few_labels_and_their_model_belong_together() -> None:
     """By the configuration of a command; a model that would not use them refuses them, and the
     other way round.
     """
-    game = make()
-    refuse_labels(bars(), game)
+    model = make()
+    refuse_labels(bars(), model)
     with pytest.raises(UserError, match=r"data\.labelled=100"):
-        refuse_labels(bars(labelled=None), game)
-    other = GAN(mlp.Generator(SHAPE), mlp.Critic(SHAPE), losses.js(), Unconstrained())
+        refuse_labels(bars(labelled=None), model)
+    other = GAN(partial(mlp.Generator, shape=SHAPE), partial(mlp.Critic, shape=SHAPE), criterion())
     refuse_labels(bars(labelled=None), other)
     with pytest.raises(UserError, match="does not learn from 15 labels"):
         refuse_labels(bars(), other)

@@ -17,7 +17,6 @@ from gentrain.adversarial import losses, tricks
 from gentrain.adversarial.lipschitz import (
     GradientPenalty,
     SpectralNorm,
-    Unconstrained,
     WeightClip,
     input_gradient,
 )
@@ -26,15 +25,14 @@ from gentrain.data.arrays import ArrayDataset
 from gentrain.data.base import Data
 from gentrain.errors import UserError
 from gentrain.models.gan.base import AdversarialModel
-from gentrain.models.gan.cyclegan import CycleConsistent, TwoCritics, TwoWays
-from gentrain.models.gan.stargan import DomainTransfer
+from gentrain.models.gan.cyclegan import CycleGAN, both_shapes
+from gentrain.models.gan.stargan import StarGAN
 from gentrain.networks import base, patchgan
-from gentrain.networks.classifier import ClassifierCritic
-from gentrain.networks.conditional import LabelledTranslator
 from gentrain.networks.translator import Translator
 from gentrain.training.adversarial import AdversarialModule
 from gentrain.training.datamodule import DataModule
 from gentrain.training.schedules import constant_then_linear
+from tests.support.backbones import criterion, ready
 
 SHAPE, DOMAINS = [3, 16, 16], 3
 
@@ -49,23 +47,21 @@ def cyclegan(
     lipschitz: Any = None,
     translator: Any = None,
     **options: Any,
-) -> CycleConsistent:
-    translator = translator or partial(Translator, width=4, blocks=1)
-    critic = partial(patchgan.Critic, width=4, depth=1)
-    named = {type(t).__name__: t for t in chosen}
-    players = TwoWays(translator, SHAPE, SHAPE), TwoCritics(critic, SHAPE, SHAPE)
-    return CycleConsistent(
-        *players, loss or losses.ls(), lipschitz or Unconstrained(), named, **options
-    )
+) -> CycleGAN:
+    options_of_both = {"shape": SHAPE, "source_shape": SHAPE}
+    translator = translator or partial(Translator, width=4, blocks=1, **options_of_both)
+    critic = partial(patchgan.Critic, width=4, depth=1, **options_of_both)
+    chosen_criterion = criterion(*chosen, loss=loss or losses.ls(), lipschitz=lipschitz)
+    return CycleGAN(translator, critic, chosen_criterion, **options)
 
 
-def stargan(lipschitz: Any = None, **options: Any) -> DomainTransfer:
-    generator = LabelledTranslator(
-        partial(Translator, width=4, blocks=1, kernel=4, padding="zeros"), SHAPE, DOMAINS
-    )
-    critic = ClassifierCritic(partial(patchgan.Strided, width=4), SHAPE, DOMAINS)
-    return DomainTransfer(
-        generator, critic, losses.wasserstein(), lipschitz or GradientPenalty(), **options
+def stargan(*chosen: Regularizer, **options: Any) -> StarGAN:
+    return StarGAN(
+        partial(Translator, shape=SHAPE, width=4, blocks=1, kernel=4, padding="zeros"),
+        partial(patchgan.Strided, shape=SHAPE, width=4),
+        criterion(*chosen, loss=losses.wasserstein(), lipschitz=GradientPenalty()),
+        classes=DOMAINS,
+        **options,
     )
 
 
@@ -148,13 +144,13 @@ def test_sizes_that_do_not_work_are_refused() -> None:
     with pytest.raises(UserError, match="smaller depth"):
         patchgan.Strided([3, 16, 16], depth=5)
     with pytest.raises(UserError, match="digit_domains"):
-        TwoWays(Translator, [3, 16, 16], None)
+        both_shapes(partial(Translator, shape=[3, 16, 16], source_shape=None))
     with pytest.raises(UserError, match=r"model\.identity=0"):
-        players = (
-            TwoWays(partial(Translator, width=4), [3, 16, 16], [1, 16, 16]),
-            TwoCritics(partial(patchgan.Critic, depth=1), SHAPE, SHAPE),
+        CycleGAN(
+            partial(Translator, shape=[3, 16, 16], source_shape=[1, 16, 16], width=4),
+            partial(patchgan.Critic, shape=SHAPE, depth=1),
+            criterion(loss=losses.ls()),
         )
-        CycleConsistent(*players, losses.ls(), Unconstrained())
 
 
 def test_a_penalty_is_of_the_mean_score_of_an_images_patches() -> None:
@@ -177,14 +173,13 @@ class Scale(base.Translator):
 
 
 def scales(there: float, back: float) -> Any:
-    factors = iter((there, back))
-    return lambda shape, source_shape: Scale(next(factors))
+    return ready(Scale(there), Scale(back), shape=SHAPE, source_shape=SHAPE)
 
 
 def test_cycle_and_identity_by_hand() -> None:
     """G = 2 x, F = x / 4: the way there and back halves, G moves by |x|, F by 3/4 |x|."""
-    game, a, b = cyclegan(translator=scales(2.0, 0.25)), images(), images()
-    terms = game.generator_loss((b, a)).losses
+    model, a, b = cyclegan(translator=scales(2.0, 0.25)), images(), images()
+    terms = model.generator_loss((b, a)).losses
     torch.testing.assert_close(terms["source_cycle"], 10 * 0.5 * a.abs().mean())
     torch.testing.assert_close(terms["target_cycle"], 10 * 0.5 * b.abs().mean())
     torch.testing.assert_close(terms["target_identity"], 5 * b.abs().mean())
@@ -200,53 +195,53 @@ def test_cycle_and_identity_by_hand() -> None:
 
 def test_both_objectives_are_those_of_the_paper() -> None:
     """Least squares that are not halved for the generators, and halved for the critics."""
-    game, a, b = cyclegan(adversarial=2.0), images(), images()
-    G, back = game.generator.there, game.generator.back
-    of_b, of_a = game.critic.target, game.critic.source
+    model, a, b = cyclegan(adversarial=2.0), images(), images()
+    G, back = model.generator.there, model.generator.back
+    of_b, of_a = model.critic.target, model.critic.source
     wanted = (of_b(G(a)) - 1).square().mean() + (of_a(back(b)) - 1).square().mean()
     wanted = wanted + 10 * ((back(G(a)) - a).abs().mean() + (G(back(b)) - b).abs().mean())
     wanted = wanted + 5 * ((G(b) - b).abs().mean() + (back(a) - a).abs().mean())
-    torch.testing.assert_close(game.generator_loss((b, a)).loss, wanted)
+    torch.testing.assert_close(model.generator_loss((b, a)).loss, wanted)
     halves = [
         (c(x) - 1).square().mean() + c(fake).square().mean()
         for c, x, fake in ((of_b, b, G(a)), (of_a, a, back(b)))
     ]
-    torch.testing.assert_close(game.critic_loss((b, a)).loss, 0.5 * (halves[0] + halves[1]))
-    torch.testing.assert_close(game.sample((b, a)), G(a))
-    torch.testing.assert_close(game.back(game.translate(a)), back(G(a)))
+    torch.testing.assert_close(model.critic_loss((b, a)).loss, 0.5 * (halves[0] + halves[1]))
+    torch.testing.assert_close(model.sample((b, a)), G(a))
+    torch.testing.assert_close(model.translate_back(model.translate(a)), back(G(a)))
     patches = of_b(b)
     assert len(patches) > len(b)
     # an image is judged once
-    torch.testing.assert_close(game.critic_scores((b, a)), patches.view(len(b), -1).mean(1))
+    torch.testing.assert_close(model.critic_scores((b, a)), patches.view(len(b), -1).mean(1))
 
 
 def test_each_player_leaves_the_others_weights_alone() -> None:
-    for game, batch in (
+    for model, batch in (
         (cyclegan(), (images(), images())),
         (stargan(), (images(), torch.arange(4) % DOMAINS)),
     ):
-        scheme = AdversarialModule(game, {})
+        scheme = AdversarialModule(model, {})
         scheme.players = {
-            "critic": list(game.critic.parameters()),
-            "generator": list(game.generator.parameters()),
+            "critic": list(model.critic.parameters()),
+            "generator": list(model.generator.parameters()),
         }
         for player, opponent in (("critic", "generator"), ("generator", "critic")):
-            game.zero_grad()
+            model.zero_grad()
             with scheme.frozen(opponent):
                 scheme.objectives[player](batch).loss.backward()
-            assert all(p.grad is not None for p in getattr(game, player).parameters())
-            assert all(p.grad is None for p in getattr(game, opponent).parameters())
+            assert all(p.grad is not None for p in getattr(model, player).parameters())
+            assert all(p.grad is None for p in getattr(model, opponent).parameters())
 
 
 def test_a_lipschitz_method_acts_on_both_critics() -> None:
     a, b = images(), images()
-    game = cyclegan(
+    model = cyclegan(
         loss=losses.wasserstein(), lipschitz=GradientPenalty(points="real", center=1.0, weight=10.0)
     )
-    objective = game.critic_loss((b, a))
+    objective = model.critic_loss((b, a))
     for name, critic, real in (
-        ("target", game.critic.target, b),
-        ("source", game.critic.source, a),
+        ("target", model.critic.target, b),
+        ("source", model.critic.source, a),
     ):
         norms = input_gradient(critic, real).flatten(1).norm(dim=1)
         torch.testing.assert_close(
@@ -261,7 +256,7 @@ def test_a_lipschitz_method_acts_on_both_critics() -> None:
         layers = [m for m in critic.modules() if isinstance(m, nn.Conv2d)]
         assert len(layers) == 3 and all(hasattr(layer, "parametrizations") for layer in layers)
     clipped = cyclegan(loss=losses.wasserstein(), lipschitz=WeightClip(0.001))
-    clipped.after_critic_step()
+    clipped.after_critic_step({})
     for critic in (clipped.critic.target, clipped.critic.source):
         assert all(
             m.weight.abs().max() <= 0.001 for m in critic.modules() if isinstance(m, nn.Conv2d)
@@ -269,7 +264,7 @@ def test_a_lipschitz_method_acts_on_both_critics() -> None:
 
 
 def test_tricks_act_in_both_domains_and_what_is_of_weights_counts_once() -> None:
-    game, batch = (
+    model, batch = (
         cyclegan(
             tricks.FeatureMatching(adversarial=True),
             tricks.HistoricalAveraging(1.0),
@@ -278,18 +273,18 @@ def test_tricks_act_in_both_domains_and_what_is_of_weights_counts_once() -> None
         (images(), images()),
     )
     with torch.no_grad():
-        for p in game.parameters():
+        for p in model.parameters():
             p.add_(0.1)
-    terms = game.generator_loss(batch).losses
+    terms = model.generator_loss(batch).losses
     names = {"adversarial", "cycle", "identity", "FeatureMatching"}
     assert set(terms) == {
         f"{domain}_{name}" for domain in ("target", "source") for name in names
     } | {"HistoricalAveraging", "Orthogonal"}
-    weights = sum(p.numel() for p in game.generator.parameters())
+    weights = sum(p.numel() for p in model.generator.parameters())
     torch.testing.assert_close(terms["HistoricalAveraging"], torch.tensor(0.01 * weights))
-    assert "HistoricalAveraging" in game.critic_loss(batch).losses
+    assert "HistoricalAveraging" in model.critic_loss(batch).losses
     averaged = cyclegan(tricks.EMA())
-    averaged.begin(batch)
+    averaged.init_from_batch(batch)
     with torch.no_grad():
         averaged.generator.there.body[0].weight.add_(1.0)
     assert not torch.equal(averaged.translate(batch[1]), averaged.generator.there(batch[1]))
@@ -299,20 +294,20 @@ def test_each_domain_has_a_pool_which_is_that_of_the_paper() -> None:
     """Against a plain pool a domain, image by image, of the same random numbers; images of one
     domain never meet the other's critic.
     """
-    game = cyclegan(tricks.Replay(3, 0.5), translator=scales(1.0, -1.0))
+    model = cyclegan(tricks.Replay(3, 0.5), translator=scales(1.0, -1.0))
     shown: dict[str, list[float]] = {"target": [], "source": []}
-    game.critic_terms = lambda critic, real, fake, domain: (
+    model.critic_terms = lambda critic, real, fake, domain: (
         shown[domain].append(  # type: ignore[assignment, method-assign]
-            float(game.shown(real, fake, True, domain)[1].mean())
+            float(model.transform_batch(real, fake, True, domain)[1].mean())
         )
-        or game.adversarial_terms(torch.zeros(1), torch.zeros(1))
+        or model.adversarial_terms(torch.zeros(1), torch.zeros(1))
     )
     pools: dict[str, list[float]] = {"target": [], "source": []}
     wanted: dict[str, list[float]] = {"target": [], "source": []}
     for i in range(1, 30):
         a, b = torch.full((1, *SHAPE), i / 100), torch.full((1, *SHAPE), i / 50)
         state = torch.get_rng_state()
-        game.critic_loss((b, a))
+        model.critic_loss((b, a))
         after = torch.get_rng_state()
         torch.set_rng_state(state)
         for domain, fake in (("target", i / 100), ("source", -i / 50)):
@@ -335,20 +330,20 @@ def test_each_domain_has_a_pool_which_is_that_of_the_paper() -> None:
 
 
 def test_the_critic_learns_domains_on_real_images_alone() -> None:
-    game = stargan()
+    model = stargan()
     x, y = images(6), torch.arange(6) % DOMAINS
     with torch.no_grad():
-        game.critic.classifier.weight.mul_(50)
-    objective = game.critic_loss((x, y))
+        model.critic.classifier.weight.mul_(50)
+    objective = model.critic_loss((x, y))
     assert set(objective.losses) == {"adversarial", "classification", "gradient_penalty"}
     torch.testing.assert_close(
         objective.losses["classification"],
-        F.cross_entropy(game.critic.classify(game.critic.features(x)), y),
+        F.cross_entropy(model.critic.classify(model.critic.features(x)), y),
     )
-    of_whole = torch.autograd.grad(objective.loss, game.critic.classifier.weight)[0]
+    of_whole = torch.autograd.grad(objective.loss, model.critic.classifier.weight)[0]
     of_real = torch.autograd.grad(
-        F.cross_entropy(game.critic.classify(game.critic.features(x)), y),
-        game.critic.classifier.weight,
+        F.cross_entropy(model.critic.classify(model.critic.features(x)), y),
+        model.critic.classifier.weight,
     )[0]
     torch.testing.assert_close(of_whole, of_real)
 
@@ -369,10 +364,10 @@ class Recorder(nn.Module):
 
 def test_the_generators_objective_by_hand() -> None:
     """To the domain asked for, and back with the image's own label."""
-    game, recorder = stargan(classification=2.0, reconstruction=7.0), Recorder()
-    game.generator = recorder
+    model, recorder = stargan(classification=2.0, reconstruction=7.0), Recorder()
+    model.generator = recorder
     x, y = images(6), torch.arange(6) % DOMAINS
-    objective = game.generator_loss((x, y))
+    objective = model.generator_loss((x, y))
     (source, wanted), (made, home) = recorder.asked
     assert (
         torch.equal(source, x)
@@ -380,7 +375,7 @@ def test_the_generators_objective_by_hand() -> None:
         and torch.equal(made, x + wanted.view(-1, 1, 1, 1))
     )
     assert wanted.sort().values.tolist() == y.sort().values.tolist() and not torch.equal(wanted, y)
-    terms, critic = objective.losses, game.critic
+    terms, critic = objective.losses, model.critic
     torch.testing.assert_close(terms["adversarial"], -critic(made).mean())
     torch.testing.assert_close(
         terms["classification"], 2 * F.cross_entropy(critic.classify(critic.features(made)), wanted)
@@ -390,38 +385,38 @@ def test_the_generators_objective_by_hand() -> None:
 
 
 def test_the_identity_that_is_cyclegans_by_hand() -> None:
-    game = stargan(identity=3.0)
-    game.generator = Recorder()
+    model = stargan(identity=3.0)
+    model.generator = Recorder()
     x, y = images(6), torch.arange(6) % DOMAINS
-    torch.testing.assert_close(game.generator_loss((x, y)).losses["identity"], 3 * y.float().mean())
+    torch.testing.assert_close(
+        model.generator_loss((x, y)).losses["identity"], 3 * y.float().mean()
+    )
     assert "identity" not in stargan().generator_loss((x, y)).losses
 
 
 def test_samples_are_of_the_labels_asked_and_made_of_other_images() -> None:
-    game = stargan()
-    game.generator = Recorder()
+    model = stargan()
+    model.generator = Recorder()
     x, y = images(5), torch.tensor([0, 1, 2, 0, 1])
-    torch.testing.assert_close(game.sample((x, y)), x.roll(1, 0) + y.view(-1, 1, 1, 1))
-    elsewhere = game.elsewhere(y.repeat(50))
+    torch.testing.assert_close(model.sample((x, y)), x.roll(1, 0) + y.view(-1, 1, 1, 1))
+    elsewhere = model.other_domains(y.repeat(50))
     assert (elsewhere != y.repeat(50)).all() and set(elsewhere.tolist()) == {0, 1, 2}
 
 
 def test_labels_are_planes_beside_the_image() -> None:
-    game, x = stargan(), images(2)
+    model, x = stargan(), images(2)
     planes = torch.zeros(2, DOMAINS, 16, 16)
     planes[0, 2], planes[1, 0] = 1, 1
     torch.testing.assert_close(
-        game.translate(x, torch.tensor([2, 0])),
-        game.generator.translator(torch.cat([x, planes], 1)),
+        model.translate(x, torch.tensor([2, 0])),
+        model.generator.translator(torch.cat([x, planes], 1)),
     )
 
 
 def test_replay_and_packing_are_refused_where_images_have_labels() -> None:
     for trick in (tricks.Replay(), tricks.Packing()):
-        with pytest.raises(UserError):
-            DomainTransfer(
-                stargan().generator, stargan().critic, losses.js(), Unconstrained(), {"t": trick}
-            )
+        with pytest.raises(UserError, match="conditional"):
+            stargan(trick)
 
 
 # --- training -------------------------------------------------------------------------------------
@@ -453,9 +448,9 @@ class Domains(Data):
 
 def descended(steps: int, resume: Any = None) -> tuple[AdversarialModel, L.Trainer]:
     torch.manual_seed(1)
-    game = cyclegan(tricks.Replay(6, 0.5))
+    model = cyclegan(tricks.Replay(6, 0.5))
     makers = {player: partial(torch.optim.Adam, lr=1e-3) for player in ("critic", "generator")}
-    scheme = AdversarialModule(game, makers, schedule=partial(constant_then_linear, steps=8))
+    scheme = AdversarialModule(model, makers, schedule=partial(constant_then_linear, steps=8))
     quiet = dict.fromkeys(
         ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
     )
@@ -468,7 +463,7 @@ def descended(steps: int, resume: Any = None) -> tuple[AdversarialModel, L.Train
         ckpt_path=resume and resume[0],
         weights_only=True,
     )
-    return game, trainer
+    return model, trainer
 
 
 def test_a_run_resumed_with_half_full_pools_is_the_run_that_was_not_stopped(tmp_path: Any) -> None:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from tests.support.presets import DENSITIES, ENERGIES, PRESETS, REGRESSIONS, first_of_each_class
 from tests.support.shell import (
     LIMIT,
     SMALL,
@@ -56,6 +57,12 @@ DATA = {  # of presets whose own are not the embedded digits themselves
     "stargan": "coloured_digits",
 }
 OTHERS = tuple(sorted(presets() - set(BARE)))
+FIRST = tuple(
+    preset
+    for kind in (PRESETS, DENSITIES, ENERGIES, REGRESSIONS)
+    for preset in first_of_each_class(kind)
+    if preset not in BARE
+)
 
 
 def assert_complete(run_dir: Path, model: str, pictures: set[str]) -> None:
@@ -103,9 +110,14 @@ def test_a_bare_preset(run: Run, tmp_path: Path, model: str) -> None:
 
 
 @pytest.mark.parametrize("part", range(3))
-def test_every_other_preset(tmp_path: Path, env: dict[str, str], part: int) -> None:
-    """In processes forked from one that imports torch once."""
-    models = OTHERS[part::3]
+@pytest.mark.parametrize(
+    "presets", [FIRST, pytest.param(OTHERS, marks=pytest.mark.slow)], ids=["first", "all"]
+)
+def test_every_other_preset(
+    tmp_path: Path, env: dict[str, str], presets: tuple[str, ...], part: int
+) -> None:
+    """One of each model class, or all, in processes forked from one that imports torch once."""
+    models = presets[part::3]
     words = [
         "steps=2",
         "samples.every=1",
@@ -166,12 +178,13 @@ def test_a_command_of_the_readme(run: Run, tmp_path: Path, name: str) -> None:
     assert float(curves(run_dir)[-1][curve]) == pytest.approx(summary(run_dir)["metrics"][curve])
 
 
-def test_a_multirun_with_a_mistake(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("seeds", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_multirun_with_a_mistake(run: Run, tmp_path: Path, seeds: int) -> None:
     """The job that cannot be built is named; the others train; the status tells."""
     done = run(
         "-m",
         "model=wgan_gp,sngan",
-        "seed=0,1",
+        f"seed={','.join(map(str, range(seeds)))}",
         "model.critic.norm=none,batch",
         "steps=2",
         "logger=auto",
@@ -182,16 +195,22 @@ def test_a_multirun_with_a_mistake(run: Run, tmp_path: Path) -> None:
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
     last = done.stderr.splitlines()[-1]
     assert (
-        last.startswith("gentrain: error: 2 of 8 cells of outputs/sweeps/s ")
+        last.startswith(f"gentrain: error: {seeds} of {4 * seeds} cells of outputs/sweeps/s ")
         and "001" in last
         and "model.critic.norm" in last
     )
-    assert "cell 001 (model=wgan_gp, seed=0, model.critic.norm=batch): failed: " in done.stderr
-    cells = [tmp_path / "outputs" / "sweeps" / "s" / f"{number:03d}" for number in range(8)]
+    swept = (
+        "model=wgan_gp, seed=0, model.critic.norm"
+        if seeds > 1
+        else "model=wgan_gp, model.critic.norm"
+    )
+    assert f"cell 001 ({swept}=batch): failed: " in done.stderr
+    cells = [tmp_path / "outputs" / "sweeps" / "s" / f"{number:03d}" for number in range(4 * seeds)]
     ended = {cell.name: summary(cell) for cell in cells if (cell / "summary.json").exists()}
-    assert ended.keys() == {"000", "002", "004", "005", "006", "007"}
+    good = ["000", "002", "004", "005", "006", "007"] if seeds > 1 else ["000", "002", "003"]
+    assert sorted(ended) == good
     assert all(end["status"] == "completed" for end in ended.values())
-    assert [ended[name]["seed"] for name in sorted(ended)] == [0, 1, 0, 0, 1, 1]
+    assert [ended[name]["seed"] for name in good] == ([0, 1, 0, 0, 1, 1] if seeds > 1 else [0] * 3)
     assert all(
         len(list((cells[int(name)] / "wandb").glob("offline-run-*"))) == 1 for name in ended
     ), "one W&B run a job"

@@ -195,8 +195,8 @@ def built(
 def assert_built_or_refused(preset: str, loss: str, lipschitz: str, trick: str) -> None:
     reason = refusal(preset, loss, lipschitz, (trick,))
     if reason is None:
-        game, _ = built(preset, loss, lipschitz, (trick,))
-        assert key(trick) in game.regularizers
+        model, _ = built(preset, loss, lipschitz, (trick,))
+        assert key(trick) in model.regularizers
     else:
         with pytest.raises(UserError, match=reason) as refused:
             built(preset, loss, lipschitz, (trick,))
@@ -281,28 +281,29 @@ class Toy(Data):
 
 # a trick without a term of its own must have done what it is for
 EFFECTS = {
-    "ema": lambda game: (
-        isinstance(game.regularizers["ema"], EMA)
-        and game.averaged is not None
-        and game.regularizers["ema"].steps == 2
+    "ema": lambda model: (
+        isinstance(model.regularizers["ema"], EMA)
+        and model.ema_generator is not None
+        and model.regularizers["ema"].steps == 2
     ),
-    "replay": lambda game: all(
-        pool.filled > 0 for pool in game.regularizers["replay"].pools.values()
+    "replay": lambda model: all(
+        pool.filled > 0 for pool in model.regularizers["replay"].pools.values()
     ),
-    "packing": lambda game: isinstance(game.regularizers["packing"], Packing),
-    "instance_noise": lambda game: game.regularizers["instance_noise"].done == 2,
-    "virtual_batch_norm": lambda game: any(
-        isinstance(m, WithReferenceBatch) and m.reference is not None for m in game.generator.modules()
+    "packing": lambda model: isinstance(model.regularizers["packing"], Packing),
+    "instance_noise": lambda model: model.regularizers["instance_noise"].done == 2,
+    "virtual_batch_norm": lambda model: any(
+        isinstance(m, WithReferenceBatch) and m.reference is not None
+        for m in model.generator.modules()
     ),
-    "minibatch_discrimination": lambda game: any(
-        "Closeness" in type(m).__name__ for m in game.critic.modules()
+    "minibatch_discrimination": lambda model: any(
+        "MinibatchSimilarity" in type(m).__name__ for m in model.critic.modules()
     ),
-    "label_smoothing": lambda game: (
-        game.loss.critic(torch.full((1,), 9.0), torch.full((1,), -99.0)) > 0.5
+    "label_smoothing": lambda model: (
+        model.loss.critic(torch.full((1,), 9.0), torch.full((1,), -99.0)) > 0.5
     ),
-    "diff_augment": lambda game: (
+    "diff_augment": lambda model: (
         not torch.equal(
-            *game.regularizers["diff_augment"].view(
+            *model.regularizers["diff_augment"].transform_batch(
                 torch.ones(4, 1, 8, 8), torch.ones(4, 1, 8, 8), True
             )
         )
@@ -333,9 +334,9 @@ def train(preset: str, loss: str, lipschitz: str, *tricks: str) -> None:
     # a cell's draw does not hang on the cells before it: under one, a narrow clipped critic had no
     # gradient left
     torch.manual_seed(0)
-    game, checked = built(preset, loss, lipschitz, tricks)
-    scheme = build(checked["scheme"] | {"log_every": 1, "critic_steps": 2}, "scheme", model=game)
-    before = {name: p.detach().clone() for name, p in game.named_parameters()}
+    model, checked = built(preset, loss, lipschitz, tricks)
+    scheme = build(checked["scheme"] | {"log_every": 1, "critic_steps": 2}, "scheme", model=model)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
     trainer = L.Trainer(
         accelerator="cpu",
         max_steps=2,
@@ -385,11 +386,11 @@ def train(preset: str, loss: str, lipschitz: str, *tricks: str) -> None:
             else set()
         )
         if name in EFFECTS:
-            assert EFFECTS[name](game), name
+            assert EFFECTS[name](model), name
     assert expected <= scheme.latest.keys()
     changed = {
         name
-        for name, p in game.named_parameters()
+        for name, p in model.named_parameters()
         if name in before and not torch.equal(p, before[name])
     }
     assert any(name.startswith("critic") for name in changed)
@@ -440,7 +441,7 @@ def test_every_combination_trains(preset: str) -> None:
         ),
         (
             ("model=gan", "network=bidirectional_mlp"),
-            "models.bigan.PairCritic as the critic judges pairs, and this game's images",
+            "models.bigan.PairCritic as the critic judges pairs, and this model's images",
         ),
         (
             ("model=bigan", "network=dcgan"),

@@ -40,7 +40,7 @@ def test_the_rule_names_every_painted_digit(make: Make) -> None:
 def test_a_colour_is_a_label_and_the_digit_is_kept(make: Make, split: str) -> None:
     data, grey = make("coloured_digits", "classes=3"), make("mnist_5k").load(split)
     images, labels, _ = data.load(split)
-    assert data.domains == ["red", "green", "blue"]
+    assert data.domain_names == ["red", "green", "blue"]
     assert (
         torch.equal(images.amax(1), grey.images[:, 0]) and (data.domain_of(images) == labels).all()
     )

@@ -150,11 +150,11 @@ def test_workers_give_the_batches_of_the_resident_tensor(name: str, sets: Make) 
 
 KILL_A_WORKER = """
 import multiprocessing, sys, torch
-from gentrain.data.samples import Samples
-from gentrain.data.stream import Batches, Order
+from gentrain.data.arrays import ArrayDataset
+from gentrain.data.batches import Batches, BatchSampler
 from gentrain.errors import UserError
-samples = Samples(torch.zeros(64, 1, 4, 4, dtype=torch.uint8), torch.zeros(64, dtype=torch.long))
-batches = iter(Batches(samples, Order(64, 16, 0), resident=False, workers=1))
+samples = ArrayDataset(torch.zeros(64, 1, 4, 4, dtype=torch.uint8), torch.zeros(64, dtype=torch.long))
+batches = iter(Batches(samples, BatchSampler(64, 16, 0), resident=False, workers=1))
 next(batches)
 for worker in multiprocessing.active_children():
     worker.kill()

@@ -550,7 +550,7 @@ TORTURED = {
     "wgan": ("model=wgan", "schedule=linear"),
     "wgan_gp": ("model=wgan_gp", "lipschitz.every=3", "tricks=[diff_augment,ema]"),
     "sngan": ("model=sngan", "network=dcgan", "model.critic.norm=none"),
-    "cgan": ("model=cgan", "network=conditional_dcgan", "data.flip=true"),
+    "cgan": ("model=cgan", "network=dcgan", "data.flip=true"),
     "vae": ("model=vae_planar", "schedule=cosine", "model.warm_up=20", *SCORED),
     "accumulated": ("model=dcgan", "tricks=[ema]", "scheme.accumulate=2", "scheme.critic_steps=2"),
     "progan": ("model=progan", "model.growth.fade=160", "model.growth.stable=80"),

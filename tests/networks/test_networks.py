@@ -1,5 +1,7 @@
 """Every network of every size: shapes, ranges, gradients to every weight, the papers' layouts."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -91,32 +93,31 @@ def test_convolutions_refuse_what_they_cannot_make(shape: list[int]) -> None:
 
 
 def test_projection_critic_is_the_inner_product() -> None:
-    critic = conditional.ProjectionCritic(lambda shape: mlp.Critic(shape, 8), [1, 4, 4], 3)
+    critic = conditional.ProjectionCritic(partial(mlp.Critic, shape=[1, 4, 4], width=8), 3)
     x, y = torch.randn(5, 1, 4, 4), torch.randint(3, (5,))
     h = critic.features(x, y)
     want = [
-        float(critic.critic.head(h[i]).squeeze() + h[i] @ critic.embed.weight[y[i]])
+        (critic.critic.head(h[i]).squeeze() + h[i] @ critic.embed.weight[y[i]]).item()
         for i in range(5)
     ]
     torch.testing.assert_close(critic(x, y), torch.tensor(want))
 
 
 def test_labels_reach_both_players() -> None:
-    generator = conditional.LabelledGenerator(
-        lambda latent: mlp.Generator([1, 4, 4], latent, 16), 3, 5, 4
-    )
-    critic = conditional.ConcatCritic(lambda shape: mlp.Critic(shape, 16), [1, 4, 4], 3)
+    backbone = partial(mlp.Generator, shape=[1, 4, 4], latent=3, width=16)
+    generator = conditional.LabelledGenerator(backbone, 5, 4)
+    critic = conditional.ConcatCritic(partial(mlp.Critic, shape=[1, 4, 4], width=16), 3)
     z = generator.noise(1, "cpu").expand(3, -1)
     assert generator(z, torch.arange(3)).flatten(1).std(0).max() > 0
     x = torch.randn(1, 1, 4, 4).expand(3, -1, -1, -1)
     assert critic(x, torch.arange(3)).std() > 0
 
 
-def test_given_repeats_its_labels_over_a_joint_forward() -> None:
-    critic = conditional.ConcatCritic(lambda shape: mlp.Critic(shape, 16), [1, 4, 4], 3)
+def test_a_conditioned_critic_repeats_its_labels_over_a_joint_forward() -> None:
+    critic = conditional.ConcatCritic(partial(mlp.Critic, shape=[1, 4, 4], width=16), 3)
     x, y = torch.randn(4, 1, 4, 4), torch.randint(3, (4,))
-    given = ConditionedCritic(critic, y)
+    conditioned = ConditionedCritic(critic, y)
     torch.testing.assert_close(
-        given(torch.cat([x, x + 1])), torch.cat([critic(x, y), critic(x + 1, y)])
+        conditioned(torch.cat([x, x + 1])), torch.cat([critic(x, y), critic(x + 1, y)])
     )
     assert ConditionalGAN.labelled

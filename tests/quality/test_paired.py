@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from gentrain.data.arrays import ArrayDataset, to_float
-from gentrain.data.base import Images
 from gentrain.data.degrade import DEGRADATIONS
+from gentrain.data.images import Images
 from gentrain.errors import UserError
 from gentrain.quality.base import Metric
 from gentrain.quality.image_quality import ImageQuality

@@ -1,4 +1,4 @@
-"""Configurations as the command line composes them, and games built from them."""
+"""Configurations as the command line composes them, and models built from them."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def options(group: str) -> tuple[str, ...]:
     return tuple(options(paths.conf_dir(), group))
 
 
-def game(*overrides: str) -> Any:
-    """A built game; raises UserError where the combination is refused."""
+def build_model(*overrides: str) -> Any:
+    """A built model; raises UserError where the combination is refused."""
     from gentrain.config.build import build
 
     checked = validate.check(composed(*overrides))
@@ -39,7 +39,7 @@ def game(*overrides: str) -> Any:
 
 
 def batch(
-    game: Any, n: int = 8, shape: tuple[int, ...] = (1, 28, 28), classes: int = 10
+    model: Any, n: int = 8, shape: tuple[int, ...] = (1, 28, 28), classes: int = 10
 ) -> tuple[Any, ...]:
     import torch
 

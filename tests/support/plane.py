@@ -1,4 +1,4 @@
-"""Labelled toys in the plane, on which a game is played to the end in seconds."""
+"""Labelled toys in the plane, on which a model is trained in seconds."""
 
 from __future__ import annotations
 
@@ -29,21 +29,24 @@ def drawn(n: int) -> tuple[Tensor, Tensor]:
 
 
 def train(
-    game: AdversarialModel,
+    model: AdversarialModel,
     steps: int,
     batch: int = 64,
     lr: float = 1e-3,
     drawn: Callable[[int], tuple[Tensor, ...]] = drawn,
 ) -> None:
-    """Adversarial steps as the scheme makes them, 1:1."""
+    """Adversarial steps as the training module makes them, 1:1."""
     critic, generator = (
         torch.optim.Adam(player.parameters(), lr, betas=(0.5, 0.999))
-        for player in (game.critic, game.generator)
+        for player in (model.critic, model.generator)
     )
     for _ in range(steps):
         data = drawn(batch)
-        for optimizer, objective in ((critic, game.critic_loss), (generator, game.generator_loss)):
-            game.zero_grad()
+        for optimizer, objective in (
+            (critic, model.critic_loss),
+            (generator, model.generator_loss),
+        ):
+            model.zero_grad()
             objective(data).loss.backward()
             optimizer.step()
 

@@ -41,8 +41,8 @@ RUNS = {
         "model=dcgan", "model.generator.prior=normal", *NARROW, "tricks=[ema]", *CLASSIFIER, *FEW,
     ),
     "cgan": (
-        "model=cgan", "network=conditional_dcgan", "quality=none",
-        "model.generator.generator.width=8", "model.critic.critic.width=8", *FEW,
+        "model=cgan", "network=dcgan", "quality=none",
+        "model.generator.width=8", "model.critic.width=8", *FEW,
     ),
     "noise": ("model=dcgan", *NARROW, *PAIRED[:-1]),
     "long": LONG,

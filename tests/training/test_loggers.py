@@ -257,7 +257,7 @@ def test_online_without_a_key_is_refused_at_once(run_dir: Path) -> None:
     code += "try: Loggers('online').make(sys.argv[1], {}, {})\n"
     code += "except Exception as e: print(type(e).__name__, time.monotonic() - t, e)"
     asked = {key: value for key, value in os.environ.items() if key.startswith("WANDB_")}
-    out = python(run_dir, plain() | asked, "-c", code, str(run_dir))
+    out = python(run_dir.parent, plain() | asked, "-c", code, str(run_dir))
     name, seconds, *message = out.stdout.split()
     assert name == "UserError" and float(seconds) < 20 and "logger=wandb" in " ".join(message), out
 

@@ -49,7 +49,7 @@ class Command:
         """The resolved configuration without Hydra's node."""
         from omegaconf import OmegaConf
 
-        keys = [key for key in self.cfg if key != "hydra"]
+        keys = [str(key) for key in self.cfg if key != "hydra"]
         return schema.resolved(OmegaConf.masked_copy(self.cfg, keys))
 
     def choices(self) -> dict[str, str]:

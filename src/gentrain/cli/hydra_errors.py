@@ -145,10 +145,7 @@ def flat_keys(cfg: DictConfig, prefix: str = "") -> list[str]:
     """The dotted keys of a configuration whose values are not resolved."""
     found: list[str] = []
     for key in map(str, cfg):
-        branch = OmegaConf.is_dict(cfg._get_node(key)) and not (
-            OmegaConf.is_missing(cfg, key)
-            or OmegaConf.is_interpolation(cfg, key)
-            or cfg._get_node(key)._is_none()
-        )
+        resolved = not (OmegaConf.is_missing(cfg, key) or OmegaConf.is_interpolation(cfg, key))
+        branch = resolved and OmegaConf.is_dict(cfg[key])
         found += flat_keys(cfg[key], f"{prefix}{key}.") if branch else [f"{prefix}{key}"]
     return found

@@ -10,15 +10,15 @@ from gentrain.runs.reopen import reopen
 
 
 def diagnose(run_dir: Path, samples: int) -> list[Finding]:
-    """Print what is wrong with a run.
+    """Look for the usual failures in a finished run, and print what is found.
 
     Args:
-        run_dir: a run directory.
-        samples: images of each kind that are looked at.
+        run_dir: the run.
+        samples: how many samples and images to look at.
 
     Raises:
         UserError: where there is no run, or a model that cannot be examined.
-        Unavailable: where no checkpoint of the run is whole.
+        Unavailable: where no checkpoint of it is whole.
     """
     run = reopen(run_dir)
     if not can_be_examined(run.model):

@@ -1,7 +1,8 @@
-"""gentrain export run=PATH: the generator of a finished run for other programs.
+"""gentrain export run=PATH: the generator of a finished run, for other programs.
 
-generator.safetensors and config.json hold all that `open_exported` needs to build it again; generator.onnx needs nothing of gentrain
-(scripts/sample_onnx.py). The ONNX file is run before it takes its name: batches of several sizes must agree with the generator.
+`open_exported` builds the generator again from generator.safetensors and config.json.
+generator.onnx needs nothing of gentrain (see scripts/sample_onnx.py). The ONNX file is run before
+it takes its name: batches of several sizes must agree with the generator.
 """
 
 from __future__ import annotations
@@ -27,116 +28,149 @@ from gentrain.runs import directory
 from gentrain.runs.reopen import reopen
 
 TOLERANCE = 1e-4  # of pixels in [-1, 1], between ONNX and the generator
-SIZES = (1, 2, 7)  # of the batches that are compared; the file is traced with another one
+SIZES = (1, 2, 7)  # of the batches that are compared; the file is traced with another size
 TRACED = 3
 OPSET = 17
 
 
-class Drawing(nn.Module):
-    """A game's generator as a function of tensors alone: z, or z and y, to images (B, C, H, W) in [-1, 1]."""
+class ExportedGenerator(nn.Module):
+    """A generator as a function of tensors alone.
 
-    def __init__(self, game: Any, generator: nn.Module) -> None:
+    Args:
+        model: the model, which knows how its generator is called.
+        generator: the generator, or its average.
+    """
+
+    def __init__(self, model: Any, generator: nn.Module) -> None:
         super().__init__()
-        self.generate, self.generator = (
-            game.generate,
-            generator,
-        )  # the game itself keeps more than tensors
+        # the model itself would be a submodule, with more than the generator's weights
+        self.generate, self.generator = model.generate, generator
 
     def forward(self, z: Tensor, *y: Tensor) -> Tensor:
+        """Noise (B, latent), and labels (B,) if any, to images (B, C, H, W) in [-1, 1]."""
         return self.generate(self.generator, (z, *y), z)
 
 
 def export(config: dict[str, Any]) -> Path:
-    """Write what conf/export.yaml says; the directory. Raises UserError without the extra `export`, and where there is no run."""
-    for package in ("safetensors", *(("onnx", "onnxruntime") if config["onnx"] else ())):
-        if find_spec(package) is None:
-            raise UserError(f"{package} is not installed (onnx); pip install 'gentrain[export]'")
-    from safetensors.torch import save
+    """Write the generator of a finished run.
 
+    Args:
+        config: the keys of conf/export.yaml.
+
+    Returns:
+        The directory of what was written.
+
+    Raises:
+        UserError: without the extra `export`, without a run, and for a model without noise.
+        Unavailable: where ONNX cannot express the generator.
+    """
+    refuse_missing_packages(config["onnx"])
     run_dir = Path(config["run"])
     out = Path(config["out"]) if config["out"] else run_dir / "export"
-    opened = reopen(run_dir, config["checkpoint"].name)
-    studio = SampleSession(opened, config["averaged"])
-    if studio.prior is None:
-        raise UserError(
-            "this model has no noise that its images are a function of (run); give a run of a generator"
-        )
-    if config["onnx"] and getattr(studio.game, "sequential", False):
-        raise UserError(
-            "this model draws one value after the other, which is no graph of a single pass (onnx); give onnx=false"
-        )
-    drawing, about = (
-        Drawing(studio.game, studio.generator).eval(),
-        description(studio, config),
-    )
+    session = SampleSession(reopen(run_dir, config["checkpoint"].name), config["averaged"])
+    refuse_unfit(session, config["onnx"])
     with report_disk_errors(out, "out"):
         part = temporary(out / "export")
         part.mkdir(parents=True)
         try:
-            weights = {
-                name: value.detach().contiguous().clone()
-                for name, value in studio.generator.state_dict().items()
-                if torch.is_tensor(value)
-            }
-            (part / "generator.safetensors").write_bytes(save(weights, {"format": "pt"}))
-            (part / "config.json").write_text(json.dumps(about, indent=2, default=str) + "\n")
-            agreement = ""
-            if config["onnx"]:
-                write_onnx(drawing, studio, about, part / "generator.onnx")
-                agreement = (
-                    f"; ONNX within {agree(drawing, studio, part / 'generator.onnx'):.1e} of it"
-                )
+            difference = write_files(session, config["onnx"], part)
             for file in sorted(part.iterdir()):
                 os.replace(file, out / file.name)
         finally:
             shutil.rmtree(part, ignore_errors=True)
             remove_if_empty(out)
-    count = sum(p.numel() for p in studio.generator.parameters())
+    count = sum(p.numel() for p in session.generator.parameters())
+    agreement = "" if difference is None else f"; ONNX within {difference:.1e} of it"
     print(
-        f"{run_dir} at step {opened.step}: generator of {count:,} parameters in {out}{agreement}"
+        f"{run_dir} at step {session.run.step}: generator of {count:,} parameters in "
+        f"{out}{agreement}"
     )
     return out
 
 
-def description(
-    studio: SampleSession, config: dict[str, Any]
-) -> dict[str, Any]:
-    """config.json: what is needed to build and to feed the generator, and where it comes from."""
+def refuse_missing_packages(onnx: bool) -> None:
+    """Refuse an installation without the extra `export`."""
+    for package in ("safetensors", *(("onnx", "onnxruntime") if onnx else ())):
+        if find_spec(package) is None:
+            raise UserError(f"{package} is not installed (onnx); pip install 'gentrain[export]'")
+
+
+def refuse_unfit(session: SampleSession, onnx: bool) -> None:
+    """Refuse a model whose samples are not a function of noise, or take many passes."""
+    if session.prior is None:
+        raise UserError(
+            "the images of this model are not a function of noise (run); give a run of a generator"
+        )
+    if onnx and session.model.sequential:
+        raise UserError(
+            "this model draws one value after the other, which is no graph of a single pass "
+            "(onnx); give onnx=false"
+        )
+
+
+def write_files(session: SampleSession, onnx: bool, folder: Path) -> float | None:
+    """Write all files of an export; returns how far ONNX is from the generator."""
+    from safetensors.torch import save
+
+    about = description(session)
+    weights = {
+        name: value.detach().contiguous().clone()
+        for name, value in session.generator.state_dict().items()
+        if torch.is_tensor(value)
+    }
+    (folder / "generator.safetensors").write_bytes(save(weights, {"format": "pt"}))
+    (folder / "config.json").write_text(json.dumps(about, indent=2, default=str) + "\n")
+    if not onnx:
+        return None
+    exported = ExportedGenerator(session.model, session.generator).eval()
+    write_onnx(exported, session, about, folder / "generator.onnx")
+    return largest_difference(exported, session, folder / "generator.onnx")
+
+
+def description(session: SampleSession) -> dict[str, Any]:
+    """What config.json says: how to build and to feed the generator, and where it is from."""
+    run = session.run
     return {
         "format": "gentrain generator 1",
-        "model": studio.run.config["model"],
-        "latent": studio.noise(1).shape[1],
-        "prior": studio.prior,
-        "shape": list(studio.data.shape),
+        "model": run.config["model"],
+        "latent": session.noise(1).shape[1],
+        "prior": session.prior,
+        "shape": list(session.data.shape),
         "range": [-1, 1],
-        "classes": studio.data.classes if studio.classes is not None else None,
-        "run": str(Path(config["run"]).resolve()),
-        "choices": studio.run.choices,
-        "step": studio.run.step,
-        "averaged": studio.averaged,
+        "classes": session.data.classes if session.classes is not None else None,
+        "run": str(run.run_dir.resolve()),
+        "choices": run.choices,
+        "step": run.step,
+        "averaged": session.averaged,
         "versions": directory.versions(),
     }
 
 
-def inputs(studio: SampleSession, n: int) -> tuple[Tensor, ...]:
-    """Noise, and labels where there are."""
-    z, y = studio.noise(n), studio.labels(n)
+def inputs(session: SampleSession, n: int) -> tuple[Tensor, ...]:
+    """Noise (n, latent), and labels (n,) where there are any."""
+    z, y = session.noise(n), session.labels(n)
     return (z,) if y is None else (z, y)
 
 
-def write_onnx(drawing: Drawing, studio: SampleSession, about: dict[str, Any], path: Path) -> None:
+def write_onnx(
+    exported: ExportedGenerator, session: SampleSession, about: dict[str, Any], path: Path
+) -> None:
+    """Trace the generator into an ONNX file whose batch size is free.
+
+    Raises:
+        Unavailable: where ONNX cannot express it.
+    """
     import onnx
 
-    example = inputs(studio, TRACED)
+    example = inputs(session, TRACED)
     names = ["z", "y"][: len(example)]
     axes = {name: {0: "batch"} for name in (*names, "images")}
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # this exporter needs nothing but torch; the newer one wants two packages more
+            # this exporter needs nothing but torch; the newer one needs two more packages
+            warnings.simplefilter("ignore")
             torch.onnx.export(
-                drawing,
+                exported,
                 example,
                 path,
                 input_names=names,
@@ -156,53 +190,65 @@ def write_onnx(drawing: Drawing, studio: SampleSession, about: dict[str, Any], p
     onnx.save(model, path)
 
 
-def agree(drawing: Drawing, studio: SampleSession, path: Path) -> float:
-    """The largest difference of a pixel over batches of several sizes. Raises Unavailable where it is above the tolerance."""
+def largest_difference(exported: ExportedGenerator, session: SampleSession, path: Path) -> float:
+    """The largest difference of a pixel between ONNX and the generator, over several batches.
+
+    Raises:
+        Unavailable: where ONNX cannot run a batch, or differs by more than `TOLERANCE`.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what it has to say of a wrong shape comes as an exception, too
-    session, worst = (
-        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]),
-        0.0,
-    )
+    options.log_severity_level = 4  # what it reports of a wrong shape comes as an exception, too
+    runtime = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    worst = 0.0
     for n in SIZES:
-        given = inputs(studio, n)
+        given = inputs(session, n)
         with torch.no_grad():
-            wanted = drawing(*given)
-        try:
-            (found,) = session.run(
-                None,
-                {
-                    node.name: tensor.numpy()
-                    for node, tensor in zip(session.get_inputs(), given, strict=True)
-                },
-            )
-        except Exception as error:  # onnxruntime's own classes
+            expected = exported(*given)
+        found = run_onnx(runtime, given, n)
+        if found.shape != expected.shape:
             raise Unavailable(
-                f"ONNX does not run on a batch of {n}: {one_line(error)} (onnx); give onnx=false"
-            ) from error
-        if found.shape != tuple(wanted.shape):
-            raise Unavailable(
-                f"ONNX gives {found.shape} for a batch of {n}, not {tuple(wanted.shape)} (onnx); give onnx=false"
+                f"ONNX gives {tuple(found.shape)} for a batch of {n}, not "
+                f"{tuple(expected.shape)} (onnx); give onnx=false"
             )
-        worst = max(worst, float((torch.from_numpy(found) - wanted).abs().max()))
+        worst = max(worst, float((found - expected).abs().max()))
     if not worst <= TOLERANCE:
         raise Unavailable(
-            f"ONNX differs from the generator by {worst:.2g}, more than {TOLERANCE:g} (onnx); give onnx=false"
+            f"ONNX differs from the generator by {worst:.2g}, more than {TOLERANCE:g} (onnx); "
+            "give onnx=false"
         )
     return worst
 
 
+def run_onnx(runtime: Any, given: tuple[Tensor, ...], n: int) -> Tensor:
+    """The images that ONNX makes of a batch."""
+    feed = {
+        node.name: tensor.numpy() for node, tensor in zip(runtime.get_inputs(), given, strict=True)
+    }
+    try:
+        (images,) = runtime.run(None, feed)
+    except Exception as error:  # onnxruntime has its own classes
+        raise Unavailable(
+            f"ONNX does not run on a batch of {n}: {one_line(error)} (onnx); give onnx=false"
+        ) from error
+    return torch.from_numpy(images)
+
+
 def one_line(error: Exception) -> str:
+    """The first 200 characters of an error, in one line."""
     return " ".join(str(error).split())[:200]
 
 
 def open_exported(folder: Path) -> tuple[Any, nn.Module]:
-    """(game, generator) from generator.safetensors and config.json alone: `game.generate(generator, batch, noise)` draws."""
+    """Build a generator again from generator.safetensors and config.json.
+
+    Returns:
+        (model, generator); `model.generate(generator, batch, noise)` draws images.
+    """
     from safetensors.torch import load_file
 
     about = json.loads((folder / "config.json").read_text())
-    game = build(checked(about["model"], "model"), "model")
-    game.generator.load_state_dict(load_file(folder / "generator.safetensors"))
-    return game, game.generator.eval()
+    model = build(checked(about["model"], "model"), "model")
+    model.generator.load_state_dict(load_file(folder / "generator.safetensors"))
+    return model, model.generator.eval()

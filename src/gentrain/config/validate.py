@@ -99,7 +99,7 @@ def arguments(node: dict[str, Any], path: str) -> dict[str, Any]:
         raise UserError(f"no value for {key} ({path}.{key}); give it on the command line")
     if node["_target_"].startswith("torch.optim.") and "lr" in given:
         check_optimizer(target, given, path)
-    hints = annotations(target)
+    hints = argument_types(target)
     return node | {
         key: coerced(value, hints[key], f"{path}.{key}")
         for key, value in given.items()
@@ -159,7 +159,7 @@ def signature(target: Any) -> dict[str, Parameter]:
     return {name: p for name, p in inspect.signature(target).parameters.items() if name != "self"}
 
 
-def annotations(target: Any) -> dict[str, Any]:
+def argument_types(target: Any) -> dict[str, Any]:
     """The annotated types of a constructor's or a function's arguments.
 
     Empty where they cannot be evaluated: a library's forward references, say. The library's own

@@ -1,13 +1,41 @@
-"""Sources -> uint8 tensors -> batches on the device."""
+"""Data sets: sources of images or points, which become uint8 tensors and batches on a device.
+
+=====================  ============================  ============================================
+class                  chosen by                     what it is
+=====================  ============================  ============================================
+`MNIST`                data=mnist                    70,000 grey digits
+`FashionMNIST`         data=fashion_mnist            70,000 grey clothes
+`MNIST5k`              data=mnist_5k                 5,000 digits, without a network
+`StackedMNIST`         data=stacked_mnist            three digits as colours: 1,000 modes
+`CIFAR10`              data=cifar10                  60,000 photographs in ten classes
+`ImageFolder`          data=image_folder             any folder or zip of images
+`AttributeTable`       data=celeba                   images with a table of attributes
+`ColouredDigits`       data=coloured_digits          digits of several colours
+`DigitDomains`         data=digit_domains            two domains of digits, without pairs
+`SideBySide`           data=facades                  two pictures in each file
+`Pairs`, `Unpaired`    data=pairs, unpaired          pictures in two folders
+`GaussianRing`         data=gaussian_ring            8 Gaussians in the plane
+`GaussianGrid`         data=gaussian_grid            25 Gaussians in the plane
+`TwoMoons`             data=two_moons                two half circles
+`Checkerboard`         data=checkerboard             8 squares
+`Rings`                data=rings                    4 circles
+=====================  ============================  ============================================
+
+`Data` (base.py) is the base class of all, `Images` (images.py) that of image data sets. `degrade`
+makes paired data of any images. What is shared: `ArrayDataset` (arrays.py) holds the samples of a
+split, `BatchSampler` and `Batches` (batches.py) make the training stream, `pictures` decodes files,
+`files` downloads and locks, `grids` draws pictures of batches.
+"""
 
 from gentrain.data.arrays import ArrayDataset
 from gentrain.data.attributes import AttributeTable
-from gentrain.data.base import Data, Images
+from gentrain.data.base import Data
 from gentrain.data.batches import Batches, BatchSampler
 from gentrain.data.cifar10 import CIFAR10
 from gentrain.data.coloured_digits import ColouredDigits, DigitDomains
 from gentrain.data.gaussians import GaussianGrid, GaussianRing, Gaussians
 from gentrain.data.image_folder import ImageFolder
+from gentrain.data.images import Images
 from gentrain.data.mnist import MNIST, FashionMNIST
 from gentrain.data.mnist_5k import MNIST5k
 from gentrain.data.pairs import Pairs, SideBySide, Unpaired

@@ -1,4 +1,4 @@
-"""What every data set comes down to: one tensor of images (or points) and one of labels."""
+"""What every data set comes down to: one tensor of images (or points), and one of labels."""
 
 import hashlib
 from typing import NamedTuple
@@ -11,32 +11,52 @@ CHUNK = 4096  # images handled at a time where a float copy of all of them would
 
 
 class ArrayDataset(NamedTuple):
-    images: Tensor  # uint8 (N, C, H, W), or float32 (N, 2) points in (-1, 1); may be memory-mapped
-    labels: Tensor | None  # int64 (N,)
-    sources: Tensor | None = (
-        None  # uint8 (M, C', H', W'), what a translation starts from; where both belong together, M = N
-    )
+    """The samples of one split. Tensors may be memory-mapped.
+
+    Args:
+        images: uint8 (N, C, H, W), or float32 points (N, 2) in (-1, 1).
+        labels: int64 (N,), or None.
+        sources: uint8 (M, C', H', W'), what a translation starts from, or None. Where sources and
+            images are pairs, M = N.
+    """
+
+    images: Tensor
+    labels: Tensor | None
+    sources: Tensor | None = None
 
     @property
     def rows(self) -> int:
-        """Of the larger of two domains; the smaller repeats."""
+        """Rows of the larger of two domains; the smaller repeats."""
         return max(len(self.images), 0 if self.sources is None else len(self.sources))
 
 
+def with_labels(images: Tensor, labels: Tensor) -> ArrayDataset:
+    """Images with labels of any integer type."""
+    return ArrayDataset(images.contiguous(), labels.long())
+
+
 def present(samples: ArrayDataset) -> tuple[Tensor, ...]:
-    """(images, sources, labels), less what there is not."""
+    """(images, sources, labels) without those that are None."""
     return tuple(
         part for part in (samples.images, samples.sources, samples.labels) if part is not None
     )
 
 
 def to_float(images: Tensor) -> Tensor:
-    """uint8 0..255 -> float32 -1..1; points are floats already and pass."""
+    """uint8 0..255 -> float32 -1..1; points are floats already and stay as they are.
+
+    >>> to_float(torch.tensor([0, 255], dtype=torch.uint8))
+    tensor([-1.,  1.])
+    """
     return images.float().div_(127.5).sub_(1) if images.dtype == torch.uint8 else images
 
 
 def to_bytes(images: Tensor) -> Tensor:
-    """[-1, 1] -> uint8, rounded."""
+    """[-1, 1] -> uint8, rounded.
+
+    >>> to_bytes(torch.tensor([-1.0, 0.0, 1.0]))
+    tensor([  0, 128, 255], dtype=torch.uint8)
+    """
     return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
@@ -46,16 +66,13 @@ def resized(images: Tensor, size: int) -> Tensor:
         return images
     out = torch.empty(*images.shape[:2], size, size, dtype=torch.uint8)
     for chunk, target in zip(images.split(CHUNK), out.split(CHUNK), strict=True):
-        target.copy_(
-            F.interpolate(chunk.float(), (size, size), mode="bilinear", antialias=True)
-            .round_()
-            .clamp_(0, 255)
-        )
+        smooth = F.interpolate(chunk.float(), (size, size), mode="bilinear", antialias=True)
+        target.copy_(smooth.round_().clamp_(0, 255))
     return out
 
 
 def sha256_of(samples: ArrayDataset) -> str:
-    """sha256 hex of the shape, the pixels, the sources and the labels."""
+    """sha256 of the shape, the pixels, the sources and the labels, in hex."""
     digest = hashlib.sha256(f"{tuple(samples.images.shape)} {samples.images.dtype}".encode())
     for part in present(samples):
         for chunk in part.split(CHUNK):
@@ -64,6 +81,6 @@ def sha256_of(samples: ArrayDataset) -> str:
 
 
 def constant_images(images: Tensor, at_most: int = 65536) -> int:
-    """How many of the first `at_most` images have only one value per channel."""
+    """How many of the first `at_most` images have only one value in each channel."""
     chunks = images[:at_most].split(CHUNK)
     return sum(int((chunk == chunk[..., :1, :1]).flatten(1).all(1).sum()) for chunk in chunks)

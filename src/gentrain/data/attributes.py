@@ -1,8 +1,10 @@
-"""Pictures whose domains are read from a table of attributes, in the form of CelebA's list_attr_celeba.txt (Liu et al., 2015):
+"""Pictures whose domains are in a table of attributes.
 
-202599                                   how many lines follow
-5_o_Clock_Shadow Arched_Eyebrows ...     the attributes' names
-000001.jpg -1  1  1 -1 ...               a picture, and for each attribute whether it has it, 1 or -1
+The table has the form of CelebA's list_attr_celeba.txt (Liu et al., 2015):
+
+    202599                                   how many lines follow
+    5_o_Clock_Shadow Arched_Eyebrows ...     the names of the attributes
+    000001.jpg -1  1  1 -1 ...               a picture: 1 for an attribute that it has, else -1
 """
 
 from collections.abc import Sequence
@@ -12,7 +14,7 @@ from pathlib import Path
 import torch
 
 from gentrain.data.arrays import ArrayDataset
-from gentrain.data.base import require
+from gentrain.data.checks import ensure
 from gentrain.data.image_folder import ImageFolder
 from gentrain.errors import UserError
 
@@ -21,9 +23,15 @@ TABLE = "list_attr_celeba.txt"
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class AttributeTable(ImageFolder):
-    """Each of `attributes` is a domain: the pictures that have it and none of the others of the list. The rest are left out.
+    """Each attribute is a domain: the pictures that have it and none of the others of the list.
 
-    Pictures are found by their file's name, in whatever folder below `root`; the first to bear it counts.
+    All other pictures are left out. Pictures are found by their file names, in any folder below
+    `root`; the first with a name counts.
+
+    Args:
+        attributes: names of the attributes, as the table has them.
+        table: path of the table; null looks in `root` and beside it.
+        others: see `ImageFolder`.
     """
 
     attributes: Sequence[str] = ()
@@ -32,68 +40,83 @@ class AttributeTable(ImageFolder):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.attributes = list(self.attributes)
-        require(
+        ensure(
             len(set(self.attributes)) > 1,
             f"attributes are {self.attributes} (data.attributes); give two or more different ones",
         )
-        require(
+        ensure(
             self.classes == len(self.attributes),
-            f"{len(self.attributes)} attributes are {self.classes} classes (data.classes); write data.classes={len(self.attributes)}",
+            f"{len(self.attributes)} attributes are {self.classes} classes (data.classes); "
+            f"write data.classes={len(self.attributes)}",
         )
 
     def read(self, split: str) -> ArrayDataset:
-        tree, domain = self.tree(), self.domains()
-        prefix_names, _ = self.names(tree, split)
-        chosen = [name for name in prefix_names if domain.get(Path(name).name) is not None]
-        require(
+        tree, domain = self.tree(), self.read_table()
+        all_names, _ = self.names(tree, split)
+        chosen = [name for name in all_names if domain.get(Path(name).name) is not None]
+        ensure(
             len(chosen) > 0,
-            f"none of the {len(prefix_names)} {split} images of {self.path} has exactly one of {', '.join(self.attributes)} "
-            f"in {self.table_file} (data.attributes); choose others",
+            f"none of the {len(all_names)} {split} images of {self.path} has exactly one of "
+            f"{', '.join(self.attributes)} in {self.table_file} (data.attributes); choose others",
         )
         images, kept = self.cached([(name, *tree.files[name]) for name in chosen])
         labels = torch.tensor([domain[Path(name).name] for name in kept], dtype=torch.int64)
         missing = [
-            self.attributes[label]
-            for label in range(len(self.attributes))
-            if not (labels == label).any()
+            name for label, name in enumerate(self.attributes) if not (labels == label).any()
         ]
-        require(
+        ensure(
             not missing,
-            f"no {split} image of {self.path} has {', '.join(missing)} alone (data.attributes); choose others",
+            f"no {split} image of {self.path} has {', '.join(missing)} alone (data.attributes); "
+            "choose others",
         )
         return ArrayDataset(images, labels)
 
     @property
+    def domain_names(self) -> Sequence[str]:
+        return self.attributes
+
+    @property
     def table_file(self) -> Path:
+        """The path of the table."""
         if self.table:
             return Path(self.table).expanduser()
-        return next(
-            (place / TABLE for place in (self.path, self.path.parent) if (place / TABLE).is_file()),
-            self.path / TABLE,
-        )
+        places = (self.path / TABLE, self.path.parent / TABLE)
+        return next((place for place in places if place.is_file()), places[0])
 
-    def domains(self) -> dict[str, int]:
-        """The number of the domain of each file that has one."""
-        try:
-            lines = self.table_file.read_text().splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            why = getattr(error, "strerror", None) or "it is no text"
-            raise UserError(
-                f"cannot read {self.table_file}: {why} (data.table); give the path of {TABLE}"
-            ) from error
+    def read_table(self) -> dict[str, int]:
+        """The domain of each file that has exactly one.
+
+        Raises:
+            UserError: for a table that cannot be read, or that lacks an attribute.
+        """
+        lines = self.table_lines()
         names = lines[1].split() if len(lines) > 1 else []
         if unknown := [name for name in self.attributes if name not in names]:
             raise UserError(
-                f"{self.table_file} has no attribute {', '.join(unknown)} (data.attributes); it has {', '.join(names) or 'none'}"
+                f"{self.table_file} has no attribute {', '.join(unknown)} (data.attributes); "
+                f"it has {', '.join(names) or 'none'}"
             )
         columns, found = [names.index(name) for name in self.attributes], {}
         for number, line in enumerate(lines[2:], start=3):
             file, *values = line.split() or [""]
-            require(
+            ensure(
                 not line.strip() or (len(values) == len(names) and set(values) <= {"1", "-1", "0"}),
-                f"line {number} of {self.table_file} has not a name and {len(names)} values of 1 or -1 (data.table); mend it",
+                f"line {number} of {self.table_file} has not a name and {len(names)} values of "
+                "1 or -1 (data.table); mend it",
             )
             has = [label for label, column in enumerate(columns) if file and values[column] == "1"]
             if len(has) == 1:
                 found[file] = has[0]
         return found
+
+    def table_lines(self) -> list[str]:
+        """The lines of the table. Raises UserError where it cannot be read."""
+        try:
+            return self.table_file.read_text().splitlines()
+        except OSError as error:
+            why, cause = error.strerror or str(error), error
+        except UnicodeDecodeError as error:
+            why, cause = "it is no text", error
+        raise UserError(
+            f"cannot read {self.table_file}: {why} (data.table); give the path of {TABLE}"
+        ) from cause

@@ -1,6 +1,7 @@
-"""The order of the batches and the batches themselves: pure functions of (seed, position).
+"""The order of the batches, and the batches themselves: pure functions of (seed, position).
 
-Batch number `position` of a run holds the same images whatever happened before: resuming costs one permutation.
+Batch number `position` of a run holds the same images whatever happened before, so resuming costs
+one permutation.
 """
 
 import hashlib
@@ -8,7 +9,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,26 +20,37 @@ from gentrain.data.arrays import ArrayDataset, present, to_float
 from gentrain.data.degrade import Degradation
 from gentrain.errors import Unavailable
 
-if TYPE_CHECKING:
-    from gentrain.data.arrays import ArrayDataset
-
 
 def generator(*key: int | str) -> torch.Generator:
-    """A generator of its own for every key, so that the global one is never touched."""
+    """A random generator for a key; the global one is never touched."""
     digest = hashlib.sha256(repr(key).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
+# --- order ----------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class BatchSampler:
-    """Which rows make which batch. A global batch has `world * batch_size` rows; rank r of w takes its r-th slice."""
+    """Which rows make which batch.
+
+    A global batch has `world * batch_size` rows, of which rank r takes the r-th slice.
+
+    Args:
+        rows: of the data set.
+        batch_size: per process.
+        seed: of the order.
+        rank: of this process.
+        world: number of processes.
+        of: makes two orders of one seed independent.
+    """
 
     rows: int
     batch_size: int
     seed: int
     rank: int = 0
     world: int = 1
-    of: str = ""  # two orders of one seed, of which neither tells anything of the other
+    of: str = ""
 
     @property
     def per_epoch(self) -> int:
@@ -56,12 +68,17 @@ class BatchSampler:
         return self.uniform("flip", position, 1)[:, 0] < 0.5
 
     def uniform(self, what: str, position: int, count: int) -> Tensor:
-        """(batch_size, count) numbers in [0, 1) for the images of one batch; drawn for the global batch, as the rows are."""
-        return torch.rand(
+        """(batch_size, count) numbers in [0, 1) for the images of one batch.
+
+        They are drawn for the global batch, as the rows are.
+        """
+        numbers = torch.rand(
             self.world, self.batch_size, count, generator=self.generator(what, position)
-        )[self.rank]
+        )
+        return numbers[self.rank]
 
     def generator(self, what: str, number: int) -> torch.Generator:
+        """A random generator for one use and one number."""
         return generator(self.seed, what + self.of, number)
 
     def start(self, position: int, device: torch.device | None = None) -> Iterator[Tensor]:
@@ -73,17 +90,31 @@ class BatchSampler:
 
 
 def zero() -> int:
+    """The position of a stream that starts at its beginning."""
     return 0
 
 
-class Batches:
-    """Endless (images float32 in [-1, 1], sources, labels int64) on `device`; less what there is not.
+# --- streams --------------------------------------------------------------------------------------
 
-    A pair of image and source is mirrored, and cropped, as one. `jitter` enlarges every picture by so many pixels and cuts the former
-    size out of it at a random place. `degrade` makes sources of what came of the images.
-    `position` is asked for the number of the first batch whenever an iteration begins.
-    `resident` keeps all images on the device and indexes them there; otherwise `workers` processes read them from where they are.
-    `group` makes the items lists of as many batches.
+
+class Batches:
+    """An endless stream of (images, sources, labels) on `device`, without those that are None.
+
+    Images and sources are float32 in [-1, 1], labels int64. A pair of image and source is mirrored
+    and cropped as one.
+
+    Args:
+        samples: the data set.
+        order: which rows make which batch.
+        device: where the batches shall be.
+        flip: mirror half of the images left to right.
+        resident: keep all images on the device and index them there.
+        workers: processes that read the images otherwise.
+        position: asked for the number of the first batch whenever an iteration begins.
+        group: makes the items lists of as many batches.
+        jitter: enlarge images by so many pixels a side, and cut the former size out at a random
+            place.
+        degrade: makes sources of the images, after all that.
     """
 
     def __init__(
@@ -99,13 +130,8 @@ class Batches:
         jitter: int = 0,
         degrade: Degradation | None = None,
     ) -> None:
-        self.order, self.device, self.flip, self.jitter, self.degrade = (
-            order,
-            torch.device(device),
-            flip,
-            jitter,
-            degrade,
-        )
+        self.order, self.device = order, torch.device(device)
+        self.flip, self.jitter, self.degrade = flip, jitter, degrade
         self.resident, self.workers, self.position, self.group = resident, workers, position, group
         self.samples = on_device(samples, self.device) if resident else samples
 
@@ -115,67 +141,68 @@ class Batches:
     def at(self, position: int) -> Iterator[tuple[Tensor, ...]]:
         """The stream from batch number `position` on."""
         rows = self.indexed(position) if self.resident else self.fetched(position)
-        views = 1 + (self.samples.sources is not None)
+        pictures = 1 + (self.samples.sources is not None)
         for number, parts in enumerate(rows, start=position):
-            seen = [self.view(to_float(part), number) for part in parts[:views]]
+            seen = [self.augmented(to_float(part), number) for part in parts[:pictures]]
             made = [] if self.degrade is None else [self.degraded(seen[0], number)]
-            yield (*seen, *made, *parts[views:])
+            yield (*seen, *made, *parts[pictures:])
 
     def indexed(self, position: int) -> Iterator[tuple[Tensor, ...]]:
-        """Batches indexed where the images live; one epoch's rows travel at once."""
+        """Batches indexed on the device; the rows of one epoch are sent at once."""
         for rows in self.order.start(position, self.device):
-            yield taken(self.samples, rows)
+            yield take(self.samples, rows)
 
     def fetched(self, position: int) -> Iterator[tuple[Tensor, ...]]:
-        """The same batches through worker processes, and only then onto the device."""
+        """Batches that worker processes read, and that are then sent to the device."""
         loader = DataLoader(
             Rows(self.samples),
             sampler=Positions(self.order, position),
-            batch_size=None,  # one item is one whole batch
+            # one item is one whole batch
+            batch_size=None,
             num_workers=self.workers,
             pin_memory=self.device.type == "cuda",
-            generator=torch.Generator(),  # else the loader would draw its base seed from the global one
-            multiprocessing_context=multiprocessing.get_context("fork")
-            if self.workers
-            else None,  # shares the file's pages
+            # else the loader would draw its base seed from the global generator
+            generator=torch.Generator(),
+            # forked processes share the pages of the file
+            multiprocessing_context=multiprocessing.get_context("fork") if self.workers else None,
         )
-        for batch in alive(iter(loader)):
+        for batch in report_dead_workers(iter(loader)):
             yield tuple(part.to(self.device, non_blocking=True) for part in batch)
 
-    def view(self, images: Tensor, position: int) -> Tensor:
-        """What a batch of pictures becomes; the same for the two pictures of a pair."""
+    def augmented(self, images: Tensor, position: int) -> Tensor:
+        """The images of a batch, mirrored and cropped; the same for both images of a pair."""
         if self.flip:
-            images = torch.where(
-                self.order.flips(position).to(self.device)[:, None, None, None],
-                images.flip(-1),
-                images,
-            )
-        return (
-            cropped(images, self.jitter, self.order.uniform("crop", position, 2))
-            if self.jitter
-            else images
-        )
+            flips = self.order.flips(position).to(self.device)[:, None, None, None]
+            images = torch.where(flips, images.flip(-1), images)
+        if self.jitter:
+            images = cropped(images, self.jitter, self.order.uniform("crop", position, 2))
+        return images
 
     def degraded(self, images: Tensor, position: int) -> Tensor:
+        """Sources of the images of a batch."""
         assert self.degrade is not None
-        return self.degrade.make(
-            images, self.order.uniform("degrade", position, self.degrade.draws)
-        )
+        numbers = self.order.uniform("degrade", position, self.degrade.draws)
+        return self.degrade.make(images, numbers)
 
 
 def cropped(images: Tensor, jitter: int, places: Tensor) -> Tensor:
-    """(B, C, H, W), enlarged by `jitter` pixels a side and cut to H x W again; `places`, (B, 2) in [0, 1), say where."""
+    """Enlarge images by `jitter` pixels a side, and cut their former size out.
+
+    Args:
+        images: (B, C, H, W).
+        jitter: pixels.
+        places: (B, 2) in [0, 1), which say where.
+
+    Returns:
+        (B, C, H, W).
+    """
     height, width = images.shape[-2:]
     larger = F.interpolate(images, (height + jitter, width + jitter), mode="bilinear")
     top, left = (places * (jitter + 1)).long().to(images.device).T
-    rows, columns = (
-        at[:, None] + torch.arange(size, device=at.device)
-        for at, size in ((top, height), (left, width))
-    )
-    batch, channels = (
-        torch.arange(len(images), device=top.device),
-        torch.arange(images.shape[1], device=top.device),
-    )
+    rows = top[:, None] + torch.arange(height, device=top.device)
+    columns = left[:, None] + torch.arange(width, device=top.device)
+    batch = torch.arange(len(images), device=top.device)
+    channels = torch.arange(images.shape[1], device=top.device)
     return larger[
         batch[:, None, None, None],
         channels[:, None, None],
@@ -185,10 +212,16 @@ def cropped(images: Tensor, jitter: int, places: Tensor) -> Tensor:
 
 
 class ZippedBatches:
-    """Every batch of images with a batch of others beside it: those with labels, (images, labelled images, their labels), or those of
-    another domain, (images, sources).
+    """Batches of images, each with a batch of others: labelled images, or another domain.
 
-    A function of (seed, position) as its two parts are.
+    Items are (images, labelled images, their labels), or (images, sources). They are a function of
+    (seed, position), as the two streams are.
+
+    Args:
+        images: the first stream.
+        others: the second stream.
+        position: asked for the number of the first batch whenever an iteration begins.
+        group: makes the items lists of as many batches.
     """
 
     def __init__(
@@ -210,42 +243,49 @@ class ZippedBatches:
 
 
 def grouped(stream: Iterator[Any], group: int | None) -> Iterator[Any]:
-    """Lists of `group` items, or the items as they are."""
-    return (
-        stream if group is None else (list(items) for items in zip(*[stream] * group, strict=True))
-    )
+    """Lists of `group` items; the items themselves for None."""
+    if group is None:
+        return stream
+    return (list(items) for items in zip(*[stream] * group, strict=True))
+
+
+# --- worker processes -----------------------------------------------------------------------------
 
 
 def worker_death(error: Exception) -> str:
-    """One line. torch tells it by a signal, whose RuntimeError comes up at whatever line is being executed."""
-    text = (
-        " ".join(str(error).split()).rstrip(".")
-        if isinstance(error, RuntimeError)
-        else "a DataLoader worker was killed"
-    )
+    """One line about a worker that died.
+
+    torch reports it by a signal, whose RuntimeError comes up at whatever line is executed.
+    """
+    text = "a DataLoader worker was killed"
+    match error:
+        case RuntimeError():
+            text = " ".join(str(error).split()).rstrip(".")
     return f"{text} (data.workers); is there enough memory? resume the run, with fewer workers"
 
 
-def alive(batches: Iterator[list[Tensor]]) -> Iterator[list[Tensor]]:
-    """The batches; a worker that died is told in one line, with its process number."""
+def report_dead_workers(batches: Iterator[list[Tensor]]) -> Iterator[list[Tensor]]:
+    """The same batches; raises Unavailable, in one line, when a worker process died."""
     while True:
         try:
             batch = next(batches)
-        except (RuntimeError, ConnectionError, EOFError) as error:
-            if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
+        except (ConnectionError, EOFError) as error:
+            raise Unavailable(worker_death(error)) from error
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
                 raise
             raise Unavailable(worker_death(error)) from error
         yield batch
 
 
 class Rows(Dataset[tuple[Tensor, ...]]):
-    """A data set whose index is a whole batch of rows."""
+    """A data set whose index is the rows of a whole batch."""
 
     def __init__(self, samples: ArrayDataset) -> None:
         self.samples = samples
 
     def __getitem__(self, rows: Tensor) -> tuple[Tensor, ...]:
-        return taken(self.samples, rows)
+        return take(self.samples, rows)
 
 
 class Positions(Sampler[Tensor]):
@@ -258,26 +298,28 @@ class Positions(Sampler[Tensor]):
         return self.order.start(self.position)
 
 
-def taken(samples: ArrayDataset, rows: Tensor) -> tuple[Tensor, ...]:
+# --- tensors --------------------------------------------------------------------------------------
+
+
+def take(samples: ArrayDataset, rows: Tensor) -> tuple[Tensor, ...]:
+    """Some rows of images, sources and labels, without those that are None."""
     return tuple(part.index_select(0, rows) for part in present(samples))
 
 
 def on_device(samples: ArrayDataset, device: torch.device) -> ArrayDataset:
+    """The samples on a device."""
     return ArrayDataset(*(None if part is None else part.to(device) for part in samples))  # type: ignore[arg-type]
 
 
 def fits(samples: ArrayDataset, device: torch.device) -> bool:
-    """Whether all images take at most a quarter of the memory that is free where they would live."""
-    size = sum(
-        part.numel() * part.element_size()
-        for part in (samples.images, samples.sources)
-        if part is not None
-    )
+    """Whether all images take at most a quarter of the free memory of a device."""
+    parts = [part for part in (samples.images, samples.sources) if part is not None]
+    size = sum(part.numel() * part.element_size() for part in parts)
     return 4 * size <= free_memory(device)
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that are free on the device, or available in the machine's memory."""
+    """Bytes that are free on a device, or available in the machine's memory."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:
@@ -288,9 +330,13 @@ def free_memory(device: torch.device) -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def as_batch(source: "ArrayDataset", rows: Tensor, device: torch.device) -> tuple[Tensor, ...]:
-    """Rows of a data set as training sees them: images in [-1, 1] (points as they are), sources and labels if there are any."""
-    parts = (
-        part[(rows % len(part)).to(part.device)].to(device) for part in present(source)
-    )  # of the smaller domain, again
+def as_batch(source: ArrayDataset, rows: Tensor, device: torch.device) -> tuple[Tensor, ...]:
+    """Rows of a data set as training sees them: images in [-1, 1], sources and labels if any.
+
+    Args:
+        source: the data set. The rows of the smaller of two domains repeat.
+        rows: int64 (B,).
+        device: where the batch shall be.
+    """
+    parts = (part[(rows % len(part)).to(part.device)].to(device) for part in present(source))
     return tuple(to_float(part) for part in parts)

@@ -1,9 +1,10 @@
 """CIFAR-10 (Krizhevsky, 2009): 50,000 + 10,000 colour photographs of 32 x 32 in ten classes.
 
-Two published forms are read: the Python pickles in `cifar-10-batches-py`, and the binary files in `cifar-10-batches-bin`
-(3,073 bytes an image: label, red, green, blue). A pickle can run code, so a file is unpickled only after its md5 agrees with the
-published one, and then by an unpickler that can rebuild arrays and nothing else. The binary files have no published sums: their
-length and labels are checked.
+Two published forms are read: the Python pickles in `cifar-10-batches-py`, and the binary files in
+`cifar-10-batches-bin` (3,073 bytes an image: label, red, green, blue). A pickle can run code, so a
+file is unpickled only after its md5 agrees with the published one, and then by an unpickler that
+rebuilds arrays and nothing else. The binary files have no published sums: their length and labels
+are checked.
 """
 
 import hashlib
@@ -19,9 +20,10 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from gentrain.data.arrays import ArrayDataset, resized
-from gentrain.data.base import Images, labelled, require
+from gentrain.data.arrays import ArrayDataset, resized, with_labels
+from gentrain.data.checks import ensure
 from gentrain.data.files import Rejected, download, locked, root_folder, written
+from gentrain.data.images import Images
 from gentrain.errors import Unavailable, UserError
 
 log = logging.getLogger("gentrain")
@@ -32,16 +34,20 @@ PIXELS = 3 * 32 * 32
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class CIFAR10(Images):
-    """Classes: airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck."""
+    """Classes: airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck.
+
+    Args:
+        root: a folder with cifar-10-batches-py/ or -bin/, or with their files; null looks in the
+            cache, and downloads.
+        mirrors: where cifar-10-python.tar.gz is downloaded from, tried in turn.
+        verify: compare pickles with their published md5; false checks their structure alone.
+        others: see `Images`.
+    """
 
     size: int = 32
-    root: str | Path | None = (
-        None  # a folder with cifar-10-batches-py/ or -bin/, or with their files; null: the cache, else a download
-    )
-    mirrors: Sequence[str] = ()  # where cifar-10-python.tar.gz is downloaded from, tried in turn
-    verify: bool = (
-        True  # compare pickles with their published md5; false: only their structure is checked
-    )
+    root: str | Path | None = None
+    mirrors: Sequence[str] = ()
+    verify: bool = True
 
     archive_md5: ClassVar[str] = "c58f30108f718f92721af3b95e74349a"
     md5: ClassVar[dict[str, str]] = {
@@ -59,27 +65,24 @@ class CIFAR10(Images):
         pixels, labels = (
             torch.from_numpy(np.concatenate(part)) for part in zip(*parts, strict=True)
         )
-        return labelled(resized(pixels.view(-1, 3, 32, 32), self.size), labels)
+        return with_labels(resized(pixels.view(-1, 3, 32, 32), self.size), labels)
 
     def located(self, file: str) -> Path:
-        """A pickle, or its binary twin, in data.root if that is given, else in the cache, where it is downloaded to when missing."""
+        """The path of a pickle or its binary twin, in data.root or in the cache.
+
+        Without data.root a missing file is downloaded to the cache.
+        """
         place = root_folder(self.root) if self.root else self.cache_dir
         folders = (place, place / PICKLES, place / BINARIES)
-        found = next(
-            (
-                path
-                for folder in folders
-                for path in (folder / file, folder / f"{file}.bin")
-                if path.is_file()
-            ),
-            None,
-        )
-        if found:
-            return found
+        for folder in folders:
+            for path in (folder / file, folder / f"{file}.bin"):
+                if path.is_file():
+                    return path
         if self.root:
             where = f"{place}, {place}/{PICKLES} and {place}/{BINARIES}"
             raise UserError(
-                f"no {file} or {file}.bin in {where} (data.root); give their folder, or data.root=null to download"
+                f"no {file} or {file}.bin in {where} (data.root); give their folder, or "
+                "data.root=null to download"
             )
         self.downloaded()
         return place / PICKLES / file
@@ -98,14 +101,15 @@ class CIFAR10(Images):
             )
             return from_binary(content, path)
         found = hashlib.md5(content).hexdigest()
-        require(
+        ensure(
             not self.verify or found == self.md5[path.name],
-            f"{path} is altered or cut off: its md5 begins {found[:12]}, expected {self.md5[path.name][:12]} (data.root); delete and retry",
+            f"{path} is altered or cut off: its md5 begins {found[:12]}, expected "
+            f"{self.md5[path.name][:12]} (data.root); delete and retry",
         )
         return from_pickle(content, path)
 
     def downloaded(self) -> None:
-        """All pickles of the archive in the cache."""
+        """Download the archive, and unpack all pickles into the cache."""
         archive = self.cache_dir / ARCHIVE
         with locked(self.cache_dir / PICKLES / ".lock"):
             missing = [file for file in self.md5 if not (self.cache_dir / PICKLES / file).is_file()]
@@ -115,20 +119,21 @@ class CIFAR10(Images):
             try:
                 download(urls, archive, self.accepted, ARCHIVE)
             except Unavailable as error:
-                looked = (
-                    f"no data.root or GENTRAIN_DATA_DIR given, not in {self.cache_dir / PICKLES}"
-                )
                 raise Unavailable(
-                    f"no {self.name}: {looked}, {error} (data); give data.root=DIR, or use data=mnist_5k"
+                    f"no {self.name}: no data.root or GENTRAIN_DATA_DIR given, not in "
+                    f"{self.cache_dir / PICKLES}, {error} (data); give data.root=DIR, or use "
+                    "data=mnist_5k"
                 ) from error
             try:
                 unpack(archive, missing)
             except (tarfile.TarError, KeyError, EOFError) as error:
                 raise UserError(
-                    f"{archive} is no archive of CIFAR-10: {error} (data.mirrors); delete it and retry"
+                    f"{archive} is no archive of CIFAR-10: {error} (data.mirrors); "
+                    "delete it and retry"
                 ) from error
 
     def accepted(self, content: bytes) -> bytes:
+        """The downloaded archive. Raises Rejected when its sum is not the published one."""
         found = hashlib.md5(content).hexdigest()
         if self.verify and found != self.archive_md5:
             raise Rejected(
@@ -138,7 +143,7 @@ class CIFAR10(Images):
 
 
 def unpack(archive: Path, files: Sequence[str]) -> None:
-    """The named pickles of the archive beside it, in their folder; the archive goes away."""
+    """Unpack pickles into their folder beside the archive, and remove the archive."""
     with tarfile.open(archive) as tar:
         for file in files:
             member = tar.extractfile(f"{PICKLES}/{file}")
@@ -149,16 +154,19 @@ def unpack(archive: Path, files: Sequence[str]) -> None:
 
 
 def from_binary(content: bytes, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 (N, 3072) and uint8 (N,) of the bytes of a binary file."""
     records, rest = divmod(len(content), 1 + PIXELS)
-    require(
+    ensure(
         records > 0 and rest == 0,
-        f"{path} is truncated: {len(content):,} bytes are not N x 3,073 (data.root); delete and retry",
+        f"{path} is truncated: {len(content):,} bytes are not N x 3,073 (data.root); "
+        "delete and retry",
     )
     table = np.frombuffer(content, np.uint8).reshape(records, 1 + PIXELS)
     return checked(table[:, 1:], table[:, 0], path)
 
 
 def from_pickle(content: bytes, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 (N, 3072) and uint8 (N,) of the bytes of a pickle."""
     try:
         batch = ArraysOnly(io.BytesIO(content), encoding="latin1").load()
         pixels, labels = np.asarray(batch["data"], np.uint8), np.asarray(batch["labels"], np.int64)
@@ -170,16 +178,17 @@ def from_pickle(content: bytes, path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def checked(pixels: np.ndarray, labels: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels and labels, after their shapes and values were checked."""
     shape = pixels.shape
-    require(
+    ensure(
         len(shape) == 2 and shape[1] == PIXELS,
         f"{path} has pixels of shape {shape}, not (N, 3072) (data.root); delete and retry",
     )
-    require(
+    ensure(
         len(labels) == len(pixels),
         f"{path} has {len(labels)} labels for {len(pixels)} images (data.root); delete and retry",
     )
-    require(
+    ensure(
         bool((labels < 10).all() and (labels >= 0).all()),
         f"{path} has labels outside 0..9 (data.root); delete and retry",
     )
@@ -194,9 +203,8 @@ class ArraysOnly(pickle.Unpickler):
         ("numpy", "dtype"): np.dtype,
         ("numpy.core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
         ("numpy._core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
-        ("_codecs", "encode"): lambda text, encoding: text.encode(
-            encoding
-        ),  # how Python 3 writes bytes in old protocols
+        # how Python 3 writes bytes in old protocols
+        ("_codecs", "encode"): lambda text, encoding: text.encode(encoding),
     }
 
     def find_class(self, module: str, name: str) -> Any:

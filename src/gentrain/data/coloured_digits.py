@@ -1,4 +1,4 @@
-"""Digits in domains that differ in colour alone: the truth of a translation is known, so it can be scored without a doubt."""
+"""Digits in domains that differ in colour alone, so that a translation can be scored exactly."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gentrain.data.arrays import ArrayDataset
-from gentrain.data.base import HasContent, HasDomainRule, labelled, require
+from gentrain.data.arrays import ArrayDataset, with_labels
+from gentrain.data.base import HasContent, HasDomainRule
 from gentrain.data.batches import generator
+from gentrain.data.checks import ensure
 from gentrain.data.digits import OfDigits
 
 COLOURS = {
@@ -20,17 +21,32 @@ LOOKS = (*COLOURS, INVERTED)
 
 
 def painted(grey: Tensor, look: str) -> Tensor:
-    """uint8 (N, 1, H, W), light on dark -> (N, 3, H, W): in a colour on black, or black on white."""
+    """Paint digits in a colour on black, or in black on white.
+
+    Args:
+        grey: uint8 (N, 1, H, W), light on dark.
+        look: one of `LOOKS`.
+
+    Returns:
+        uint8 (N, 3, H, W).
+    """
     if look == INVERTED:
         return (255 - grey).expand(-1, 3, -1, -1)
     return grey * torch.tensor(COLOURS[look], dtype=torch.uint8).view(1, 3, 1, 1)
 
 
 def looks(images: Tensor) -> Tensor:
-    """Numbers in LOOKS, int64 (N,), of uint8 (N, 3, H, W).
+    """Name the look of each image by its colour.
 
-    Light on the whole is inverted. Else the colour of the brightest pixels, those at least half as bright as the brightest of the image (in
-    their strongest channel): the channels that are at least half as strong in their mean as the strongest.
+    An image that is light on the whole is inverted. Any other has the colour of its bright pixels:
+    those at least half as bright, in their strongest channel, as the brightest pixel of the image.
+    A channel is on if its mean over them is at least half of the strongest mean.
+
+    Args:
+        images: uint8 (N, 3, H, W).
+
+    Returns:
+        int64 (N,), numbers in `LOOKS`.
     """
     x = images.float()
     strongest = x.amax(1, keepdim=True)
@@ -48,28 +64,25 @@ class Painted(OfDigits, HasDomainRule, HasContent):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(
+        ensure(
             self.shape[0] == 3,
-            f"painted digits have 3 channels, not {self.shape[0]} (data.shape); set data.size instead",
+            f"painted digits have 3 channels, not {self.shape[0]} (data.shape); "
+            "set data.size instead",
         )
 
     @property
     @abstractmethod
-    def domains(self) -> list[str]:
+    def domain_names(self) -> list[str]:
         """Names, by their number."""
 
-    @abstractmethod
-    def content(self, split: str) -> ArrayDataset:
-        """Images of all domains with the digit that each shows. Those that a translation may start from come first, in their order."""
-
     def domain_of(self, images: Tensor) -> Tensor:
-        """The number of the domain that each of uint8 (N, 3, H, W) is of, by its colour; len(domains) for none of them."""
-        numbers = torch.full((len(LOOKS),), len(self.domains), device=images.device)
-        for number, name in enumerate(self.domains):
+        numbers = torch.full((len(LOOKS),), len(self.domain_names), device=images.device)
+        for number, name in enumerate(self.domain_names):
             numbers[LOOKS.index(name)] = number
         return numbers[looks(images)]
 
     def drawn(self, n: int, split: str) -> torch.Generator:
+        """The random generator of one split of n digits."""
         return generator(self.draw_seed, type(self).__name__, n, split)
 
 
@@ -80,24 +93,24 @@ class ColouredDigits(Painted):
     def __post_init__(self) -> None:
         super().__post_init__()
         most = len(COLOURS)
-        require(
+        ensure(
             self.classes is not None and 2 <= self.classes <= most,
             f"{self.classes} colours (data.classes); give 2 to {most}: {', '.join(COLOURS)}",
         )
 
     @property
-    def domains(self) -> list[str]:
+    def domain_names(self) -> list[str]:
         return list(COLOURS)[: self.classes]
 
     def read(self, split: str) -> ArrayDataset:
         grey, *_ = self.plain.load(split)
         labels = torch.randint(
-            len(self.domains), (len(grey),), generator=self.drawn(len(grey), split)
+            len(self.domain_names), (len(grey),), generator=self.drawn(len(grey), split)
         )
         images = torch.empty(len(grey), *self.shape, dtype=torch.uint8)
-        for number, name in enumerate(self.domains):
+        for number, name in enumerate(self.domain_names):
             images[labels == number] = painted(grey[labels == number], name)
-        return labelled(images, labels)
+        return with_labels(images, labels)
 
     def content(self, split: str) -> ArrayDataset:
         return ArrayDataset(self.load(split).images, self.plain.load(split).labels)
@@ -105,23 +118,30 @@ class ColouredDigits(Painted):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class DigitDomains(Painted):
-    """Two domains without pairs: half of the digits look like `source`, the other half like `target`."""
+    """Two domains without pairs: half of the digits look like `source`, the others like `target`.
+
+    Args:
+        source: the look of the sources, one of `LOOKS`.
+        target: the look of the images.
+        others: see `OfDigits`.
+    """
 
     source: str = "white"
     target: str = "red"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(
+        ensure(
             self.degrade is None,
-            f"data={self.name} has sources already (data.degrade); write null, or choose data=coloured_digits",
+            f"data={self.name} has sources already (data.degrade); write null, or choose "
+            "data=coloured_digits",
         )
         for key, look in (("source", self.source), ("target", self.target)):
-            require(
+            ensure(
                 look in LOOKS,
                 f"digits do not look {look!r} (data.{key}); write one of {', '.join(LOOKS)}",
             )
-        require(
+        ensure(
             self.source != self.target,
             f"source and target are both {self.source} (data.source, data.target); choose two",
         )
@@ -131,7 +151,7 @@ class DigitDomains(Painted):
         return False
 
     @property
-    def domains(self) -> list[str]:
+    def domain_names(self) -> list[str]:
         return [self.source, self.target]
 
     def halves(self, split: str) -> tuple[ArrayDataset, ArrayDataset]:

@@ -5,26 +5,33 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from gentrain.data.base import Images, require
+from gentrain.data.checks import ensure
+from gentrain.data.images import Images
 from gentrain.data.mnist import MNIST
 from gentrain.data.mnist_5k import MNIST5k
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class OfDigits(Images):
-    """What is made of grey digits."""
+    """Images that are made of grey digits.
 
-    digits: str = "mnist"  # mnist | mnist_5k: whose
-    draw_seed: int = (
-        0  # of what is drawn; not the run's seed, so that runs with other seeds share the data
-    )
-    root: str | Path | None = None  # of data=mnist, as the next two
+    Args:
+        digits: whose digits: mnist or mnist_5k.
+        draw_seed: of what is drawn. It is not the run's seed, so that runs with other seeds share
+            the data.
+        root: as in data=mnist; `mirrors` and `verify` too.
+        others: see `Images`.
+    """
+
+    digits: str = "mnist"
+    draw_seed: int = 0
+    root: str | Path | None = None
     mirrors: Sequence[str] = ()
     verify: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(
+        ensure(
             self.digits in ("mnist", "mnist_5k"),
             f"no digits {self.digits!r} (data.digits); write mnist or mnist_5k",
         )

@@ -1,10 +1,11 @@
-"""Files that are whole or absent: atomic writes, downloads that are checked before they count, a lock against two at once."""
+"""Files of the cache, which are whole or absent: atomic writes, checked downloads, a lock."""
 
 import hashlib
 import http.client
 import logging
 import os
 import tempfile
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -19,11 +20,11 @@ TIMEOUT = 30  # seconds without a byte before a mirror counts as dead
 
 
 class Rejected(Exception):
-    """Bytes that came whole but are not the ones that were asked for."""
+    """Bytes that came whole, but are not the ones that were asked for."""
 
 
 def writable(folder: Path) -> AbstractContextManager[None]:
-    """Report a full or read-only disk in one line."""
+    """Report a disk that is full or read-only in one line, as Unavailable."""
     return report_disk_errors(folder, "data.cache")
 
 
@@ -48,9 +49,16 @@ def locked(path: Path) -> Iterator[None]:
 def download(
     urls: Sequence[str], target: Path, decode: Callable[[bytes], bytes], what: str
 ) -> None:
-    """Fill `target` with the decoded bytes of the first url that serves good ones. `decode` raises Rejected for wrong bytes.
+    """Download a file from the first url that serves good bytes.
 
-    Raises Unavailable that lists every url and what was wrong with it.
+    Args:
+        urls: tried in turn.
+        target: the file to write.
+        decode: gives the file's bytes for those that were served; raises Rejected for wrong ones.
+        what: the name of the file in a message.
+
+    Raises:
+        Unavailable: with every url, and what was wrong with it.
     """
     failures = []
     for url in urls:
@@ -67,7 +75,10 @@ def download(
 
 
 def fetched(url: str, folder: Path) -> bytes:
-    """The bytes behind a url, by way of a temporary file in the cache; raises what urllib raises, Rejected when cut off."""
+    """The bytes behind a url, by way of a temporary file in the cache.
+
+    Raises what urllib raises, and Rejected when the bytes are cut off.
+    """
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
         file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed below
@@ -84,17 +95,25 @@ def fetched(url: str, folder: Path) -> bytes:
 
 def reason(error: BaseException) -> str:
     """One line on what went wrong, without the wrapping of urllib."""
-    inner = getattr(error, "reason", None)
-    text = str(inner if inner not in (None, "") else error) or type(error).__name__
-    return " ".join(text.split())
+    match error:
+        case urllib.error.URLError(reason=inner) if inner not in (None, ""):
+            text = str(inner)
+        case _:
+            text = str(error)
+    return " ".join((text or type(error).__name__).split())
 
 
 def sha256(content: bytes) -> str:
+    """In hex."""
     return hashlib.sha256(content).hexdigest()
 
 
 def root_folder(root: str | Path) -> Path:
-    """The folder that data.root names. Raises UserError when it is missing, a file, or closed to us."""
+    """The folder that data.root names.
+
+    Raises:
+        UserError: when it is missing, a file, or not readable.
+    """
     path = Path(root).expanduser()
     try:
         if not path.exists():
@@ -106,7 +125,7 @@ def root_folder(root: str | Path) -> Path:
                 f"{path} is a file, not a folder (data.root); give the folder that holds the data"
             )
         os.listdir(path)
-    except OSError as error:  # closed to us, or a name too long
+    except OSError as error:  # not readable, or a name that is too long
         raise UserError(
             f"cannot read {path}: {error.strerror} (data.root); give a folder that you may read"
         ) from error

@@ -1,11 +1,12 @@
 """Mixtures of Gaussians in the plane: toys on which the coverage of modes can be counted.
 
-A ring of 8 (Metz, Poole, Pfau, Sohl-Dickstein, "Unrolled Generative Adversarial Networks", 2017: radius 2, deviation 0.02) and a
-grid of 25 (Srivastava et al., "VEEGAN", 2017: spacing 2, deviation 0.05). A point is
+A ring of 8 (Metz, Poole, Pfau, Sohl-Dickstein, "Unrolled Generative Adversarial Networks", 2017:
+radius 2, deviation 0.02) and a grid of 25 (Srivastava et al., "VEEGAN", 2017: spacing 2, deviation
+0.05). With y uniform over the modes and z ~ N(0, 1), a point is
 
-    x = scale * (centre[y] + std * z),    y uniform over the modes, z ~ N(0, 1),    scale = 1 / (max |centre| + 10 std),
+    x = scale * (centre[y] + std * z),    scale = 1 / (max |centre| + 10 std),
 
-so that every point lies in (-1, 1), as pixels do; `modes()` and `sd` are in these scaled units.
+so that every point lies in (-1, 1), as pixels do. `modes()` and `sd` are in these scaled units.
 """
 
 import math
@@ -16,29 +17,38 @@ import torch
 from torch import Tensor
 
 from gentrain.data.arrays import ArrayDataset
-from gentrain.data.base import Data, HasModes, is_count, require
+from gentrain.data.base import Data, HasModes
 from gentrain.data.batches import generator
+from gentrain.data.checks import ensure, is_count
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Gaussians(Data, HasModes):
-    """`n` points for "train" and a tenth as many for "test"; labels are the numbers of the modes."""
+    """Points of a mixture; labels are the numbers of the modes.
 
-    std: float  # of one mode, in the units of the paper
+    Args:
+        std: deviation of one mode, in the units of the paper.
+        n: points for "train"; "test" has a tenth as many.
+        draw_seed: which points are drawn. It is not the run's seed, so that runs with other seeds
+            share the data.
+        others: see `Data`.
+    """
+
+    std: float
     n: int = 100_000
-    draw_seed: int = 0  # which points are drawn; not the run's seed, so that runs with other seeds share the data
+    draw_seed: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(
+        ensure(
             is_count(self.n, 10),
             f"n must be a whole number >= 10, not {self.n!r} (data.n); e.g. 100000",
         )
-        require(
+        ensure(
             0 < self.std < math.inf,
             f"the deviation of a mode must be above 0, not {self.std!r} (data.std); e.g. 0.05",
         )
-        require(not self.flip, "points have no left and right (data.flip); write false")
+        ensure(not self.flip, "points have no left and right (data.flip); write false")
 
     @abstractmethod
     def centres(self) -> Tensor:
@@ -46,15 +56,14 @@ class Gaussians(Data, HasModes):
 
     @property
     def scale(self) -> float:
+        """From the units of the paper to those of the points."""
         return 1 / (float(self.centres().abs().max()) + 10 * self.std)
 
     @property
     def sd(self) -> float:
-        """The deviation of one mode in the units of the points."""
         return self.scale * self.std
 
     def modes(self) -> Tensor:
-        """float32 (K, 2): the centres in the units of the points."""
         return self.scale * self.centres()
 
     def read(self, split: str) -> ArrayDataset:
@@ -75,11 +84,12 @@ class GaussianRing(Gaussians):
     std: float = 0.02
 
     def __post_init__(self) -> None:
-        require(
+        ensure(
             is_count(self.classes),
-            f"the ring needs a whole number >= 1 of modes, not {self.classes!r} (data.classes); e.g. 8",
+            f"the ring needs a whole number >= 1 of modes, not {self.classes!r} (data.classes); "
+            "e.g. 8",
         )
-        require(
+        ensure(
             0 < self.radius < math.inf,
             f"the radius must be above 0, not {self.radius!r} (data.radius); e.g. 2",
         )
@@ -92,7 +102,7 @@ class GaussianRing(Gaussians):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class GaussianGrid(Gaussians):
-    """5 x 5 modes."""
+    """`classes` modes on a square grid, 5 x 5 by default."""
 
     classes: int | None = 25
     spacing: float = 2.0
@@ -100,11 +110,11 @@ class GaussianGrid(Gaussians):
 
     def __post_init__(self) -> None:
         side = math.isqrt(self.classes) if is_count(self.classes) and self.classes else 0
-        require(
+        ensure(
             side > 0 and side**2 == self.classes,
             f"a grid has a square number of modes, not {self.classes!r} (data.classes); e.g. 25",
         )
-        require(
+        ensure(
             0 < self.spacing < math.inf,
             f"the spacing must be above 0, not {self.spacing!r} (data.spacing); e.g. 2",
         )

@@ -1,4 +1,4 @@
-"""Pictures of batches: grids, sheets and densities."""
+"""Pictures of batches: grids, sheets of pairs, and densities of points."""
 
 from __future__ import annotations
 
@@ -6,34 +6,73 @@ import math
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.utils import make_grid, save_image
 
 from gentrain.files import atomic_write
 
-POINTS, BINS, ZOOM = (
-    10_000,
-    64,
-    4,
-)  # of a density picture: points that are counted, bins a side, pixels a bin
+POINTS = 10_000  # points that a density picture counts
+BINS = 64  # of a density picture, a side
+ZOOM = 4  # pixels of a bin, a side
+GAP = 2  # black pixels around the images of a grid
+
+
+def tile(images: Tensor, columns: int) -> Tensor:
+    """Lay images side by side, with black lines between them.
+
+    The picture is that of `torchvision.utils.make_grid`, whose import takes a second. A single
+    image has no lines around it.
+
+    Args:
+        images: (B, C, H, W) in [0, 1]; grey images become coloured ones.
+        columns: images in a row.
+
+    Returns:
+        (3, H', W') in [0, 1].
+
+    >>> tile(torch.ones(3, 1, 4, 4), columns=2).shape
+    torch.Size([3, 14, 14])
+    """
+    images = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
+    if len(images) == 1:
+        return images[0]
+    count, channels, height, width = images.shape
+    columns = min(columns, count)
+    rows = math.ceil(count / columns)
+    height, width = height + GAP, width + GAP
+    picture = images.new_zeros(channels, rows * height + GAP, columns * width + GAP)
+    for i, image in enumerate(images):
+        top, left = GAP + i // columns * height, GAP + i % columns * width
+        picture[:, top : top + height - GAP, left : left + width - GAP] = image
+    return picture
 
 
 def grid(images: Tensor) -> Tensor:
     """(B, C, H, W) in [-1, 1] -> (3, H', W') in [0, 1], as square as it can be."""
-    return make_grid(unit(images), nrow=math.ceil(math.sqrt(len(images))))
+    return tile(unit(images), math.ceil(math.sqrt(len(images))))
 
 
 def sheet(
     sources: Tensor, images: Tensor, targets: Tensor | None = None, across: int | None = None
 ) -> Tensor:
-    """source | image | target, one such group after the other, `across` to a row; (3, H', W') in [0, 1]."""
+    """Show triples of source, image and target side by side.
+
+    Args:
+        sources: (B, C, H, W) in [-1, 1]; a mask as the last channel is left out.
+        images: (B, C', H', W') in [-1, 1], made of them.
+        targets: (B, C', H', W') in [-1, 1], where they are known.
+        across: triples in a row; None for a picture that is as square as it can be.
+
+    Returns:
+        (3, H'', W'') in [0, 1].
+    """
     size = tuple(max(part.shape[-2:] for part in (sources, images)))
     parts = [
         enlarged(as_picture(part), size) for part in (sources, images, targets) if part is not None
     ]
     across = across or max(1, math.ceil(math.sqrt(len(images) / len(parts))))
-    return make_grid(unit(torch.stack(parts, 1).flatten(0, 1)), nrow=across * len(parts))
+    return tile(unit(torch.stack(parts, 1).flatten(0, 1)), across * len(parts))
 
 
 def as_picture(part: Tensor) -> Tensor:
@@ -44,11 +83,15 @@ def as_picture(part: Tensor) -> Tensor:
 
 
 def enlarged(images: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Images in a larger size, their pixels repeated."""
     return images if images.shape[-2:] == size else F.interpolate(images, size)
 
 
 def density(points: Tensor) -> Tensor:
-    """(B, 2) in [-1, 1]^2 -> (3, H, W): the more points, the darker; the root of the count, so that sparse places show."""
+    """(B, 2) in [-1, 1]^2 -> (3, H, W): the more points, the darker.
+
+    Darkness is the square root of the count, so that sparse places show.
+    """
     counts = torch.histogramdd(
         points.float().cpu(), bins=[BINS, BINS], range=[-1.0, 1.0, -1.0, 1.0]
     ).hist
@@ -56,17 +99,19 @@ def density(points: Tensor) -> Tensor:
 
 
 def inked(values: Tensor) -> Tensor:
-    """Numbers >= 0 at (x, y) -> (3, H, W): the greatest is black."""
-    ink = (values / values.max().clamp(min=1e-30)).sqrt().T.flip(0)  # x to the right, y up
-    return make_grid((1 - ink)[None], pad_value=0.5)
+    """Numbers >= 0 at (x, y) -> (3, H, W) in [0, 1], black for the greatest; y points up."""
+    ink = (values / values.max().clamp(min=1e-30)).sqrt().T.flip(0)
+    return (1 - ink).expand(3, -1, -1)
 
 
 def unit(images: Tensor) -> Tensor:
+    """[-1, 1] -> [0, 1], on the CPU."""
     return (images.detach().float().cpu() + 1).div(2).clamp(0, 1)
 
 
 def save(picture: Tensor, path: Path) -> None:
-    """The file is whole or not there: someone may be looking."""
+    """Write a picture (3, H, W) in [0, 1] as a PNG; the file is whole or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = picture.mul(255).add_(0.5).clamp_(0, 255).to(torch.uint8).permute(1, 2, 0)
     with atomic_write(path) as part:
-        save_image(picture, part, format="png")
+        Image.fromarray(pixels.contiguous().numpy()).save(part, format="png")

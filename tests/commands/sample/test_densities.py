@@ -21,7 +21,7 @@ from tests.support.zoo import Zoo
 @pytest.fixture
 def trained(zoo: Zoo) -> Path:
     """The folder of the runs."""
-    return zoo.with_runs("vae", "inpainting", "m2", "maf", "gan")
+    return zoo.with_runs("vae", "inpainting", "m2", "maf", "gan", "noise")
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_eval_of_an_energy(zoo: Zoo, gentrain: Program, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "words", "said"),
     [
-        ("gan", (), ["quality=none", "(run)", "quality=classifier"]),
+        ("noise", (), ["quality=none", "(run)", "quality=classifier"]),
         ("vae", ("images=0",), ["(images)", "greater than or equal to 1"]),
         ("vae", ("importance=0",), ["(importance)"]),
         ("vae", ("split=tset",), ["(split)"]),

@@ -1,5 +1,5 @@
-"""A studio's images by seed and number, what modes draw of toy games, and files that are whole or
-not there.
+"""A session's images by seed and number, what modes draw of toy models, and files that are whole
+or absent.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,52 +19,60 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from gentrain.adversarial.criterion import AdversarialCriterion
 from gentrain.adversarial.lipschitz import Unconstrained
 from gentrain.adversarial.losses import js
-from gentrain.commands.sample import data_modes, latent_modes, mode
+from gentrain.commands.sample import data_modes, energy_modes, latent_modes, mode, truncation
 from gentrain.commands.sample.session import BLOCK, SampleSession
 from gentrain.commands.sample.writer import Output
 from gentrain.data.arrays import to_bytes
 from gentrain.errors import Diverged, Unavailable, UserError
 from gentrain.files import report_disk_errors
+from gentrain.models.base import Encodes, Reconstructs
 from gentrain.models.energy.boltzmann import Boltzmann
 from gentrain.models.energy.hopfield import Hopfield
 from gentrain.models.energy.rbm import RBM, BinaryUnits
 from gentrain.models.gan.cgan import ConditionalGAN
 from gentrain.models.gan.gan import GAN
-from gentrain.networks import conditional, mlp
+from gentrain.networks import mlp
+from gentrain.networks.base import Generator
 from tests.support.paths import ROOT
 from tests.support.toy import Noise
 
 SHAPE = [1, 8, 8]
 
 
-def studio(
-    game: Any = None, shape: list[int] = SHAPE, callbacks: Any = (None,), **options: Any
-) -> SampleSession:
+def session(model: Any = None, shape: list[int] = SHAPE, **options: Any) -> SampleSession:
     data = Noise(
         name="noise", shape=tuple(shape), classes=4 if len(shape) == 3 else None, batch_size=8
     )
-    scheme = SimpleNamespace(model=game or unconditional(shape=shape), device=torch.device("cpu"))
-    return SampleSession(SimpleNamespace(scheme=scheme, data=data, callbacks=callbacks), **options)  # type: ignore[arg-type]
+    run = SimpleNamespace(
+        model=model or unconditional(shape=shape),
+        data=data,
+        device=torch.device("cpu"),
+        config={"quality": {"_target_": "gentrain.quality.base.no_metric"}, "callbacks": {}},
+    )
+    return SampleSession(run, **options)  # type: ignore[arg-type]
 
 
-def unconditional(prior: Any = "normal", shape: list[int] = SHAPE, kind: type[GAN] = GAN) -> GAN:
-    generator = mlp.Generator(shape, latent=6, width=16, depth=1, norm="batch", prior=prior)
-    return kind(generator, mlp.Critic(shape, width=16, depth=1), js(), Unconstrained())
+def criterion() -> AdversarialCriterion:
+    return AdversarialCriterion(js(), Unconstrained())
+
+
+def backbones(shape: list[int], **options: Any) -> tuple[partial[Any], partial[Any]]:
+    generator = partial(mlp.Generator, shape=shape, latent=6, width=16, depth=1, **options)
+    return generator, partial(mlp.Critic, shape=shape, width=16, depth=1)
+
+
+def unconditional(prior: Any = "normal", shape: list[int] = SHAPE) -> GAN:
+    return GAN(*backbones(shape, norm="batch", prior=prior), criterion())
 
 
 def labelled() -> ConditionalGAN:
-    def inner(latent: int) -> mlp.Generator:
-        return mlp.Generator(SHAPE, latent=latent, width=16, depth=1)
-
-    generator = conditional.LabelledGenerator(inner, classes=4, latent=6, embedding=3)
-    return ConditionalGAN(
-        generator, conditional.ConcatCritic(mlp.Critic, SHAPE, classes=4), js(), Unconstrained()
-    )
+    return ConditionalGAN(*backbones(SHAPE), criterion(), classes=4, embedding=3)
 
 
-class Invertible(GAN):
+class Invertible(GAN, Encodes, Reconstructs):
     """G is x = tanh(W z) with orthonormal columns, so that E(x) = W^T artanh(x) is its inverse."""
 
     def encode(self, x: Tensor) -> Tensor:
@@ -73,15 +82,10 @@ class Invertible(GAN):
         return self.sample((x,), self.encode(x))
 
 
-class Orthonormal(nn.Module):
-    prior = "normal"
-
+class Orthonormal(Generator):
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(nn.Identity(), latent=6)
         self.weight = nn.Parameter(torch.linalg.qr(torch.randn(64, 6)).Q)
-
-    def noise(self, n: int, device: Any) -> Tensor:
-        return torch.randn(n, 6, device=device)
 
     def forward(self, z: Tensor) -> Tensor:
         return torch.tanh(z @ self.weight.T).unflatten(1, (1, 8, 8))
@@ -92,56 +96,56 @@ def images(out: Path) -> np.ndarray:
         return kept["images"]
 
 
-# --- the studio -----------------------------------------------------------------------------------
+# --- the session -------------------------------------------------------------------------------
 
 
 def test_an_image_depends_on_its_seed_and_number_alone() -> None:
-    game = unconditional()
-    few, many = (torch.cat([x for x, _ in studio(game).stream(n)]) for n in (7, 2 * BLOCK + 30))
+    model = unconditional()
+    few, many = (torch.cat([x for x, _ in session(model).stream(n)]) for n in (7, 2 * BLOCK + 30))
     assert len(many) == 2 * BLOCK + 30
     assert torch.allclose(many[:7], few, atol=1e-6)
     assert not torch.allclose(many[:BLOCK], many[BLOCK : 2 * BLOCK])
-    assert torch.equal(studio(game).noise(230)[:7], studio(game).noise(7))
-    assert not torch.equal(studio(game, seed=1).noise(7), studio(game).noise(7))
+    assert torch.equal(session(model).noise(230)[:7], session(model).noise(7))
+    assert not torch.equal(session(model, seed=1).noise(7), session(model).noise(7))
 
 
 def test_labels_take_turns() -> None:
-    drawn = [y for _, y in studio(labelled()).stream(BLOCK + 6)]
+    drawn = [y for _, y in session(labelled()).stream(BLOCK + 6)]
     assert torch.equal(torch.cat(drawn), torch.arange(BLOCK + 6) % 4)  # type: ignore[arg-type]
-    assert studio(labelled(), labels=[3, 1]).labels(3).tolist() == [3, 1, 3]  # type: ignore[union-attr]
-    assert studio().labels(3) is None
+    assert session(labelled(), labels=[3, 1]).labels(3).tolist() == [3, 1, 3]  # type: ignore[union-attr]
+    assert session().labels(3) is None
 
 
 @pytest.mark.parametrize(
-    ("game", "labels", "words"),
+    ("model", "labels", "words"),
     [(labelled, [4], "0 to 3"), (unconditional, [0], "no labels"), (labelled, [], "empty")],
 )
-def test_labels_that_do_not_fit(game: Any, labels: list[int], words: str) -> None:
+def test_labels_that_do_not_fit(model: Any, labels: list[int], words: str) -> None:
     with pytest.raises(UserError, match=words):
-        studio(game(), labels=labels)
+        session(model(), labels=labels)
 
 
 def test_the_averaged_generator_draws_unless_it_shall_not() -> None:
-    game = unconditional()
-    game.averaged = unconditional().generator
-    last = game.generator
-    assert studio(game).generator is game.averaged
-    assert studio(game, averaged=False).generator is last
+    model = unconditional()
+    model.ema_generator = unconditional().generator
+    last = model.generator
+    assert session(model).generator is model.ema_generator
+    assert session(model, averaged=False).generator is last
 
 
 def test_images_that_are_no_numbers() -> None:
-    game = unconditional()
+    model = unconditional()
     with torch.no_grad():
-        game.generator.body[0].weight.fill_(float("nan"))
+        model.generator.body[0].weight.fill_(float("nan"))
     with pytest.raises(Diverged, match="not finite"):
-        next(studio(game).stream(2))
+        next(session(model).stream(2))
 
 
 # --- modes ----------------------------------------------------------------------------------------
 
 
 def test_arithmetic_of_means(tmp_path: Path) -> None:
-    here = studio()
+    here = session()
     latent_modes.Arithmetic([[0, 3], 2, 101]).draw(here, Output(tmp_path, "npz"))  # type: ignore[list-item]
     z = here.noise(102)
     mean = (z[0] + z[3]) / 2
@@ -150,7 +154,7 @@ def test_arithmetic_of_means(tmp_path: Path) -> None:
 
 
 def test_class_grid_repeats_noise_down_its_columns(tmp_path: Path) -> None:
-    here = studio(labelled())
+    here = session(labelled())
     latent_modes.ClassGrid(3).draw(here, Output(tmp_path, "npz"))
     wanted = here.images(here.noise(3)[1].repeat(4, 1), torch.arange(4))
     assert np.array_equal(
@@ -159,7 +163,7 @@ def test_class_grid_repeats_noise_down_its_columns(tmp_path: Path) -> None:
 
 
 def test_sphere_and_interpolation_begin_and_end_at_images_of_the_noise(tmp_path: Path) -> None:
-    here = studio()
+    here = session()
     z = to_bytes(here.images(here.noise(4), None)).squeeze(1).numpy()
     latent_modes.Sphere(steps=3).draw(here, Output(tmp_path / "sphere", "npz"))
     drawn = images(tmp_path / "sphere")[..., 0]
@@ -190,9 +194,8 @@ def test_nearest_finds_what_was_copied(tmp_path: Path) -> None:
 def test_reconstruct_gives_back_what_a_true_inverse_encoded(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    generator = Orthonormal()
-    game = Invertible(generator, mlp.Critic(SHAPE, width=16, depth=1), js(), Unconstrained())
-    here = studio(game)
+    model = Invertible(Orthonormal, backbones(SHAPE)[1], criterion())  # type: ignore[arg-type]
+    here, generator = session(model), model.generator
     # images that the generator can draw
     own = to_bytes(generator(torch.randn(12, 6, generator=torch.Generator().manual_seed(5))))
     here.data._samples["test"] = here.data.load("train")._replace(images=own)
@@ -206,17 +209,17 @@ def test_reconstruct_gives_back_what_a_true_inverse_encoded(
 
 
 def test_truncation_draws_inside_tau_and_gives_back_the_statistics(tmp_path: Path) -> None:
-    game = unconditional()
-    before = {name: value.clone() for name, value in game.generator.state_dict().items()}
+    model = unconditional()
+    before = {name: value.clone() for name, value in model.generator.state_dict().items()}
     seen: list[Tensor] = []
-    game.generator.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    here = studio(game)
-    latent_modes.Truncation([0.5], n=4, fid=False, standing=300).draw(here, Output(tmp_path, "npz"))
+    model.generator.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    here = session(model)
+    truncation.Truncation([0.5], n=4, fid=False, standing=300).draw(here, Output(tmp_path, "npz"))
     whole, *at_tau = seen
     assert torch.equal(whole, here.noise(4)) and whole.abs().max() > 0.5
     assert all(z.abs().max() <= 0.5 for z in at_tau) and sum(map(len, at_tau)) == 304
     assert all(
-        torch.equal(value, game.generator.state_dict()[name]) for name, value in before.items()
+        torch.equal(value, model.generator.state_dict()[name]) for name, value in before.items()
     )
     assert {p.name for p in tmp_path.iterdir()} == {"whole.png", "tau-0.5.png", "images.npz"}
     assert len(images(tmp_path)) == 8
@@ -225,14 +228,14 @@ def test_truncation_draws_inside_tau_and_gives_back_the_statistics(tmp_path: Pat
 @pytest.mark.parametrize(
     ("mode", "here", "words"),
     [
-        (latent_modes.ClassGrid(), lambda: studio(), "no labels"),
-        (data_modes.Reconstruct(), lambda: studio(), "needs an encoder"),
-        (latent_modes.Truncation([1.0]), lambda: studio(unconditional("uniform")), "is uniform"),
-        (latent_modes.Truncation([1.0]), lambda: studio(), "mode.fid=false"),
-        (latent_modes.Interpolate(), lambda: studio(unconditional("uniform")), "mode.path=linear"),
-        (latent_modes.Sphere(), lambda: studio(unconditional("uniform")), "is uniform"),
-        (data_modes.Nearest(), lambda: studio(shape=[2]), "gives points"),
-        (latent_modes.Arithmetic([0, 1, 2]), lambda: studio(shape=[2]), "gives points"),
+        (latent_modes.ClassGrid(), lambda: session(), "no labels"),
+        (data_modes.Reconstruct(), lambda: session(), "reconstructs images"),
+        (truncation.Truncation([1.0]), lambda: session(unconditional("uniform")), "is uniform"),
+        (truncation.Truncation([1.0]), lambda: session(), "mode.fid=false"),
+        (latent_modes.Interpolate(), lambda: session(unconditional("uniform")), "mode.path=linear"),
+        (latent_modes.Sphere(), lambda: session(unconditional("uniform")), "is uniform"),
+        (data_modes.Nearest(), lambda: session(shape=[2]), "gives points"),
+        (latent_modes.Arithmetic([0, 1, 2]), lambda: session(shape=[2]), "gives points"),
     ],
 )
 def test_what_does_not_fit(mode: mode.Mode, here: Any, words: str) -> None:
@@ -241,7 +244,7 @@ def test_what_does_not_fit(mode: mode.Mode, here: Any, words: str) -> None:
 
 
 def test_points_are_kept_as_points(tmp_path: Path) -> None:
-    mode, here = latent_modes.Grid(n=250), studio(shape=[2])
+    mode, here = latent_modes.Grid(n=250), session(shape=[2])
     mode.check(here)
     mode.draw(here, Output(tmp_path, "npz"))
     with np.load(tmp_path / "images.npz") as kept:
@@ -252,7 +255,7 @@ def test_points_are_kept_as_points(tmp_path: Path) -> None:
 
 
 def test_the_archive_is_what_numpy_would_write(tmp_path: Path) -> None:
-    here = studio(labelled())
+    here = session(labelled())
     latent_modes.Grid(n=130, shown=9).draw(here, Output(tmp_path, "npz"))
     with np.load(tmp_path / "images.npz") as kept:
         assert set(kept) == {"images", "labels"}
@@ -265,13 +268,13 @@ def test_the_archive_is_what_numpy_would_write(tmp_path: Path) -> None:
 
 
 def test_a_folder_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
-    latent_modes.Grid(n=20).draw(studio(labelled()), Output(tmp_path, "folder"))
+    latent_modes.Grid(n=20).draw(session(labelled()), Output(tmp_path, "folder"))
     assert len(list(tmp_path.glob("images/*/*.png"))) == 20
-    latent_modes.Grid(n=5).draw(studio(labelled()), Output(tmp_path, "folder"))
+    latent_modes.Grid(n=5).draw(session(labelled()), Output(tmp_path, "folder"))
     files = sorted(str(p.relative_to(tmp_path / "images")) for p in tmp_path.glob("images/*/*.png"))
     assert files == ["0/000000.png", "0/000004.png", "1/000001.png", "2/000002.png", "3/000003.png"]
     assert {p.name for p in tmp_path.iterdir()} == {"images", "grid.png"}
-    here = studio(labelled())
+    here = session(labelled())
     (first,) = here.images(here.noise(1), torch.tensor([0]))
     assert torch.equal(
         torch.from_numpy(np.array(Image.open(tmp_path / "images/0/000000.png"))), to_bytes(first)[0]
@@ -281,17 +284,17 @@ def test_a_folder_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
 @pytest.mark.parametrize("save", ["npz", "folder"])
 def test_nothing_half_written(tmp_path: Path, save: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An error in the middle leaves the old images, whole, and nothing beside them."""
-    latent_modes.Grid(n=3).draw(studio(), Output(tmp_path, save))
+    latent_modes.Grid(n=3).draw(session(), Output(tmp_path, save))
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
-    here = studio()
-    answer = here.answer
+    here = session()
+    generate = here.generate
 
     def second_fails(n: int, z: Any, labels: Any, *start: int) -> Tensor:
         if n < BLOCK:
             raise OSError(28, "No space left on device")
-        return answer(n, z, labels, *start)
+        return generate(n, z, labels, *start)
 
-    monkeypatch.setattr(here, "answer", second_fails)
+    monkeypatch.setattr(here, "generate", second_fails)
     with pytest.raises(Unavailable, match="No space left"), report_disk_errors(tmp_path, "out"):
         latent_modes.Grid(n=BLOCK + 1).draw(here, Output(tmp_path, save))
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
@@ -302,12 +305,12 @@ import resource, sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from tests.commands.sample.test_modes import modes, studio, unconditional, Output
-here = studio(unconditional(shape=[1, 28, 28]), shape=[1, 28, 28])
+from tests.commands.sample.test_modes import latent_modes, session, unconditional, Output
+here = session(unconditional(shape=[1, 28, 28]), shape=[1, 28, 28])
 out = Output(Path(sys.argv[1]), "npz")
 peaks = []
 for n in (2000, 20000):
-    modes.Grid(n=n).draw(here, out)
+    latent_modes.Grid(n=n).draw(here, out)
     peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 print(peaks[1] - peaks[0])
 """
@@ -328,7 +331,7 @@ def test_memory_does_not_grow_with_n(tmp_path: Path) -> None:
 
 
 def test_the_record_is_json_of_numbers(tmp_path: Path) -> None:
-    result = data_modes.Nearest(n=3, neighbours=2).draw(studio(), Output(tmp_path, "none"))
+    result = data_modes.Nearest(n=3, neighbours=2).draw(session(), Output(tmp_path, "none"))
     again = json.loads(json.dumps(result))
     assert len(again["rows"]) == 3 and len(again["distances"][0]) == 2
     assert not (tmp_path / "images.npz").exists()
@@ -348,14 +351,14 @@ def trained_rbm() -> RBM:
 
 def test_chains_start_at_noise_and_reach_the_model(tmp_path: Path) -> None:
     model = trained_rbm()
-    drawn = latent_modes.Chains(n=3, columns=4).draw(studio(model), Output(tmp_path, "npz"))
+    drawn = energy_modes.Chains(n=3, columns=4).draw(session(model), Output(tmp_path, "npz"))
     assert drawn == {"transitions": [0, 1, 2, 4]}
     found = images(tmp_path).reshape(3, 4, 8, 8)
     sure = np.concatenate([np.full((4, 8), 255), np.zeros((4, 8))])
     assert (found[:, 1:] == sure).all() and not (found[:, 0] == sure).all()
     assert (tmp_path / "chains.png").exists()
     with pytest.raises(UserError, match="mode=chains"):
-        latent_modes.Chains().check(studio())
+        energy_modes.Chains().check(session())
 
 
 @pytest.mark.parametrize(
@@ -366,7 +369,7 @@ def test_filters_are_the_weights_of_a_hidden_unit(model: Any, tmp_path: Path) ->
     """Which a change of that unit shows: E(h_j = 1) - E(h_j = 0) is linear in v with them for its
     slopes.
     """
-    drawn = latent_modes.Filters(n=3).draw(studio(model), Output(tmp_path, "npz"))
+    drawn = energy_modes.Filters(n=3).draw(session(model), Output(tmp_path, "npz"))
     found = images(tmp_path).reshape(3, 8, 8).astype(float) / 127.5 - 1
     v = torch.eye(64)
     if isinstance(model, RBM):
@@ -385,7 +388,7 @@ def test_filters_are_the_weights_of_a_hidden_unit(model: Any, tmp_path: Path) ->
         slope = rises[:, j].detach() / drawn["largest_weights"][j]
         np.testing.assert_allclose(found[j], slope.view(8, 8), atol=0.006)
     with pytest.raises(UserError, match="mode=filters"):
-        latent_modes.Filters().check(studio())
+        energy_modes.Filters().check(session())
 
 
 def test_noise_is_taken_away(tmp_path: Path) -> None:
@@ -394,10 +397,10 @@ def test_noise_is_taken_away(tmp_path: Path) -> None:
     with torch.no_grad():
         model.weight.copy_(model.memories.T @ model.memories)
     result = data_modes.Denoise(n=5, share=0.3, steps=3, draws=2).draw(
-        studio(model), Output(tmp_path, "npz")
+        session(model), Output(tmp_path, "npz")
     )
     assert result["split"] == "remembered" and result["median"] == 0 < result["median_of_noisy"]
-    again = data_modes.Denoise(n=5).draw(studio(trained_rbm()), Output(tmp_path / "rbm", "npz"))
+    again = data_modes.Denoise(n=5).draw(session(trained_rbm()), Output(tmp_path / "rbm", "npz"))
     assert again["split"] == "test" and images(tmp_path / "rbm").shape == (15, 8, 8, 1)
     with pytest.raises(UserError, match="mode=denoise"):
-        data_modes.Denoise().check(studio())
+        data_modes.Denoise().check(session())

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gentrain.commands.sample.latent import linear, octant, slerp, standing_statistics, truncated
+from gentrain.commands.sample.latent import linear, octant, slerp
+from gentrain.commands.sample.truncation import standing_statistics, truncated
 
 
 def test_slerp_meets_its_ends_and_keeps_the_norm() -> None:

@@ -50,13 +50,9 @@ def test_a_program_that_only_reads_runs_may_open_one(
         if name.startswith("oc.")
     }
     monkeypatch.setattr(BaseContainer, "_resolvers", bare)
-    job, saved = reopen(trained / "gan")
-    assert saved["global_step"] > 0 and job.scheme.sample((torch.zeros(3, 1, 28, 28),)).shape == (
-        3,
-        1,
-        28,
-        28,
-    )
+    run = reopen(trained / "gan")
+    assert run.step > 0
+    assert run.model.sample((torch.zeros(3, 1, 28, 28),)).shape == (3, 1, 28, 28)
 
 
 def record(tmp_path: Path) -> dict[str, Any]:
@@ -271,7 +267,7 @@ def test_the_exported_files_give_the_generator_back(
     saved = torch.load(trained / "gan" / "checkpoints" / "last.ckpt", weights_only=True)[
         "state_dict"
     ]
-    for word, part in {"true": "averaged", "false": "generator"}.items():
+    for word, part in {"true": "ema_generator", "false": "generator"}.items():
         fine(
             done := gentrain(
                 "export", f"run={trained / 'gan'}", f"averaged={word}", f"out={tmp_path / word}"
@@ -344,9 +340,9 @@ def test_every_generator_goes_into_onnx(tmp_path: Path) -> None:
     """Virtual batch norm, too, whose reference joins every batch."""
     from types import SimpleNamespace
 
-    from gentrain.commands.export import Drawing, agree, write_onnx
+    from gentrain.commands.export import ExportedGenerator, largest_difference, write_onnx
     from gentrain.commands.sample.session import SampleSession
-    from tests.support.compose import batch, game
+    from tests.support.compose import batch, build_model
 
     for words in (
         ["model=r3gan"],
@@ -360,17 +356,14 @@ def test_every_generator_goes_into_onnx(tmp_path: Path) -> None:
             if words[0] in ("model=cgan", "model=bigan")
             else ["model.generator.width=8", "model.critic.width=8"]
         )
-        made = game(*words, *small)
-        made.begin(batch(made))
+        made = build_model(*words, *small)
+        made.init_from_batch(batch(made))
         data = SimpleNamespace(classes=10, shape=(1, 28, 28))
-        here = SampleSession(
-            SimpleNamespace(
-                scheme=SimpleNamespace(model=made, device=torch.device("cpu")), data=data
-            )
-        )  # type: ignore[arg-type]
-        drawing, path = Drawing(made, made.generator).eval(), tmp_path / "generator.onnx"
-        write_onnx(drawing, here, {"prior": here.prior, "classes": None}, path)
-        assert agree(drawing, here, path) < 1e-5, words
+        run = SimpleNamespace(model=made, data=data, device=torch.device("cpu"))
+        here = SampleSession(run)  # type: ignore[arg-type]
+        exported, path = ExportedGenerator(made, made.generator).eval(), tmp_path / "generator.onnx"
+        write_onnx(exported, here, {"prior": here.prior, "classes": None}, path)
+        assert largest_difference(exported, here, path) < 1e-5, words
     script = ROOT / "scripts" / "sample_onnx.py"
     subprocess.run(
         [sys.executable, str(script), str(path), "--n", "4", "--out", str(tmp_path / "grid.png")],

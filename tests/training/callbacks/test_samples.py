@@ -4,16 +4,23 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch.loggers import WandbLogger
-from torchvision.io import read_image
+from PIL import Image
 
 from gentrain.data.arrays import ArrayDataset as Data
 from gentrain.data.grids import density, grid
 from gentrain.training.callbacks.samples import SampleGrids, chosen
 from tests.support.tensors import assert_equal
 from tests.support.toy import train
+
+
+def read_picture(path: Path) -> torch.Tensor:
+    """uint8 (C, H, W)"""
+    with Image.open(path) as picture:
+        return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
 class Album(WandbLogger):
@@ -36,7 +43,7 @@ def test_grids_at_their_steps(tmp_path: Path) -> None:
         "step-000002.png",
         "step-000004.png",
     ]
-    pictures = [read_image(str(tmp_path / "samples" / name)) for name in names]
+    pictures = [read_picture(tmp_path / "samples" / name) for name in names]
     # 4 x 3 images of 8 pixels, 2 between
     assert {tuple(picture.shape) for picture in pictures} == {(3, 3 * 10 + 2, 4 * 10 + 2)}
     assert not torch.equal(pictures[2], pictures[3])
@@ -92,7 +99,7 @@ def test_one_grid_a_time_goes_to_the_loggers(
 
 def test_points_are_drawn_as_densities(tmp_path: Path) -> None:
     train(tmp_path, 2, [SampleGrids(every=1)], shape=(2,))
-    assert read_image(str(tmp_path / "samples" / "final.png")).shape == (3, 64 * 4, 2 * 64 * 4)
+    assert read_picture(tmp_path / "samples" / "final.png").shape == (3, 64 * 4, 2 * 64 * 4)
 
 
 def test_density_has_x_to_the_right_and_y_up() -> None:

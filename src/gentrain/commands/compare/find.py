@@ -1,4 +1,4 @@
-"""The runs below a directory, finished or not: their configuration, how they ended, their curves and their pictures."""
+"""Find runs below a directory, finished or not: configuration, end, curves and pictures."""
 
 from __future__ import annotations
 
@@ -25,11 +25,8 @@ from gentrain.sweeps.ledger import effective_status
 
 CONFIG = Path(".hydra", "config.yaml")
 SEEDS = ("seed", "data.seed")
-COMPARED = (
-    "steps",
-    "compile",
-    "trainer.precision",
-)  # keys that a run may be continued with, and that tell two runs apart all the same
+# a run may be continued with other values of these, and yet they make two runs different
+COMPARED = ("steps", "compile", "trainer.precision")
 RATE = "images_per_second"
 
 Curve = tuple[list[int], list[float]]  # steps, in order, and values
@@ -37,31 +34,36 @@ Curve = tuple[list[int], list[float]]  # steps, in order, and values
 
 @dataclass
 class Run:
-    """A run directory, or a cell of a sweep that has none yet."""
+    """A run directory, or a cell of a sweep that has none yet.
 
-    name: str  # its path as seen from the directory that was given
+    `status` is completed, running, interrupted, diverged, failed, missing (a cell that never
+    began), or unfinished (there is no summary yet).
+    """
+
+    name: str  # its path below the directory that was given
     path: Path
-    status: str  # completed | running | interrupted | diverged | failed | missing | unfinished (that is, no summary yet)
-    reason: str | None = None  # one line, where it failed
+    status: str
+    reason: str | None = None  # why it failed, in one line
     log: Path | None = None
-    overrides: dict[str, str] = field(
-        default_factory=dict
-    )  # as typed, without what only says where and how
-    swept: dict[str, str] = field(
-        default_factory=dict
-    )  # of a cell of a sweep, the keys that are swept
-    choices: dict[str, str] = field(default_factory=dict)  # the groups by the names typed
-    config: dict[str, Any] = field(
-        default_factory=dict
-    )  # flat; empty where nothing was composed yet
-    end: dict[str, Any] = field(default_factory=dict)  # summary.json
+    # as typed, without those that only say where and how the run was made
+    overrides: dict[str, str] = field(default_factory=dict)
+    # the swept keys, for a cell of a sweep
+    swept: dict[str, str] = field(default_factory=dict)
+    # the names that were chosen for the groups of the configuration
+    choices: dict[str, str] = field(default_factory=dict)
+    # flat; empty where nothing was composed yet
+    config: dict[str, Any] = field(default_factory=dict)
+    # summary.json
+    end: dict[str, Any] = field(default_factory=dict)
 
     @property
     def seed(self) -> Any:
+        """The seed, as far as it is known."""
         return self.config.get("seed", self.overrides.get("seed"))
 
     @property
     def protocols(self) -> dict[str, Any]:
+        """How its scores were measured; empty before it ends."""
         return self.end.get("protocols") or {}
 
     @cached_property
@@ -71,7 +73,7 @@ class Run:
 
     @property
     def collapsed(self) -> bool | None:
-        """Were its fakes of few kinds when the doctor last looked? None where it never did."""
+        """Whether its samples had collapsed when the doctor last looked; None if it never did."""
         if "doctor/collapsed" in self.curves:
             return self.curves["doctor/collapsed"][1][-1] > 0
         verdicts = self.end.get("verdicts")
@@ -79,21 +81,26 @@ class Run:
 
     @property
     def step(self) -> int:
-        """The last that is known of."""
+        """The last step that is known of."""
         return max([self.end.get("steps") or 0, *(steps[-1] for steps, _ in self.curves.values())])
 
     @property
     def images_per_step(self) -> int:
-        """Real images that one step takes: of each process a batch for every critic update, `accumulate` times."""
+        """Real images that one step takes.
+
+        Each process takes a batch for every critic update, `accumulate` times.
+        """
         processes = re.match(r"(\d+) x ", str(self.end.get("device", "")))
         factors = ("data.batch_size", "scheme.critic_steps", "scheme.accumulate")
-        return math.prod(int(self.config.get(key) or 1) for key in factors) * (
-            int(processes[1]) if processes else 1
-        )
+        images = math.prod(int(self.config.get(key) or 1) for key in factors)
+        return images * (int(processes[1]) if processes else 1)
 
     @cached_property
     def clock(self) -> tuple[list[int], list[float]]:
-        """Steps and the hours of training behind them, without scores, pictures and checkpoints: images / (images a second)."""
+        """Steps, and the hours of training until then: images / (images a second).
+
+        Scores, pictures and checkpoints are not counted.
+        """
         steps, hours = [0], [0.0]
         for step, rate in zip(*self.curves.get(RATE, ([], [])), strict=True):
             if step > steps[-1] and rate > 0:
@@ -103,7 +110,7 @@ class Run:
 
     @cached_property
     def pictures(self) -> list[tuple[int, Path]]:
-        """(step, file), in order; the last is the final one, where there is one."""
+        """(step, file) of every sample grid, in order; the last is the final one, if any."""
         folder = self.path / "samples"
         found = {
             int(file.stem[5:]): file
@@ -115,8 +122,15 @@ class Run:
         return sorted(found.items())
 
 
+# --- where runs are -------------------------------------------------------------------------------
+
+
 def find(places: list[Path]) -> list[Run]:
-    """Every run in or below the directories, a cell of a sweep that never began too. Raises UserError for a directory without any."""
+    """Find every run in or below some directories, also a cell of a sweep that never began.
+
+    Raises:
+        UserError: for a directory without any run.
+    """
     found: dict[Path, Run] = {}
     for place in places:
         if not place.is_dir():
@@ -127,16 +141,17 @@ def find(places: list[Path]) -> list[Run]:
         paths = list(directories(place))
         if not paths:
             raise UserError(
-                f"no run in {place} or below (runs); give run directories, sweeps, or a directory above them"
+                f"no run in {place} or below (runs); give run directories, sweeps, or a directory "
+                "above them"
             )
         for path in paths:
             if path.resolve() not in found:
-                found[path.resolve()] = opened(path, shown(path, place, len(places) > 1))
+                found[path.resolve()] = read_run(path, name_of(path, place, len(places) > 1))
     return list(found.values())
 
 
-def shown(path: Path, place: Path, several: bool) -> str:
-    """A run by its path from the place that was given."""
+def name_of(path: Path, place: Path, several: bool) -> str:
+    """A run's path below the place that was given."""
     return str(path) if several or path == place else str(path.relative_to(place))
 
 
@@ -164,88 +179,92 @@ def directories(place: Path) -> Iterator[Path]:
             yield path
 
 
-def opened(path: Path, name: str) -> Run:
-    """What there is to know of one run. Raises UserError for a record that cannot be read."""
-    end, cell = (
-        read_json(path / "summary.json"),
-        effective_status(path, read_json(path / "status.json")),
-    )
+# --- what is known of a run -----------------------------------------------------------------------
+
+
+def read_run(path: Path, name: str) -> Run:
+    """Read what there is of one run. Raises UserError for a record that cannot be read."""
+    end = read_json(path / "summary.json")
+    cell = effective_status(path, read_json(path / "status.json"))
     if not cell and not (path / CONFIG).exists():
-        cell = entry(path)
+        cell = ledger_entry(path)
     config = directory.flat(directory.saved_config(path)) if (path / CONFIG).exists() else {}
-    swept = {str(key): plain(value) for key, value in (cell.get("overrides") or {}).items()}
+    swept = {str(key): as_typed(value) for key, value in (cell.get("overrides") or {}).items()}
     reason, log = cell.get("reason"), cell.get("log")
+    unfinished = "unfinished" if config else "missing"
     return Run(
         name=name,
         path=path,
-        status=str(
-            cell.get("status") or end.get("status") or ("unfinished" if config else "missing")
-        ),
+        status=str(cell.get("status") or end.get("status") or unfinished),
         reason=" ".join(str(reason).split()) if reason else None,
         log=log_of(path, str(log) if log else "train.log"),
-        overrides={key: value for key, value in (typed(path) | swept).items() if matters(key)},
+        overrides={k: value for k, value in (overrides(path) | swept).items() if is_compared(k)},
         swept=swept,
-        choices={
-            str(key): str(value) for key, value in (end.get("choices") or choices(path)).items()
-        },
+        choices={str(k): str(value) for k, value in (end.get("choices") or choices(path)).items()},
         config=config,
         end=end,
     )
 
 
-def entry(path: Path) -> dict[str, Any]:
+def ledger_entry(path: Path) -> dict[str, Any]:
     """What the sweep's ledger says of a cell that has no record of its own."""
-    said = read_json(path.parent / "sweep.json").get("cells", {})
-    cell = said.get(path.name) if isinstance(said, dict) else None
-    if not isinstance(cell, dict):
-        return {}
-    return cell if "overrides" in cell or "status" in cell else {"overrides": cell}
+    match read_json(path.parent / "sweep.json").get("cells"):
+        case dict() as cells:
+            cell = cells.get(path.name)
+        case _:
+            return {}
+    match cell:
+        case {"overrides": _} | {"status": _}:
+            return cell
+        case dict():
+            return {"overrides": cell}
+        case _:
+            return {}
 
 
 def log_of(path: Path, name: str) -> Path | None:
-    """The log, whose path a ledger may give from the cell or from its sweep."""
-    return next(
-        (file for file in (path / name, path.parent / name, Path(name)) if file.exists()), None
-    )
+    """The log; a ledger gives its path from the cell or from its sweep."""
+    places = (path / name, path.parent / name, Path(name))
+    return next((file for file in places if file.exists()), None)
 
 
-def typed(path: Path) -> dict[str, str]:
-    """The overrides of the command line."""
-    words = read_yaml(path / ".hydra" / "overrides.yaml")
-    pairs = (
-        (str(word).lstrip("+").partition("=") for word in words if isinstance(word, str))
-        if isinstance(words, list)
-        else ()
-    )
-    return {key: value for key, _, value in pairs}
+def overrides(path: Path) -> dict[str, str]:
+    """The overrides of the command line, by their keys."""
+    match read_yaml(path / ".hydra" / "overrides.yaml"):
+        case list() as words:
+            pairs = [str(word).lstrip("+").partition("=") for word in words if type(word) is str]
+            return {key: value for key, _, value in pairs}
+        case _:
+            return {}
 
 
 def choices(path: Path) -> dict[str, Any]:
-    """The groups of a run that has no summary yet."""
-    found = read_yaml(path / ".hydra" / "hydra.yaml")
-    named = (
-        found.get("hydra", {}).get("runtime", {}).get("choices", {})
-        if isinstance(found, dict)
-        else {}
+    """The chosen groups of a run that has no summary yet."""
+    match read_yaml(path / ".hydra" / "hydra.yaml"):
+        case {"hydra": {"runtime": {"choices": dict() as named}}}:
+            return {
+                key: value
+                for key, value in named.items()
+                if not str(key).startswith("hydra/") and value is not None
+            }
+        case _:
+            return {}
+
+
+def is_compared(key: str) -> bool:
+    """Whether a key is part of what is compared, and not of where and how a run was made."""
+    operational = key.startswith(("hydra.", "hydra/", "~hydra")) or any(
+        key == other or key.startswith(f"{other}.") for other in directory.OPERATIONAL
     )
-    return {
-        key: value
-        for key, value in named.items()
-        if not str(key).startswith("hydra/") and value is not None
-    }
+    return key in COMPARED or not operational
 
 
-def matters(key: str) -> bool:
-    """Is this part of what is compared, and not of where and how a run was made?"""
-    aside = key.startswith(("hydra.", "hydra/", "~hydra")) or any(
-        key == o or key.startswith(o + ".") for o in directory.OPERATIONAL
-    )
-    return key in COMPARED or not aside
+def as_typed(value: Any) -> str:
+    """A value as it is typed on a command line."""
+    return value if type(value) is str else json.dumps(value, default=str).replace('"', "")
 
 
-def plain(value: Any) -> str:
-    """A value as it is typed."""
-    return value if isinstance(value, str) else json.dumps(value, default=str).replace('"', "")
+# --- files ----------------------------------------------------------------------------------------
 
 
 def read_yaml(path: Path) -> Any:
@@ -257,23 +276,38 @@ def read_yaml(path: Path) -> Any:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Empty where there is none. Raises UserError where it cannot be read: our own are never half-written."""
+    """Read a record; empty where there is none.
+
+    Raises:
+        UserError: where it cannot be read. Our own records are never half-written.
+    """
     try:
         found = json.loads(path.read_text())
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
-        told = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise UserError(
-            f"{path} cannot be read: {told[:120]} (runs); mend or remove it, or give other runs"
-        ) from error
-    if not isinstance(found, dict):
-        raise UserError(f"{path} is no record of a run (runs); remove it, or give other runs")
-    return found
+    except OSError as error:
+        raise unreadable(path, error.strerror or str(error)) from error
+    except ValueError as error:
+        raise unreadable(path, " ".join(str(error).split())) from error
+    match found:
+        case dict():
+            return found
+        case _:
+            raise UserError(f"{path} is no record of a run (runs); remove it, or give other runs")
+
+
+def unreadable(path: Path, why: str) -> UserError:
+    """The refusal of a damaged record."""
+    return UserError(
+        f"{path} cannot be read: {why[:120]} (runs); mend or remove it, or give other runs"
+    )
 
 
 def read_curves(path: Path) -> dict[str, Curve]:
-    """Of metrics.csv. A row that is still being written, and a value that is no finite number, are left out."""
+    """Read the curves of a metrics.csv.
+
+    A row that is still being written, and a value that is not a finite number, are left out.
+    """
     try:
         text = path.read_bytes().decode(errors="replace")
     except OSError:
@@ -297,6 +331,7 @@ def read_curves(path: Path) -> dict[str, Curve]:
 
 
 def number(word: str) -> float | None:
+    """A finite number; None for anything else."""
     try:
         value = float(word)
     except ValueError:
@@ -305,7 +340,11 @@ def number(word: str) -> float | None:
 
 
 def between(at: float, xs: list[int], ys: list[float]) -> float:
-    """The value at `at` on the line through the points, which goes on as its last piece did."""
+    """The value at `at` on the line through some points; the last piece goes on.
+
+    >>> between(5, [0, 10], [0.0, 1.0]), between(20, [0, 10], [0.0, 1.0])
+    (0.5, 2.0)
+    """
     if len(xs) < 2:
         return ys[0] if ys else 0.0
     i = min(max(bisect_right(xs, at), 1), len(xs) - 1)

@@ -1,4 +1,4 @@
-"""gentrain sample run=PATH: what a finished run draws, in one of several modes, into a directory."""
+"""gentrain sample run=PATH: draw images from a finished run, in one of several modes."""
 
 from __future__ import annotations
 
@@ -7,53 +7,48 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gentrain.commands.sample.mode import Mode
+    from gentrain.commands.sample.session import SampleSession
+    from gentrain.runs.reopen import OpenedRun
 
 
 def sample(config: dict[str, Any], mode_name: str) -> Path:
-    """Draw as `config` (conf/sample.yaml) says; the directory with the pictures, the images and the record sample.json.
+    """Draw images from a finished run.
 
-    Raises UserError for a run that is none and for a mode that does not fit it, before anything is written.
+    Args:
+        config: the keys of conf/sample.yaml.
+        mode_name: the mode, as the user typed it.
+
+    Returns:
+        The directory with the pictures, the images and the record sample.json.
+
+    Raises:
+        UserError: where there is no run, or where the mode does not fit it; nothing is written.
     """
     from gentrain.commands.sample.session import SampleSession
     from gentrain.commands.sample.writer import Output, remove_if_empty
     from gentrain.files import report_disk_errors
-    from gentrain.runs import directory
     from gentrain.runs.reopen import reopen
 
-    run_dir, mode = Path(config["run"]), made(config)
+    run_dir, mode = Path(config["run"]), build_mode(config)
     out = Path(config["out"]) if config["out"] else run_dir / f"samples-{mode_name}"
-    opened = reopen(run_dir, config["checkpoint"].name, device(config["device"].name))
-    studio = SampleSession(
-        opened, config["averaged"], config["seed"], config["labels"], config["domain"]
+    run = reopen(run_dir, config["checkpoint"].name, device(config["device"].name))
+    session = SampleSession(
+        run, config["averaged"], config["seed"], config["labels"], config["domain"]
     )
-    mode.check(studio)
-    record = {
-        "run": str(run_dir.resolve()),
-        "checkpoint": config["checkpoint"].name,
-        "step": opened.step,
-        "averaged": studio.averaged,
-        "mode": mode_name,
-        "options": {key: value for key, value in config["mode"].items() if key != "_target_"},
-        "seed": config["seed"],
-        "labels": studio.classes,
-        "domain": studio.domain,
-        "device": str(studio.device),
-        "versions": directory.versions(),
-    }
+    mode.check(session)
     with report_disk_errors(out, "out"):
         try:
             writer = Output(out, config["save"].name)
-            results = mode.draw(studio, writer)
-            writer.record(record | {"results": results})
+            results = mode.draw(session, writer)
+            writer.record(record(config, mode_name, session) | {"results": results})
         finally:
             remove_if_empty(out)
-    weights = "averaged weights" if studio.averaged else "the last weights"
-    print(f"{run_dir} at step {opened.step}, {weights}: {mode_name} in {out}")
+    print(f"{run_dir} at step {run.step}, {weights(session)}: {mode_name} in {out}")
     return out
 
 
-def made(config: dict[str, Any]) -> Mode:
-    """The mode, after the numbers at the top were checked under the names that were typed."""
+def build_mode(config: dict[str, Any]) -> Mode:
+    """Build the mode, after the numbers beside it were checked under the names that were typed."""
     from gentrain.config.build import build
     from gentrain.config.types import Count
     from gentrain.config.validate import checked, coerced
@@ -69,7 +64,11 @@ def made(config: dict[str, Any]) -> Mode:
 
 
 def device(name: str) -> str:
-    """auto is the GPU where there is one."""
+    """The device to use: "auto" is the GPU where there is one.
+
+    Raises:
+        UserError: for "cuda" without a GPU.
+    """
     import torch
 
     from gentrain.errors import UserError
@@ -79,3 +78,28 @@ def device(name: str) -> str:
             "this machine has no GPU that torch can use (device); give device=cpu, or auto"
         )
     return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def record(config: dict[str, Any], mode_name: str, session: SampleSession) -> dict[str, Any]:
+    """What sample.json says of how the images were drawn."""
+    from gentrain.runs import directory
+
+    run: OpenedRun = session.run
+    return {
+        "run": str(run.run_dir.resolve()),
+        "checkpoint": config["checkpoint"].name,
+        "step": run.step,
+        "averaged": session.averaged,
+        "mode": mode_name,
+        "options": {key: value for key, value in config["mode"].items() if key != "_target_"},
+        "seed": config["seed"],
+        "labels": session.classes,
+        "domain": session.domain,
+        "device": str(session.device),
+        "versions": directory.versions(),
+    }
+
+
+def weights(session: SampleSession) -> str:
+    """Which weights the images were drawn with."""
+    return "averaged weights" if session.averaged else "the last weights"

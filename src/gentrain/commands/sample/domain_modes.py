@@ -1,4 +1,4 @@
-"""What a translation between domains draws of held-out images."""
+"""Modes that translate held-out images between domains."""
 
 from __future__ import annotations
 
@@ -13,73 +13,70 @@ from gentrain.commands.sample.writer import Output
 from gentrain.config.types import Count
 from gentrain.data.arrays import to_float
 from gentrain.errors import UserError
+from gentrain.models.base import TranslatesBack
 from gentrain.quality.translation import starting_images
 
 
 class Cycle(Mode):
-    """Three rows of `n` images: sources, their translations, and the way back.
+    """Three rows of `n` images: sources, their translations, and these translated back.
 
-    With several domains a source goes to the one after its own, or all go to that which `domain` names.
+    With several domains a source goes to the domain after its own, or to the one in `domain`.
     """
+
+    requires = (TranslatesBack,)
 
     def __init__(self, n: Count = 10) -> None:
         self.n = n
 
-    def check(self, studio: SampleSession) -> None:
-        super().check(studio)
-        if not hasattr(studio.game, "back"):
-            raise UserError(
-                "mode=cycle goes to another domain and back, and this model does not (mode); choose a run of cyclegan or stargan"
-            )
-
-    def draw(self, studio: SampleSession, out: Output) -> dict[str, Any]:
-        x, own = sources(studio, self.n)
-        asked = (
-            (own + 1) % int(studio.data.classes or 2)
-            if studio.domain is None
-            else torch.full_like(own, studio.domain)
-        )
-        there = studio.game.translate(x, asked.to(studio.device))
-        back = studio.game.back(there, own.to(studio.device))
+    def draw(self, session: SampleSession, out: Output) -> dict[str, Any]:
+        x, domains = sources(session, self.n)
+        if session.domain is None:
+            targets = (domains + 1) % (session.data.classes or 2)
+        else:
+            targets = torch.full_like(domains, session.domain)
+        there = session.model.translate(x, targets.to(session.device))
+        back = session.model.translate_back(there, domains.to(session.device))
         rows = torch.cat([x, there, back]).float().cpu()
         out.images(iter([(rows, None)]), len(rows))
         out.picture(self.name, table(rows, len(x)))
-        result: dict[str, Any] = {"cycle_error": float((back - x).abs().mean())}
+        error = float((back - x).abs().mean())
         print(
-            f"{len(x)} held-out images there and back: {result['cycle_error']:.4f} away in the mean (of pixels in -1..1)"
+            f"{len(x)} held-out images there and back: {error:.4f} away in the mean "
+            "(of pixels in -1..1)"
         )
-        return result | ({"from": own.tolist(), "to": asked.tolist()} if studio.several else {})
+        result: dict[str, Any] = {"cycle_error": error}
+        if session.several_domains:
+            result |= {"from": domains.tolist(), "to": targets.tolist()}
+        return result
 
 
 class Domains(Mode):
-    """A row for each of `n` sources: the image, then its translation to every domain."""
+    """A row for each of `n` sources: the image, and its translation to every domain."""
 
     def __init__(self, n: Count = 8) -> None:
         self.n = n
 
-    def check(self, studio: SampleSession) -> None:
-        super().check(studio)
-        if not studio.several:
+    def check(self, session: SampleSession) -> None:
+        super().check(session)
+        if not session.several_domains:
             raise UserError(
-                "mode=domains has a column a domain, and this model has not several (mode); choose a run of stargan"
+                "mode=domains has a column a domain, and this model does not translate between "
+                "several (mode); choose a run of stargan"
             )
 
-    def draw(self, studio: SampleSession, out: Output) -> dict[str, Any]:
-        x, own = sources(studio, self.n)
-        chosen = torch.tensor(studio.classes, device=studio.device)
-        made = studio.game.translate(x.repeat_interleave(len(chosen), 0), chosen.repeat(len(x)))
-        rows = (
-            torch.cat([x[:, None], made.unflatten(0, (len(x), len(chosen)))], 1)
-            .flatten(0, 1)
-            .float()
-            .cpu()
-        )
+    def draw(self, session: SampleSession, out: Output) -> dict[str, Any]:
+        x, domains = sources(session, self.n)
+        targets = torch.tensor(session.classes, device=session.device)
+        made = session.model.translate(
+            x.repeat_interleave(len(targets), 0), targets.repeat(len(x))
+        ).unflatten(0, (len(x), len(targets)))
+        rows = torch.cat([x[:, None], made], 1).flatten(0, 1).float().cpu()
         out.images(iter([(rows, None)]), len(rows))
-        out.picture(self.name, table(rows, 1 + len(chosen)))
-        return {"from": own.tolist(), "domains": studio.classes}
+        out.picture(self.name, table(rows, 1 + len(targets)))
+        return {"from": domains.tolist(), "domains": session.classes}
 
 
-def sources(studio: SampleSession, n: int) -> tuple[Tensor, Tensor]:
-    """Held-out images that a translation may start from, on the device, and their domains, on the CPU."""
-    x, own = starting_images(*studio.held_out(n))
-    return to_float(x.to(studio.device)), own
+def sources(session: SampleSession, n: int) -> tuple[Tensor, Tensor]:
+    """Held-out images to translate (n, ...), on the device, and their domains (n,), on the CPU."""
+    x, domains = starting_images(*session.held_out(n))
+    return to_float(x.to(session.device)), domains

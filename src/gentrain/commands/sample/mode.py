@@ -1,73 +1,97 @@
-"""What a mode of drawing is. A mode is one class: its constructor's arguments are its options (conf/mode/*.yaml)."""
+"""What a sample mode is: one class, whose constructor's arguments are its options.
+
+A preset in `conf/mode/` names the class and sets the options.
+"""
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor
-from torchvision.utils import make_grid
 
+from gentrain.capability import Capability, require
 from gentrain.commands.sample.session import BLOCK, SampleSession
 from gentrain.commands.sample.writer import Output
-from gentrain.data.grids import unit
+from gentrain.data.grids import tile, unit
 from gentrain.errors import UserError
 
 Steps = Annotated[int, Field(ge=2)]
+Index = Annotated[int, Field(ge=0, lt=100_000)]
 
 
 class Mode(ABC):
-    """One way to draw. `check` refuses, by a UserError, a run that it does not fit; `draw` returns what the record shall say."""
+    """One way to draw from a finished run.
 
+    A subclass declares what it needs of a run; `check` refuses any other.
+    """
+
+    requires: ClassVar[tuple[type[Capability], ...]] = ()  # what the model must be able to do
     points: ClassVar[bool] = False  # it can show points in the plane
-
-    def check(self, studio: SampleSession) -> None:
-        if studio.points and not self.points:
-            raise UserError(
-                f"mode={self.name} shows images, and data={studio.data.name} gives points (mode); choose mode=grid"
-            )
-
-    @abstractmethod
-    def draw(self, studio: SampleSession, out: Output) -> dict[str, Any]: ...
+    needs_labels: ClassVar[bool] = False  # samples must be made for given labels
+    noise: Literal["any", "normal"] | None = None  # the prior that it needs, if it chooses noise
+    noise_remedy: ClassVar[str] = "choose mode=grid"  # what to do where the prior is another
 
     @property
     def name(self) -> str:
-        from gentrain.adversarial.regularizer import snake
+        """The name after "mode=": ClassGrid is class_grid."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
 
-        return snake(type(self).__name__)
+    def check(self, session: SampleSession) -> None:
+        """Refuse a run that this mode does not fit, before anything is written.
 
-    def needs_noise(self, studio: SampleSession) -> None:
-        if studio.prior is None:
+        Raises:
+            UserError: with the reason and what to choose instead.
+        """
+        if session.points and not self.points:
+            raise UserError(
+                f"mode={self.name} shows images, and data={session.data.name} gives points (mode); "
+                "choose mode=grid"
+            )
+        for capability in self.requires:
+            require(session.model, capability, f"mode={self.name}")
+        if self.needs_labels and session.classes is None:
+            raise UserError(
+                f"mode={self.name} has a row a class, and this model has no labels (mode); "
+                "choose mode=grid"
+            )
+        if self.noise and session.prior is None:
             raise UserError(
                 f"this model has no noise to choose (mode={self.name}); choose mode=grid"
             )
-
-    def needs_normal_noise(self, studio: SampleSession, remedy: str = "choose mode=grid") -> None:
-        self.needs_noise(studio)
-        if studio.prior != "normal":
+        if self.noise == "normal" and session.prior != "normal":
             raise UserError(
-                f"mode={self.name} is of normal noise, and this generator's is {studio.prior} (mode); {remedy}"
+                f"mode={self.name} is of normal noise, and this generator's is {session.prior} "
+                f"(mode); {self.noise_remedy}"
             )
+
+    @abstractmethod
+    def draw(self, session: SampleSession, out: Output) -> dict[str, Any]:
+        """Draw, write pictures and images, and return what the record shall say."""
 
 
 def draw_table(
-    studio: SampleSession, out: Output, name: str, z: Tensor, labels: Tensor | None, columns: int
+    session: SampleSession, out: Output, name: str, z: Tensor, labels: Tensor | None, columns: int
 ) -> None:
-    out.picture(name, table(keep(studio, out, z, labels), columns))
+    """Draw the images of z (n, ...), keep them, and show them in rows of `columns`."""
+    out.picture(name, table(keep(session, out, z, labels), columns))
 
 
-def keep(studio: SampleSession, out: Output, z: Tensor, labels: Tensor | None) -> Tensor:
-    """The images of z, all of them, kept as `save` says."""
-    ys = labels.split(BLOCK) if labels is not None else [None] * -(-len(z) // BLOCK)
-    batches = ((studio.images(part, y), y) for part, y in zip(z.split(BLOCK), ys, strict=True))
+def keep(session: SampleSession, out: Output, z: Tensor, labels: Tensor | None) -> Tensor:
+    """Draw the images of z (n, ...) and keep them as `save` says; returns all of them."""
+    parts = z.split(BLOCK)
+    ys = [None] * len(parts) if labels is None else labels.split(BLOCK)
+    batches = ((session.images(part, y), y) for part, y in zip(parts, ys, strict=True))
     return out.images(batches, len(z), len(z))
 
 
-def repeated(labels: Tensor | None, times: int) -> Tensor | None:
+def repeat_labels(labels: Tensor | None, times: int) -> Tensor | None:
+    """Each label (n,) several times in a row: (n * times,)."""
     return None if labels is None else labels.repeat_interleave(times)
 
 
 def table(images: Tensor, columns: int) -> Tensor:
-    """(B, C, H, W) in [-1, 1] -> one picture, `columns` to a row."""
-    return make_grid(unit(images), nrow=columns)
+    """(B, C, H, W) in [-1, 1] -> one picture (3, H', W') in [0, 1], `columns` to a row."""
+    return tile(unit(images), columns)

@@ -1,35 +1,37 @@
-"""A finished run that draws: its generator, its noise by a seed, its labels in turn."""
+"""A finished run that draws images: its model, its noise by a seed, its labels in turn."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from gentrain.capability import supports
+from gentrain.data.arrays import ArrayDataset
+from gentrain.data.base import Data
 from gentrain.data.batches import as_batch
 from gentrain.errors import Diverged, UserError
-from gentrain.models.base import fork_rng
+from gentrain.models.base import Translates, fork_rng
+from gentrain.runs.reopen import OpenedRun
 
-if TYPE_CHECKING:
-    from gentrain.data.arrays import ArrayDataset
-    from gentrain.runs.reopen import OpenedRun
-
-BLOCK = (
-    100  # images drawn at a time, and rows of noise: whatever n is, image i of a seed is the same
-)
+# Images are drawn in blocks of this size, and noise too: image i of a seed is the same for every n.
+BLOCK = 100
 
 
 class SampleSession:
-    """What a mode works with.
+    """What a mode works with: a run, and the choices of what to draw from it.
 
     Args:
-        run: the run, its weights loaded.
-        averaged: draw with the averaged generator where the run keeps one.
-        seed: of noise; noise is drawn on the CPU, so that every device draws the same images.
-        labels: classes that take turns, where the model has labels; None takes all.
-        domain: that to which images are translated, by its name or number, where there are several.
+        run: a run that was opened.
+        averaged: draw with the averaged generator, where the run keeps one.
+        seed: of the noise. Noise is drawn on the CPU, so that all devices draw the same images.
+        labels: classes that take turns, where the model has labels; None for all.
+        domain: the name or number of the target domain, where the model has several.
+
+    Raises:
+        UserError: for labels or a domain that the model or the data do not have.
     """
 
     def __init__(
@@ -40,68 +42,79 @@ class SampleSession:
         labels: list[int] | None = None,
         domain: str | int | None = None,
     ) -> None:
-        self.run, self.game, self.data, self.seed = run, run.model, run.data, seed
+        self.run = run
+        self.model: Any = run.model
+        self.data: Data = run.data
+        self.device = run.device
+        self.seed = seed
         if not averaged:
-            self.game.ema_generator = None
-        self.game.eval().requires_grad_(False)
-        self.device: torch.device = run.device
-        self.classes = self.chosen(labels)
-        self.domain = None if domain is None else self.numbered(domain)
-        torch.manual_seed(seed)  # for a model that draws more than its noise
+            self.model.ema_generator = None
+        self.model.eval().requires_grad_(False)
+        self.classes = self.choose_classes(labels)
+        self.domain = None if domain is None else self.domain_number(domain)
+        # some models draw more random numbers than their noise
+        torch.manual_seed(seed)
 
-    def chosen(self, labels: list[int] | None) -> list[int] | None:
-        if not self.game.labelled:
+    # --- what the run is --------------------------------------------------------------------------
+
+    @property
+    def several_domains(self) -> bool:
+        """Whether the model translates between several domains, which are its labels."""
+        return self.model.labelled and supports(self.model, Translates)
+
+    @property
+    def generator(self) -> Any:
+        """The network that makes images: the averaged one, where there is one."""
+        return self.model.ema_generator or self.model.generator
+
+    @property
+    def averaged(self) -> bool:
+        """Whether the averaged generator makes the images."""
+        return self.model.ema_generator is not None
+
+    @property
+    def points(self) -> bool:
+        """Whether the model makes points in the plane, not images."""
+        return len(self.data.shape) != 3
+
+    @property
+    def prior(self) -> str | None:
+        """The distribution of the noise, "normal" or "uniform"; None without any."""
+        return self.model.prior
+
+    @property
+    def domain_names(self) -> list[str]:
+        """Names of the domains; their numbers where they have no names."""
+        return list(self.data.domain_names) or [str(i) for i in range(self.data.classes or 0)]
+
+    def choose_classes(self, labels: list[int] | None) -> list[int] | None:
+        """Check the classes that were asked for; all where none were, None without labels."""
+        if not self.model.labelled:
             if labels is not None:
-                raise UserError("this model knows no labels (labels); leave them out")
+                raise UserError("this model has no labels (labels); leave them out")
             return None
-        count = int(self.data.classes or 0)
+        count = self.data.classes or 0
         if unknown := [label for label in labels or [] if not 0 <= label < count]:
             raise UserError(f"no class {unknown[0]} among {count} (labels); give 0 to {count - 1}")
         if labels == []:
             raise UserError("an empty list of classes (labels); give some, or null for all")
         return labels or list(range(count))
 
-    def numbered(self, domain: str | int) -> int:
-        """The number of a domain."""
-        if not self.several:
+    def domain_number(self, domain: str | int) -> int:
+        """The number of a domain that was given by its name or number."""
+        if not self.several_domains:
             raise UserError(
                 "this model does not translate between several domains (domain); leave it out"
             )
-        names = getattr(self.data, "domains", [])
-        known = {str(i): i for i in range(int(self.data.classes or 0))} | {
-            name: i for i, name in enumerate(names)
-        }
+        known = {str(i): i for i in range(self.data.classes or 0)}
+        known |= {name: i for i, name in enumerate(self.domain_names)}
         if str(domain) not in known:
             raise UserError(
-                f"no domain {domain} (domain); give one of {', '.join(names) or f'0 to {int(self.data.classes or 0) - 1}'}"
+                f"no domain {domain} (domain); give one of {', '.join(self.domain_names)}"
             )
         return known[str(domain)]
 
-    @property
-    def several(self) -> bool:
-        """It translates images between several domains, which are the labels."""
-        return self.game.labelled and hasattr(self.game, "translate")
-
-    @property
-    def generator(self) -> Any:
-        return self.game.ema_generator or self.game.generator
-
-    @property
-    def averaged(self) -> bool:
-        return self.game.ema_generator is not None
-
-    @property
-    def points(self) -> bool:
-        return len(self.data.shape) != 3
-
-    @property
-    def prior(self) -> str | None:
-        """normal | uniform; None where the model has no noise of its own."""
-        if not hasattr(self.generator, "noise"):
-            return None
-        return next(
-            (module.prior for module in self.generator.modules() if hasattr(module, "prior")), None
-        )
+    # --- noise and labels -------------------------------------------------------------------------
 
     def blocks(self) -> Iterator[Tensor]:
         """Noise without end, BLOCK rows at a time."""
@@ -110,73 +123,87 @@ class SampleSession:
             with fork_rng(self.seed, cpu):
                 if state is not None:
                     torch.set_rng_state(state)
-                block = self.generator.noise(BLOCK, cpu)
+                block = self.model.noise(BLOCK, cpu)
                 state = torch.get_rng_state()
             yield block
 
     def noise(self, n: int) -> Tensor:
-        """The first n rows."""
+        """The first n rows of noise, on the CPU."""
         blocks = self.blocks()
         return torch.cat([next(blocks) for _ in range(-(-n // BLOCK))])[:n]
 
     def labels(self, n: int, start: int = 0) -> Tensor | None:
-        """Labels of images start ... start + n - 1: the classes in turn."""
-        return (
-            None
-            if self.classes is None
-            else torch.tensor(self.classes)[torch.arange(start, start + n) % len(self.classes)]
-        )
+        """Labels (n,) of the images `start` and after: the classes in turn."""
+        if self.classes is None:
+            return None
+        return torch.tensor(self.classes)[torch.arange(start, start + n) % len(self.classes)]
+
+    # --- images -----------------------------------------------------------------------------------
 
     def stream(self, n: int) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """n images, on the CPU, with their labels; one block is in memory."""
+        """Draw n images with their labels, on the CPU; one block at a time is in memory."""
         blocks = self.blocks() if self.prior else None
         for start in range(0, n, BLOCK):
             count = min(BLOCK, n - start)
             labels = self.labels(count, start)
-            yield (
-                self.generate(
-                    count, None if blocks is None else next(blocks)[:count], labels, start
-                ),
-                labels,
-            )
+            noise = None if blocks is None else next(blocks)[:count]
+            yield self.generate(count, noise, labels, start), labels
 
     def images(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """Images of given noise (and labels), on the CPU."""
-        chunks = zip(
-            z.split(BLOCK),
-            labels.split(BLOCK) if labels is not None else [None] * len(z),
-            strict=False,
+        """Draw the images of given noise (n, ...) and labels (n,), on the CPU."""
+        parts = z.split(BLOCK)
+        ys = [None] * len(parts) if labels is None else labels.split(BLOCK)
+        return torch.cat(
+            [self.generate(len(part), part, y) for part, y in zip(parts, ys, strict=True)]
         )
-        return torch.cat([self.generate(len(part), part, y) for part, y in chunks])
 
     def generate(self, n: int, z: Tensor | None, labels: Tensor | None, start: int = 0) -> Tensor:
+        """Draw one batch of n images, on the CPU.
+
+        Args:
+            n: how many images.
+            z: (n, ...) noise; None where the model has none.
+            labels: (n,), or None.
+            start: number of the first image, which chooses the sources of a translation.
+
+        Raises:
+            Diverged: when an image has a value that is not a finite number.
+        """
         batch = self.batch(n, labels, start)
-        made = (
-            self.game.translate(*batch)
-            if self.several
-            else self.game.sample(batch, None if z is None else z.to(self.device))
-        )
-        images = made.float().cpu()
-        if not images.isfinite().all():
-            raise Diverged(
-                "the generator gives values that are not finite numbers; take another checkpoint"
-            )
-        return images
-
-    def held_out(self, n: int, start: int = 0) -> tuple[ArrayDataset, Tensor]:
-        """Samples that the model was not trained on (those of the training where there are none), and n rows in an order by the seed."""
-        from gentrain.quality.diagnostics import held_out_split
-
-        samples = held_out_split(self.data) or self.data.load("train")
-        order = torch.randperm(samples.rows, generator=torch.Generator().manual_seed(self.seed))
-        return samples, order[torch.arange(start, start + n) % len(order)]
+        if self.several_domains:
+            images = self.model.translate(*batch)
+        else:
+            images = self.model.sample(batch, None if z is None else z.to(self.device))
+        return finite(images.float().cpu())
 
     def batch(self, n: int, labels: Tensor | None, start: int = 0) -> tuple[Tensor, ...]:
-        """What a game is asked with: as many images (blank ones, only counted), and labels; what a translation starts from, held-out."""
+        """A batch as `GenerativeModel.sample` reads it.
+
+        A translation gets held-out images as its sources. Any other model gets blank images, which
+        are only counted, and labels.
+        """
         if self.data.source_shape is not None:
             return as_batch(*self.held_out(n, start), self.device)[:2]
-        if self.several:
+        if self.several_domains:
             assert labels is not None
             return as_batch(*self.held_out(n, start), self.device)[0], labels.to(self.device)
         blank = torch.zeros(1, device=self.device).expand(n, *self.data.shape)
         return (blank,) if labels is None else (blank, labels.to(self.device))
+
+    def held_out(self, n: int, start: int = 0) -> tuple[ArrayDataset, Tensor]:
+        """Samples that the model was not trained on, and n of their rows in an order by the seed.
+
+        Where a data set has no test split they are those of the training.
+        """
+        samples = self.data.held_out() or self.data.load("train")
+        order = torch.randperm(samples.rows, generator=torch.Generator().manual_seed(self.seed))
+        return samples, order[torch.arange(start, start + n) % len(order)]
+
+
+def finite(images: Tensor) -> Tensor:
+    """The images; raises Diverged for a value that is not a finite number."""
+    if not images.isfinite().all():
+        raise Diverged(
+            "the generator gives values that are not finite numbers; take another checkpoint"
+        )
+    return images

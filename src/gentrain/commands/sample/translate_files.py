@@ -1,315 +1,169 @@
-"""Pictures of the user's own, or held-out ones, through a translation: a picture each under its name, and source | made | target in one."""
+"""Translate pictures of the user, or held-out ones: a PNG each, and a contact sheet."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from gentrain.capability import supports
+from gentrain.commands.sample.domain_modes import sources
 from gentrain.commands.sample.mode import Mode
-from gentrain.commands.sample.session import SampleSession
-from gentrain.commands.sample.writer import Output, counted, hwc
+from gentrain.commands.sample.session import SampleSession, finite
+from gentrain.commands.sample.user_pictures import Given, Picture, UserPictures
+from gentrain.commands.sample.writer import Output, hwc, progress
 from gentrain.config.types import Count
-from gentrain.data.arrays import to_float
 from gentrain.data.batches import as_batch
-from gentrain.data.degrade import Degradation
 from gentrain.data.grids import sheet
-from gentrain.errors import Diverged, UserError
+from gentrain.errors import UserError
 from gentrain.files import atomic_write
-
-
-class Opened(NamedTuple):
-    name: str  # of the picture, in its folder, with slashes
-    source: Tensor  # (C', h, w) in [-1, 1]
-    target: Tensor | None  # (C, h, w), where it is known
+from gentrain.models.base import Translates, TranslatesBack
+from gentrain.networks.base import Translator
 
 
 class Translate(Mode):
-    """Every picture of `source`, a file, a folder or a .zip, as `out/translated/NAME.png`; the first `shown` in one contact sheet.
+    """Every picture of `source` as `out/translated/NAME.png`, and a sheet of the first `shown`.
 
     Args:
-        source: null takes `n` held-out images of the run's own data, by the seed.
-        given: what the pictures are: what the model starts from (`source`; for inpainting, what is transparent is not known), what it
-            should make (`target`; sources are made of them by the run's data.degrade), or both, side by side (`pair`, as in data=facades).
-        size: `trained` squeezes every picture to the square of the run's own; `own` keeps its size, which a convolutional network can take;
-            `auto` is own for a network without a view of the whole (super-resolution), trained for others.
-        back: one more column, the way back, where the model knows it (cyclegan).
+        source: a picture, or a folder or .zip of pictures; null takes `n` held-out images of the
+            run's own data, by the seed.
+        n: held-out images, without a source.
+        shown: pictures in the sheet.
+        given: what the pictures are. `source`: what the model starts from; for inpainting, their
+            transparent pixels are the holes. `target`: what it should make; the run's data.degrade
+            makes the sources. `pair`: both, side by side, as in data=facades.
+        size: `trained` squeezes every picture to the run's own square. `own` keeps its size, which
+            a convolutional network accepts. `auto` is own for a network that enlarges
+            (super-resolution), and trained for any other.
+        back: add a column with the images translated back, where the model can (cyclegan).
     """
+
+    requires = (Translates,)
 
     def __init__(
         self,
         source: str | None = None,
         n: Count = 32,
         shown: Count = 24,
-        given: Literal["source", "target", "pair"] = "source",
+        given: Given = "source",
         size: Literal["auto", "trained", "own"] = "auto",
         back: bool = False,
     ) -> None:
-        self.source, self.n, self.shown, self.given, self.size, self.back = (
-            source,
-            n,
-            shown,
-            given,
-            size,
-            back,
-        )
+        self.source, self.n, self.shown = source, n, shown
+        self.given, self.size, self.back = given, size, back
 
-    def check(self, studio: SampleSession) -> None:
-        super().check(studio)
-        if not hasattr(studio.game, "translate"):
+    def check(self, session: SampleSession) -> None:
+        super().check(session)
+        several = session.several_domains
+        if several and session.domain is None:
             raise UserError(
-                "this model makes images of noise and translates none (source, mode); leave source out, or give a run of pix2pix"
+                "this model translates to several domains (domain); "
+                f"give one of {', '.join(session.domain_names)}"
             )
-        several = studio.several
-        if several and studio.domain is None:
-            names = getattr(studio.data, "domains", range(int(studio.data.classes)))
+        if self.back and (several or not supports(session.model, TranslatesBack)):
             raise UserError(
-                f"this model knows several domains (domain); give one of {', '.join(map(str, names))}"
+                "this model does not translate a picture back (mode.back); "
+                "write false, or give a run of cyclegan"
             )
-        if self.back and (several or not hasattr(studio.game, "back")):
+        if self.given == "target" and session.data.degradation is None:
             raise UserError(
-                "this model does not know the way back from a picture (mode.back); write false, or give a run of cyclegan"
+                f"data={session.data.name} of this run does not degrade images (mode.given); "
+                "give the sources themselves"
             )
-        if self.given == "target" and how(studio) is None:
+        if self.size == "own" and fixed_size(session):
             raise UserError(
-                f"data={studio.data.name} of this run does not degrade images (mode.given); give the sources themselves"
-            )
-        if self.size == "own" and self.whole(studio):
-            raise UserError(
-                "this network sees whole pictures, at the size that it was trained at (mode.size); write trained"
+                "this network sees whole pictures, at the size that it was trained at "
+                "(mode.size); write trained"
             )
 
-    def whole(self, studio: SampleSession) -> bool:
-        return any(getattr(network, "whole", False) for network in studio.generator.modules())
-
-    def draw(self, studio: SampleSession, out: Output) -> dict[str, Any]:
-        names = self.names()
-        total = self.n if names is None else len(names)
-        stream = self.held_out(studio) if names is None else self.opened(studio, names)
+    def draw(self, session: SampleSession, out: Output) -> dict[str, Any]:
+        total, stream = self.pictures(session)
         out.open()
         shown: list[tuple[Tensor, ...]] = []
         with atomic_write(out.path / "translated") as part:
-            for (made, _), picture in counted_with(self.translated(studio, stream), total):
+            for picture in progress(stream, total):
+                made = translate(session, picture.source)
                 write(made[0], part / PurePosixPath(picture.name).with_suffix(".png"))
                 if len(shown) < self.shown:
-                    shown.append(self.row(studio, picture, made))
-        rows = [torch.cat(parts) for parts in zip(*shown, strict=True)]
-        known = rows[2] if len(rows) == 3 else None
-        out.picture(
-            "translate",
-            sheet(rows[0], rows[1], known, across=max(1, round(math.sqrt(len(shown) / len(rows))))),
+                    shown.append(self.row(session, picture, made))
+        columns = [torch.cat(parts) for parts in zip(*shown, strict=True)]
+        third = columns[2] if len(columns) == 3 else None
+        across = max(1, round(math.sqrt(len(shown) / len(columns))))
+        out.picture(self.name, sheet(columns[0], columns[1], third, across=across))
+        return {"pictures": total, "given": self.given if self.source is not None else "held-out"}
+
+    def pictures(self, session: SampleSession) -> tuple[int, Iterator[Picture]]:
+        """How many pictures there are, and the pictures one by one."""
+        if self.source is None:
+            return self.n, self.held_out(session)
+        own = self.size == "own" or (
+            self.size == "auto" and enlarges(session) and not fixed_size(session)
         )
-        return {"pictures": total, "given": self.given if names is not None else "held-out"}
+        pictures = UserPictures(self.source, session.data, self.given, own, session.seed)
+        names = pictures.names()
+        return len(names), pictures.read(names)
 
-    def translated(
-        self, studio: SampleSession, pictures: Iterator[Opened]
-    ) -> Iterator[tuple[tuple[Tensor, None], Opened]]:
-        """One picture at a time: they may be of any size."""
-        for picture in pictures:
-            x = picture.source[None].to(studio.device)
-            domain = (
-                None
-                if studio.domain is None
-                else torch.tensor([studio.domain], device=studio.device)
-            )
-            made = studio.game.translate(x, domain).float().cpu()
-            if not made.isfinite().all():
-                raise Diverged(
-                    "the generator gives values that are not finite numbers; take another checkpoint"
-                )
-            factor = studio.data.shape[1] // (studio.data.source_shape or studio.data.shape)[1]
-            yield (
-                (made[..., : factor * x.shape[2], : factor * x.shape[3]], None),
-                picture,
-            )  # a halving may have rounded up
+    def held_out(self, session: SampleSession) -> Iterator[Picture]:
+        """Held-out images of the run's data, with their targets where they are known."""
+        if session.data.source_shape is None:  # one set of images, of several domains
+            for i, x in enumerate(sources(session, self.n)[0].cpu()):
+                yield Picture(f"{i:06d}", x, None)
+            return
+        samples, rows = session.held_out(self.n)
+        targets, starts = as_batch(samples, rows, torch.device("cpu"))[:2]
+        for row, x, target in zip(rows.tolist(), starts, targets, strict=True):
+            yield Picture(f"{row:06d}", x, target if session.data.aligned else None)
 
-    def row(self, studio: SampleSession, picture: Opened, made: Tensor) -> tuple[Tensor, ...]:
-        """source, made and the third column, at the size of the run's own images, so that they stand in one sheet."""
+    def row(self, session: SampleSession, picture: Picture, made: Tensor) -> tuple[Tensor, ...]:
+        """Source, translation and the third column, resized to the run's own images."""
         third = picture.target
         if self.back:
-            third = studio.game.back(made.to(studio.device)).float().cpu()[0]
+            third = session.model.translate_back(made.to(session.device)).float().cpu()[0]
         parts = [picture.source, made[0], *([] if third is None else [third])]
-        return tuple(fitted(part[None], tuple(studio.data.shape[1:])) for part in parts)
-
-    def names(self) -> list[str] | None:
-        """Of the pictures, sorted; None without a source."""
-        if self.source is None:
-            return None
-        from gentrain.data.pictures import EXTENSIONS, source
-
-        path = Path(self.source).expanduser()
-        if not path.exists():
-            raise UserError(
-                f"no such file or folder {path} (source); give a picture, or a folder or .zip of pictures"
-            )
-        if single(path):
-            return [path.name]
-        try:
-            found = sorted(source(path).tree().files)
-        except OSError as error:
-            raise UserError(
-                f"cannot read {path}: {error.strerror} (source); give a folder that you may read"
-            ) from error
-        if not found:
-            raise UserError(
-                f"0 pictures in {path} (source); give files named {' '.join(EXTENSIONS)}"
-            )
-        stems: dict[str, str] = {}
-        for name in found:
-            stem = str(PurePosixPath(name).with_suffix(""))
-            if stem in stems:
-                raise UserError(
-                    f"{stems[stem]} and {name} of {path} would have one name, {stem}.png (source); rename one"
-                )
-            stems[stem] = name
-        return found
-
-    def opened(self, studio: SampleSession, names: list[str]) -> Iterator[Opened]:
-        from gentrain.data.pictures import source
-
-        path = Path(self.source or "").expanduser()
-        pictures = None if single(path) else source(path)
-        for name in names:
-            try:
-                content = path.read_bytes() if pictures is None else pictures.read(name)
-                yield Opened(name, *self.parts(studio, content, name))
-            except UserError:
-                raise
-            except Exception as error:  # a broken file makes PIL raise almost anything
-                why = " ".join(str(error).split())[:120] or type(error).__name__
-                raise UserError(
-                    f"cannot read the picture {name} of {path}: {why} (source); mend it or take it away"
-                ) from error
-
-    def parts(
-        self, studio: SampleSession, content: bytes, name: str
-    ) -> tuple[Tensor, Tensor | None]:
-        """Source and target, where it is known, of one file."""
-        from gentrain.data.pictures import opened
-
-        shape = tuple(studio.data.shape)
-        start = tuple(studio.data.source_shape or shape)
-        if self.given == "pair":
-            flat = opened(content, "RGB")
-            halves = [
-                flat.crop((i * (flat.width // 2), 0, (i + 1) * (flat.width // 2), flat.height))
-                for i in (0, 1)
-            ]
-            a, b = halves if getattr(studio.data, "direction", "a2b") == "a2b" else halves[::-1]
-            return self.tensor(studio, a, start), self.tensor(studio, b, shape)
-        if self.given == "target":
-            degradation = how(studio)
-            assert degradation is not None
-            target = self.tensor(studio, opened(content, mode_of(shape[0])), shape)
-            target = target[:, : multiple(target.shape[1]), : multiple(target.shape[2])]
-            drawn = torch.rand(
-                1, degradation.draws, generator=torch.Generator().manual_seed(studio.seed)
-            )
-            return degradation.make(target[None], drawn)[0], target
-        degradation = how(studio)
-        if degradation is not None and degradation.holes:
-            return self.holed(studio, opened(content, "RGBA"), start, name), None
-        return self.tensor(studio, opened(content, mode_of(start[0])), start), None
-
-    def holed(
-        self, studio: SampleSession, picture: Image.Image, shape: tuple[int, ...], name: str
-    ) -> Tensor:
-        """An image whose transparent pixels are not known, and the mask of those that are."""
-        from gentrain.data.degrade import holed
-
-        known = self.tensor(studio, picture.getchannel("A"), (1, *shape[1:])) > 0
-        if known.all():
-            raise UserError(
-                f"the picture {name} has no transparent pixels to fill (source); make some, or write mode.given=target for holes at random"
-            )
-        image = self.tensor(
-            studio, picture.convert(mode_of(shape[0] - 1)), (shape[0] - 1, *shape[1:])
-        )
-        return holed(image[None], known[None])[0]
-
-    def tensor(self, studio: SampleSession, picture: Image.Image, shape: tuple[int, ...]) -> Tensor:
-        """(C, h, w) in [-1, 1], of the size that the run was trained at or of the picture's own."""
-        own = self.size == "own" or (
-            self.size == "auto" and not self.whole(studio) and free(studio)
-        )
-        picture = (
-            picture
-            if own or picture.size == (shape[2], shape[1])
-            else picture.resize((shape[2], shape[1]), Image.Resampling.BICUBIC)
-        )
-        picture = picture.convert(mode_of(shape[0]))
-        pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(
-            picture.height, picture.width, -1
-        )
-        return to_float(pixels.permute(2, 0, 1).contiguous())
-
-    def held_out(self, studio: SampleSession) -> Iterator[Opened]:
-        from gentrain.commands.sample.domain_modes import sources
-
-        if studio.data.source_shape is None:  # one set of images, of several domains
-            for i, x in enumerate(sources(studio, self.n)[0].cpu()):
-                yield Opened(f"{i:06d}", x, None)
-            return
-        samples, rows = studio.held_out(self.n)
-        targets, starts = as_batch(samples, rows, torch.device("cpu"))[:2]
-        for row, source, target in zip(rows.tolist(), starts, targets, strict=True):
-            yield Opened(f"{row:06d}", source, target if studio.data.aligned else None)
+        return tuple(resized(part[None], tuple(session.data.shape[1:])) for part in parts)
 
 
-def how(studio: SampleSession) -> Degradation | None:
-    return getattr(studio.data, "degradation", None)
+def translate(session: SampleSession, source: Tensor) -> Tensor:
+    """Translate one picture (C', h, w), of any size; (1, C, H, W) on the CPU."""
+    x, domain = source[None].to(session.device), None
+    if session.domain is not None:
+        domain = torch.tensor([session.domain], device=session.device)
+    made = finite(session.model.translate(x, domain).float().cpu())
+    factor = session.data.shape[1] // (session.data.source_shape or session.data.shape)[1]
+    # a network that halves may round the size up
+    return made[..., : factor * x.shape[2], : factor * x.shape[3]]
 
 
-def free(studio: SampleSession) -> bool:
-    """Sources smaller than images: the network enlarges, whatever it is given."""
-    source = studio.data.source_shape
-    return source is not None and tuple(source[1:]) != tuple(studio.data.shape[1:])
-
-
-def single(path: Path) -> bool:
-    return path.is_file() and path.suffix.lower() != ".zip"
-
-
-def mode_of(channels: int) -> str:
-    return "L" if channels == 1 else "RGB"
-
-
-def multiple(side: int, of: int = 4) -> int:
-    return max(of, side - side % of)
-
-
-def fitted(images: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Another size, each pixel as it is where it is enlarged."""
-    if images.shape[-2:] == size:
-        return images
-    smaller = images.shape[-1] > size[-1]
-    return (
-        F.interpolate(images, size, mode="bilinear", antialias=True)
-        if smaller
-        else F.interpolate(images, size)
+def fixed_size(session: SampleSession) -> bool:
+    """Whether a network sees whole pictures, so that other sizes do not fit."""
+    return any(
+        module.fixed_size for module in session.generator.modules() if supports(module, Translator)
     )
 
 
+def enlarges(session: SampleSession) -> bool:
+    """Whether sources are smaller than images."""
+    source = session.data.source_shape
+    return source is not None and tuple(source[1:]) != tuple(session.data.shape[1:])
+
+
+def resized(images: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Images in another size; pixels are repeated where it is larger."""
+    if images.shape[-2:] == size:
+        return images
+    if images.shape[-1] > size[-1]:
+        return F.interpolate(images, size, mode="bilinear", antialias=True)
+    return F.interpolate(images, size)
+
+
 def write(image: Tensor, path: Path) -> None:
+    """Write an image (C, H, W) in [-1, 1] as a PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
     array = hwc(image[None])[0]
     Image.fromarray(array.squeeze(2) if array.shape[2] == 1 else array).save(path)
-
-
-def counted_with(stream: Iterator[tuple[Any, Opened]], total: int) -> Iterator[tuple[Any, Opened]]:
-    """`counted`, of a stream whose items say more than their images."""
-    beside: list[Opened] = []
-
-    def first() -> Iterator[Any]:
-        for batch, picture in stream:
-            beside.append(picture)
-            yield batch
-
-    for batch in counted(first(), total):
-        yield batch, beside.pop()

@@ -65,7 +65,7 @@ class RealNVP(Flow):
         super().__init__()
         self.shape, self.levels = list(shape), nn.ModuleList()
         if len(shape) != 3:
-            network = partial(ResidualNetwork, nn.Linear, units, blocks)
+            network: MakeNetwork = partial(ResidualNetwork, nn.Linear, units, blocks)
             every_second = torch.arange(math.prod(shape)) % 2 == 0
             self.last = Couplings(network, [every_second, ~every_second], couplings)
             return

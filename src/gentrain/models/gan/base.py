@@ -101,27 +101,37 @@ class AdversarialModel(GenerativeModel, HasCritic, ABC):
         Raises:
             UserError: naming the network, what does not fit, and networks that do.
         """
-        maker, scorer = generator.func, critic.func
-        if maker.input_kind != cls.generator_input:
-            what = f"makes images of {maker.input_kind}, and this model of {cls.generator_input}"
-            raise incompatible_network(maker, "generator", what, FITTING[cls.generator_input])
-        if maker.conditional and not cls.labelled:
-            what = "takes labels, and this model has none"
-            raise incompatible_network(maker, "generator", what, FITTING["noise"])
-        if scorer.conditional and not cls.critic_is_labelled:
-            what = "takes labels, and this model's critic sees none"
-            raise incompatible_network(scorer, "critic", what, FITTING["noise"])
-        if criterion.loss.of_energy and not scorer.is_energy:
-            what = "is no energy, as this loss needs"
-            raise incompatible_network(scorer, "critic", what, FITTING["energy"])
-        if scorer.head_kind not in cls.critic_heads:
-            given, needed = HEADS[scorer.head_kind], HEADS[cls.critic_heads[0]]
-            what = f"gives {given}, and this model needs {needed}"
-            raise incompatible_network(scorer, "critic", what, FITTING[cls.generator_input])
-        for player, network in (("generator", maker), ("critic", scorer)):
-            if cls.grows and not network.grows:
-                what = "does not grow, as both networks of this model do"
-                raise incompatible_network(network, player, what, FITTING["growth"])
+        kinds = {"generator": generator.func, "critic": critic.func}
+        energy = criterion.loss.of_energy
+        fitting = FITTING["growth" if cls.grows else "energy" if energy else cls.generator_input]
+        for player, misfit in cls.misfits(kinds["generator"], kinds["critic"], energy):
+            raise incompatible_network(kinds[player], player, misfit, fitting)
+
+    @classmethod
+    def misfits(cls, generator: Any, critic: Any, energy: bool) -> Iterable[tuple[Player, str]]:
+        """What does not fit of two classes of networks, by player.
+
+        Args:
+            generator: class of the generator.
+            critic: class of the critic.
+            energy: the loss needs an energy.
+        """
+        if generator.input_kind != cls.generator_input:
+            given, needed = INPUTS[generator.input_kind], INPUTS[cls.generator_input]
+            yield "generator", f"{given}, and this model {needed}"
+        if generator.conditional and not cls.labelled:
+            yield "generator", "takes labels, and this model has none"
+        if critic.conditional and not cls.critic_is_labelled:
+            yield "critic", "takes labels, and this model's critic sees none"
+        if energy and not critic.is_energy:
+            yield "critic", "is no energy, as this loss needs"
+        if critic.head_kind not in cls.critic_heads:
+            given, needed = HEADS[critic.head_kind], HEADS[cls.critic_heads[0]]
+            yield "critic", f"gives {given}, and this model needs {needed}"
+        if cls.grows and not generator.grows:
+            yield "generator", "does not grow, as this model does"
+        if cls.grows and not critic.grows:
+            yield "critic", "does not grow, as this model does"
 
     # --- samples ----------------------------------------------------------------------------------
 
@@ -375,6 +385,7 @@ FITTING = {
     "energy": "network=autoencoder_mlp or autoencoder_dcgan",
     "growth": "network=progan",
 }
+INPUTS = {"noise": "starts from noise", "images": "translates images"}
 HEADS: dict[HeadKind, str] = {
     "linear": "one score for each image",
     "patches": "a score for each patch",

@@ -1,0 +1,57 @@
+"""Which way a score is better, by its name.
+
+`compare` reads names from files and imports no torch, so it cannot ask the metrics. A test holds
+this table to what they declare (`gentrain.quality.higher_is_better`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+# parts of the names of scores of which more is better; of any other score, less is
+HIGHER_IS_BETTER = (
+    "/is_",
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "covered",
+    "entropy",
+    "confident",
+    "agreement",
+    "kept",
+    "class_there",
+    "accuracy",
+    "psnr",
+    "ssim",
+    "modes_found",
+    "high_quality",
+)
+# they describe a score, and rank nothing
+NO_SCORES = ("quality/n", "quality/nats_error", "quality/log_z", "quality/log_z_error")
+NO_SCORE_ENDS = ("_floor", "_std", "_permuted")
+
+
+def higher_is_better(name: str) -> bool:
+    """Whether more of a logged value is better.
+
+    >>> higher_is_better("quality/recall_classifier"), higher_is_better("quality/fid_classifier")
+    (True, False)
+    """
+    return name == "images_per_second" or any(part in name for part in HIGHER_IS_BETTER)
+
+
+def best(name: str) -> Callable[[Iterable[float]], float]:
+    """`max` or `min`, which takes the best of several values."""
+    return max if higher_is_better(name) else min
+
+
+def is_score(name: str) -> bool:
+    """Whether a logged value is a score to rank by.
+
+    >>> is_score("quality/fid_classifier"), is_score("quality/fid_classifier_floor")
+    (True, False)
+    """
+    return (
+        name.startswith("quality/") and name not in NO_SCORES and not name.endswith(NO_SCORE_ENDS)
+    )

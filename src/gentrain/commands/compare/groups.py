@@ -1,0 +1,249 @@
+"""Groups: runs that differ by their seed alone, and were scored in one way.
+
+The scores of a group are the mean and the standard deviation (n - 1) over its seeds, of the *final*
+value and of the *best* on the way. Only completed runs count, where there are any.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from gentrain.commands.compare.directions import best, is_score
+from gentrain.commands.compare.find import SEEDS, Run, is_compared
+from gentrain.runs import directory
+
+
+class Spread(NamedTuple):
+    """Mean and standard deviation over n seeds; the latter is None for one."""
+
+    mean: float
+    sd: float | None
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:.4g}" + (f" +- {self.sd:.2g}" if self.sd is not None else "")
+
+
+@dataclass
+class Group:
+    """Runs of one configuration and one protocol, a seed each."""
+
+    runs: list[Run]
+    protocol: dict[str, Any] | None  # of all its scores
+    label: str = ""
+    # by the name of what is logged
+    final: dict[str, Spread] = field(default_factory=dict)
+    best: dict[str, Spread] = field(default_factory=dict)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The configuration of its first run that has one, flat."""
+        return next((run.config for run in self.runs if run.config), {})
+
+    @property
+    def counted(self) -> list[Run]:
+        """The runs whose scores count: for each seed the longest of those that completed."""
+        ended = [run for run in self.runs if run.status == "completed"] or self.runs
+        by_length = sorted(ended, key=lambda run: run.step)
+        return list({str(run.seed): run for run in by_length}.values())
+
+    @property
+    def settled(self) -> bool:
+        """Whether a run has completed."""
+        return any(run.status == "completed" for run in self.runs)
+
+    @property
+    def statuses(self) -> Counter[str]:
+        """How many runs have each status."""
+        return Counter(run.status for run in self.runs)
+
+    @property
+    def collapsed(self) -> int | None:
+        """Runs whose samples had collapsed when the doctor last looked; None if it never did."""
+        seen = [run.collapsed for run in self.runs if run.collapsed is not None]
+        return sum(seen) if seen else None
+
+    @property
+    def main_score(self) -> str | None:
+        """The score by which its runs choose their best checkpoint, or the first that they have."""
+        for run in self.runs:
+            if metric := (run.end.get("best") or {}).get("metric"):
+                return str(metric)
+        scores = [name for name in self.final if is_score(name)]
+        first = scores[0] if scores else None
+        return next((name for name in directory.MONITOR if name in scores), first)
+
+    def mean_of(self, key: str) -> float | None:
+        """The mean of a number in the summaries; None without any."""
+        values = [
+            value for run in self.counted if (value := as_number(run.end.get(key))) is not None
+        ]
+        return statistics.fmean(values) if values else None
+
+
+def as_number(value: Any) -> float | None:
+    """A number of a JSON file; None for anything else."""
+    match value:
+        case int() | float():
+            return float(value)
+        case _:
+            return None
+
+
+def grouped(found: list[Run], across: Sequence[str] = ()) -> list[Group]:
+    """Group runs by their configuration without the seed, and by their protocol.
+
+    Args:
+        found: the runs.
+        across: keys of a protocol that may differ within a group.
+    """
+    siblings = {swept(run): identity(run) for run in found if run.config and run.swept}
+    protocols = {scoring(run): run.protocols for run in reversed(found) if run.protocols}
+    members: dict[tuple[str, str], Group] = {}
+    for run in found:
+        same = identity(run) if run.config else siblings.get(swept(run), swept(run))
+        protocol = run.protocols or protocols.get(scoring(run))
+        if not run.config:
+            # a run that never began goes beside its siblings, where there are any
+            protocol = next(
+                (group.protocol for (key, _), group in members.items() if key == same), None
+            )
+        group = members.setdefault((same, comparable(protocol, across)), Group([], protocol))
+        group.runs.append(run)
+    groups = list(members.values())
+    for group in groups:
+        summarise(group)
+    label(groups)
+    return groups
+
+
+def identity(run: Run) -> str:
+    """The configuration without its seed."""
+    return canonical(
+        {key: value for key, value in run.config.items() if is_compared(key) and key not in SEEDS}
+    )
+
+
+def swept(run: Run) -> str:
+    """What is known of a cell that was never composed: its sweep, and the swept keys."""
+    keys = {key: value for key, value in run.swept.items() if key not in SEEDS}
+    return canonical([str(run.path.parent), keys])
+
+
+def scoring(run: Run) -> str:
+    """How a run will be scored, by its configuration: known before it ends."""
+    excluded = (
+        "quality.every",
+        "quality.at_start",
+        "quality.cache",
+        "quality.batch_size",
+        "data.batch_size",
+        "data.seed",
+        "data.flip",
+        "data.workers",
+        "data.resident",
+        "data.cache",
+        "data.labelled",
+    )
+    keys = [
+        key for key in run.config if key.startswith(("quality.", "data.")) and key not in excluded
+    ]
+    return canonical({key: run.config[key] for key in keys})
+
+
+def comparable(protocol: Any, across: Sequence[str] = ()) -> str:
+    """A key that is equal for protocols whose scores may be ranked.
+
+    Numbers are compared after rounding to five digits, and the keys in `across` are left out.
+    """
+
+    def reduced(value: Any) -> Any:
+        match value:
+            case dict():
+                return {key: reduced(part) for key, part in value.items() if key not in across}
+            case float():
+                return f"{value:.5g}"
+            case _:
+                return value
+
+    return canonical(reduced(protocol))
+
+
+def canonical(value: Any) -> str:
+    """JSON that is equal for equal values."""
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def summarise(group: Group) -> None:
+    """Compute final and best of everything logged."""
+    for name in sorted({name for run in group.counted for name in run.curves}):
+        values = [run.curves[name][1] for run in group.counted if name in run.curves]
+        group.final[name] = spread([curve[-1] for curve in values])
+        group.best[name] = spread([best(name)(curve) for curve in values])
+    for run in group.counted if not group.final else ():  # no metrics.csv
+        for name, value in (run.end.get("metrics") or {}).items():
+            group.final.setdefault(name, spread([value]))
+
+
+def spread(values: list[float]) -> Spread:
+    """Mean and standard deviation of some values."""
+    sd = statistics.stdev(values) if len(values) > 1 else None
+    return Spread(statistics.fmean(values), sd, len(values))
+
+
+def label(groups: list[Group]) -> None:
+    """Name each group by the overrides that not all groups share.
+
+    Where two would have the same name, the name of the first run follows.
+    """
+    overrides = [overrides_of(group) for group in groups]
+    begun = [each for each, group in zip(overrides, groups, strict=True) if group.config]
+    common = shared(begun or overrides) if len(groups) > 1 else {}
+    for each, group in zip(overrides, groups, strict=True):
+        ordered = sorted(each, key=lambda key: key != "model")
+        words = [f"{key}={each[key]}" for key in ordered if key not in common]
+        group.label = " ".join(words) or group.runs[0].name
+    twice = Counter(group.label for group in groups)
+    for group in groups:
+        if twice[group.label] > 1:
+            group.label = f"{group.label} ({group.runs[0].name})"
+
+
+def overrides_of(group: Group) -> dict[str, str]:
+    """What was typed for a group, without seeds, and with its model."""
+    # a cell that has not begun knows the swept keys alone
+    fullest = max(group.runs, key=lambda run: len(run.overrides))
+    found = {key: value for key, value in fullest.overrides.items() if key not in SEEDS}
+    if model := fullest.choices.get("model"):
+        found.setdefault("model", model)
+    return found
+
+
+def shared(overrides: list[dict[str, str]]) -> dict[str, str]:
+    """The overrides that are the same everywhere."""
+    first = overrides[0]
+    return {
+        key: value
+        for key, value in first.items()
+        if all(each.get(key) == value for each in overrides)
+    }
+
+
+def differing(groups: list[Group]) -> dict[str, list[Any]]:
+    """The keys of the configuration in which groups differ.
+
+    Returns:
+        For each key its value in every group; None where a group has no such key.
+    """
+    configs = [group.config for group in groups]
+    keys = dict.fromkeys(
+        key for config in configs for key in config if is_compared(key) and key not in SEEDS
+    )
+    values = {key: [config.get(key) for config in configs] for key in keys}
+    known = [i for i, config in enumerate(configs) if config]
+    return {key: row for key, row in values.items() if len({canonical(row[i]) for i in known}) > 1}

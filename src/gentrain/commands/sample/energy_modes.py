@@ -1,0 +1,122 @@
+"""Modes for densities and energies: p(x) in the plane, Markov chains, weights of hidden units."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gentrain.capability import supports
+from gentrain.commands.sample.mode import Mode, Steps, table
+from gentrain.commands.sample.session import SampleSession
+from gentrain.commands.sample.writer import Output
+from gentrain.config.types import Count
+from gentrain.data.grids import BINS, ZOOM, density, inked
+from gentrain.errors import UserError
+from gentrain.models.base import HasChains, HasEnergy, HasFilters, HasLogProb
+
+
+class Density(Mode):
+    """p(x) of points in the plane over [-1, 1]^2, beside `n` samples and `n` points of the data.
+
+    The darker, the denser; each picture is scaled to its own maximum. `mass` in the record is the
+    part of the density that the picture shows. The density of an energy is exp(-E) divided by its
+    sum over the picture, and the record has the logarithm of that sum, `log_z`.
+    """
+
+    points = True
+
+    def __init__(self, n: Count = 10_000) -> None:
+        self.n = n
+
+    def check(self, session: SampleSession) -> None:
+        super().check(session)
+        if tuple(session.data.shape) != (2,):
+            raise UserError(
+                f"mode=density is for points in the plane, and data={session.data.name} gives "
+                "images (mode); choose mode=grid"
+            )
+        model = session.model
+        if not supports(model, HasLogProb) and not (
+            supports(model, HasEnergy) and model.units == 2
+        ):
+            raise UserError(
+                "mode=density draws a density, and this model has none (mode); choose mode=grid, "
+                "or a flow's run, or an ebm's"
+            )
+
+    def draw(self, session: SampleSession, out: Output) -> dict[str, Any]:
+        p, cell, log_z = density_on_grid(session.model, session.device)
+        samples = out.images(session.stream(self.n), self.n, self.n)
+        panels = [inked(p), density(samples), density(session.data.load("train").images[: self.n])]
+        out.picture(self.name, torch.cat(panels, 2))
+        return {"mass": float(p.sum()) * cell} if log_z is None else {"log_z": log_z}
+
+
+def density_on_grid(
+    model: Any, device: torch.device, side: int = BINS * ZOOM
+) -> tuple[Tensor, float, float | None]:
+    """p(x) at the middles of side x side squares that fill [-1, 1]^2.
+
+    Returns:
+        p (side, side), by x and y; the area of one square; and log Z over these squares, for an
+        energy.
+    """
+    line = (torch.arange(side) + 0.5) * 2 / side - 1
+    places = [part.to(device) for part in torch.cartesian_prod(line, line).split(side)]
+    cell = (2 / side) ** 2
+    with torch.no_grad():
+        if supports(model, HasLogProb):
+            log_p = torch.cat([model.log_likelihood((part,), 1).cpu() for part in places])
+            return log_p.exp().view(side, side), cell, None
+        log_p = -torch.cat([model.energy(model.values(part)).cpu() for part in places]).double()
+    log_z = log_p.logsumexp(0) + math.log(cell)
+    return (log_p - log_z).exp().float().view(side, side), cell, log_z.item()
+
+
+class Chains(Mode):
+    """`n` Markov chains through time, a row each: their noise, and 1, 2, 4 ... transitions later.
+
+    A row has `columns` images.
+    """
+
+    requires = (HasChains,)
+
+    def __init__(self, n: Count = 10, columns: Steps = 10) -> None:
+        self.n, self.columns = n, columns
+
+    def draw(self, session: SampleSession, out: Output) -> dict[str, Any]:
+        model, times = session.model, [0, *(2**i for i in range(self.columns - 1))]
+        with torch.no_grad():
+            x = model.noise(self.n, session.device)
+            strip, done = [model.images(x[:, : model.size])], 0
+            for time in times[1:]:
+                x, done = model.run_chain(x, time - done), time
+                strip.append(model.mean_images(x))
+        images = torch.stack([part.float().cpu() for part in strip], 1).flatten(0, 1)
+        out.images(iter([(images, None)]), len(images))
+        out.picture(self.name, table(images, self.columns))
+        return {"transitions": times}
+
+
+class Filters(Mode):
+    """The weights from the pixels to the first `n` hidden units, an image each.
+
+    White is what a unit looks for, black is what it avoids. Each image is divided by its largest
+    weight, which the record has.
+    """
+
+    requires = (HasFilters,)
+
+    def __init__(self, n: Count = 100) -> None:
+        self.n = n
+
+    def draw(self, session: SampleSession, out: Output) -> dict[str, Any]:
+        weights = session.model.filters()[: self.n].float().cpu()
+        largest = weights.abs().flatten(1).max(1).values
+        images = weights / largest.clamp_min(1e-12).view(-1, 1, 1, 1)
+        out.images(iter([(images, None)]), len(images))
+        out.picture(self.name, table(images, math.ceil(math.sqrt(len(images)))))
+        return {"largest_weights": largest.tolist()}

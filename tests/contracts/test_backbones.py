@@ -1,0 +1,145 @@
+"""Every adversarial model with every network: it is built and computes both losses, or it is
+refused in one line. Which networks fit is written here a second time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from gentrain.config import validate
+from gentrain.errors import UserError
+from tests.support.compose import composed, options
+from tests.support.presets import small
+
+VARIANTS = {"mlp_1024", "mlp_dropout", "mlp_dropout_512"}  # mlp with other options
+PLAIN = {"dcgan", "maxout", "mlp", "resnet"}
+FROM_NOISE = PLAIN | {"mlp_noisy", "normfree", "progan"}
+FROM_IMAGES = {"resnet_translator", "unet", "stargan", "srgan"}
+ENERGIES = {"autoencoder_mlp", "autoencoder_dcgan"}
+WITH_LABELS = {"sagan", "biggan"}
+NETWORKS = FROM_NOISE | FROM_IMAGES | ENERGIES | WITH_LABELS
+FITTING = {
+    "gan": FROM_NOISE | ENERGIES,
+    "cgan": FROM_NOISE | ENERGIES | {"sagan"},
+    "acgan": FROM_NOISE | {"sagan"},
+    "bigan": PLAIN,
+    "semi_supervised_gan": FROM_NOISE,
+    "ebgan": ENERGIES,
+    "progan": {"progan"},
+    "stargan": FROM_IMAGES - {"srgan"},  # whose critic has batch norm: no gradient penalty
+    "cyclegan": FROM_IMAGES,
+    "pix2pix": FROM_IMAGES,
+}
+
+
+def built(*overrides: str) -> tuple[Any, dict[str, Any]]:
+    from gentrain.config.build import build
+
+    checked = validate.check(small(composed(*overrides)))
+    return build(checked["model"], "model"), checked["data"]
+
+
+def batch(model: Any, data: dict[str, Any], n: int = 8) -> tuple[torch.Tensor, ...]:
+    x, y = torch.rand(n, *data["shape"]) * 2 - 1, torch.randint(data["classes"] or 1, (n,))
+    if model.semi_supervised:
+        return x, x, y
+    return (x, torch.rand(n, *data["source_shape"]) * 2 - 1) if model.translates else (x, y)
+
+
+def assert_trains(model: Any, data: dict[str, Any]) -> None:
+    """Finite losses whose gradients reach each player, samples and scores of the right shapes."""
+    real = batch(model, data)
+    model.init_from_batch(real)
+    for player, loss in (("critic", model.critic_loss), ("generator", model.generator_loss)):
+        model.zero_grad()
+        total = sum(loss(real).losses.values())
+        assert torch.isfinite(total)
+        total.backward()
+        gradients = [p.grad for p in model.player(player).parameters() if p.grad is not None]
+        assert any(gradient.abs().sum() > 0 for gradient in gradients)
+    assert model.sample(real).shape == real[0].shape
+    assert model.critic_scores(real).shape == (len(real[0]),)
+
+
+def test_every_network_is_here() -> None:
+    of_other_models = ("vae", "energy", "srresnet", "unet_alone")
+    found = {n for n in options("network") if not n.startswith(of_other_models)}
+    assert found == NETWORKS | VARIANTS
+
+
+@pytest.mark.parametrize("preset", FITTING)
+def test_networks_fit_or_are_refused(preset: str) -> None:
+    for network in sorted(NETWORKS):
+        words = (f"model={preset}", f"network={network}")
+        if network in FITTING[preset]:
+            assert_trains(*built(*words))
+            continue
+        with pytest.raises(UserError) as refused:
+            built(*words)
+        assert "\n" not in str(refused.value), words
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ("model=gan", "network=unet"),
+            "networks.unet.Translator as the generator translates images, "
+            r"and this model starts from noise \(model.generator, network\); choose network=dcgan",
+        ),
+        (
+            ("model=cyclegan", "network=dcgan"),
+            "networks.dcgan.Generator as the generator starts from noise, "
+            "and this model translates images .*; choose network=resnet_translator",
+        ),
+        (("model=ebgan", "network=dcgan"), "networks.dcgan.Critic as the critic is no energy"),
+        (("model=stargan", "network=mlp"), "networks.mlp.Generator as the generator starts from"),
+        (
+            ("model=gan", "network=sagan"),
+            "networks.conditional_resnet.Generator as the generator takes labels, "
+            "and this model has none",
+        ),
+        (
+            ("model=acgan", "network=biggan"),
+            "networks.biggan.Critic as the critic takes labels, and this model's critic sees none",
+        ),
+        (("model=pix2pix", "network=dcgan"), "networks.dcgan.Generator as the generator starts"),
+        (
+            ("model=bigan", "network=normfree"),
+            r"networks.normfree.Critic as the encoder has no batch norm .*model.encoder_norm=null",
+        ),
+        (("model=cgan", "network=biggan"), "model.conditioning=projection"),
+        (
+            ("model=cgan", "network=autoencoder_mlp", "model.conditioning=projection"),
+            "model.conditioning=concat",
+        ),
+        (
+            ("model=acgan", "network=autoencoder_mlp"),
+            "networks.autoencoder.MLP as the critic gives the error of a reconstruction",
+        ),
+        (("model=progan", "network=dcgan"), "does not grow, .*; choose network=progan"),
+    ],
+)
+def test_a_refusal_names_the_network_and_a_remedy(words: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        built(*words)
+
+
+@pytest.mark.parametrize("network", ["normfree", "progan", "mlp_noisy"])
+def test_an_encoder_without_norm(network: str) -> None:
+    assert_trains(*built("model=bigan", f"network={network}", "model.encoder_norm=null"))
+
+
+@pytest.mark.parametrize("network", ["mlp", "dcgan", "normfree", "sagan", "biggan"])
+def test_projection_of_labels(network: str) -> None:
+    # of the hinge loss, whose gradient does not vanish for scores as large as these may be
+    words = ("model=cgan", f"network={network}", "loss=hinge", "model.conditioning=projection")
+    assert_trains(*built(*words))
+
+
+@pytest.mark.parametrize("network", ["mlp", "dcgan", "resnet"])
+def test_a_stochastic_encoder(network: str) -> None:
+    assert_trains(*built("model=bigan", f"network={network}", "model.stochastic=true"))
