@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from gentrain.adversarial import lipschitz
-from gentrain.cli import main
+from gentrain.cli.main import run
 
 
 class Probe(L.Callback):
@@ -86,7 +86,7 @@ def main() -> None:
 
     job.Job.make_trainer = watched
     torch.set_num_threads(1)
-    sys.exit(main.run(sys.argv[1:]))
+    sys.exit(run(sys.argv[1:]))
 
 
 if __name__ == "__main__":
