@@ -23,7 +23,7 @@ print(json.dumps({
     "hydra": __import__("hydra").core.global_hydra.GlobalHydra.instance().is_initialized(),
 }, sort_keys=True))
 print(random.random(), numpy.random.rand(), torch.rand(()).item(), os.getpid())
-"""  # noqa: E501
+"""
 
 
 def test_it_finds_what_a_cold_one_finds(tmp_path: Path) -> None:
