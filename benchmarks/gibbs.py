@@ -21,7 +21,8 @@ from torch import Tensor
 
 from gentrain.data.arrays import to_float
 from gentrain.data.mnist_5k import MNIST5k
-from gentrain.models.energy.rbm import RBM, BinaryUnits
+from gentrain.models.energy.rbm import RBM
+from gentrain.models.energy.visible import BinaryUnits
 
 SHAPE, INNER = [1, 28, 28], 20  # steps a round
 BARE, THEIRS = "two products and the random numbers", "scikit-learn"

@@ -33,7 +33,7 @@ FLOORS = (
     ("data",),
     ("config",),
     ("capability", "files"),
-    ("errors",),
+    ("errors", "version"),
 )
 BESIDE = {("networks", "layers")}  # the one arrow inside a floor
 LEVEL = {name: level for level, floor in enumerate(FLOORS) for name in floor}

@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.distributions import AffineTransform, Normal, kl_divergence
 
+from gentrain import __version__
 from gentrain.commands.sample import energy_modes
 from gentrain.commands.sample.session import SampleSession
 from gentrain.commands.sample.writer import Output
@@ -327,7 +328,10 @@ def teachers_run(folder: Path, density: FlowDensity, *words: str) -> Path:
         OmegaConf.create(composed("model=maf", *words)), folder / ".hydra" / "config.yaml"
     )
     AtomicIO().save_checkpoint(
-        {"state_dict": {f"model.{k}": v for k, v in density.state_dict().items()}},
+        {
+            "state_dict": {f"model.{k}": v for k, v in density.state_dict().items()},
+            "origin": {"version": __version__},
+        },
         folder / "checkpoints" / "last.ckpt",
     )
     return folder

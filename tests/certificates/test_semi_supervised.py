@@ -21,6 +21,7 @@ from gentrain.models.gan.semi_supervised import SemiSupervisedGAN
 from gentrain.networks import mlp
 from gentrain.quality.test_error import TestError
 from gentrain.training.adversarial import AdversarialModule
+from gentrain.training.callbacks.evaluation import Evaluation
 from gentrain.training.datamodule import DataModule
 from gentrain.training.job import refuse_labels
 from tests.support.backbones import criterion
@@ -213,7 +214,7 @@ def trained(data: Bars, model: SemiSupervisedGAN, steps: int) -> AdversarialModu
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[TestError(every=steps)],
+        callbacks=[Evaluation({"test_error": TestError(every=steps)})],
     )
     trainer.fit(scheme, datamodule=DataModule(data))
     return scheme
@@ -236,7 +237,7 @@ def test_hidden_labels_never_reach_the_weights() -> None:
 
 
 def test_the_test_error_falls_and_is_recorded() -> None:
-    scheme = trained(bars(), make(tricks.FeatureMatching(), critic=mlp.NoisyCritic, width=64), 60)
+    scheme = trained(bars(), make(tricks.FeatureMatching(), critic=mlp.NoisyCritic, width=64), 120)
     x, y, _ = (part for part in scheme.trainer.datamodule.data.load("test"))
     x = x.float() / 127.5 - 1
     scheme.model.critic.eval()
@@ -259,5 +260,5 @@ def test_few_labels_and_their_model_belong_together() -> None:
     refuse_labels(bars(labelled=None), other)
     with pytest.raises(UserError, match="does not learn from 15 labels"):
         refuse_labels(bars(), other)
-    with pytest.raises(UserError, match="names no classes"):
-        TestError().setup(None, AdversarialModule(other, {}), "fit")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"classifies images.*\(callbacks.test_error\)"):
+        TestError().check(bars(), other)

@@ -46,9 +46,9 @@ from tests.support.presets import (
 PATCHES = ("cyclegan", "stargan", "pix2pix", "colorization", "inpainting")
 # no batch norm in the generator
 UNNORMED = ("r3gan", "sagan", "biggan", "progan", "cyclegan", "stargan", "pix2pix", "colorization")
-# images are shown with a label, or a source
+# the critic sees a label, or a source, beside each image
 BESIDE = ("cgan", "acgan", "sagan", "biggan", "stargan", "pix2pix", "colorization")
-# with which the names of terms begin, where there is a contest a domain
+# with which the names of terms begin, where each domain has a critic
 DOMAINS = {"cyclegan": ("target_", "source_")}
 LOSSES, LIPSCHITZ, TRICKS = options("loss"), options("lipschitz"), options("tricks")
 PENALTIES = ("gp", "gp_grouped", "gp_one_sided", "gp_zero_centred", "r1", "r2", "r1r2", "dragan")
@@ -141,7 +141,7 @@ def test_composition_is_a_product(preset: str) -> None:
 
 
 @pytest.mark.parametrize("preset", DENSITIES + ENERGIES + REGRESSIONS)
-def test_a_model_of_one_player_has_no_axes_of_a_game(preset: str) -> None:
+def test_a_model_of_one_player_has_no_adversarial_choices(preset: str) -> None:
     for axis in ("loss=hinge", "lipschitz=gp", "tricks=[ema]"):
         with pytest.raises(HydraException):
             hydra_composed(f"model={preset}", axis)
@@ -361,19 +361,19 @@ def train(preset: str, loss: str, lipschitz: str, *tricks: str) -> None:
         ),
     )
     assert trainer.global_step == 2
-    contest = {("critic", "adversarial"), ("critic", "real_score"), ("critic", "fake_score")}
+    terms = {("critic", "adversarial"), ("critic", "real_score"), ("critic", "fake_score")}
     if "feature_matching" not in tricks:
-        contest |= {("generator", "adversarial")}
-    contest |= {("critic", "gradient_penalty")} if lipschitz in PENALTIES else set()
-    contest |= {("critic", "wasserstein_estimate")} if loss.startswith("wasserstein") else set()
-    contest |= {
+        terms |= {("generator", "adversarial")}
+    terms |= {("critic", "gradient_penalty")} if lipschitz in PENALTIES else set()
+    terms |= {("critic", "wasserstein_estimate")} if loss.startswith("wasserstein") else set()
+    terms |= {
         ("generator", key(trick))
         for trick in tricks
         if key(trick) in ("feature_matching", "pulling_away")
     }
     expected = {
         f"{player}/{domain}{name}"
-        for player, name in contest
+        for player, name in terms
         for domain in DOMAINS.get(preset, ("",))
     }
     expected |= {"critic/gradient_norm", "generator/gradient_norm"} | EXTRA.get(preset, set())
@@ -418,55 +418,3 @@ def test_every_combination_trains(preset: str) -> None:
     for loss, lipschitz, trick in itertools.product(losses(preset), LIPSCHITZ, TRICKS):
         if refusal(preset, loss, lipschitz, (trick,)) is None:
             train(preset, loss, lipschitz, trick)
-
-
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        (
-            ("model=cgan", "network=dcgan"),
-            "networks.dcgan.Generator as the generator sees no label",
-        ),
-        (
-            ("model=gan", "network=conditional_mlp"),
-            "networks.conditional.LabelledGenerator as the generator wants labels",
-        ),
-        (
-            ("model=gan", "network=sagan"),
-            "networks.conditional_resnet.Generator as the generator wants labels",
-        ),
-        (
-            ("model=acgan", "network=conditional_mlp"),
-            "networks.conditional.ConcatCritic as the critic wants labels",
-        ),
-        (
-            ("model=gan", "network=bidirectional_mlp"),
-            "models.bigan.PairCritic as the critic judges pairs, and this model's images",
-        ),
-        (
-            ("model=bigan", "network=dcgan"),
-            r"networks.dcgan.Generator as the generator has no encoder\(\)",
-        ),
-        (
-            ("model=ebgan", "network=dcgan"),
-            r"networks.dcgan.Critic as the critic has no energy\(\)",
-        ),
-        (
-            ("model=semi_supervised_gan", "network=dcgan"),
-            r"networks.dcgan.Critic as the critic has no logits\(\)",
-        ),
-        (
-            ("model=cyclegan", "network=dcgan"),
-            r"networks.dcgan.Generator as the generator has no back\(\)",
-        ),
-        (
-            ("model=stargan", "network=dcgan"),
-            "networks.dcgan.Generator as the generator sees no label",
-        ),
-    ],
-)
-def test_players_of_another_game_are_refused(words: tuple[str, ...], told: str) -> None:
-    from gentrain.config.build import build
-
-    with pytest.raises(UserError, match=told):
-        build(validate.check(small(resolve(hydra_composed(*words))))["model"], "model")
