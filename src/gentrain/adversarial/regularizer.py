@@ -33,7 +33,7 @@ class RegularizedModel(Protocol):
     ema_generator: Any
     loss: AdversarialLoss
     generator_is_adversarial: bool  # False: another term replaces the generator's adversarial loss
-    domains: tuple[str, ...]  # kinds of images with a critic each; ("",) for one kind
+    domains: ClassVar[tuple[str, ...]]  # kinds of images with a critic each; ("",) for one kind
     critic_is_conditional: bool  # the critic sees a label or a source beside each image
 
     def critics(self) -> list[Any]:

@@ -289,14 +289,14 @@ class AdversarialModel(GenerativeModel, HasCritic, ABC):
         self, critic: CriticFunction, real: Tensor, fake: Tensor
     ) -> dict[str, Tensor]:
         """The critic's extra losses, by the name of their regularizer."""
-        named = self.regularizers.items()
+        named: Any = self.regularizers.items()
         return only({name: r.critic_term(critic, real, fake) for name, r in named})
 
     def generator_regularizer_terms(
         self, critic: CriticFunction, real: Tensor, fake: Tensor
     ) -> dict[str, Tensor]:
         """The generator's extra losses, by the name of their regularizer."""
-        named = self.regularizers.items()
+        named: Any = self.regularizers.items()
         return only({name: r.generator_term(critic, real, fake) for name, r in named})
 
     @torch.no_grad()
