@@ -1,33 +1,46 @@
-# make train, make test: each does all the set-up it needs, from a bare clone.
+# Each target does all the set-up it needs, from a bare clone.
 PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
 .PHONY: help setup train test lint test-slow torture test-cluster test-gpu bench results gpu clean
 help:
-	@echo "make train      set up, train WGAN-GP on real digits (some minutes on two cores)"
-	@echo "make test       set up, lint, run every test that fits in 6 minutes on two cores"
-	@echo "make test-slow  the whole matrix and the other long tests     make test-gpu  what needs a CUDA device"
-	@echo "make torture    kill runs 500 times, and compare bits"
-	@echo "make test-cluster  sweeps on a real SLURM of one node, and on Ray where it is (as root; apt-get install slurm-wlm munge)"
-	@echo "make bench      the loop against hand-written ones            make gpu       tests, benchmark and a training on a GPU"
+	@echo "make train         set up, train WGAN-GP on real digits (some minutes on two cores)"
+	@echo "make test          set up, lint, run the tests that fit in 6 minutes on two cores"
+	@echo "make lint          ruff and mypy"
+	@echo "make test-slow     the whole matrix, and the other long tests"
+	@echo "make torture       kill runs 500 times, and compare bits"
+	@echo "make test-gpu      the tests that need a CUDA device"
+	@echo "make test-cluster  sweeps on a real SLURM of one node, and on Ray where it is installed"
+	@echo "                   (as root; apt-get install slurm-wlm munge)"
+	@echo "make bench         time the loop beside hand-written ones"
+	@echo "make results       write the table of docs/results.md from the runs in outputs/results"
+	@echo "make gpu           tests, benchmark and a training on a GPU"
+	@echo "make clean         remove .venv, builds and caches"
 
 setup: .venv/.stamp
 
 .venv/.stamp: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "gentrain needs Python 3.11 or newer: make PYTHON=python3.12 ..." >&2; exit 1; }
-	@$(PYTHON) -m venv .venv || { echo "no venv module; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
-	@if command -v uv >/dev/null; then uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]'; \
-	else $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'; fi
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "gentrain needs Python 3.11 or newer: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv .venv || { \
+		echo "no venv module; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@if command -v uv >/dev/null; then \
+		uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]'; \
+	else \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+			-c constraints.txt -e '.[dev]'; \
+	fi
 	@touch $@
 
 train: setup
-	$(BIN)/gentrain model=wgan_gp data=mnist_5k steps=1200 'tricks=[ema]' quality.every=600 samples.every=200
+	$(BIN)/gentrain model=wgan_gp data=mnist_5k steps=1200 'tricks=[ema]' \
+		quality.every=600 samples.every=200
 	@echo
 	@echo "Next:  source .venv/bin/activate"
-	@echo "       gentrain model=wgan_gp data=mnist          # the whole of MNIST (data.root=DIR where you have it)"
-	@echo "       gentrain model=sngan                       # another model;  gentrain --help lists them"
-	@echo "       gentrain -m model=wgan_gp,sngan seed=0,1   # several runs"
+	@echo "       gentrain model=wgan_gp data=mnist         # all of MNIST; data.root=DIR finds it"
+	@echo "       gentrain model=sngan                      # another model; --help lists them"
+	@echo "       gentrain -m model=wgan_gp,sngan seed=0,1  # several runs"
 
 test: setup lint
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q
@@ -46,7 +59,9 @@ torture: setup
 SLURM ?= /tmp/gentrain-slurm
 test-cluster: setup
 	scripts/local_slurm.sh start $(SLURM)
-	SLURM_CONF=$(SLURM)/slurm.conf GENTRAIN_TEST_LIMIT=600 $(BIN)/python -m pytest -q -m cluster; status=$$?; scripts/local_slurm.sh stop $(SLURM); exit $$status
+	SLURM_CONF=$(SLURM)/slurm.conf GENTRAIN_TEST_LIMIT=600 \
+		$(BIN)/python -m pytest -q -m cluster; \
+		status=$$?; scripts/local_slurm.sh stop $(SLURM); exit $$status
 
 test-gpu: setup
 	$(BIN)/python -m pytest -q -m gpu

@@ -80,9 +80,10 @@ def stirred(flow: Any, sd: float = 0.02) -> Any:
 
 def whole_passes(flow: MaskedAutoregressive, x: torch.Tensor) -> None:
     """PASSES passes of one map. A sample takes one for each value and map."""
-    network: Any = flow.maps[0]
+    unwrapped: Any = flow
+    network = unwrapped.maps[0]
     for _ in range(PASSES):
-        flow.back(x, *network(x, None).unbind(1))
+        unwrapped.back(x, *network(x, None).unbind(1))
 
 
 def sampling(args: argparse.Namespace) -> Iterator[str]:

@@ -33,7 +33,7 @@ FLOORS = (
     ("data",),
     ("config",),
     ("capability", "files"),
-    ("errors",),
+    ("errors", "version"),
 )
 BESIDE = {("networks", "layers")}  # the one arrow inside a floor
 LEVEL = {name: level for level, floor in enumerate(FLOORS) for name in floor}
@@ -280,6 +280,7 @@ def test_lines_are_short() -> None:
         (
             f"{path.relative_to(ROOT)}:{number}: {len(line)} columns"
             for path in paths
+            if path.parent != ROOT / "benchmarks/results"
             for number, line in enumerate(lines(path), 1)
             if len(line) > MAX_COLUMNS and not (path.suffix == ".md" and unbreakable.match(line))
         ),
@@ -364,7 +365,7 @@ RETIRED_WORDS = words("""
 # Classes, functions, constants and attributes of version 0.1: whole identifiers, as written.
 RETIRED_NAMES = words("""
     AFTERWARDS Accompanied Alone Closeness DiagonalPast Duel Elsewhere Game GatedLayerPast
-    GatedPast Given Here LSTMPast Late MADE_FOR Naive NatsSigns OfImages Past PixelCNNPast
+    GatedPast Here LSTMPast Late MADE_FOR Naive NatsSigns OfImages Past PixelCNNPast
     PixelRNNPast RowPast Scheme Solo Studio Unconditional Verdict at_rest bent bent_planar hand_on
     of_each_process own_of_all own_randomness refuse_strangers restore_own sees_labels undisturbed
 """)
@@ -381,7 +382,7 @@ RETIRED_DEFINITIONS = {
         "aside at_rest averaged beside compared contest extra fool judge moved persuasion survey"
         " terms together view watched"
     ),
-    "models/gan": words("shown"),
+    "models/gan": words("Given shown"),
     "quality": words("Judged Signs census"),
     "runs": words("essence named own release same told"),
     "sweeps": words(
@@ -507,7 +508,11 @@ def test_retired_modules_are_gone() -> None:
     What recognises and refuses runs of version 0.1 names them on purpose.
     """
     dotted = rf"(?<![\w.-])gentrain\.(?:{'|'.join(map(re.escape, sorted(RETIRED_MODULES)))})(?!\w)"
-    of_old_runs = {PACKAGE / "runs/directory.py", ROOT / "tests/runs/test_old_versions.py"}
+    of_old_runs = {
+        PACKAGE / "runs/directory.py",
+        ROOT / "tests/runs/test_old_versions.py",
+        ROOT / "tests/commands/compare/test_compare.py",
+    }
     texts = (*python_files(), *config_files(), *documents(), ROOT / "pyproject.toml")
     paths = [path for path in texts if path not in of_old_runs]
     there = [
@@ -521,7 +526,8 @@ def test_retired_modules_are_gone() -> None:
 def test_retired_networks_are_gone() -> None:
     """Old names live on in one place only: the messages that give the new ones."""
     documents_and_conf = (*config_files(), *documents(), *files("scripts/*", "benchmarks/*"))
-    nothing(places(whole(RETIRED_NETWORKS), documents_and_conf), "networks of version 0.1")
+    names = rf"(?<!networks\.){whole(RETIRED_NETWORKS)}"  # a module may have such a name
+    nothing(places(names, documents_and_conf), "networks of version 0.1")
     nothing(places(whole(RETIRED_KEYS), shipped()), "keys of version 0.1")
     there = [name for name in RETIRED_NETWORKS if (ROOT / f"conf/network/{name}.yaml").exists()]
     nothing(there, "files of version 0.1 in conf/network")

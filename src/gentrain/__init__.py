@@ -1,3 +1,5 @@
 """gentrain trains, compares and samples the classic deep generative models from one command."""
 
-__version__ = "0.2.0"
+from gentrain.version import __version__
+
+__all__ = ["__version__"]

@@ -42,6 +42,6 @@ def require(thing: object, capability: type[Capability], key: str) -> None:
     """
     if not supports(thing, capability):
         raise UserError(
-            f"{key} needs one that {capability.what}, and {type(thing).__name__} is none ({key}); "
-            f"choose {capability.examples}"
+            f"{type(thing).__name__} does not fit {key}, which needs one that {capability.what} "
+            f"({key}); choose {capability.examples}"
         )

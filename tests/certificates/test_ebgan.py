@@ -130,8 +130,8 @@ def test_the_pulling_away_term_is_one_for_copies_and_zero_for_orthogonal_codes()
 
     trick = tricks.PullingAway(1.0)
     same, orthogonal = torch.ones(4, 5) * torch.tensor([[1.0], [-2.0], [3.0], [0.5]]), torch.eye(4)
-    assert trick.generator_term(Codes(), same, same).item() == pytest.approx(1.0)  # type: ignore[arg-type]
-    assert trick.generator_term(Codes(), same, orthogonal).item() == pytest.approx(0.0)  # type: ignore[arg-type]
+    assert trick.generator_term(Codes(), same, same).item() == pytest.approx(1.0)
+    assert trick.generator_term(Codes(), same, orthogonal).item() == pytest.approx(0.0)
 
 
 def test_what_works_on_an_energy_and_what_is_refused() -> None:

@@ -601,7 +601,7 @@ def test_contract(name: str) -> None:
     model.objective(batch).loss.backward()
     assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
     if before is not None:
-        assert "chains" in model.state_dict() and not torch.equal(model.chains, before)  # type: ignore[arg-type]
+        assert "chains" in model.state_dict() and not torch.equal(model.chains, before)
     state = model.noise(6, "cpu")
     assert state.shape == (6, model.units) and model.energy(state).shape == (6,)
     assert model.run_chain(state, 2).shape == state.shape
@@ -619,7 +619,8 @@ def test_contract(name: str) -> None:
     assert torch.equal(completed[:, :, :4], batch[0][:, :, :4]) and not torch.equal(
         completed, batch[0]
     )
-    assert chains is None or torch.equal(model.chains, chains)  # type: ignore[arg-type]  # what is drawn leaves training alone
+    # drawing leaves the chains of the training alone
+    assert chains is None or torch.equal(model.chains, chains)
     assert model.training
 
 

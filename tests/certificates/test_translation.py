@@ -454,12 +454,14 @@ def descended(steps: int, resume: Any = None) -> tuple[AdversarialModel, L.Train
     quiet = dict.fromkeys(
         ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
     )
-    trainer = L.Trainer(accelerator="cpu", max_steps=steps, max_epochs=-1, **quiet)  # type: ignore[arg-type]
+    trainer = L.Trainer(accelerator="cpu", max_steps=steps, max_epochs=-1, **quiet)
     if resume is not None:
         torch.set_rng_state(resume[1])
     trainer.fit(
         scheme,
-        datamodule=DataModule(Domains(name="toy", shape=tuple(SHAPE), source_shape=tuple(SHAPE), batch_size=1)),
+        datamodule=DataModule(
+            Domains(name="toy", shape=tuple(SHAPE), source_shape=tuple(SHAPE), batch_size=1)
+        ),
         ckpt_path=resume and resume[0],
         weights_only=True,
     )
@@ -472,7 +474,7 @@ def test_a_run_resumed_with_half_full_pools_is_the_run_that_was_not_stopped(tmp_
     """
     whole, _ = descended(8)
     half, trainer = descended(3)
-    assert [pool.filled for pool in half.regularizers["Replay"].pools.values()] == [3, 3]  # type: ignore[union-attr]
+    assert [pool.filled for pool in half.regularizers["Replay"].pools.values()] == [3, 3]
     state = torch.get_rng_state()
     trainer.save_checkpoint(tmp_path / "half.ckpt")
     resumed, _ = descended(8, (tmp_path / "half.ckpt", state))

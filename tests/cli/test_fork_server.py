@@ -17,13 +17,13 @@ import numpy, torch
 print(json.dumps({
     "argv": sys.argv, "cwd": os.getcwd(), "mine": os.environ.get("MINE"), "name": __name__,
     "threads": threading.active_count(), "file": hasattr(sys.modules["__main__"], "__file__"),
-    "handlers": [str(signal.getsignal(n)) for n in (2, 10, 12, 15, 17)] if (signal := __import__("signal")) else 0,
+    "handlers": [str(__import__("signal").getsignal(n)) for n in (2, 10, 12, 15, 17)],
     "cuda": torch.cuda.is_initialized(), "tty": sys.stdin.isatty(),
     "filters": [str(each[:3]) for each in warnings.filters if each[0] == "error"],
     "hydra": __import__("hydra").core.global_hydra.GlobalHydra.instance().is_initialized(),
 }, sort_keys=True))
 print(random.random(), numpy.random.rand(), torch.rand(()).item(), os.getpid())
-"""  # noqa: E501
+"""
 
 
 def test_it_finds_what_a_cold_one_finds(tmp_path: Path) -> None:

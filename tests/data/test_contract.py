@@ -153,7 +153,8 @@ import multiprocessing, sys, torch
 from gentrain.data.arrays import ArrayDataset
 from gentrain.data.batches import Batches, BatchSampler
 from gentrain.errors import UserError
-samples = ArrayDataset(torch.zeros(64, 1, 4, 4, dtype=torch.uint8), torch.zeros(64, dtype=torch.long))
+images, labels = torch.zeros(64, 1, 4, 4, dtype=torch.uint8), torch.zeros(64, dtype=torch.long)
+samples = ArrayDataset(images, labels)
 batches = iter(Batches(samples, BatchSampler(64, 16, 0), resident=False, workers=1))
 next(batches)
 for worker in multiprocessing.active_children():

@@ -190,7 +190,9 @@ def test_no_images(make: Make, tmp_path: Path) -> None:
 
 
 def test_classes_that_do_not_match(make: Make, picture_root: Path) -> None:
-    load = lambda: make("image_folder", f"root={picture_root}", "classes=3").load("train")  # noqa: E731
+    def load() -> Any:
+        return make("image_folder", f"root={picture_root}", "classes=3").load("train")
+
     assert "2 class folders, not 3 (data.classes); give 2" in told(load)
     (picture_root / "train" / "eel").mkdir()
     assert "0 images in the class folders eel" in told(load)

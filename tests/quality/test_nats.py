@@ -61,6 +61,4 @@ def test_where_values_are_the_pixels_there_is_one_number() -> None:
         log_likelihood=lambda batch, samples: torch.full((len(batch[0]),), -16 * math.log(2)),
     )
     found = scored(coins)
-    assert (
-        found["bits_per_dim"] == pytest.approx(1) and "nats_of_values" not in found
-    )
+    assert found["bits_per_dim"] == pytest.approx(1) and "nats_of_values" not in found

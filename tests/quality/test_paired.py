@@ -98,21 +98,13 @@ def test_a_model_that_knows_and_one_that_knows_nothing(degrade: str, name: str) 
     """
     set_, how = data(degrade), DEGRADATIONS[degrade]
     truth = scored(PairedScores(), set_, lambda batch: batch[0])
-    assert (
-        truth["psnr"] == 100
-        and truth["l1"] == 0
-        and truth["ssim"] == pytest.approx(1, abs=1e-5)
-    )
+    assert truth["psnr"] == 100 and truth["l1"] == 0 and truth["ssim"] == pytest.approx(1, abs=1e-5)
     naive = scored(
         PairedScores(batch_size=7), set_, lambda batch: how.restore(batch[1], set_.shape)
     )  # type: ignore[misc]
     for score in ("l1", "psnr", "psnr_pooled", "ssim"):
-        assert naive[f"{score}"] == pytest.approx(
-            naive[f"{score}_{name}"], rel=1e-5
-        )
-        assert naive[f"{score}_{name}"] == pytest.approx(
-            truth[f"{score}_{name}"], rel=1e-5
-        )
+        assert naive[f"{score}"] == pytest.approx(naive[f"{score}_{name}"], rel=1e-5)
+        assert naive[f"{score}_{name}"] == pytest.approx(truth[f"{score}_{name}"], rel=1e-5)
     test, mean = (
         set_.load("test").images,
         to_float(set_.load("train").images.float().mean(0).round().to(torch.uint8)),

@@ -19,12 +19,13 @@ import torch
 from torch import Tensor
 
 from gentrain.adversarial import lipschitz
-from gentrain.cli import main
+from gentrain.cli.main import run
 
 
 class Probe(L.Callback):
-    """Keeps a digest of every batch's images and, for every step, of the random numbers' state; and
-    the weights at the end.
+    """Keeps a digest of every batch's images and of the random state at every step.
+
+    It also keeps the weights at the end.
     """
 
     def __init__(self) -> None:
@@ -68,7 +69,7 @@ def join(trainer: L.Trainer, pl_module: Any, seed: int) -> None:
 
     generator = pl_module.model.generator
     generator.noise = lambda n, device: mine(n, generator.latent) * 2 - 1
-    lipschitz.per_sample = lambda x: mine(len(x), *[1] * (x.ndim - 1))
+    lipschitz.uniform_per_sample = lambda x: mine(len(x), *[1] * (x.ndim - 1))
 
 
 def digest(tensor: Tensor) -> str:
@@ -86,7 +87,7 @@ def main() -> None:
 
     job.Job.make_trainer = watched
     torch.set_num_threads(1)
-    sys.exit(main.run(sys.argv[1:]))
+    sys.exit(run(sys.argv[1:]))
 
 
 if __name__ == "__main__":

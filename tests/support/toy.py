@@ -113,5 +113,7 @@ def train(
     L.seed_everything(seed, verbose=False)
     model = scheme(shape, **options)
     data = Noise(name="noise", shape=shape, classes=4 if len(shape) == 3 else None, batch_size=8)
-    trainer(run_dir, steps, callbacks, loggers).fit(model, datamodule=DataModule(data), ckpt_path=resume)
+    trainer(run_dir, steps, callbacks, loggers).fit(
+        model, datamodule=DataModule(data), ckpt_path=resume
+    )
     return model

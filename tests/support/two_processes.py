@@ -55,7 +55,9 @@ if __name__ == "__main__":
         with interruptible():
             trainer.fit(
                 scheme(),
-                datamodule=DataModule(Noise(name="noise", shape=(1, 8, 8), classes=4, batch_size=8)),
+                datamodule=DataModule(
+                    Noise(name="noise", shape=(1, 8, 8), classes=4, batch_size=8)
+                ),
                 ckpt_path=resume,
             )
     except Interrupted as interrupted:

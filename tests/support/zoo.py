@@ -22,8 +22,8 @@ PAIRED = (
 )  # fmt: skip
 SHALLOW = (*NARROW, "model.critic.depth=1")
 TRANSLATORS = (
-    *SMALL, "samples.n=4", "samples.every=0", "model.critic.critic.width=4",
-    "model.generator.translator.width=4", "model.generator.translator.blocks=1", "steps=1",
+    *SMALL, "samples.n=4", "samples.every=0", "model.critic.width=4",
+    "model.generator.width=4", "model.generator.blocks=1", "steps=1",
     "data.batch_size=4", "schedule=constant",
 )  # fmt: skip
 # 60 steps with an average, old fakes and old weights, which a resumed run must have again

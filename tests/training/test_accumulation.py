@@ -96,7 +96,10 @@ def test_two_batches_of_8_are_one_of_16(
     one, two = runs
     for (name, p), q in zip(one.model.named_parameters(), two.model.parameters(), strict=True):
         torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-6, msg=name)
-    assert one.global_step == two.global_step == 3 and one.clock.images == two.clock.images == 3 * 2 * 16
+    assert (
+        one.global_step == two.global_step == 3
+        and one.clock.images == two.clock.images == 3 * 2 * 16
+    )
     assert one.latest.keys() == two.latest.keys()
     for name in one.latest.keys() - {"images_per_second"}:
         assert one.latest[name] == pytest.approx(two.latest[name], rel=1e-3, abs=1e-4), name
@@ -149,7 +152,7 @@ def test_one_norm_and_one_verdict_to_an_update(tmp_path: Path) -> None:
     scheme.objectives["critic"] = poisoned
     looked = []
     admits = scheme.guard.check_gradients
-    scheme.guard.check_gradients = lambda *args: looked.append(args[2]) or admits(*args)  # type: ignore[method-assign, func-returns-value]
+    scheme.guard.check_gradients = lambda *args: looked.append(args[2]) or admits(*args)
     fit(scheme, tmp_path, 8, 2)
     assert len(calls) == 6 and looked == ["critic", "generator"] * 2
     assert scheme.guard.used == 1

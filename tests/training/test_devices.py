@@ -358,7 +358,7 @@ def test_a_gpu_computes_the_penalty_of_the_cpu(norm: str) -> None:
     from gentrain.adversarial.lipschitz import GradientPenalty
     from gentrain.networks import dcgan
 
-    critic, penalty = dcgan.Critic([1, 28, 28], 16, norm), GradientPenalty(points="both")  # type: ignore[arg-type]
+    critic, penalty = dcgan.Critic([1, 28, 28], 16, norm), GradientPenalty(points="both")
     real, fake = torch.rand(2, 16, 1, 28, 28)
     found = []
     for device in ("cpu", "cuda"):

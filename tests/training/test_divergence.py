@@ -113,7 +113,9 @@ def test_rollback_takes_the_last_checkpoint(tmp_path: Path) -> None:
     data = Noise(name="noise", shape=(1, 8, 8), classes=4, batch_size=8)
     poison = Poison("generator", {5})
     # up to the poison
-    trainer(tmp_path, 5, [RNG(), Checkpoint(every=2), poison]).fit(model, datamodule=DataModule(data))
+    trainer(tmp_path, 5, [RNG(), Checkpoint(every=2), poison]).fit(
+        model, datamodule=DataModule(data)
+    )
     saved = torch.load(tmp_path / "checkpoints" / "last-1.ckpt", weights_only=True)
     assert saved["global_step"] == 4
     L.seed_everything(0, verbose=False)
@@ -121,7 +123,9 @@ def test_rollback_takes_the_last_checkpoint(tmp_path: Path) -> None:
     model.guard = DivergenceGuard("rollback", 3)
     trainer(
         tmp_path / "again", 8, [RNG(), Checkpoint(every=2), Poison("generator", {5}), Seen()]
-    ).fit(model, datamodule=DataModule(Noise(name="noise", shape=(1, 8, 8), classes=4, batch_size=8)))
+    ).fit(
+        model, datamodule=DataModule(Noise(name="noise", shape=(1, 8, 8), classes=4, batch_size=8))
+    )
     assert model.global_step == 8
     assert model.guard.used == 1
     assert Seen.after is not None

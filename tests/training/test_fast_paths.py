@@ -210,7 +210,7 @@ def expected(
     else:
         assert reference.loss.generator is not None
         terms = {"adversarial": reference.loss.generator(fake, reference.critic(fake))}
-    return terms, gradients(sum(terms.values()), getattr(reference, player))  # type: ignore[arg-type]
+    return terms, gradients(sum(terms.values()), getattr(reference, player))
 
 
 def assert_close(got: dict[str, Tensor], want: dict[str, Tensor], tolerance: float) -> None:

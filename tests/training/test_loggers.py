@@ -148,7 +148,7 @@ def test_a_doctors_verdict_is_an_alert(run_dir: Path) -> None:
     class Worried(Doctor):
         def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *_: object) -> None:
             if pl_module.due(2):
-                self.tell(trainer, verdict)
+                self.report(trainer, verdict)
 
     run(run_dir, Loggers("offline"), extra=[Worried()])
     assert read(run_dir).alerts == [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -201,7 +201,7 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
         UserError: where a value is missing or cannot be computed.
     """
     try:
-        return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[return-value]
+        found = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         key = error.full_key
         raise UserError(f"no value for {key} ({key}); give it a value, {key}=...") from error
@@ -210,3 +210,4 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
         raise UserError(
             f"{problem} ({error.full_key}); give it a value on the command line"
         ) from error
+    return cast(dict[str, Any], found)

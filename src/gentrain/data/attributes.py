@@ -113,10 +113,11 @@ class AttributeTable(ImageFolder):
         """The lines of the table. Raises UserError where it cannot be read."""
         try:
             return self.table_file.read_text().splitlines()
-        except OSError as error:
-            why, cause = error.strerror or str(error), error
-        except UnicodeDecodeError as error:
-            why, cause = "it is no text", error
-        raise UserError(
-            f"cannot read {self.table_file}: {why} (data.table); give the path of {TABLE}"
-        ) from cause
+        except (OSError, UnicodeDecodeError) as error:
+            why = "it is no text"
+            match error:
+                case OSError():
+                    why = error.strerror or str(error)
+            raise UserError(
+                f"cannot read {self.table_file}: {why} (data.table); give the path of {TABLE}"
+            ) from error

@@ -308,7 +308,8 @@ def take(samples: ArrayDataset, rows: Tensor) -> tuple[Tensor, ...]:
 
 def on_device(samples: ArrayDataset, device: torch.device) -> ArrayDataset:
     """The samples on a device."""
-    return ArrayDataset(*(None if part is None else part.to(device) for part in samples))  # type: ignore[arg-type]
+    moved = (None if part is None else part.to(device) for part in samples)
+    return ArrayDataset(*moved)  # type: ignore[arg-type]
 
 
 def fits(samples: ArrayDataset, device: torch.device) -> bool:

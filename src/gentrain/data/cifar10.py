@@ -195,14 +195,17 @@ def checked(pixels: np.ndarray, labels: np.ndarray, path: Path) -> tuple[np.ndar
     return pixels, labels.astype(np.uint8)
 
 
+reconstruct = np._core.multiarray._reconstruct  # type: ignore[attr-defined]
+
+
 class ArraysOnly(pickle.Unpickler):
     """Rebuilds dicts, lists, strings and numpy arrays; refuses every other global."""
 
     allowed: ClassVar[dict[tuple[str, str], Any]] = {
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): np.dtype,
-        ("numpy.core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
-        ("numpy._core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
+        ("numpy.core.multiarray", "_reconstruct"): reconstruct,
+        ("numpy._core.multiarray", "_reconstruct"): reconstruct,
         # how Python 3 writes bytes in old protocols
         ("_codecs", "encode"): lambda text, encoding: text.encode(encoding),
     }

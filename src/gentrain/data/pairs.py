@@ -180,7 +180,8 @@ class Pairs(TwoFolders):
             sizes = size_of(a.read(name)), size_of(b.read(partner))
             # a broken picture is reported when it is decoded
             if None not in sizes and sizes[0] != sizes[1]:
-                odd.append((name, "{} x {} and {} x {}".format(*sizes[0], *sizes[1])))  # type: ignore[misc]
+                pair = " and ".join("{} x {}".format(*size) for size in sizes)  # type: ignore[misc]
+                odd.append((name, pair))
         ensure(
             not odd,
             f"{len(odd)} pairs of {self.folders[0].path} and {self.folders[1].path} differ in "

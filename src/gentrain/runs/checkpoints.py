@@ -28,6 +28,7 @@ from torch import Tensor
 from gentrain.errors import Unavailable, UserError
 from gentrain.files import atomic_write, sync_directory, temporary
 from gentrain.runs import directory
+from gentrain.version import __version__
 
 log = logging.getLogger("gentrain")
 
@@ -292,9 +293,9 @@ def refuse_version(path: Path, checkpoint: dict[str, Any], key: str = "resume") 
         case _:
             raise UserError(f"{path} is no checkpoint of a run ({key}); give one of gentrain's")
     directory.refuse_old_version(path, made_by, key)
-    if Version(made_by) > Version(directory.__version__):
+    if Version(made_by) > Version(__version__):
         raise UserError(
-            f"{path} was made by gentrain {made_by}, and this is {directory.__version__} ({key}); "
+            f"{path} was made by gentrain {made_by}, and this is {__version__} ({key}); "
             f"install {made_by}"
         )
 

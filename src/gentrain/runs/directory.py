@@ -17,10 +17,10 @@ from omegaconf.errors import OmegaConfBaseException
 from packaging.version import Version
 from yaml import YAMLError
 
-from gentrain import __version__
 from gentrain.errors import Unavailable, UserError
 from gentrain.files import Locked, acquire, report_disk_errors
 from gentrain.runs import resolvers
+from gentrain.version import __version__
 
 # keys that do not change what a run computes: a run may be continued with others
 OPERATIONAL = (

@@ -66,7 +66,8 @@ class AdversarialModule(TrainingModule):
                 self.objectives[player] = compiled(objective)
 
     def setup(self, stage: str) -> None:
-        self.trainer.datamodule.group = self.critic_steps * self.accumulate  # type: ignore[attr-defined]
+        batches = self.critic_steps * self.accumulate
+        self.trainer.datamodule.group = batches  # type: ignore[attr-defined]
 
     def configure_optimizers(self) -> Any:
         optimizers = self.make_optimizers(

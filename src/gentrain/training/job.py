@@ -13,7 +13,6 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
 
-from gentrain import __version__
 from gentrain.config.build import build
 from gentrain.config.validate import check
 from gentrain.data.base import Data
@@ -39,6 +38,7 @@ from gentrain.training.devices import (
 )
 from gentrain.training.environment import environment_error
 from gentrain.training.module import TrainingModule
+from gentrain.version import __version__
 
 log = logging.getLogger("gentrain")
 

@@ -177,7 +177,7 @@ def test_a_traverse_moves_one_latent_a_row(sample: Program, tmp_path: Path) -> N
 def test_the_parts_that_are_known(known: str) -> None:
     from gentrain.commands.sample.data_modes import Complete
 
-    mask, other = (Complete(known=part).mask(8, 8)[0, 0] for part in (known, OPPOSITE[known]))  # type: ignore[arg-type]
+    mask, other = (Complete(known=part).mask(8, 8)[0, 0] for part in (known, OPPOSITE[known]))
     assert mask.sum() in (32, 16, 48) and torch.equal(mask, ~other)
 
 
@@ -214,11 +214,11 @@ def test_what_is_known_of_an_image_stays(sample: Program, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("name", "words", "said"),
     [
-        ("vae", ("mode=complete",), ["does not complete", "(mode)"]),
-        ("gan", ("mode=complete",), ["does not complete", "(mode)"]),
+        ("vae", ("mode=complete",), ["completes images", "(mode=complete)"]),
+        ("gan", ("mode=complete",), ["completes images", "(mode=complete)"]),
         ("inpainting", ("mode=complete", "mode.known=middle"), ["mode.known"]),
-        ("maf", ("mode=reconstruct",), ["encoder", "(mode)"]),
-        ("gan", ("mode=reconstruct",), ["encoder", "(mode)"]),
+        ("maf", ("mode=reconstruct",), ["reconstructs images", "(mode="]),
+        ("gan", ("mode=reconstruct",), ["reconstructs images", "(mode="]),
         ("vae", ("mode=truncation",), ["mode.fid=false"]),
         ("vae", ("mode=class_grid",), ["no labels"]),
     ],

@@ -113,7 +113,7 @@ def test_an_image_depends_on_its_seed_and_number_alone() -> None:
 def test_labels_take_turns() -> None:
     drawn = [y for _, y in session(labelled()).stream(BLOCK + 6)]
     assert torch.equal(torch.cat(drawn), torch.arange(BLOCK + 6) % 4)  # type: ignore[arg-type]
-    assert session(labelled(), labels=[3, 1]).labels(3).tolist() == [3, 1, 3]  # type: ignore[union-attr]
+    assert session(labelled(), labels=[3, 1]).labels(3).tolist() == [3, 1, 3]
     assert session().labels(3) is None
 
 
@@ -147,7 +147,7 @@ def test_images_that_are_no_numbers() -> None:
 
 def test_arithmetic_of_means(tmp_path: Path) -> None:
     here = session()
-    latent_modes.Arithmetic([[0, 3], 2, 101]).draw(here, Output(tmp_path, "npz"))  # type: ignore[list-item]
+    latent_modes.Arithmetic([[0, 3], 2, 101]).draw(here, Output(tmp_path, "npz"))
     z = here.noise(102)
     mean = (z[0] + z[3]) / 2
     wanted = here.images(torch.stack([mean, z[2], z[101], mean - z[2] + z[101]]), None)
@@ -195,7 +195,7 @@ def test_nearest_finds_what_was_copied(tmp_path: Path) -> None:
 def test_reconstruct_gives_back_what_a_true_inverse_encoded(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = Invertible(Orthonormal, backbones(SHAPE)[1], criterion())  # type: ignore[arg-type]
+    model = Invertible(partial(Orthonormal), backbones(SHAPE)[1], criterion())
     here, generator = session(model), model.generator
     # images that the generator can draw
     own = to_bytes(generator(torch.randn(12, 6, generator=torch.Generator().manual_seed(5))))

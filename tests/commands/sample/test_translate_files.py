@@ -196,13 +196,11 @@ def test_mistakes(sample: Program, pictures: Path, tmp_path: Path) -> None:
         assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
 
     told(("edges", "source=/nowhere"), "no such file or folder /nowhere (source)")
-    told(
-        ("noise", f"source={pictures}"), "makes images of noise and translates none (source, mode)"
-    )
+    told(("noise", f"source={pictures}"), "GAN does not fit mode=translate, which needs one that translates images")
     told(("edges", f"source={pictures}", "mode.size=own"), "sees whole pictures", "(mode.size)")
     told(
         ("edges", f"source={pictures}", "mode.back=true"),
-        "does not know the way back",
+        "does not translate a picture back",
         "(mode.back)",
     )
     told(

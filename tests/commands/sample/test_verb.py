@@ -181,7 +181,7 @@ def test_eval_of_a_game_measures_as_the_run_did(
     ("name", "words", "said"),
     [
         ("gan", ("mode=class_grid",), ["no labels", "(mode)"]),
-        ("gan", ("mode=invert",), ["encoder", "(mode)"]),
+        ("gan", ("mode=invert",), ["reconstructs images", "(mode="]),
         ("cgan", ("mode=truncation",), ["mode.fid=false"]),
         ("gan", ("labels=[1]",), ["no labels", "(labels)"]),
         ("cgan", ("labels=[10]",), ["0 to 9", "(labels)"]),

@@ -214,7 +214,7 @@ def ledger_entry(path: Path) -> dict[str, Any]:
         case _:
             return {}
     match cell:
-        case {"overrides": _} | {"status": _}:
+        case dict() if "overrides" in cell or "status" in cell:
             return cell
         case dict():
             return {"overrides": cell}

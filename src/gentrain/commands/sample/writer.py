@@ -65,14 +65,14 @@ class Output:
         """
         self.open()
         shown: list[Tensor] = []
-        with self.keeper(total) as put:
+        with self.saver(total) as put:
             for images, labels in counted(batches, total):
                 if (missing := first - sum(map(len, shown))) > 0:
                     shown.append(images[:missing].clone())
                 put(images, labels)
         return torch.cat(shown) if shown else torch.empty(0)
 
-    def keeper(self, total: int) -> AbstractContextManager[Put]:
+    def saver(self, total: int) -> AbstractContextManager[Put]:
         """A context that keeps batches as `save` says."""
         match self.save:
             case "npz":

@@ -85,6 +85,10 @@ class AdversarialModel(GenerativeModel, HasCritic, ABC):
         """The Lipschitz method and the tricks, in the order in which they act."""
         return self.regularizers.values()  # type: ignore[return-value]
 
+    def named_regularizers(self) -> Iterable[tuple[str, Regularizer]]:
+        """The same, with the names of their losses."""
+        return self.regularizers.items()  # type: ignore[return-value]
+
     @property
     def critic_classifies(self) -> bool:
         """Whether the critic names the class of single images as well."""
@@ -256,7 +260,7 @@ class AdversarialModel(GenerativeModel, HasCritic, ABC):
 
         Every name gets its domain's name in front. A regularizer of weights counts once.
         """
-        once = {name for name, r in self.regularizers.items() if r.of_weights}
+        once = {name for name, r in self.named_regularizers() if r.of_weights}
 
         def named(domain: str, scalars: dict[str, Tensor]) -> dict[str, Tensor]:
             return {n if n in once else f"{domain}_{n}": value for n, value in scalars.items()}
@@ -289,14 +293,14 @@ class AdversarialModel(GenerativeModel, HasCritic, ABC):
         self, critic: CriticFunction, real: Tensor, fake: Tensor
     ) -> dict[str, Tensor]:
         """The critic's extra losses, by the name of their regularizer."""
-        named: Any = self.regularizers.items()
+        named = self.named_regularizers()
         return only({name: r.critic_term(critic, real, fake) for name, r in named})
 
     def generator_regularizer_terms(
         self, critic: CriticFunction, real: Tensor, fake: Tensor
     ) -> dict[str, Tensor]:
         """The generator's extra losses, by the name of their regularizer."""
-        named: Any = self.regularizers.items()
+        named = self.named_regularizers()
         return only({name: r.generator_term(critic, real, fake) for name, r in named})
 
     @torch.no_grad()

@@ -123,9 +123,9 @@ def require_norm(backbone: base.Backbone[Any], norm: Norm | None) -> None:
     Raises:
         UserError: for a network without this norm.
     """
-    kind = backbone.func
-    if norm is not None and norm not in kind.norms:  # type: ignore[attr-defined]
-        name = f"{kind.__module__.removeprefix('gentrain.')}.{kind.__name__}"  # type: ignore[attr-defined]
+    kind: Any = backbone.func
+    if norm is not None and norm not in kind.norms:
+        name = f"{kind.__module__.removeprefix('gentrain.')}.{kind.__name__}"
         raise UserError(
             f"{name} as the encoder has no {norm} norm (model.encoder_norm, network); "
             "write model.encoder_norm=null, or choose network=mlp_1024 or dcgan"
