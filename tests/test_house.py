@@ -84,12 +84,7 @@ def nodes(path: Path) -> tuple[ast.AST, ...]:
 
 
 def resolve(dotted: list[str]) -> str | None:
-    """The module that a dotted name below `gentrain` lies in; the package itself is its index.
-
-    `gentrain.__version__` is a constant that every floor may read.
-    """
-    if dotted == ["__version__"]:
-        return None
+    """The module that a dotted name below `gentrain` lies in; the package itself is its index."""
     for end in range(len(dotted), -1, -1):
         name = ".".join(dotted[:end])
         if name in modules():
