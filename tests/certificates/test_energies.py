@@ -681,7 +681,7 @@ def test_what_cannot_be_compiled_is_refused() -> None:
 )
 def test_presets_are_built(words: tuple[str, ...]) -> None:
     """As a command composes them: each gives an objective of the data's shape."""
-    model = compose.game(*words)
+    model = compose.build_model(*words)
     shape = (
         (2,)
         if {"data=gaussian_ring", "data=rings"} & set(words)
@@ -697,6 +697,6 @@ def test_presets_are_built(words: tuple[str, ...]) -> None:
 
 def test_a_mistake_in_a_choice_is_one_line() -> None:
     with pytest.raises(UserError, match=r"model\.sampler\.step"):
-        compose.game("model=ebm", "model.sampler.step=-1")
+        compose.build_model("model=ebm", "model.sampler.step=-1")
     with pytest.raises(UserError, match=r"visible\.sd"):
-        compose.game("model=rbm", "visible=gaussian", "model.visible.sd=0")
+        compose.build_model("model=rbm", "visible=gaussian", "model.visible.sd=0")

@@ -130,7 +130,7 @@ def test_srresnet_and_the_critic_of_srgan() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("model=pix2pix", "data=mnist_5k"), "these data have no sources (data.degrade)"),
         (("model=srresnet", "data=digit_edges", "model.network.blocks=1"), None),
@@ -159,13 +159,13 @@ def test_srresnet_and_the_critic_of_srgan() -> None:
         ),
     ],
 )
-def test_what_does_not_fit_is_refused(words: tuple[str, ...], told: str | None) -> None:
-    if told is None:
+def test_what_does_not_fit_is_refused(words: tuple[str, ...], message: str | None) -> None:
+    if message is None:
         build_model(*words)
         return
     with pytest.raises(UserError) as refused:
         build_model(*words)
-    assert told in str(refused.value) and "\n" not in str(refused.value)
+    assert message in str(refused.value) and "\n" not in str(refused.value)
 
 
 # --- objectives -----------------------------------------------------------------------------------

@@ -148,9 +148,9 @@ def test_translations_of_two_processes_resume_exactly(preset: str, tmp_path: Pat
 
 
 TRANSLATORS = (
-    "model.generator.translator.width=4",
-    "model.generator.translator.blocks=1",
-    "model.critic.critic.width=4",
+    "model.generator.width=4",
+    "model.generator.blocks=1",
+    "model.critic.width=4",
 )
 
 

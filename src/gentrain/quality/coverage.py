@@ -185,8 +185,8 @@ class StackedCoverage(SampleMetric):
 def kl_to_uniform(counts: Tensor) -> float:
     """KL(p || u) = log K - H(p), in nats, of a histogram (K,).
 
-    >>> kl_to_uniform(torch.tensor([3, 3, 3]))
-    0.0
+    >>> round(kl_to_uniform(torch.tensor([4, 0])), 4)  # log 2
+    0.6931
     """
     p = counts.double() / counts.sum()
     return math.log(len(counts)) - torch.special.entr(p).sum().item()

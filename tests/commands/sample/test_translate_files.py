@@ -196,7 +196,10 @@ def test_mistakes(sample: Program, pictures: Path, tmp_path: Path) -> None:
         assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
 
     told(("edges", "source=/nowhere"), "no such file or folder /nowhere (source)")
-    told(("noise", f"source={pictures}"), "GAN does not fit mode=translate, which needs one that translates images")
+    told(
+        ("noise", f"source={pictures}"),
+        "does not fit mode=translate, which needs one that translates",
+    )
     told(("edges", f"source={pictures}", "mode.size=own"), "sees whole pictures", "(mode.size)")
     told(
         ("edges", f"source={pictures}", "mode.back=true"),
