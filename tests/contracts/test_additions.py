@@ -337,6 +337,7 @@ def commands(page: str) -> list[list[str]]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_contributing_is_true(tmp_path: Path) -> None:
     """Every file of CONTRIBUTING.md is added as it stands there, and every command is run."""
     page = (ROOT / "CONTRIBUTING.md").read_text()

@@ -53,7 +53,10 @@ class AdversarialLoss(nn.Module):
         self.estimates = dict(estimates or {})
 
     def update(self, scalars: dict[str, Tensor]) -> None:
-        """Called after each critic update with the critic's named losses and metrics."""
+        """Called after each critic update with the critic's named losses and metrics.
+
+        In a run of several processes the scalars are those of this process alone.
+        """
 
 
 def js(saturating: bool = False, real_target: float = 1.0) -> AdversarialLoss:
