@@ -73,7 +73,7 @@ def test_the_configuration_is_inside(site: Path, env: dict[str, str], tmp_path: 
 
 
 def test_the_page_of_compare_is_inside(site: Path) -> None:
-    parts = {file.suffix for file in (site / "gentrain" / "compare").glob("page.*")}
+    parts = {file.suffix for file in (site / "gentrain" / "commands" / "compare").glob("page.*")}
     assert parts == {".py", ".html", ".css", ".js"}
 
 

@@ -228,7 +228,7 @@ def test_23_a_checkpoint_of_another_model(
 
 def test_24_a_newer_version(halfway: Path, env: dict[str, str], tmp_path: Path) -> None:
     resave(tmp_path / LAST, lambda saved: saved["origin"].update(version="99.1"))
-    assert_refused(resumed(tmp_path, env), tmp_path, "was saved by gentrain 99.1, and this is 0.")
+    assert_refused(resumed(tmp_path, env), tmp_path, "was made by gentrain 99.1, and this is 0.")
 
 
 # --- files ----------------------------------------------------------------------------------------
@@ -310,7 +310,7 @@ def resave(path: Path, change: Callable[[dict], object]) -> None:
         ("nowhere", ["does not exist"]),
         ("empty", ["no checkpoints/last.ckpt"]),
         ("https://example.org/last.ckpt", ["is a URL"]),
-        ("stray.ckpt", ["is not a run directory"]),
+        ("stray.ckpt", ["is not in a run directory"]),
     ],
 )
 def test_21_nothing_to_resume(

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -328,9 +329,11 @@ def test_none_is_no_metric():
     assert metrics_of({"quality": nodes, "callbacks": {}}) == {}
 
 
-def test_mnist_5k(tmp_path):
+def test_mnist_5k(env: dict[str, str]) -> None:
     from gentrain.data.mnist_5k import MNIST5k
 
     classifier = Classifier()
-    classifier.prepare(MNIST5k(name="mnist_5k", shape=(1, 28, 28), classes=10), tmp_path)
+    classifier.prepare(
+        MNIST5k(name="mnist_5k", shape=(1, 28, 28), classes=10), Path(env["GENTRAIN_CACHE"])
+    )
     assert classifier.accuracy >= 0.95

@@ -9,7 +9,7 @@ import yaml
 
 from tests.support.paths import CONF
 
-# what a preset is built on tells its kind; the others are games
+# what a preset is built on tells its kind; the others are GANs
 KINDS = {
     "_vae": "density",
     "_flow": "density",
@@ -35,7 +35,7 @@ def kind(preset: str) -> str:
     # a class attribute will say it once all models have one base class
     if model_class(preset).endswith(".Regression"):
         return "regression"
-    return next((KINDS[name] for name in lineage(preset) if name in KINDS), "game")
+    return next((KINDS[name] for name in lineage(preset) if name in KINDS), "gan")
 
 
 def model_class(preset: str) -> str:
@@ -45,7 +45,7 @@ def model_class(preset: str) -> str:
 
 
 NAMES = sorted(f.stem for f in (CONF / "model").glob("*.yaml") if not f.stem.startswith("_"))
-PRESETS = tuple(name for name in NAMES if kind(name) == "game")
+PRESETS = tuple(name for name in NAMES if kind(name) == "gan")
 DENSITIES = tuple(name for name in NAMES if kind(name) == "density")
 ENERGIES = tuple(name for name in NAMES if kind(name) == "energy")
 REGRESSIONS = tuple(name for name in NAMES if kind(name) == "regression")
