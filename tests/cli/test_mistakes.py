@@ -20,6 +20,11 @@ LONG = "x" * 300
 COMPOSITION = {
     "1-unknown-key": (["modle=gan"], ["(modle)", "did you mean model"]),
     "2-unknown-option": (["model=gann"], ["(model)", "did you mean gan or"]),
+    "2-unknown-trick": (["tricks=[emma]"], ["no option emma (tricks)", "did you mean ema"]),
+    "3-trick-not-chosen": (
+        ["model=dcgan", "tricks.ema.decay=0.9"],
+        ["tricks=[ema] is not chosen (tricks.ema.decay)", "add it"],
+    ),
     "3-unknown-key-in-a-group": (
         ["model.generator.wdth=3"],
         ["(model.generator.wdth)", "did you mean model.generator.width"],
@@ -28,6 +33,7 @@ COMPOSITION = {
     "7-seed-no-integer": (["seed=1e99"], ["(seed)", "1e+99"]),
     "7-no-steps": (["steps=0"], ["(steps)", "1 or more"]),
     "8-two-values": (["steps=1,2"], ["(steps)", "-m"]),
+    "9-no-equals-sign": (["model", "gan"], ["'model' is no option", "write key=value"]),
     "9-open-bracket": (["tricks=[ema"], ["'tricks=[ema'", "brackets"]),
     "9-open-quote": (["steps='1"], ["steps='1", "quotes"]),
     "10-missing-value": (["steps=???"], ["(steps)", "give it a value"]),
@@ -48,6 +54,10 @@ def test_composition(run_light: Run, tmp_path: Path, row: str) -> None:
 
 CONSTRUCTION = {
     "3-added-key": (["+model.dmi=3"], ["(model.dmi)"]),
+    "11-network-of-another-family": (
+        ["model=gan", "network=vae_mlp"],
+        ["this network has a part 'decoder'", "(network)"],
+    ),
     "4-empty": (
         ["model.generator.width="],
         ["(model.generator.width)", "expected a valid integer, not ''"],

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from gentrain.files import write_json
 from tests.support.shell import (
     TINY,
     Done,
@@ -99,6 +101,18 @@ def test_a_finished_run_is_left_alone(finished: Path, light: dict[str, str]) -> 
     done = gentrain(finished.parent, light, *WHOLE, f"hydra.run.dir={finished}", "resume=auto")
     assert (done.returncode, done.stderr) == (0, "") and "already finished" in done.stdout
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
+
+
+def test_fewer_steps_than_were_made(finished: Path, env: dict[str, str], tmp_path: Path) -> None:
+    """A stopped run that has made more steps than it is now asked for is left as it is."""
+    stopped = tmp_path / "stopped"
+    shutil.copytree(finished, stopped)
+    write_json(stopped / "summary.json", summary(stopped) | {"status": "interrupted"})
+    before = (stopped / "summary.json").read_bytes()
+    words = [*WHOLE, f"steps={STEPS - 20}", f"hydra.run.dir={stopped}", "resume=auto"]
+    done = gentrain(tmp_path, env, *words)
+    assert done.returncode == 0 and "already finished" in done.stdout, done.stderr
+    assert (stopped / "summary.json").read_bytes() == before
 
 
 def test_more_steps_from_a_checkpoint(finished: Path, env: dict[str, str], tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ KEYS = {
     "seed",
     "steps",
     "metrics",
+    "directions",
     "best",
     "protocols",
     "verdicts",

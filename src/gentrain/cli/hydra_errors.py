@@ -72,7 +72,7 @@ def one_line(error: Exception, argv: list[str], conf: Path, verb: str = "train")
             f"{key}={value} is a list of values ({key}); "
             "give one, or sweep over them with -m (--multirun)"
         )
-    if found := re.search(r"Could not find '([^']*)/([^'/]*)'", text):
+    if found := re.search(r"Could not (?:find|load) '([^']*)/([^'/]*)'", text):
         return unknown_option(found[1], found[2], conf)
     if found := re.search(r"Could not override '([^']+)'", text) or re.search(
         r"[Kk]ey '([^']+)' is not in struct", text
@@ -81,6 +81,9 @@ def one_line(error: Exception, argv: list[str], conf: Path, verb: str = "train")
     if found := re.search(r"Error merging override (\S+?)=", text):
         problem = str(error.__cause__ or error).splitlines()[0]
         return f"{problem} ({found[1]}); mend the value"
+    if "missing EQUAL" in text:
+        word = next((word for word in argv if "=" not in word), argv[0])
+        return f"{word!r} is no option (command line); write key=value, such as model=wgan_gp"
     if any(sign in text for sign in UNREADABLE):
         word = next((word for word in argv if word in str(error)), " ".join(argv))
         return (
@@ -112,6 +115,10 @@ def unknown_key(key: str, text: str, argv: list[str], conf: Path, verb: str) -> 
     if (conf / bare).is_dir():
         model = next((word for word in argv if word.startswith("model=")), "this model")
         return f"{model} leaves no choice of {bare} ({bare}); leave it out, or choose another model"
+    group, _, option = bare.partition(".")
+    trick = option.partition(".")[0]
+    if group == "tricks" and trick in options(conf, group):
+        return f"tricks=[{trick}] is not chosen ({bare}); add it to tricks=[...], or leave this out"
     return f"no option {bare} ({bare}){nearest(bare, similar_keys(argv, bare, conf, verb))}"
 
 

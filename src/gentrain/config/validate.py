@@ -16,6 +16,7 @@ from gentrain.errors import UserError
 ALLOWED = ("gentrain.", "torch.optim.", "torch.nn.", "lightning.")
 
 # Hydra's own keys beside a constructor's arguments
+OF_NETWORKS = {"generator", "critic", "encoder", "decoder", "network"}  # keys of conf/network
 RESERVED = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 
 # arguments that training.job passes, and that no configuration gives
@@ -91,7 +92,12 @@ def arguments(node: dict[str, Any], path: str) -> dict[str, Any]:
     given = {key: value for key, value in node.items() if key not in RESERVED}
     parameters = signature(target)
     if not any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values()):
-        for key in given.keys() - parameters.keys():
+        for key in sorted(given.keys() - parameters.keys()):
+            if path == "model" and key in OF_NETWORKS:
+                raise UserError(
+                    f"this network has a part {key!r}, which this model does not take (network); "
+                    "choose another network="
+                )
             raise UserError(f"no option {key} ({path}.{key}){nearest(key, parameters)}")
     missing = sorted(required(parameters, path) - given.keys())
     if missing and not partial:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,10 @@ from lightning.pytorch.callbacks import ProgressBar
 from gentrain.config.build import build
 from gentrain.config.validate import check
 from gentrain.data.base import Data
-from gentrain.errors import Diverged, Interrupted, Unavailable, UserError
+from gentrain.errors import AlreadyFinished, Diverged, Interrupted, Unavailable, UserError
 from gentrain.files import remove_unfinished, report_disk_errors, write_json
 from gentrain.models.base import GenerativeModel
-from gentrain.quality.base import Metric
+from gentrain.quality.base import Metric, higher_is_better
 from gentrain.runs import directory
 from gentrain.runs.checkpoints import newest_valid, refuse_foreign, step_of
 from gentrain.runs.reopen import saved_weights
@@ -54,6 +54,7 @@ class Job:
 
     Raises:
         UserError: for a configuration that cannot work.
+        AlreadyFinished: for a checkpoint of more steps than the configuration asks for.
     """
 
     def __init__(
@@ -72,6 +73,8 @@ class Job:
         self.scheme = self.make_training_module()
         if self.checkpoint:
             refuse_foreign(self.checkpoint, self.scheme)
+            if step_of(self.checkpoint) > config["steps"]:
+                raise AlreadyFinished(run_dir)  # nothing is left to train, and no score to replace
         else:
             load_initial_weights(self.scheme.model)
         self.callbacks = self.make_callbacks()
@@ -233,6 +236,7 @@ class Job:
             "seed": self.config["seed"],
             "steps": scheme.global_step if self.trainer.state.fn else 0,
             "metrics": scheme.latest,
+            "directions": directions(scheme.latest),
             "best": {},
             "protocols": scheme.protocols,
             "verdicts": [],
@@ -262,6 +266,12 @@ def scores(end: dict[str, Any]) -> dict[str, float]:
     name = end["best"].get("metric")
     found = {f"best/{name}": end["best"].get("value"), f"final/{name}": end["metrics"].get(name)}
     return {key: value for key, value in found.items() if value is not None}
+
+
+def directions(metrics: Iterable[str]) -> dict[str, bool]:
+    """Whether more is better, of each logged score, for `gentrain compare`."""
+    found = {name: higher_is_better(name) for name in metrics if name.startswith("quality/")}
+    return {name: better for name, better in found.items() if better is not None}
 
 
 def load_initial_weights(model: GenerativeModel) -> None:

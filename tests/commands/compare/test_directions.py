@@ -23,3 +23,13 @@ def test_all_metrics_are_looked_at() -> None:
     assert {"quality/fid_classifier", "quality/psnr_classifier", "quality/modes_found"} <= set(
         LOGGED
     )
+
+
+def test_a_summary_knows_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The direction of a score of a new metric comes with the run."""
+    monkeypatch.setattr(directions, "declared", {})
+    assert not directions.higher_is_better("quality/spread")
+    directions.declare({"directions": {"quality/spread": True}})
+    assert directions.higher_is_better("quality/spread")
+    directions.declare({})  # a run of version 0.1
+    assert directions.higher_is_better("quality/spread")

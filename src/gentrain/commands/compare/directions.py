@@ -1,12 +1,14 @@
 """Which way a score is better, by its name.
 
-`compare` reads names from files and imports no torch, so it cannot ask the metrics. A test holds
-this table to what they declare (`gentrain.quality.higher_is_better`).
+`compare` reads names from files and imports no torch, so it cannot ask the metrics. A run's summary
+has the directions that its metrics declare (`declare`). For runs without them there is a table,
+and a test holds it to what the metrics of this package declare.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 # parts of the names of scores of which more is better; of any other score, less is
 HIGHER_IS_BETTER = (
@@ -27,6 +29,9 @@ HIGHER_IS_BETTER = (
     "modes_found",
     "high_quality",
 )
+# by the name of a score: what the summaries of the compared runs say
+declared: dict[str, bool] = {}
+
 # they describe a score, and rank nothing
 NO_SCORES = ("quality/n", "quality/nats_error", "quality/log_z", "quality/log_z_error")
 NO_SCORE_ENDS = ("_floor", "_std", "_permuted")
@@ -38,7 +43,16 @@ def higher_is_better(name: str) -> bool:
     >>> higher_is_better("quality/recall_classifier"), higher_is_better("quality/fid_classifier")
     (True, False)
     """
+    if name in declared:
+        return declared[name]
     return name == "images_per_second" or any(part in name for part in HIGHER_IS_BETTER)
+
+
+def declare(summary: dict[str, Any]) -> None:
+    """Take the directions that a run's summary has."""
+    match summary.get("directions"):
+        case dict() as directions:
+            declared.update(directions)
 
 
 def best(name: str) -> Callable[[Iterable[float]], float]:

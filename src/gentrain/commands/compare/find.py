@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from gentrain.commands.compare import directions
 from gentrain.errors import UserError
 from gentrain.runs import directory
 from gentrain.sweeps.ledger import effective_status
@@ -185,6 +186,7 @@ def directories(place: Path) -> Iterator[Path]:
 def read_run(path: Path, name: str) -> Run:
     """Read what there is of one run. Raises UserError for a record that cannot be read."""
     end = read_json(path / "summary.json")
+    directions.declare(end)
     cell = effective_status(path, read_json(path / "status.json"))
     if not cell and not (path / CONFIG).exists():
         cell = ledger_entry(path)
