@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from hydra.errors import HydraException
 
-from gentrain.cli.hydra_errors import RENAMED, one_line, options
+from gentrain.cli.hydra_errors import one_line, options
+from gentrain.cli.overrides import NOT_THE_SAME, RENAMED_NETWORKS, rename_networks
 from gentrain.config.paths import conf_dir
 from tests.support.shell import Done, assert_refused
 
 Run = Callable[..., Done]
 
-NETWORKS = RENAMED["network"]
+NETWORKS = RENAMED_NETWORKS
 
 
 @pytest.mark.parametrize("old", NETWORKS)
@@ -27,7 +28,7 @@ def test_an_old_network_answers_with_the_new_one(old: str) -> None:
 
 @pytest.mark.parametrize("old", NETWORKS)
 def test_the_new_name_is_there(old: str) -> None:
-    new = re.match(r"network=(\w+)( model\.[\w.]+=\w+)*$", NETWORKS[old])
+    new = re.match(r"network=(\w+)( model\.[\w.]+=[\w.]+)*$", NETWORKS[old])
     assert new is not None
     known = options(conf_dir(), "network")
     assert new[1] in known or old in known
@@ -46,6 +47,20 @@ def test_the_old_list_is_whole() -> None:
     assert set(before.split()) <= {*options(conf_dir(), "network"), *NETWORKS}
 
 
-def test_the_command(run_light: Run, tmp_path: Path) -> None:
-    done = run_light("model=cgan", "network=conditional_dcgan")
-    assert_refused(done, tmp_path, "network=conditional_dcgan", "(network)", "give network=dcgan")
+def test_equal_networks_are_used(capsys: pytest.CaptureFixture[str]) -> None:
+    """An old name whose networks are there is a warning; the user's own options win."""
+    assert rename_networks(["network=conditional_dcgan", "model=cgan"]) == [
+        "network=dcgan", "model.embedding=10", "model=cgan",
+    ]  # fmt: skip
+    assert capsys.readouterr().err == (
+        "gentrain: warning: network=conditional_dcgan is now network=dcgan model.embedding=10 "
+        "(network)\n"
+    )
+    words = ["network=classifier_mlp", "model.embedding=7"]
+    assert rename_networks(words) == ["network=mlp_dropout_512", "model.embedding=7"]
+
+
+@pytest.mark.parametrize("old", sorted(NOT_THE_SAME))
+def test_other_networks_are_refused(run_light: Run, tmp_path: Path, old: str) -> None:
+    done = run_light("model=stargan", f"network={old}")
+    assert_refused(done, tmp_path, f"network={old}", "(network)", f"give {NETWORKS[old]}")

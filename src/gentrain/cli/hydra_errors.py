@@ -11,6 +11,7 @@ from hydra.errors import HydraException
 from hydra.initialize import initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
+from gentrain.cli.overrides import RENAMED_NETWORKS
 from gentrain.config.overrides import key_of
 from gentrain.config.validate import nearest
 
@@ -25,33 +26,6 @@ UNREADABLE = (
     "extraneous input",
     "no viable alternative",
 )
-
-# Options that were renamed, by their group: the old name, and the overrides that replace it.
-# A network is a backbone since version 0.2; the model adds conditions, classes and domains.
-RENAMED = {
-    "network": {
-        "conditional_dcgan": "network=dcgan",
-        "projection_dcgan": "network=dcgan model.conditioning=projection",
-        "conditional_mlp": "network=mlp_dropout_512",
-        "classifier_mlp": "network=mlp_dropout_512",
-        "classifier_dcgan": "network=dcgan",
-        "logits_dcgan": "network=dcgan",
-        "bidirectional_dcgan": "network=dcgan",
-        "logits_mlp": "network=mlp_noisy",
-        "bidirectional_mlp": "network=mlp_1024",
-        "conditional_resnet": (
-            "network=sagan model.generator.attention=0 model.critic.attention=0"
-        ),
-        "cycle_resnet": "network=resnet_translator",
-        "cycle_unet": "network=unet",
-        "domains_unet": "network=unet",
-        "domains_resnet": "network=stargan",
-        "coding_mlp": "network=vae_mlp",
-        "coding_conv": "network=vae_conv",
-        "classifying_coding_conv": "network=vae_conv",
-        "classifying_coding_mlp": "network=vae_mlp_300",
-    }
-}
 
 
 def one_line(error: Exception, argv: list[str], conf: Path, verb: str = "train") -> str:
@@ -103,7 +77,7 @@ def unknown_option(group: str, option: str, conf: Path) -> str:
     """For `group=option` without a file of that name."""
     if extra := EXTRAS.get(option):
         return f"{option} is not installed (cluster, sweep); pip install 'gentrain[{extra}]'"
-    if instead := RENAMED.get(group, {}).get(option):
+    if group == "network" and (instead := RENAMED_NETWORKS.get(option)):
         return f"{group}={option} has another name now ({group}); give {instead}"
     return f"no option {option} ({group}){nearest(option, options(conf, group))}"
 
@@ -153,6 +127,8 @@ def flat_keys(cfg: DictConfig, prefix: str = "") -> list[str]:
     found: list[str] = []
     for key in map(str, cfg):
         resolved = not (OmegaConf.is_missing(cfg, key) or OmegaConf.is_interpolation(cfg, key))
+        if key.startswith("_"):  # `_target_` and its like are not options
+            continue
         branch = resolved and OmegaConf.is_dict(cfg[key])
         found += flat_keys(cfg[key], f"{prefix}{key}.") if branch else [f"{prefix}{key}"]
     return found

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
+import sys
 from argparse import Namespace
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +18,34 @@ from gentrain.errors import UserError
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
+
+# Networks of version 0.1, and the overrides that give the same networks. A network is a backbone
+# since version 0.2; the model adds labels, classes and domains.
+RENAMED_NETWORKS = {
+    "conditional_dcgan": "network=dcgan model.embedding=10",
+    "projection_dcgan": "network=dcgan model.embedding=10 model.conditioning=projection",
+    "conditional_mlp": "network=mlp_dropout_512",
+    "classifier_mlp": "network=mlp_dropout_512 model.embedding=50",
+    "classifier_dcgan": "network=dcgan",
+    "logits_dcgan": "network=dcgan",
+    "bidirectional_dcgan": "network=dcgan",
+    "logits_mlp": "network=mlp_noisy",
+    "bidirectional_mlp": "network=mlp_1024",
+    "conditional_resnet": (
+        "network=sagan model.conditioning=projection "
+        "model.generator.attention=0 model.critic.attention=0"
+    ),
+    "cycle_resnet": "network=resnet_translator",
+    "cycle_unet": "network=unet model.generator.dropout=0.0",
+    "domains_unet": "network=unet",
+    "domains_resnet": "network=stargan",
+    "coding_mlp": "network=vae_mlp",
+    "coding_conv": "network=vae_conv",
+    "classifying_coding_conv": "network=vae_conv",
+    "classifying_coding_mlp": "network=vae_mlp_300",
+}
+# their successors have another critic, or another classifier: the user must choose them
+NOT_THE_SAME = {"domains_unet", "classifying_coding_conv"}
 
 
 def normalize_overrides(command: str, argv: list[str]) -> list[str]:
@@ -32,7 +62,27 @@ def normalize_overrides(command: str, argv: list[str]) -> list[str]:
     given = {key_of(word) for word in argv}
     if command == "sample" and "source" in given and "mode" not in given:
         return [*argv, "mode=translate"]  # the only mode that takes a source
-    return argv
+    return rename_networks(argv) if command == "train" else argv
+
+
+def rename_networks(argv: list[str]) -> list[str]:
+    """Replace a network's name of version 0.1 by the overrides that give the same, with a warning.
+
+    >>> rename_networks(["model=cgan", "network=dcgan"])
+    ['model=cgan', 'network=dcgan']
+    """
+    keys = {key_of(word) for word in argv if not word.startswith("network=")}
+    renamed: list[str] = []
+    for word in argv:
+        old = word.removeprefix("network=")
+        if old == word or old in NOT_THE_SAME or old not in RENAMED_NETWORKS:
+            renamed.append(word)
+            continue
+        new = RENAMED_NETWORKS[old]
+        if "LOCAL_RANK" not in os.environ:
+            print(f"gentrain: warning: {word} is now {new} (network)", file=sys.stderr)
+        renamed += [part for part in new.split() if key_of(part) not in keys]
+    return renamed
 
 
 def as_list(override: str) -> str:
