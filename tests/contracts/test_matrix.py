@@ -125,7 +125,7 @@ def cells(presets: tuple[str, ...] = PRESETS) -> list[tuple[str, str, str, str]]
 
 @pytest.mark.parametrize("preset", EVERY)
 def test_composition_is_a_product(preset: str) -> None:
-    chosen = random.Random(preset).sample([c for c in cells() if c[0] == preset], 4)
+    chosen = random.Random(preset).sample([c for c in cells() if c[0] == preset], 2)
     for _, loss, lipschitz, trick in chosen:
         other = random.Random(loss + trick).choice([t for t in TRICKS if key(t) != key(trick)])
         words = [] if loss == FIXED else [f"loss={loss}"]

@@ -82,6 +82,7 @@ def test_silent_on_healthy_runs(model: str) -> None:
     assert names(*trained(f"model={model}", *SMALL)) == set()
 
 
+@pytest.mark.slow
 def test_silent_on_a_healthy_wasserstein_run() -> None:
     assert names(*trained("model=wgan_gp", *SMALL, "scheme.critic_steps=2", steps=100)) == set()
 
