@@ -233,7 +233,7 @@ class SweepLauncher:
         return self.ledger.add_cell(identity, values, overrides)
 
     def add_identity_keys(self, swept: Sequence[str]) -> None:
-        """Let swept keys outside the fingerprint (trainer.precision, steps) tell cells apart, too."""
+        """Let swept keys outside the fingerprint (trainer.precision, steps) tell cells apart."""
         operational = {key for key in swept if directory.is_operational(key)}
         extra = sorted(operational.union(self.ledger.extra_identity_keys))
         if extra != self.ledger.extra_identity_keys:
