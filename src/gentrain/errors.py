@@ -4,7 +4,7 @@ import signal
 
 
 class UserError(Exception):
-    """A mistake that the user can mend, printed as one line without a traceback.
+    """A mistake that the user can fix, printed as one line without a traceback.
 
     The message says what is wrong, then the key or the path in brackets, then what to do:
     `no image files in DIR (data.root); give a folder or a zip with .png or .jpg files`.

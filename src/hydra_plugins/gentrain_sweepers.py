@@ -36,13 +36,13 @@ def run_sweep(sweeper: Any, arguments: list[str], sweep: Callable[[Any], Any]) -
         arguments: the overrides of the command.
         sweep: makes the sweep; called with our launcher.
     """
-    from gentrain.sweeps.launcher import NoComposition, SweepLauncher
+    from gentrain.sweeps.launcher import DeferredConfigLoader, SweepLauncher
 
     launcher, context = sweeper.launcher, sweeper.hydra_context
-    launcher.hydra_context = replace(context, config_loader=NoComposition())
+    launcher.hydra_context = replace(context, config_loader=DeferredConfigLoader())
     swept = swept_keys(arguments)
     sweeper.launcher = ours = SweepLauncher(launcher, sweeper.config, context.config_loader, swept)
-    with ours.driving():
+    with ours.exclusive_driver():
         sweep(ours)
     ours.conclude()
 

@@ -165,9 +165,9 @@ def test_as_many_of_each_class_chosen_by_the_seed() -> None:
 @pytest.mark.parametrize("resident", [True, False])
 def test_batches_are_a_function_of_the_position(resident: bool) -> None:
     def first(
-        data: Bars, n: int, position: int = 0, group: int | None = None
+        data: Bars, n: int, position: int = 0, batches_per_step: int | None = None
     ) -> list[tuple[torch.Tensor, ...]]:
-        batches = data.batches(position=lambda: position, group=group)
+        batches = data.batches(position=lambda: position, batches_per_step=batches_per_step)
         return list(itertools.islice(batches, n))
 
     whole = first(bars(resident=resident, workers=0, flip=True), 24)
@@ -181,7 +181,7 @@ def test_batches_are_a_function_of_the_position(resident: bool) -> None:
         data = bars(resident=resident, workers=0, flip=True)
         for one, other in zip(first(data, 24 - position, position), whole[position:], strict=True):
             assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
-    assert [len(item) for item in first(bars(), 2, group=2)] == [2, 2]
+    assert [len(item) for item in first(bars(), 2, batches_per_step=2)] == [2, 2]
     # the images are those of a run with all labels
     plain = first(bars(labelled=None, flip=True), 3)
     assert all(torch.equal(one[0], other[0]) for one, other in zip(plain, whole, strict=False))

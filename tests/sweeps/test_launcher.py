@@ -88,7 +88,7 @@ def test_only_what_is_missing_or_failed_is_launched(tmp_path: Path) -> None:
     )
     words = [["model=gan", f"seed={seed}"] for seed in range(4)]
     drive = driver(tmp_path, first, "seed")
-    with drive.driving():
+    with drive.exclusive_driver():
         returned = drive.launch(words, 0)
     assert [each.return_value for each in returned] == [
         7.5,
@@ -214,7 +214,7 @@ def test_a_cell_of_another_process_is_waited_for_and_taken_over(
     timer = threading.Timer(1.0, release.set)
     launcher = Releases(sweep)
     drive = driver(tmp_path, launcher, "seed")
-    with drive.driving():
+    with drive.exclusive_driver():
         returned = drive.launch([["model=gan", f"seed={seed}"] for seed in range(2)], 0)
     other.join()
     assert launcher.launched == ([["001"]] if ends == "completed" else [["001"], ["000"]])
@@ -232,7 +232,7 @@ def test_a_driver_that_is_stopped(tmp_path: Path) -> None:
         return "interrupted"
 
     drive = driver(tmp_path, BasicLauncher(tmp_path / "s", does), "seed")
-    with pytest.raises(Stopped) as left, drive.driving():
+    with pytest.raises(Stopped) as left, drive.exclusive_driver():
         drive.launch([["model=gan", "seed=0"]], 0)
     assert left.value.code == 143 and not (tmp_path / "s" / ".stop").exists()
 

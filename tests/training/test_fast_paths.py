@@ -286,10 +286,10 @@ def test_compiled_by_inductor_equals_float64(
 
 
 class Toy(L.LightningDataModule):
-    group = 1
+    batches_per_step = 1
 
     def train_dataloader(self) -> Iterator[tuple[Tensor, ...]]:
-        return _Stream(self.group)  # type: ignore[return-value]
+        return _Stream(self.batches_per_step)  # type: ignore[return-value]
 
 
 class _Stream:

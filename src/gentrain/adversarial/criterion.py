@@ -10,7 +10,7 @@ class AdversarialCriterion:
     """The adversarial loss, the Lipschitz method and the tricks of a GAN, as one object.
 
     Args:
-        loss: of both players.
+        loss: loss of both players.
         lipschitz: how the critic is kept Lipschitz.
         tricks: by name; the names are those of their curves.
     """

@@ -77,7 +77,7 @@ def chosen_metrics(
     """What scores a model: its likelihood, or else the metrics of its own run.
 
     Args:
-        model: of the run.
+        model: model of the run.
         of_run: the configuration that it was trained with.
         config: the keys of conf/eval.yaml.
 
@@ -90,7 +90,7 @@ def chosen_metrics(
         importance, seed = config["importance"], config["seed"]
         found["quality"] = LogLikelihood(0, images, importance, BATCH, seed, False, split)
     for metric in found.values():
-        metric.resize(images, batch_size, split)
+        metric.override_sizes(images, batch_size, split)
     if model.semi_supervised:
         found["test_error"] = TestError(0, at_start=False)
     if not found:

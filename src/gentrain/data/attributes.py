@@ -31,7 +31,7 @@ class AttributeTable(ImageFolder):
     Args:
         attributes: names of the attributes, as the table has them.
         table: path of the table; null looks in `root` and beside it.
-        others: see `ImageFolder`.
+        The other arguments are those of `ImageFolder`.
     """
 
     attributes: Sequence[str] = ()
@@ -102,7 +102,7 @@ class AttributeTable(ImageFolder):
             ensure(
                 not line.strip() or (len(values) == len(names) and set(values) <= {"1", "-1", "0"}),
                 f"line {number} of {self.table_file} has not a name and {len(names)} values of "
-                "1 or -1 (data.table); mend it",
+                "1 or -1 (data.table); fix it",
             )
             has = [label for label, column in enumerate(columns) if file and values[column] == "1"]
             if len(has) == 1:

@@ -85,10 +85,10 @@ class Data(ABC):
         name: as the user types it.
         shape: (C, H, W) of an image, or (2,) of a point.
         classes: number of labels; null without labels.
-        source_shape: of what a translation starts from; null without sources.
+        source_shape: shape of what a translation starts from; null without sources.
         labelled: images whose labels may be used, the same number of each class; null for all.
         batch_size: per process.
-        seed: of the order of the batches.
+        seed: seed for the order of the batches.
         flip: mirror half of the images left to right.
         workers: processes that read what does not fit in memory.
         resident: keep all images on the device. "auto" does so when they take at most a quarter of
@@ -199,7 +199,7 @@ class Data(ABC):
         """The samples of "train" or "test", read at the first call.
 
         Raises:
-            UserError: for what the user can mend, such as a path or a broken file.
+            UserError: for what the user can fix, such as a path or a broken file.
             Unavailable: where a download is needed and there is no network.
         """
         if split not in SPLITS:
@@ -226,7 +226,7 @@ class Data(ABC):
             ensure(
                 found == said,
                 f"samples of {self.name} have shape {found}, the config says {said} (data.{key}); "
-                "mend it",
+                "fix it",
             )
         constant = constant_images(samples.images) if samples.images.dtype == torch.uint8 else 0
         if constant:
@@ -286,7 +286,7 @@ class Data(ABC):
         rank: int = 0,
         world: int = 1,
         position: Callable[[], int] = zero,
-        group: int | None = None,
+        batches_per_step: int | None = None,
     ) -> Batches | ZippedBatches:
         """An endless stream of training batches, a pure function of (seed, position).
 
@@ -295,10 +295,10 @@ class Data(ABC):
 
         Args:
             device: where the batches shall be.
-            rank: of this process.
+            rank: rank of this process.
             world: how many processes share each global batch.
             position: asked for the number of the first batch whenever an iteration begins.
-            group: makes the items lists of as many batches.
+            batches_per_step: makes each item a list of this many batches.
 
         Raises:
             UserError: when one global batch exceeds the data.
@@ -320,12 +320,16 @@ class Data(ABC):
             )
             self.refuse_small(sources, "sources")
             domains = Batches(images, order, **options), Batches(others, sources, **options)
-            return ZippedBatches(*domains, position, group)
+            return ZippedBatches(*domains, position, batches_per_step)
         if self.labelled is not None:
             few = self.labelled_batches(rank, world, device)
-            return ZippedBatches(Batches(images, order, **options), few, position, group)
+            return ZippedBatches(Batches(images, order, **options), few, position, batches_per_step)
         kept = samples if self.degradation is None else samples._replace(sources=None)
-        options |= {"position": position, "group": group, "degrade": self.degradation}
+        options |= {
+            "position": position,
+            "batches_per_step": batches_per_step,
+            "degrade": self.degradation,
+        }
         return Batches(kept, order, **options)
 
     def labelled_batches(self, rank: int, world: int, device: torch.device) -> Batches:

@@ -37,10 +37,10 @@ class BatchSampler:
     A global batch has `world * batch_size` rows, of which rank r takes the r-th slice.
 
     Args:
-        rows: of the data set.
+        rows: number of rows of the data set.
         batch_size: per process.
-        seed: of the order.
-        rank: of this process.
+        seed: seed for the order.
+        rank: rank of this process.
         world: number of processes.
         of: makes two orders of one seed independent.
     """
@@ -111,7 +111,7 @@ class Batches:
         resident: keep all images on the device and index them there.
         workers: processes that read the images otherwise.
         position: asked for the number of the first batch whenever an iteration begins.
-        group: makes the items lists of as many batches.
+        batches_per_step: makes each item a list of this many batches.
         jitter: enlarge images by so many pixels a side, and cut the former size out at a random
             place.
         degrade: makes sources of the images, after all that.
@@ -126,17 +126,22 @@ class Batches:
         resident: bool = True,
         workers: int = 0,
         position: Callable[[], int] = zero,
-        group: int | None = None,
+        batches_per_step: int | None = None,
         jitter: int = 0,
         degrade: Degradation | None = None,
     ) -> None:
         self.order, self.device = order, torch.device(device)
         self.flip, self.jitter, self.degrade = flip, jitter, degrade
-        self.resident, self.workers, self.position, self.group = resident, workers, position, group
+        self.resident, self.workers, self.position, self.batches_per_step = (
+            resident,
+            workers,
+            position,
+            batches_per_step,
+        )
         self.samples = on_device(samples, self.device) if resident else samples
 
     def __iter__(self) -> Iterator[Any]:
-        return grouped(self.at(self.position()), self.group)
+        return grouped(self.at(self.position()), self.batches_per_step)
 
     def at(self, position: int) -> Iterator[tuple[Tensor, ...]]:
         """The stream from batch number `position` on."""
@@ -221,7 +226,7 @@ class ZippedBatches:
         images: the first stream.
         others: the second stream.
         position: asked for the number of the first batch whenever an iteration begins.
-        group: makes the items lists of as many batches.
+        batches_per_step: makes each item a list of this many batches.
     """
 
     def __init__(
@@ -229,12 +234,17 @@ class ZippedBatches:
         images: Batches,
         others: Batches,
         position: Callable[[], int] = zero,
-        group: int | None = None,
+        batches_per_step: int | None = None,
     ) -> None:
-        self.images, self.others, self.position, self.group = images, others, position, group
+        self.images, self.others, self.position, self.batches_per_step = (
+            images,
+            others,
+            position,
+            batches_per_step,
+        )
 
     def __iter__(self) -> Iterator[Any]:
-        return grouped(self.at(self.position()), self.group)
+        return grouped(self.at(self.position()), self.batches_per_step)
 
     def at(self, position: int) -> Iterator[tuple[Tensor, ...]]:
         """The stream from batch number `position` on."""
@@ -242,11 +252,11 @@ class ZippedBatches:
             yield (*images, *others)
 
 
-def grouped(stream: Iterator[Any], group: int | None) -> Iterator[Any]:
-    """Lists of `group` items; the items themselves for None."""
-    if group is None:
+def grouped(stream: Iterator[Any], batches_per_step: int | None) -> Iterator[Any]:
+    """Lists of `batches_per_step` items; the items themselves for None."""
+    if batches_per_step is None:
         return stream
-    return (list(items) for items in zip(*[stream] * group, strict=True))
+    return (list(items) for items in zip(*[stream] * batches_per_step, strict=True))
 
 
 # --- worker processes -----------------------------------------------------------------------------

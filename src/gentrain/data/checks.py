@@ -49,7 +49,7 @@ def check_types(data: "DataclassInstance") -> None:
         ensure(
             has_type(value, field.type),
             f"{field.name} must be of type {name}, not {value!r} (data.{field.name}); "
-            "mend the value",
+            "fix the value",
         )
 
 

@@ -41,7 +41,7 @@ class CIFAR10(Images):
             cache, and downloads.
         mirrors: where cifar-10-python.tar.gz is downloaded from, tried in turn.
         verify: compare pickles with their published md5; false checks their structure alone.
-        others: see `Images`.
+        The other arguments are those of `Images`.
     """
 
     size: int = 32

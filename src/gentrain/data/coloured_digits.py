@@ -123,7 +123,7 @@ class DigitDomains(Painted):
     Args:
         source: the look of the sources, one of `LOOKS`.
         target: the look of the images.
-        others: see `OfDigits`.
+        The other arguments are those of `OfDigits`.
     """
 
     source: str = "white"

@@ -17,10 +17,10 @@ class OfDigits(Images):
 
     Args:
         digits: whose digits: mnist or mnist_5k.
-        draw_seed: of what is drawn. It is not the run's seed, so that runs with other seeds share
-            the data.
-        root: as in data=mnist; `mirrors` and `verify` too.
-        others: see `Images`.
+        draw_seed: seed for all random draws. It is not the run's seed, so that runs with other
+            seeds share the data.
+        root: as in data=mnist, like `mirrors` and `verify`.
+        The other arguments are those of `Images`.
     """
 
     digits: str = "mnist"

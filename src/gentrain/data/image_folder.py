@@ -51,7 +51,7 @@ class ImageFolder(Images):
         on_bad: what an unreadable image does: stop or skip.
         draw_seed: which tenth is held out. It is not the run's seed, so that runs with other seeds
             share the data.
-        others: see `Images`.
+        The other arguments are those of `Images`.
     """
 
     key: ClassVar[str] = "root"  # the key that names the folder, in messages
@@ -233,12 +233,12 @@ class ImageFolder(Images):
             ensure(
                 self.on_bad == "skip" or not bad,
                 f"{len(bad)} of {len(names)} images of {self.path} are unreadable: {listed(bad)} "
-                "(data.on_bad); mend them, or write skip",
+                "(data.on_bad); fix them, or write skip",
             )
             ensure(
                 len(bad) < len(names),
                 f"all {len(bad)} images of {self.path} are unreadable: {listed(bad)} "
-                f"(data.{self.key}); mend them",
+                f"(data.{self.key}); fix them",
             )
             if bad:
                 leave_out(file, names, bad)

@@ -25,7 +25,7 @@ class Images(Data):
         degrade: a name in `DEGRADATIONS`; null for none.
         jitter: enlarge training images, and their sources, by so many pixels, and cut `size` out
             at a random place.
-        others: see `Data`.
+        The other arguments are those of `Data`.
     """
 
     size: int = 28

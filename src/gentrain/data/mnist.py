@@ -41,7 +41,7 @@ class IDX(Images):
             and downloads.
         mirrors: where `<file>.gz` is downloaded from, tried in turn.
         verify: compare files with the pinned sums; false checks their structure alone.
-        others: see `Images`.
+        The other arguments are those of `Images`.
     """
 
     root: str | Path | None = None

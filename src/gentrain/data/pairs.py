@@ -52,7 +52,7 @@ class SideBySide(ImageFolder):
     Args:
         direction: a2b or b2a.
         paired: false makes them two domains, of which no two pictures belong together.
-        others: see `ImageFolder`.
+        The other arguments are those of `ImageFolder`.
     """
 
     direction: str = "a2b"
@@ -99,7 +99,7 @@ class TwoFolders(Images, ABC):
         channels: 3 for colour, 1 for grey.
         crop: cut the centre square; false squeezes the whole to a square.
         draw_seed: which tenth is held out where there is no test/.
-        others: see `Images`.
+        The other arguments are those of `Images`.
     """
 
     a: str | Path | None = None

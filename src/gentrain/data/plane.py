@@ -32,7 +32,7 @@ class Plane(Data):
         n: points for "train"; "test" has a tenth as many.
         draw_seed: which points are drawn. It is not the run's seed, so that runs with other seeds
             share the data.
-        others: see `Data`.
+        The other arguments are those of `Data`.
     """
 
     reach: ClassVar[float]  # places lie between -reach and reach

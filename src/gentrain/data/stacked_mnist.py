@@ -19,7 +19,7 @@ class StackedMNIST(OfDigits):
 
     Args:
         n: triples of training digits for "train"; "test" has a tenth as many of test digits.
-        others: see `OfDigits`.
+        The other arguments are those of `OfDigits`.
     """
 
     n: int = 128_000

@@ -13,7 +13,7 @@ class ConditionalBatchNorm(nn.Module):
         (1 + gain(c)) * (x - mean) / sd + shift(c)
 
     Args:
-        channels: of x (B, channels, H, W).
+        channels: number of channels of x (B, channels, H, W).
         table: makes, from `channels`, a map of the condition to one number per channel: an
             embedding of labels (B,), or a linear map of vectors (B, D). It is called twice, for
             gain and for shift.

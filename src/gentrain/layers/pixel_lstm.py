@@ -73,7 +73,7 @@ class RowLSTM(PixelLSTM):
     Args:
         features: channels of the input.
         width: channels of the output.
-        colours: of an image.
+        colours: number of colours of an image.
         kernel: odd.
     """
 
@@ -148,7 +148,7 @@ class DiagonalBiLSTM(PixelLSTM):
     Args:
         features: channels of the input.
         width: channels of the output.
-        colours: of an image.
+        colours: number of colours of an image.
     """
 
     extra_columns = 1

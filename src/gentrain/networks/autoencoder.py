@@ -68,7 +68,7 @@ class MLP(Autoencoder):
     The last layer has tanh for images, and nothing for points.
 
     Args:
-        shape: of a sample, (C, H, W) or (D,).
+        shape: shape of a sample, (C, H, W) or (D,).
         width: units of a hidden layer.
         code: length of the code.
         depth: linear layers of the encoder, and of the decoder.

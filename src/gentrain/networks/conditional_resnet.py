@@ -31,7 +31,7 @@ class Generator(base.Generator):
         width: channels of the last block; see `resnet.generator_channels`.
         attention: side of the map that attends to itself; the nearest side that the network has is
             taken, and 0 means no attention.
-        prior: of the noise.
+        prior: distribution of the noise.
     """
 
     conditional = True

@@ -29,7 +29,7 @@ class Generator(base.Generator):
         latent: length of the noise.
         width: channels before the last layer.
         norm: after every layer but the last.
-        prior: of the noise.
+        prior: distribution of the noise.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ class MLP(nn.Module):
     """A perceptron: shape -> width x depth -> energy.
 
     Args:
-        shape: of an image or a point.
+        shape: shape of an image or a point.
         width: hidden units of each layer.
         depth: the number of hidden layers.
         scale: multiplies the first layer's weights and biases at the start. Networks learn coarse

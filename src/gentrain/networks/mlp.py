@@ -21,12 +21,12 @@ class Generator(base.Generator):
     """Hidden layers of linear, norm and ReLU, then a linear layer and tanh.
 
     Args:
-        shape: of a sample, (C, H, W) or (D,).
+        shape: shape of a sample, (C, H, W) or (D,).
         latent: length of the noise.
         width: units of a hidden layer.
         depth: number of hidden layers.
         norm: after each hidden linear layer.
-        prior: of the noise.
+        prior: distribution of the noise.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Critic(base.Critic):
     """Hidden layers of linear, norm, LeakyReLU 0.2 and dropout, then a linear layer to the score.
 
     Args:
-        shape: of a sample, (C, H, W) or (D,).
+        shape: shape of a sample, (C, H, W) or (D,).
         width: units of a hidden layer.
         depth: number of hidden layers.
         norm: after each hidden linear layer; maxout layers have none.
@@ -110,7 +110,7 @@ class NoisyCritic(base.Critic):
     width / 4 units; in the paper 1000, 500, 250, 250, 250.
 
     Args:
-        shape: of a sample, (C, H, W) or (D,).
+        shape: shape of a sample, (C, H, W) or (D,).
         width: units of the first layer.
         input_noise: standard deviation of the noise on the input. The default is twice the paper's
             0.3, since pixels are in [-1, 1] here and in [0, 1] there.

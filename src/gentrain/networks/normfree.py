@@ -30,9 +30,9 @@ class Generator(base.Generator):
         latent: length of the noise.
         width: channels between blocks.
         blocks: blocks of a stage.
-        groups: of the 3x3 convolutions.
+        groups: number of groups of the 3x3 convolutions.
         norm: there is none.
-        prior: of the noise.
+        prior: distribution of the noise.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Critic(base.Critic):
         shape: (C, H, W) of an image.
         width: channels between blocks.
         blocks: blocks of a stage.
-        groups: of the 3x3 convolutions.
+        groups: number of groups of the 3x3 convolutions.
         norm: there is none.
     """
 
@@ -107,7 +107,7 @@ class Block(nn.Module):
 
     Args:
         width: channels.
-        groups: of the 3x3 convolution, at most.
+        groups: the largest number of groups of the 3x3 convolution.
         all_blocks: L.
     """
 
@@ -137,7 +137,7 @@ class GenerativeBasis(nn.Module):
     Args:
         latent: length of the noise.
         width: channels.
-        side: of the map.
+        side: side length of the map.
     """
 
     def __init__(self, latent: int, width: int, side: int) -> None:

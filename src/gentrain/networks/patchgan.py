@@ -33,8 +33,8 @@ class Critic(base.Critic):
 
     Args:
         shape: (C, H, W) of an image.
-        source_shape: of the source that it sees beside each image, joined on channels; None for
-            images alone.
+        source_shape: shape of the source that it sees beside each image, joined on channels;
+            None for images alone.
         width: channels after the first layer.
         depth: halving layers.
         norm: after every layer but the first.
@@ -156,7 +156,7 @@ def map_size(shape: list[int], strides: list[int]) -> tuple[int, int]:
 
     Args:
         shape: (C, H, W) of the image.
-        strides: of the convolutions.
+        strides: strides of the convolutions.
 
     Raises:
         UserError: when the map has no room for the convolution of the scores.

@@ -76,7 +76,7 @@ class Generator(base.Generator):
         shape: (C, H, W).
         latent: length of the noise.
         width: channels up to 32 px; they halve with every doubling above.
-        prior: of the noise.
+        prior: distribution of the noise.
     """
 
     grows = True

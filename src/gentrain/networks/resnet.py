@@ -27,7 +27,7 @@ class Generator(base.Generator):
         latent: length of the noise.
         width: channels of the last block; see `generator_channels`.
         norm: inside of the blocks.
-        prior: of the noise.
+        prior: distribution of the noise.
     """
 
     def __init__(

@@ -35,8 +35,8 @@ class Translator(base.Translator):
         downs: halvings, and doublings.
         blocks: residual blocks.
         norm: after every convolution but the last.
-        padding: of the residual blocks and of the first and the last layer.
-        kernel: of halvings and doublings: 3 in CycleGAN, 4 in StarGAN.
+        padding: padding of the residual blocks and of the first and the last layer.
+        kernel: kernel size of halvings and doublings: 3 in CycleGAN, 4 in StarGAN.
 
     Raises:
         UserError: when source and target differ in size, or the halvings do not divide the side.
@@ -97,9 +97,9 @@ class Residual(nn.Module):
     """x + norm(conv3x3(ReLU(norm(conv3x3(x))))).
 
     Args:
-        channels: of x.
+        channels: number of channels of x.
         norm: after each convolution.
-        padding: of each convolution.
+        padding: padding of each convolution.
     """
 
     def __init__(self, channels: int, norm: Norm, padding: Padding) -> None:

@@ -102,7 +102,7 @@ class MLPEncoder(Encoder):
     The label is an input of the first layer, whose sums over pixels serve all labels of an image.
 
     Args:
-        shape: of an image.
+        shape: shape of an image.
         latent: the size of a code.
         width: hidden units of each layer.
         depth: the number of hidden layers.
@@ -141,11 +141,11 @@ class MLPDecoder(Decoder):
     """A perceptron: latent -> width x depth (tanh) -> parameters of each value.
 
     Args:
-        shape: of an image.
+        shape: shape of an image.
         latent: the size of a code.
         width: hidden units of each layer.
         depth: the number of hidden layers.
-        parameters: of the likelihood, for each value.
+        parameters: number of parameters of the likelihood, for each value.
         classes: the number of labels it sees; 0 for none.
     """
 
@@ -208,7 +208,7 @@ class ConvDecoder(Decoder):
         latent: the size of a code.
         width: channels of the last transposed convolution.
         hidden: units of the hidden layer.
-        parameters: of the likelihood, for each value.
+        parameters: number of parameters of the likelihood, for each value.
         classes: the number of labels it sees; 0 for none.
     """
 

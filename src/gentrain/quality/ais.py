@@ -30,11 +30,11 @@ class Annealed(HeldOutMetric):
         every: generator steps between two scores.
         images: how many images of the split; null for all. They are the same every time.
         chains: independent annealing chains, 2 or more.
-        temperatures: of each chain.
+        temperatures: number of temperatures of each chain.
         flips: units of an image by which its pseudo-likelihood is estimated, where the units are
             binary; 0 leaves it out.
         batch_size: images at a time.
-        seed: of the choice of images, and of the chains.
+        seed: seed for the choice of images, and for the chains.
         at_start: score an untrained model, too.
         split: "test" or "train".
     """

@@ -1,7 +1,8 @@
 """What a metric is: numbers that say how good a model is, and how they were measured.
 
-A metric is pure: it is given a model and a data set, and returns named numbers. When it is
-computed, and where its scores go, is decided in `gentrain.training.callbacks.evaluation`.
+`prepare` may store what all scores need, such as statistics of the data. `compute` has no side
+effects: it takes a model and a data set, and returns named numbers. When a metric is computed, and
+where its scores go, is decided in `gentrain.training.callbacks.evaluation`.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Metric(ABC):
     Args:
         every: generator steps between two scores during training; 0 for the end alone.
         batch_size: images at a time.
-        seed: of everything drawn.
+        seed: seed for all random draws.
         at_start: score an untrained model, too.
 
     `scores` declares every score by its name, in which `*` stands for any characters. The first
@@ -89,8 +90,8 @@ class Metric(ABC):
     def compute(self, data: Data, model: GenerativeModel, device: torch.device) -> dict[str, float]:
         """Score the model as it is, by the names in `scores`."""
 
-    def resize(self, images: int | None, batch_size: int | None, split: str) -> None:
-        """Use other numbers than those of the training.
+    def override_sizes(self, images: int | None, batch_size: int | None, split: str) -> None:
+        """Override the sizes and the split that the training uses.
 
         Args:
             images: how many images are scored; None keeps the number.
@@ -105,7 +106,7 @@ class SampleMetric(Metric):
 
     Args:
         samples: how many images are drawn.
-        others: see `Metric`.
+        The other arguments are those of `Metric`.
     """
 
     from_samples = True
@@ -121,14 +122,16 @@ class SampleMetric(Metric):
             )
         self.samples = samples
 
-    def resize(self, images: int | None, batch_size: int | None, split: str) -> None:
-        super().resize(images, batch_size, split)
+    def override_sizes(self, images: int | None, batch_size: int | None, split: str) -> None:
+        super().override_sizes(images, batch_size, split)
         self.samples = images or self.samples
 
     def draw(
         self, model: GenerativeModel, source: ArrayDataset, device: torch.device
     ) -> Iterator[Tensor]:
-        """Draw samples in batches, for the labels (or from the images) of the rows of `rows`.
+        """Draw samples in batches.
+
+        They are conditioned on the labels or sources of the rows chosen by `rows()`.
 
         Raises:
             Diverged: when a sample has a value that is not a finite number.
@@ -154,7 +157,7 @@ class HeldOutMetric(Metric):
     Args:
         images: how many images of the split; None for all.
         split: "train" or "test".
-        others: see `Metric`.
+        The other arguments are those of `Metric`.
     """
 
     def __init__(
@@ -163,8 +166,8 @@ class HeldOutMetric(Metric):
         super().__init__(every, batch_size, seed, at_start)
         self.count, self.split = images, split
 
-    def resize(self, images: int | None, batch_size: int | None, split: str) -> None:
-        super().resize(images, batch_size, split)
+    def override_sizes(self, images: int | None, batch_size: int | None, split: str) -> None:
+        super().override_sizes(images, batch_size, split)
         self.count, self.split = images or self.count, split
 
     def check(self, data: Data, model: GenerativeModel) -> None:
@@ -197,7 +200,7 @@ def higher_is_better(name: str) -> bool | None:
     """Whether more of a score is better; None for what is no score to rank by.
 
     Args:
-        name: as it is logged, with or without "quality/" in front.
+        name: the name that is logged, with or without "quality/" in front.
 
     >>> higher_is_better("quality/fid_classifier"), higher_is_better("psnr")
     (False, True)

@@ -88,7 +88,7 @@ class Classifier(Features):
         updates: steps of Adam; the time is the same for 5,000 images and for 60,000.
         batch_size: images of each step.
         learning_rate: the highest of a one-cycle schedule.
-        seed: of the weights and of the order of the images; not the run's.
+        seed: seed for the weights and the order of the images; not the run's.
     """
 
     name = "classifier"

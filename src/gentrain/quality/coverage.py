@@ -53,7 +53,7 @@ class ModeCoverage(SampleMetric):
         every: generator steps between two scores.
         samples: points drawn.
         batch_size: points at a time.
-        seed: of all noise.
+        seed: seed for all noise.
         at_start: score an untrained model, too.
     """
 
@@ -119,7 +119,7 @@ class StackedCoverage(SampleMetric):
         every: generator steps between two scores.
         samples: images drawn.
         batch_size: images at a time.
-        seed: of all noise.
+        seed: seed for all noise.
         at_start: score an untrained model, too.
         cache: the directory of the classifier.
     """

@@ -53,7 +53,7 @@ def inception_score(logits: Tensor, splits: int = 10, seed: int = 0) -> tuple[fl
     Args:
         logits: (N, K).
         splits: parts of the samples, of equal size.
-        seed: of the order in which the samples are split.
+        seed: seed for the order in which the samples are split.
     """
     order = torch.randperm(len(logits), generator=torch.Generator().manual_seed(seed))
     log_p = logits.double()[order.to(logits.device)].log_softmax(1)
@@ -80,7 +80,7 @@ def kernel_distance(
         real: (M, F) features of images.
         subsets: how many are drawn.
         subset_size: at most N and M.
-        seed: of the subsets.
+        seed: seed for the subsets.
     """
     from torchmetrics.image.kid import poly_mmd  # a slow import
 
@@ -171,7 +171,7 @@ def agreement(logits: Tensor, labels: Tensor, seed: int) -> Agreement:
     Args:
         logits: (N, K) of the samples.
         labels: (N,) for which the samples were made.
-        seed: of the permutation.
+        seed: seed for the permutation.
     """
     predicted = logits.argmax(1)
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))

@@ -53,7 +53,7 @@ class ImageQuality(SampleMetric):
         samples: the number of samples N. FID falls with N: compare equal N only, and quote 10,000
             or more.
         batch_size: images that are drawn, and looked at, at a time.
-        seed: of noise, labels, subsets and splits; the same for every score.
+        seed: seed for noise, labels, subsets and splits; the same for every score.
         at_start: score an untrained model, too.
         reference: the split with which samples are compared.
         reference_samples: how many images of it; None for all.

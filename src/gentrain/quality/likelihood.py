@@ -25,7 +25,7 @@ class LogLikelihood(HeldOutMetric):
         images: how many images of the split; null for all. They are the same every time.
         importance: samples S of the importance-weighted bound, where log p is not exact.
         batch_size: images at a time.
-        seed: of the choice of images, and of all noise.
+        seed: seed for the choice of images, and for all noise.
         at_start: score an untrained model, too.
         split: "test" or "train".
     """

@@ -39,7 +39,7 @@ class PairedScores(HeldOutMetric):
         every: generator steps between two scores.
         images: how many images of the split; null for all. They are the same every time.
         batch_size: images at a time.
-        seed: of the choice of images, and of all noise.
+        seed: seed for the choice of images, and for all noise.
         at_start: score an untrained model, too.
         split: "test" or "train".
     """

@@ -39,7 +39,7 @@ class RoundTrip(Metric):
         every: generator steps between two scores.
         samples: test images that are translated, or all if there are fewer.
         batch_size: images at a time.
-        seed: of the choice of images, of their new domains, and of all noise.
+        seed: seed for the choice of images and domains, and for all noise.
         at_start: score an untrained model, too.
         cache: the directory of the classifiers.
     """
@@ -69,8 +69,8 @@ class RoundTrip(Metric):
         self.samples, self.features, self.cache = samples, features, Path(cache).expanduser()
         self.classifiers: dict[str, Classifier] = {}
 
-    def resize(self, images: int | None, batch_size: int | None, split: str) -> None:
-        super().resize(images, batch_size, split)
+    def override_sizes(self, images: int | None, batch_size: int | None, split: str) -> None:
+        super().override_sizes(images, batch_size, split)
         self.samples = images or self.samples
 
     def check(self, data: Data, model: GenerativeModel) -> None:

@@ -145,7 +145,7 @@ def disk_error(error: BaseException | None, path: Path, checkpoint: Any) -> str 
         return None
     text = f"cannot save {path}: {error.strerror or error} (checkpoint)"
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        return f"{text}; mend the directory and resume"
+        return f"{text}; fix the directory and resume"
     needed, free = tensor_bytes(checkpoint) / 1e6, shutil.disk_usage(path.parent).free / 1e6
     return (
         f"{text}; {needed:.1f} MB and more are needed, {free:.1f} MB are free, make room and resume"

@@ -50,7 +50,7 @@ def effects(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> list[dict[st
     The two runs of a pair have the same seed, and agree in all else that is swept.
 
     Args:
-        rows: of the sweep's table.
+        rows: rows of the sweep's table.
         keys: the swept keys.
 
     Returns:

@@ -41,7 +41,7 @@ def announce(
         asked: the cells that the command names.
         todo: those that are not done.
         config: the configuration of the command.
-        trials: of a study, how many cells there will be; the first ones stand for all.
+        trials: how many cells a study will have; the first ones stand for all.
     """
     half = [name for name in todo if (ledger.dir / name / LAST).exists()]
     factor = trials / len(todo) if trials and todo else 1.0

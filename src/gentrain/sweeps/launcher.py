@@ -1,8 +1,8 @@
-"""Between one of Hydra's sweepers, which says what to try, and one of its launchers.
+"""The layer between Hydra's sweeper and its launcher.
 
-`SweepLauncher` enters every job that the sweeper asks for into the ledger, gives those that are not
-done to the launcher, which says where and when, and reads in the ledger how they ended. So nothing
-is lost when a worker of the launcher, or this process itself, is killed.
+The sweeper says what to try; the launcher says where and when. `SweepLauncher` enters every job of
+the sweeper into the ledger, gives those that are not done to the launcher, and reads in the ledger
+how they ended. So nothing is lost when a worker of the launcher, or this process itself, is killed.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import secrets
 import signal
 import subprocess
 import time
+from abc import ABC
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import QuotedString
@@ -39,7 +40,7 @@ from gentrain.sweeps.table import print_sweep
 
 log = logging.getLogger("gentrain")
 
-PATIENCE = 60.0  # seconds that cells without a parent process have to save
+SAVE_TIMEOUT = 60.0  # seconds: how long orphaned cells may take to save
 POLL = 0.1  # seconds between two looks at cells of other processes
 
 # groups and keys that say how a cell is trained, and not what it is
@@ -62,8 +63,8 @@ class CellsFailed(UserError):
         self.status = status
 
 
-class NoComposition:
-    """Stands in for Hydra's configuration loader before a launcher.
+class DeferredConfigLoader:
+    """The config loader given to a launcher; each cell composes its own config.
 
     A job's configuration is the command's, with the name of the cell and its overrides. The cell's
     process composes the rest; the parent process needs nothing else, and saves a sixth of a second.
@@ -79,10 +80,10 @@ class NoComposition:
 
 
 class SweepLauncher:
-    """Stands in for the launcher before a sweeper.
+    """The launcher given to a sweeper; it passes the cells that are not done to Hydra's launcher.
 
     Args:
-        launcher: Hydra's.
+        launcher: Hydra's launcher.
         config: the configuration of the command.
         loader: Hydra's configuration loader.
         swept: the keys that the command sweeps.
@@ -111,10 +112,10 @@ class SweepLauncher:
         Raises:
             Stopped: by a signal, after the cells have saved.
         """
-        names = [self.add_cell([word for word in job if word]) for job in job_overrides]
+        names = [self.add_cell([override for override in job if override]) for job in job_overrides]
         self.asked = list(dict.fromkeys([*self.asked, *names]))
         self.ledger.write(self.swept)
-        todo = [name for name in dict.fromkeys(names) if self.is_left(name)]
+        todo = [name for name in dict.fromkeys(names) if self.needs_training(name)]
         if len(self.asked) == len(set(names)):  # the first launch
             announce(self.ledger, self.asked, todo, self.config, self.trials)
         elsewhere = [name for name in todo if alive(self.dir / name)]
@@ -122,7 +123,7 @@ class SweepLauncher:
         self.run_until_done(here, initial_job_idx)
         self.take_over(elsewhere, initial_job_idx)
         if self.stopped_by:
-            log.warning("stopped; the same command goes on with it")
+            log.warning("stopped; run the same command again to continue")
             raise Stopped(128 + self.stopped_by)
         return [self.returned(job, name) for job, name in zip(job_overrides, names, strict=True)]
 
@@ -144,10 +145,10 @@ class SweepLauncher:
                 time.sleep(POLL)
 
     def run_until_done(self, todo: list[str], initial_job_idx: int) -> None:
-        """Launch cells until each has come to an end.
+        """Launch cells until each has finished.
 
-        A pool of processes of which one was killed takes other cells with it, and those that wait.
-        They are launched again, but none more than twice. Cells that SLURM has lost (cancelled,
+        If one worker of a pool is killed, its running and queued cells fail, too. They are launched
+        again, but none more than twice. Cells that SLURM has lost (cancelled,
         most often) are left for the next start of the sweep.
         """
         begun_before: Counter[str] = Counter()
@@ -168,7 +169,7 @@ class SweepLauncher:
         """Launch cells once.
 
         Returns:
-            Those that came to no end, and that no process trains any more.
+            Those that did not finish, and that no process trains any more.
 
         Raises:
             UserError: where no cell began because of an error of the launcher.
@@ -186,12 +187,12 @@ class SweepLauncher:
             if self.attempts(todo) == before:
                 raise UserError(
                     f"the launcher could not begin: {reason} (cluster); "
-                    "mend its options, debug=true shows where"
+                    "fix its options, debug=true shows where"
                 ) from error
             log.warning("%s: %s", type(error).__name__, reason)
         self.wait_for_saving(todo)
-        no_end = ("missing", "running")
-        return [name for name in todo if self.ledger.read_status(name)["status"] in no_end]
+        unfinished = ("missing", "running")
+        return [name for name in todo if self.ledger.read_status(name)["status"] in unfinished]
 
     def attempts(self, names: Iterable[str]) -> list[int]:
         """How often each cell has begun."""
@@ -199,7 +200,7 @@ class SweepLauncher:
 
     def wait_for_saving(self, names: list[str]) -> None:
         """Wait, but not for ever, for cells whose parent process is gone to save what they have."""
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + SAVE_TIMEOUT
 
         def at_work(name: str) -> bool:
             return self.ledger.read_status(name)["status"] == "running" and alive(self.dir / name)
@@ -217,7 +218,7 @@ class SweepLauncher:
         Raises:
             UserError, HydraException: for a mistake.
         """
-        self.exclude_keys(self.swept)
+        self.add_identity_keys(self.swept)
         identity, draws_seed = self.identity(overrides)
         values = {
             each.key_or_group: plain_value(each.value())
@@ -231,12 +232,12 @@ class SweepLauncher:
             overrides = [*without(overrides, "seed"), f"seed={values['seed']}"]
         return self.ledger.add_cell(identity, values, overrides)
 
-    def exclude_keys(self, swept: Sequence[str]) -> None:
-        """Let swept keys that change no numbers (trainer.precision, steps) tell cells apart too."""
+    def add_identity_keys(self, swept: Sequence[str]) -> None:
+        """Let swept keys outside the fingerprint (trainer.precision, steps) tell cells apart."""
         operational = {key for key in swept if directory.is_operational(key)}
-        excluded = sorted(operational.union(self.ledger.excluded_keys))
-        if excluded != self.ledger.excluded_keys:
-            self.ledger.excluded_keys = excluded
+        extra = sorted(operational.union(self.ledger.extra_identity_keys))
+        if extra != self.ledger.extra_identity_keys:
+            self.ledger.extra_identity_keys = extra
             for cell in self.ledger.cells.values():
                 cell["identity"] = self.identity(cell["command"])[0]
 
@@ -246,7 +247,7 @@ class SweepLauncher:
         Raises:
             UserError, HydraException: for a mistake in the overrides.
         """
-        others = tuple(word for word in overrides if not SEED.fullmatch(word))
+        others = tuple(each for each in overrides if not SEED.fullmatch(each))
         config, choices = self.composed(others)
         typed = last_value(filter(SEED.fullmatch, overrides), "seed")
         seed = config["seed"] if typed is None else None if typed == "null" else int(typed)
@@ -258,9 +259,9 @@ class SweepLauncher:
                 "the same sweep.name goes on by itself"
             )
         values = directory.flat(config) | choices
-        excluded = [f"{key}={values.get(key)}" for key in self.ledger.excluded_keys]
+        extra = [f"{key}={values.get(key)}" for key in self.ledger.extra_identity_keys]
         drawn = ["drawn"] if seed is None else []
-        return " ".join([directory.fingerprint(config), *drawn, *excluded]), seed is None
+        return " ".join([directory.fingerprint(config), *drawn, *extra]), seed is None
 
     def composed(self, overrides: tuple[str, ...]) -> directory.Composed:
         """The configuration of a job without its seed; kept, as Hydra takes 0.12 s for each."""
@@ -279,8 +280,8 @@ class SweepLauncher:
         command = self.ledger.cells[name]["command"]
         return [*command, f"sweep.cell='{name}'", f"sweep.name={self.ledger.name}"]
 
-    def is_left(self, name: str) -> bool:
-        """Whether a cell is still to be trained, here or by the process that is at it."""
+    def needs_training(self, name: str) -> bool:
+        """Whether a cell needs training, or is being trained by another process."""
         status = self.ledger.status(name)["status"]
         return status == "running" or self.is_unfinished(name) or status in self.config.sweep.rerun
 
@@ -299,8 +300,8 @@ class SweepLauncher:
     # --- the whole ------------------------------------------------------------------------------
 
     @contextmanager
-    def driving(self) -> Iterator[None]:
-        """Make this process the sweep's only one, and let its cells save when it is stopped.
+    def exclusive_driver(self) -> Iterator[None]:
+        """Hold the sweep's lock; on a signal, let its cells save.
 
         Raises:
             UserError: while another process runs the sweep.
@@ -344,9 +345,9 @@ class SweepLauncher:
         ended = [self.ledger.status(name) for name in self.asked]
         bad = [status for status in ended if status["status"] != "completed"]
         if bad:
-            raise CellsFailed(self.complaint(bad, len(ended)), shared_status(bad))
+            raise CellsFailed(self.failure_message(bad, len(ended)), shared_status(bad))
 
-    def complaint(self, bad: list[Status], count: int) -> str:
+    def failure_message(self, bad: list[Status], count: int) -> str:
         """The line for cells that have not completed, of `count` in all."""
         first = bad[0]
         if any(status["status"] in ("interrupted", "missing") for status in bad):
@@ -382,20 +383,26 @@ def plain_value(value: Any) -> Any:
 # --- other jobs of the sweep ------------------------------------------------------------------
 
 
-class LocalJobs:
-    """Jobs in this process, or in workers that it has started: they end with it."""
+class Jobs(ABC):
+    """What the sweep knows of the jobs that a launcher has started."""
 
-    outlive_sweep = False
-    retries_lost = True
+    outlive_sweep: ClassVar[bool]  # jobs go on when the process of the sweep ends
+    retries_lost: ClassVar[bool] = True  # cells whose job is lost are launched again
 
-    def wait(self) -> None:
+    def wait(self) -> None:  # noqa: B027 (few launchers need it)
         """Wait until no job is left."""
 
-    def refuse_others(self, sweep_dir: Path) -> None:
+    def refuse_others(self, sweep_dir: Path) -> None:  # noqa: B027 (few launchers need it)
         """Raise UserError while an earlier start of the sweep still has jobs."""
 
 
-class RemoteJobs(LocalJobs):
+class LocalJobs(Jobs):
+    """Jobs in this process, or in workers that it has started: they end with it."""
+
+    outlive_sweep = False
+
+
+class RemoteJobs(Jobs):
     """Jobs of which nothing is known but what they write, such as Ray's."""
 
     outlive_sweep = True
@@ -405,7 +412,7 @@ class SlurmJobs(RemoteJobs):
     """Jobs in SLURM's queue.
 
     Args:
-        name: of the jobs.
+        name: the name of the jobs in the queue.
     """
 
     retries_lost = False
@@ -439,12 +446,12 @@ class SlurmJobs(RemoteJobs):
             )
 
 
-def jobs_of(launcher: Any, name: str) -> LocalJobs:
+def jobs_of(launcher: Any, name: str) -> Jobs:
     """What is known of the jobs of one of Hydra's launchers.
 
     Args:
         launcher: the launcher.
-        name: of the jobs in a queue.
+        name: the name of the jobs in a queue.
     """
     match type(launcher).__name__:
         case "BasicLauncher" | "JoblibLauncher":

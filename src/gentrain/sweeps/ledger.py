@@ -19,7 +19,8 @@ are swept, or that differ between cells. Once a cell has begun, status.json also
 has ended, it says `score` (what a sweeper minimises: the best score, null for none) and `exit`.
 
 In sweep.json a cell has `identity`, `words` (its overrides, key to value), `command` (its overrides
-as typed) and `overrides` (those of `keys`); `aside` are swept keys that change no numbers.
+as typed) and `overrides` (those of `keys`); `aside` are swept keys that the fingerprint
+leaves out.
 
 A cell is known by its whole composed configuration (`runs.directory.fingerprint`, and the keys
 `aside`). A grid that grew, or the same values in another order, find the cells that are there. The
@@ -58,8 +59,8 @@ class Ledger:
         self.name = found.get("name") or name or sweep_dir.name
         self.keys: list[str] = found.get("keys", [])
         self.cells: dict[str, dict[str, Any]] = found.get("cells", {})
-        # swept keys that the fingerprint of a configuration leaves out
-        self.excluded_keys: list[str] = found.get("aside", [])
+        # swept keys that tell cells apart although the fingerprint leaves them out
+        self.extra_identity_keys: list[str] = found.get("aside", [])
         # whether tricks are left out one after another
         self.ablation: bool = found.get("ablation", False)
 
@@ -100,7 +101,7 @@ class Ledger:
         content = {
             "name": self.name,
             "keys": self.keys,
-            "aside": self.excluded_keys,
+            "aside": self.extra_identity_keys,
             "ablation": self.ablation,
             "cells": self.cells,
         }

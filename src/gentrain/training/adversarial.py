@@ -33,13 +33,14 @@ class AdversarialModule(TrainingModule):
     Args:
         critic_steps: critic updates of each training step.
         compile: compile both players' objectives as one graph each, gradient penalty included.
-        accumulate: batches of each update, whose mean gradient it takes: the batch of n times the
-            size in the memory of one (BigGAN). What looks at a batch as a whole (batch norm,
-            feature matching, a mean in the loss) still sees each of the n alone, as in BigGAN.
-        others: see `TrainingModule`.
+        accumulate: gradient accumulation: average the gradients of n batches in each update, which
+            acts as one batch of n times the size in the memory of one (BigGAN). What looks at a
+            batch as a whole (batch norm, feature matching, a mean in the loss) still sees each of
+            the n alone, as in BigGAN.
+        The other arguments are those of `TrainingModule`.
     """
 
-    counted_player = "generator"
+    step_counts_player = "generator"
     model: AdversarialModel
 
     def __init__(
@@ -67,7 +68,7 @@ class AdversarialModule(TrainingModule):
 
     def setup(self, stage: str) -> None:
         batches = self.critic_steps * self.accumulate
-        self.trainer.datamodule.group = batches  # type: ignore[attr-defined]
+        self.trainer.datamodule.batches_per_step = batches  # type: ignore[attr-defined]
 
     def configure_optimizers(self) -> Any:
         optimizers = self.make_optimizers(

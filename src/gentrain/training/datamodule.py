@@ -24,7 +24,7 @@ class DataModule(L.LightningDataModule):
     def __init__(self, data: Data) -> None:
         super().__init__()
         self.data = data
-        self.group: int | None = None  # batches of one training step; the training module sets it
+        self.batches_per_step: int | None = None  # set by the training module
         self._start = 0  # the position at the start of this iteration
         self._base: int | None = None  # batches started then; None before an iteration
 
@@ -42,7 +42,7 @@ class DataModule(L.LightningDataModule):
         if self.trainer is not None:
             device = self.trainer.strategy.root_device
             rank, world = self.trainer.global_rank, self.trainer.world_size
-        return self.data.batches(device, rank, world, self._begin, self.group)
+        return self.data.batches(device, rank, world, self._begin, self.batches_per_step)
 
     def transfer_batch_to_device(
         self, batch: Any, device: torch.device, dataloader_idx: int
@@ -62,7 +62,9 @@ class DataModule(L.LightningDataModule):
     def _batches_started(self) -> int:
         if self.trainer is None:
             return 0
-        return self.trainer.fit_loop.epoch_loop.batch_progress.total.ready * (self.group or 1)
+        return self.trainer.fit_loop.epoch_loop.batch_progress.total.ready * (
+            self.batches_per_step or 1
+        )
 
     def _begin(self) -> int:
         """Begin an iteration at the current position."""

@@ -110,12 +110,21 @@ def mallopt() -> None:
         pass
 
 
+def counted(count: int, noun: str) -> str:
+    """A count with its noun.
+
+    >>> counted(1, "thread"), counted(2, "core")
+    ('1 thread', '2 cores')
+    """
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def device_name(trainer: L.Trainer) -> str:
     """The devices of a training, for people."""
     device = trainer.strategy.root_device
-    name = (
-        torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else f"CPU, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
-    )
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    else:
+        cores = counted(os.cpu_count() or 1, "core")
+        name = f"CPU, {cores}, {counted(torch.get_num_threads(), 'thread')}"
     return f"{trainer.world_size} x {name}" if trainer.world_size > 1 else name

@@ -22,7 +22,7 @@ def environment_error(
     Args:
         error: what a fit raised.
         trainer: which fitted.
-        run_dir: of the run.
+        run_dir: directory of the run.
         batch_size: data.batch_size.
     """
     match error:

@@ -33,10 +33,10 @@ class Loggers:
     """The loggers of a run.
 
     Args:
-        mode: of W&B. "auto" is what `$WANDB_MODE` says if it is set, else online if there is a key,
-            else offline; "online" is what `$WANDB_MODE` says if it is set, else online; "off" is no
-            W&B at all.
-        project: of W&B.
+        mode: mode of W&B. "auto" is what `$WANDB_MODE` says if it is set, else online if there is
+            a key, else offline; "online" is what `$WANDB_MODE` says if it is set, else online;
+            "off" is no W&B at all.
+        project: project of W&B.
         group: runs that belong together; None takes the name of the sweep.
         tags: besides the names of model and data.
         entity: user or team; None takes the key's own.
@@ -66,7 +66,7 @@ class Loggers:
         """Make the loggers of one run, to be closed with `finish`.
 
         Args:
-            run_dir: of the run.
+            run_dir: directory of the run.
             config: a plain container.
             choices: the groups of the configuration, by the names typed.
             resumed_step: the step of the checkpoint from which the run goes on; None for a new run.
@@ -131,7 +131,7 @@ class Loggers:
 
         Args:
             summary: what is not the newest value of a curve, such as `best/quality/fid`.
-            exit_status: of the run.
+            exit_status: exit status of the run.
         """
         for logger in self.made:
             if isinstance(logger, Dashboard):
@@ -246,7 +246,7 @@ class Dashboard(WandbLogger):
 
     Args:
         save_dir: the run directory.
-        id: of the run at W&B.
+        id: id of the run at W&B.
         mode: online or offline.
         init_timeout: seconds to wait for the server.
         init: see Lightning's `WandbLogger`, and `wandb.init`.

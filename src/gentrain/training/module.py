@@ -33,7 +33,7 @@ ScheduleFactory = Callable[[Optimizer], LRScheduler]
 class TrainingModule(L.LightningModule, ABC):
     """A model and how it is trained; a subclass says what one training step is.
 
-    `global_step` counts the updates of `counted_player`. Scalars stay on the device. Every
+    `global_step` counts the updates of `step_counts_player`. Scalars stay on the device. Every
     `log_every` steps their means are read and go to every logger.
 
     Args:
@@ -46,7 +46,7 @@ class TrainingModule(L.LightningModule, ABC):
         divergence_budget: updates that may be skipped or rolled back.
     """
 
-    counted_player: ClassVar[str]
+    step_counts_player: ClassVar[str]
     model: Any
 
     def __init__(
@@ -64,7 +64,7 @@ class TrainingModule(L.LightningModule, ABC):
         self.optimizer_factories, self.make_schedule = optimizers, schedule
         self.log_every, self.guard = log_every, DivergenceGuard(on_divergence, divergence_budget)
         self.resumed = False
-        self.stepped = False  # the last training step updated the weights of `counted_player`
+        self.stepped = False  # the last training step updated the weights of `step_counts_player`
         self.scored_at: int | None = None  # the step of the latest scores, on every process
         self.latest: dict[str, float] = {}  # the newest value of everything logged
         self.protocols: dict[str, Any] = {}  # how each score was measured
@@ -157,7 +157,7 @@ class TrainingModule(L.LightningModule, ABC):
             scalars["gradient_norm"] = gradient_norm(self.players[player])
             if not self.guard.check_gradients(scalars["gradient_norm"], self, player, found.losses):
                 return None
-        self.step_optimizer(optimizer, counts=player == self.counted_player)
+        self.step_optimizer(optimizer, counts=player == self.step_counts_player)
         self.curves.add(player, scalars)
         return scalars
 
@@ -175,7 +175,7 @@ class TrainingModule(L.LightningModule, ABC):
         A gradient scaler looks for infinite gradients itself, and leaves such a step out.
 
         Args:
-            optimizer: of one player.
+            optimizer: optimizer of one player.
             counts: whether `global_step` counts this step.
         """
         if counts:
@@ -313,7 +313,7 @@ def apply_hyperparameters(
 
     Args:
         optimizer: as the checkpoint has restored it.
-        schedules: of this optimizer.
+        schedules: schedules of this optimizer.
         wanted: the configured options.
     """
     for group in optimizer.param_groups:

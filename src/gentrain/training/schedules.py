@@ -17,7 +17,7 @@ def constant_then_linear(optimizer: Optimizer, steps: Count, constant: Share = 0
 
     Args:
         optimizer: whose rate is changed.
-        steps: of the whole training.
+        steps: number of steps of the whole training.
         constant: the share of the steps with the initial rate.
     """
     return LambdaLR(optimizer, partial(rate_factor, steps=steps, constant=constant))

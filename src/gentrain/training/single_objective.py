@@ -29,11 +29,11 @@ class SingleObjective(TrainingModule):
 
     Args:
         compile: compile the objective as one graph.
-        accumulate: batches of each update.
-        others: see `TrainingModule`.
+        accumulate: gradient accumulation: average the gradients of this many batches.
+        The other arguments are those of `TrainingModule`.
     """
 
-    counted_player = "model"
+    step_counts_player = "model"
     model: SingleObjectiveModel
 
     def __init__(
@@ -62,7 +62,7 @@ class SingleObjective(TrainingModule):
         return self.with_schedules(self.make_optimizers({"model": self.model}))
 
     def setup(self, stage: str) -> None:
-        self.trainer.datamodule.group = self.accumulate  # type: ignore[attr-defined]
+        self.trainer.datamodule.batches_per_step = self.accumulate  # type: ignore[attr-defined]
 
     def on_fit_start(self) -> None:
         if self.model.init_images and not self.resumed:

@@ -19,7 +19,7 @@ class FeatureMatching(Regularizer):
     `generator_is_adversarial` becomes False.
 
     Args:
-        weight: of the term.
+        weight: weight of the term.
         adversarial: keep the adversarial loss beside the term.
     """
 
@@ -71,7 +71,7 @@ class PullingAway(Regularizer):
     features of B fakes as orthogonal as possible. In EBGAN they are the autoencoder's codes.
 
     Args:
-        weight: of the term.
+        weight: weight of the term.
     """
 
     order = Regularizer.TERMS + 2

@@ -18,7 +18,7 @@ class HistoricalAveraging(Regularizer):
     the player's i-th update. The gradient goes through theta alone. The mean is in the checkpoint.
 
     Args:
-        weight: of the term.
+        weight: weight of the term.
     """
 
     order = Regularizer.WEIGHTS
@@ -76,7 +76,7 @@ class Orthogonal(Regularizer):
     spectral norm they are the learned weights, before the division.
 
     Args:
-        weight: of the term.
+        weight: weight of the term.
     """
 
     # After spectral norm, which moves the learned weight to another parameter.
@@ -114,7 +114,7 @@ class EMA(Regularizer):
     Buffers (running statistics of batch norm, the reference of virtual batch norm) are copied.
 
     Args:
-        decay: of the mean, at each generator update.
+        decay: decay of the mean, at each generator update.
         warm_up: let the decay grow as min(decay, (1 + t) / (10 + t)), so that the first weights do
             not stay in the mean of a short run.
     """

@@ -45,7 +45,7 @@ class Cycle(Mode):
             "(of pixels in -1..1)"
         )
         result: dict[str, Any] = {"cycle_error": error}
-        if session.several_domains:
+        if session.is_multi_domain:
             result |= {"from": domains.tolist(), "to": targets.tolist()}
         return result
 
@@ -58,7 +58,7 @@ class Domains(Mode):
 
     def check(self, session: SampleSession) -> None:
         super().check(session)
-        if not session.several_domains:
+        if not session.is_multi_domain:
             raise UserError(
                 "mode=domains has a column a domain, and this model does not translate between "
                 "several (mode); choose a run of stargan"

@@ -26,7 +26,7 @@ class SampleSession:
     Args:
         run: a run that was opened.
         averaged: draw with the averaged generator, where the run keeps one.
-        seed: of the noise. Noise is drawn on the CPU, so that all devices draw the same images.
+        seed: seed for the noise. It is drawn on the CPU, so that all devices draw the same images.
         labels: classes that take turns, where the model has labels; None for all.
         domain: the name or number of the target domain, where the model has several.
 
@@ -58,7 +58,7 @@ class SampleSession:
     # --- what the run is --------------------------------------------------------------------------
 
     @property
-    def several_domains(self) -> bool:
+    def is_multi_domain(self) -> bool:
         """Whether the model translates between several domains, which are its labels."""
         return self.model.labelled and supports(self.model, Translates)
 
@@ -88,7 +88,7 @@ class SampleSession:
         return list(self.data.domain_names) or [str(i) for i in range(self.data.classes or 0)]
 
     def choose_classes(self, labels: list[int] | None) -> list[int] | None:
-        """Check the classes that were asked for; all where none were, None without labels."""
+        """The classes to draw. All classes by default; None for an unconditional model."""
         if not self.model.labelled:
             if labels is not None:
                 raise UserError("this model has no labels (labels); leave them out")
@@ -102,7 +102,7 @@ class SampleSession:
 
     def domain_number(self, domain: str | int) -> int:
         """The number of a domain that was given by its name or number."""
-        if not self.several_domains:
+        if not self.is_multi_domain:
             raise UserError(
                 "this model does not translate between several domains (domain); leave it out"
             )
@@ -117,7 +117,7 @@ class SampleSession:
     # --- noise and labels -------------------------------------------------------------------------
 
     def blocks(self) -> Iterator[Tensor]:
-        """Noise without end, BLOCK rows at a time."""
+        """Yield blocks of BLOCK noise vectors, forever."""
         cpu, state = torch.device("cpu"), None
         while True:
             with fork_rng(self.seed, cpu):
@@ -170,7 +170,7 @@ class SampleSession:
             Diverged: when an image has a value that is not a finite number.
         """
         batch = self.batch(n, labels, start)
-        if self.several_domains:
+        if self.is_multi_domain:
             images = self.model.translate(*batch)
         else:
             images = self.model.sample(batch, None if z is None else z.to(self.device))
@@ -179,21 +179,21 @@ class SampleSession:
     def batch(self, n: int, labels: Tensor | None, start: int = 0) -> tuple[Tensor, ...]:
         """A batch as `GenerativeModel.sample` reads it.
 
-        A translation gets held-out images as its sources. Any other model gets blank images, which
-        are only counted, and labels.
+        A translation gets the images of `held_out` as its sources. Any other model gets blank
+        images, which are only counted, and labels.
         """
         if self.data.source_shape is not None:
             return as_batch(*self.held_out(n, start), self.device)[:2]
-        if self.several_domains:
+        if self.is_multi_domain:
             assert labels is not None
             return as_batch(*self.held_out(n, start), self.device)[0], labels.to(self.device)
         blank = torch.zeros(1, device=self.device).expand(n, *self.data.shape)
         return (blank,) if labels is None else (blank, labels.to(self.device))
 
     def held_out(self, n: int, start: int = 0) -> tuple[ArrayDataset, Tensor]:
-        """Samples that the model was not trained on, and n of their rows in an order by the seed.
+        """Samples of the test split, and n of their rows in an order by the seed.
 
-        Where a data set has no test split they are those of the training.
+        A data set without a test split gives its training data, which the model has seen.
         """
         samples = self.data.held_out() or self.data.load("train")
         order = torch.randperm(samples.rows, generator=torch.Generator().manual_seed(self.seed))

@@ -60,7 +60,7 @@ class Translate(Mode):
 
     def check(self, session: SampleSession) -> None:
         super().check(session)
-        several = session.several_domains
+        several = session.is_multi_domain
         if several and session.domain is None:
             raise UserError(
                 "this model translates to several domains (domain); "

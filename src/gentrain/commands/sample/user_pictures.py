@@ -37,7 +37,7 @@ class UserPictures:
         data: the run's data, which say what sources and targets look like.
         given: what the files are; see `translate_files.Translate`.
         keep_size: keep each picture's size; otherwise it is squeezed to the run's own square.
-        seed: of the holes and other numbers that a degradation draws.
+        seed: seed for the holes and other numbers that a degradation draws.
     """
 
     def __init__(self, place: str, data: Data, given: Given, keep_size: bool, seed: int) -> None:
@@ -91,7 +91,7 @@ class UserPictures:
                 why = " ".join(str(error).split())[:120] or type(error).__name__
                 raise UserError(
                     f"cannot read the picture {name} of {self.path}: {why} (source); "
-                    "mend it or take it away"
+                    "fix it or take it away"
                 ) from error
 
     def parts(self, content: bytes, name: str) -> tuple[Tensor, Tensor | None]:

@@ -173,7 +173,7 @@ def progress(
     It is a bar on a terminal, and otherwise a line every ten seconds.
 
     Args:
-        items: of which each stands for some images.
+        items: items that each stand for some images.
         total: images in all items.
         size: how many images an item stands for.
     """

@@ -51,7 +51,7 @@ class Hopfield(EnergyModel, Memorises):
             Collective Memories", 1983, who start at random states). A pattern that is recalled
             already changes nothing. Over many steps, similar patterns are stored, each with a basin
             of attraction. 0 for none.
-        order: of updates in a sweep. "asynchronous" takes units one after the other, in a new
+        order: order of updates in a sweep. "asynchronous" takes units one after the other, in a new
             random order, and E never rises; "synchronous" takes all at once, and may end in a cycle
             of two states.
         steps: the most sweeps of a recall, which ends when nothing changes.

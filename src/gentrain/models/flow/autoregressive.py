@@ -121,7 +121,7 @@ class InverseAutoregressive(AutoregressiveFlow):
         depth: hidden layers of each MADE.
         context: numbers of each sample that every map may depend on.
         gated: the form of the map.
-        bound: of the log-slopes, where not gated; see `AutoregressiveFlow`.
+        bound: bound of the log-slopes, where not gated; see `AutoregressiveFlow`.
     """
 
     def __init__(
@@ -160,11 +160,11 @@ class MaskedAutoregressive(AutoregressiveFlow):
     m_i and a_i are functions of x_0 ... x_(i-1). The paper has no `bound`.
 
     Args:
-        shape: of the data.
+        shape: shape of the data.
         layers: the number of maps.
         width: hidden units of each MADE.
         depth: hidden layers of each MADE.
-        bound: of the log-slopes; see `AutoregressiveFlow`.
+        bound: bound of the log-slopes; see `AutoregressiveFlow`.
     """
 
     def __init__(

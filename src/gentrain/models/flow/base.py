@@ -47,7 +47,7 @@ class Reversed(Flow):
     """The inverse of a flow, as a flow.
 
     Args:
-        shape: of the data.
+        shape: shape of the data.
         flow: makes a flow of `latent` numbers, as many as `shape` has.
     """
 
@@ -68,7 +68,7 @@ class Standardised(Flow):
     Mean and standard deviation are those of the first batch, and stay fixed.
 
     Args:
-        shape: of the data.
+        shape: shape of the data.
         flow: makes a flow of that shape.
     """
 

@@ -66,7 +66,7 @@ class PlanarMaps(Flow):
     """Planar maps with learned parameters, the same for every sample.
 
     Args:
-        shape: of the data.
+        shape: shape of the data.
         layers: the number of maps.
     """
 

@@ -42,7 +42,7 @@ class RealNVP(Flow):
     checkerboard couplings come last.
 
     Args:
-        shape: of the data.
+        shape: shape of the data.
         width: channels of the coupling networks at the full resolution, doubled by each squeeze.
         blocks: residual blocks of each coupling network.
         scales: the number of squeezes; for images.
@@ -186,7 +186,7 @@ class ResidualNetwork(nn.Module):
         layer: makes a linear or a convolutional layer from its inputs and outputs.
         width: features of the hidden layers.
         blocks: the number of residual blocks.
-        mask: of the coupling.
+        mask: mask of the coupling.
     """
 
     mask: Tensor

@@ -39,7 +39,7 @@ class AuxiliaryClassifierGAN(SingleCriticModel, Classifies):
         criterion: loss, Lipschitz method and tricks.
         classes: number of labels K.
         embedding: length of the label's embedding beside the noise.
-        weight: of L_C in both objectives.
+        weight: weight of L_C in both objectives.
     """
 
     labelled, critic_heads = True, ("linear", "patches")

@@ -141,7 +141,7 @@ class AdversarialModel(GenerativeModel, HasCritic, ABC):
 
     @property
     def prior(self) -> str | None:
-        """Of the generator's noise."""
+        """The distribution of the generator's noise."""
         return self.generator.prior
 
     def noise(self, n: int, device: torch.device | str) -> Tensor:
@@ -189,8 +189,8 @@ class AdversarialModel(GenerativeModel, HasCritic, ABC):
             critic: scores images.
             real: (B, ...) images of the data.
             fake: (B, ...) generated images.
-            mismatched: the critic with wrong labels. It counts real images as fakes, with half of
-                the weight of the fakes.
+            mismatched: the critic with wrong labels. Real images with wrong labels are further
+                fakes, averaged equally with the generated fakes.
             domain: the model's domain; a model of several domains calls once for each.
         """
         real, fake = self.transform_batch(real, fake, critics_turn=True, domain=domain)
@@ -294,18 +294,18 @@ class AdversarialModel(GenerativeModel, HasCritic, ABC):
     ) -> dict[str, Tensor]:
         """The critic's extra losses, by the name of their regularizer."""
         named = self.named_regularizers()
-        return only({name: r.critic_term(critic, real, fake) for name, r in named})
+        return drop_none({name: r.critic_term(critic, real, fake) for name, r in named})
 
     def generator_regularizer_terms(
         self, critic: CriticFunction, real: Tensor, fake: Tensor
     ) -> dict[str, Tensor]:
         """The generator's extra losses, by the name of their regularizer."""
         named = self.named_regularizers()
-        return only({name: r.generator_term(critic, real, fake) for name, r in named})
+        return drop_none({name: r.generator_term(critic, real, fake) for name, r in named})
 
     @torch.no_grad()
     def init_from_batch(self, batch: Batch) -> None:
-        """Let every network that keeps something of its first batch see it."""
+        """Data-dependent initialisation: run every network that needs it on a first batch."""
         self.generate(self.generator, batch)
         if self.couples_samples:
             self.critic_loss(batch)
@@ -323,7 +323,7 @@ class AdversarialModel(GenerativeModel, HasCritic, ABC):
         for regularizer in self.each_regularizer():
             regularizer.after_generator_step(self)
 
-    # --- scores for people ------------------------------------------------------------------------
+    # --- scores for evaluation --------------------------------------------------------------------
 
     def eval_scores(self, critic: CriticFunction, x: Tensor, fake: bool) -> Tensor:
         """One score for each image or pack: the mean over patches, where the critic has patches."""
@@ -378,8 +378,8 @@ class ConditionedCritic:
         return self.y.repeat(len(x) // len(self.y), *[1] * (self.y.ndim - 1))
 
 
-def only(terms: dict[str, Tensor | None]) -> dict[str, Tensor]:
-    """The terms that are there."""
+def drop_none(terms: dict[str, Tensor | None]) -> dict[str, Tensor]:
+    """The terms that are not None."""
     return {name: term for name, term in terms.items() if term is not None}
 
 

@@ -1,11 +1,14 @@
 """BiGAN (Donahue, Krähenbühl & Darrell, "Adversarial feature learning", 2017) and ALI (Dumoulin et
 al., "Adversarially learned inference", 2017).
 
-An encoder E goes the generator's way back. The critic sees pairs of an image and a code: (x, E(x))
+An encoder E maps images back to noise. The critic sees pairs of an image and a code: (x, E(x))
 as real and (G(z), z) as fake. Where it cannot tell them apart, E inverts G. G and E are one player
 with one objective, the critic's with the roles exchanged:
 
     softplus(-D(G(z), z)) + softplus(D(x, E(x)))        for the original non-saturating loss.
+
+The two terms are logged as `adversarial`, which trains G, and `inference`, which trains E. A
+relative loss compares both pairs itself, and is `adversarial` alone.
 
 E is a function in BiGAN. In ALI it is a normal distribution, E(x) = mu(x) + sigma(x) eps.
 
@@ -16,8 +19,8 @@ al., 2016) and ALICE (Li et al., 2017) ask for as well, that codes can be read f
 
 which bounds the entropy of z given G(z). With `augment` codes must also be read from augmented
 images, as IMSAT asks of its codes (Hu et al., "Learning discrete representations via information
-maximizing self-augmented training", 2017). Codes then tell what an image shows, and less of how it
-lies.
+maximizing self-augmented training", 2017). Codes then tell what an image shows, and less of its
+pose.
 
 A pair is one flat vector, the pixels of the image and then the code, so losses, penalties and
 tricks act on it as on any sample.
@@ -67,14 +70,19 @@ class Encoder(nn.Module):
         self.head = nn.Linear(critic.head.in_features, latent * (2 if stochastic else 1))
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of q(z | x), (B, latent) each; variance 1 without `stochastic`."""
+        """Mean and log-variance of q(z | x), (B, latent) each.
+
+        BiGAN's encoder has no variance. Its q has variance 1, for `negative_log_likelihood` alone.
+        """
         out = self.head(self.body(x))
         return out.chunk(2, 1) if self.stochastic else (out, torch.zeros_like(out))
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the codes of x; deviation 0 without `stochastic`."""
+        """Mean and standard deviation of the codes of x, (B, latent) each."""
         mean, log_variance = self.moments(x)
-        return mean, (log_variance / 2).exp() if self.stochastic else log_variance
+        if not self.stochastic:
+            return mean, torch.zeros_like(mean)  # the codes are a function of x
+        return mean, (log_variance / 2).exp()
 
     def negative_log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
         """-log q(z | x), (B,), without the constants of the normal distribution."""
@@ -213,15 +221,15 @@ class BiGAN(AdversarialModel, Encodes, Reconstructs):
         self.check_backbones(generator, critic, criterion)
         require_norm(critic, encoder_norm)
         encoder = base.with_options(critic, norm=encoder_norm) if encoder_norm else critic
-        players = BidirectionalGenerator(generator, encoder, stochastic)
-        super().__init__(players, pair_critic(critic, players.latent, joint_width), criterion)
+        both_ways = BidirectionalGenerator(generator, encoder, stochastic)
+        super().__init__(both_ways, pair_critic(critic, both_ways.latent, joint_width), criterion)
         self.information, self.augment = information, augment or []
         if self.augment and not information:
             raise UserError(
                 "images are augmented before codes are read from them, and no codes are read "
                 "(model.augment); add model.information=1"
             )
-        if self.augment and len(players.encoder.shape) == 1:
+        if self.augment and len(both_ways.encoder.shape) == 1:
             raise UserError("points cannot be rotated or cut out (model.augment); leave it empty")
         if not self.generator_is_adversarial:
             raise UserError(
@@ -240,9 +248,9 @@ class BiGAN(AdversarialModel, Encodes, Reconstructs):
 
     def pairs(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(x, E(x)) and (G(z), z), with new noise."""
-        x, player = batch[0], self.generator
-        z = player.noise(len(x), x.device)
-        return join(x, player.encoder(x)), join(player(z), z)
+        x, generator = batch[0], self.generator
+        z = generator.noise(len(x), x.device)
+        return join(x, generator.encoder(x)), join(generator(z), z)
 
     def critic_loss(self, batch: Batch) -> Objective:
         with torch.no_grad():
@@ -268,15 +276,15 @@ class BiGAN(AdversarialModel, Encodes, Reconstructs):
 
     def encode(self, x: Tensor) -> Tensor:
         """Images to codes (B, latent), in ALI to their means, by the averaged encoder if any."""
-        player = self.ema_generator or self.generator
-        with eval_mode(player):
-            return player.encoder.posterior(x)[0]
+        generator = self.ema_generator or self.generator
+        with eval_mode(generator):
+            return generator.encoder.posterior(x)[0]
 
     def features(self, x: Tensor) -> Tensor:
         """(B, F), the input of the encoder's last layer: the paper's features for other tasks."""
-        player = self.ema_generator or self.generator
-        with eval_mode(player):
-            return player.encoder.body(x)
+        generator = self.ema_generator or self.generator
+        with eval_mode(generator):
+            return generator.encoder.body(x)
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """G(E(x))."""

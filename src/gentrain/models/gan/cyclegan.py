@@ -61,7 +61,7 @@ class TwoCritics(nn.Module):
 
     Args:
         backbone: a critic; it is built once for each domain, and sees no source beside an image.
-        shapes: of the target and of the source.
+        shapes: shapes of the target and of the source.
     """
 
     def __init__(self, backbone: Backbone[Any], shapes: tuple[list[int], list[int]]) -> None:

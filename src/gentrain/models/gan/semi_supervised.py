@@ -35,7 +35,7 @@ class SemiSupervisedGAN(SingleCriticModel, Classifies):
         critic: a backbone from images to scores; its head is replaced by K logits.
         criterion: loss, Lipschitz method and tricks.
         classes: number of labels K.
-        weight: of the supervised loss.
+        weight: weight of the supervised loss.
     """
 
     semi_supervised, critic_heads = True, ("linear",)

@@ -136,7 +136,7 @@ def marginal(costs: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         costs: -L(x, y), (K, B).
-        logits: of q(y | x), (B, K).
+        logits: logits of q(y | x), (B, K).
     """
     q = logits.softmax(1)
     entropy = -(q * logits.log_softmax(1)).sum(1)

@@ -30,7 +30,7 @@ class SampleGrids(L.Callback):
     Args:
         every: steps between two grids; 0 for the end alone.
         n: images of a grid.
-        seed: of the noise, and of the choice of labels and sources.
+        seed: seed for the noise, and for the choice of labels and sources.
     """
 
     def __init__(self, every: Whole = 500, n: Count = 100, seed: int = 0) -> None:
