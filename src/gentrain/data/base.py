@@ -325,12 +325,8 @@ class Data(ABC):
             few = self.labelled_batches(rank, world, device)
             return ZippedBatches(Batches(images, order, **options), few, position, batches_per_step)
         kept = samples if self.degradation is None else samples._replace(sources=None)
-        options |= {
-            "position": position,
-            "batches_per_step": batches_per_step,
-            "degrade": self.degradation,
-        }
-        return Batches(kept, order, **options)
+        options |= {"position": position, "batches_per_step": batches_per_step}
+        return Batches(kept, order, **options, degrade=self.degradation)
 
     def labelled_batches(self, rank: int, world: int, device: torch.device) -> Batches:
         """Batches of the images whose labels may be used."""
