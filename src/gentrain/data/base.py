@@ -314,19 +314,25 @@ class Data(ABC):
         } | self.stream_options
         images = samples._replace(labels=None, sources=None)
         if samples.sources is not None and not self.aligned:
-            others = ArrayDataset(samples.sources, None)
-            sources = BatchSampler(
-                len(samples.sources), self.batch_size, self.seed, rank, world, of=" of sources"
-            )
-            self.refuse_small(sources, "sources")
-            domains = Batches(images, order, **options), Batches(others, sources, **options)
-            return ZippedBatches(*domains, position, batches_per_step)
+            sources = self.source_batches(samples.sources, rank, world, options)
+            images_alone = Batches(images, order, **options)
+            return ZippedBatches(images_alone, sources, position, batches_per_step)
         if self.labelled is not None:
             few = self.labelled_batches(rank, world, device)
             return ZippedBatches(Batches(images, order, **options), few, position, batches_per_step)
         kept = samples if self.degradation is None else samples._replace(sources=None)
         options |= {"position": position, "batches_per_step": batches_per_step}
         return Batches(kept, order, **options, degrade=self.degradation)
+
+    def source_batches(
+        self, sources: Tensor, rank: int, world: int, options: dict[str, Any]
+    ) -> Batches:
+        """Batches of the source domain, in an order of its own."""
+        order = BatchSampler(
+            len(sources), self.batch_size, self.seed, rank, world, of=" of sources"
+        )
+        self.refuse_small(order, "sources")
+        return Batches(ArrayDataset(sources, None), order, **options)
 
     def labelled_batches(self, rank: int, world: int, device: torch.device) -> Batches:
         """Batches of the images whose labels may be used."""
