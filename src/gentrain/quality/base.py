@@ -202,7 +202,7 @@ def higher_is_better(name: str) -> bool | None:
     Args:
         name: the name that is logged, with or without "quality/" in front.
 
-    >>> import gentrain.quality  # where the metrics of this package are declared
+    >>> from gentrain.quality import higher_is_better  # which knows all metrics of this package
     >>> higher_is_better("quality/fid_classifier"), higher_is_better("psnr")
     (False, True)
     >>> higher_is_better("quality/nats_error") is None
