@@ -56,7 +56,13 @@ FIXED = "-"  # the loss of a preset that leaves no choice of it
 OUTSIDE = ("logger", "callbacks", "samples", "checkpoint", "quality", "trainer")
 NODES = ("loss", "lipschitz", "tricks")
 # one of each model class, and those whose networks or losses have rules of their own
-FIRST = first_of_each_class(PRESETS, "dcgan", "progan", "cgan", "ebgan")
+# colorization and inpainting are pix2pix with other sources
+LIKE_PIX2PIX = ("colorization", "inpainting")
+FIRST = tuple(
+    preset
+    for preset in first_of_each_class(PRESETS, "dcgan", "progan", "cgan", "ebgan")
+    if preset not in LIKE_PIX2PIX
+)
 OTHERS = tuple(preset for preset in PRESETS if preset not in FIRST)
 EVERY = [*FIRST, *(pytest.param(preset, marks=pytest.mark.slow) for preset in OTHERS)]
 
