@@ -9,7 +9,7 @@ import torch
 from gentrain.data.arrays import ArrayDataset
 from gentrain.data.base import Data, HasModes
 from gentrain.models.base import GenerativeModel
-from gentrain.quality.base import Metric, measure, start
+from gentrain.quality.base import Metric, measure, prepare_metric
 
 CPU = torch.device("cpu")
 
@@ -78,7 +78,7 @@ class TwoGaussians(Data, HasModes):
 def scores_of(metric: Metric, data: Any, model: Any) -> tuple[dict[str, float], dict[str, Any]]:
     """Scores, without "quality/", and protocol, as a training gets them."""
     metric.check(data, model)
-    protocol = start(metric, data, model, CPU)
+    protocol = prepare_metric(metric, data, model, CPU)
     scores = measure(metric, data, model, CPU)
     return {name.removeprefix("quality/"): value for name, value in scores.items()}, protocol
 

@@ -18,7 +18,7 @@ from gentrain.config.validate import coerced
 from gentrain.errors import UserError
 from gentrain.files import report_disk_errors, write_json
 from gentrain.models.base import GenerativeModel, HasLikelihood
-from gentrain.quality.base import Metric, measure, metrics_of, start
+from gentrain.quality.base import Metric, measure, metrics_of, prepare_metric
 from gentrain.quality.likelihood import LogLikelihood
 from gentrain.quality.test_error import TestError
 from gentrain.runs import directory
@@ -50,7 +50,7 @@ def evaluate(config: dict[str, Any]) -> Path:
     protocols: dict[str, Any] = {}
     for name, metric in chosen_metrics(run.model, run.config, config).items():
         metric.check(run.data, run.model)
-        protocols[name] = start(metric, run.data, run.model, run.device)
+        protocols[name] = prepare_metric(metric, run.data, run.model, run.device)
         scores |= measure(metric, run.data, run.model, run.device)
     record = {
         "run": str(run_dir.resolve()),

@@ -38,7 +38,7 @@ class Metric(ABC):
     """Named scores of a model on a data set, and the protocol of their measurement.
 
     A caller calls `check`, then `prepare` once, and then `compute` as often as it likes. The
-    functions `start` and `measure` do so without touching the random numbers of the caller.
+    functions `prepare_metric` and `measure` do so, and leave the caller's random numbers alone.
 
     Args:
         every: generator steps between two scores during training; 0 for the end alone.
@@ -216,7 +216,7 @@ def higher_is_better(name: str) -> bool | None:
 # --- how a metric is used -------------------------------------------------------------------------
 
 
-def start(
+def prepare_metric(
     metric: Metric, data: Data, model: GenerativeModel, device: torch.device
 ) -> dict[str, Any]:
     """Prepare a metric and return its protocol; the caller's random numbers are not touched."""

@@ -16,7 +16,6 @@ from gentrain.capability import supports
 from gentrain.data.arrays import ArrayDataset
 from gentrain.data.base import Data
 from gentrain.data.batches import as_batch
-from gentrain.errors import UserError
 from gentrain.models.base import GenerativeModel, HasCritic, HasLikelihood
 
 
@@ -251,7 +250,7 @@ def measure(
     cuda = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(cuda):
         torch.manual_seed(0)
-        train, test = data.load("train"), held_out_split(data)
+        train, test = data.load("train"), data.held_out()
         n = min([n, len(train.images), *([] if test is None else [len(test.images)])])
         seen = random_batch(train, n, device)
         held_out = None if test is None else random_batch(test, n, device)
@@ -304,12 +303,3 @@ def measure_critic(
 def random_batch(samples: ArrayDataset, n: int, device: torch.device) -> tuple[Tensor, ...]:
     """A batch of `n` random rows."""
     return as_batch(samples, torch.randperm(len(samples.images))[:n], device)
-
-
-def held_out_split(data: Data) -> ArrayDataset | None:
-    """The test split; None where a data set has none that can be read."""
-    try:
-        test = data.load("test")
-    except UserError:
-        return None
-    return test if len(test.images) else None

@@ -22,7 +22,7 @@ from gentrain.commands.sample.writer import Output
 from gentrain.config.types import Count, Whole
 from gentrain.errors import UserError
 from gentrain.models.base import GenerativeModel
-from gentrain.quality.base import Metric, measure, metrics_of, start
+from gentrain.quality.base import Metric, measure, metrics_of, prepare_metric
 
 # below, hardly one draw in a hundred is inside
 Tau = Annotated[float, Field(ge=0.01, allow_inf_nan=False)]
@@ -92,7 +92,7 @@ class Truncation(Mode):
 
     def prepare(self, metric: Metric, session: SampleSession) -> dict[str, Any]:
         """Compute what all scores need; returns the protocol."""
-        return start(metric, session.data, session.model, session.device)
+        return prepare_metric(metric, session.data, session.model, session.device)
 
     def protocol(self) -> dict[str, str]:
         """How the noise was truncated."""

@@ -46,7 +46,6 @@ class AdversarialModel(GenerativeModel, HasCritic, ABC):
     memory_format: ClassVar[torch.memory_format] = torch.channels_last
     domains: ClassVar[tuple[str, ...]] = ("",)  # kinds of images with a critic each
     generator_input: ClassVar[str] = "noise"  # what the generator makes images of
-    critic_input: ClassVar[str] = "images"  # what the critic scores
     critic_is_labelled: ClassVar[bool] = False  # the critic sees the label beside each image
     critic_heads: ClassVar[tuple[HeadKind, ...]] = ("linear", "patches", "decoder")
     grows: ClassVar[bool] = False  # both networks must grow level by level

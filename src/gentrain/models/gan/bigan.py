@@ -205,7 +205,7 @@ class BiGAN(AdversarialModel, Encodes, Reconstructs):
         augment: how images are augmented before codes are read from them.
     """
 
-    critic_input, critic_heads = "pairs", ("linear",)
+    critic_heads = ("linear",)
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ from typing import Any
 import lightning as L
 
 from gentrain.errors import Diverged
-from gentrain.quality.base import Metric, measure, start
+from gentrain.quality.base import Metric, measure, prepare_metric
 
 
 class Evaluation(L.Callback):
@@ -32,7 +32,7 @@ class Evaluation(L.Callback):
         if trainer.is_global_zero:
             data = trainer.datamodule.data  # type: ignore[attr-defined]
             for name, metric in self.metrics.items():
-                protocol = start(metric, data, pl_module.model, pl_module.device)
+                protocol = prepare_metric(metric, data, pl_module.model, pl_module.device)
                 pl_module.protocols[name] = protocol
         if self.metrics:
             trainer.strategy.barrier("evaluation: prepared")
