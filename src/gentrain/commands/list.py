@@ -39,8 +39,10 @@ INNER = {"hydra", "callbacks", "scheme", "visible"}
 class Composed(Protocol):
     """A composed configuration, and the options of its groups."""
 
-    values: dict[str, Any]
-    choices: dict[str, str | None]
+    @property
+    def values(self) -> dict[str, Any]: ...
+    @property
+    def choices(self) -> dict[str, str | None]: ...
 
 
 def overview() -> list[str]:
