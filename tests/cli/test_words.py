@@ -38,6 +38,7 @@ def keys(verb: str, *words: str) -> list[str]:
         (["data.root=x(1)"], ["data.root='x(1)'"]),
         (["data.root=фото"], ["data.root='фото'"]),
         (["data.root=a b"], ["data.root=a b"]),
+        (["tricks=[EMA,replay]"], ["tricks=[ema,replay]"]),
         (["n_critic=2"], ["scheme.critic_steps=2"]),
     ],
 )

@@ -9,7 +9,7 @@ import os
 import re
 import sys
 from fnmatch import fnmatchcase
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -113,22 +113,28 @@ def with_whole_numbers(argv: list[str]) -> list[str]:
 def with_known_options(argv: list[str]) -> list[str]:
     """`model=WGAN-GP` as `model=wgan_gp`: an option whose letters and digits are those typed.
 
-    >>> with_known_options(["model=WGAN-GP,dcgan", "loss=Hinge", "model=none_such"])
-    ['model=wgan_gp,dcgan', 'loss=hinge', 'model=none_such']
+    >>> with_known_options(["model=WGAN-GP,dcgan", "tricks=[EMA, replay]", "model=none_such"])
+    ['model=wgan_gp,dcgan', 'tricks=[ema, replay]', 'model=none_such']
     """
     words = []
     for word in argv:
         group, equals, value = word.partition("=")
-        if equals and re.fullmatch(r"[a-z_/]+", group) and (conf_dir() / group).is_dir():
-            value = ",".join(known_option(group, option) for option in value.split(","))
+        named = re.fullmatch(r"[a-z_]+", group) and re.fullmatch(r"[\w\-, ]+|\[[\w\-, ]*\]", value)
+        if named and (conf_dir() / group).is_dir():
+            value = re.sub(r"\w[\w-]*", partial(known_option_at, group), value)
         words.append(f"{group}{equals}{value}")
     return words
+
+
+def known_option_at(group: str, match: re.Match[str]) -> str:
+    """The option of a group that a matched word means."""
+    return known_option(group, match[0])
 
 
 def known_option(group: str, option: str) -> str:
     """The option of a group that a word means; the word itself where there is none."""
     names = {file.stem for file in (conf_dir() / group).glob("*.yaml")}
-    if option in names or not option[:1].isalnum():
+    if option in names:
         return option
     same = [name for name in names if squashed(name) == squashed(option)]
     return same[0] if len(same) == 1 and not same[0].startswith("_") else option

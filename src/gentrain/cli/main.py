@@ -5,6 +5,7 @@ torch is imported only when a run is built or opened, so help and refusals come 
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -22,13 +23,26 @@ from gentrain.cli.overrides import (
 )
 from gentrain.commands.list import PLURALS
 from gentrain.config.paths import conf_dir
-from gentrain.errors import AlreadyFinished, Diverged, Interrupted, Stopped, UserError
+from gentrain.errors import (
+    AlreadyFinished,
+    Diverged,
+    Interrupted,
+    Stopped,
+    Unavailable,
+    UserError,
+)
 from gentrain.version import __version__
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 VERBS = ("train", "eval", "sample", "export", "compare", "doctor", "list")
+
+# what a disk that is full, read-only or gone answers; any other OSError is a fault of ours
+OF_THE_DISK = {
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE,
+    errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG,
+}  # fmt: skip
 
 WELCOME = """\
 gentrain trains, compares and samples the classic deep generative models.
@@ -99,6 +113,12 @@ def run(argv: list[str]) -> int:
         if debug:
             raise
         return print_error(str(error), error.status)
+    except OSError as error:
+        if debug or error.errno not in OF_THE_DISK:
+            raise
+        place = error.filename or "the disk or the working directory"
+        reason = f"{place}: {error.strerror} (file system)"
+        return print_error(f"{reason}; make room, or use another directory", Unavailable.status)
     except Exception as error:
         if debug or (line := explain(error, argv, verb)) is None:
             raise
