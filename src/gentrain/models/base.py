@@ -78,6 +78,10 @@ class GenerativeModel(nn.Module, ABC):
         """Draw (n, ...) noise, of which a sample is a function or from which its chain starts."""
         raise NotImplementedError(f"{type(self).__name__} has no noise")
 
+    def sample_protocol(self) -> dict[str, Any]:
+        """What must be equal before scores of samples are compared, beside the weights."""
+        return {}
+
     def load_initial_weights(self, config: dict[str, Any], state_dict: dict[str, Tensor]) -> None:
         """Take weights of the run that `initial_weights` names.
 
@@ -208,8 +212,41 @@ class HasChains(Capability):
         """Visible values (n, D) as images in [-1, 1]."""
 
     @abstractmethod
-    def mean_images(self, x: Tensor) -> Tensor:
-        """States (n, units) as images in [-1, 1], the mean given the hidden units if possible."""
+    def show(self, x: Tensor) -> Tensor:
+        """States (n, units) as images in [-1, 1]; see `DrawsPixels` for what may be means."""
+
+    @property
+    @abstractmethod
+    def starts(self) -> int | None:
+        """How many samples start from chains of their own; None for any number."""
+
+
+class DrawsPixels(Capability):
+    """Its pixels have a distribution given what else it draws, p(x | z) or p(v | h).
+
+    A sample is a draw of it by default. The mean of the distribution is no sample: it has less
+    noise than the data. Reconstructions are means.
+    """
+
+    what = "draws pixels from a distribution, of which there is a mean"
+    examples = "model=vae, rbm or boltzmann"
+    pixel_distribution: ClassVar[str] = "p(x|z)"
+    mean: bool = False  # samples show the means of that distribution
+
+    @property
+    def shows(self) -> str:
+        """What a sample shows: draws or means, and of which distribution."""
+        return f"{'means' if self.mean else 'draws'} of {self.pixel_distribution}"
+
+
+class HasTemperature(Capability):
+    """Its samples are sharper or more various at another temperature than 1.
+
+    At 1 they are of the model's own distribution; towards 0 they go to one mode of it.
+    """
+
+    what, examples = "has a temperature", "model=gated_pixelcnn, realnvp or vae"
+    temperature: float = 1.0
 
 
 class HasFilters(Capability):

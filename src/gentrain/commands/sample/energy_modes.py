@@ -94,7 +94,7 @@ class Chains(Mode):
             strip, done = [model.images(x[:, : model.size])], 0
             for time in times[1:]:
                 x, done = model.run_chain(x, time - done), time
-                strip.append(model.mean_images(x))
+                strip.append(model.show(x))
         images = torch.stack([part.float().cpu() for part in strip], 1).flatten(0, 1)
         out.images(iter([(images, None)]), len(images))
         out.picture(self.name, table(images, self.columns))
