@@ -73,7 +73,7 @@ class VAE(DensityModel, Encodes, Reconstructs, DrawsPixels, HasTemperature):
     """
 
     takes: ClassVar = ("binary", "levels", "density")  # whatever the likelihood is of
-
+    is_bound = True
     steps: Tensor
 
     def __init__(
