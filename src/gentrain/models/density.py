@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from gentrain.models.base import Batch, HasLikelihood, SingleObjectiveModel
+from gentrain.models.base import Batch, HasLikelihood, SingleObjectiveModel, eval_mode
 from gentrain.models.pixels import Pixels
 
 
@@ -31,3 +31,13 @@ class DensityModel(SingleObjectiveModel, HasLikelihood):
     def labels(self, batch: Batch) -> Tensor | None:
         """The labels (B,) of a batch; None for a model that does not see them."""
         return batch[1] if self.labelled else None
+
+    @property
+    def given_labels(self) -> bool:
+        return self.labelled
+
+    def log_likelihood(self, batch: Batch, samples: int) -> Tensor:
+        with eval_mode(self):
+            v, log_det = self.pixels(batch[0])
+            y = batch[1] if self.given_labels else None
+            return self.log_likelihood_of_values(v, y, samples) + log_det
