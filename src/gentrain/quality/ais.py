@@ -25,8 +25,8 @@ class Annealed(HeldOutMetric):
     `nats_images_error` is the standard error of the mean over images, `log_z_error` that of log Z,
     which all images share, and `nats_error` = sqrt(nats_images_error^2 + log_z_error^2) that of the
     nats. `pseudo_nats` is the mean over images of -sum_i log p(v_i | all others), over all units
-    i; it needs no Z, and is for binary units. Too few temperatures make log Z too small and the nats too good, and the error bar does
-    not show it: raise their number until the nats stay.
+    i; it needs no Z, and is for binary units. Too few temperatures make log Z too small and the
+    nats too good, and the error bar does not show it: raise their number until the nats stay.
 
     Args:
         every: generator steps between two scores.

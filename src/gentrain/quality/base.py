@@ -30,6 +30,7 @@ from gentrain.models.base import GenerativeModel, fork_rng
 log = logging.getLogger("gentrain")
 
 ROUNDING = "uint8, round((x + 1) * 127.5), clamped"  # of samples, before anything looks at them
+BINOMIAL = "sqrt(p (1 - p) / n), the standard error of a share p"  # see `Score.error`
 
 
 class Score(NamedTuple):
@@ -204,8 +205,8 @@ class HeldOutMetric(Metric):
         found = len(data.load(self.split).images)
         if min(found, self.count or found) < 2:
             raise UserError(
-                f"a mean over images needs at least 2 of them, and got {self.count or found} of the "
-                f"{found} {self.split} images of data={data.name} (quality.images, data); give more"
+                f"a mean over images needs at least 2, and got {self.count or found} of the {found} "
+                f"{self.split} images of data={data.name} (quality.images, data); give more"
             )
 
     def batches(self, data: Data, device: torch.device) -> Iterator[tuple[Tensor, ...]]:
