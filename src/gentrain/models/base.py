@@ -130,6 +130,7 @@ class HasLikelihood(Capability):
 
     what, examples = "gives a likelihood", "model=vae, maf or gated_pixelcnn"
     pixels: Pixels  # what the likelihood is of, and so its unit
+    is_bound: ClassVar[bool] = False  # a lower bound, which more importance samples tighten
 
     @property
     @abstractmethod

@@ -62,6 +62,8 @@ class Metric(ABC):
     from_samples: ClassVar[bool] = False  # the scores are of images that the model draws
     scores: ClassVar[dict[str, Score]] = {}
     declared: ClassVar[dict[str, Score]] = {}  # the scores of all metrics
+    # the options of `gentrain eval` that it reads, and the attributes that they set
+    options: ClassVar[dict[str, str]] = {"batch_size": "batch_size", "seed": "seed"}
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -116,15 +118,29 @@ class Metric(ABC):
         """
         return fork_rng(generator(self.seed, what, number).initial_seed(), device)
 
-    def override_sizes(self, images: int | None, batch_size: int | None, split: str) -> None:
-        """Override the sizes and the split that the training uses.
+    def options_for(self, model: GenerativeModel) -> dict[str, str]:
+        """The options of `gentrain eval` that change the scores of this model.
+
+        Returns:
+            The name of each option, and the attribute of this metric that it sets.
+        """
+        return self.options
+
+    def override(self, given: dict[str, Any], data: Data, model: GenerativeModel) -> set[str]:
+        """Set options of `gentrain eval` in place of those of the training.
 
         Args:
-            images: how many images are scored; None keeps the number.
-            batch_size: images at a time; None keeps the number.
-            split: "train" or "test", for a metric that scores held-out images.
+            given: the options that the user gave, by name.
+            data: the data that it is scored on.
+            model: the model that will be scored.
+
+        Returns:
+            The names of the options that this metric reads.
         """
-        self.batch_size = batch_size or self.batch_size
+        read = {name: attr for name, attr in self.options_for(model).items() if name in given}
+        for name, attribute in read.items():
+            setattr(self, attribute, given[name])
+        return set(read)
 
 
 class SampleMetric(Metric):
@@ -136,6 +152,7 @@ class SampleMetric(Metric):
     """
 
     from_samples = True
+    options: ClassVar = {**Metric.options, "n": "samples"}
 
     def __init__(
         self, every: int, samples: int, batch_size: int, seed: int, at_start: bool
@@ -147,10 +164,6 @@ class SampleMetric(Metric):
     def check(self, data: Data, model: GenerativeModel) -> None:
         super().check(data, model)
         refuse_too_few(self.samples)  # which `eval` may have changed
-
-    def override_sizes(self, images: int | None, batch_size: int | None, split: str) -> None:
-        super().override_sizes(images, batch_size, split)
-        self.samples = images or self.samples
 
     def draw(
         self, model: GenerativeModel, source: ArrayDataset, device: torch.device
@@ -186,15 +199,13 @@ class HeldOutMetric(Metric):
         The other arguments are those of `Metric`.
     """
 
+    options: ClassVar = {**Metric.options, "n": "count", "split": "split"}
+
     def __init__(
         self, every: int, images: int | None, batch_size: int, seed: int, at_start: bool, split: str
     ) -> None:
         super().__init__(every, batch_size, seed, at_start)
         self.count, self.split = images, split
-
-    def override_sizes(self, images: int | None, batch_size: int | None, split: str) -> None:
-        super().override_sizes(images, batch_size, split)
-        self.count, self.split = images or self.count, split
 
     def check(self, data: Data, model: GenerativeModel) -> None:
         super().check(data, model)
@@ -203,11 +214,23 @@ class HeldOutMetric(Metric):
                 f"there is no split {self.split!r} (quality.split); write {' or '.join(SPLITS)}"
             )
         found = len(data.load(self.split).images)
-        if min(found, self.count or found) < 2:
+        if (count := min(found, self.count or found)) < 2:
             raise UserError(
-                f"a mean over images needs at least 2, and got {self.count or found} of the {found} "
-                f"{self.split} images of data={data.name} (quality.images, data); give more"
+                f"a mean over images needs at least 2, and got {count} of the {found} {self.split} "
+                f"images of data={data.name} (n, quality.images); give more"
             )
+
+    def override(self, given: dict[str, Any], data: Data, model: GenerativeModel) -> set[str]:
+        """See `Metric.override`.
+
+        Raises:
+            UserError: for more images than the split has.
+        """
+        read = super().override(given, data, model)
+        rows = data.load(self.split).rows
+        if "n" in read and given["n"] > rows:
+            raise UserError(f"the {self.split} split has {rows} images (n); give {rows} or fewer")
+        return read
 
     def batches(self, data: Data, device: torch.device) -> Iterator[tuple[Tensor, ...]]:
         """The images, with labels and sources if there are any."""
@@ -224,7 +247,7 @@ def refuse_too_few(samples: int) -> None:
     """Raise UserError for so few samples that no score is defined."""
     if samples < 2:
         raise UserError(
-            f"a score needs at least 2 samples and got {samples} (quality.samples); "
+            f"a score needs at least 2 samples and got {samples} (n, quality.samples); "
             "5000 is usual while training"
         )
 

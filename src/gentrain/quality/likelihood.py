@@ -63,6 +63,10 @@ class LogLikelihood(HeldOutMetric):
         super().__init__(every, images, batch_size, seed, at_start, split)
         self.importance = importance
 
+    def options_for(self, model: Any) -> dict[str, str]:
+        bound = model.is_bound
+        return self.options | ({"importance": "importance"} if bound else {})
+
     def protocol(self, data: Data, model: Any) -> dict[str, Any]:
         found = model.protocol(self.importance) | {"unit": model.pixels.unit}
         if model.given_labels:
