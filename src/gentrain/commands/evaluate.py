@@ -53,6 +53,8 @@ def evaluate(config: dict[str, Any]) -> Path:
     for metric in metrics.values():
         metric.check(run.data, run.model)
     override(metrics, given, run)
+    for metric in metrics.values():  # as the options have made them
+        metric.check(run.data, run.model)
     for name, metric in metrics.items():
         protocols[name] = prepare_metric(metric, run.data, run.model, run.device)
         scores |= measure(metric, run.data, run.model, run.device)

@@ -23,7 +23,7 @@ from gentrain.commands.sample.writer import remove_if_empty
 from gentrain.config.build import build
 from gentrain.config.validate import checked
 from gentrain.errors import Unavailable, UserError
-from gentrain.files import report_disk_errors, temporary
+from gentrain.files import report_disk_errors, temporary, to_json
 from gentrain.runs import directory
 from gentrain.runs.reopen import reopen
 
@@ -119,7 +119,7 @@ def write_files(session: SampleSession, onnx: bool, folder: Path) -> float | Non
         if torch.is_tensor(value)
     }
     (folder / "generator.safetensors").write_bytes(save(weights, {"format": "pt"}))
-    (folder / "config.json").write_text(json.dumps(about, indent=2, default=str) + "\n")
+    (folder / "config.json").write_text(to_json(about, indent=2) + "\n")
     if not onnx:
         return None
     exported = ExportedGenerator(session.model, session.generator).eval()

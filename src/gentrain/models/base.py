@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from gentrain.capability import Capability
 from gentrain.models.objective import Objective
+from gentrain.models.pixels import Pixels
 from gentrain.samplers.importance import Estimate
 
 Batch = tuple[Tensor, ...]
@@ -129,14 +130,30 @@ class SingleObjectiveModel(GenerativeModel):
 
 
 class HasLikelihood(Capability):
-    """It gives log p(x), or a lower bound of it."""
+    """It gives log p(x) or log p(x | y), or a lower bound of it."""
 
     what, examples = "gives a likelihood", "model=vae, maf or gated_pixelcnn"
+    pixels: Pixels  # what the likelihood is of, and so its unit
     is_bound: ClassVar[bool] = False  # a lower bound, which more importance samples tighten
+
+    @property
+    @abstractmethod
+    def given_labels(self) -> bool:
+        """Whether the likelihood is log p(x | y), given the label y of an image."""
 
     @abstractmethod
     def log_likelihood(self, batch: Batch, samples: int) -> Tensor:
         """(B,) nats of each image; a bound uses `samples` importance samples."""
+
+    @abstractmethod
+    def log_likelihood_of_values(self, v: Tensor, y: Tensor | None, samples: int) -> Tensor:
+        """(B,) nats of modelled values, without the Jacobian of `pixels`.
+
+        Args:
+            v: (B, ...), as `pixels` makes them of images.
+            y: (B,) labels of a likelihood that is `given_labels`, else None.
+            samples: importance samples of a bound.
+        """
 
     @abstractmethod
     def protocol(self, samples: int) -> dict[str, Any]:
@@ -157,6 +174,7 @@ class HasLogPartition(Capability):
     """It can estimate, or enumerate, the logarithm of its normalising constant Z."""
 
     what, examples = "gives log Z", "model=rbm"
+    pixels: Pixels  # what the likelihood is of, and so its unit
 
     @property
     @abstractmethod
@@ -164,16 +182,20 @@ class HasLogPartition(Capability):
         """Whether its visible units are binary, so that `pseudo_log_likelihood` is defined."""
 
     @abstractmethod
+    def values(self, images: Tensor) -> Tensor:
+        """The visible values (B, D) of images (B, C, H, W) in [-1, 1]."""
+
+    @abstractmethod
     def log_partition(self, chains: int, temperatures: int) -> Estimate:
         """log Z and its standard error, by annealing `chains` chains if it cannot be summed."""
 
     @abstractmethod
-    def log_likelihood(self, batch: Batch, log_z: Tensor) -> Tensor:
-        """(B,) nats of each image, given log Z."""
+    def log_likelihood_of_values(self, v: Tensor, log_z: Tensor) -> Tensor:
+        """(B,) nats of visible values v (B, D), given log Z."""
 
     @abstractmethod
-    def pseudo_log_likelihood(self, batch: Batch, flips: int) -> Tensor:
-        """(B,) estimates of sum_i log p(v_i | the others), from `flips` random units of each."""
+    def pseudo_log_likelihood(self, v: Tensor) -> Tensor:
+        """(B,) sums over all units of log p(v_i | all others), of visible values v (B, D)."""
 
     @abstractmethod
     def protocol(self, chains: int, temperatures: int) -> dict[str, Any]:

@@ -7,7 +7,13 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from gentrain.models.base import Batch, HasLikelihood, HasTemperature, SingleObjectiveModel
+from gentrain.models.base import (
+    Batch,
+    HasLikelihood,
+    HasTemperature,
+    SingleObjectiveModel,
+    eval_mode,
+)
 from gentrain.models.pixels import Pixels, Values, check_values
 
 
@@ -42,6 +48,16 @@ class DensityModel(SingleObjectiveModel, HasLikelihood):
     def labels(self, batch: Batch) -> Tensor | None:
         """The labels (B,) of a batch; None for a model that does not see them."""
         return batch[1] if self.labelled else None
+
+    @property
+    def given_labels(self) -> bool:
+        return self.labelled
+
+    def log_likelihood(self, batch: Batch, samples: int) -> Tensor:
+        with eval_mode(self):
+            v, log_det = self.pixels(batch[0])
+            y = batch[1] if self.given_labels else None
+            return self.log_likelihood_of_values(v, y, samples) + log_det
 
 
 def temperature_protocol(model: HasTemperature) -> dict[str, Any]:

@@ -33,7 +33,16 @@ class Pixels(nn.Module, ABC):
     name: str  # part of the protocol of every likelihood
     gives: ClassVar[Values]
     of: ClassVar[frozenset[Shown]] = frozenset({"images"})  # the data for which it is defined
+    # log p(v) + log |det dv/dx| is a log-probability of discrete pixels, or a bound of one. Only
+    # then are bits per dimension defined: a density of real numbers has no bits.
+    discrete: ClassVar[bool] = True
     values: int | None = None  # values are 0 to values - 1; None for real numbers
+
+    @property
+    def unit(self) -> str:
+        """The unit of -log p(v) - log |det dv/dx|."""
+        bits = "; bits_per_dim = nats / (D ln 2)"
+        return f"nats an image{bits}" if self.discrete else "nats an image, of a density"
 
     @abstractmethod
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -115,6 +124,7 @@ class Unchanged(Pixels):
     gives: ClassVar = "unchanged"
     of: ClassVar = frozenset({"images", "points"})
     name = "real numbers in [-1, 1]"
+    discrete = False
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return x, x.new_zeros(len(x))

@@ -87,14 +87,11 @@ class Autoregressive(DensityModel, Completes, HasLogProb, HasTemperature):
         nll = -self.log_prob(v, self.labels(batch)).mean()
         return Objective({"nll": nll}, {"bits_per_dim": nll / math.prod(self.shape) / math.log(2)})
 
-    def log_likelihood(self, batch: Batch, samples: int) -> Tensor:
-        with eval_mode(self):
-            v, log_det = self.pixels(batch[0])
-            return self.log_prob(v, self.labels(batch)) + log_det
+    def log_likelihood_of_values(self, v: Tensor, y: Tensor | None, samples: int) -> Tensor:
+        return self.log_prob(v, y)
 
     def protocol(self, samples: int) -> dict[str, Any]:
-        exact = "exact, given the label" if self.labelled else "exact"
-        return {"likelihood": exact, "pixels": self.pixels.name}
+        return {"likelihood": "exact", "pixels": self.pixels.name}
 
     # --- sampling ---------------------------------------------------------------------------------
 

@@ -127,10 +127,8 @@ class FlowDensity(DensityModel, HasLogProb, HasTemperature):
         log_p = self.log_prob(v)
         return Objective({"nll": -(log_p + log_det).mean()}, {"nll_of_values": -log_p.mean()})
 
-    def log_likelihood(self, batch: Batch, samples: int) -> Tensor:
-        with eval_mode(self):
-            v, log_det = self.pixels(batch[0])
-            return self.log_prob(v) + log_det
+    def log_likelihood_of_values(self, v: Tensor, y: Tensor | None, samples: int) -> Tensor:
+        return self.log_prob(v)
 
     def protocol(self, samples: int) -> dict[str, Any]:
         of = "dequantised values" if len(self.shape) == 3 else "points"

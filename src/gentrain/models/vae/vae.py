@@ -184,10 +184,8 @@ class VAE(DensityModel, Encodes, Reconstructs, DrawsPixels, HasTemperature):
 
     # --- likelihood -------------------------------------------------------------------------------
 
-    def log_likelihood(self, batch: Batch, samples: int) -> Tensor:
-        with eval_mode(self):
-            v, log_det = self.pixels(batch[0])
-            return self.importance_weighted(v, self.labels(batch), samples) + log_det
+    def log_likelihood_of_values(self, v: Tensor, y: Tensor | None, samples: int) -> Tensor:
+        return self.importance_weighted(v, y, samples)
 
     def importance_weighted(self, v: Tensor, y: Tensor | None, samples: int) -> Tensor:
         """log 1/S sum_s p(v | z_s) p(z_s) / q(z_s | v) (Burda, Grosse & Salakhutdinov, 2016), (B,).
