@@ -267,7 +267,8 @@ def test_a_boltzmann_machines_gibbs_sampling() -> None:
     v = torch.tensor([1, 0, 1, 1, 0, 0], dtype=D)
     agree = (s[:, :6] == v).all(1)
     given = p * agree / (p * agree).sum()
-    end = model.with_hidden_units(v.expand(6000, -1), 10)
+    model.clamped = 10
+    end = model.with_hidden(v.expand(6000, -1))
     assert (end[:, :6] == v).all()
     assert_within(end.mean(0), end.std(0) / math.sqrt(6000), given @ s)
     known = torch.tensor([1, 1, 1, 0, 0, 0]).bool()

@@ -7,6 +7,7 @@ inherits from, and that a sample mode or a metric names in `requires`.
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,10 +18,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from gentrain.capability import Capability
+from gentrain.capability import Capability, supports
 from gentrain.models.objective import Objective
 from gentrain.models.pixels import Pixels
 from gentrain.samplers.importance import Estimate
+
+log = logging.getLogger("gentrain")
 
 Batch = tuple[Tensor, ...]
 
@@ -180,10 +183,6 @@ class HasLogPartition(Capability):
     @abstractmethod
     def binary(self) -> bool:
         """Whether its visible units are binary, so that `pseudo_log_likelihood` is defined."""
-
-    @abstractmethod
-    def values(self, images: Tensor) -> Tensor:
-        """The visible values (B, D) of images (B, C, H, W) in [-1, 1]."""
 
     @abstractmethod
     def log_partition(self, chains: int, temperatures: int) -> Estimate:
@@ -374,6 +373,18 @@ class TranslatesBack(Translates):
     @abstractmethod
     def translate_back(self, x: Tensor, domains: Tensor | None = None) -> Tensor:
         """Translated images back to the domains (B,) of their sources."""
+
+
+def warn_of_few_chains(model: GenerativeModel, n: int) -> None:
+    """Say so where more samples are wanted than there are chains to start from."""
+    if supports(model, HasChains):
+        starts: Any = model.starts
+        if starts is not None and n > starts:
+            log.warning(
+                "%d samples start from %d chains: those that share a start are not independent",
+                n,
+                starts,
+            )
 
 
 # --- contexts -------------------------------------------------------------------------------------

@@ -89,7 +89,7 @@ class Chains(Mode):
 
     def draw(self, session: SampleSession, out: Output) -> dict[str, Any]:
         model, times = session.model, [0, *(2**i for i in range(self.columns - 1))]
-        with torch.no_grad():
+        with torch.no_grad(), session.streams(range(self.n)):
             x = model.noise(self.n, session.device)
             strip, done = [model.images(x[:, : model.size])], 0
             for time in times[1:]:
@@ -109,6 +109,7 @@ class Filters(Mode):
     """
 
     requires = (HasFilters,)
+    draws = False
 
     def __init__(self, n: Count = 100) -> None:
         self.n = n

@@ -8,7 +8,7 @@ W is symmetric with zero diagonal.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -138,6 +138,9 @@ class Boltzmann(EnergyModel, HasFilters, DrawsPixels):
 
     def show(self, x: Tensor) -> Tensor:
         return self.expected_images(x) if self.mean else super().show(x)
+
+    def sample_protocol(self) -> dict[str, Any]:
+        return {"samples_are": self.shows} | super().sample_protocol()
 
     def denoised(self, x: Tensor, steps: int) -> Tensor:
         return self.expected_images(self.run_chain(x, steps))

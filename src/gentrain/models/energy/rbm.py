@@ -126,6 +126,9 @@ class RBM(EnergyModel, HasLogPartition, HasFilters, DrawsPixels):
     def show(self, x: Tensor) -> Tensor:
         return self.expected_images(x) if self.mean else super().show(x)
 
+    def sample_protocol(self) -> dict[str, Any]:
+        return {"samples_are": self.shows} | super().sample_protocol()
+
     def denoised(self, x: Tensor, steps: int) -> Tensor:
         """The last transition's means in place of its draws."""
         return self.expected_images(self.run_chain(x, steps - 1))

@@ -83,7 +83,8 @@ class InpaintingVAE(VAE, Completes):
                 "choose a data set of images"
             )
         masked: Callable[..., MaskedEncoder] = partial(MaskedEncoder, encoder, shape)
-        super().__init__(masked, decoder, likelihood, beta, warm_up, flow, mean)  # type: ignore[arg-type]
+        options = (likelihood, beta, warm_up, flow, mean)
+        super().__init__(masked, decoder, *options)  # type: ignore[arg-type]
 
     def objective(self, batch: Batch) -> Objective:
         v, y = self.pixels(batch[0])[0], self.labels(batch)

@@ -180,7 +180,10 @@ class VAE(DensityModel, Encodes, Reconstructs, DrawsPixels, HasTemperature):
             return self.show(self.temperature * z, self.labels(batch))
 
     def sample_protocol(self) -> dict[str, Any]:
-        return {"samples_are": self.shows} | temperature_protocol(self)
+        return {
+            "samples_are": self.shows,
+            "reconstructions_are": f"means of {self.pixel_distribution}",
+        } | temperature_protocol(self)
 
     # --- likelihood -------------------------------------------------------------------------------
 
