@@ -239,7 +239,7 @@ def check_values(
             name for name, kind in CHOICES.items() if kind.gives in takes and data in kind.of
         ]
         names = " or ".join(f"pixels={name}" for name in fitting)
-        remedy = f"choose {names or 'a data set of images, such as data=mnist_5k'}"
+        remedy = f"add {names}" if names else "choose images, such as data=mnist_5k"
     gives, taken = NOUNS[pixels.gives], " or ".join(NOUNS[value] for value in takes)
     why = (
         f"this choice of pixels is for {' and '.join(sorted(pixels.of))}, and the data are {data}"

@@ -68,7 +68,7 @@ class RBM(EnergyModel, HasLogPartition, HasFilters, DrawsPixels):
         steps: Count = 200,
         mean: bool = False,
     ) -> None:
-        super().__init__(visible.pixels(shape), shape, steps, "choose visible=gaussian")
+        super().__init__(visible.pixels(shape), shape, steps, "add visible=gaussian")
         self.mean = mean
         self.visible, self.hidden, self.k, self.persistent = visible, hidden, k, persistent
         self.W = nn.Parameter(sd * torch.randn(self.size, hidden))

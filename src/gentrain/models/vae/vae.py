@@ -87,7 +87,7 @@ class VAE(DensityModel, Encodes, Reconstructs, DrawsPixels, HasTemperature):
         mean: bool = False,
     ) -> None:
         made = decoder(parameters=likelihood.parameters_per_value)
-        super().__init__(likelihood.pixels(made.shape), made.shape, "choose likelihood=gaussian")
+        super().__init__(likelihood.pixels(made.shape), made.shape, "add likelihood=gaussian")
         self.likelihood, self.beta, self.warm_up, self.flow = likelihood, beta, warm_up, flow
         self.decoder, self.mean = made, mean
         self.encoder = encoder(
