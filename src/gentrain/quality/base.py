@@ -30,7 +30,9 @@ from gentrain.models.base import GenerativeModel, fork_rng
 log = logging.getLogger("gentrain")
 
 ROUNDING = "uint8, round((x + 1) * 127.5), clamped"  # of samples, before anything looks at them
-BINOMIAL = "sqrt(p (1 - p) / n), the standard error of a share p"  # see `Score.error`
+# values of `Score.error`
+BINOMIAL = "sqrt(p (1 - p) / n), the standard error of a share p"
+COUNT = "none: a count, which grows with n"
 
 
 class Score(NamedTuple):
