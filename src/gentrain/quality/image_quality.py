@@ -197,7 +197,8 @@ class ImageQuality(SampleMetric):
         features, logits = self.features.of(images, self.batch_size, self.device)
         scores = {"n": float(self.samples)} | self._distances(features, logits)
         if self.features.knows_classes:
-            scores |= class_histogram(logits)._asdict()
+            seen = class_histogram(logits)._asdict()
+            scores |= {name: float(value) for name, value in seen.items()}
             scores |= self._class_of_source(data, source, logits)
             scores |= self._label_agreement(model, source, logits)
             scores |= self._class_of_reconstruction(data, model, device)
