@@ -279,6 +279,18 @@ def higher_is_better(name: str) -> bool | None:
     return next((score.higher_is_better for score in fitting), None)
 
 
+def error_of(name: str, scores: Iterable[str]) -> str | None:
+    """The score among `scores` that is the error of another, such as "kid_std" of "kid".
+
+    >>> from gentrain.quality import ImageQuality  # which declares these scores
+    >>> error_of("kid_classifier", ["kid_classifier", "kid_classifier_std"])
+    'kid_classifier_std'
+    """
+    fitting = (score for known, score in Metric.declared.items() if fnmatchcase(name, known))
+    pattern = next((score.error for score in fitting), "")
+    return next((one for one in scores if pattern and fnmatchcase(one, pattern)), None)
+
+
 # --- how a metric is used -------------------------------------------------------------------------
 
 
