@@ -31,7 +31,9 @@ from gentrain.streams import image_streams
 log = logging.getLogger("gentrain")
 
 ROUNDING = "uint8, round((x + 1) * 127.5), clamped"  # of samples, before anything looks at them
-BINOMIAL = "sqrt(p (1 - p) / n), the standard error of a share p"  # see `Score.error`
+# values of `Score.error`
+BINOMIAL = "sqrt(p (1 - p) / n), the standard error of a share p"
+COUNT = "none: a count, which grows with n"
 
 
 class Score(NamedTuple):
@@ -280,6 +282,18 @@ def higher_is_better(name: str) -> bool | None:
     name = name.removeprefix("quality/")
     fitting = (score for known, score in Metric.declared.items() if fnmatchcase(name, known))
     return next((score.higher_is_better for score in fitting), None)
+
+
+def error_of(name: str, scores: Iterable[str]) -> str | None:
+    """The score among `scores` that is the error of another, such as "kid_std" of "kid".
+
+    >>> from gentrain.quality import ImageQuality  # which declares these scores
+    >>> error_of("kid_classifier", ["kid_classifier", "kid_classifier_std"])
+    'kid_classifier_std'
+    """
+    fitting = (score for known, score in Metric.declared.items() if fnmatchcase(name, known))
+    pattern = next((score.error for score in fitting), "")
+    return next((one for one in scores if pattern and fnmatchcase(one, pattern)), None)
 
 
 # --- how a metric is used -------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from gentrain.data.base import Data
 from gentrain.data.batches import as_batch
 from gentrain.errors import UserError
 from gentrain.models.base import GenerativeModel, Reconstructs
-from gentrain.quality.base import BINOMIAL, ROUNDING, SampleMetric, Score
+from gentrain.quality.base import BINOMIAL, COUNT, ROUNDING, SampleMetric, Score
 from gentrain.quality.cache import cached
 from gentrain.quality.distances import (
     Manifold,
@@ -85,7 +85,7 @@ class ImageQuality(SampleMetric):
         "density*": Score("real balls per sample / k", True, error=NEIGHBOURLY),
         "coverage*": Score("share of real images", True, error=NEIGHBOURLY),
         "confident": Score("share of samples", True, error=BINOMIAL),
-        "classes_covered": Score("classes", True, error="none: a count, which grows with n"),
+        "classes_covered": Score("classes", True, error=COUNT),
         "class_entropy": Score("nats / log K", True, error="about (K - 1) / (2 n log K) too low"),
         "class_kept": Score("share of samples", True, error=BINOMIAL),
         "label_agreement_permuted": Score("share of samples", None),
@@ -134,6 +134,16 @@ class ImageQuality(SampleMetric):
                 f"the {self.reference} split gives {size} real images, too few for scores "
                 "(quality.reference, quality.reference_samples, quality.kid_subset_size); "
                 "give more data, smaller subsets, or quality=none"
+            )
+        if (held_out := len(data.load("test").images)) < 2:
+            raise UserError(
+                f"the test split of data={data.name} has {held_out} image, too few for scores "
+                "(data, quality); give more data, or quality=none"
+            )
+        if (self.kid_subset_size or 0) > self.samples:  # `eval` may have changed the number
+            raise UserError(
+                f"KID cannot draw subsets of {self.kid_subset_size} from {self.samples} samples "
+                "(n, quality.kid_subset_size); give more samples, or null"
             )
 
     def prepare(self, data: Data, model: GenerativeModel, device: torch.device) -> None:
@@ -187,7 +197,8 @@ class ImageQuality(SampleMetric):
         features, logits = self.features.of(images, self.batch_size, self.device)
         scores = {"n": float(self.samples)} | self._distances(features, logits)
         if self.features.knows_classes:
-            scores |= class_histogram(logits)._asdict()
+            seen = class_histogram(logits)._asdict()
+            scores |= {name: float(value) for name, value in seen.items()}
             scores |= self._class_of_source(data, source, logits)
             scores |= self._label_agreement(model, source, logits)
             scores |= self._class_of_reconstruction(data, model, device)
