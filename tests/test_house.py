@@ -32,7 +32,7 @@ FLOORS = (
     ("runs",),
     ("data",),
     ("config",),
-    ("capability", "files"),
+    ("capability", "files", "streams"),
     ("errors", "version"),
 )
 BESIDE = {("networks", "layers")}  # the one arrow inside a floor
