@@ -1,0 +1,73 @@
+"""Every command and every block of Python in docs/how-to.md, docs/python.md and docs/plugins.md."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.support.paths import ROOT
+from tests.support.shell import gentrain, python
+from tests.support.zoo import Zoo
+
+PAGES = ("how-to.md", "python.md", "plugins.md")
+# what makes a training of the page a short one
+SHORT = (
+    "steps=1", "trainer=cpu", "quality=none", "samples.n=4", "data.batch_size=8",
+    "model.generator.width=4", "model.critic.width=4",
+)  # fmt: skip
+
+
+def commands(page: str) -> list[str]:
+    text = (ROOT / "docs" / page).read_text("utf-8")
+    return re.findall(r"^ {4,8}gentrain (.*)$", text, re.MULTILINE)
+
+
+def blocks(page: str, language: str) -> list[str]:
+    text = (ROOT / "docs" / page).read_text("utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def place(tmp_path: Path, zoo: Zoo) -> Path:
+    """A directory with what the page speaks of: pictures, a finished run, code of the user."""
+    os.symlink(zoo("gan"), tmp_path / "RUN")
+    (tmp_path / "pictures").mkdir()
+    for i in range(20):
+        Image.new("RGB", (70, 64), (i * 10, 99, 0)).save(tmp_path / "pictures" / f"{i}.png")
+    for block in blocks("plugins.md", "python") + blocks("plugins.md", "yaml"):
+        name = block.splitlines()[0].removeprefix("# ")
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(block.partition("\n")[2], encoding="utf-8")
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", ["how-to.md", "plugins.md"])
+def test_commands(page: str, place: Path, env: dict[str, str]) -> None:
+    assert commands(page)
+    for line in commands(page):
+        words = shlex.split(line)
+        verb = words[0] if words[0] in ("sample", "eval", "compare") else "train"
+        if verb == "train":
+            words += [w for w in SHORT if not ("batch_size=" in line and "batch_size" in w)]
+        elif verb == "sample":
+            words = [word.replace("n=1000", "n=5") for word in words]
+        elif verb == "eval":
+            words.append("n=20")
+        done = gentrain(place, env, *words)
+        assert done.returncode == 0, (line, done.stderr)
+    if page == "how-to.md":
+        assert len(list((place / "images").rglob("*.png"))) >= 5
+        assert len(list((place / "outputs" / "sweeps" / "rates").glob("00?"))) == 4
+
+
+@pytest.mark.parametrize("page", ["how-to.md", "python.md"])
+def test_python(page: str, place: Path, env: dict[str, str]) -> None:
+    assert blocks(page, "python")
+    code = "\n".join(blocks(page, "python")).replace('"steps=4"', '"steps=1"')
+    done = python(place, env, "-c", code)
+    assert done.returncode == 0, done.stderr
