@@ -49,8 +49,11 @@ def evaluate(config: dict[str, Any]) -> Path:
     scores: dict[str, float] = {}
     protocols: dict[str, Any] = {}
     for name, metric in chosen_metrics(run.model, run.config, config).items():
+        metric.split = config["split"].name
         metric.check(run.data, run.model)
-        protocols[name] = prepare_metric(metric, run.data, run.model, run.device)
+        protocols[name] = prepare_metric(
+            metric, run.data, run.model, run.device, config["split"].name
+        )
         scores |= measure(metric, run.data, run.model, run.device)
     record = {
         "run": str(run_dir.resolve()),
@@ -84,13 +87,13 @@ def chosen_metrics(
     Raises:
         UserError: when there is nothing.
     """
-    images, batch_size, split = config["images"], config["batch_size"], config["split"].name
+    images, batch_size = config["images"], config["batch_size"]
     found = metrics_of(of_run)
     if supports(model, HasLikelihood):
         importance, seed = config["importance"], config["seed"]
-        found["quality"] = LogLikelihood(0, images, importance, BATCH, seed, False, split)
+        found["quality"] = LogLikelihood(0, images, importance, BATCH, seed, False)
     for metric in found.values():
-        metric.override_sizes(images, batch_size, split)
+        metric.override_sizes(images, batch_size)
     if model.semi_supervised:
         found["test_error"] = TestError(0, at_start=False)
     if not found:
@@ -110,11 +113,14 @@ def table(scores: dict[str, float], protocols: dict[str, Any]) -> list[str]:
         lines += likelihood_lines(found, about)
     elif about:
         how = about.get("features", about.get("name", "protocol"))
-        lines.append(f"{about.get('samples', '')} fakes, {how}".strip())
+        split = about.get("reference", about).get("split")
+        counted = [f"{about['samples']} fakes"] if "samples" in about else []
+        against = [f"against {split}"] if split else []
+        lines.append(", ".join([*counted, how, *against]))
     if "test_error" in found:
         about = protocols["test_error"]
         labels = f"after {about['labelled']} labels" if about["labelled"] else "after all labels"
-        error = f"test error  {found['test_error']:.2%} of the test split of {about['data']}"
+        error = f"test error  {found['test_error']:.2%} of {about['data']}, {about['split']}"
         lines.append(f"{error}, {labels}")
     others = {name: value for name, value in found.items() if name not in IN_WORDS}
     return lines + [f"{name:<28}{value:.5g}" for name, value in others.items()]
@@ -122,7 +128,7 @@ def table(scores: dict[str, float], protocols: dict[str, Any]) -> list[str]:
 
 def likelihood_lines(scores: dict[str, float], about: dict[str, Any]) -> list[str]:
     """The nats with their error and protocol, and the bits per dimension."""
-    images = f"{about['images']} {about['split']} images of {about['data']}, {about['pixels']}"
+    images = f"{about['images']} images of {about['data']}, {about['split']}, {about['pixels']}"
     nats = f"{scores['nats']:.2f} +- {scores['nats_error']:.2f} nats"
     lines = [f"-log p(x)   {nats}; {about['likelihood']}; {images}"]
     if "bits_per_dim" in scores:

@@ -101,9 +101,7 @@ class ImageFolder(Images):
     def reads_validation(self) -> bool:
         return True
 
-    def part(
-        self, tree: "Tree", names: list[str], labels: Tensor | None, split: str
-    ) -> list[str]:
+    def part(self, tree: "Tree", names: list[str], labels: Tensor | None, split: str) -> list[str]:
         """Those of the pictures from which a split is drawn that are its own.
 
         Args:

@@ -237,6 +237,7 @@ def measure(
     device: torch.device,
     scalars: dict[str, float],
     n: int = 256,
+    split: str = "test",
 ) -> Measurements | DensityMeasurements:
     """Measure a model as it is. Neither its weights nor random numbers of the caller are touched.
 
@@ -246,11 +247,12 @@ def measure(
         device: where it is.
         scalars: the newest value of everything logged.
         n: images of each kind.
+        split: the split of the held-out images.
     """
     cuda = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(cuda):
         torch.manual_seed(0)
-        train, test = data.load("train"), data.held_out()
+        train, test = data.load("train"), data.held_out(split)
         n = min([n, len(train.images), *([] if test is None else [len(test.images)])])
         seen = random_batch(train, n, device)
         held_out = None if test is None else random_batch(test, n, device)

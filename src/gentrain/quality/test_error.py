@@ -11,11 +11,11 @@ from gentrain.data.arrays import to_float
 from gentrain.data.base import Data
 from gentrain.errors import UserError
 from gentrain.models.base import Classifies, GenerativeModel, eval_mode
-from gentrain.quality.base import Metric, Score
+from gentrain.quality.base import Metric, Score, split_of
 
 
 class TestError(Metric):
-    """The share of the test split whose class is not that of the largest logit.
+    """The share of a held-out split whose class is not that of the largest logit.
 
     Dropout and noise are off.
 
@@ -44,13 +44,13 @@ class TestError(Metric):
     def protocol(self, data: Data, model: GenerativeModel) -> dict[str, Any]:
         return {
             "data": data.name,
-            "split": "test",
-            "digest": data.digest("test"),
+            "split": split_of(data, self.split),
+            "digest": data.digest(self.split),
             "labelled": data.labelled,
         }
 
     def compute(self, data: Data, model: Any, device: torch.device) -> dict[str, float]:
-        images, labels, _ = data.load("test")
+        images, labels, _ = data.load(self.split)
         assert labels is not None
         wrong = 0
         with eval_mode(model):

@@ -33,8 +33,11 @@ HIGHER_IS_BETTER = (
 declared: dict[str, bool] = {}
 
 # they describe a score, and rank nothing
-NO_SCORES = ("quality/n", "quality/nats_error", "quality/log_z", "quality/log_z_error")
+NO_SCORES = ("n", "nats_error", "log_z", "log_z_error")
 NO_SCORE_ENDS = ("_floor", "_std", "_permuted")
+# "quality/" is of the split by which models are chosen, "test/" of the test split at the end
+PREFIXES = ("quality/", "test/")
+FLOOR = "_floor_of_"  # of fewer images than there are samples
 
 
 def higher_is_better(name: str) -> bool:
@@ -66,6 +69,10 @@ def is_score(name: str) -> bool:
     >>> is_score("quality/fid_classifier"), is_score("quality/fid_classifier_floor")
     (True, False)
     """
+    prefix, _, score = name.partition("/")
     return (
-        name.startswith("quality/") and name not in NO_SCORES and not name.endswith(NO_SCORE_ENDS)
+        f"{prefix}/" in PREFIXES
+        and score not in NO_SCORES
+        and not score.endswith(NO_SCORE_ENDS)
+        and FLOOR not in score
     )
