@@ -34,10 +34,10 @@ declared: dict[str, bool] = {}
 
 # they describe a score, and rank nothing
 NO_SCORES = ("n", "nats_error", "log_z", "log_z_error")
-NO_SCORE_ENDS = ("_floor", "_std", "_permuted")
+NO_SCORE_ENDS = ("_std", "_permuted")
+FLOOR = "_floor"  # fid_floor, or fid_floor_of_450 of fewer images than there are samples
 # "quality/" is of the split by which models are chosen, "test/" of the test split at the end
 PREFIXES = ("quality/", "test/")
-FLOOR = "_floor_of_"  # of fewer images than there are samples
 
 
 def higher_is_better(name: str) -> bool:
