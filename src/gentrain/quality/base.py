@@ -60,6 +60,8 @@ class Metric(ABC):
     scores: ClassVar[dict[str, Score]] = {}
     declared: ClassVar[dict[str, Score]] = {}  # the scores of all metrics
     split: str = "test"  # the held-out split that is scored, or "train"
+    # the options of `gentrain eval` that it reads, and the attributes that they set
+    options: ClassVar[dict[str, str]] = {"batch_size": "batch_size", "seed": "seed"}
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -99,14 +101,29 @@ class Metric(ABC):
         """The split that is scored while a model is trained."""
         return data.held_out_split
 
-    def override_sizes(self, images: int | None, batch_size: int | None) -> None:
-        """Override the sizes that the training uses.
+    def options_for(self, model: GenerativeModel) -> dict[str, str]:
+        """The options of `gentrain eval` that change the scores of this model.
+
+        Returns:
+            The name of each option, and the attribute of this metric that it sets.
+        """
+        return self.options
+
+    def override(self, given: dict[str, Any], data: Data, model: GenerativeModel) -> set[str]:
+        """Set options of `gentrain eval` in place of those of the training.
 
         Args:
-            images: how many images are scored; None keeps the number.
-            batch_size: images at a time; None keeps the number.
+            given: the options that the user gave, by name.
+            data: the data that it is scored on.
+            model: the model that will be scored.
+
+        Returns:
+            The names of the options that this metric reads.
         """
-        self.batch_size = batch_size or self.batch_size
+        read = {name: attr for name, attr in self.options_for(model).items() if name in given}
+        for name, attribute in read.items():
+            setattr(self, attribute, given[name])
+        return set(read)
 
 
 class SampleMetric(Metric):
@@ -118,6 +135,7 @@ class SampleMetric(Metric):
     """
 
     from_samples = True
+    options: ClassVar = {**Metric.options, "n": "samples"}
 
     def __init__(
         self, every: int, samples: int, batch_size: int, seed: int, at_start: bool
@@ -129,10 +147,6 @@ class SampleMetric(Metric):
                 "5000 is usual while training"
             )
         self.samples = samples
-
-    def override_sizes(self, images: int | None, batch_size: int | None) -> None:
-        super().override_sizes(images, batch_size)
-        self.samples = images or self.samples
 
     def draw(
         self, model: GenerativeModel, source: ArrayDataset, device: torch.device
@@ -169,6 +183,8 @@ class HeldOutMetric(Metric):
         The other arguments are those of `Metric`.
     """
 
+    options: ClassVar = {**Metric.options, "n": "count", "split": "split"}
+
     def __init__(
         self, every: int, images: int | None, batch_size: int, seed: int, at_start: bool, split: str
     ) -> None:
@@ -180,9 +196,17 @@ class HeldOutMetric(Metric):
     def split_in_training(self, data: Data) -> str:
         return "train" if self.of_train else super().split_in_training(data)
 
-    def override_sizes(self, images: int | None, batch_size: int | None) -> None:
-        super().override_sizes(images, batch_size)
-        self.count = images or self.count
+    def override(self, given: dict[str, Any], data: Data, model: GenerativeModel) -> set[str]:
+        """See `Metric.override`.
+
+        Raises:
+            UserError: for more images than the split has.
+        """
+        read = super().override(given, data, model)
+        rows = data.load(self.split).rows
+        if "n" in read and given["n"] > rows:
+            raise UserError(f"the {self.split} split has {rows} images (n); give {rows} or fewer")
+        return read
 
     def batches(self, data: Data, device: torch.device) -> Iterator[tuple[Tensor, ...]]:
         """The images, with labels and sources if there are any."""

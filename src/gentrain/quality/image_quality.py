@@ -68,6 +68,7 @@ class ImageQuality(SampleMetric):
     """
 
     key = "quality=classifier"
+    options: ClassVar = {**SampleMetric.options, "n": "wanted", "split": "split"}
     scores: ClassVar = {
         "fid*_floor*": Score("squared distance of features", None),
         "fid*": Score("squared distance of features"),
@@ -148,10 +149,6 @@ class ImageQuality(SampleMetric):
         """The name of the floor, with its number of images unless that is the samples'."""
         name, n = f"fid{self.features.suffix}_floor", self.floor["samples"]
         return name if n == self.samples else f"{name}_of_{n}"
-
-    def override_sizes(self, images: int | None, batch_size: int | None) -> None:
-        super().override_sizes(images, batch_size)
-        self.wanted = self.samples
 
     def prepare(self, data: Data, model: GenerativeModel, device: torch.device) -> None:
         self.features.prepare(data, self.cache)

@@ -28,6 +28,7 @@ class TestError(Metric):
     __test__ = False  # pytest takes the name for a test's
     key = "callbacks.test_error"
     requires = Classifies
+    options: ClassVar = {"batch_size": "batch_size", "split": "split"}
     scores: ClassVar = {"test_error": Score("share of images")}
 
     def __init__(self, every: Whole = 1000, batch_size: Count = 500, at_start: bool = True) -> None:
