@@ -46,7 +46,17 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table = [f"5-{i:02d}.png {2 * (i % 3 > 0) - 1} {2 * (i % 3 == 0) - 1}" for i in range(60)]
     lines = ["60", "Grey Red", *table]
     (root / "faces" / "list_attr_celeba.txt").write_text("\n".join(lines))
+    (root / "static").mkdir()
+    for seed, (split, count) in enumerate((("train", 25), ("valid", 7), ("test", 5))):
+        write_amat(root / "static" / f"binarized_mnist_{split}.amat", count, seed)
     return root
+
+
+def write_amat(file: Path, count: int, seed: int) -> np.ndarray:
+    """Write images as Larochelle's files have them; returns their pixels."""
+    pixels = np.random.default_rng(seed).integers(0, 2, (count, 784))
+    file.write_text("".join(" ".join(map(str, row)) + " \n" for row in pixels))
+    return pixels
 
 
 @pytest.fixture
@@ -60,6 +70,7 @@ def world(root: Path, idx_root: Path, cifar_root: Path) -> dict[str, tuple[str, 
         "mnist": digits,
         "fashion_mnist": digits,
         "mnist_5k": embedded,
+        "mnist_static": (f"root={root / 'static'}", "verify=false"),
         "digit_edges": embedded,
         "digit_holes": embedded,
         "digit_downsampled": embedded,
@@ -91,6 +102,7 @@ def of(data: Any, images: torch.Tensor) -> list[bytes]:
     return pieces(images.flatten(0, 1) if data.name == "stacked_mnist" else images)
 
 
+OWN = ("mnist_static",)  # a validation split of their own
 FRESH = ("stacked_mnist", "gaussian_ring", "gaussian_grid", "two_moons", "checkerboard", "rings")
 
 
@@ -98,7 +110,12 @@ def test_every_data_set_is_enrolled(world: dict[str, tuple[str, ...]]) -> None:
     assert set(world) == set(CONFIGS)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+# the same digits as data=mnist_5k and digit_edges have
+SLOW = {"digit_holes", "digit_downsampled"}
+NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in CONFIGS]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_no_batch_has_a_validation_or_a_test_row(
     name: str, make: Make, world: dict[str, tuple[str, ...]]
 ) -> None:
@@ -111,7 +128,7 @@ def test_no_batch_has_a_validation_or_a_test_row(
     assert not seen["validation"] & seen["test"] and all(seen.values())
     whole = make(name, *world[name], "validation=0").load("train")
     parts = [data.load(split) for split in SPLITS[:2]]
-    if name not in FRESH:
+    if name not in FRESH + OWN:
         joined = pieces(torch.cat([part.images for part in parts]))
         assert Counter(joined) == Counter(pieces(whole.images))
         share = len(parts[1].images) / len(whole.images)
@@ -242,6 +259,44 @@ def test_without_a_validation_split_it_cannot_be_loaded(make: Make) -> None:
     assert data.held_out_split == "test"
     with pytest.raises(UserError, match=r"data\.validation=0"):
         data.load("validation")
+
+
+def test_static_mnist_is_read_as_it_is_written(make: Make, tmp_path: Path) -> None:
+    written = {
+        split: write_amat(tmp_path / f"binarized_mnist_{file}.amat", count, count)
+        for split, file, count in (
+            ("train", "train", 6),
+            ("validation", "valid", 4),
+            ("test", "test", 3),
+        )
+    }
+    data = make("mnist_static", f"root={tmp_path}", "verify=false", "validation=0.1")
+    for split, pixels in written.items():
+        images = data.load(split).images
+        assert images.dtype == torch.uint8 and images.shape == (len(pixels), 1, 28, 28)
+        assert np.array_equal(images.flatten(1).numpy(), 255 * pixels)
+        assert data.load(split).labels is None
+    assert data.held_out_split == "validation"
+    with pytest.raises(UserError, match=r"6 images, not 50,000 \(data\.root\)"):
+        make("mnist_static", f"root={tmp_path}").load("train")
+    with pytest.raises(UserError, match=r"of its own, .*valid\.amat \(data\.validation\)"):
+        make("mnist_static", f"root={tmp_path}", "validation=0.3")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0 1 0\n", "0 2 " + "0 " * 782, "01 " + "0 " * 782, "0.0 " * 784]
+)
+def test_a_file_of_another_form_is_refused(make: Make, tmp_path: Path, text: str) -> None:
+    (tmp_path / "binarized_mnist_train.amat").write_text(text)
+    with pytest.raises(UserError, match=r"784 times 0 or 1 .* \(data\.root\)"):
+        make("mnist_static", f"root={tmp_path}", "verify=false").load("train")
+
+
+def test_static_mnist_says_where_its_files_are_from(make: Make, tmp_path: Path) -> None:
+    for words in ((), (f"root={tmp_path}",)):
+        with pytest.raises(UserError, match=r"data\.root\).*larocheh/public/datasets") as refusal:
+            make("mnist_static", *words).load("train")
+        assert "\n" not in str(refusal.value)
 
 
 class Sorted(Data):

@@ -14,7 +14,7 @@ from gentrain.data.base import Data
 from gentrain.errors import Diverged, UserError
 from gentrain.models.base import Reconstructs
 from gentrain.quality.ais import Annealed
-from gentrain.quality.base import higher_is_better, metrics_of
+from gentrain.quality.base import higher_is_better, measure, metrics_of, prepare_metric
 from gentrain.quality.cache import cached
 from gentrain.quality.classifier import Classifier
 from gentrain.quality.coverage import ModeCoverage, StackedCoverage
@@ -337,3 +337,66 @@ def test_mnist_5k(env: dict[str, str]) -> None:
         MNIST5k(name="mnist_5k", shape=(1, 28, 28), classes=10), Path(env["GENTRAIN_CACHE"])
     )
     assert classifier.accuracy >= 0.95
+
+
+def brute_force_floor(metric, fakes_of, reference_of, bars) -> float:
+    """The Frechet distance of features of rows; tr (S T)^1/2 by the eigenvalues of S T in numpy."""
+    x, y = (
+        metric.features.of(bars.load(split).images[rows], 50, torch.device("cpu"))[0].double()
+        for split, rows in (fakes_of, reference_of)
+    )
+    (m, s), (n, t) = ((z.mean(0).numpy(), np.cov(z.numpy(), rowvar=False)) for z in (x, y))
+    overlap = np.sqrt(np.linalg.eigvals(s @ t).real.clip(0)).sum()
+    return float(((m - n) ** 2).sum() + np.trace(s + t) - 2 * overlap)
+
+
+@pytest.mark.parametrize(
+    ("split", "reference"), [("test", "held_out"), ("validation", "held_out"), ("test", "train")]
+)
+def test_the_floor_is_of_as_many_real_images_as_there_are_fakes(
+    cache, bars, model, scored, split, reference
+):
+    """By brute force, and of no row of the reference. 540 rows of training are left of 600."""
+    metric = quality(cache, samples=100, reference=reference)
+    protocol = prepare_metric(metric, bars, model(), torch.device("cpu"), split)
+    others = "train" if reference == "held_out" else split
+    drawn = torch.randperm(
+        len(bars.load(others).images), generator=torch.Generator().manual_seed(0)
+    )[:100]
+    compared = "train" if reference == "train" else split
+    scores = measure(metric, bars, model(), torch.device("cpu"))
+    found = scores["quality/fid_classifier_floor"]
+    expected = brute_force_floor(metric, (others, drawn), (compared, slice(None)), bars)
+    assert found == pytest.approx(expected, rel=1e-3)
+    rows = len(bars.load(compared).images)
+    assert protocol["fid_classifier_floor"] == {"value": found, "split": others, "samples": 100}
+    assert protocol["reference"]["split"] == f"{compared} of {rows}"
+
+
+def test_a_floor_of_fewer_images_says_so_in_its_name(cache, bars, model, scored):
+    """700 fakes, and 540 training images: another name, another curve, and no score to rank by."""
+    from gentrain.commands.compare.directions import is_score
+
+    scores, protocol = scored(quality(cache, samples=700), bars, model())
+    assert "fid_classifier_floor" not in scores and "fid_classifier_floor" not in protocol
+    assert scores["fid_classifier_floor_of_540"] == protocol["fid_classifier_floor_of_540"]["value"]
+    assert protocol["fid_classifier_floor_of_540"]["samples"] == 540
+    assert higher_is_better("fid_classifier_floor_of_540") is None
+    assert not is_score("quality/fid_classifier_floor_of_540")
+
+
+def test_reconstructions_of_sorted_images_are_of_all_classes(cache, bars, model, scored):
+    """A model that gives every image of class 0 back, and nothing of the others; sorted rows."""
+
+    class Sorted(type(bars)):
+        def read(self, split):
+            images, labels, _ = super().read(split)
+            order = labels.argsort(stable=True)
+            return ArrayDataset(images[order], labels[order])
+
+    class OfTheTop(model, Reconstructs):
+        def reconstruct(self, x):
+            return torch.where(x[:, :, :4].mean((1, 2, 3), keepdim=True) > 0, x, -x)
+
+    kept = scored(quality(cache, samples=40), Sorted(), OfTheTop())[0]["class_kept"]
+    assert 0.1 < kept < 0.8  # the first 40 of 120 sorted rows are all of class 0

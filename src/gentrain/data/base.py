@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -101,6 +101,8 @@ class Data(ABC):
             its free memory.
         cache: a folder for what is downloaded or decoded once.
     """
+
+    black_and_white: ClassVar[bool] = False  # every pixel is 0 or 255, as it is stored
 
     name: str
     shape: tuple[int, ...]

@@ -29,7 +29,7 @@ from gentrain.data.batches import generator
 from gentrain.data.checks import cores, ensure
 from gentrain.data.files import locked, writable, written
 from gentrain.data.images import Images
-from gentrain.data.validation import SHARE, divided
+from gentrain.data.validation import check_own_split, divided
 from gentrain.errors import Unavailable, UserError
 
 if TYPE_CHECKING:
@@ -113,11 +113,7 @@ class ImageFolder(Images):
         if split == "test" or not self.validation:
             return names
         if (folder := layout(tree, "validation")[0]) != layout(tree, "train")[0]:
-            ensure(
-                self.validation == SHARE,
-                f"{self.path} has a validation split of its own, {folder} (data.validation); "
-                "leave the share out, or write 0 for none",
-            )
+            check_own_split(self.validation, str(self.path), folder)
             return names
         rows = divided(len(names), labels, self.validation, str(self.path))[split]
         return [names[row] for row in rows.tolist()]

@@ -48,6 +48,21 @@ def samples_of(split: str, n: int, share: float, of: str) -> int:
     return n // 10
 
 
+def check_own_split(share: float, of: str, where: str) -> None:
+    """Refuse a share of the training split where the data have a validation split of their own.
+
+    Args:
+        share: `data.validation`.
+        of: what has the split.
+        where: the folder or file of the split.
+    """
+    ensure(
+        share in (0, SHARE),
+        f"{of} has a validation split of its own, {where} (data.validation); "
+        "leave the share out, or write 0 for none",
+    )
+
+
 def divided(count: int, labels: Tensor | None, share: float, of: str) -> dict[str, Tensor]:
     """The rows of "train" and of "validation" among `count` rows, in their order.
 

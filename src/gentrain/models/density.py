@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from gentrain.data.base import Data
 from gentrain.models.base import Batch, HasLikelihood, SingleObjectiveModel
 from gentrain.models.pixels import Pixels
 
@@ -27,6 +28,9 @@ class DensityModel(SingleObjectiveModel, HasLikelihood):
     def prior(self) -> str | None:
         """The distribution of the noise that a sample is a function of."""
         return "normal"
+
+    def check_data(self, data: Data) -> None:
+        self.pixels.check_data(data)
 
     def labels(self, batch: Batch) -> Tensor | None:
         """The labels (B,) of a batch; None for a model that does not see them."""

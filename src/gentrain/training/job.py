@@ -88,6 +88,7 @@ class Job:
         model: GenerativeModel = build(self.config["model"], "model")
         refuse_labels(self.data, model)
         refuse_sources(self.data, model)
+        model.check_data(self.data)
         scheme: TrainingModule = build(self.config["scheme"], "scheme", model=model)
         scheme.origin = {
             "config": self.config,

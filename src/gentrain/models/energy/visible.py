@@ -51,13 +51,14 @@ class BinaryUnits(Visible):
 
     Args:
         threshold: see `Binary`.
+        static: see `Binary`.
     """
 
     binary = True
 
-    def __init__(self, threshold: bool = False) -> None:
+    def __init__(self, threshold: bool = False, static: bool = False) -> None:
         super().__init__()
-        self.pixels = Binary(threshold)
+        self.pixels = Binary(threshold, static)
 
     def energy(self, v: Tensor, b: Tensor) -> Tensor:
         return -(v @ b)

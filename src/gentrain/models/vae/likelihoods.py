@@ -42,13 +42,14 @@ class Bernoulli(Likelihood):
 
     Args:
         threshold: see `Binary`.
+        static: see `Binary`.
     """
 
     parameters_per_value = 1
 
-    def __init__(self, threshold: bool = False) -> None:
+    def __init__(self, threshold: bool = False, static: bool = False) -> None:
         super().__init__()
-        self.pixels = Binary(threshold)
+        self.pixels = Binary(threshold, static)
 
     def log_prob(self, v: Tensor, parameters: Tensor) -> Tensor:
         logits = parameters.squeeze(1)
