@@ -185,7 +185,7 @@ def test_refused_before_training(cache, bars, points, model):
     ("better", "names"),
     [
         (False, ("fid", "fid_classifier", "kid_rotation", "nats", "bits_per_dim", "cycle_error")),
-        (False, ("test_error", "l1", "l1_mean_image", "kl_to_uniform", "quality/fid")),
+        (False, ("error_rate", "l1", "l1_mean_image", "kl_to_uniform", "quality/fid")),
         (True, ("is_mean", "is_classifier_mean", "precision", "recall_rotation", "psnr", "ssim")),
         (True, ("modes_found", "class_kept", "label_agreement", "psnr_bicubic", "quality/ssim")),
         (True, ("domain_accuracy", "class_there", "confident", "coverage_classifier", "density")),

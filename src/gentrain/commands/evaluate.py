@@ -27,7 +27,7 @@ from gentrain.runs.reopen import OpenedRun, reopen
 BATCH = 100  # images at a time, of a model with a likelihood
 IMPORTANCE = 100  # samples of its bound
 OPTIONS = {"n": Count, "importance": Count, "batch_size": Count, "seed": Whole, "split": str}
-IN_WORDS = ("nats", "nats_error", "bits_per_dim", "test_error")  # scores with lines of their own
+IN_WORDS = ("nats", "nats_error", "bits_per_dim", "error_rate")  # scores with lines of their own
 
 
 def evaluate(config: dict[str, Any]) -> Path:
@@ -111,7 +111,7 @@ def chosen_metrics(
         if supports(model, HasLikelihood):
             found["quality"] = LogLikelihood(0, None, IMPORTANCE, BATCH, at_start=False)
         if model.semi_supervised:
-            found["test_error"] = TestError(0, at_start=False)
+            found["error_rate"] = TestError(0, at_start=False)
     if not found:
         raise UserError(
             "there is nothing to score: the model of this run has no likelihood, and its quality "
@@ -155,10 +155,10 @@ def table(scores: dict[str, float], protocols: dict[str, Any]) -> list[str]:
         counted = [f"{about['samples']} fakes"] if "samples" in about else []
         against = [f"against {split}"] if split else []
         lines.append(", ".join([*counted, how, *against]))
-    if "test_error" in found:
-        about = protocols["test_error"]
+    if "error_rate" in found:
+        about = protocols["error_rate"]
         labels = f"after {about['labelled']} labels" if about["labelled"] else "after all labels"
-        error = f"test error  {found['test_error']:.2%} of {about['data']}, {about['split']}"
+        error = f"error rate  {found['error_rate']:.2%} of {about['data']}, {about['split']}"
         lines.append(f"{error}, {labels}")
     others = {name: value for name, value in found.items() if name not in IN_WORDS}
     return lines + [f"{name:<28}{value:.5g}" for name, value in others.items()]

@@ -26,10 +26,10 @@ class TestError(Metric):
     """
 
     __test__ = False  # pytest takes the name for a test's
-    key = "callbacks.test_error"
+    key = "callbacks.error_rate"
     requires = Classifies
     options: ClassVar = {"batch_size": "batch_size", "split": "split"}
-    scores: ClassVar = {"test_error": Score("share of images")}
+    scores: ClassVar = {"error_rate": Score("share of images")}
 
     def __init__(self, every: Whole = 1000, batch_size: Count = 500, at_start: bool = True) -> None:
         super().__init__(every, batch_size, seed=0, at_start=at_start)
@@ -38,7 +38,7 @@ class TestError(Metric):
         super().check(data, model)
         if data.classes is None:
             raise UserError(
-                f"data={data.name} has no labels to compare with (callbacks.test_error); "
+                f"data={data.name} has no labels to compare with (callbacks.error_rate); "
                 "leave the metric out"
             )
 
@@ -59,4 +59,4 @@ class TestError(Metric):
             for x, y in pairs:
                 predicted = model.classify(to_float(x.to(device))).argmax(1).cpu()
                 wrong += int((predicted != y.cpu()).sum())
-        return {"test_error": wrong / len(labels)}
+        return {"error_rate": wrong / len(labels)}

@@ -88,7 +88,7 @@ def test_eval_of_what_names_classes_and_of_what_is_exact(scored: Program, tmp_pa
         and "after 20 labels" in done.stdout
         and "summed over the labels" in done.stdout
     )
-    assert 0 < kept(tmp_path, "eval.json")["scores"]["quality/test_error"] <= 1
+    assert 0 < kept(tmp_path, "eval.json")["scores"]["quality/error_rate"] <= 1
     fine(done := scored("maf", "n=20"))
     assert "nats; exact" in done.stdout and "64 dimensions" in done.stdout
 
