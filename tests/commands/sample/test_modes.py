@@ -25,7 +25,7 @@ from gentrain.adversarial.losses import js
 from gentrain.commands.sample import data_modes, energy_modes, latent_modes, mode, truncation
 from gentrain.commands.sample.session import BLOCK, SampleSession
 from gentrain.commands.sample.writer import Output
-from gentrain.data.arrays import ArrayDataset, to_bytes
+from gentrain.data.arrays import ArrayDataset, random_rows, to_bytes
 from gentrain.errors import Diverged, Unavailable, UserError
 from gentrain.files import report_disk_errors
 from gentrain.models.base import Encodes, Reconstructs
@@ -205,7 +205,7 @@ def test_reconstruct_gives_back_what_a_true_inverse_encoded(
         result["split"] == "test" and result["median"] < 1 < 10 < result["median_of_random_noise"]
     )
     back = images(tmp_path)[..., 0].astype(int)
-    assert np.abs(back - own[:10, 0].int().numpy()).max() <= 3
+    assert np.abs(back - own[random_rows(12, 10), 0].int().numpy()).max() <= 3
     assert "reconstructions of 10 test images" in capsys.readouterr().out
 
 
