@@ -33,8 +33,18 @@ HIGHER_IS_BETTER = (
 declared: dict[str, bool] = {}
 
 # they describe a score, and rank nothing
-NO_SCORES = ("n", "nats_error", "log_z", "log_z_error")
-NO_SCORE_ENDS = ("_std", "_permuted")
+NO_SCORES = ("n", "log_z", "log_z_error", "nats_images_error")
+NO_SCORE_ENDS = (
+    "_std",
+    "_permuted",
+    "/nats_error",
+    "nats_given_label_error",
+    "pseudo_nats_error",
+    "/l1_error",
+    "/psnr_error",
+    "/ssim_error",
+    "cycle_error_error",
+)
 FLOOR = "_floor"  # fid_floor, or fid_floor_of_450 of fewer images than there are samples
 # "quality/" is of the split by which models are chosen, "test/" of the test split at the end
 PREFIXES = ("quality/", "test/")
@@ -73,6 +83,6 @@ def is_score(name: str) -> bool:
     return (
         f"{prefix}/" in PREFIXES
         and score not in NO_SCORES
-        and not score.endswith(NO_SCORE_ENDS)
+        and not name.endswith(NO_SCORE_ENDS)
         and FLOOR not in score
     )

@@ -29,6 +29,7 @@ class Evaluation(L.Callback):
     def __init__(self, metrics: dict[str, Metric]) -> None:
         self.metrics = metrics
         self.last: dict[str, int] = {}  # the step of each metric's latest scores
+        self.scored: dict[str, list[str]] = {}  # the names of each metric's latest scores
 
     def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         data = trainer.datamodule.data  # type: ignore[attr-defined]
@@ -82,7 +83,11 @@ class Evaluation(L.Callback):
         pl_module.scored_at = step
         if trainer.is_global_zero:
             for name in names:
-                pl_module.record(self.scores(self.metrics[name], "quality/", trainer, pl_module))
+                scores = self.scores(self.metrics[name], "quality/", trainer, pl_module)
+                for undefined in set(self.scored.get(name, ())) - scores.keys():
+                    pl_module.latest.pop(undefined, None)  # the value is of an earlier step
+                self.scored[name] = list(scores)
+                pl_module.record(scores)
         trainer.strategy.barrier("evaluation: scored")
 
     def test(self, trainer: L.Trainer, pl_module: Any) -> None:
@@ -114,7 +119,7 @@ class Evaluation(L.Callback):
             raise Diverged(f"{error}, at step {trainer.global_step}") from error
 
     def state_dict(self) -> dict[str, Any]:
-        return {"last": self.last}
+        return {"last": self.last, "scored": self.scored}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.last = state_dict["last"]
+        self.last, self.scored = state_dict["last"], state_dict.get("scored", {})
