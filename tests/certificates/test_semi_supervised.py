@@ -214,7 +214,7 @@ def trained(data: Bars, model: SemiSupervisedGAN, steps: int) -> AdversarialModu
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[Evaluation({"test_error": TestError(every=steps)})],
+        callbacks=[Evaluation({"error_rate": TestError(every=steps)})],
     )
     trainer.fit(scheme, datamodule=DataModule(data))
     return scheme
@@ -242,11 +242,11 @@ def test_the_test_error_falls_and_is_recorded() -> None:
     x, y, _ = (part for part in scheme.trainer.datamodule.data.load("test"))
     x = x.float() / 127.5 - 1
     scheme.model.critic.eval()
-    assert scheme.latest["quality/test_error"] == pytest.approx(
+    assert scheme.latest["quality/error_rate"] == pytest.approx(
         float((scheme.model.classify(x).argmax(1) != y).float().mean())
     )
-    assert scheme.latest["quality/test_error"] < 0.1
-    assert scheme.protocols["test_error"]["labelled"] == 15
+    assert scheme.latest["quality/error_rate"] < 0.1
+    assert scheme.protocols["error_rate"]["labelled"] == 15
 
 
 def test_few_labels_and_their_model_belong_together() -> None:
@@ -261,5 +261,5 @@ def test_few_labels_and_their_model_belong_together() -> None:
     refuse_labels(bars(labelled=None), other)
     with pytest.raises(UserError, match="does not learn from 15 labels"):
         refuse_labels(bars(), other)
-    with pytest.raises(UserError, match=r"classifies images.*\(callbacks.test_error\)"):
+    with pytest.raises(UserError, match=r"classifies images.*\(callbacks.error_rate\)"):
         TestError().check(bars(), other)

@@ -50,7 +50,7 @@ SCORED = {
     "PairedScores": ("pix2pix", "paired"),
     "RoundTrip": ("cyclegan", "translation"),
     "StackedCoverage": ("dcgan", "stacked"),
-    "TestError": ("semi_supervised_gan", "test_error"),
+    "TestError": ("semi_supervised_gan", "error_rate"),
 }
 OUTSIDE = ("logger", "callbacks", "samples", "checkpoint", "quality", "trainer")
 DATA = {"modes": "gaussian_ring", "stacked": "stacked_mnist"}  # which a quality is for

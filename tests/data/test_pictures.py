@@ -270,7 +270,7 @@ def test_odd_names(make: Make, picture_root: Path, tmp_path: Path) -> None:
         root=str(root),
         cache=str(tmp_path / "cache"),
     )
-    assert len(data.load("train").images) == 60
+    assert sum(len(data.load(split).images) for split in ("train", "validation")) == 60
 
 
 @pytest.mark.parametrize("channels", [0, 2, 4])

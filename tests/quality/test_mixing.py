@@ -34,7 +34,14 @@ class Sorted(Data):
 
 
 def sorted_data(batch_size: int = 20) -> Sorted:
-    return Sorted(name="sorted", shape=(1, 8, 8), classes=K, batch_size=batch_size, labelled=15)
+    return Sorted(
+        name="sorted",
+        shape=(1, 8, 8),
+        classes=K,
+        batch_size=batch_size,
+        labelled=15,
+        validation=0,
+    )
 
 
 def mixing(*chosen: Any) -> SemiSupervisedGAN:
@@ -58,7 +65,7 @@ def discriminating() -> SemiSupervisedGAN:
 def error(model: Any, data: Data, **options: Any) -> float:
     metric = TestError(**options)
     metric.check(data, model)
-    return metric.compute(data, model, CPU)["test_error"]
+    return metric.compute(data, model, CPU)["error_rate"]
 
 
 def test_the_error_is_that_of_shuffled_batches_of_the_training() -> None:
@@ -85,21 +92,21 @@ def test_the_error_is_that_of_shuffled_batches_of_the_training() -> None:
 def test_another_batch_size_is_refused_where_it_is_another_score() -> None:
     model, data = discriminating(), sorted_data()
     for refused, key in (
-        (lambda: error(model, data, batch_size=500), "callbacks.test_error.batch_size"),
+        (lambda: error(model, data, batch_size=500), "callbacks.error_rate.batch_size"),
         (lambda: error(model, sorted_data(91)), "data.batch_size=90 or less"),
     ):
         with pytest.raises(UserError, match=key) as problem:
             refused()
         assert "\n" not in str(problem.value)
     assert error(model, data, batch_size=20) == error(model, data)
-    assert TestError().options_for(model) == {"seed": "seed"}
+    assert TestError().options_for(model) == {"split": "split", "seed": "seed"}
 
 
 def test_elsewhere_the_batch_size_changes_nothing() -> None:
     model, data = mixing(), sorted_data()
     assert len({error(model, data, batch_size=size) for size in (7, 20, 500, None)}) == 1
     assert "batch_size" not in TestError().protocol(data, model)
-    assert TestError().options_for(model) == {"batch_size": "batch_size"}
+    assert TestError().options_for(model) == {"split": "split", "batch_size": "batch_size"}
 
 
 class MinusMean(CouplesSamples):

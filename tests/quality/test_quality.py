@@ -14,7 +14,7 @@ from gentrain.data.base import Data
 from gentrain.errors import Diverged, UserError
 from gentrain.models.base import Reconstructs
 from gentrain.quality.ais import Annealed
-from gentrain.quality.base import higher_is_better, measure, metrics_of
+from gentrain.quality.base import higher_is_better, measure, metrics_of, prepare_metric
 from gentrain.quality.cache import cached
 from gentrain.quality.classifier import Classifier
 from gentrain.quality.coverage import ModeCoverage, StackedCoverage
@@ -60,9 +60,9 @@ def test_scores_and_protocol(cache, bars, model, scored):
     assert protocol["test_accuracy"] > 0.95
     assert protocol["reference"] == {
         "data": "bars",
-        "split": "train",
-        "digest": bars.digest("train"),
-        "samples": 600,
+        "split": "test of 120",
+        "digest": bars.digest("test"),
+        "samples": 120,
     }
     assert protocol["fid_classifier_floor"]["samples"] == 90 and not protocol["ema"]
 
@@ -196,7 +196,7 @@ def one_line(metric, data, model):
 
 def test_one_image_is_refused_and_two_are_scored(cache, bars, model, scored):
     one, two = type(bars)(sizes=(600, 1)), type(bars)(sizes=(600, 2))
-    assert "1 image" in one_line(quality(cache), one, model())
+    assert "1 real image" in one_line(quality(cache), one, model())
     scores, protocol = scored(quality(cache), two, model())
     assert scores.keys() == NAMES
     scores, protocol = scored(quality(cache, samples=2, prdc_samples=3), two, model())
@@ -238,7 +238,7 @@ class Grey(Data):
 
 def test_constant_features_leave_out_what_they_do_not_define(tmp_path, bars, model, scored, caplog):
     """Not one number is infinite or no number, and one line says what is missing."""
-    metric = quality(tmp_path, samples=20, prdc_samples=10)
+    metric = quality(tmp_path, samples=18, prdc_samples=10)
     for _ in range(2):
         scores, _ = scored(metric, Grey(), model())
     missing = {f"{name}_classifier" for name in ("precision", "recall", "density", "coverage")}
@@ -268,7 +268,7 @@ def test_a_score_that_is_no_number_is_left_out(points, model, caplog):
     ("better", "names"),
     [
         (False, ("fid", "fid_classifier", "kid_rotation", "nats", "bits_per_dim", "cycle_error")),
-        (False, ("test_error", "l1", "l1_mean_image", "kl_to_uniform", "quality/fid")),
+        (False, ("error_rate", "l1", "l1_mean_image", "kl_to_uniform", "quality/fid")),
         (True, ("is_mean", "is_classifier_mean", "precision", "recall_rotation", "psnr", "ssim")),
         (True, ("modes_found", "class_kept", "label_agreement", "psnr_bicubic", "quality/ssim")),
         (True, ("domain_accuracy", "class_there", "confident", "coverage_classifier", "density")),
@@ -387,7 +387,7 @@ class Columns(Data):
     """Ten "digits", each a bright column; 123 has the columns 1, 2, 3 in its channels."""
 
     def __init__(self) -> None:
-        super().__init__(name="stacked", shape=(3, 16, 16), classes=1000)
+        super().__init__(name="stacked", shape=(3, 16, 16), classes=1000, validation=0)
 
     def read(self, split):
         labels = torch.arange(1000)
@@ -420,3 +420,66 @@ def test_mnist_5k(env: dict[str, str]) -> None:
         MNIST5k(name="mnist_5k", shape=(1, 28, 28), classes=10), Path(env["GENTRAIN_CACHE"])
     )
     assert classifier.accuracy >= 0.95
+
+
+def brute_force_floor(metric, fakes_of, reference_of, bars) -> float:
+    """The Frechet distance of features of rows; tr (S T)^1/2 by the eigenvalues of S T in numpy."""
+    x, y = (
+        metric.features.of(bars.load(split).images[rows], 50, torch.device("cpu"))[0].double()
+        for split, rows in (fakes_of, reference_of)
+    )
+    (m, s), (n, t) = ((z.mean(0).numpy(), np.cov(z.numpy(), rowvar=False)) for z in (x, y))
+    overlap = np.sqrt(np.linalg.eigvals(s @ t).real.clip(0)).sum()
+    return float(((m - n) ** 2).sum() + np.trace(s + t) - 2 * overlap)
+
+
+@pytest.mark.parametrize(
+    ("split", "reference"), [("test", "held_out"), ("validation", "held_out"), ("test", "train")]
+)
+def test_the_floor_is_of_as_many_real_images_as_there_are_fakes(
+    cache, bars, model, scored, split, reference
+):
+    """By brute force, and of no row of the reference. 540 rows of training are left of 600."""
+    metric = quality(cache, samples=100, reference=reference)
+    protocol = prepare_metric(metric, bars, model(), torch.device("cpu"), split)
+    others = "train" if reference == "held_out" else split
+    drawn = torch.randperm(
+        len(bars.load(others).images), generator=torch.Generator().manual_seed(0)
+    )[:100]
+    compared = "train" if reference == "train" else split
+    scores = measure(metric, bars, model(), torch.device("cpu"))
+    found = scores["quality/fid_classifier_floor"]
+    expected = brute_force_floor(metric, (others, drawn), (compared, slice(None)), bars)
+    assert found == pytest.approx(expected, rel=1e-3)
+    rows = len(bars.load(compared).images)
+    assert protocol["fid_classifier_floor"] == {"value": found, "split": others, "samples": 100}
+    assert protocol["reference"]["split"] == f"{compared} of {rows}"
+
+
+def test_a_floor_of_fewer_images_says_so_in_its_name(cache, bars, model, scored):
+    """700 fakes, and 540 training images: another name, another curve, and no score to rank by."""
+    from gentrain.commands.compare.directions import is_score
+
+    scores, protocol = scored(quality(cache, samples=700), bars, model())
+    assert "fid_classifier_floor" not in scores and "fid_classifier_floor" not in protocol
+    assert scores["fid_classifier_floor_of_540"] == protocol["fid_classifier_floor_of_540"]["value"]
+    assert protocol["fid_classifier_floor_of_540"]["samples"] == 540
+    assert higher_is_better("fid_classifier_floor_of_540") is None
+    assert not is_score("quality/fid_classifier_floor_of_540")
+
+
+def test_reconstructions_of_sorted_images_are_of_all_classes(cache, bars, model, scored):
+    """A model that gives every image of class 0 back, and nothing of the others; sorted rows."""
+
+    class Sorted(type(bars)):
+        def read(self, split):
+            images, labels, _ = super().read(split)
+            order = labels.argsort(stable=True)
+            return ArrayDataset(images[order], labels[order])
+
+    class OfTheTop(model, Reconstructs):
+        def reconstruct(self, x):
+            return torch.where(x[:, :, :4].mean((1, 2, 3), keepdim=True) > 0, x, -x)
+
+    kept = scored(quality(cache, samples=40), Sorted(), OfTheTop())[0]["class_kept"]
+    assert 0.1 < kept < 0.8  # the first 40 of 120 sorted rows are all of class 0

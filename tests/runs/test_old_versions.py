@@ -93,3 +93,69 @@ def test_a_checkpoint_of_another_version(version: str | None) -> None:
     with pytest.raises(UserError, match=rf"last.ckpt .*{version or 'no checkpoint'}.*\(resume\)"):
         refuse_version(Path("last.ckpt"), checkpoint(version))
     refuse_version(Path("last.ckpt"), checkpoint(__version__))
+
+
+# --- keys that came later -------------------------------------------------------------------------
+
+
+def run_without_validation(place: Path, **data: Any) -> Path:
+    """A run of this version that was made before there was data.validation."""
+    (place / ".hydra").mkdir(parents=True)
+    config = {
+        "steps": 9,
+        "seed": 0,
+        "force": False,
+        "model": {"_target_": "gentrain.models.gan.gan.GAN"},
+        "data": {"name": "mnist_5k", **data},
+        "quality": {"split": "test", "images": 3},
+        "callbacks": {"paired": {"split": "test"}},
+    }
+    (place / ".hydra" / "config.yaml").write_text(json.dumps(config))
+    (place / ".hydra" / "hydra.yaml").write_text(HYDRA)
+    (place / "checkpoints").mkdir()
+    (place / "checkpoints" / "last.ckpt").write_text("")
+    return place
+
+
+def test_a_run_made_without_a_validation_split_goes_on_without(tmp_path: Path) -> None:
+    """A command with the default finds it, and keeps its setting; one that asks does not."""
+    run_dir = run_without_validation(tmp_path / "run")
+    saved = directory.saved_config(run_dir)
+    assert saved["data"]["validation"] == 0 and saved["quality"]["split"] == "held_out"
+    assert saved["callbacks"]["paired"] == {"split": "held_out"}
+
+    def asked(share: float) -> dict[str, Any]:
+        return saved | {"data": {"name": "mnist_5k", "validation": share}, "steps": 20}
+
+    assert directory.settings_kept(run_dir, asked(0.1)) == {"data.validation": 0.0}
+    assert directory.newest_unfinished(tmp_path, asked(0.1)) == run_dir
+    choices = {"model": "gan", "data": "mnist_5k"}
+    directory.refuse_other_config(run_dir, asked(0.1), choices)
+    assert directory.settings_kept(run_dir, asked(0.2)) == {}
+    assert directory.newest_unfinished(tmp_path, asked(0.2)) is None
+    with pytest.raises(UserError, match=r"data.validation 0.0 -> 0.2 \(resume\)"):
+        directory.refuse_other_config(run_dir, asked(0.2), choices)
+
+
+def test_a_run_with_a_validation_split_keeps_what_was_asked_for(tmp_path: Path) -> None:
+    run_dir = run_without_validation(tmp_path / "run", validation=0.3)
+    saved = directory.saved_config(run_dir)
+    assert saved["data"]["validation"] == 0.3
+    assert directory.settings_kept(run_dir, saved | {"data": {"validation": 0.1}}) == {}
+
+
+def test_the_command_that_resumes_has_the_settings_that_the_run_keeps(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """In its configuration, and in its overrides, with which Lightning starts other processes."""
+    from omegaconf import OmegaConf
+
+    from gentrain.cli.compose import keep_settings
+
+    cfg = OmegaConf.create(
+        {"data": {"validation": 0.1}, "hydra": {"overrides": {"task": ["model=gan"]}}}
+    )
+    keep_settings(cfg, {"data.validation": 0.0})
+    assert cfg.data.validation == 0
+    assert cfg.hydra.overrides.task == ["model=gan", "data.validation=0.0"]
+    assert "goes on with data.validation=0.0" in caplog.text

@@ -25,9 +25,9 @@ def composed(*overrides: str) -> dict[str, Any]:
 
 @cache
 def options(group: str) -> tuple[str, ...]:
-    from gentrain.cli.hydra_errors import options
+    from gentrain.commands.list import options
 
-    return tuple(options(paths.conf_dir(), group))
+    return tuple(options(group))
 
 
 def build_model(*overrides: str) -> Any:

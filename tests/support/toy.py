@@ -108,11 +108,18 @@ def train(
     seed: int = 0,
     resume: Path | None = None,
     shape: tuple[int, ...] = (1, 8, 8),
+    validation: float = 0.1,
     **options: Any,
 ) -> AdversarialModule:
     L.seed_everything(seed, verbose=False)
     model = scheme(shape, **options)
-    data = Noise(name="noise", shape=shape, classes=4 if len(shape) == 3 else None, batch_size=8)
+    data = Noise(
+        name="noise",
+        shape=shape,
+        classes=4 if len(shape) == 3 else None,
+        validation=validation,
+        batch_size=8,
+    )
     trainer(run_dir, steps, callbacks, loggers).fit(
         model, datamodule=DataModule(data), ckpt_path=resume
     )

@@ -211,6 +211,9 @@ def prepare(args: Namespace) -> tuple[Command, Job]:
         run_dir, checkpoint = find_run(config, choices, run_dir, given)
         if checkpoint and directory.finished(run_dir, config["steps"]):
             raise AlreadyFinished(run_dir)
+        if checkpoint:
+            keep_settings(command.cfg, directory.settings_kept(checkpoint.parents[1], config))
+            config = command.plain()
     if (run_dir / directory.CONFIG.parent).is_dir():
         directory.lock(run_dir)  # before Hydra overwrites what is there
     fix_run_directory(command.cfg, run_dir)
@@ -254,6 +257,20 @@ def find_run(
         case path:
             found, checkpoint = directory.resolve_resume(path, config, choices)
             return (run_dir if given else found), checkpoint
+
+
+def keep_settings(cfg: DictConfig, kept: dict[str, Any]) -> None:
+    """Give a command the settings that the run keeps which it resumes; the log says which."""
+    from omegaconf import OmegaConf, open_dict, read_write
+
+    for key, value in kept.items():
+        logging.getLogger("gentrain").warning(
+            "the run was made before there was %s, and goes on with %s=%s", key, key, value
+        )
+        OmegaConf.update(cfg, key, value)
+        with read_write(cfg.hydra), open_dict(cfg.hydra):
+            task = cfg.hydra.overrides.task
+            cfg.hydra.overrides.task = [*without(task, key), f"{key}={value}"]
 
 
 def activate_plugins(cfg: DictConfig) -> None:

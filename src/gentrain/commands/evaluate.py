@@ -35,7 +35,7 @@ IN_WORDS = (
     GIVEN_LABEL,
     f"{GIVEN_LABEL}_error",
     "bits_per_dim",
-    "test_error",
+    "error_rate",
 )
 
 
@@ -60,13 +60,14 @@ def evaluate(config: dict[str, Any]) -> Path:
     protocols: dict[str, Any] = {}
     metrics = chosen_metrics(run.model, run.config, config["quality"])
     for metric in metrics.values():
+        metric.split = given.get("split", "test")
         metric.check(run.data, run.model)
     override(metrics, given, run)
     override_draws(metrics, config, run)
     for metric in metrics.values():  # as the options have made them
         metric.check(run.data, run.model)
     for name, metric in metrics.items():
-        protocols[name] = prepare_metric(metric, run.data, run.model, run.device)
+        protocols[name] = prepare_metric(metric, run.data, run.model, run.device, metric.split)
         scores |= measure(metric, run.data, run.model, run.device)
     record = {
         "run": str(run_dir.resolve()),
@@ -122,7 +123,7 @@ def chosen_metrics(
         if supports(model, HasLikelihood):
             found["quality"] = LogLikelihood(0, None, IMPORTANCE, BATCH, at_start=False)
         if model.semi_supervised:
-            found["test_error"] = TestError(0, at_start=False)
+            found["error_rate"] = TestError(0, at_start=False)
     if not found:
         raise UserError(
             "there is nothing to score: the model of this run has no likelihood, and its quality "
@@ -182,12 +183,15 @@ def table(scores: dict[str, float], protocols: dict[str, Any]) -> list[str]:
         lines += likelihood_lines(found, about)
     elif about:
         how = about.get("features", about.get("name", "protocol"))
-        shown = f", {about['samples_are']}" if "samples_are" in about else ""
-        lines.append(f"{about.get('samples', '')} fakes{shown}, {how}".strip())
-    if "test_error" in found:
-        about = protocols["test_error"]
+        split = about.get("reference", about).get("split")
+        counted = [f"{about['samples']} fakes"] if "samples" in about else []
+        shown = [about["samples_are"]] if "samples_are" in about else []
+        against = [f"against {split}"] if split else []
+        lines.append(", ".join([*counted, *shown, how, *against]))
+    if "error_rate" in found:
+        about = protocols["error_rate"]
         labels = f"after {about['labelled']} labels" if about["labelled"] else "after all labels"
-        error = f"test error  {found['test_error']:.2%} of the test split of {about['data']}"
+        error = f"error rate  {found['error_rate']:.2%} of {about['data']}, {about['split']}"
         lines.append(f"{error}, {labels}")
     others = {name: value for name, value in found.items() if name not in IN_WORDS}
     return lines + with_errors(others)
@@ -213,7 +217,7 @@ def likelihood_lines(scores: dict[str, float], about: dict[str, Any]) -> list[st
 
     A conditional model has two kinds of nats, each with its name.
     """
-    images = f"{about['images']} {about['split']} images of {about['data']}, {about['pixels']}"
+    images = f"{about['images']} images of {about['data']}, {about['split']}, {about['pixels']}"
     nats = f"{scores['nats']:.2f} +- {scores['nats_error']:.2f} nats"
     lines = [f"-log p(x)   {nats}; {about['likelihood']}; {images}"]
     if GIVEN_LABEL in scores:

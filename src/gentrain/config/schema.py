@@ -159,7 +159,8 @@ class Split(Enum):
     """Which images are scored."""
 
     test = 1
-    train = 2
+    validation = 2
+    train = 3
 
 
 @dataclass

@@ -5,6 +5,7 @@ class                  chosen by                     what it is
 =====================  ============================  ============================================
 `MNIST`                data=mnist                    70,000 grey digits
 `FashionMNIST`         data=fashion_mnist            70,000 grey clothes
+`StaticMNIST`          data=mnist_static             70,000 digits, binarised once for all
 `MNIST5k`              data=mnist_5k                 5,000 digits, without a network
 `StackedMNIST`         data=stacked_mnist            three digits as colours: 1,000 modes
 `CIFAR10`              data=cifar10                  60,000 photographs in ten classes
@@ -38,6 +39,7 @@ from gentrain.data.image_folder import ImageFolder
 from gentrain.data.images import Images
 from gentrain.data.mnist import MNIST, FashionMNIST
 from gentrain.data.mnist_5k import MNIST5k
+from gentrain.data.mnist_static import StaticMNIST
 from gentrain.data.pairs import Pairs, SideBySide, Unpaired
 from gentrain.data.plane import Checkerboard, Plane, Rings, TwoMoons
 from gentrain.data.stacked_mnist import StackedMNIST
@@ -65,6 +67,7 @@ __all__ = [
     "Rings",
     "SideBySide",
     "StackedMNIST",
+    "StaticMNIST",
     "TwoMoons",
     "Unpaired",
 ]

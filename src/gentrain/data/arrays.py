@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 CHUNK = 4096  # images handled at a time where a float copy of all of them would be too large
+LOOKED_AT = 65536  # at most so many images are looked at for one single colour
 
 
 class ArrayDataset(NamedTuple):
@@ -80,7 +81,19 @@ def sha256_of(samples: ArrayDataset) -> str:
     return digest.hexdigest()
 
 
-def constant_images(images: Tensor, at_most: int = 65536) -> int:
-    """How many of the first `at_most` images have only one value in each channel."""
-    chunks = images[:at_most].split(CHUNK)
+def random_rows(count: int, at_most: int | None = None, seed: int = 0) -> Tensor:
+    """At most `at_most` of `count` rows, drawn by a seed; files are often sorted by class."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:at_most]
+
+
+def drawn(images: Tensor, at_most: int, seed: int = 0) -> Tensor:
+    """All images, or `at_most` of them, drawn by a seed, in their order."""
+    if len(images) <= at_most:
+        return images
+    return images[random_rows(len(images), at_most, seed).sort().values.to(images.device)]
+
+
+def constant_images(images: Tensor, at_most: int = LOOKED_AT) -> int:
+    """How many of at most `at_most` images, drawn at random, have one value in each channel."""
+    chunks = (images[rows] for rows in random_rows(len(images), at_most).split(CHUNK))
     return sum(int((chunk == chunk[..., :1, :1]).flatten(1).all(1).sum()) for chunk in chunks)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from gentrain.data.arrays import ArrayDataset
 from gentrain.data.checks import ensure
@@ -59,8 +60,9 @@ class AttributeTable(ImageFolder):
             f"none of the {len(all_names)} {split} images of {self.path} has exactly one of "
             f"{', '.join(self.attributes)} in {self.table_file} (data.attributes); choose others",
         )
+        chosen = self.part(tree, chosen, labels_of(chosen, domain), split)
         images, kept = self.cached([(name, *tree.files[name]) for name in chosen])
-        labels = torch.tensor([domain[Path(name).name] for name in kept], dtype=torch.int64)
+        labels = labels_of(kept, domain)
         missing = [
             name for label, name in enumerate(self.attributes) if not (labels == label).any()
         ]
@@ -121,3 +123,8 @@ class AttributeTable(ImageFolder):
             raise UserError(
                 f"cannot read {self.table_file}: {why} (data.table); give the path of {TABLE}"
             ) from error
+
+
+def labels_of(names: list[str], domain: dict[str, int]) -> Tensor:
+    """int64 (N,): the domain of each picture, which its file name tells."""
+    return torch.tensor([domain[Path(name).name] for name in names], dtype=torch.int64)

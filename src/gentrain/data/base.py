@@ -9,21 +9,22 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from gentrain.capability import Capability
-from gentrain.data.arrays import ArrayDataset, constant_images, sha256_of
+from gentrain.data.arrays import LOOKED_AT, ArrayDataset, constant_images, sha256_of
 from gentrain.data.batches import Batches, BatchSampler, ZippedBatches, fits, generator, zero
 from gentrain.data.checks import check_types, cores, ensure, is_count
 from gentrain.data.degrade import Degradation
+from gentrain.data.validation import SHARE, Rows, divided
 from gentrain.errors import UserError
 
 log = logging.getLogger("gentrain")
 
-SPLITS = ("train", "test")
+SPLITS = ("train", "validation", "test")
 
 
 # --- capabilities ---------------------------------------------------------------------------------
@@ -81,12 +82,17 @@ class Data(ABC):
     Where they are `aligned`, row i of both belongs together. Otherwise they are two domains, each
     in an order of its own, and the smaller repeats.
 
+    A share of the training split is held out for validation: by it the best checkpoint and the best
+    run are chosen, and no batch has any of it. It is the same for every seed.
+
     Args:
         name: as the user types it.
         shape: (C, H, W) of an image, or (2,) of a point.
         classes: number of labels; null without labels.
         source_shape: shape of what a translation starts from; null without sources.
         labelled: images whose labels may be used, the same number of each class; null for all.
+        validation: share of the training split that is held out, the same of each class; 0 for
+            none, and then the test split chooses.
         batch_size: per process.
         seed: seed for the order of the batches.
         flip: mirror half of the images left to right.
@@ -96,11 +102,14 @@ class Data(ABC):
         cache: a folder for what is downloaded or decoded once.
     """
 
+    black_and_white: ClassVar[bool] = False  # every pixel is 0 or 255, as it is stored
+
     name: str
     shape: tuple[int, ...]
     classes: int | None = None
     source_shape: tuple[int, ...] | None = None
     labelled: int | None = None
+    validation: float = SHARE
     batch_size: int = 64
     seed: int = 0
     flip: bool = False
@@ -114,6 +123,12 @@ class Data(ABC):
         self.source_shape = None if self.source_shape is None else tuple(self.source_shape)
         self._samples: dict[str, ArrayDataset] = {}
         self._digests: dict[str, str] = {}
+        self._rows: dict[str, Rows] = {}
+        ensure(
+            0 <= self.validation < 1,
+            f"validation is a share from 0 to below 1, not {self.validation!r} (data.validation); "
+            "e.g. 0.1",
+        )
         ensure(
             is_count(self.batch_size),
             f"batch_size must be a whole number >= 1, not {self.batch_size!r} (data.batch_size); "
@@ -187,16 +202,29 @@ class Data(ABC):
 
     # --- reading ----------------------------------------------------------------------------------
 
+    @property
+    def reads_validation(self) -> bool:
+        """Whether `read` has a split "validation" of its own; else it is drawn from "train"."""
+        return False
+
+    @property
+    def held_out_split(self) -> str:
+        """The split by which models are chosen: "validation", or "test" where there is none."""
+        return "validation" if self.validation else "test"
+
     @abstractmethod
     def read(self, split: str) -> ArrayDataset:
-        """Read "train" or "test" from wherever it is; called once for each split."""
+        """Read "train" or "test" from wherever it is; called once for each split.
+
+        With `reads_validation` also "validation", and "train" is without it.
+        """
 
     def finished(self, samples: ArrayDataset, split: str) -> ArrayDataset:
         """What was read, and what is made of it."""
         return samples
 
     def load(self, split: str) -> ArrayDataset:
-        """The samples of "train" or "test", read at the first call.
+        """The samples of "train", "validation" or "test", read at the first call.
 
         Raises:
             UserError: for what the user can fix, such as a path or a broken file.
@@ -204,17 +232,46 @@ class Data(ABC):
         """
         if split not in SPLITS:
             raise ValueError(f"split is {split!r}, not one of {SPLITS}")
+        if split == "validation" and not self.validation:
+            raise UserError(
+                f"data={self.name} was left without a validation split (data.validation=0); "
+                "give a share, such as 0.1, or score the test split"
+            )
         if split not in self._samples:
-            self._samples[split] = self.checked(self.finished(self.read(split), split), split)
+            drawn = split != "test" and self.validation and not self.reads_validation
+            parts = self.divided() if drawn else {split: self.finished(self.read(split), split)}
+            self._samples |= {name: self.checked(part, name) for name, part in parts.items()}
         return self._samples[split]
 
-    def held_out(self) -> ArrayDataset | None:
-        """The test split; None where a data set has none that can be read."""
+    def divided(self) -> dict[str, ArrayDataset]:
+        """The training split as it is read, in "train" and "validation"."""
+        whole = self.finished(self.read("train"), "train")
+        rows = divided(len(whole.images), whole.labels, self.validation, self.name)
+        of_sources = rows
+        if whole.sources is not None and not self.aligned:
+            of_sources = divided(len(whole.sources), None, self.validation, self.name)
+        self._rows = {part: Rows(rows[part], of_sources[part]) for part in rows}
+        return {
+            part: ArrayDataset(
+                whole.images[rows[part]],
+                None if whole.labels is None else whole.labels[rows[part]],
+                None if whole.sources is None else whole.sources[of_sources[part]],
+            )
+            for part in rows
+        }
+
+    def rows_read(self, split: str) -> Rows | None:
+        """The rows of a split in what `read` gave; None for all of them."""
+        self.load(split)
+        return self._rows.get(split)
+
+    def held_out(self, split: str = "test") -> ArrayDataset | None:
+        """A held-out split; None where a data set has none that can be read."""
         try:
-            test = self.load("test")
+            found = self.load(split)
         except UserError:
             return None
-        return test if len(test.images) else None
+        return found if len(found.images) else None
 
     def checked(self, samples: ArrayDataset, split: str) -> ArrayDataset:
         """The samples, after their shapes were compared with the configuration."""
@@ -234,7 +291,7 @@ class Data(ABC):
                 "%s: %d of %d %s images have one single colour",
                 self.name,
                 constant,
-                len(samples.images),
+                min(len(samples.images), LOOKED_AT),
                 split,
             )
         return samples

@@ -113,7 +113,11 @@ class ColouredDigits(Painted):
         return with_labels(images, labels)
 
     def content(self, split: str) -> ArrayDataset:
-        return ArrayDataset(self.load(split).images, self.plain.load(split).labels)
+        digits, rows = self.plain.load(read_as(split)).labels, self.rows_read(split)
+        assert digits is not None
+        return ArrayDataset(
+            self.load(split).images, digits if rows is None else digits[rows.images]
+        )
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -173,10 +177,16 @@ class DigitDomains(Painted):
         )
 
     def content(self, split: str) -> ArrayDataset:
-        samples, (source, target) = self.load(split), self.halves(split)
-        assert (
-            samples.sources is not None and source.labels is not None and target.labels is not None
-        )
+        samples, rows = self.load(split), self.rows_read(split)
+        of_sources, of_images = (half.labels for half in self.halves(read_as(split)))
+        assert samples.sources is not None and of_sources is not None and of_images is not None
+        if rows is not None and rows.sources is not None:
+            of_sources, of_images = of_sources[rows.sources], of_images[rows.images]
         return ArrayDataset(
-            torch.cat([samples.sources, samples.images]), torch.cat([source.labels, target.labels])
+            torch.cat([samples.sources, samples.images]), torch.cat([of_sources, of_images])
         )
+
+
+def read_as(split: str) -> str:
+    """The split of the digits that a split is drawn from."""
+    return "test" if split == "test" else "train"

@@ -38,14 +38,16 @@ class OfDigits(Images):
 
     @cached_property
     def plain(self) -> Images:
-        """The digits themselves."""
+        """The digits themselves, with a validation split where `read` makes one of theirs."""
         shape = (1, self.size, self.size)
+        validation = self.validation if self.reads_validation else 0.0
         if self.digits == "mnist_5k":
-            return MNIST5k(name=self.digits, shape=shape, size=self.size)
+            return MNIST5k(name=self.digits, shape=shape, size=self.size, validation=validation)
         return MNIST(
             name=self.digits,
             shape=shape,
             size=self.size,
+            validation=validation,
             cache=self.cache,
             root=self.root,
             mirrors=self.mirrors,

@@ -20,6 +20,7 @@ from gentrain.data.arrays import ArrayDataset
 from gentrain.data.base import Data, HasModes
 from gentrain.data.batches import generator
 from gentrain.data.checks import ensure, is_count
+from gentrain.data.validation import samples_of
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -28,7 +29,8 @@ class Gaussians(Data, HasModes):
 
     Args:
         std: deviation of one mode, in the units of the paper.
-        n: points for "train"; "test" has a tenth as many.
+        n: points for "train"; "test" has a tenth as many, and "validation" the share `validation`
+            as many. All are fresh draws.
         draw_seed: which points are drawn. It is not the run's seed, so that runs with other seeds
             share the data.
         The other arguments are those of `Data`.
@@ -66,8 +68,12 @@ class Gaussians(Data, HasModes):
     def modes(self) -> Tensor:
         return self.scale * self.centres()
 
+    @property
+    def reads_validation(self) -> bool:
+        return True
+
     def read(self, split: str) -> ArrayDataset:
-        count = self.n if split == "train" else self.n // 10
+        count = samples_of(split, self.n, self.validation, self.name)
         draws = generator(self.draw_seed, type(self).__name__, split)
         labels = torch.randint(len(self.centres()), (count,), generator=draws)
         return ArrayDataset(

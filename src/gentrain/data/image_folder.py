@@ -1,8 +1,10 @@
 """Any folder or zip of images, of any size and kind, decoded once into a uint8 file of the cache.
 
 Splits are `train/` and `test/` (or `val/`, `valid/`, `validation/`) where these exist. Otherwise a
-tenth of all images, drawn by `draw_seed`, is "test", and the rest is "train". With `classes=K`,
-labels are the folders of a split in the order of their names; with `classes=null` there are none.
+tenth of all images, drawn by `draw_seed`, is "test", and the rest is "train". "validation" is
+`val/` (or `valid/`, `validation/`) beside a `test/`, and otherwise a share of "train". With
+`classes=K`, labels are the folders of a split in the order of their names; with `classes=null`
+there are none.
 pictures.py says what is done to each picture.
 """
 
@@ -22,10 +24,12 @@ import torch
 from torch import Tensor
 
 from gentrain.data.arrays import ArrayDataset
+from gentrain.data.base import SPLITS
 from gentrain.data.batches import generator
 from gentrain.data.checks import cores, ensure
 from gentrain.data.files import locked, writable, written
 from gentrain.data.images import Images
+from gentrain.data.validation import check_own_split, divided
 from gentrain.errors import Unavailable, UserError
 
 if TYPE_CHECKING:
@@ -33,7 +37,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("gentrain")
 
-HELD_OUT = ("test", "val", "valid", "validation")
+VALIDATION = ("val", "valid", "validation")
+HELD_OUT = ("test", *VALIDATION)
 FORMAT = 1  # raise when a picture would be decoded to other pixels
 PORTION = 256  # pictures that are worth a process
 
@@ -87,11 +92,37 @@ class ImageFolder(Images):
         tree = self.tree()
         classes = self.class_names(tree)  # checked before the long work
         names, prefix = self.names(tree, split)
+        labels = labels_of(names, prefix, classes) if classes else None
+        names = self.part(tree, names, labels, split)
         images, kept = self.cached([(name, *tree.files[name]) for name in names])
         return ArrayDataset(images, labels_of(kept, prefix, classes) if classes else None)
 
+    @property
+    def reads_validation(self) -> bool:
+        return True
+
+    def part(self, tree: "Tree", names: list[str], labels: Tensor | None, split: str) -> list[str]:
+        """Those of the pictures from which a split is drawn that are its own.
+
+        Args:
+            tree: all pictures.
+            names: what `names` gives for that split, or some of it.
+            labels: int64 (N,) by which a validation split is stratified; None for none.
+            split: its name.
+        """
+        if split == "test" or not self.validation:
+            return names
+        if (folder := layout(tree, "validation")[0]) != layout(tree, "train")[0]:
+            check_own_split(self.validation, str(self.path), folder)
+            return names
+        rows = divided(len(names), labels, self.validation, str(self.path))[split]
+        return [names[row] for row in rows.tolist()]
+
     def names(self, tree: "Tree", split: str) -> tuple[list[str], str]:
-        """The pictures of a split in their order, and the prefix of their paths."""
+        """The pictures of a split in their order, and the prefix of their paths.
+
+        Those of "train" and "validation" are the same where `part` has yet to divide them.
+        """
         prefix, is_drawn = layout(tree, split)
         part = tree.under(prefix)
         names = drawn(sorted(part.files), split, self.draw_seed) if is_drawn else sorted(part.files)
@@ -140,16 +171,17 @@ class ImageFolder(Images):
 
     def class_names(self, tree: "Tree") -> list[str] | None:
         """Sorted names of the class folders, the same in all splits; None without labels."""
-        found = [self.split_classes(tree, layout(tree, split)[0]) for split in ("train", "test")]
+        found = {split: self.split_classes(tree, layout(tree, split)[0]) for split in SPLITS}
         if self.classes is None:
             return None
-        odd = sorted(set(found[0]) ^ set(found[1]))
-        ensure(
-            not odd,
-            f"class folders differ between train and test of {self.path}: "
-            f"{', '.join(odd[:10])} (data.{self.key}); make them equal",
-        )
-        return found[0]
+        for split in ("test", "validation"):
+            odd = sorted(set(found["train"]) ^ set(found[split]))
+            ensure(
+                not odd,
+                f"class folders differ between train and {split} of {self.path}: "
+                f"{', '.join(odd[:10])} (data.{self.key}); make them equal",
+            )
+        return found["train"]
 
     def split_classes(self, tree: "Tree", prefix: str) -> list[str]:
         """Sorted names of the class folders of one split, which are checked; [] without labels."""
@@ -285,9 +317,11 @@ def layout(tree: "Tree", split: str) -> tuple[str, bool]:
     only = next(iter(tops)) if len(tops) == 1 and not loose else None
     # all in one folder, as zips often are
     wrap = f"{only}/" if only and f"{only}/train" in tree.folders else ""
-    held_out = next((name for name in HELD_OUT if wrap + name in tree.folders), None)
+    held_out = [name for name in HELD_OUT if wrap + name in tree.folders]
     if held_out and f"{wrap}train" in tree.folders:
-        return f"{wrap}{'train' if split == 'train' else held_out}/", False
+        validation = held_out[1:] if held_out[0] == "test" else []
+        of = {"test": held_out[0], "validation": next(iter(validation), "train"), "train": "train"}
+        return f"{wrap}{of[split]}/", False
     # a train/ without a test/; beside other folders, "train" is a class like "car"
     if wrap or only == "train":
         return f"{wrap}train/", True
@@ -295,7 +329,7 @@ def layout(tree: "Tree", split: str) -> tuple[str, bool]:
 
 
 def drawn(names: list[str], split: str, seed: int) -> list[str]:
-    """A drawn tenth of some names ("test"), or the others ("train"), in their order."""
+    """A drawn tenth of some names ("test"), or the others, in their order."""
     order = torch.randperm(len(names), generator=generator(seed, "split")).tolist()
     tenth = len(names) // 10
     return [names[row] for row in sorted(order[:tenth] if split == "test" else order[tenth:])]

@@ -121,12 +121,17 @@ class TwoFolders(Images, ABC):
                 channels=self.channels,
                 crop=self.crop,
                 draw_seed=self.draw_seed,
+                validation=self.validation,
                 workers=self.workers,
                 cache=self.cache,
             )
             for kind, root in ((FolderA, self.a), (FolderB, self.b))
         )
         check_pair(self, self.direction)
+
+    @property
+    def reads_validation(self) -> bool:
+        return True
 
     @abstractmethod
     def check_names(self, split: str) -> None:
@@ -155,9 +160,8 @@ class Pairs(TwoFolders):
         ]
         for here in (0, 1):
             self.refuse_missing_partners(named, here)
-        self.refuse_other_sizes(
-            [(name, named[1][stem(name, prefixes[0])]) for name in drawn[0]],
-        )
+        own = self.folders[0].part(trees[0], drawn[0], None, split)
+        self.refuse_other_sizes([(name, named[1][stem(name, prefixes[0])]) for name in own])
 
     def refuse_missing_partners(self, named: list[dict[str, str]], here: int) -> None:
         """Refuse pictures of one folder that the other does not have."""

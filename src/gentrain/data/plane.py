@@ -19,6 +19,7 @@ from gentrain.data.arrays import ArrayDataset
 from gentrain.data.base import Data
 from gentrain.data.batches import generator
 from gentrain.data.checks import ensure, is_count
+from gentrain.data.validation import samples_of
 
 FAR = 6  # deviations of the noise that are kept inside: one number in 500 million is farther out
 
@@ -29,7 +30,8 @@ class Plane(Data):
 
     Args:
         noise: deviation, in the units of the places.
-        n: points for "train"; "test" has a tenth as many.
+        n: points for "train"; "test" has a tenth as many, and "validation" the share `validation`
+            as many. All are fresh draws.
         draw_seed: which points are drawn. It is not the run's seed, so that runs with other seeds
             share the data.
         The other arguments are those of `Data`.
@@ -67,8 +69,12 @@ class Plane(Data):
         """From the units of the places to those of the points."""
         return 1 / (self.reach + FAR * self.noise)
 
+    @property
+    def reads_validation(self) -> bool:
+        return True
+
     def read(self, split: str) -> ArrayDataset:
-        count = self.n if split == "train" else self.n // 10
+        count = samples_of(split, self.n, self.validation, self.name)
         draws = generator(self.draw_seed, type(self).__name__, split)
         labels = torch.randint(self.parts, (count,), generator=draws)
         places = self.places(labels, *torch.rand(2, count, generator=draws))

@@ -11,6 +11,7 @@ from gentrain.data.arrays import ArrayDataset, with_labels
 from gentrain.data.batches import generator
 from gentrain.data.checks import ensure, is_count
 from gentrain.data.digits import OfDigits
+from gentrain.data.validation import samples_of
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -18,7 +19,8 @@ class StackedMNIST(OfDigits):
     """Triples of digits, with the label 100 r + 10 g + b.
 
     Args:
-        n: triples of training digits for "train"; "test" has a tenth as many of test digits.
+        n: triples of training digits for "train"; "test" has a tenth as many of test digits, and
+            "validation" the share `validation` as many of digits that "train" has not.
         The other arguments are those of `OfDigits`.
     """
 
@@ -31,10 +33,14 @@ class StackedMNIST(OfDigits):
             f"n must be a whole number >= 10, not {self.n!r} (data.n); e.g. 128000",
         )
 
+    @property
+    def reads_validation(self) -> bool:
+        return True
+
     def read(self, split: str) -> ArrayDataset:
         images, labels, _ = self.plain.load(split)
         assert labels is not None
-        count = self.n if split == "train" else self.n // 10
+        count = samples_of(split, self.n, self.validation, self.name)
         triples = torch.randint(
             len(images), (count, 3), generator=generator(self.draw_seed, type(self).__name__, split)
         )

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from gentrain.capability import Capability, supports
+from gentrain.data.base import Data
 from gentrain.models.objective import Objective
 from gentrain.models.pixels import Pixels
 from gentrain.samplers.importance import Estimate
@@ -97,6 +98,13 @@ class GenerativeModel(nn.Module, ABC):
             UserError: when the other run does not fit.
         """
         raise NotImplementedError(f"{type(self).__name__} takes no weights from another run")
+
+    def check_data(self, data: Data) -> None:
+        """Refuse a data set that this model does not fit, before anything is read.
+
+        Raises:
+            UserError: with the reason and what to choose instead.
+        """
 
     def init_from_data(self, batch: Batch) -> None:
         """Look at many training images once, before the first update."""

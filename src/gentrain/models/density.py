@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from gentrain.data.base import Data
 from gentrain.models.base import (
     Batch,
     HasLikelihood,
@@ -44,6 +45,9 @@ class DensityModel(SingleObjectiveModel, HasLikelihood):
     def prior(self) -> str | None:
         """The distribution of the noise that a sample is a function of."""
         return "normal"
+
+    def check_data(self, data: Data) -> None:
+        self.pixels.check_data(data)
 
     def labels(self, batch: Batch) -> Tensor | None:
         """The labels (B,) of a batch; None for a model that does not see them."""

@@ -18,6 +18,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gentrain.config.types import Share
+from gentrain.data.base import Data
+from gentrain.data.mnist_static import PAGE
 from gentrain.errors import UserError
 from gentrain.streams import bernoulli, uniform
 
@@ -55,6 +57,9 @@ class Pixels(nn.Module, ABC):
     def inverse(self, v: Tensor) -> Tensor:
         """Values -> images in [-1, 1]."""
 
+    def check_data(self, data: Data) -> None:
+        """Refuse images that these values are not those of. Raises UserError."""
+
     def scaled(self, v: Tensor) -> Tensor:
         """Values as the input of a network: those of a finite set are scaled to [0, 1]."""
         return v if self.values is None else v / (self.values - 1)
@@ -64,23 +69,45 @@ class Binary(Pixels):
     """Pixels that are 0 or 1.
 
     Dynamic binarisation (Salakhutdinov & Murray, 2008) draws anew each time: a pixel is 1 with the
-    probability of its brightness.
+    probability of its brightness. Static binarisation (Larochelle & Murray, 2011) is that of fixed
+    files, which data=mnist_static reads. These are three benchmarks, and their nats differ.
 
     Args:
-        threshold: bright pixels are always 1 instead. This is another benchmark.
+        threshold: bright pixels are always 1 instead.
+        static: the images are black and white as they are stored.
     """
 
     gives: ClassVar = "binary"
     values = 2
 
-    def __init__(self, threshold: bool = False) -> None:
+    def __init__(self, threshold: bool = False, static: bool = False) -> None:
         super().__init__()
-        self.threshold = threshold
-        self.name = "binarised at 1/2" if threshold else "dynamically binarised"
+        if threshold and static:
+            raise UserError(
+                "pixels are binarised at a threshold or as their file has them (threshold, "
+                "static); choose one"
+            )
+        self.threshold, self.static = threshold, static
+        fixed = "statically binarised" if static else "dynamically binarised"
+        self.name = "binarised at 1/2" if threshold else fixed
+
+    def check_data(self, data: Data) -> None:
+        if self.static and not data.black_and_white:
+            raise UserError(
+                f"statically binarised pixels are those of fixed files, and data={data.name} is "
+                "grey (pixels=binary_static); choose data=mnist_static data.root=DIR, with the "
+                f"files of {PAGE}"
+            )
+        if data.black_and_white and not self.static:
+            raise UserError(
+                f"images of data={data.name} are black and white already (pixels, likelihood, "
+                "visible); choose pixels=binary_static, likelihood=bernoulli_static or "
+                "visible=binary_static"
+            )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         brightness = (x + 1) / 2
-        if self.threshold:
+        if self.threshold or self.static:
             values = (brightness > 0.5).to(x.dtype)
         else:
             values = bernoulli(brightness.clamp(0, 1))

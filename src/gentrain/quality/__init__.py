@@ -13,7 +13,7 @@ class               chosen by                    scores
 `StackedCoverage`   quality=stacked              modes of Stacked MNIST that are reached
 `RoundTrip`         quality=translation          what a translation there and back keeps
 `PairedScores`      callbacks.paired             L1, PSNR and SSIM of translations of pairs
-`TestError`         callbacks.test_error         the error of a classifier on the test split
+`TestError`         callbacks.error_rate         the error of a classifier on held-out images
 ==================  ===========================  ==================================================
 
 Features: `Classifier` (LeNet), `Inception`, `Rotation`. `diagnostics` holds the doctor's

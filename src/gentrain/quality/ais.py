@@ -15,12 +15,12 @@ from gentrain.config.types import Count, Whole
 from gentrain.data.base import Data
 from gentrain.errors import UserError
 from gentrain.models.base import HasLogPartition, eval_mode
-from gentrain.quality.base import HeldOutMetric, Score
+from gentrain.quality.base import HELD_OUT, HeldOutMetric, Score
 from gentrain.quality.likelihood import held_out_protocol, mean_and_error
 
 
 class Annealed(HeldOutMetric):
-    """The mean of F(v) + log Z over test images, in nats.
+    """The mean of F(v) + log Z over held-out images, in nats.
 
     `nats_images_error` is the standard error of the mean over images, `log_z_error` that of log Z,
     which all images share, and `nats_error` = sqrt(nats_images_error^2 + log_z_error^2) that of the
@@ -36,7 +36,7 @@ class Annealed(HeldOutMetric):
         batch_size: images at a time.
         seed: seed for the choice of images, and for the chains.
         at_start: score an untrained model, too.
-        split: "test" or "train".
+        split: what is scored while a model is trained: "held_out" or "train".
     """
 
     key = "quality=ais"
@@ -60,7 +60,7 @@ class Annealed(HeldOutMetric):
         batch_size: Count = 500,
         seed: Whole = 0,
         at_start: bool = False,
-        split: str = "test",
+        split: str = HELD_OUT,
     ) -> None:
         super().__init__(every, images, batch_size, seed, at_start, split)
         self.chains, self.temperatures = chains, temperatures

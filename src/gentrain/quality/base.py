@@ -21,8 +21,8 @@ from torch import Tensor
 from gentrain.capability import Capability, require
 from gentrain.config.build import build
 from gentrain.config.validate import checked
-from gentrain.data.arrays import ArrayDataset, to_bytes
-from gentrain.data.base import SPLITS, Data
+from gentrain.data.arrays import ArrayDataset, random_rows, to_bytes
+from gentrain.data.base import Data
 from gentrain.data.batches import as_batch, generator
 from gentrain.errors import Diverged, UserError
 from gentrain.models.base import GenerativeModel, fork_rng, warn_of_few_chains
@@ -30,6 +30,8 @@ from gentrain.streams import image_streams
 
 log = logging.getLogger("gentrain")
 
+HELD_OUT = "held_out"  # the option of a metric that leaves its split to who computes it
+TEST = "test/"  # begins the names of scores of the test split at the end of a training
 ROUNDING = "uint8, round((x + 1) * 127.5), clamped"  # of samples, before anything looks at them
 # values of `Score.error`
 BINOMIAL = "sqrt(p (1 - p) / n), the standard error of a share p"
@@ -47,8 +49,10 @@ class Score(NamedTuple):
 class Metric(ABC):
     """Named scores of a model on a data set, and the protocol of their measurement.
 
-    A caller calls `check`, then `prepare` once, and then `compute` as often as it likes. The
-    functions `prepare_metric` and `measure` do so, and leave the caller's random numbers alone.
+    A caller sets `split`, calls `check`, then `prepare` once, and then `compute` as often as it
+    likes. The functions `prepare_metric` and `measure` do so, and leave the caller's random numbers
+    alone. While a model is trained, the split is that by which models are chosen ("validation"); at
+    the end of the training it is "test", once.
 
     Args:
         every: generator steps between two scores during training; 0 for the end alone.
@@ -65,6 +69,7 @@ class Metric(ABC):
     from_samples: ClassVar[bool] = False  # the scores are of images that the model draws
     scores: ClassVar[dict[str, Score]] = {}
     declared: ClassVar[dict[str, Score]] = {}  # the scores of all metrics
+    split: str = "test"  # the held-out split that is scored, or "train"
     # the options of `gentrain eval` that it reads, and the attributes that they set
     options: ClassVar[dict[str, str]] = {"batch_size": "batch_size", "seed": "seed"}
 
@@ -102,6 +107,10 @@ class Metric(ABC):
     @abstractmethod
     def compute(self, data: Data, model: GenerativeModel, device: torch.device) -> dict[str, float]:
         """Score the model as it is, by the names in `scores`."""
+
+    def split_in_training(self, data: Data) -> str:
+        """The split that is scored while a model is trained."""
+        return data.held_out_split
 
     def leave_out(self, names: Iterable[str], reason: str) -> None:
         """Say, once for each metric, that scores are left out, and why."""
@@ -189,7 +198,7 @@ class SampleMetric(Metric):
 
     def rows(self, source: ArrayDataset) -> Tensor:
         """(samples,) rows of a data set in a fixed random order, again if there are too few."""
-        order = torch.randperm(source.rows, generator=torch.Generator().manual_seed(self.seed))
+        order = random_rows(source.rows, seed=self.seed)
         return order.repeat(-(-self.samples // len(order)))[: self.samples]
 
     def images(self, model: GenerativeModel, source: ArrayDataset, device: torch.device) -> Tensor:
@@ -202,7 +211,8 @@ class HeldOutMetric(Metric):
 
     Args:
         images: how many images of the split; None for all.
-        split: "train" or "test".
+        split: what is scored while a model is trained: "held_out", or "train" for the images that
+            it is trained on.
         The other arguments are those of `Metric`.
     """
 
@@ -212,14 +222,15 @@ class HeldOutMetric(Metric):
         self, every: int, images: int | None, batch_size: int, seed: int, at_start: bool, split: str
     ) -> None:
         super().__init__(every, batch_size, seed, at_start)
-        self.count, self.split = images, split
+        if split not in (HELD_OUT, "train"):
+            raise UserError(f"split is {split!r} (quality.split); write {HELD_OUT} or train")
+        self.count, self.of_train = images, split == "train"
+
+    def split_in_training(self, data: Data) -> str:
+        return "train" if self.of_train else super().split_in_training(data)
 
     def check(self, data: Data, model: GenerativeModel) -> None:
         super().check(data, model)
-        if self.split not in SPLITS:
-            raise UserError(
-                f"there is no split {self.split!r} (quality.split); write {' or '.join(SPLITS)}"
-            )
         found = len(data.load(self.split).images)
         if (count := min(found, self.count or found)) < 2:
             raise UserError(
@@ -242,12 +253,8 @@ class HeldOutMetric(Metric):
     def batches(self, data: Data, device: torch.device) -> Iterator[tuple[Tensor, ...]]:
         """The images, with labels and sources if there are any."""
         source = data.load(self.split)
-        order = torch.randperm(
-            len(source.images), generator=torch.Generator().manual_seed(self.seed)
-        )
-        return (
-            as_batch(source, rows, device) for rows in order[: self.count].split(self.batch_size)
-        )
+        order = random_rows(len(source.images), self.count, self.seed)
+        return (as_batch(source, rows, device) for rows in order.split(self.batch_size))
 
 
 def refuse_too_few(samples: int) -> None:
@@ -271,7 +278,7 @@ def higher_is_better(name: str) -> bool | None:
     """Whether more of a score is better; None for what is no score to rank by.
 
     Args:
-        name: the name that is logged, with or without "quality/" in front.
+        name: the name that is logged, with or without "quality/" or "test/" in front.
 
     >>> from gentrain.quality import higher_is_better  # which knows all metrics of this package
     >>> higher_is_better("quality/fid_classifier"), higher_is_better("psnr")
@@ -279,7 +286,7 @@ def higher_is_better(name: str) -> bool | None:
     >>> higher_is_better("quality/nats_error") is None
     True
     """
-    name = name.removeprefix("quality/")
+    name = name.removeprefix("quality/").removeprefix(TEST)
     fitting = (score for known, score in Metric.declared.items() if fnmatchcase(name, known))
     return next((score.higher_is_better for score in fitting), None)
 
@@ -299,10 +306,28 @@ def error_of(name: str, scores: Iterable[str]) -> str | None:
 # --- how a metric is used -------------------------------------------------------------------------
 
 
+def split_of(data: Data, split: str) -> str:
+    """How a protocol names a split: "validation of 6000"."""
+    return f"{split} of {len(data.load(split).images)}"
+
+
 def prepare_metric(
-    metric: Metric, data: Data, model: GenerativeModel, device: torch.device
+    metric: Metric,
+    data: Data,
+    model: GenerativeModel,
+    device: torch.device,
+    split: str = "test",
 ) -> dict[str, Any]:
-    """Prepare a metric and return its protocol; the caller's random numbers are not touched."""
+    """Prepare a metric and return its protocol; the caller's random numbers are not touched.
+
+    Args:
+        metric: what is prepared.
+        data: the data set.
+        model: the model to score.
+        device: where it is.
+        split: the split to score: "validation", "test" or "train".
+    """
+    metric.split = split
     with fork_rng(metric.seed, device):
         metric.prepare(data, model, device)
     drawn = model.sample_protocol() if metric.from_samples else {}
@@ -310,7 +335,11 @@ def prepare_metric(
 
 
 def measure(
-    metric: Metric, data: Data, model: GenerativeModel, device: torch.device
+    metric: Metric,
+    data: Data,
+    model: GenerativeModel,
+    device: torch.device,
+    prefix: str = "quality/",
 ) -> dict[str, float]:
     """Compute scores by the names under which they are logged, such as "quality/nats".
 
@@ -321,7 +350,7 @@ def measure(
         scores = metric.compute(data, model, device)
     for name in [name for name, value in scores.items() if not math.isfinite(value)]:
         metric.leave_out([name], f"since it is {scores.pop(name)} at this step")
-    return {f"quality/{name}": value for name, value in scores.items()}
+    return {f"{prefix}{name}": value for name, value in scores.items()}
 
 
 def metrics_of(config: dict[str, Any]) -> dict[str, Metric]:

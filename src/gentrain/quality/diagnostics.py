@@ -240,6 +240,7 @@ def measure(
     device: torch.device,
     scalars: dict[str, float],
     n: int = 256,
+    split: str = "test",
 ) -> Measurements | DensityMeasurements:
     """Measure a model as it is. Neither its weights nor random numbers of the caller are touched.
 
@@ -249,12 +250,13 @@ def measure(
         device: where it is.
         scalars: the newest value of everything logged.
         n: images of each kind.
+        split: the split of the held-out images.
     """
     cuda = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(cuda):
         torch.manual_seed(0)
-        train, test = data.load("train"), data.held_out()
-        rows = min(len(split.images) for split in (train, test) if split is not None)
+        train, test = data.load("train"), data.held_out(split)
+        rows = min(len(part.images) for part in (train, test) if part is not None)
         n, size = batch_sizes(model, min(n, rows), min(data.batch_size, rows))
         seen = random_batch(train, n, device)
         held_out = None if test is None else random_batch(test, n, device)

@@ -18,12 +18,12 @@ from torch import Tensor
 
 from gentrain.capability import supports
 from gentrain.config.types import Count, Whole
-from gentrain.data.arrays import ArrayDataset, to_bytes
+from gentrain.data.arrays import ArrayDataset, random_rows, to_bytes
 from gentrain.data.base import Data
 from gentrain.data.batches import as_batch
 from gentrain.errors import UserError
 from gentrain.models.base import GenerativeModel, Reconstructs
-from gentrain.quality.base import BINOMIAL, COUNT, ROUNDING, SampleMetric, Score
+from gentrain.quality.base import BINOMIAL, COUNT, ROUNDING, SampleMetric, Score, split_of
 from gentrain.quality.cache import cached
 from gentrain.quality.distances import (
     Manifold,
@@ -47,9 +47,11 @@ NEIGHBOURLY = "none known: all samples share their neighbours"
 
 
 class ImageQuality(SampleMetric):
-    """Scores of samples against a reference split.
+    """Scores of samples against real images.
 
     Their names end in the suffix of the features: `fid_classifier`, or `fid` for Inception alone.
+    `fid_floor` is the distance of as many real images, which are not of the reference. Where there
+    are fewer of them, say 4,050, the score is named `fid_floor_of_4050`, since FID falls with N.
 
     `is_std` is the standard deviation over the splits of the samples, and `kid_std` that over
     subsets (torch-fidelity's): neither is a standard error of the mean, since subsets share
@@ -64,7 +66,9 @@ class ImageQuality(SampleMetric):
         batch_size: images that are drawn, and looked at, at a time.
         seed: seed for noise, labels, subsets and splits; the same for every score.
         at_start: score an untrained model, too.
-        reference: the split with which samples are compared.
+        reference: the images with which samples are compared: "held_out", those of the split that
+            is scored, or "train", as papers have it. A model that repeats what it has learned is
+            good by "train".
         reference_samples: how many images of it; None for all.
         kid_subsets: subsets whose KIDs are averaged.
         kid_subset_size: None for 1,000, or as many as there are.
@@ -73,8 +77,9 @@ class ImageQuality(SampleMetric):
     """
 
     key = "quality=classifier"
+    options: ClassVar = {**SampleMetric.options, "n": "wanted", "split": "split"}
     scores: ClassVar = {
-        "fid*_floor": Score("squared distance of features", None),
+        "fid*_floor*": Score("squared distance of features", None),
         "fid*": Score("squared distance of features", error=BIASED),
         "is*_std": Score("effective classes", None),
         "is*_mean": Score("effective classes", True, error="is*_std"),
@@ -101,7 +106,7 @@ class ImageQuality(SampleMetric):
         batch_size: Count = 500,
         seed: Whole = 0,
         at_start: bool = True,
-        reference: Literal["train", "test"] = "train",
+        reference: Literal["held_out", "train"] = "held_out",
         reference_samples: Count | None = None,
         kid_subsets: Count = 100,
         kid_subset_size: int | None = None,
@@ -116,11 +121,13 @@ class ImageQuality(SampleMetric):
                 f"(quality.kid_subset_size); give 2 to {most}, or null"
             )
         self.features, self.cache = features, Path(cache).expanduser()
-        self.reference, self.reference_samples = reference, reference_samples
+        self.of_train, self.reference_samples = reference == "train", reference_samples
+        self.wanted = samples
         self.kid_subsets, self.kid_subset_size = kid_subsets, kid_subset_size
         self.prdc_samples = prdc_samples
 
     def check(self, data: Data, model: GenerativeModel) -> None:
+        self.samples = self.wanted
         super().check(data, model)
         if len(data.shape) != 3:
             raise UserError(
@@ -135,10 +142,10 @@ class ImageQuality(SampleMetric):
                 "(quality.reference, quality.reference_samples, quality.kid_subset_size); "
                 "give more data, smaller subsets, or quality=none"
             )
-        if (held_out := len(data.load("test").images)) < 2:
+        if (held_out := len(data.load(self.split).images)) < 2:
             raise UserError(
-                f"the test split of data={data.name} has {held_out} image, too few for scores "
-                "(data, quality); give more data, or quality=none"
+                f"the {self.split} split of data={data.name} has {held_out} image, too few for "
+                "scores (data, quality); give more data, or quality=none"
             )
         if (self.kid_subset_size or 0) > self.samples:  # `eval` may have changed the number
             raise UserError(
@@ -146,21 +153,39 @@ class ImageQuality(SampleMetric):
                 "(n, quality.kid_subset_size); give more samples, or null"
             )
 
+    @property
+    def reference(self) -> str:
+        """The split with which samples are compared."""
+        return "train" if self.of_train else self.split
+
+    @property
+    def floor_split(self) -> str:
+        """The split of the real images of the floor, which are not of the reference."""
+        if self.reference != "train":
+            return "train"
+        return "test" if self.split == "train" else self.split
+
+    @property
+    def floor_name(self) -> str:
+        """The name of the floor, with its number of images unless that is the samples'."""
+        name, n = f"fid{self.features.suffix}_floor", self.floor["samples"]
+        return name if n == self.samples else f"{name}_of_{n}"
+
     def prepare(self, data: Data, model: GenerativeModel, device: torch.device) -> None:
         self.features.prepare(data, self.cache)
+        self.samples = self.wanted
         if data.source_shape is not None:  # a second sample from the same source is no new one
-            self.samples = min(self.samples, data.load("test").rows)
+            self.samples = min(self.wanted, data.load(self.split).rows)
         # other devices than these two lack float64
         self.device = device if device.type == "cuda" else torch.device("cpu")
         real = self._real(data, self.reference, self.reference_samples)
         self.real, self.real_features = Moments(real["mean"], real["cov"]), real["features"]
         self.reference_size = real["samples"]
-        other = "test" if self.reference != "test" else "train"
-        held_out = self._real(data, other, self.samples)
+        others = self._real(data, self.floor_split, self.samples)
         self.floor = {
-            "value": frechet_distance(self.real, Moments(held_out["mean"], held_out["cov"])),
-            "split": other,
-            "samples": held_out["samples"],
+            "value": frechet_distance(self.real, Moments(others["mean"], others["cov"])),
+            "split": self.floor_split,
+            "samples": others["samples"],
         }
 
     def protocol(self, data: Data, model: GenerativeModel) -> dict[str, Any]:
@@ -171,7 +196,7 @@ class ImageQuality(SampleMetric):
             "rounding": ROUNDING,
             "reference": {
                 "data": data.name,
-                "split": self.reference,
+                "split": split_of(data, self.reference),
                 "digest": data.digest(self.reference),
                 "samples": self.reference_size,
             },
@@ -188,7 +213,7 @@ class ImageQuality(SampleMetric):
                 "std": "over subsets (torch-fidelity)",
             },
             "prdc": {"k": self._neighbours(), "samples": self._neighbourhood()},
-            f"fid{self.features.suffix}_floor": self.floor,
+            self.floor_name: self.floor,
         }
 
     def compute(self, data: Data, model: GenerativeModel, device: torch.device) -> dict[str, float]:
@@ -209,13 +234,13 @@ class ImageQuality(SampleMetric):
 
         Sources are held-out ones.
         """
-        return self.reference if data.source_shape is None else "test"
+        return self.reference if data.source_shape is None else self.split
 
     def _sources(self, data: Data) -> dict[str, Any]:
         """What the protocol says of the sources of a translation."""
         if data.source_shape is None:
             return {}
-        split, digest = self._sample_split(data), data.digest("test")
+        split, digest = split_of(data, self.split), data.digest(self.split)
         return {"sources": {"split": split, "digest": digest, "degrade": data.degrade}}
 
     def _distances(self, features: Tensor, logits: Tensor) -> dict[str, float]:
@@ -227,7 +252,7 @@ class ImageQuality(SampleMetric):
         )
         return {
             f"fid{suffix}": frechet_distance(self.real, moments(features)),
-            f"fid{suffix}_floor": self.floor["value"],
+            self.floor_name: self.floor["value"],
             f"is{suffix}_mean": mean,
             f"is{suffix}_std": sd,
             f"kid{suffix}": kid.mean,
@@ -268,14 +293,15 @@ class ImageQuality(SampleMetric):
         """Does the classifier see the class of a held-out image in its reconstruction?"""
         if not supports(model, Reconstructs):
             return {}
-        test = data.load("test")
-        assert test.labels is not None
+        held_out = data.load(self.split)
+        assert held_out.labels is not None
         parts = None if model.labelled else 1  # images, with labels where the model takes them
-        rows = torch.arange(min(self.samples, len(test.images))).split(self.batch_size)
-        batches = (as_batch(test, chunk, device)[:parts] for chunk in rows)
+        rows = random_rows(len(held_out.images), self.samples, self.seed)
+        chunks = rows.split(self.batch_size)
+        batches = (as_batch(held_out, chunk, device)[:parts] for chunk in chunks)
         images = torch.cat([to_bytes(model.reconstruct(*batch)).cpu() for batch in batches])
         predicted = self.features.of(images, self.batch_size, self.device)[1].argmax(1).cpu()
-        return {"class_kept": share(predicted == test.labels[: len(predicted)].cpu())}
+        return {"class_kept": share(predicted == held_out.labels.cpu()[rows])}
 
     def _subset_size(self) -> int:
         return self.kid_subset_size or min(1000, self.samples, len(self.real_features))
@@ -292,7 +318,7 @@ class ImageQuality(SampleMetric):
 
         Args:
             data: the data set.
-            split: "train" or "test".
+            split: its name.
             samples: at most so many images; None for all.
         """
         digest, name = data.digest(split), self.features.name
@@ -304,9 +330,9 @@ class ImageQuality(SampleMetric):
     def _reference(self, data: Data, split: str, samples: int | None) -> dict[str, Any]:
         """What `_real` keeps in the cache."""
         images = data.load(split).images
-        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(self.seed))
+        order = random_rows(len(images), samples, self.seed)
         # in chunks, since a large data set must not be copied as a whole
-        chunks = (images[rows.to(images.device)] for rows in order[:samples].split(KEPT))
+        chunks = (images[rows.to(images.device)] for rows in order.split(KEPT))
         found = [self.features.of(chunk, self.batch_size, self.device)[0] for chunk in chunks]
         features = torch.cat(found)
         mean, cov = moments(features)

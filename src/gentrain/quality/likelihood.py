@@ -11,11 +11,11 @@ from torch import Tensor
 from gentrain.config.types import Count, Whole
 from gentrain.data.base import Data
 from gentrain.models.base import Batch, HasLikelihood, eval_mode
-from gentrain.quality.base import HeldOutMetric, Score
+from gentrain.quality.base import HELD_OUT, HeldOutMetric, Score, split_of
 
 
 class LogLikelihood(HeldOutMetric):
-    """The mean of -log p(x) over test images, in nats, and in bits per dimension.
+    """The mean of -log p(x) over held-out images, in nats, and in bits per dimension.
 
     `nats` is the mean of -log p(x). `bits_per_dim` = nats / (D log 2), where the pixels that are
     modelled are discrete: a density of real numbers has no bits. `nats_of_values` is -log p of the
@@ -36,7 +36,7 @@ class LogLikelihood(HeldOutMetric):
         batch_size: images at a time.
         seed: seed for the choice of images, and for all noise.
         at_start: score an untrained model, too.
-        split: "test" or "train".
+        split: what is scored while a model is trained: "held_out" or "train".
     """
 
     key = "quality=nats"
@@ -58,7 +58,7 @@ class LogLikelihood(HeldOutMetric):
         batch_size: Count = 100,
         seed: Whole = 0,
         at_start: bool = True,
-        split: str = "test",
+        split: str = HELD_OUT,
     ) -> None:
         super().__init__(every, images, batch_size, seed, at_start, split)
         self.importance = importance
@@ -131,7 +131,7 @@ def held_out_protocol(metric: HeldOutMetric, data: Data) -> dict[str, Any]:
     total = len(data.load(metric.split).images)
     return {
         "data": data.name,
-        "split": metric.split,
+        "split": split_of(data, metric.split),
         "digest": data.digest(metric.split),
         "images": min(metric.count or total, total),
         "dimensions": math.prod(data.shape),

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from gentrain.config.types import Count, Whole
-from gentrain.data.arrays import to_bytes, to_float
+from gentrain.data.arrays import drawn, to_bytes, to_float
 from gentrain.data.base import Data
 from gentrain.errors import UserError
 from gentrain.models.base import Batch, GenerativeModel
-from gentrain.quality.base import HeldOutMetric, Score, refuse_not_finite
+from gentrain.quality.base import HELD_OUT, HeldOutMetric, Score, refuse_not_finite
 from gentrain.quality.likelihood import held_out_protocol, mean_and_error
 
 WINDOW = 11  # pixels of a side of SSIM's windows
@@ -43,7 +43,7 @@ class PairedScores(HeldOutMetric):
         batch_size: images at a time.
         seed: seed for the choice of images, and for all noise.
         at_start: score an untrained model, too.
-        split: "test" or "train".
+        split: what is scored while a model is trained: "held_out" or "train".
     """
 
     key = "callbacks.paired"
@@ -64,7 +64,7 @@ class PairedScores(HeldOutMetric):
         batch_size: Count = 100,
         seed: Whole = 0,
         at_start: bool = True,
-        split: str = "test",
+        split: str = HELD_OUT,
     ) -> None:
         super().__init__(every, images, batch_size, seed, at_start, split)
         self.baselines: dict[str, float] = {}
@@ -131,8 +131,8 @@ def guesses(data: Data) -> dict[str, Callable[[Batch], Tensor]]:
 
 
 def mean_image(images: Tensor) -> Tensor:
-    """The mean of at most 10,000 uint8 images, in [-1, 1]."""
-    return to_float(images[:10_000].float().mean(0).round().to(torch.uint8))
+    """The mean of at most 10,000 uint8 images, drawn at random, in [-1, 1]."""
+    return to_float(drawn(images, 10_000).float().mean(0).round().to(torch.uint8))
 
 
 def decibels(squared_error: Tensor) -> Tensor:

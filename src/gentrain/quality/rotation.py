@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from gentrain.data.arrays import ArrayDataset
+from gentrain.data.arrays import ArrayDataset, drawn
 from gentrain.data.base import Data
 from gentrain.errors import UserError
 from gentrain.quality.classifier import Classifier
@@ -54,9 +54,11 @@ class RotatedImages:
         self.data, self.name = data, f"turned {data.name}"
 
     def digest(self, split: str) -> str:
-        return hashlib.sha256(f"{self.data.digest(split)} turned".encode()).hexdigest()
+        return hashlib.sha256(
+            f"{self.data.digest(split)} turned, drawn at random".encode()
+        ).hexdigest()
 
     def load(self, split: str) -> ArrayDataset:
-        images = self.data.load(split).images[:MOST]
+        images = drawn(self.data.load(split).images, MOST)
         turned = torch.cat([images.rot90(turn, (2, 3)) for turn in range(TURNS)])
         return ArrayDataset(turned, torch.arange(TURNS).repeat_interleave(len(images)))

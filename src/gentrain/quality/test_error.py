@@ -13,13 +13,13 @@ from gentrain.data.base import Data
 from gentrain.errors import UserError
 from gentrain.layers.coupling import batch_coupled_layers
 from gentrain.models.base import Classifies, GenerativeModel, eval_mode
-from gentrain.quality.base import BINOMIAL, Metric, Score
+from gentrain.quality.base import BINOMIAL, Metric, Score, split_of
 
 AT_A_TIME = 500  # images, where their number changes no score
 
 
 class TestError(Metric):
-    """The share of the test split whose class is not that of the largest logit.
+    """The share of a held-out split whose class is not that of the largest logit.
 
     Dropout and noise are off. Where layers mix the samples of a batch (minibatch discrimination),
     an image's logits depend on the others: then batches are of the training's size, in a random
@@ -33,9 +33,9 @@ class TestError(Metric):
     """
 
     __test__ = False  # pytest takes the name for a test's
-    key = "callbacks.test_error"
+    key = "callbacks.error_rate"
     requires = Classifies
-    scores: ClassVar = {"test_error": Score("share of images", error=BINOMIAL)}
+    scores: ClassVar = {"error_rate": Score("share of images", error=BINOMIAL)}
 
     def __init__(
         self, every: Whole = 1000, batch_size: Count | None = None, at_start: bool = True
@@ -44,13 +44,14 @@ class TestError(Metric):
         self.given = batch_size
 
     def options_for(self, model: GenerativeModel) -> dict[str, str]:
-        return {"seed": "seed"} if mixing_layers(model) else {"batch_size": "batch_size"}
+        size = {"seed": "seed"} if mixing_layers(model) else {"batch_size": "batch_size"}
+        return {"split": "split"} | size
 
     def check(self, data: Data, model: GenerativeModel) -> None:
         super().check(data, model)
         if data.classes is None:
             raise UserError(
-                f"data={data.name} has no labels to compare with (callbacks.test_error); "
+                f"data={data.name} has no labels to compare with (callbacks.error_rate); "
                 "leave the metric out"
             )
         if not (layers := mixing_layers(model)):
@@ -59,21 +60,21 @@ class TestError(Metric):
             raise UserError(
                 f"layer {layers[0]} mixes the samples of a batch, so the error is that of batches "
                 f"of {data.batch_size} as in training, not of {self.given} "
-                "(callbacks.test_error.batch_size); leave it out"
+                "(callbacks.error_rate.batch_size); leave it out"
             )
-        if (found := len(data.load("test").images)) < data.batch_size:
+        if (found := len(data.load(self.split).images)) < data.batch_size:
             raise UserError(
-                f"layer {layers[0]} mixes the samples of a batch, and the test split of {found} "
-                f"images fills no batch of {data.batch_size} as in training "
-                f"(callbacks.test_error, data.batch_size); give data.batch_size={found} or less"
+                f"layer {layers[0]} mixes the samples of a batch, and the {self.split} split of "
+                f"{found} images fills no batch of {data.batch_size} as in training "
+                f"(callbacks.error_rate, data.batch_size); give data.batch_size={found} or less"
             )
 
     def protocol(self, data: Data, model: GenerativeModel) -> dict[str, Any]:
         about = {
             "data": data.name,
-            "split": "test",
-            "digest": data.digest("test"),
-            "images": len(data.load("test").images),
+            "split": split_of(data, self.split),
+            "digest": data.digest(self.split),
+            "images": len(data.load(self.split).images),
             "labelled": data.labelled,
         }
         if mixing_layers(model):
@@ -81,7 +82,7 @@ class TestError(Metric):
         return about
 
     def compute(self, data: Data, model: Any, device: torch.device) -> dict[str, float]:
-        images, labels, _ = data.load("test")
+        images, labels, _ = data.load(self.split)
         assert labels is not None
         order, size = self.order(len(labels), data, model)
         found = []
@@ -91,7 +92,7 @@ class TestError(Metric):
                 found.append(model.classify(x).argmax(1).cpu())
         rows, predicted = order[: len(labels)], torch.cat(found)[: len(labels)]
         wrong = predicted != labels[rows.to(labels.device)].cpu()
-        return {"test_error": wrong.double().mean().item()}
+        return {"error_rate": wrong.double().mean().item()}
 
     def order(self, count: int, data: Data, model: GenerativeModel) -> tuple[Tensor, int]:
         """The rows of all images, with some more that fill the last batch, and the batch size."""

@@ -14,16 +14,16 @@ from torch import Tensor
 from gentrain.capability import supports
 from gentrain.config.types import Count, Whole
 from gentrain.data.arrays import ArrayDataset, to_bytes, to_float
-from gentrain.data.base import SPLITS, Data, HasContent, HasDomainRule
+from gentrain.data.base import Data, HasContent, HasDomainRule
 from gentrain.errors import UserError
 from gentrain.models.base import GenerativeModel, TranslatesBack
-from gentrain.quality.base import BINOMIAL, ROUNDING, Metric, Score, refuse_not_finite
+from gentrain.quality.base import BINOMIAL, ROUNDING, Metric, Score, refuse_not_finite, split_of
 from gentrain.quality.classifier import Classifier
 from gentrain.quality.likelihood import mean_and_error
 
 
 class RoundTrip(Metric):
-    """Scores of test images that are translated to another domain and back.
+    """Scores of held-out images that are translated to another domain and back.
 
     cycle_error: mean over pixels in [-1, 1] of |x - back|; cycle_error_error is its standard error
         over images.
@@ -39,7 +39,7 @@ class RoundTrip(Metric):
     Args:
         features: the options of the classifiers.
         every: generator steps between two scores.
-        samples: test images that are translated, or all if there are fewer.
+        samples: held-out images that are translated, or all if there are fewer.
         batch_size: images at a time.
         seed: seed for the choice of images and domains, and for all noise.
         at_start: score an untrained model, too.
@@ -49,7 +49,7 @@ class RoundTrip(Metric):
     key = "quality=translation"
     requires = TranslatesBack
     from_samples = True
-    options: ClassVar = {**Metric.options, "n": "samples"}
+    options: ClassVar = {**Metric.options, "n": "samples", "split": "split"}
     scores: ClassVar = {
         "cycle_error": Score("pixels in [-1, 1]", error="cycle_error_error"),
         "cycle_error_error": Score("pixels in [-1, 1]", None),
@@ -85,7 +85,7 @@ class RoundTrip(Metric):
         tasks = {} if supports(data, HasDomainRule) else {"domain": by_domain(data)}
         if supports(data, HasContent):
             known = cast(HasContent, data)
-            tasks["content"] = {split: known.content(split) for split in SPLITS}
+            tasks["content"] = {split: known.content(split) for split in LEARNED}
         self.classifiers = {}
         for task, samples in tasks.items():
             if samples is not None:
@@ -95,10 +95,10 @@ class RoundTrip(Metric):
     def protocol(self, data: Data, model: GenerativeModel) -> dict[str, Any]:
         learned = self.classifiers.items()
         return {
-            "name": "test images to another domain, each of the others as likely, and back",
+            "name": "held-out images to another domain, each of the others as likely, and back",
             "data": data.name,
-            "digest": data.digest("test"),
-            "split": "test",
+            "digest": data.digest(self.split),
+            "split": split_of(data, self.split),
             "samples": len(self.rows(data)),
             "domains": "rule of the data" if supports(data, HasDomainRule) else "classifier",
             "rounding": ROUNDING,
@@ -110,7 +110,7 @@ class RoundTrip(Metric):
 
     def compute(self, data: Data, model: Any, device: torch.device) -> dict[str, float]:
         rows = self.rows(data)
-        x, own = starting_images(data.load("test"), rows)
+        x, own = starting_images(data.load(self.split), rows)
         ones = torch.ones(len(x), dtype=torch.int64)
         wanted = model.other_domains(own) if model.labelled else ones
         pairs = list(self.translate(model, device, x, own, wanted))
@@ -122,7 +122,7 @@ class RoundTrip(Metric):
         if domains is not None:
             scores["domain_accuracy"] = share(domains == wanted)
         if supports(data, HasContent):
-            labels = cast(HasContent, data).content("test").labels
+            labels = cast(HasContent, data).content(self.split).labels
             assert labels is not None
             classify = self.classifiers["content"].predict
             scores["class_there"] = share(classify(there) == labels[rows])
@@ -146,8 +146,8 @@ class RoundTrip(Metric):
             yield there.float().cpu(), back.float().cpu()
 
     def rows(self, data: Data) -> Tensor:
-        """Rows of the test images in a fixed random order."""
-        count = len(starting_images(data.load("test"))[0])
+        """Rows of the held-out images in a fixed random order."""
+        count = len(starting_images(data.load(self.split))[0])
         order = torch.randperm(count, generator=torch.Generator().manual_seed(self.seed))
         return order[: self.samples]
 
@@ -178,16 +178,19 @@ def starting_images(samples: ArrayDataset, rows: Tensor | None = None) -> tuple[
     return images[rows].cpu(), labels[rows].cpu()
 
 
+LEARNED = ("train", "test")  # what a classifier learns from, and where its own accuracy is of
+
+
 def by_domain(data: Data) -> dict[str, ArrayDataset] | None:
     """Images with their domains as labels.
 
     None where the images of two domains differ in shape, so that no classifier sees both.
     """
     if data.source_shape is None:
-        return {split: data.load(split) for split in SPLITS}
+        return {split: data.load(split) for split in LEARNED}
     if tuple(data.source_shape) != tuple(data.shape):
         return None
-    return {split: joined(data.load(split)) for split in SPLITS}
+    return {split: joined(data.load(split)) for split in LEARNED}
 
 
 def joined(samples: ArrayDataset) -> ArrayDataset:

@@ -313,7 +313,10 @@ def refuse_foreign(path: Path, module: Any) -> None:
     saved = load(path, mmap=True)
     refuse_version(path, saved)
     theirs, ours = saved["origin"], module.origin
-    before, now = ((origin["config"], origin["choices"]) for origin in (theirs, ours))
+    before, now = (
+        (directory.in_todays_terms(origin["config"]), origin["choices"])
+        for origin in (theirs, ours)
+    )
     directory.refuse_changes(path, before, now)
     groups = ("model", "network")
     names = [

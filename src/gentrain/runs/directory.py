@@ -30,6 +30,9 @@ OPERATIONAL = (
     "data.verify", "plugins",
 )  # fmt: skip
 
+# keys that came later: their default, and what runs without them have computed
+LATER = {"data.validation": (0.1, 0.0)}
+
 CONFIG = Path(".hydra", "config.yaml")
 LAST = Path("checkpoints", "last.ckpt")
 
@@ -136,7 +139,7 @@ def unlock(run_dir: Path) -> None:
 
 
 def saved_config(run_dir: Path) -> dict[str, Any]:
-    """The resolved configuration of a run.
+    """The resolved configuration of a run, in today's terms.
 
     Raises:
         UserError: where the file is damaged, or is not a run's configuration.
@@ -152,11 +155,46 @@ def saved_config(run_dir: Path) -> dict[str, Any]:
         ) from error
     match found:
         case {"model": _}:
-            return found  # type: ignore[return-value]
+            return in_todays_terms(found)  # type: ignore[arg-type]
         case _:
             raise UserError(
                 f"{path} is no configuration of a run (run, resume); give a run as it was made"
             )
+
+
+def in_todays_terms(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of a run with the keys and the words that came later.
+
+    Without a validation split, the held-out images of a metric are those of the test split.
+    """
+    match config:
+        case {"data": dict() as data}:
+            data.setdefault("validation", LATER["data.validation"][1])
+    for node in (config.get("quality"), *(config.get("callbacks") or {}).values()):
+        match node:
+            case {"split": "test"}:
+                node["split"] = "held_out"
+            case {"reference": "test"}:
+                node["reference"] = "held_out"
+    return config
+
+
+def settings_kept(run_dir: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """What a run that is resumed keeps: keys that came later, where the command has the default.
+
+    Args:
+        run_dir: the run.
+        config: the configuration of the command.
+
+    Returns:
+        The values of the run, by dotted keys.
+    """
+    saved, asked = flat(saved_config(run_dir)), flat(config)
+    return {
+        key: before
+        for key, (default, before) in LATER.items()
+        if saved.get(key) == before and asked.get(key) == default
+    }
 
 
 def saved_choices(run_dir: Path) -> dict[str, str]:
@@ -223,11 +261,12 @@ def refuse_old_version(place: Path, made_by: str, key: str) -> None:
 
 def newest_unfinished(parent: Path, config: dict[str, Any]) -> Path | None:
     """The newest run below `parent` of the same configuration that can be continued."""
-    wanted = fingerprint(config)
     found = parent.glob(f"*/{LAST}")
     for checkpoint in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True):
         run_dir = checkpoint.parents[1]
-        if not finished(run_dir, config["steps"]) and fingerprint(saved_config(run_dir)) == wanted:
+        if finished(run_dir, config["steps"]):
+            continue
+        if identity_config(saved_config(run_dir)) == continued(run_dir, config):
             return run_dir
     return None
 
@@ -269,7 +308,8 @@ def refuse_other_config(run_dir: Path, config: dict[str, Any], choices: dict[str
         UserError: for another configuration without `force`, or a run of an older version.
     """
     refuse_old_version(run_dir, saved_version(run_dir), "resume")
-    refuse_changes(run_dir, (saved_config(run_dir), saved_choices(run_dir)), (config, choices))
+    kept = continued(run_dir, config) | {"force": config["force"]}
+    refuse_changes(run_dir, (saved_config(run_dir), saved_choices(run_dir)), (kept, choices))
 
 
 def refuse_changes(path: Path, old: Composed, new: Composed) -> None:
@@ -326,6 +366,11 @@ def is_operational(key: str) -> bool:
 def identity_config(config: dict[str, Any]) -> dict[str, Any]:
     """The part of a configuration that decides the numbers of a run, with dotted keys."""
     return {key: value for key, value in flat(config).items() if not is_operational(key)}
+
+
+def continued(run_dir: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """`identity_config` of a command that goes on with a run, with the settings that it keeps."""
+    return identity_config(config) | settings_kept(run_dir, config)
 
 
 def fingerprint(config: dict[str, Any]) -> str:

@@ -20,7 +20,7 @@ from gentrain.data.base import Data
 from gentrain.errors import AlreadyFinished, Diverged, Interrupted, Unavailable, UserError
 from gentrain.files import remove_unfinished, report_disk_errors, write_json
 from gentrain.models.base import GenerativeModel
-from gentrain.quality.base import Metric, higher_is_better
+from gentrain.quality.base import TEST, Metric, higher_is_better
 from gentrain.runs import directory
 from gentrain.runs.checkpoints import newest_valid, refuse_foreign, step_of
 from gentrain.runs.reopen import saved_weights
@@ -89,6 +89,7 @@ class Job:
         model: GenerativeModel = build(self.config["model"], "model", GenerativeModel)
         refuse_labels(self.data, model)
         refuse_sources(self.data, model)
+        model.check_data(self.data)
         scheme: TrainingModule = build(self.config["scheme"], "scheme", model=model)
         scheme.origin = {
             "config": self.config,
@@ -273,7 +274,9 @@ def scores(end: dict[str, Any]) -> dict[str, float]:
 
 def directions(metrics: Iterable[str]) -> dict[str, bool]:
     """Whether more is better, of each logged score, for `gentrain compare`."""
-    found = {name: higher_is_better(name) for name in metrics if name.startswith("quality/")}
+    found = {
+        name: higher_is_better(name) for name in metrics if name.startswith(("quality/", TEST))
+    }
     return {name: better for name, better in found.items() if better is not None}
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
-
 from gentrain.config.types import Count, Whole
+from gentrain.data.arrays import random_rows
 from gentrain.data.batches import as_batch
 from gentrain.errors import UserError
 from gentrain.models.base import SingleObjectiveModel
@@ -67,8 +66,7 @@ class SingleObjective(TrainingModule):
     def on_fit_start(self) -> None:
         if self.model.init_images and not self.resumed:
             train = self.trainer.datamodule.data.load("train")  # type: ignore[attr-defined]
-            order = torch.randperm(len(train.images), generator=torch.Generator().manual_seed(0))
-            rows = order[: self.model.init_images]
+            rows = random_rows(len(train.images), self.model.init_images)
             self.model.init_from_data(as_batch(train, rows, self.device))
         super().on_fit_start()
 

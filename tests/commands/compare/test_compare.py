@@ -268,7 +268,7 @@ def test_what_more_is_better_of() -> None:
         "quality/fid",
         "quality/kid_classifier",
         "quality/nats",
-        "quality/test_error",
+        "quality/error_rate",
         "quality/bits_per_dim",
         "quality/kl_to_uniform",
     )

@@ -51,12 +51,12 @@ def test_eval_of_a_bound(scored: Program, tmp_path: Path, trained: Path) -> None
     nats, about = found["scores"]["quality/nats"], found["protocols"]["quality"]
     assert (
         f"{nats:.2f} +-" in done.stdout
-        and "3 samples; 40 test images of mnist_5k, dynamically binarised" in done.stdout
+        and "3 samples; 40 images of mnist_5k, test of 500, dynamically binarised" in done.stdout
     )
     assert found["scores"]["quality/bits_per_dim"] == pytest.approx(nats / 784 / math.log(2))
     assert (about["images"], about["split"], found["step"], found["averaged"]) == (
         40,
-        "test",
+        "test of 500",
         3,
         False,
     )
@@ -64,31 +64,41 @@ def test_eval_of_a_bound(scored: Program, tmp_path: Path, trained: Path) -> None
     # the same images, other noise
     assert kept(tmp_path, "eval.json")["scores"]["quality/nats"] == pytest.approx(nats, rel=0.01)
     fine(scored("vae", "n=40", "importance=100", "split=train"))
-    assert kept(tmp_path, "eval.json")["protocols"]["quality"]["split"] == "train"
+    assert kept(tmp_path, "eval.json")["protocols"]["quality"]["split"] == "train of 4050"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["eval.json"]
 
 
 def test_eval_as_the_run_measured_itself(gentrain: Program, zoo: Zoo, tmp_path: Path) -> None:
-    """The same protocol gives the same number, bit for bit; without `out` it goes into the run."""
+    """The same protocol gives the same number, bit for bit; without `out` it goes into the run. The
+    scores of the test split are those of the end of the training, the others the run's last.
+    """
     trained = zoo.copy("vae", tmp_path / "vae").parent
-    fine(gentrain("eval", f"run={trained / 'vae'}", "n=20", "importance=2"))
-    end, found = (
-        json.loads((trained / "vae" / file).read_text()) for file in ("summary.json", "eval.json")
-    )
-    assert found["scores"] == {
-        name: value for name, value in end["metrics"].items() if name.startswith("quality/")
-    }
-    assert found["protocols"] == end["protocols"]
+    for split, prefix, key in (
+        ("test", "test/", "test/quality"),
+        ("validation", "quality/", "quality"),
+    ):
+        words = ("n=20", "importance=2", f"split={split}")
+        fine(gentrain("eval", f"run={trained / 'vae'}", *words))
+        end, found = (
+            json.loads((trained / "vae" / file).read_text())
+            for file in ("summary.json", "eval.json")
+        )
+        assert {name.split("/")[1]: value for name, value in found["scores"].items()} == {
+            name.removeprefix(prefix): value
+            for name, value in end["metrics"].items()
+            if name.startswith(prefix)
+        }
+        assert found["protocols"]["quality"] == end["protocols"][key]
 
 
 def test_eval_of_what_names_classes_and_of_what_is_exact(scored: Program, tmp_path: Path) -> None:
     fine(done := scored("m2", "n=20", "importance=1"))
     assert (
-        "test error" in done.stdout
+        "error rate" in done.stdout
         and "after 20 labels" in done.stdout
         and "summed over the labels" in done.stdout
     )
-    assert 0 < kept(tmp_path, "eval.json")["scores"]["quality/test_error"] <= 1
+    assert 0 < kept(tmp_path, "eval.json")["scores"]["quality/error_rate"] <= 1
     fine(done := scored("maf", "n=20"))
     assert "nats; exact" in done.stdout and "64 dimensions" in done.stdout
 
@@ -101,9 +111,9 @@ def test_eval_of_an_energy(zoo: Zoo, gentrain: Program, tmp_path: Path) -> None:
     fine(done := gentrain("eval", f"run={tmp_path / 'rbm'}", "n=20", "split=train"))
     about = kept(tmp_path, "rbm/eval.json")["protocols"]["quality"]
     assert (
-        "20 train images" in done.stdout
+        "20 images of mnist_5k, train of 4050" in done.stdout
         and "fakes" not in done.stdout
-        and (about["images"], about["split"]) == (20, "train")
+        and (about["images"], about["split"]) == (20, "train of 4050")
     )
 
 
@@ -192,13 +202,14 @@ OPPOSITE = {
 
 
 def test_what_is_known_of_an_image_stays(sample: Program, tmp_path: Path) -> None:
+    from gentrain.data.arrays import random_rows
     from gentrain.data.mnist_5k import MNIST5k
 
     fine(sample("inpainting", "mode=complete", "n=2", "mode.times=3"))
     with np.load(tmp_path / "out" / "images.npz") as images:
         done = images["images"][..., 0].reshape(3, 2, 28, 28)
     digits = MNIST5k(name="mnist_5k", shape=(1, 28, 28), classes=10)
-    real = digits.load("test").images[:2, 0].numpy()
+    real = digits.load("test").images[random_rows(500, 2), 0].numpy()
     assert (done[:, :, :14] == real[:, :14]).all() and (done[:, :, 14:] != real[:, 14:]).any()
     assert (done[0] != done[1]).any()
     said, mean = (

@@ -163,9 +163,11 @@ def test_eval_of_a_game_measures_as_the_run_did(
         json.loads((tmp_path / "eval.json").read_text()),
         json.loads((trained / "gan" / "summary.json").read_text()),
     )
-    assert found["averaged"] and found["protocols"] == end["protocols"]
-    assert found["scores"] == {
-        key: value for key, value in end["metrics"].items() if key.startswith("quality/")
+    assert found["averaged"] and found["protocols"]["quality"] == end["protocols"]["test/quality"]
+    assert {key.removeprefix("quality/"): value for key, value in found["scores"].items()} == {
+        key.removeprefix("test/"): value
+        for key, value in end["metrics"].items()
+        if key.startswith("test/")
     }
     assert "fid_classifier_floor" in done.stdout and "200 fakes" in done.stdout
     fine(

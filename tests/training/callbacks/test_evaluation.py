@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from gentrain.errors import Diverged, UserError
-from gentrain.quality.base import Metric, Score
+from gentrain.quality.base import Metric, Score, split_of
 from gentrain.training.callbacks.checkpoint import Checkpoint
 from gentrain.training.callbacks.evaluation import Evaluation
 from tests.support.tensors import assert_equal
@@ -31,7 +31,7 @@ class Count(Metric):
         torch.rand(7)
 
     def protocol(self, data: Any, model: Any) -> dict[str, Any]:
-        return {"data": data.name}
+        return {"data": data.name, "split": self.split}
 
     def compute(self, data: Any, model: Any, device: torch.device) -> dict[str, float]:
         self.computed += 1
@@ -48,6 +48,7 @@ class Module:
     """A training module that only counts steps."""
 
     device, scored_at = torch.device("cpu"), None
+    latest: ClassVar[dict[str, float]] = {}
 
     def __init__(self, step: int = 0) -> None:
         self.model = SimpleNamespace(sample=lambda batch: batch[0])
@@ -61,7 +62,7 @@ class Module:
 
 
 class Noise:
-    name = "noise"
+    name, held_out_split = "noise", "validation"
 
     def load(self, split: str) -> Any:
         return SimpleNamespace(images=torch.zeros(4, 2))
@@ -88,13 +89,21 @@ def run(evaluation: Evaluation, module: Module, last: int, is_global_zero: bool 
 
 
 def test_when_it_scores() -> None:
-    """At 0, at each multiple and at the end, each metric at its own steps."""
+    """At 0, at each multiple and at the end, each metric at its own steps; then the test split."""
     module, often, seldom = Module(), Count(every=3), Count(every=0, at_start=False)
     run(Evaluation({"quality": often, "seldom": seldom}), module, last=7)
-    assert [step for step, _ in module.records] == [0, 3, 6, 7, 7]
-    assert often.computed == 4 and seldom.computed == 1 and often.prepared == seldom.prepared == 1
+    assert [step for step, _ in module.records] == [0, 3, 6, 7, 7, 7]
+    assert often.computed == 5 and seldom.computed == 2 and often.prepared == seldom.prepared == 2
     assert module.records[1] == (3, {"quality/count": 2.0})
-    assert module.protocols == {"quality": {"data": "noise"}, "seldom": {"data": "noise"}}
+    assert module.records[-1] == (7, {"test/count": 2.0})  # the second metric of that name
+    while_training = {"data": "noise", "split": "validation"}
+    at_the_end = {"data": "noise", "split": "test"}
+    assert module.protocols == {
+        "quality": while_training,
+        "seldom": while_training,
+        "test/quality": at_the_end,
+        "test/seldom": at_the_end,
+    }
     assert module.scored_at == 7
 
 
@@ -102,12 +111,12 @@ def test_the_end_is_not_scored_twice() -> None:
     module, metric = Module(), Count(every=3)
     evaluation = Evaluation({"quality": metric})
     run(evaluation, module, last=6)
-    assert [step for step, _ in module.records] == [0, 3, 6]
+    assert [step for step, _ in module.records] == [0, 3, 6, 6]
     resumed, module = Evaluation({"quality": metric}), Module(6)
     resumed.load_state_dict(evaluation.state_dict())
     resumed.on_train_start(trainer(6), module)
     resumed.on_train_end(trainer(6), module)
-    assert module.records == []
+    assert [list(scores) for _, scores in module.records] == [["test/count"]]
 
 
 def test_only_rank_zero_works_and_all_know_the_step() -> None:
@@ -136,6 +145,7 @@ def test_a_run_with_scores_equals_a_run_without(tmp_path: Path) -> None:
     scored = train(tmp_path / "scored", 5, [Evaluation({"quality": Count(every=2)})])
     assert_equal(plain.state_dict(), scored.state_dict())
     assert scored.latest["quality/count"] == 4 and "quality/count" not in plain.latest
+    assert scored.latest["test/count"] == 5
 
 
 def test_the_checkpoint_takes_the_best_score(tmp_path: Path) -> None:
@@ -150,3 +160,51 @@ def test_the_checkpoint_takes_the_best_score(tmp_path: Path) -> None:
             "path": "checkpoints/best.ckpt",
         }
     }
+
+
+class Rows(Metric):
+    """How many rows the split has that it scores; it notes which splits it saw."""
+
+    scores: ClassVar = {"rows": Score("rows")}
+
+    def __init__(self) -> None:
+        super().__init__(2, 1, seed=0, at_start=True)
+        self.seen: list[str] = []
+
+    def protocol(self, data: Any, model: Any) -> dict[str, Any]:
+        return {"split": split_of(data, self.split)}
+
+    def compute(self, data: Any, model: Any, device: torch.device) -> dict[str, float]:
+        self.seen.append(self.split)
+        # less and less of the validation split, and even less of the test split
+        return {"rows": len(data.load(self.split).images) - len(self.seen)}
+
+
+def test_best_is_chosen_on_validation_and_the_test_split_is_scored_once(tmp_path: Path) -> None:
+    """96 rows: 10 of them for validation, and as many for test as the toy has, 96."""
+    metric, checkpoint = Rows(), Checkpoint(monitor=["quality/rows"])
+    module = train(tmp_path, 5, [Evaluation({"quality": metric}), checkpoint])
+    assert metric.seen == ["validation"] * 4 + ["test"]
+    assert checkpoint.best["value"] == 10 - 4 and checkpoint.best["step"] == 5
+    assert module.latest["quality/rows"] == 6 and module.latest["test/rows"] == 96 - 5
+    assert module.protocols == {
+        "quality": {"split": "validation of 10"},
+        "test/quality": {"split": "test of 96"},
+    }
+
+
+def test_without_a_validation_split_the_test_split_chooses_and_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    metric = Rows()
+    module = train(tmp_path, 2, [Evaluation({"quality": metric})], validation=0)
+    assert module.protocols["quality"] == {"split": "test of 96"}
+    assert "data.validation=0" in caplog.text and "of the test split" in caplog.text
+
+
+def test_test_scores_of_a_run_that_goes_on_are_forgotten() -> None:
+    module = Module(6)
+    module.latest = {"test/count": 1.0, "quality/count": 2.0}
+    module.protocols = {"test/quality": {}}
+    Evaluation({}).on_fit_start(trainer(6), module)
+    assert module.latest == {"quality/count": 2.0} and module.protocols == {}

@@ -33,9 +33,8 @@ HIGHER_IS_BETTER = (
 declared: dict[str, bool] = {}
 
 # they describe a score, and rank nothing
-NO_SCORES = ("quality/n", "quality/log_z", "quality/log_z_error", "quality/nats_images_error")
+NO_SCORES = ("n", "log_z", "log_z_error", "nats_images_error")
 NO_SCORE_ENDS = (
-    "_floor",
     "_std",
     "_permuted",
     "/nats_error",
@@ -46,6 +45,9 @@ NO_SCORE_ENDS = (
     "/ssim_error",
     "cycle_error_error",
 )
+FLOOR = "_floor"  # fid_floor, or fid_floor_of_450 of fewer images than there are samples
+# "quality/" is of the split by which models are chosen, "test/" of the test split at the end
+PREFIXES = ("quality/", "test/")
 
 
 def higher_is_better(name: str) -> bool:
@@ -77,6 +79,10 @@ def is_score(name: str) -> bool:
     >>> is_score("quality/fid_classifier"), is_score("quality/fid_classifier_floor")
     (True, False)
     """
+    prefix, _, score = name.partition("/")
     return (
-        name.startswith("quality/") and name not in NO_SCORES and not name.endswith(NO_SCORE_ENDS)
+        f"{prefix}/" in PREFIXES
+        and score not in NO_SCORES
+        and not name.endswith(NO_SCORE_ENDS)
+        and FLOOR not in score
     )

@@ -113,7 +113,10 @@ def grouped(found: list[Run], across: Sequence[str] = ()) -> list[Group]:
             protocol = next(
                 (group.protocol for (key, _), group in members.items() if key == same), None
             )
-        group = members.setdefault((same, comparable(protocol, across)), Group([], protocol))
+        in_training = {key: one for key, one in (protocol or {}).items() if key[:5] != "test/"}
+        way = (same, comparable(in_training, across))  # a run that failed has no test scores
+        group = members.setdefault(way, Group([], protocol))
+        group.protocol = (protocol or {}) | (group.protocol or {}) or None
         group.runs.append(run)
     groups = list(members.values())
     for group in groups:

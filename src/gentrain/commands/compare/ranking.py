@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from gentrain.commands.compare.directions import higher_is_better, is_score
+from gentrain.commands.compare.directions import PREFIXES, higher_is_better, is_score
 from gentrain.commands.compare.groups import Group, as_number, comparable, differing
 from gentrain.errors import UserError
 from gentrain.runs import directory
@@ -82,10 +82,11 @@ def expected(group: Group, groups: list[Group]) -> str | None:
 
 def protocol_of(group: Group, score: str | None) -> Any:
     """The protocol of one score; None for a value that is no score."""
-    if score is None or not score.startswith("quality/"):
+    if score is None or not score.startswith(PREFIXES):
         return None
-    protocols = group.protocol or {}
-    return protocols.get(score.removeprefix("quality/"), protocols.get("quality", UNKNOWN))
+    protocols, (prefix, _, name) = group.protocol or {}, score.partition("/")
+    of = "" if prefix == "quality" else f"{prefix}/"
+    return protocols.get(f"{of}{name}", protocols.get(f"{of}quality", UNKNOWN))
 
 
 def ordered(

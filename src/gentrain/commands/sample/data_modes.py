@@ -14,7 +14,7 @@ from gentrain.commands.sample.mode import Mode, table
 from gentrain.commands.sample.session import SampleSession
 from gentrain.commands.sample.writer import Output
 from gentrain.config.types import Count, Share
-from gentrain.data.arrays import CHUNK, to_bytes, to_float
+from gentrain.data.arrays import CHUNK, random_rows, to_bytes, to_float
 from gentrain.data.batches import as_batch
 from gentrain.models.base import Completes, Denoises, Memorises, Reconstructs
 from gentrain.streams import uniform
@@ -51,7 +51,8 @@ class Nearest(Mode):
             print(f"{i:>5}  " + "  ".join(f"{distance:7.2f}" for distance in row))
         text = f"nearest training image: {result['median']:.2f} away in the median"
         if (test := session.data.held_out()) is not None:
-            of_held_out = float(nearest(test.images[: max(self.n, 100)], train, 1)[0].median())
+            some = test.images[random_rows(len(test.images), max(self.n, 100), session.seed)]
+            of_held_out = float(nearest(some, train, 1)[0].median())
             result["median_of_held_out_images"] = of_held_out
             text += f", of held-out images {of_held_out:.2f}"
         print(f"{text} {UNIT}")
@@ -237,7 +238,7 @@ class Complete(Mode):
 
 
 def held_out(session: SampleSession, n: int) -> tuple[tuple[Tensor, ...], str]:
-    """Take the first n images that the model was not trained on, and say where they are from.
+    """Draw n images that the model was not trained on, and say where they are from.
 
     They are those of the test split ("test"), or of the training where there is no other ("train").
     A model that memorises images gets these ("remembered"): no other image means anything to it.
@@ -250,7 +251,8 @@ def held_out(session: SampleSession, n: int) -> tuple[tuple[Tensor, ...], str]:
         return (model.images(model.memories[:n]),), "remembered"
     test = session.data.held_out()
     source, split = (session.data.load("train"), "train") if test is None else (test, "test")
-    batch = as_batch(source, torch.arange(min(n, len(source.images))), session.device)
+    rows = random_rows(len(source.images), n, session.seed)
+    batch = as_batch(source, rows, session.device)
     return batch if session.classes is not None else batch[:1], split
 
 

@@ -13,6 +13,7 @@ from gentrain.commands.sample.mode import Mode, Steps, table
 from gentrain.commands.sample.session import SampleSession
 from gentrain.commands.sample.writer import Output
 from gentrain.config.types import Count
+from gentrain.data.arrays import drawn
 from gentrain.data.grids import BINS, ZOOM, density, inked
 from gentrain.errors import UserError
 from gentrain.models.base import HasChains, HasEnergy, HasFilters, HasLogProb
@@ -50,7 +51,8 @@ class Density(Mode):
     def draw(self, session: SampleSession, out: Output) -> dict[str, Any]:
         p, cell, log_z = density_on_grid(session.model, session.device)
         samples = out.images(session.stream(self.n), self.n, self.n)
-        panels = [inked(p), density(samples), density(session.data.load("train").images[: self.n])]
+        real = drawn(session.data.load("train").images, self.n)
+        panels = [inked(p), density(samples), density(real)]
         out.picture(self.name, torch.cat(panels, 2))
         return {"mass": float(p.sum()) * cell} if log_z is None else {"log_z": log_z}
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from gentrain.capability import require, supports
 from gentrain.config.types import NonNegative
 from gentrain.config.validate import coerced
-from gentrain.data.arrays import ArrayDataset
+from gentrain.data.arrays import ArrayDataset, random_rows
 from gentrain.data.base import Data
 from gentrain.data.batches import as_batch
 from gentrain.errors import Diverged, UserError
@@ -226,7 +226,7 @@ class SampleSession:
         A data set without a test split gives its training data, which the model has seen.
         """
         samples = self.data.held_out() or self.data.load("train")
-        order = torch.randperm(samples.rows, generator=torch.Generator().manual_seed(self.seed))
+        order = random_rows(samples.rows, seed=self.seed)
         return samples, order[torch.arange(start, start + n) % len(order)]
 
 

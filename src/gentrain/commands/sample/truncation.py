@@ -67,6 +67,7 @@ class Truncation(Mode):
         super().check(session)
         if self.fid:
             metric = quality_of(session)
+            metric.split = session.data.held_out_split
             metric.check(session.data, session.model)
 
     def draw(self, session: SampleSession, out: Output) -> dict[str, Any]:
@@ -92,7 +93,8 @@ class Truncation(Mode):
 
     def prepare(self, metric: Metric, session: SampleSession) -> dict[str, Any]:
         """Compute what all scores need; returns the protocol."""
-        return prepare_metric(metric, session.data, session.model, session.device)
+        data = session.data
+        return prepare_metric(metric, data, session.model, session.device, data.held_out_split)
 
     def protocol(self) -> dict[str, str]:
         """How the noise was truncated."""

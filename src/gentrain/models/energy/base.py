@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from gentrain.config.types import Count
+from gentrain.data.base import Data
 from gentrain.layers.lazy_buffers import HasRankLocalBuffers
 from gentrain.models.base import (
     Batch,
@@ -79,6 +80,9 @@ class EnergyModel(
         self.pixels, self.shape, self.steps = pixels, list(shape), steps
         self.size = math.prod(shape)
         self.register_buffer("chains", None)
+
+    def check_data(self, data: Data) -> None:
+        self.pixels.check_data(data)
 
     @abstractmethod
     def energy(self, x: Tensor) -> Tensor:

@@ -55,16 +55,17 @@ class BinaryUnits(Visible):
 
     Args:
         threshold: see `Binary`.
+        static: see `Binary`.
     """
 
     binary = True
 
-    def __init__(self, threshold: bool = False) -> None:
+    def __init__(self, threshold: bool = False, static: bool = False) -> None:
         super().__init__()
-        self.threshold = threshold
+        self.threshold, self.static = threshold, static
 
     def pixels(self, shape: list[int]) -> Pixels:
-        return Binary(self.threshold)
+        return Binary(self.threshold, self.static)
 
     def energy(self, v: Tensor, b: Tensor) -> Tensor:
         return -(v @ b)

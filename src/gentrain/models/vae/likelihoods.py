@@ -46,16 +46,17 @@ class Bernoulli(Likelihood):
 
     Args:
         threshold: see `Binary`.
+        static: see `Binary`.
     """
 
     parameters_per_value = 1
 
-    def __init__(self, threshold: bool = False) -> None:
+    def __init__(self, threshold: bool = False, static: bool = False) -> None:
         super().__init__()
-        self.threshold = threshold
+        self.threshold, self.static = threshold, static
 
     def pixels(self, shape: list[int]) -> Pixels:
-        return Binary(self.threshold)
+        return Binary(self.threshold, self.static)
 
     def log_prob(self, v: Tensor, parameters: Tensor) -> Tensor:
         logits = parameters.squeeze(1)

@@ -42,7 +42,9 @@ class Doctor(SummaryCallback):
         ):
             return
         data = trainer.datamodule.data  # type: ignore[attr-defined]
-        measured = measure(model, data, pl_module.device, pl_module.latest, self.samples)
+        measured = measure(
+            model, data, pl_module.device, pl_module.latest, self.samples, data.held_out_split
+        )
         findings = examine(measured)
         is_collapsed = any(finding.name in COLLAPSE for finding in findings)
         pl_module.record(

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import lightning as L
 
 from gentrain.errors import Diverged
-from gentrain.quality.base import Metric, measure, prepare_metric
+from gentrain.quality.base import TEST, Metric, measure, prepare_metric
+
+log = logging.getLogger("gentrain")
 
 
 class Evaluation(L.Callback):
     """Computes every metric at step 0 (if it asks for that), every so many steps, and at the end.
+
+    These scores are of the split by which models are chosen: names like "quality/nats". At the end
+    of the training all are computed once more, of the test split: "test/nats".
 
     Rank 0 does all the work; the other processes wait. Neither the random numbers of the training
     nor the weights are touched: a run with scores equals, bit for bit, a run without.
@@ -26,15 +32,28 @@ class Evaluation(L.Callback):
         self.scored: dict[str, list[str]] = {}  # the names of each metric's latest scores
 
     def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
+        data = trainer.datamodule.data  # type: ignore[attr-defined]
         for metric in self.metrics.values():
-            metric.check(trainer.datamodule.data, pl_module.model)  # type: ignore[attr-defined]
+            # the test split now, too: its mistakes must not wait for the end of the training
+            for split in ("test", metric.split_in_training(data)):
+                metric.split = split
+                metric.check(data, pl_module.model)
+        if self.metrics and data.held_out_split == "test" and trainer.is_global_zero:
+            log.warning(
+                "data.validation=0: all scores, the best checkpoint and the best run of a sweep "
+                "are of the test split; give a share of the training split, such as 0.1"
+            )
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        for kept in (pl_module.latest, pl_module.protocols):
+            for name in [name for name in kept if name.startswith(TEST)]:
+                del kept[name]  # of a run that had ended, and now goes on
         if trainer.is_global_zero:
             data = trainer.datamodule.data  # type: ignore[attr-defined]
             for name, metric in self.metrics.items():
-                protocol = prepare_metric(metric, data, pl_module.model, pl_module.device)
-                pl_module.protocols[name] = protocol
+                pl_module.protocols[name] = self.prepare(
+                    metric, metric.split_in_training(data), trainer, pl_module
+                )
         if self.metrics:
             trainer.strategy.barrier("evaluation: prepared")
 
@@ -52,6 +71,8 @@ class Evaluation(L.Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         due = [name for name in self.metrics if self.last.get(name) != trainer.global_step]
         self.evaluate(due, trainer, pl_module)
+        if self.metrics:
+            self.test(trainer, pl_module)
 
     def evaluate(self, names: list[str], trainer: L.Trainer, pl_module: Any) -> None:
         """Compute and record the scores of some metrics; all processes call this together."""
@@ -61,17 +82,41 @@ class Evaluation(L.Callback):
         self.last |= dict.fromkeys(names, step)
         pl_module.scored_at = step
         if trainer.is_global_zero:
-            data = trainer.datamodule.data  # type: ignore[attr-defined]
             for name in names:
-                try:
-                    scores = measure(self.metrics[name], data, pl_module.model, pl_module.device)
-                except Diverged as error:
-                    raise Diverged(f"{error}, at step {step}") from error
+                scores = self.scores(self.metrics[name], "quality/", trainer, pl_module)
                 for undefined in set(self.scored.get(name, ())) - scores.keys():
                     pl_module.latest.pop(undefined, None)  # the value is of an earlier step
                 self.scored[name] = list(scores)
                 pl_module.record(scores)
         trainer.strategy.barrier("evaluation: scored")
+
+    def test(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Compute and record the scores of the test split; all processes call this together."""
+        if trainer.is_global_zero:
+            found: dict[str, float] = {}
+            for name, metric in self.metrics.items():
+                protocol = self.prepare(metric, "test", trainer, pl_module)
+                pl_module.protocols[f"{TEST}{name}"] = protocol
+                found |= self.scores(metric, TEST, trainer, pl_module)
+            pl_module.record(found)
+        trainer.strategy.barrier("evaluation: tested")
+
+    def prepare(
+        self, metric: Metric, split: str, trainer: L.Trainer, pl_module: Any
+    ) -> dict[str, Any]:
+        """Prepare a metric for a split; returns its protocol."""
+        data = trainer.datamodule.data  # type: ignore[attr-defined]
+        return prepare_metric(metric, data, pl_module.model, pl_module.device, split)
+
+    def scores(
+        self, metric: Metric, prefix: str, trainer: L.Trainer, pl_module: Any
+    ) -> dict[str, float]:
+        """The scores of a metric, whose names begin with a prefix."""
+        data = trainer.datamodule.data  # type: ignore[attr-defined]
+        try:
+            return measure(metric, data, pl_module.model, pl_module.device, prefix)
+        except Diverged as error:
+            raise Diverged(f"{error}, at step {trainer.global_step}") from error
 
     def state_dict(self) -> dict[str, Any]:
         return {"last": self.last, "scored": self.scored}

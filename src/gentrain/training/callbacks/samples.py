@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gentrain.config.types import Count, Whole
-from gentrain.data.arrays import ArrayDataset
+from gentrain.data.arrays import ArrayDataset, random_rows
 from gentrain.data.batches import as_batch
 from gentrain.data.grids import POINTS, density, grid, save, sheet
 from gentrain.models.base import fork_rng, warn_of_few_chains
@@ -95,7 +95,7 @@ def chosen(data: ArrayDataset, n: int, seed: int) -> Tensor:
 
     Where there are labels, the classes take turns.
     """
-    order = torch.randperm(len(data.images), generator=torch.Generator().manual_seed(seed))
+    order = random_rows(len(data.images), seed=seed)
     if data.labels is None or data.images.dim() == 2:
         return order.repeat(-(-n // len(order)))[:n]
     labels = data.labels.cpu()[order]
