@@ -6,7 +6,9 @@ from typing import Any
 
 import lightning as L
 
+from gentrain.data.base import Data
 from gentrain.errors import Diverged
+from gentrain.models.base import GenerativeModel
 from gentrain.quality.base import Metric, measure, prepare_metric
 
 
@@ -25,9 +27,13 @@ class Evaluation(L.Callback):
         self.last: dict[str, int] = {}  # the step of each metric's latest scores
         self.scored: dict[str, list[str]] = {}  # the names of each metric's latest scores
 
-    def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
+    def check(self, data: Data, model: GenerativeModel) -> None:
+        """Refuse what a metric does not fit; see `Metric.check`."""
         for metric in self.metrics.values():
-            metric.check(trainer.datamodule.data, pl_module.model)  # type: ignore[attr-defined]
+            metric.check(data, model)
+
+    def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
+        self.check(trainer.datamodule.data, pl_module.model)  # type: ignore[attr-defined]
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         if trainer.is_global_zero:
