@@ -12,7 +12,7 @@ from typing import Any
 
 from gentrain.capability import supports
 from gentrain.commands.sample import device
-from gentrain.commands.sample.session import SampleSession
+from gentrain.commands.sample.session import SampleSession, choose_draws
 from gentrain.config.types import Count, Whole
 from gentrain.config.validate import coerced
 from gentrain.errors import UserError
@@ -62,6 +62,7 @@ def evaluate(config: dict[str, Any]) -> Path:
     for metric in metrics.values():
         metric.check(run.data, run.model)
     override(metrics, given, run)
+    override_draws(metrics, config, run)
     for metric in metrics.values():  # as the options have made them
         metric.check(run.data, run.model)
     for name, metric in metrics.items():
@@ -152,6 +153,26 @@ def override(metrics: dict[str, Metric], given: dict[str, Any], run: OpenedRun) 
         )
 
 
+def override_draws(metrics: dict[str, Metric], config: dict[str, Any], run: OpenedRun) -> None:
+    """Set what samples show, where the user gave it.
+
+    Args:
+        metrics: the metrics, by their keys.
+        config: the keys of conf/eval.yaml.
+        run: the run that will be scored.
+
+    Raises:
+        UserError: where no score is of samples, or where the model has no such option.
+    """
+    choose_draws(run.model, config["mean"], config["temperature"])
+    given = [key for key in ("mean", "temperature") if config[key] is not None]
+    if given and not any(metric.from_samples for metric in metrics.values()):
+        raise UserError(
+            f"none of these scores is of samples, so that {given[0]} changes nothing "
+            f"({given[0]}); leave it out, or add quality=classifier"
+        )
+
+
 def table(scores: dict[str, float], protocols: dict[str, Any]) -> list[str]:
     """A line for each score, and the protocol beside the first."""
     found = {name.removeprefix("quality/"): value for name, value in scores.items()}
@@ -161,7 +182,8 @@ def table(scores: dict[str, float], protocols: dict[str, Any]) -> list[str]:
         lines += likelihood_lines(found, about)
     elif about:
         how = about.get("features", about.get("name", "protocol"))
-        lines.append(f"{about.get('samples', '')} fakes, {how}".strip())
+        shown = f", {about['samples_are']}" if "samples_are" in about else ""
+        lines.append(f"{about.get('samples', '')} fakes{shown}, {how}".strip())
     if "test_error" in found:
         about = protocols["test_error"]
         labels = f"after {about['labelled']} labels" if about["labelled"] else "after all labels"

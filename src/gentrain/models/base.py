@@ -7,6 +7,7 @@ inherits from, and that a sample mode or a metric names in `requires`.
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,10 +18,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from gentrain.capability import Capability
+from gentrain.capability import Capability, supports
 from gentrain.models.objective import Objective
 from gentrain.models.pixels import Pixels
 from gentrain.samplers.importance import Estimate
+
+log = logging.getLogger("gentrain")
 
 Batch = tuple[Tensor, ...]
 
@@ -78,6 +81,10 @@ class GenerativeModel(nn.Module, ABC):
     def noise(self, n: int, device: torch.device | str) -> Tensor:
         """Draw (n, ...) noise, of which a sample is a function or from which its chain starts."""
         raise NotImplementedError(f"{type(self).__name__} has no noise")
+
+    def sample_protocol(self) -> dict[str, Any]:
+        """What must be equal before scores of samples are compared, beside the weights."""
+        return {}
 
     def load_initial_weights(self, config: dict[str, Any], state_dict: dict[str, Tensor]) -> None:
         """Take weights of the run that `initial_weights` names.
@@ -178,10 +185,6 @@ class HasLogPartition(Capability):
         """Whether its visible units are binary, so that `pseudo_log_likelihood` is defined."""
 
     @abstractmethod
-    def values(self, images: Tensor) -> Tensor:
-        """The visible values (B, D) of images (B, C, H, W) in [-1, 1]."""
-
-    @abstractmethod
     def log_partition(self, chains: int, temperatures: int) -> Estimate:
         """log Z and its standard error, by annealing `chains` chains if it cannot be summed."""
 
@@ -231,8 +234,41 @@ class HasChains(Capability):
         """Visible values (n, D) as images in [-1, 1]."""
 
     @abstractmethod
-    def mean_images(self, x: Tensor) -> Tensor:
-        """States (n, units) as images in [-1, 1], the mean given the hidden units if possible."""
+    def show(self, x: Tensor) -> Tensor:
+        """States (n, units) as images in [-1, 1]; see `DrawsPixels` for what may be means."""
+
+    @property
+    @abstractmethod
+    def starts(self) -> int | None:
+        """How many samples start from chains of their own; None for any number."""
+
+
+class DrawsPixels(Capability):
+    """Its pixels have a distribution given what else it draws, p(x | z) or p(v | h).
+
+    A sample is a draw of it by default. The mean of the distribution is no sample: it has less
+    noise than the data. Reconstructions are means.
+    """
+
+    what = "draws pixels from a distribution, of which there is a mean"
+    examples = "model=vae, rbm or boltzmann"
+    pixel_distribution: ClassVar[str] = "p(x|z)"
+    mean: bool = False  # samples show the means of that distribution
+
+    @property
+    def shows(self) -> str:
+        """What a sample shows: draws or means, and of which distribution."""
+        return f"{'means' if self.mean else 'draws'} of {self.pixel_distribution}"
+
+
+class HasTemperature(Capability):
+    """Its samples are sharper or more various at another temperature than 1.
+
+    At 1 they are of the model's own distribution; towards 0 they go to one mode of it.
+    """
+
+    what, examples = "has a temperature", "model=gated_pixelcnn, realnvp or vae"
+    temperature: float = 1.0
 
 
 class HasFilters(Capability):
@@ -337,6 +373,18 @@ class TranslatesBack(Translates):
     @abstractmethod
     def translate_back(self, x: Tensor, domains: Tensor | None = None) -> Tensor:
         """Translated images back to the domains (B,) of their sources."""
+
+
+def warn_of_few_chains(model: GenerativeModel, n: int) -> None:
+    """Say so where more samples are wanted than there are chains to start from."""
+    if supports(model, HasChains):
+        starts: Any = model.starts
+        if starts is not None and n > starts:
+            log.warning(
+                "%d samples start from %d chains: those that share a start are not independent",
+                n,
+                starts,
+            )
 
 
 # --- contexts -------------------------------------------------------------------------------------

@@ -25,7 +25,8 @@ from gentrain.data.arrays import ArrayDataset, to_bytes
 from gentrain.data.base import SPLITS, Data
 from gentrain.data.batches import as_batch, generator
 from gentrain.errors import Diverged, UserError
-from gentrain.models.base import GenerativeModel, fork_rng
+from gentrain.models.base import GenerativeModel, fork_rng, warn_of_few_chains
+from gentrain.streams import image_streams
 
 log = logging.getLogger("gentrain")
 
@@ -177,8 +178,12 @@ class SampleMetric(Metric):
         Raises:
             Diverged: when a sample has a value that is not a finite number.
         """
+        warn_of_few_chains(model, self.samples)
+        done = 0
         for chunk in self.rows(source).split(self.batch_size):
-            images = model.sample(as_batch(source, chunk, device))
+            with image_streams(self.seed, range(done, done + len(chunk))):
+                images = model.sample(as_batch(source, chunk, device))
+            done += len(chunk)
             refuse_not_finite(images, "samples")
             yield images
 
@@ -300,7 +305,8 @@ def prepare_metric(
     """Prepare a metric and return its protocol; the caller's random numbers are not touched."""
     with fork_rng(metric.seed, device):
         metric.prepare(data, model, device)
-    return metric.protocol(data, model)
+    drawn = model.sample_protocol() if metric.from_samples else {}
+    return metric.protocol(data, model) | drawn
 
 
 def measure(

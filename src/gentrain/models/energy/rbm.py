@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gentrain.config.types import Count, Positive
-from gentrain.models.base import Batch, HasFilters, HasLogPartition, eval_mode
+from gentrain.models.base import Batch, DrawsPixels, HasFilters, HasLogPartition, eval_mode
 from gentrain.models.energy.base import Clamped, EnergyModel, contrast
 from gentrain.models.energy.visible import Visible, bernoulli
 from gentrain.models.objective import Objective
@@ -30,7 +30,7 @@ AT_A_TIME = 2**22  # hidden logits that are in memory when all units of images a
 ENUMERABLE = 15  # with at most so many hidden units, Z is summed and not estimated
 
 
-class RBM(EnergyModel, HasLogPartition, HasFilters):
+class RBM(EnergyModel, HasLogPartition, HasFilters, DrawsPixels):
     """A restricted Boltzmann machine, trained with block Gibbs sampling.
 
     It descends the free energy F on data, and climbs F on samples after `k` steps of two matrix
@@ -48,7 +48,11 @@ class RBM(EnergyModel, HasLogPartition, HasFilters):
         n_chains: the number of persistent chains.
         sd: the standard deviation of the weights at the start.
         steps: Gibbs steps that draw a sample.
+        mean: samples are the visible units' means, given the hidden units at the end.
     """
+
+    takes: ClassVar = ("binary", "density")
+    pixel_distribution = "p(v|h)"
 
     base: Tensor
 
@@ -62,8 +66,10 @@ class RBM(EnergyModel, HasLogPartition, HasFilters):
         n_chains: Count = 100,
         sd: Positive = 0.01,
         steps: Count = 200,
+        mean: bool = False,
     ) -> None:
-        super().__init__(visible.pixels, shape, steps)
+        super().__init__(visible.pixels(shape), shape, steps, "add visible=gaussian")
+        self.mean = mean
         self.visible, self.hidden, self.k, self.persistent = visible, hidden, k, persistent
         self.W = nn.Parameter(sd * torch.randn(self.size, hidden))
         self.b, self.c = nn.Parameter(torch.zeros(self.size)), nn.Parameter(torch.zeros(hidden))
@@ -112,12 +118,22 @@ class RBM(EnergyModel, HasLogPartition, HasFilters):
 
     @torch.no_grad()
     def run_chain(self, x: Tensor, steps: int, clamped: Clamped | None = None) -> Tensor:
-        for _ in range(steps):
+        for _ in range(steps):  # the hidden units given x, then the visible units given them
             x = self.visible.draw(self.b, bernoulli(self.hidden_logits(x)) @ self.W.T)
             x = x if clamped is None else clamped.apply(x)
         return x
 
-    def mean_images(self, x: Tensor) -> Tensor:
+    def show(self, x: Tensor) -> Tensor:
+        return self.expected_images(x) if self.mean else super().show(x)
+
+    def sample_protocol(self) -> dict[str, Any]:
+        return {"samples_are": self.shows} | super().sample_protocol()
+
+    def denoised(self, x: Tensor, steps: int) -> Tensor:
+        """The last transition's means in place of its draws."""
+        return self.expected_images(self.run_chain(x, steps - 1))
+
+    def expected_images(self, x: Tensor) -> Tensor:
         """Images of the visible units' means, given hidden units that are drawn."""
         return self.images(self.visible.mean(self.b, bernoulli(self.hidden_logits(x)) @ self.W.T))
 

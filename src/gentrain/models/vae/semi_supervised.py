@@ -64,8 +64,9 @@ class SemiSupervisedVAE(VAE, Classifies):
         beta: NonNegative = 1.0,
         warm_up: Whole = 0,
         flow: Flow | None = None,
+        mean: bool = False,
     ) -> None:
-        super().__init__(encoder, decoder, likelihood, beta, warm_up, flow)
+        super().__init__(encoder, decoder, likelihood, beta, warm_up, flow, mean)
         self.classifier, self.classes = classifier, self.decoder.classes
         self.alpha, self.labelled_weight, self.unlabelled_weight = alpha, labelled, unlabelled
 
