@@ -76,7 +76,8 @@ class Evaluation(L.Callback):
                 for undefined in set(self.scored.get(name, ())) - scores.keys():
                     pl_module.latest.pop(undefined, None)  # the value is of an earlier step
                 self.scored[name] = list(scores)
-                pl_module.record(scores)
+                if scores:
+                    pl_module.record(scores)
         trainer.strategy.barrier("evaluation: scored")
 
     def state_dict(self) -> dict[str, Any]:
