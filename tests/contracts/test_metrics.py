@@ -16,6 +16,7 @@ import pkgutil
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,6 +38,9 @@ from gentrain.quality.base import Metric, measure, metrics_of, prepare_metric
 from gentrain.quality.inception import Inception
 from tests.support.compose import options
 from tests.support.presets import NAMES, first_of_each_class, small
+from tests.support.program import in_process
+from tests.support.program import refused as assert_refused_in_one_line
+from tests.support.zoo import Zoo
 
 CPU = torch.device("cpu")
 QUALITIES = tuple(name for name in options("quality") if name != "none")
@@ -239,7 +243,7 @@ def test_it_scores_what_it_is_for(name: str, env: dict[str, str]) -> None:
     assert_contract(metric, model, data)
 
 
-QUICK = ("rbm", "cvae", "planar", "hopfield")
+QUICK = ("rbm", "cvae", "planar")
 EVERY = [p if p in QUICK else pytest.param(p, marks=pytest.mark.slow) for p in PRESETS]
 
 
@@ -272,3 +276,21 @@ def test_every_quality_scores_a_model_or_is_refused(preset: str, env: dict[str, 
         metric.override({"n": 4, "importance": 2}, data, model)
         metric.check(data, model)
         assert_contract(metric, model, data)
+
+
+def test_the_program_refuses_a_quality_before_anything_is_written(
+    zoo: Zoo,
+    tmp_path: Path,
+    env: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = in_process(tmp_path, env, monkeypatch, capsys)
+    words = "model=rbm", "quality=nats", "steps=1", "trainer=cpu", "logger=csv"
+    assert_refused_in_one_line(run(*words, "data.size=8", "hydra.run.dir=r"), "quality=nats")
+    out = tmp_path / "eval.json"
+    done = run("eval", f"run={zoo('rbm')}", "quality=nats", f"out={out}")
+    assert_refused_in_one_line(done, "quality=nats")
+    done = run("eval", f"run={zoo('rbm')}", "n=1", f"out={out}")
+    assert_refused_in_one_line(done, "at least 2", "(n")
+    assert list(tmp_path.iterdir()) == []

@@ -16,8 +16,7 @@ from gentrain.data.base import Data
 from gentrain.models.density import DensityModel
 from gentrain.models.flow.autoregressive import MaskedAutoregressive
 from gentrain.models.flow.base import FlowDensity
-from gentrain.models.pixels import Binary, Levels, Logit, Pixels, Real
-from gentrain.models.vae.likelihoods import Bernoulli, Gaussian
+from gentrain.models.pixels import Binary, Dequantised, Levels, Logit, Pixels, Real
 from gentrain.quality.likelihood import LogLikelihood
 from tests.support.compose import build_model
 
@@ -51,10 +50,16 @@ def scored(density: Any, data: Data | None = None, **options: Any) -> dict[str, 
 class Known(DensityModel):
     """A likelihood that is given; it keeps the values that it was asked for."""
 
+    takes = ("binary", "levels", "density")
+
     def __init__(
-        self, pixels: Pixels, log_p: Callable[[Tensor, Tensor | None], Tensor], labelled: bool
+        self,
+        pixels: Pixels,
+        log_p: Callable[[Tensor, Tensor | None], Tensor],
+        labelled: bool,
+        shape: tuple[int, ...],
     ) -> None:
-        super().__init__(pixels)
+        super().__init__(pixels, shape)
         self.log_p, self.labelled, self.seen = log_p, labelled, []
 
     def log_likelihood_of_values(self, v: Tensor, y: Tensor | None, samples: int) -> Tensor:
@@ -72,9 +77,12 @@ class Known(DensityModel):
 
 
 def known(
-    pixels: Pixels, log_p: Callable[[Tensor, Tensor | None], Tensor], labelled: bool = False
+    pixels: Pixels,
+    log_p: Callable[[Tensor, Tensor | None], Tensor],
+    labelled: bool = False,
+    shape: tuple[int, ...] = (1, 4, 4),
 ) -> Known:
-    return Known(pixels, log_p, labelled)
+    return Known(pixels, log_p, labelled, shape)
 
 
 def test_of_images_and_of_values_in_logit_space() -> None:
@@ -97,6 +105,16 @@ def test_where_values_are_the_pixels_there_is_one_number() -> None:
     assert found["bits_per_dim"] == pytest.approx(1) and "nats_of_values" not in found
 
 
+class Square(Data):
+    """Points in a square."""
+
+    def __init__(self) -> None:
+        super().__init__(name="square", shape=(2,))
+
+    def read(self, split: str) -> ArrayDataset:
+        return ArrayDataset(torch.rand(9, 2) * 2 - 1, None)
+
+
 # --- bits per dimension ---------------------------------------------------------------------------
 
 
@@ -112,8 +130,9 @@ def uniform_in_logit_space(v: Tensor, y: Tensor | None, alpha: float = 0.05) -> 
     [
         (Levels(), lambda v, y: torch.full((len(v),), -16 * math.log(256)).double()),
         (Logit(0.05), uniform_in_logit_space),
+        (Dequantised(), lambda v, y: torch.full((len(v),), -16 * math.log(2)).double()),
     ],
-    ids=["levels", "logit"],
+    ids=["levels", "logit", "dequantised"],
 )
 def test_a_uniform_density_of_8_bit_pixels_takes_8_bits(pixels: Pixels, log_p: Any) -> None:
     found = scored(known(pixels, log_p))
@@ -122,13 +141,11 @@ def test_a_uniform_density_of_8_bit_pixels_takes_8_bits(pixels: Pixels, log_p: A
 
 
 def test_a_density_of_real_numbers_has_no_bits() -> None:
-    """Uniform in [-1, 1]: log 2 nats a pixel, which would read as 1 bit for 256 levels."""
-    grey = known(Real(), lambda v, y: torch.full((len(v),), -16 * math.log(2)))
-    metric = LogLikelihood()
-    assert "bits_per_dim" not in scored(grey)
-    assert "bits_per_dim" not in metric.protocol(Noise(), grey)["unit"]
-    assert "of a density" in metric.protocol(Noise(), grey)["unit"]
-    assert not Gaussian().pixels.discrete and Bernoulli().pixels.discrete
+    """Uniform in [-1, 1]^2: 2 log 2 nats, which would read as 1 bit."""
+    square = known(Real(), lambda v, y: torch.full((len(v),), -2 * math.log(2)), shape=(2,))
+    found, unit = scored(square, Square()), LogLikelihood().protocol(Square(), square)["unit"]
+    assert found["nats"] == pytest.approx(2 * math.log(2)) and "bits_per_dim" not in found
+    assert "of a density" in unit and "bits_per_dim" not in unit
 
 
 # --- labels ---------------------------------------------------------------------------------------

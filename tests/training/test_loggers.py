@@ -13,6 +13,7 @@ from typing import Any
 import lightning as L
 import pytest
 import wandb
+from lightning.pytorch.loggers import WandbLogger
 
 from gentrain.cli.overrides import several_loggers
 from gentrain.errors import UserError
@@ -21,6 +22,7 @@ from gentrain.training.callbacks.checkpoint import Checkpoint
 from gentrain.training.callbacks.diagnostics import Doctor
 from gentrain.training.callbacks.samples import SampleGrids
 from gentrain.training.loggers import Loggers, dashboards, run_name
+from gentrain.training.loggers.wandb import WandbDashboard
 from tests.support.fake_server import Server
 from tests.support.offline_file import read
 from tests.support.shell import plain, python
@@ -146,6 +148,17 @@ def test_a_resumed_run_is_the_same_run(run_dir: Path) -> None:
     time.sleep(1)
     run(run_dir, Loggers("offline"))  # a new run in the same place
     assert read(run_dir).run.run_id != first
+
+
+def test_only_finite_numbers_are_logged(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W&B writes JSON, which has no NaN."""
+    logged: list[dict[str, float]] = []
+    monkeypatch.setattr(
+        WandbLogger, "log_metrics", lambda self, metrics, step: logged.append(metrics)
+    )
+    dashboard = WandbDashboard(save_dir=run_dir, id="a", mode="offline", init_timeout=1.0)
+    dashboard.log_metrics({"a": 1.0, "b": float("nan"), "c": float("-inf")}, 3)
+    assert logged == [{"a": 1.0}]
 
 
 def test_no_step_is_sent_twice(run_dir: Path) -> None:

@@ -116,7 +116,7 @@ class Classifier(Features):
         if data.classes is None:
             raise UserError(
                 f"quality=classifier learns from labels, and data={data.name} has none "
-                "(data.classes); choose quality=inception or quality=none"
+                "(data.classes); choose quality=rotation, inception or none"
             )
         if data.classes < 2:
             raise UserError(

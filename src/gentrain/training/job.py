@@ -107,7 +107,8 @@ class Job:
             built[name] = build(node, f"callbacks.{name}")
         metrics = {name: one for name, one in built.items() if isinstance(one, Metric)}
         others = [one for name, one in built.items() if name not in metrics and one is not None]
-        return [Evaluation(metrics), *others]
+        self.evaluation = Evaluation(metrics)
+        return [self.evaluation, *others]
 
     def make_trainer(self) -> L.Trainer:
         """Build the trainer, after its devices have been checked."""
@@ -141,7 +142,9 @@ class Job:
             The best score, for a sweeper to minimise; None without scores.
         """
         self.prepare_directory()
-        self.data.load("train")  # a mistake in it is reported before a dashboard opens
+        # a mistake in the data or in the choice of a metric is reported before a dashboard opens
+        self.data.load("train")
+        self.evaluation.check(self.data, self.scheme.model)
         mallopt()
         if self.trainer.strategy.root_device.type == "cpu":
             # with Lightning's "1", every optimizer step looks for NVIDIA's library

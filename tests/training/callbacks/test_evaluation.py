@@ -131,6 +131,26 @@ def test_a_divergence_names_the_step() -> None:
         run(Evaluation({"quality": Fails(at_start=False)}), Module(), last=3)
 
 
+class Sometimes(Count):
+    """A score that is not a number at every second look."""
+
+    key = "quality=sometimes"
+
+    def compute(self, data: Any, model: Any, device: torch.device) -> dict[str, float]:
+        self.computed += 1
+        return {"count": float("nan") if self.computed % 2 == 0 else 1.0}
+
+
+def test_an_earlier_value_does_not_stand_for_a_score_that_is_not_defined() -> None:
+    """Nor is it written as a number that JSON has no form for."""
+    module = Module()
+    module.latest = {"quality/count": 1.0, "model/loss": 2.0}
+    evaluation = Evaluation({"quality": Sometimes(every=3)})
+    run(evaluation, module, last=3)
+    assert module.records == [(0, {"quality/count": 1.0})]
+    assert module.latest == {"model/loss": 2.0}
+
+
 def test_a_metric_that_does_not_fit_is_refused_before_the_start(tmp_path: Path) -> None:
     class Refuses(Count):
         def check(self, data: Any, model: Any) -> None:

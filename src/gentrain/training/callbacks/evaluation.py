@@ -7,7 +7,9 @@ from typing import Any
 
 import lightning as L
 
+from gentrain.data.base import Data
 from gentrain.errors import Diverged
+from gentrain.models.base import GenerativeModel
 from gentrain.quality.base import TEST, Metric, measure, prepare_metric
 
 log = logging.getLogger("gentrain")
@@ -31,13 +33,19 @@ class Evaluation(L.Callback):
         self.last: dict[str, int] = {}  # the step of each metric's latest scores
         self.scored: dict[str, list[str]] = {}  # the names of each metric's latest scores
 
-    def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
-        data = trainer.datamodule.data  # type: ignore[attr-defined]
+    def check(self, data: Data, model: GenerativeModel) -> None:
+        """Refuse what a metric does not fit; see `Metric.check`.
+
+        The test split is checked as well: its mistakes must not wait for the end of the training.
+        """
         for metric in self.metrics.values():
-            # the test split now, too: its mistakes must not wait for the end of the training
             for split in ("test", metric.split_in_training(data)):
                 metric.split = split
-                metric.check(data, pl_module.model)
+                metric.check(data, model)
+
+    def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
+        data = trainer.datamodule.data  # type: ignore[attr-defined]
+        self.check(data, pl_module.model)
         if self.metrics and data.held_out_split == "test" and trainer.is_global_zero:
             log.warning(
                 "data.validation=0: all scores, the best checkpoint and the best run of a sweep "
@@ -87,7 +95,8 @@ class Evaluation(L.Callback):
                 for undefined in set(self.scored.get(name, ())) - scores.keys():
                     pl_module.latest.pop(undefined, None)  # the value is of an earlier step
                 self.scored[name] = list(scores)
-                pl_module.record(scores)
+                if scores:
+                    pl_module.record(scores)
         trainer.strategy.barrier("evaluation: scored")
 
     def test(self, trainer: L.Trainer, pl_module: Any) -> None:
