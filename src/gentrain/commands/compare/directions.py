@@ -33,7 +33,16 @@ HIGHER_IS_BETTER = (
 declared: dict[str, bool] = {}
 
 # they describe a score, and rank nothing
-NO_SCORES = ("quality/n", "quality/log_z", "quality/log_z_error", "quality/nats_images_error")
+NO_SCORES = (
+    "quality/n",
+    "quality/log_z",
+    "quality/log_z_error",
+    "quality/log_z_border",
+    "quality/nats_images_error",
+    "quality/acceptance",
+    "quality/ess",
+    "quality/r_hat",
+)
 NO_SCORE_ENDS = (
     "_floor",
     "_std",

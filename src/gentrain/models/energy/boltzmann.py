@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from gentrain.config.types import Count, Positive
-from gentrain.models.base import Batch, DrawsPixels, HasFilters
+from gentrain.models.base import Batch, DrawsPixels, HasFilters, HasTrace
 from gentrain.models.energy.base import Clamped, EnergyModel, contrast, log_odds
 from gentrain.models.objective import Objective
 from gentrain.models.pixels import Binary
 from gentrain.streams import bernoulli, uniform
 
 
-class Boltzmann(EnergyModel, HasFilters, DrawsPixels):
+class Boltzmann(EnergyModel, HasFilters, DrawsPixels, HasTrace):
     """A Boltzmann machine, trained with persistent chains (Younes, 1989; Neal, 1992).
 
         d(-log p(v))/dW_ij = <s_i s_j>_model - <s_i s_j>_data
