@@ -75,6 +75,7 @@ class Run:
     tricks: dict[str, Any] = field(default_factory=dict)
     sweep: Sweep = field(default_factory=Sweep)
     cluster: Cluster = field(default_factory=Cluster)
+    plugins: list[str] = field(default_factory=list)  # modules of your own code
     seeds: int | None = None  # train so many seeds, from `seed` on, as a multirun
     probe: bool = False  # measure how long a sweep will take before it starts
 
@@ -110,6 +111,7 @@ class Finished:
     checkpoint: Saved = Saved.last
     averaged: bool | None = None  # null: where the run keeps an average of its weights
     out: str | None = None
+    plugins: list[str] = field(default_factory=list)
     debug: bool = False
 
 
@@ -118,6 +120,16 @@ class Export(Finished):
     """`gentrain export run=DIR`: writes the generator for other programs."""
 
     onnx: bool = True
+
+
+@dataclass
+class Doctor:
+    """`gentrain doctor run=DIR`: looks for the usual failures."""
+
+    run: str = MISSING
+    samples: int = 256
+    plugins: list[str] = field(default_factory=list)
+    debug: bool = False
 
 
 class Order(Enum):
@@ -187,6 +199,7 @@ SCHEMAS = {
     "export_schema": Export,
     "eval_schema": Evaluate,
     "compare_schema": Compare,
+    "doctor_schema": Doctor,
 }
 
 
