@@ -127,15 +127,15 @@ class EBM(EnergyModel, HasTrace):
         and once more at the end.
         """
 
-        state, _ = self.moved(x, steps, clamped)
+        state, _ = self.transitions(x, steps, clamped)
         return state.x if clamped is None else clamped.apply(state.x)
 
     def trace(self, x: Tensor, steps: int) -> Trace:
-        state, seen = self.moved(x, steps)
+        state, seen = self.transitions(x, steps)
         log_p, accepted = (torch.stack(each) for each in zip(*seen, strict=True))
         return Trace(state.x, -log_p, accepted if self.sampler.rejects else None)
 
-    def moved(
+    def transitions(
         self, x: Tensor, steps: int, clamped: Clamped | None = None
     ) -> tuple[State, list[tuple[Tensor, Tensor]]]:
         """The state after `steps` transitions, and log p (C,) and the acceptance of each one."""
