@@ -91,6 +91,11 @@ def uniform(like: Tensor) -> Tensor:
     return Active.streams.draw(like, lambda one, shape: one.random(shape, dtype=np.float32))
 
 
+def uniform_columns(like: Tensor) -> Tensor:
+    """As `uniform`, for a tensor (..., n) whose columns stand for the images."""
+    return torch.rand_like(like) if Active.streams is None else uniform(like.T).T.contiguous()
+
+
 def normal(like: Tensor) -> Tensor:
     """Standard normal numbers, of the shape, the type and the device of a tensor (n, ...)."""
     if Active.streams is None:

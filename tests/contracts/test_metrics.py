@@ -48,16 +48,22 @@ PRESETS = first_of_each_class(NAMES, "cvae", "planar")
 # a pair that each metric scores: its class, a preset, and a quality or a callback
 SCORED = {
     "Annealed": ("rbm", "ais"),
+    "ChainMixing": ("rbm", "chains"),
     "ImageQuality": ("cgan", "classifier"),
     "LogLikelihood": ("cvae", "nats"),
     "ModeCoverage": ("planar", "modes"),
     "PairedScores": ("pix2pix", "paired"),
+    "PlaneLikelihood": ("ebm", "plane"),
     "RoundTrip": ("cyclegan", "translation"),
     "StackedCoverage": ("dcgan", "stacked"),
     "TestError": ("semi_supervised_gan", "error_rate"),
 }
 OUTSIDE = ("logger", "callbacks", "samples", "checkpoint", "quality", "trainer")
-DATA = {"modes": "gaussian_ring", "stacked": "stacked_mnist"}  # which a quality is for
+DATA = {
+    "modes": "gaussian_ring",
+    "plane": "two_moons",
+    "stacked": "stacked_mnist",
+}  # which a quality is for
 # small numbers
 SIZES = {
     "samples": 6, "images": 4, "importance": 2, "chains": 3, "temperatures": 4, "batch_size": 4,
@@ -142,6 +148,7 @@ def subject(preset: str, data: str) -> tuple[Any, Data, dict[str, Any]]:
     """A small model of a preset, its data, and its configuration."""
     of_images = () if data or preset in ("planar", "iaf") else ("data.size=8",)
     words = (*of_images, *((f"data={data}",) if data else ()))
+    words += ("network=energy_mlp",) if preset == "ebm" and data == "two_moons" else ()
     config = composition(f"model={preset}", *words)
     inner = {key: value for key, value in config.items() if key not in OUTSIDE}
     found = validate.check(small(inner))

@@ -17,9 +17,11 @@ from gentrain.config.types import Count, Whole
 from gentrain.config.validate import coerced
 from gentrain.errors import UserError
 from gentrain.files import report_disk_errors, write_json
-from gentrain.models.base import GenerativeModel, HasLikelihood
+from gentrain.models.base import GenerativeModel, HasLikelihood, HasLogPartition, HasTrace
 from gentrain.quality.base import Metric, error_of, measure, metrics_of, prepare_metric
+from gentrain.quality.chains import ChainMixing
 from gentrain.quality.likelihood import LogLikelihood
+from gentrain.quality.plane import PlaneLikelihood
 from gentrain.quality.test_error import TestError
 from gentrain.runs import directory
 from gentrain.runs.reopen import OpenedRun, reopen
@@ -36,6 +38,9 @@ IN_WORDS = (
     f"{GIVEN_LABEL}_error",
     "bits_per_dim",
     "error_rate",
+    "acceptance",
+    "ess",
+    "r_hat",
 )
 
 
@@ -124,12 +129,25 @@ def chosen_metrics(
             found["quality"] = LogLikelihood(0, None, IMPORTANCE, BATCH, at_start=False)
         if model.semi_supervised:
             found["error_rate"] = TestError(0, at_start=False)
+        found |= of_energy(model, {metric.key for metric in found.values()})
     if not found:
         raise UserError(
             "there is nothing to score: the model of this run has no likelihood, and its quality "
             "is none (quality); add quality=classifier"
         )
     return found
+
+
+def of_energy(model: GenerativeModel, keys: set[str]) -> dict[str, Metric]:
+    """What scores an energy model beside the metrics of its run, whose keys are given."""
+    chains: list[Metric] = [ChainMixing(0)] if supports(model, HasTrace) else []
+    in_plane = PlaneLikelihood.fits(model) and not supports(model, HasLogPartition)
+    plane: list[Metric] = [PlaneLikelihood(0)] if in_plane else []
+    return {
+        metric.key.removeprefix("quality="): metric
+        for metric in plane + chains
+        if metric.key not in keys
+    }
 
 
 def override(metrics: dict[str, Metric], given: dict[str, Any], run: OpenedRun) -> None:
@@ -180,8 +198,9 @@ def table(scores: dict[str, float], protocols: dict[str, Any]) -> list[str]:
     about = protocols.get("quality", {})
     lines = []
     if "nats" in found:
-        lines += likelihood_lines(found, about)
-    elif about:
+        of_nats = next(each for each in protocols.values() if "likelihood" in each)
+        lines += likelihood_lines(found, of_nats)
+    if "quality" in protocols and "samples" in about:
         how = about.get("features", about.get("name", "protocol"))
         split = about.get("reference", about).get("split")
         counted = [f"{about['samples']} fakes"] if "samples" in about else []
@@ -193,6 +212,8 @@ def table(scores: dict[str, float], protocols: dict[str, Any]) -> list[str]:
         labels = f"after {about['labelled']} labels" if about["labelled"] else "after all labels"
         error = f"error rate  {found['error_rate']:.2%} of {about['data']}, {about['split']}"
         lines.append(f"{error}, {labels}")
+    if mixed := next((each for each in protocols.values() if "mixing" in each), None):
+        lines += chain_lines(found, mixed)
     others = {name: value for name, value in found.items() if name not in IN_WORDS}
     return lines + with_errors(others)
 
@@ -210,6 +231,20 @@ def with_errors(scores: dict[str, float]) -> list[str]:
             line += f" {sign} {scores[error]:.2g}"
         lines.append(line)
     return lines
+
+
+def chain_lines(scores: dict[str, float], about: dict[str, Any]) -> list[str]:
+    """How the chains mix, in one line."""
+    parts = [
+        f"{name} {scores[key]:{form}}"
+        for key, name, form in (
+            ("acceptance", "acceptance", ".2f"),
+            ("ess", "effective draws", ",.0f"),
+            ("r_hat", "R-hat", ".3f"),
+        )
+        if key in scores
+    ]
+    return [f"chains      {', '.join(parts)}; {about['mixing']} from {about['start']}"]
 
 
 def likelihood_lines(scores: dict[str, float], about: dict[str, Any]) -> list[str]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -223,6 +223,11 @@ class HasEnergy(Capability):
     def values(self, images: Tensor) -> Tensor:
         """The visible values (B, D) of images (B, C, H, W) in [-1, 1], or of points (B, D)."""
 
+    @property
+    def box(self) -> tuple[float, float] | None:
+        """The ends of the box to which values are confined; None for none."""
+        return None
+
     @abstractmethod
     def energy(self, x: Tensor) -> Tensor:
         """(B,) energies of states (B, units)."""
@@ -249,6 +254,33 @@ class HasChains(Capability):
     @abstractmethod
     def starts(self) -> int | None:
         """How many samples start from chains of their own; None for any number."""
+
+
+class Trace(NamedTuple):
+    """Markov chains after T transitions, and what was seen on the way."""
+
+    x: Tensor  # (C, units), the last states
+    energies: Tensor  # (T, C)
+    accepted: Tensor | None  # (T, C) whether a proposal was accepted; None if none is ever rejected
+
+
+class HasTrace(Capability):
+    """Its chains have a distribution to which they converge, and it says how they move."""
+
+    what, examples = "draws by Markov chains that converge", "model=ebm, rbm or boltzmann"
+
+    @property
+    @abstractmethod
+    def starts(self) -> int | None:
+        """See `HasChains`."""
+
+    @abstractmethod
+    def start(self, n: int, device: torch.device | str) -> Tensor:
+        """States (n, units) from which samples start."""
+
+    @abstractmethod
+    def trace(self, x: Tensor, steps: int) -> Trace:
+        """Chains from states x (C, units), `steps` transitions long."""
 
 
 class DrawsPixels(Capability):

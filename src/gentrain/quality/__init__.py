@@ -9,6 +9,8 @@ class               chosen by                    scores
                     inception or rotation        of samples, and the classes a classifier sees
 `LogLikelihood`     quality=nats                 -log p of held-out images, bits per dimension
 `Annealed`          quality=ais                  -log p of an energy model, log Z by annealing
+`PlaneLikelihood`   quality=plane                -log p of an energy in the plane, log Z by a grid
+`ChainMixing`       quality=chains               acceptance, effective sample size, R-hat of chains
 `ModeCoverage`      quality=modes                modes of a mixture of Gaussians that are reached
 `StackedCoverage`   quality=stacked              modes of Stacked MNIST that are reached
 `RoundTrip`         quality=translation          what a translation there and back keeps
@@ -22,6 +24,7 @@ measurements and findings, `distances` the closed formulas, `cache` what is comp
 
 from gentrain.quality.ais import Annealed
 from gentrain.quality.base import HeldOutMetric, Metric, SampleMetric, Score, higher_is_better
+from gentrain.quality.chains import ChainMixing
 from gentrain.quality.classifier import Classifier
 from gentrain.quality.coverage import ModeCoverage, StackedCoverage
 from gentrain.quality.features import Features
@@ -29,12 +32,14 @@ from gentrain.quality.image_quality import ImageQuality
 from gentrain.quality.inception import Inception, inception_quality
 from gentrain.quality.likelihood import LogLikelihood
 from gentrain.quality.paired import PairedScores
+from gentrain.quality.plane import PlaneLikelihood
 from gentrain.quality.rotation import Rotation
 from gentrain.quality.test_error import TestError
 from gentrain.quality.translation import RoundTrip
 
 __all__ = [
     "Annealed",
+    "ChainMixing",
     "Classifier",
     "Features",
     "HeldOutMetric",
@@ -44,6 +49,7 @@ __all__ = [
     "Metric",
     "ModeCoverage",
     "PairedScores",
+    "PlaneLikelihood",
     "Rotation",
     "RoundTrip",
     "SampleMetric",

@@ -13,7 +13,12 @@ by one step and leaves p invariant (`Langevin` only approximately).
 - `diagnostics`: acceptance, effective sample size, R-hat
 """
 
-from gentrain.samplers.diagnostics import acceptance, effective_sample_size, split_r_hat
+from gentrain.samplers.diagnostics import (
+    acceptance,
+    effective_sample_size,
+    mixing,
+    split_r_hat,
+)
 from gentrain.samplers.gibbs import BlockGibbs, Gibbs
 from gentrain.samplers.hamiltonian import HMC
 from gentrain.samplers.importance import Estimate, Weighted, ais, annealed, importance_sampling
@@ -45,6 +50,7 @@ __all__ = [
     "annealed",
     "effective_sample_size",
     "importance_sampling",
+    "mixing",
     "run",
     "split_r_hat",
 ]

@@ -17,6 +17,19 @@ def acceptance(chains: Chains) -> Tensor:
     return chains.accepted.mean(0)
 
 
+def mixing(energies: Tensor, accepted: Tensor | None) -> dict[str, Tensor]:
+    """`r_hat` and `ess` of the energy along chains, and the `acceptance` of kernels that reject.
+
+    The energy is one number of each state, known anyway, which all variables move.
+
+    Args:
+        energies: (T, C) with T >= 4.
+        accepted: (T, C) in [0, 1], or None for a kernel that never rejects.
+    """
+    found = {"ess": effective_sample_size(energies), "r_hat": split_r_hat(energies)}
+    return found if accepted is None else {"acceptance": accepted.double().mean()} | found
+
+
 def split_r_hat(draws: Tensor) -> Tensor:
     """R-hat = sqrt(V / W), for the variance V of all draws and W within half chains.
 

@@ -23,6 +23,8 @@ class Gibbs(Kernel):
             one variable after the other.
     """
 
+    rejects = False
+
     def __init__(self, values: Tensor, blocks: Sequence[Sequence[int]] | None = None) -> None:
         self.values, self.blocks = values, blocks
 
@@ -58,6 +60,8 @@ class BlockGibbs(Kernel):
     Args:
         draws: functions that return x with one block drawn anew given the rest.
     """
+
+    rejects = False
 
     def __init__(self, draws: Sequence[Callable[[Tensor], Tensor]]) -> None:
         self.draws = draws

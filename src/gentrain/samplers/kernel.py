@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,6 +25,9 @@ class State(NamedTuple):
 
 class Kernel(ABC):
     """A transition of many chains at once, which leaves the target invariant."""
+
+    rejects: ClassVar[bool] = True  # it may reject a proposal
+    bounds: list[float] | None = None  # [low, high] of a box in which every step ends
 
     def start(self, target: LogDensity, x: Tensor) -> State:
         """The state of chains at x (C, ...)."""

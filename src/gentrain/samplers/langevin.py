@@ -35,6 +35,8 @@ class Langevin(Kernel):
             Lehec, 2018), or None.
     """
 
+    rejects = False
+
     def __init__(
         self,
         step: Positive,

@@ -254,3 +254,30 @@ def test_a_flow_whose_way_back_is_no_single_pass_has_no_onnx_file(
 def test_the_doctor_looks_at_a_density(gentrain: Program, trained: Path, name: str) -> None:
     done = gentrain("doctor", f"run={trained / name}", "samples=20")
     assert done.status == 0 and "at step 3" in done.stdout, done
+
+
+# --- draws, means, temperature --------------------------------------------------------------------
+
+
+def test_draws_are_the_default_and_means_an_option(
+    sample: Program, scored: Program, tmp_path: Path
+) -> None:
+    fine(sample("vae", "n=4"))
+    drawn = np.load(tmp_path / "out" / "images.npz")["images"]
+    assert set(np.unique(drawn)) <= {0, 255}
+    assert kept(tmp_path)["samples_are"] == "draws of p(x|z)"
+    fine(sample("vae", "n=4", "mean=true"))
+    means = np.load(tmp_path / "out" / "images.npz")["images"]
+    assert len(np.unique(means)) > 10
+    assert kept(tmp_path)["samples_are"] == "means of p(x|z)"
+    refused(sample("vae", "mode=reconstruct", "mean=true"), "mode=reconstruct", "(mean)")
+    refused(sample("gan", "mean=true"), "(mean=true)", "model=vae")
+    refused(scored("vae", "mean=true"), "none of these scores is of samples", "(mean)")
+
+
+def test_a_temperature_is_in_the_record(sample: Program, tmp_path: Path) -> None:
+    fine(sample("maf", "n=3", "temperature=0"))
+    cold = np.load(tmp_path / "out" / "images.npz")["images"]
+    assert kept(tmp_path)["temperature"] == 0 and np.ptp(cold.astype(int), axis=0).max() == 0
+    refused(sample("maf", "temperature=-1"), "(temperature)", "greater than or equal to 0")
+    refused(sample("gan", "temperature=0.5"), "(temperature=0.5)", "model=gated_pixelcnn")

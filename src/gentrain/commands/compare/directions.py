@@ -33,7 +33,16 @@ HIGHER_IS_BETTER = (
 declared: dict[str, bool] = {}
 
 # they describe a score, and rank nothing
-NO_SCORES = ("n", "log_z", "log_z_error", "nats_images_error")
+NO_SCORES = (
+    "n",
+    "log_z",
+    "log_z_error",
+    "log_z_border",
+    "nats_images_error",
+    "acceptance",
+    "ess",
+    "r_hat",
+)
 NO_SCORE_ENDS = (
     "_std",
     "_permuted",

@@ -17,6 +17,7 @@ from gentrain.data.arrays import drawn
 from gentrain.data.grids import BINS, ZOOM, density, inked
 from gentrain.errors import UserError
 from gentrain.models.base import HasChains, HasEnergy, HasFilters, HasLogProb
+from gentrain.quality.plane import on_grid
 
 
 class Density(Mode):
@@ -66,16 +67,15 @@ def density_on_grid(
         p (side, side), by x and y; the area of one square; and log Z over these squares, for an
         energy.
     """
+    cell = (2 / side) ** 2
+    if not supports(model, HasLogProb):
+        grid = on_grid(model, device, side)
+        return grid.log_p.exp().float(), cell, grid.log_z
     line = (torch.arange(side) + 0.5) * 2 / side - 1
     places = [part.to(device) for part in torch.cartesian_prod(line, line).split(side)]
-    cell = (2 / side) ** 2
     with torch.no_grad():
-        if supports(model, HasLogProb):
-            log_p = torch.cat([model.log_likelihood((part,), 1).cpu() for part in places])
-            return log_p.exp().view(side, side), cell, None
-        log_p = -torch.cat([model.energy(model.values(part)).cpu() for part in places]).double()
-    log_z = log_p.logsumexp(0) + math.log(cell)
-    return (log_p - log_z).exp().float().view(side, side), cell, log_z.item()
+        log_p = torch.cat([model.log_likelihood((part,), 1).cpu() for part in places])
+    return log_p.exp().view(side, side), cell, None
 
 
 class Chains(Mode):

@@ -25,6 +25,7 @@ from gentrain.models.base import (
     HasChains,
     HasEnergy,
     SingleObjectiveModel,
+    Trace,
     eval_mode,
 )
 from gentrain.models.objective import Objective
@@ -121,6 +122,15 @@ class EnergyModel(
         return self.images(x[:, : self.size])
 
     # --- sampling ---------------------------------------------------------------------------------
+
+    def trace(self, x: Tensor, steps: int) -> Trace:
+        """Chains from states x (n, units), with their energies; see `HasTrace`."""
+        energies = []
+        with torch.no_grad():
+            for _ in range(steps):
+                x = self.run_chain(x, 1)
+                energies.append(self.energy(x))
+        return Trace(x, torch.stack(energies), None)
 
     @property
     def starts(self) -> int | None:

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from gentrain.config.types import Count, Positive
-from gentrain.models.base import Batch, DrawsPixels, HasFilters
+from gentrain.models.base import Batch, DrawsPixels, HasFilters, HasTrace
 from gentrain.models.energy.base import Clamped, EnergyModel, contrast, log_odds
 from gentrain.models.objective import Objective
 from gentrain.models.pixels import Binary
-from gentrain.streams import bernoulli, uniform
+from gentrain.streams import bernoulli, uniform_columns
 
 
-class Boltzmann(EnergyModel, HasFilters, DrawsPixels):
+class Boltzmann(EnergyModel, HasFilters, DrawsPixels, HasTrace):
     """A Boltzmann machine, trained with persistent chains (Younes, 1989; Neal, 1992).
 
         d(-log p(v))/dW_ij = <s_i s_j>_model - <s_i s_j>_data
@@ -118,7 +118,7 @@ class Boltzmann(EnergyModel, HasFilters, DrawsPixels):
         """Gibbs sampling of some units in turn; the other units keep their values."""
         W, x = self.W, x.T.clone()  # transposed: a unit's values in all chains are contiguous
         for _ in range(sweeps):
-            u = uniform(x.new_empty(x.shape[1], len(sites))).T.contiguous()
+            u = uniform_columns(x.new_empty(len(sites), x.shape[1]))
             # s_i = 1 where sigmoid(W_i . s + b_i) > u
             thresholds = torch.logit(u) - self.b[sites.start : sites.stop, None]
             for threshold, i in zip(thresholds, sites, strict=True):

@@ -20,20 +20,24 @@ from torch import Tensor, nn
 from gentrain.config.types import Count, NonNegative, Share
 from gentrain.errors import UserError
 from gentrain.layers.coupling import batch_coupled_layers
-from gentrain.models.base import Batch
+from gentrain.models.base import Batch, HasTrace, Trace
 from gentrain.models.energy.base import Clamped, EnergyModel, contrast
 from gentrain.models.objective import Objective
 from gentrain.models.pixels import Unchanged
-from gentrain.samplers.kernel import Kernel
+from gentrain.samplers.diagnostics import mixing
+from gentrain.samplers.kernel import Kernel, State
 from gentrain.streams import uniform
 
+TRANSITIONS = 4  # the fewest of which R-hat and the effective sample size are defined
 
-class EBM(EnergyModel):
+
+class EBM(EnergyModel, HasTrace):
     """A deep energy-based model.
 
         loss = mean E(x) - mean E(x~) + alpha (mean E(x)^2 + mean E(x~)^2)
 
-    x is data with Gaussian noise of standard deviation `blur`, x~ are negative samples.
+    x is data with Gaussian noise of standard deviation `blur`, x~ are negative samples. Metrics are
+    the acceptance, the effective sample size and R-hat of the chains that draw them.
 
     Args:
         network: (B, *shape) -> energies (B,); no layer may couple samples.
@@ -76,34 +80,41 @@ class EBM(EnergyModel):
         self.k, self.fresh, self.alpha, self.blur = k, fresh, alpha, blur
         self.register_buffer("chains", self.noise(buffer, "cpu"))
 
+    @property
+    def box(self) -> tuple[float, float] | None:
+        bounds = self.sampler.bounds
+        return None if bounds is None else (bounds[0], bounds[1])
+
     def energy(self, x: Tensor) -> Tensor:
         return self.network(x.view(-1, *self.shape))
 
     def objective(self, batch: Batch) -> Objective:
         x = self.values(batch[0])
         x = x + self.blur * torch.randn_like(x)
-        samples = self.negatives(len(x))
-        data, model = self.energy(torch.cat([x, samples])).split(len(x))
+        trace = self.negatives(len(x))
+        data, model = self.energy(torch.cat([x, trace.x])).split(len(x))
         found = contrast(data, model)
+        if self.k >= TRANSITIONS:
+            found.metrics |= mixing(trace.energies, trace.accepted)
         if self.alpha:
             squares = data.square().mean() + model.square().mean()
             found.losses["regularizer"] = self.alpha * squares
         return found
 
     @torch.no_grad()
-    def negatives(self, n: int) -> Tensor:
-        """n negative samples (n, D): k transitions from samples of the buffer, or from noise.
+    def negatives(self, n: int) -> Trace:
+        """Chains of k transitions that end in n negative samples (n, D).
 
-        They take their places in the buffer.
+        They start from samples of the buffer, or from noise. The ends take their places in it.
         """
         device = self.chains.device
         places = torch.randperm(len(self.chains), device=device)[:n]
         places = places.repeat(-(-n // len(places)))[:n]  # for a buffer smaller than the batch
         renewed = torch.rand(n, 1, device=device) < self.fresh
         start = torch.where(renewed, self.noise(n, device), self.chains[places])
-        x = self.run_chain(start, self.k)
-        self.chains[places] = x
-        return x
+        trace = self.trace(start, self.k)
+        self.chains[places] = trace.x
+        return trace
 
     def noise(self, n: int, device: torch.device | str) -> Tensor:
         """Uniform in [-1, 1]."""
@@ -116,14 +127,29 @@ class EBM(EnergyModel):
         and once more at the end.
         """
 
+        state, _ = self.transitions(x, steps, clamped)
+        return state.x if clamped is None else clamped.apply(state.x)
+
+    def trace(self, x: Tensor, steps: int) -> Trace:
+        state, seen = self.transitions(x, steps)
+        log_p, accepted = (torch.stack(each) for each in zip(*seen, strict=True))
+        return Trace(state.x, -log_p, accepted if self.sampler.rejects else None)
+
+    def transitions(
+        self, x: Tensor, steps: int, clamped: Clamped | None = None
+    ) -> tuple[State, list[tuple[Tensor, Tensor]]]:
+        """The state after `steps` transitions, and log p (C,) and the acceptance of each one."""
+
         def target(x: Tensor) -> Tensor:
             return -self.energy(x if clamped is None else clamped.apply(x)).float()
 
+        seen = []
         with frozen(self.network), torch.no_grad():
             state = self.sampler.start(target, x)
             for _ in range(steps):
                 state = self.sampler.step(target, state)
-        return state.x if clamped is None else clamped.apply(state.x)
+                seen.append((state.log_p, state.accepted))
+        return state, seen
 
 
 @contextmanager

@@ -20,7 +20,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gentrain.config.types import Count, Positive
-from gentrain.models.base import Batch, DrawsPixels, HasFilters, HasLogPartition, eval_mode
+from gentrain.models.base import (
+    Batch,
+    DrawsPixels,
+    HasFilters,
+    HasLogPartition,
+    HasTrace,
+    eval_mode,
+)
 from gentrain.models.energy.base import Clamped, EnergyModel, contrast
 from gentrain.models.energy.visible import Visible, bernoulli
 from gentrain.models.objective import Objective
@@ -30,7 +37,7 @@ AT_A_TIME = 2**22  # hidden logits that are in memory when all units of images a
 ENUMERABLE = 15  # with at most so many hidden units, Z is summed and not estimated
 
 
-class RBM(EnergyModel, HasLogPartition, HasFilters, DrawsPixels):
+class RBM(EnergyModel, HasLogPartition, HasFilters, DrawsPixels, HasTrace):
     """A restricted Boltzmann machine, trained with block Gibbs sampling.
 
     It descends the free energy F on data, and climbs F on samples after `k` steps of two matrix
