@@ -20,6 +20,7 @@ from gentrain.adversarial.regularizer import (
 from gentrain.config.types import Count, NonNegative, Positive
 from gentrain.errors import UserError
 from gentrain.layers.coupling import batch_coupled_layers
+from gentrain.layers.equalized import weight_scales
 
 log = logging.getLogger("gentrain")
 
@@ -67,6 +68,7 @@ class WeightClip(Lipschitz):
                 "(lipschitz=clip, model.critic.weight_norm); "
                 "write model.critic.weight_norm=false, or lipschitz=gp|spectral_norm"
             )
+        self.scales = weight_scales(model.critic)
         self.clipped = [
             p
             for module in modules
@@ -85,7 +87,8 @@ class WeightClip(Lipschitz):
     @torch.no_grad()
     def after_critic_step(self, model: RegularizedModel) -> None:
         for p in self.clipped:
-            p.clamp_(-self.bound, self.bound)
+            bound = self.bound / self.scales.get(id(p), 1.0)
+            p.clamp_(-bound, bound)
 
 
 class GradientPenalty(Lipschitz):

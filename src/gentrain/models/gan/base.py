@@ -327,8 +327,8 @@ class AdversarialModel(GenerativeModel, HasCritic, ABC):
     def eval_scores(self, critic: CriticFunction, x: Tensor, fake: bool) -> Tensor:
         """One score for each image or pack: the mean over patches, where the critic has patches."""
         with eval_mode(self.critic):
-            scores = critic(self.transform_batch(x, x, critics_turn=False)[fake])
-        return scores.view(len(x), -1).mean(1) if len(scores) > len(x) else scores
+            shown = self.transform_batch(x, x, critics_turn=False)[fake]
+            return critic(shown).view(len(shown), -1).mean(1)
 
 
 class SingleCriticModel(AdversarialModel, ABC):

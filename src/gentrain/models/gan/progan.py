@@ -35,7 +35,7 @@ class Growth(Regularizer):
         stable: images between two fades.
     """
 
-    order = Regularizer.IMAGES + 3  # after what works on images of the full size
+    order = Regularizer.IMAGES + 1  # after the pool of full-size fakes, before what the critic sees
     images: Tensor
 
     def __init__(self, fade: Count = 800_000, stable: Count = 800_000) -> None:
