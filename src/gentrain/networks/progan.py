@@ -54,6 +54,11 @@ class Growing(nn.Module):
         self.alpha.fill_(alpha)
 
     @property
+    def stage(self) -> tuple[int, bool]:
+        """The level, and whether it still fades in."""
+        return self.level, bool(self.alpha < 1)
+
+    @property
     def side(self) -> int:
         """The side of the level's images."""
         return self.sides[self.level]

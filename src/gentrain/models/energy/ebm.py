@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from gentrain.config.types import Count, NonNegative, Share
 from gentrain.errors import UserError
 from gentrain.layers.coupling import batch_coupled_layers
+from gentrain.layers.precision import at_least_single
 from gentrain.models.base import Batch
 from gentrain.models.energy.base import Clamped, EnergyModel, contrast
 from gentrain.models.objective import Objective
@@ -114,7 +115,7 @@ class EBM(EnergyModel):
         """
 
         def target(x: Tensor) -> Tensor:
-            return -self.energy(x if clamped is None else clamped.apply(x)).float()
+            return -at_least_single(self.energy(x if clamped is None else clamped.apply(x)))
 
         with frozen(self.network), torch.no_grad():
             state = self.sampler.start(target, x)
