@@ -8,12 +8,13 @@ second head, a second direction. So every model works with every backbone that f
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from gentrain.errors import UserError
+from gentrain.layers.normalization import Norm
 
 Backbone = partial  # a network class with options; calling it with more options builds the network
 Prior = Literal["normal", "uniform"]
@@ -101,7 +102,7 @@ class Critic(nn.Module):
 
     conditional: ClassVar[bool] = False  # it takes labels itself: it has an option `classes`
     flattens: ClassVar[bool] = False  # it takes vectors of any length, and flattens images
-    norms: ClassVar[tuple[str, ...]] = ("none", "batch", "layer", "instance")  # of option `norm`
+    norms: ClassVar[tuple[str, ...]] = get_args(Norm)  # of option `norm`
     head_kind: ClassVar[HeadKind] = "linear"
     grows: ClassVar[bool] = False  # it grows level by level, as in a progressive GAN
     is_energy: ClassVar[bool] = False  # scores are minus an energy, which is never negative
@@ -235,7 +236,7 @@ def gaussian_init(network: nn.Module, sd: float = 0.02) -> nn.Module:
                 nn.init.normal_(layer.weight, 0, sd)
             case nn.BatchNorm1d() | nn.BatchNorm2d() | nn.InstanceNorm2d() if layer.affine:
                 nn.init.normal_(layer.weight, 1, sd)
-            case nn.GroupNorm() | nn.LayerNorm():
+            case nn.GroupNorm() | nn.LayerNorm() if layer.weight is not None:
                 nn.init.normal_(layer.weight, 1, sd)
             case _:
                 continue

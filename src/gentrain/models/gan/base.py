@@ -228,6 +228,14 @@ class AdversarialModel(GenerativeModel, HasCritic, ABC):
         on_real, on_fake = self.transform_scores(on_real, on_fake, critics_turn=False)
         return {"adversarial": self.loss.generator(on_real, on_fake)}
 
+    def weigh(self, objective: Objective, weight: float) -> None:
+        """Weigh a player's adversarial loss, where it has one, as a paper that writes no 1/2.
+
+        So a weight of the paper holds for any loss, with or without a 1/2.
+        """
+        if "adversarial" in objective.losses:
+            objective.losses["adversarial"] *= weight * self.loss.unhalved
+
     def generator_scores(
         self, critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor
     ) -> tuple[Tensor, Tensor]:
