@@ -234,7 +234,8 @@ class AdversarialModel(GenerativeModel, HasCritic, ABC):
         So a weight of the paper holds for any loss, with or without a 1/2.
         """
         if "adversarial" in objective.losses:
-            objective.losses["adversarial"] *= weight * self.loss.unhalved
+            scale = weight * self.loss.unhalved
+            objective.losses["adversarial"] = scale * objective.losses["adversarial"]
 
     def generator_scores(
         self, critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor
