@@ -31,7 +31,8 @@ def trained(preset: str, precision: str) -> tuple[Any, Toy]:
     module: Any = build(checked["scheme"] | {"log_every": 1}, "scheme", model=model)
     shapes = {key: checked["data"][key] for key in ("shape", "source_shape")}
     labelled = 20 if model.semi_supervised else None
-    data = Toy(name="toy", classes=10, labelled=labelled, batch_size=8, **shapes)
+    classes = checked["data"]["classes"] or 10
+    data = Toy(name="toy", classes=classes, labelled=labelled, batch_size=8, **shapes)
     trainer = L.Trainer(
         accelerator="cpu",
         precision=precision,  # type: ignore[arg-type]
@@ -47,7 +48,7 @@ def trained(preset: str, precision: str) -> tuple[Any, Toy]:
     with default_dtype(dtype):
         trainer.fit(module, datamodule=DataModule(data))
         batch = next(iter(data.batches()))
-        drawn = batch[:1] if model.semi_supervised else batch
+        drawn = (batch[0], batch[2]) if model.semi_supervised else batch
         if not model.sequential:
             assert model.sample(drawn).dtype == dtype
     return model, data
