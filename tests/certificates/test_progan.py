@@ -24,7 +24,7 @@ from gentrain.networks import progan
 from gentrain.training.callbacks.checkpoint import Checkpoint
 from gentrain.training.callbacks.rng import RNG
 from gentrain.training.datamodule import DataModule
-from tests.support.compose import batch, build_model, composed
+from tests.support.compose import batch, build_model, composed, options
 from tests.support.tensors import assert_equal
 from tests.support.toy import Noise, trainer
 
@@ -304,19 +304,8 @@ def test_growth_counts_images_and_resets_the_optimizers(tmp_path: Path) -> None:
     assert [alpha for _, alpha, *_ in watch.seen] == pytest.approx(
         [1, 0, 1 / 3, 2 / 3, 1, 1, 0, 1 / 3, 2 / 3, 1, 1]
     )
-    assert [ages for *_, ages in watch.seen] == [
-        {1.0},
-        set(),
-        {1.0},
-        {2.0},
-        {3.0},
-        {4.0},
-        set(),
-        {1.0},
-        {2.0},
-        {3.0},
-        {4.0},
-    ]
+    # reset where a fade starts, and where it ends, as in the authors' code
+    assert [max(ages, default=0) for *_, ages in watch.seen] == [1, 0, 1, 2, 0, 1, 0, 1, 2, 0, 1]
     assert scheme.latest["critic/levels_grown"] == pytest.approx(2)
     assert {
         "critic/gradient_penalty",
@@ -373,7 +362,101 @@ def test_the_penalty_is_of_the_sum_of_scores_at_the_level_s_size(
     assert seen == [14]
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), False),
+        (("steps=3",), True),
+        (("steps=9",), True),
+        (("steps=10",), False),
+        (("steps=5", "scheme.critic_steps=2"), False),
+        (("steps=5", "scheme.accumulate=2"), False),
+    ],
+)
+def test_a_run_that_ends_before_it_has_grown_says_so(
+    words: tuple[str, ...], said: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All levels take 2 * (16 + 24) images: ten batches of 8."""
+    steps = next((int(w[6:]) for w in words if w.startswith("steps=")), 10)
+    with caplog.at_level("WARNING", logger="gentrain"):
+        run(tmp_path, steps, *(w for w in words if not w.startswith("steps=")))
+    found = [r.message for r in caplog.records if "before it has grown" in r.message]
+    assert len(found) == said
+    if said:
+        assert "model.growth.fade" in found[0] and "take 80 " in found[0] and "16 px" in found[0]
+
+
+# --- tricks act on what the critic sees -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_the_critic_sees_the_noise_that_was_asked_for(level: int) -> None:
+    model = build_model("model=progan", "tricks=[instance_noise]", *NARROW)
+    model.regularizers["growth"].apply_level(model, level, 1.0)
+    x = torch.zeros(64, 1, 28, 28)
+    for seen in model.transform_batch(x, x, critics_turn=True):
+        assert seen.shape[-1] == model.critic.body.sides[level]
+        assert seen.std().item() == pytest.approx(0.1, rel=0.05)
+
+
+def test_orthogonal_and_historical_averaging_are_of_the_scaled_weights() -> None:
+    """The weights that a forward uses, found layer by layer."""
+    model = build_model("model=progan", "tricks=[orthogonal,historical_averaging]", *NARROW)
+    layers = [m for m in model.generator.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    used = [layer.weight.detach().flatten(1) for layer in layers]
+    wanted = sum(
+        float((w @ w.T).square().sum() - (w @ w.T).diagonal().square().sum()) for w in used
+    )
+    objective = model.generator_loss(batch(model))
+    assert objective.losses["orthogonal"].item() == pytest.approx(1e-4 * wanted, rel=1e-4)
+    moved = 0.0
+    for layer in layers:
+        before = layer.weight.detach().clone()
+        with torch.no_grad():
+            layer.parametrizations.weight.original.add_(0.5)
+        moved += float((layer.weight.detach() - before).square().sum())
+    distance = model.regularizers["historical_averaging"].distance("generator")
+    assert distance.item() == pytest.approx(1e-3 * moved, rel=1e-4)
+
+
+def test_spectral_norm_is_of_the_scaled_weights() -> None:
+    model = build_model("model=progan", "lipschitz=spectral_norm", *NARROW)
+    for _ in range(30):
+        model.critic(batch(model)[0])
+    for layer in model.critic.eval().modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            largest = torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2)
+            assert largest.item() == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("trick", options("tricks"))
+def test_each_trick_acts_at_every_level_or_is_refused(trick: str) -> None:
+    """Images of the level's size reach the critic, and every loss is finite and not absurd."""
+    words = ("model=progan", f"tricks=[{trick}]", "loss=js", "lipschitz=spectral_norm", *NARROW)
+    if trick == "virtual_batch_norm":
+        with pytest.raises(UserError, match="no batch norm"):
+            build_model(*words)
+        return
+    model = build_model(*words)
+    x = batch(model)
+    model.init_from_batch(x)
+    growth, packed = model.regularizers["growth"], 2 if trick == "packing" else 1
+    for level, alpha in ((0, 1.0), (1, 0.3), (2, 1.0)):
+        growth.apply_level(model, level, alpha)
+        real, fake = model.transform_batch(x[0], model.sample(x), critics_turn=True)
+        side = model.critic.body.sides[level]
+        assert real.shape == fake.shape == (8 // packed, packed, side, side)
+        for loss in (model.critic_loss, model.generator_loss):
+            for name, term in loss(x).losses.items():
+                assert term.isfinite() and term.abs() < 100, name
+        model.after_critic_step({})
+        model.after_generator_step()
+
+
 def test_other_penalties_and_other_couplings_are_refused() -> None:
+    for words in (("model=progan",), ("model=gan", "network=progan")):
+        with pytest.raises(UserError, match="equalised"):
+            build_model(*words, "lipschitz=clip", *NARROW)
     for lipschitz in ("gp", "r1"):
         with pytest.raises(UserError, match="couple samples"):
             build_model("model=progan", f"lipschitz={lipschitz}", *NARROW)

@@ -195,7 +195,7 @@ def test_cycle_and_identity_by_hand() -> None:
 
 def test_both_objectives_are_those_of_the_paper() -> None:
     """Least squares that are not halved for the generators, and halved for the critics."""
-    model, a, b = cyclegan(adversarial=2.0), images(), images()
+    model, a, b = cyclegan(), images(), images()
     G, back = model.generator.there, model.generator.back
     of_b, of_a = model.critic.target, model.critic.source
     wanted = (of_b(G(a)) - 1).square().mean() + (of_a(back(b)) - 1).square().mean()

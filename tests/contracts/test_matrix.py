@@ -165,6 +165,8 @@ def refusal(preset: str, loss: str, lipschitz: str, tricks: tuple[str, ...]) -> 
         return "classifier"
     if preset == "semi_supervised_gan" and lipschitz == "clip":
         return "weight_norm"
+    if preset == "progan" and lipschitz == "clip" and "virtual_batch_norm" not in tricks:
+        return "equalised"
     if preset == "bigan" and "diff_augment" in tricks:
         return "diff_augment"
     if preset == "ebgan" and (refused := {"packing", "minibatch_discrimination"} & set(tricks)):

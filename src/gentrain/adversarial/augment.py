@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gentrain.layers.precision import at_least_single
+
 Augmentation = Literal["color", "translation", "cutout", "affine"]
 
 
@@ -96,7 +98,7 @@ def warp(x: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
     )
     with torch.autocast(x.device.type, enabled=False):
         grid = F.affine_grid(theta, list(x.shape), align_corners=False)
-        return F.grid_sample(x.float(), grid, padding_mode="border", align_corners=False)
+        return F.grid_sample(at_least_single(x), grid, padding_mode="border", align_corners=False)
 
 
 def random_shift(batch: int, side: int, ratio: float, device: torch.device) -> Tensor:

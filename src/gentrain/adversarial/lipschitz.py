@@ -20,6 +20,8 @@ from gentrain.adversarial.regularizer import (
 from gentrain.config.types import Count, NonNegative, Positive
 from gentrain.errors import UserError
 from gentrain.layers.coupling import batch_coupled_layers
+from gentrain.layers.equalized import weight_scales
+from gentrain.layers.precision import at_least_single
 
 log = logging.getLogger("gentrain")
 
@@ -67,6 +69,12 @@ class WeightClip(Lipschitz):
                 "(lipschitz=clip, model.critic.weight_norm); "
                 "write model.critic.weight_norm=false, or lipschitz=gp|spectral_norm"
             )
+        if weight_scales(model.critic):
+            raise UserError(
+                "an equalised learning rate needs weights of the size that it draws, and clipped "
+                "ones leave the critic no gradient (lipschitz=clip, network); "
+                "use lipschitz=gp_grouped, or spectral_norm"
+            )
         self.clipped = [
             p
             for module in modules
@@ -92,7 +100,7 @@ class GradientPenalty(Lipschitz):
     """weight * E[(||grad D(x~)||_2 - center)^2], the norm over each sample's pixels.
 
     Gulrajani et al., "Improved training of Wasserstein GANs", 2017. The penalty is computed in
-    float32, whatever the precision of the rest.
+    float32 or more, whatever the precision of the rest.
 
     Args:
         weight: lambda of the paper.
@@ -143,7 +151,7 @@ class GradientPenalty(Lipschitz):
         if not self.due:
             return None
         with torch.autocast(real.device.type, enabled=False):
-            x = self.penalty_points(real.float(), fake.detach().float())
+            x = self.penalty_points(at_least_single(real), at_least_single(fake.detach()))
             norms = sample_norms(input_gradient(critic, x))
             excess = norms - self.center if self.center else norms
             excess = excess.clamp_min(0) if self.one_sided else excess
@@ -265,7 +273,7 @@ def sample_norms(grad: Tensor) -> Tensor:
 
 def uniform_per_sample(x: Tensor) -> Tensor:
     """Draw one number from U(0, 1) for each sample of x (B, ...), (B, 1, ...)."""
-    return torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device)
+    return torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device, dtype=x.dtype)
 
 
 def is_norm_layer(module: nn.Module) -> bool:

@@ -33,6 +33,8 @@ class AdversarialLoss(nn.Module):
         swap_roles: maps a score to the one that it would be if real and fake changed roles: for
             hard targets critic(real, fake) = critic(swap_roles(fake), swap_roles(real)).
         of_energy: scores must be minus an energy, which is never negative.
+        unhalved: the factor by which a paper without the 1/2 of this loss differs: 2 for a loss
+            that is written with 1/2, else 1.
     """
 
     def __init__(
@@ -45,12 +47,14 @@ class AdversarialLoss(nn.Module):
         estimates: Mapping[str, ScoreLoss] | None = None,
         swap_roles: Callable[[Tensor], Tensor] = neg,
         of_energy: bool = False,
+        unhalved: float = 1.0,
     ) -> None:
         super().__init__()
         self.critic, self.generator = critic, generator
         self.bounded, self.relative, self.of_energy = bounded, relative, of_energy
         self.smoothed, self.swap_roles = smoothed, swap_roles
         self.estimates = dict(estimates or {})
+        self.unhalved = unhalved
 
     def update(self, scalars: dict[str, Tensor]) -> None:
         """Called after each critic update with the critic's named losses and metrics.
@@ -107,6 +111,7 @@ def ls(a: float = 0.0, b: float = 1.0, c: float = 1.0) -> AdversarialLoss:
         generator=lambda real, fake: (fake - c).square().mean() / 2,
         smoothed=lambda target: with_swap_roles(ls(a, target, c), swap_roles),
         swap_roles=swap_roles,
+        unhalved=2.0,
     )
 
 

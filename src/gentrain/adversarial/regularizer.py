@@ -76,6 +76,13 @@ class Regularizer(nn.Module):
     def check_optimizer(self, player: str, optimizer: Optimizer) -> None:
         """Called once for each player: warn of an optimizer that does not fit, or refuse it."""
 
+    def check_length(self, images: int) -> None:
+        """Called once before training: warn of a run that is too short, or refuse it.
+
+        Args:
+            images: real images that the critic will see in the rest of the run, in all processes.
+        """
+
     def on_train_start(self, model: RegularizedModel) -> None:
         """Called once, after every network has seen a first batch."""
 

@@ -44,12 +44,13 @@ def present(samples: ArrayDataset) -> tuple[Tensor, ...]:
 
 
 def to_float(images: Tensor) -> Tensor:
-    """uint8 0..255 -> float32 -1..1; points are floats already and stay as they are.
+    """uint8 0..255 -> floats -1..1 of torch's default type; points only change their type.
 
     >>> to_float(torch.tensor([0, 255], dtype=torch.uint8))
     tensor([-1.,  1.])
     """
-    return images.float().div_(127.5).sub_(1) if images.dtype == torch.uint8 else images
+    floats = images.to(torch.get_default_dtype())
+    return floats.div_(127.5).sub_(1) if images.dtype == torch.uint8 else floats
 
 
 def to_bytes(images: Tensor) -> Tensor:

@@ -401,7 +401,7 @@ class Data(ABC):
             f"(data.labelled); give {world} or more",
         )
         order = BatchSampler(len(few.images), size, self.seed, rank, world)
-        return Batches(few, order, device, self.flip)
+        return Batches(few, order, device, self.flip, **self.stream_options)
 
     def batch_sampler(self, rank: int = 0, world: int = 1) -> BatchSampler:
         """Which training samples make which batch of one process."""

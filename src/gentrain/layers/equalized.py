@@ -29,6 +29,21 @@ def equalized(layer: nn.Linear | nn.Conv2d, gain: float = math.sqrt(2)) -> nn.Mo
     return parametrize.register_parametrization(layer, "weight", Scale(gain / math.sqrt(fan_in)))
 
 
+def weight_scales(network: nn.Module) -> dict[int, float]:
+    """The factor c of each learned weight w^ with an equalised learning rate, by the weight's id.
+
+    The weight of the network is c w^. What is said of weights, such as a bound of them, is said of
+    c w^.
+    """
+    return {
+        id(parametrizations.original): scale.c
+        for parametrizations in network.modules()
+        if isinstance(parametrizations, parametrize.ParametrizationList)
+        for scale in parametrizations
+        if isinstance(scale, Scale)
+    }
+
+
 class Scale(nn.Module):
     """w^ -> c * w^."""
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from gentrain.errors import UserError
 from gentrain.layers.coupling import CouplesSamples
+from gentrain.layers.precision import at_least_single
 
 
 class MinibatchStddev(CouplesSamples):
@@ -38,7 +39,7 @@ class MinibatchStddev(CouplesSamples):
                 "(data.batch_size, model.critic.group); choose a multiple"
             )
         # sample i goes to group i mod (number of groups)
-        grouped = torch.cat([x, x[:missing]]).float().unflatten(0, (group, -1))
+        grouped = at_least_single(torch.cat([x, x[:missing]])).unflatten(0, (group, -1))
         sd = (grouped.var(0, unbiased=False) + 1e-8).sqrt()
         number = sd.mean((1, 2, 3)).repeat(group)[: len(x)].to(x.dtype)
         return torch.cat([x, number[:, None, None, None].expand(-1, 1, *x.shape[2:])], 1)

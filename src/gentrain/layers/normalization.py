@@ -10,14 +10,15 @@ from torch import Tensor, nn
 from gentrain.layers.coupling import CouplesSamples
 from gentrain.layers.lazy_buffers import LazyBuffers
 
-Norm = Literal["none", "batch", "layer", "instance"]
+Norm = Literal["none", "batch", "layer", "instance", "instance_plain"]
 
 
 def norm2d(kind: Norm, channels: int) -> nn.Module:
     """A norm of maps (B, channels, H, W).
 
     Layer norm is over C, H and W with one gain per channel (group norm of one group), as critics
-    of WGAN-GP use it.
+    of WGAN-GP use it. "instance" has gains and shifts, as in StarGAN; "instance_plain" has none, as
+    in CycleGAN.
     """
     match kind:
         case "batch":
@@ -26,6 +27,8 @@ def norm2d(kind: Norm, channels: int) -> nn.Module:
             return nn.GroupNorm(1, channels)
         case "instance":
             return nn.InstanceNorm2d(channels, affine=True)
+        case "instance_plain":
+            return nn.InstanceNorm2d(channels)
         case _:
             return nn.Identity()
 
@@ -37,6 +40,8 @@ def norm1d(kind: Norm, features: int) -> nn.Module:
             return nn.BatchNorm1d(features)
         case "layer" | "instance":
             return nn.LayerNorm(features)
+        case "instance_plain":
+            return nn.LayerNorm(features, elementwise_affine=False)
         case _:
             return nn.Identity()
 

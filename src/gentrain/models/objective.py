@@ -8,6 +8,8 @@ from functools import reduce
 import torch
 from torch import Tensor
 
+from gentrain.layers.precision import at_least_single
+
 
 @dataclass
 class Objective:
@@ -22,5 +24,5 @@ class Objective:
 
     @property
     def loss(self) -> Tensor:
-        """The sum of the losses, in float32."""
-        return reduce(torch.add, (loss.float() for loss in self.losses.values()))
+        """The sum of the losses, in float32 or more."""
+        return reduce(torch.add, (at_least_single(loss) for loss in self.losses.values()))

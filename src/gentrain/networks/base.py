@@ -8,12 +8,13 @@ second head, a second direction. So every model works with every backbone that f
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from gentrain.errors import UserError
+from gentrain.layers.normalization import Norm
 
 Backbone = partial  # a network class with options; calling it with more options builds the network
 Prior = Literal["normal", "uniform"]
@@ -101,7 +102,7 @@ class Critic(nn.Module):
 
     conditional: ClassVar[bool] = False  # it takes labels itself: it has an option `classes`
     flattens: ClassVar[bool] = False  # it takes vectors of any length, and flattens images
-    norms: ClassVar[tuple[str, ...]] = ("none", "batch", "layer", "instance")  # of option `norm`
+    norms: ClassVar[tuple[str, ...]] = get_args(Norm)  # of option `norm`
     head_kind: ClassVar[HeadKind] = "linear"
     grows: ClassVar[bool] = False  # it grows level by level, as in a progressive GAN
     is_energy: ClassVar[bool] = False  # scores are minus an energy, which is never negative
@@ -130,10 +131,10 @@ class Critic(nn.Module):
         """(B, *shape) -> scores (B,), or (B * P,)."""
         return self.score(self.features(x))
 
-    def widen(self, m: int) -> None:
-        """Take m samples at once: a new first layer with m times the inputs.
+    # --- what tricks change -----------------------------------------------------------------------
 
-        The new layer is of the same kind, and its weights have the same scale.
+    def widen(self, m: int) -> None:
+        """Take m samples at once: every layer that sees samples gets m times the inputs.
 
         Args:
             m: samples that are joined on channels, or points on coordinates.
@@ -141,30 +142,54 @@ class Critic(nn.Module):
         Raises:
             UserError: for a network that can only take one sample at a time.
         """
-        for parent in self.body.modules():
-            for name, layer in parent.named_children():
-                if (wider := widened(layer, m)) is not None:
-                    setattr(parent, name, init_like(wider, layer))
-                    return
-        raise TypeError(f"{type(self).__name__} has no first layer to widen")
+        for layer in self.input_layers():
+            replace(self.body, layer, self.widened(layer, m))
+
+    def input_layers(self) -> list[nn.Module]:
+        """The layers of the body that see samples: here the first one.
+
+        A network whose samples go into several layers names them all.
+        """
+        return [next(m for m in self.body.modules() if isinstance(m, nn.Linear | nn.Conv2d))]
+
+    def widened(self, layer: Any, m: int) -> nn.Module:
+        """A layer of the same kind with m times the inputs, and weights of the same scale.
+
+        A network whose layers are more than a linear map or a convolution overrides it.
+        """
+        return init_like(with_inputs(layer, m), layer)
+
+    def widened_head(self, extra: int) -> nn.Module:
+        """The linear head for `extra` further features; it keeps the weights of the others."""
+        head = nn.Linear(self.head.in_features + extra, self.head.out_features)
+        with torch.no_grad():
+            head.weight[:, : self.head.in_features] = self.head.weight
+        return head
 
 
-def widened(layer: nn.Module, m: int) -> nn.Linear | nn.Conv2d | None:
-    """A linear layer or a convolution with m times the inputs; None for any other layer."""
+def with_inputs(layer: Any, m: int) -> nn.Linear | nn.Conv2d:
+    """A linear layer or a convolution as `layer`, with m times the inputs."""
     match layer:
         case nn.Linear():
-            return nn.Linear(m * layer.in_features, layer.out_features)
-        case nn.Conv2d():
+            return nn.Linear(m * layer.in_features, layer.out_features, layer.bias is not None)
+        case _:
             return nn.Conv2d(
                 m * layer.in_channels,
                 layer.out_channels,
-                layer.kernel_size,  # type: ignore[arg-type]
-                layer.stride,  # type: ignore[arg-type]
-                layer.padding,  # type: ignore[arg-type]
+                layer.kernel_size,
+                layer.stride,
+                layer.padding,
                 bias=layer.bias is not None,
             )
-        case _:
-            return None
+
+
+def replace(network: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Put another layer in the place of one inside a network."""
+    for parent in network.modules():
+        for name, child in parent.named_children():
+            if child is old:
+                setattr(parent, name, new)
+                return
 
 
 def require_source_shape(source_shape: list[int] | None) -> list[int]:
@@ -211,7 +236,7 @@ def gaussian_init(network: nn.Module, sd: float = 0.02) -> nn.Module:
                 nn.init.normal_(layer.weight, 0, sd)
             case nn.BatchNorm1d() | nn.BatchNorm2d() | nn.InstanceNorm2d() if layer.affine:
                 nn.init.normal_(layer.weight, 1, sd)
-            case nn.GroupNorm() | nn.LayerNorm():
+            case nn.GroupNorm() | nn.LayerNorm() if layer.weight is not None:
                 nn.init.normal_(layer.weight, 1, sd)
             case _:
                 continue

@@ -107,6 +107,8 @@ class ConcatCritic(nn.Module):
 class ProjectionCritic(nn.Module):
     """D(x, y) = head(h) + <h, V y>, h = features(x) (Miyato & Koyama, 2018).
 
+    V starts with Glorot's uniform weights, as in the authors' code.
+
     Args:
         backbone: a critic.
         classes: number of labels.
@@ -116,6 +118,7 @@ class ProjectionCritic(nn.Module):
         super().__init__()
         self.critic = backbone()
         self.embed = nn.Embedding(classes, self.critic.head.in_features)
+        nn.init.xavier_uniform_(self.embed.weight)
 
     def backbones(self) -> list[nn.Module]:
         """The networks with a body."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -137,6 +138,10 @@ class NoisyCritic(base.Critic):
         for inputs, outputs in pairwise(sizes):
             layers += [rectified_linear(inputs, outputs, weight_norm), ReLU(), GaussianNoise(noise)]
         super().__init__(nn.Sequential(*layers), sizes[-1], points=len(shape) == 1)
+        self.weight_norm = weight_norm
+
+    def widened(self, layer: Any, m: int) -> nn.Module:
+        return rectified_linear(m * layer.in_features, layer.out_features, self.weight_norm)
 
 
 def rectified_linear(inputs: int, outputs: int, weight_norm: bool) -> nn.Linear:

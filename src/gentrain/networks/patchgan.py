@@ -51,7 +51,7 @@ class Critic(base.Critic):
         source_shape: list[int] | None = None,
         width: Count = 64,
         depth: Count = 3,
-        norm: Norm = "instance",
+        norm: Norm = "instance_plain",
     ) -> None:
         base.require_image(shape)
         inputs = shape[0] + (source_shape[0] if source_shape else 0)

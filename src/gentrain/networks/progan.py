@@ -54,6 +54,11 @@ class Growing(nn.Module):
         self.alpha.fill_(alpha)
 
     @property
+    def stage(self) -> tuple[int, bool]:
+        """The level, and whether it still fades in."""
+        return self.level, bool(self.alpha < 1)
+
+    @property
     def side(self) -> int:
         """The side of the level's images."""
         return self.sides[self.level]
@@ -114,10 +119,14 @@ class Critic(base.Critic):
         super().__init__(CriticBody(shape, width, group), width)
         self.head = equalized(self.head, gain=1.0)
 
-    def widen(self, m: int) -> None:
-        layer: Any
-        for layer in self.body.from_image:  # type: ignore[union-attr]
-            layer[0] = equalized(nn.Conv2d(m * layer[0].in_channels, layer[0].out_channels, 1))
+    def input_layers(self) -> list[nn.Module]:
+        return [layer[0] for layer in self.body.from_image]  # type: ignore[union-attr]
+
+    def widened(self, layer: Any, m: int) -> nn.Module:
+        return equalized(base.with_inputs(layer, m))
+
+    def widened_head(self, extra: int) -> nn.Module:
+        return equalized(nn.Linear(self.size + extra, 1), gain=1.0)
 
 
 class GeneratorBody(Growing):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -82,6 +83,11 @@ class Critic(base.Critic):
             blocks.append(DownBlock(channels[-1], channels[-1], norm, down=False))
         super().__init__(nn.Sequential(*blocks, ReLU(), SumPool()), channels[-1])
         glorot_init(self)
+
+    def input_layers(self) -> list[nn.Module]:
+        """The first convolution of the first block, and its shortcut."""
+        first: Any = self.body[0]  # type: ignore[index]
+        return [first.residual[0], first.shortcut[1]]
 
 
 def generator_channels(shape: list[int], width: int) -> list[int]:

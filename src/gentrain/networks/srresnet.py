@@ -99,7 +99,7 @@ class Critic(base.Critic):
             layers += [norm2d(norm, outputs)] if i else []
             layers.append(LeakyReLU(0.2))
             inputs, sides = outputs, [-(-side // stride) for side in sides]
-        if norm == "instance" and max(sides) < 2:
+        if norm.startswith("instance") and max(sides) < 2:
             raise UserError(
                 f"the last map of an image of {shape[1]} pixels is a single pixel, which instance "
                 "norm turns into zero (model.critic.norm, data.size); set model.critic.norm=layer"

@@ -49,7 +49,7 @@ class Translator(base.Translator):
         width: Count = 64,
         downs: Whole = 2,
         blocks: Whole = 6,
-        norm: Norm = "instance",
+        norm: Norm = "instance_plain",
         padding: Padding = "reflect",
         kernel: Literal[3, 4] = 3,
     ) -> None:

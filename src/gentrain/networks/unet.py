@@ -8,8 +8,8 @@ with conditional adversarial networks" (pix2pix), 2017; Pathak et al., "Context 
 
 Ck is convolution, norm and (leaky) ReLU; CDk has dropout of 1/2 as well. A skip joins each map on
 the way up with the map of the same side on the way down. Dropout is the noise of pix2pix: it stays
-on when images are drawn. Instance norm is the paper's batch norm in batches of one. The innermost
-map has no norm: of a single pixel, x minus its mean is zero.
+on when images are drawn. Instance norm has the statistics of the paper's batch norm in batches of
+one. The innermost map has no norm: of a single pixel, x minus its mean is zero.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Translator(base.Translator):
         source_shape: list[int] | None,
         width: Count = 64,
         depth: Count | None = None,
-        norm: Norm = "instance",
+        norm: Norm = "instance_plain",
         dropout: Share = 0.5,
         skips: bool = True,
     ) -> None:

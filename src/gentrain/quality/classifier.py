@@ -24,6 +24,7 @@ from gentrain.config.types import Count, Positive, Whole
 from gentrain.data.arrays import ArrayDataset, to_float
 from gentrain.data.base import Data
 from gentrain.errors import UserError
+from gentrain.layers.precision import default_dtype
 from gentrain.quality.cache import cached
 from gentrain.quality.features import Features, LabelledImages, fingerprint
 
@@ -132,7 +133,8 @@ class Classifier(Features):
         key = [data.digest("train"), data.digest("test"), VERSION, self.options, data.classes]
         path = cache / f"classifier-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}.pt"
         kept = cached(path, lambda: self._train(data))
-        self.network = LeNet(kept["shape"], kept["classes"], int(self.options["width"]))
+        with default_dtype(torch.float32):
+            self.network = LeNet(kept["shape"], kept["classes"], int(self.options["width"]))
         self.network.load_state_dict(kept["weights"])
         self.hash, self.accuracy = kept["hash"], kept["accuracy"]
         self.requires_grad_(False)
@@ -165,6 +167,7 @@ class Classifier(Features):
             torch.enable_grad(),
             torch.inference_mode(False),
             one_thread(),
+            default_dtype(torch.float32),
         ):
             torch.default_generator.manual_seed(int(self.options["seed"]))
             self.network = LeNet(shape, classes, int(self.options["width"]))

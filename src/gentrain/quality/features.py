@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from gentrain.data.arrays import ArrayDataset
 from gentrain.data.base import Data
+from gentrain.layers.precision import default_dtype
 
 
 class LabelledImages(Protocol):
@@ -69,7 +70,8 @@ class Features(nn.Module, ABC):
         """uint8 (N, C, H, W), any N -> features (N, F) and logits (N, K) on `device`."""
         self.to(device).eval()
         chunks = images.split(batch_size)
-        features, logits = zip(*(self(chunk.to(device)) for chunk in chunks), strict=True)
+        with default_dtype(torch.float32):  # in a run of any precision
+            features, logits = zip(*(self(chunk.to(device)) for chunk in chunks), strict=True)
         return torch.cat(features), torch.cat(logits)
 
 

@@ -79,6 +79,15 @@ class AdversarialModule(TrainingModule):
                 regularizer.check_optimizer(player, optimizer)
         return self.with_schedules(optimizers)
 
+    def on_train_start(self) -> None:
+        super().on_train_start()
+        if self.trainer.is_global_zero:
+            size = self.trainer.datamodule.data.batch_size  # type: ignore[attr-defined]
+            per_step = size * self.trainer.world_size * self.critic_steps * self.accumulate
+            left = max(0, self.trainer.max_steps - self.global_step)
+            for regularizer in self.model.each_regularizer():
+                regularizer.check_length(left * per_step)
+
     def training_step(self, batches: list[Batch], batch_idx: int) -> None:
         self.restore_rank_local()
         critic, generator = self.optimizers()  # type: ignore[misc, attr-defined]

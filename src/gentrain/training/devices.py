@@ -42,14 +42,27 @@ def check_devices(node: dict[str, Any]) -> None:
         )
 
 
+PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
+
+
 def check_precision(node: dict[str, Any]) -> None:
-    """Refuse 16-bit floats where there is no GPU."""
+    """Refuse weights of 16 bits or fewer, and float16 where there is no GPU."""
+    if node["precision"] not in PRECISIONS:
+        raise UserError(
+            f"precision {node['precision']} is not one of {', '.join(PRECISIONS)} "
+            "(trainer.precision); in weights of 16 bits small updates are lost: use bf16-mixed"
+        )
     on_cpu = node["accelerator"] == "cpu" or not torch.cuda.is_available()
     if str(node["precision"]).startswith("16") and on_cpu:
         raise UserError(
             f"precision {node['precision']} needs a GPU (trainer.precision); "
             "on a CPU use 32-true or bf16-mixed"
         )
+
+
+def working_dtype(precision: str) -> torch.dtype:
+    """The type of the weights, of noise and of batches: mixed precision keeps float32."""
+    return torch.float64 if precision == "64-true" else torch.float32
 
 
 def plugins() -> list[Any]:

@@ -19,6 +19,7 @@ from gentrain.config.validate import check
 from gentrain.data.base import Data
 from gentrain.errors import AlreadyFinished, Diverged, Interrupted, Unavailable, UserError
 from gentrain.files import remove_unfinished, report_disk_errors, write_json
+from gentrain.layers.precision import default_dtype
 from gentrain.models.base import GenerativeModel
 from gentrain.quality.base import TEST, Metric, higher_is_better
 from gentrain.runs import directory
@@ -36,6 +37,7 @@ from gentrain.training.devices import (
     mallopt,
     plugins,
     quiet,
+    working_dtype,
 )
 from gentrain.training.environment import environment_error
 from gentrain.training.module import TrainingModule
@@ -81,6 +83,9 @@ class Job:
         self.callbacks = self.make_callbacks()
         self.loggers = build(self.config["logger"], "logger")
         self.trainer = self.make_trainer()
+        # before a checkpoint is read: float32 would round its weights
+        self.dtype = working_dtype(self.config["trainer"]["precision"])
+        self.scheme.to(self.dtype)
 
     # --- building ---------------------------------------------------------------------------------
 
@@ -154,7 +159,7 @@ class Job:
             self.trainer.loggers = self.loggers.make(self.run_dir, self.config, self.choices, step)
             if self.trainer.is_global_zero:
                 log.info("%s", self.introduction(step))
-            with interruptible():
+            with interruptible(), default_dtype(self.dtype):
                 self.trainer.fit(
                     self.scheme,
                     datamodule=DataModule(self.data),

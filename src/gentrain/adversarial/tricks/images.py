@@ -115,7 +115,7 @@ class InstanceNoise(Regularizer):
         steps: generator updates until it is 0.
     """
 
-    order = Regularizer.IMAGES + 2
+    order = Regularizer.IMAGES + 3
     initial: Tensor
     done: Tensor
 
@@ -123,7 +123,7 @@ class InstanceNoise(Regularizer):
         super().__init__()
         self.steps = steps
         self.register_buffer("initial", torch.tensor(sd))
-        self.register_buffer("done", torch.zeros(()))
+        self.register_buffer("done", torch.zeros((), dtype=torch.int64))
 
     def transform_batch(
         self, real: Tensor, fake: Tensor, critics_turn: bool, domain: str = ""
@@ -145,7 +145,7 @@ class DiffAugment(Regularizer):
             cutout.
     """
 
-    order = Regularizer.IMAGES + 1
+    order = Regularizer.IMAGES + 2
 
     def __init__(self, policy: list[Augmentation] | None = None) -> None:
         super().__init__()
@@ -168,7 +168,8 @@ class DiffAugment(Regularizer):
 class Packing(Regularizer):
     """The critic scores m samples at once, joined on channels.
 
-    Lin, Khetan, Fanti & Oh, "PacGAN", 2018. The critic's first layer is made anew, m times as wide.
+    Lin, Khetan, Fanti & Oh, "PacGAN", 2018. Every layer of the critic that sees samples is made
+    anew, with m times the inputs.
 
     Args:
         m: samples of a pack. It must divide the batch size.

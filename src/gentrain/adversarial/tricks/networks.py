@@ -40,12 +40,8 @@ class MinibatchDiscrimination(Regularizer):
                     "minibatch discrimination comes before a critic's last linear layer, and this "
                     "one has none (tricks=[minibatch_discrimination]); leave the trick out"
                 )
-            head = critic.head
-            similarity = MinibatchSimilarity(head.in_features, self.kernels, self.dim)
-            wider = nn.Linear(head.in_features + self.kernels, head.out_features)
-            with torch.no_grad():
-                wider.weight[:, : head.in_features] = head.weight
-            critic.head = nn.Sequential(similarity, wider)
+            similarity = MinibatchSimilarity(critic.head.in_features, self.kernels, self.dim)
+            critic.head = nn.Sequential(similarity, critic.widened_head(self.kernels))
 
 
 class MinibatchSimilarity(CouplesSamples):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gentrain.adversarial.regularizer import CriticFunction, RegularizedModel, Regularizer
 from gentrain.config.types import Positive, Share
+from gentrain.layers.equalized import weight_scales
 
 
 class HistoricalAveraging(Regularizer):
@@ -16,6 +17,7 @@ class HistoricalAveraging(Regularizer):
 
     Salimans et al., "Improved techniques for training GANs", 2016. theta_i are the weights after
     the player's i-th update. The gradient goes through theta alone. The mean is in the checkpoint.
+    With an equalised learning rate theta are the scaled weights.
 
     Args:
         weight: weight of the term.
@@ -33,8 +35,13 @@ class HistoricalAveraging(Regularizer):
             "critic": list(model.critic.parameters()),
             "generator": list(model.generator.parameters()),
         }
+        scales = weight_scales(model.critic) | weight_scales(model.generator)
+        self.squared_scales = {
+            player: [scales.get(id(p), 1.0) ** 2 for p in params]
+            for player, params in self.weights.items()
+        }
         for player, params in self.weights.items():
-            self.register_buffer(f"{player}_steps", torch.zeros(()))
+            self.register_buffer(f"{player}_steps", torch.zeros((), dtype=torch.int64))
             for i, p in enumerate(params):
                 self.register_buffer(f"{player}_{i}", p.detach().clone())
 
@@ -44,15 +51,18 @@ class HistoricalAveraging(Regularizer):
 
     def distance(self, player: str) -> Tensor:
         """The term of a player."""
-        pairs = zip(self.weights[player], self.means(player), strict=True)
-        return self.weight * torch.stack([(p - mean).square().sum() for p, mean in pairs]).sum()
+        each = zip(
+            self.squared_scales[player], self.weights[player], self.means(player), strict=True
+        )
+        terms = [scale * (p - mean).square().sum() for scale, p, mean in each]
+        return self.weight * torch.stack(terms).sum()
 
     @torch.no_grad()
     def update_means(self, player: str) -> None:
         """Take a player's new weights into its means."""
         steps = self.get_buffer(f"{player}_steps").add_(1)
         for mean, p in zip(self.means(player), self.weights[player], strict=True):
-            mean.lerp_(p, (1 / steps).to(p.dtype))
+            mean.lerp_(p, (1 / steps).to(mean.dtype))
 
     def critic_term(self, critic: CriticFunction, real: Tensor, fake: Tensor) -> Tensor:
         return self.distance("critic")
@@ -73,7 +83,8 @@ class Orthogonal(Regularizer):
     Brock, Donahue & Simonyan, "Large scale GAN training for high fidelity natural image synthesis"
     (BigGAN), 2019. It keeps the rows of a weight, its filters as vectors, orthogonal, and leaves
     their lengths free. W are all weights of two dimensions or more except embeddings. Under
-    spectral norm they are the learned weights, before the division.
+    spectral norm they are the learned weights, before the division. With an equalised learning
+    rate they are the scaled weights, which the network has.
 
     Args:
         weight: weight of the term.
@@ -94,11 +105,16 @@ class Orthogonal(Regularizer):
             if isinstance(module, nn.Embedding)
             for p in module.parameters()
         }
-        parameters = model.generator.parameters()
-        self.weights = [p for p in parameters if p.ndim >= 2 and id(p) not in embeddings]
+        parameters, scales = model.generator.parameters(), weight_scales(model.generator)
+        self.weights = [
+            (p, scales.get(id(p), 1.0))
+            for p in parameters
+            if p.ndim >= 2 and id(p) not in embeddings
+        ]
 
     def generator_term(self, critic: CriticFunction, real: Tensor, fake: Tensor) -> Tensor:
-        return self.weight * torch.stack([off_diagonal(w.flatten(1)) for w in self.weights]).sum()
+        terms = [scale**4 * off_diagonal(w.flatten(1)) for w, scale in self.weights]
+        return self.weight * torch.stack(terms).sum()
 
 
 def off_diagonal(W: Tensor) -> Tensor:

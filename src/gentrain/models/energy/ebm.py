@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from gentrain.config.types import Count, NonNegative, Share
 from gentrain.errors import UserError
 from gentrain.layers.coupling import batch_coupled_layers
+from gentrain.layers.precision import at_least_single
 from gentrain.models.base import Batch, HasTrace, Trace
 from gentrain.models.energy.base import Clamped, EnergyModel, contrast
 from gentrain.models.objective import Objective
@@ -141,7 +142,7 @@ class EBM(EnergyModel, HasTrace):
         """The state after `steps` transitions, and log p (C,) and the acceptance of each one."""
 
         def target(x: Tensor) -> Tensor:
-            return -self.energy(x if clamped is None else clamped.apply(x)).float()
+            return -at_least_single(self.energy(x if clamped is None else clamped.apply(x)))
 
         seen = []
         with frozen(self.network), torch.no_grad():

@@ -228,6 +228,15 @@ class AdversarialModel(GenerativeModel, HasCritic, ABC):
         on_real, on_fake = self.transform_scores(on_real, on_fake, critics_turn=False)
         return {"adversarial": self.loss.generator(on_real, on_fake)}
 
+    def weigh(self, objective: Objective, weight: float) -> None:
+        """Weigh a player's adversarial loss, where it has one, as a paper that writes no 1/2.
+
+        So a weight of the paper holds for any loss, with or without a 1/2.
+        """
+        if "adversarial" in objective.losses:
+            scale = weight * self.loss.unhalved
+            objective.losses["adversarial"] = scale * objective.losses["adversarial"]
+
     def generator_scores(
         self, critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor
     ) -> tuple[Tensor, Tensor]:
@@ -327,8 +336,8 @@ class AdversarialModel(GenerativeModel, HasCritic, ABC):
     def eval_scores(self, critic: CriticFunction, x: Tensor, fake: bool) -> Tensor:
         """One score for each image or pack: the mean over patches, where the critic has patches."""
         with eval_mode(self.critic):
-            scores = critic(self.transform_batch(x, x, critics_turn=False)[fake])
-        return scores.view(len(x), -1).mean(1) if len(scores) > len(x) else scores
+            shown = self.transform_batch(x, x, critics_turn=False)[fake]
+            return critic(shown).view(len(shown), -1).mean(1)
 
 
 class SingleCriticModel(AdversarialModel, ABC):

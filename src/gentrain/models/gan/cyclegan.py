@@ -8,7 +8,8 @@ content because it must find the way back:
     adversarial   L(G, D_B) + L(F, D_A)
     cycle         || F(G(a)) - a ||_1 + || G(F(b)) - b ||_1
     identity      || F(a) - a ||_1 + || G(b) - b ||_1     an image of the domain stays as it is
-    objective     adversarial + 10 (cycle + 0.5 identity)
+    generators    adversarial + 10 (cycle + 0.5 identity)
+    critics       half of theirs
 
 || . ||_1 is a mean over pixels. Critics see old fakes among the new ones (tricks=[replay], with a
 pool for each domain).
@@ -106,8 +107,8 @@ class CycleGAN(AdversarialModel, TranslatesBack):
         cycle: weight of the cycle loss.
         identity: weight of the identity loss, as a share of `cycle`.
         adversarial: weight of the generators' adversarial losses. The paper's least squares are
-            not halved, as those of loss=ls (Mao et al.) are: 2 is the paper's weight. The paper
-            halves the critics' objective, which is then that of loss=ls.
+            (D(G) - 1)^2, without the 1/2 of loss=ls.
+        critic_weight: weight of the critics' adversarial losses, which have no 1/2 either.
     """
 
     translates, domains = True, ("target", "source")
@@ -121,11 +122,13 @@ class CycleGAN(AdversarialModel, TranslatesBack):
         cycle: Positive = 10.0,
         identity: NonNegative = 0.5,
         adversarial: Positive = 1.0,
+        critic_weight: Positive = 0.5,
     ) -> None:
         self.check_backbones(generator, critic, criterion)
         translators = TwoTranslators(generator)
         super().__init__(translators, TwoCritics(critic, both_shapes(generator)), criterion)
-        self.cycle, self.identity, self.adversarial = cycle, identity, adversarial
+        self.cycle, self.identity = cycle, identity
+        self.adversarial, self.critic_weight = adversarial, critic_weight
         if identity and not translators.same_shape:
             raise UserError(
                 "no image is of both domains where their shapes differ (model.identity); "
@@ -144,12 +147,13 @@ class CycleGAN(AdversarialModel, TranslatesBack):
         b, a = batch[:2]
         with torch.no_grad():
             fake_b, fake_a = self.generator.there(a), self.generator.back(b)
-        return self.merge_domains(
-            {
-                "target": self.critic_terms(self.critic.target, b, fake_b, domain="target"),
-                "source": self.critic_terms(self.critic.source, a, fake_a, domain="source"),
-            }
-        )
+        domains = {
+            "target": self.critic_terms(self.critic.target, b, fake_b, domain="target"),
+            "source": self.critic_terms(self.critic.source, a, fake_a, domain="source"),
+        }
+        for terms in domains.values():
+            self.weigh(terms, self.critic_weight)
+        return self.merge_domains(domains)
 
     def generator_loss(self, batch: Batch) -> Objective:
         b, a = batch[:2]
@@ -160,8 +164,7 @@ class CycleGAN(AdversarialModel, TranslatesBack):
             "source": self.generator_terms(self.critic.source, a, fake_a, domain="source"),
         }
         for terms in domains.values():
-            if "adversarial" in terms.losses:
-                terms.losses["adversarial"] = self.adversarial * terms.losses["adversarial"]
+            self.weigh(terms, self.adversarial)
         objective = self.merge_domains(domains)
         cycles = {"target": l1(G(fake_a), b), "source": l1(F(fake_b), a)}
         for domain, error in cycles.items():

@@ -37,7 +37,7 @@ class Pix2Pix(SingleCriticModel, Translates):
         criterion: loss, Lipschitz method and tricks.
         content: how far an image is from its target.
         content_weight: c of the formula.
-        adversarial: a of the formula.
+        adversarial: a of the formula. L_adv has no 1/2, also of loss=ls.
         critic_weight: w of the formula.
         start: a finished run whose network has this generator's shape; training starts from its
             weights. SRGAN starts from SRResNet's.
@@ -94,14 +94,13 @@ class Pix2Pix(SingleCriticModel, Translates):
 
     def critic_loss(self, batch: Batch) -> Objective:
         objective = super().critic_loss(batch)
-        objective.losses["adversarial"] = self.critic_weight * objective.losses["adversarial"]
+        self.weigh(objective, self.critic_weight)
         return objective
 
     def generator_loss(self, batch: Batch) -> Objective:
         fake = self.generate(self.generator, batch)
         objective = self.generator_terms(self.critic_function(batch), batch[0], fake)
-        if "adversarial" in objective.losses:
-            objective.losses["adversarial"] = self.adversarial * objective.losses["adversarial"]
+        self.weigh(objective, self.adversarial)
         if self.content_weight:
             objective.losses["content"] = self.content_weight * self.distance(fake, batch)
         return objective

@@ -7,6 +7,7 @@ size, so a gradient penalty is about the pixels that there are. See `networks.pr
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
@@ -22,20 +23,23 @@ from gentrain.models.objective import Objective
 from gentrain.networks.base import Backbone
 from gentrain.networks.progan import Growing, average_pool_to, doubled, halved
 
+log = logging.getLogger("gentrain")
+
 
 class Growth(Regularizer):
     """When the players grow.
 
     A level trains alone for `stable` images, the next fades in over `fade` images, and so on to
     the last. Images are the real ones that the critic has seen, in all processes. The count is a
-    buffer, so it is in the checkpoint. At a new level both optimizers lose their state.
+    buffer, so it is in the checkpoint. Both optimizers lose their state when a fade starts and when
+    it ends, as in the authors' code.
 
     Args:
         fade: images of a fade.
         stable: images between two fades.
     """
 
-    order = Regularizer.IMAGES + 3  # after what works on images of the full size
+    order = Regularizer.IMAGES + 1  # after the pool of full-size fakes, before what the critic sees
     images: Tensor
 
     def __init__(self, fade: Count = 800_000, stable: Count = 800_000) -> None:
@@ -74,11 +78,26 @@ class Growth(Regularizer):
         return (critic.blend(doubled(halved(real)), real) if critic.level else real), fake
 
     def after_generator_step(self, model: RegularizedModel) -> None:
-        level, alpha = self.phase(int(self.images) * processes())
-        if level != self.critic[0].level:
+        before = self.critic[0].stage
+        self.apply_level(model, *self.phase(int(self.images) * processes()))
+        if self.critic[0].stage != before:
             for optimizer in self.optimizers:
                 optimizer.state.clear()
-        self.apply_level(model, level, alpha)
+
+    def check_length(self, images: int) -> None:
+        """Warn of a run that ends before the last level has faded in."""
+        seen = int(self.images) * processes()
+        level, alpha = self.phase(seen + images)
+        sides = self.critic[0].sides
+        if (level, alpha) == (len(sides) - 1, 1.0):
+            return
+        needed = (len(sides) - 1) * (self.stable + self.fade)
+        share = "" if alpha == 1 else f" ({alpha:.0%} faded in)"
+        log.warning(
+            f"this run ends before it has grown: after {seen + images:,} images it is at "
+            f"{sides[level]} of {sides[-1]} px{share}, and all levels take {needed:,} "
+            "(steps, model.growth.fade, model.growth.stable); give more steps, or shorter phases"
+        )
 
     def apply_level(self, model: RegularizedModel, level: int, alpha: float) -> None:
         """Grow every network to a level."""

@@ -1,0 +1,97 @@
+"""Every model trains in float64, and weights of 16 bits are refused in one line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+
+from gentrain.config import validate
+from gentrain.config.build import build
+from gentrain.errors import UserError
+from gentrain.layers.precision import default_dtype
+from gentrain.training.datamodule import DataModule
+from gentrain.training.devices import PRECISIONS, check_precision, working_dtype
+from tests.contracts.test_matrix import Toy
+from tests.support.compose import composed
+from tests.support.presets import NAMES, first_of_each_class, small
+
+ONE_OF_EACH = first_of_each_class(NAMES, "wgan_gp", "ebm", "maf")
+QUICK = ("wgan_gp", "progan", "cyclegan", "vae", "maf", "ebm")  # by default; the others are slow
+
+
+def trained(preset: str, precision: str) -> tuple[Any, Toy]:
+    """A small model after two steps, as a job trains it."""
+    checked = validate.check(small(composed(f"model={preset}")))
+    dtype = working_dtype(precision)
+    torch.manual_seed(0)
+    model: Any = build(checked["model"], "model")
+    module: Any = build(checked["scheme"] | {"log_every": 1}, "scheme", model=model)
+    shapes = {key: checked["data"][key] for key in ("shape", "source_shape")}
+    labelled = 20 if model.semi_supervised else None
+    classes = checked["data"]["classes"] or 10
+    data = Toy(name="toy", classes=classes, labelled=labelled, batch_size=8, **shapes)
+    trainer = L.Trainer(
+        accelerator="cpu",
+        precision=precision,  # type: ignore[arg-type]
+        max_steps=2,
+        max_epochs=-1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        use_distributed_sampler=False,
+    )
+    module.to(dtype)
+    with default_dtype(dtype):
+        trainer.fit(module, datamodule=DataModule(data))
+        batch = next(iter(data.batches()))
+        drawn = (batch[0], batch[2]) if model.semi_supervised else batch
+        if not model.sequential:
+            assert model.sample(drawn).dtype == dtype
+    return model, data
+
+
+@pytest.mark.parametrize(
+    "preset",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in ONE_OF_EACH],
+)
+def test_every_model_trains_in_float64(preset: str) -> None:
+    model, _ = trained(preset, "64-true")
+    tensors = [*model.parameters(), *model.buffers()]
+    assert {t.dtype for t in tensors if t.is_floating_point()} == {torch.float64}
+    assert all(p.isfinite().all() for p in model.parameters())
+    assert torch.get_default_dtype() == torch.float32
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ONE_OF_EACH)
+def test_every_model_trains_in_mixed_precision(preset: str) -> None:
+    model, _ = trained(preset, "bf16-mixed")
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def test_float64_is_not_float32() -> None:
+    """The penalty of WGAN-GP agrees with float64 to more digits than float32 has."""
+    from gentrain.adversarial.lipschitz import GradientPenalty
+
+    penalty = GradientPenalty()
+    critic: Any = torch.nn.Sequential(torch.nn.Linear(4, 1)).double()
+    x = torch.randn(6, 4, dtype=torch.float64)
+    wanted = 10 * (critic[0].weight.square().sum().add(1e-12).sqrt() - 1) ** 2
+    found = penalty.critic_term(critic, x, x)
+    assert found is not None and found.dtype == torch.float64
+    assert abs(float(found - wanted)) < 1e-12
+
+
+@pytest.mark.parametrize("precision", [*PRECISIONS, "bf16-true", "16-true", "8"])
+def test_which_precisions_there_are(precision: str) -> None:
+    node = {"precision": precision, "accelerator": "cpu"}
+    if precision in ("32-true", "64-true", "bf16-mixed"):
+        check_precision(node)
+        return
+    with pytest.raises(UserError, match=r"trainer\.precision\); .*bf16-mixed") as refused:
+        check_precision(node)
+    assert "\n" not in str(refused.value)
