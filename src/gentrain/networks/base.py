@@ -7,6 +7,7 @@ second head, a second direction. So every model works with every backbone that f
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar, Literal
 
@@ -130,6 +131,22 @@ class Critic(nn.Module):
         """(B, *shape) -> scores (B,), or (B * P,)."""
         return self.score(self.features(x))
 
+    @classmethod
+    def with_codes(cls, backbone: Backbone[Any], latent: int, width: int | None) -> Critic | None:
+        """The network's own critic D(x, z) of images with a code each; None where it has none.
+
+        Pairs are flat, the pixels of an image and then its code.
+
+        Args:
+            backbone: this network and its options.
+            latent: length of a code.
+            width: units of the layers that see both; None takes the network's own number.
+
+        Raises:
+            UserError: for a width that the network does not have.
+        """
+        return None
+
     def widen(self, m: int) -> None:
         """Take m samples at once: a new first layer with m times the inputs.
 
@@ -141,12 +158,24 @@ class Critic(nn.Module):
         Raises:
             UserError: for a network that can only take one sample at a time.
         """
-        for parent in self.body.modules():
-            for name, layer in parent.named_children():
-                if (wider := widened(layer, m)) is not None:
-                    setattr(parent, name, init_like(wider, layer))
-                    return
-        raise TypeError(f"{type(self).__name__} has no first layer to widen")
+        widen_first_layer(self.body, m)
+
+
+def widen_first_layer(body: nn.Module, m: int) -> None:
+    """Replace the first layer of a network by one with m times the inputs."""
+    replace_first_layer(body, lambda layer: widened(layer, m))
+
+
+def replace_first_layer(
+    body: nn.Module, made: Callable[[nn.Module], nn.Linear | nn.Conv2d | None]
+) -> None:
+    """Replace the first layer for which `made` gives another; weights keep their scale."""
+    for parent in body.modules():
+        for name, layer in parent.named_children():
+            if (other := made(layer)) is not None:
+                setattr(parent, name, init_like(other, layer))
+                return
+    raise TypeError(f"{type(body).__name__} has no layer to replace")
 
 
 def widened(layer: nn.Module, m: int) -> nn.Linear | nn.Conv2d | None:
