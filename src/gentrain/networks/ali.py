@@ -125,9 +125,7 @@ class PairCritic(base.Critic):
         width: linear maps of a layer that sees both; None takes twice those of the image's last.
     """
 
-    def __init__(
-        self, backbone: base.Backbone[Any], latent: int, width: int | None = None
-    ) -> None:
+    def __init__(self, backbone: base.Backbone[Any], latent: int, width: int | None = None) -> None:
         image = backbone()
         features, drop = image.size, image.dropout
         size = width or 4 * features

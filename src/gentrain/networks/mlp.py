@@ -153,9 +153,7 @@ def with_more_inputs(layer: nn.Module, more: int) -> nn.Linear | None:
     return None
 
 
-def joined_late(
-    backbone: base.Backbone[Any], latent: int, width: int | None
-) -> base.Critic:
+def joined_late(backbone: base.Backbone[Any], latent: int, width: int | None) -> base.Critic:
     """A perceptron of pairs.
 
     Raises:

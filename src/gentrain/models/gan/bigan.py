@@ -180,9 +180,7 @@ class JointCritic(base.Critic):
         width: units of the two layers.
     """
 
-    def __init__(
-        self, backbone: base.Backbone[Any], latent: int, width: int = JOINT_WIDTH
-    ) -> None:
+    def __init__(self, backbone: base.Backbone[Any], latent: int, width: int = JOINT_WIDTH) -> None:
         image, shape = backbone(), backbone.keywords["shape"]
         joint = Joint(image.body, shape, image.head.in_features + latent, width)
         super().__init__(joint, width, points=True)
