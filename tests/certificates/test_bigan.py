@@ -152,7 +152,7 @@ def test_codes_lie_inside_the_prior(preset: str) -> None:
     config = composed(f"model={preset}")["model"]
     model = build(validate.check({"model": small(config), "steps": 1, "seed": 0})["model"], "model")
     encoder, x = model.generator.encoder.eval(), torch.randn(64, 1, 28, 28) * 30
-    encoder.head.weight.data.mul_(100)
+    encoder.head.weight.data.mul_(10_000)
     codes = model.encode(x)
     out = encoder.eval().head(encoder.body(x))
     if model.prior == "uniform":
