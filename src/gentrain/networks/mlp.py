@@ -50,7 +50,34 @@ class Generator(base.Generator):
         super().__init__(nn.Sequential(*layers), latent, prior)
 
 
-class Critic(base.Critic):
+class Perceptron(base.Critic):
+    """A critic that flattens samples, and may see a code beside each (see `LateCode`)."""
+
+    flattens = True
+    body: Any
+    code: int = 0  # length of the code; 0 for samples alone
+
+    @classmethod
+    def with_codes(
+        cls, backbone: base.Backbone[Any], latent: int, width: int | None
+    ) -> base.Critic:
+        """The same perceptron, whose second layer sees the code as well."""
+        if width is not None:
+            raise UserError(
+                "a perceptron has no layers of its own for codes: they join its second layer "
+                "(model.joint_width, network); write model.joint_width=null, and set "
+                "model.critic.width"
+            )
+        return backbone(code=latent)
+
+    def widen(self, m: int) -> None:
+        if self.code:
+            self.body.widen(m)
+        else:
+            super().widen(m)
+
+
+class Critic(Perceptron):
     """Hidden layers of linear, norm, LeakyReLU 0.2 and dropout, then a linear layer to the score.
 
     Args:
@@ -64,8 +91,6 @@ class Critic(base.Critic):
         code: length of a code beside each sample, which joins at the second hidden layer (BiGAN);
             inputs are then flat pairs. 0 is for samples alone.
     """
-
-    flattens = True
 
     def __init__(
         self,
@@ -97,16 +122,6 @@ class Critic(base.Critic):
         layers = LateCode(first, rest, pixels, code) if code else nn.Sequential(*first, *rest)
         super().__init__(layers, width, points=bool(code) or len(shape) == 1)
         self.code = code
-
-    @classmethod
-    def with_codes(
-        cls, backbone: base.Backbone[Any], latent: int, width: int | None
-    ) -> base.Critic:
-        """The same perceptron, whose second hidden layer sees the code as well."""
-        return joined_late(backbone, latent, width)
-
-    def widen(self, m: int) -> None:
-        self.body.widen(m) if self.code else super().widen(m)
 
 
 class LateCode(nn.Module):
@@ -153,20 +168,6 @@ def with_more_inputs(layer: nn.Module, more: int) -> nn.Linear | None:
     return None
 
 
-def joined_late(backbone: base.Backbone[Any], latent: int, width: int | None) -> base.Critic:
-    """A perceptron of pairs.
-
-    Raises:
-        UserError: for a width, since the layers that see both are the perceptron's own.
-    """
-    if width is not None:
-        raise UserError(
-            "a perceptron has no layers of its own for codes: they join its second layer "
-            "(model.joint_width, network); write model.joint_width=null and set model.critic.width"
-        )
-    return backbone(code=latent)
-
-
 class Maxout(nn.Module):
     """The largest of several linear maps: max over k of W_k x + b_k.
 
@@ -187,7 +188,7 @@ class Maxout(nn.Module):
         return self.largest(self.linear(x))
 
 
-class NoisyCritic(base.Critic):
+class NoisyCritic(Perceptron):
     """The critic of semi-supervised MNIST (Salimans et al., 2016): five ReLU layers with noise.
 
     Gaussian noise is added before every layer. The layers have width, width / 2 and three times
@@ -205,7 +206,6 @@ class NoisyCritic(base.Critic):
         code: length of a code beside each sample; see `Critic`.
     """
 
-    flattens = True
     norms = ("none",)
 
     def __init__(
@@ -226,16 +226,6 @@ class NoisyCritic(base.Critic):
         body = LateCode(layers[:5], layers[5:], sizes[0], code) if code else nn.Sequential(*layers)
         super().__init__(body, sizes[-1], points=bool(code) or len(shape) == 1)
         self.code = code
-
-    @classmethod
-    def with_codes(
-        cls, backbone: base.Backbone[Any], latent: int, width: int | None
-    ) -> base.Critic:
-        """The same layers, of which the second sees the code as well."""
-        return joined_late(backbone, latent, width)
-
-    def widen(self, m: int) -> None:
-        self.body.widen(m) if self.code else super().widen(m)
 
 
 def rectified_linear(inputs: int, outputs: int, weight_norm: bool) -> nn.Linear:

@@ -49,7 +49,7 @@ class CriticWarmup:
         >>> [warmup(step, 5) for step in (0, 24, 25, 499, 500, 501)]
         [100, 100, 5, 5, 100, 5]
         """
-        chosen = step < self.first or bool(self.every) and step % self.every == 0
+        chosen = step < self.first or (self.every and step % self.every == 0)
         return self.steps if chosen else critic_steps
 
 

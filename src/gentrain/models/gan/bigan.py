@@ -47,7 +47,6 @@ from gentrain.models.gan.base import AdversarialModel
 from gentrain.models.objective import Objective
 from gentrain.networks import base
 
-
 JOINT_WIDTH = 512
 
 
