@@ -101,7 +101,6 @@ class Critic(nn.Module):
     """
 
     conditional: ClassVar[bool] = False  # it takes labels itself: it has an option `classes`
-    flattens: ClassVar[bool] = False  # it takes vectors of any length, and flattens images
     norms: ClassVar[tuple[str, ...]] = ("none", "batch", "layer", "instance")  # of option `norm`
     head_kind: ClassVar[HeadKind] = "linear"
     grows: ClassVar[bool] = False  # it grows level by level, as in a progressive GAN

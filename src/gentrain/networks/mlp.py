@@ -53,7 +53,6 @@ class Generator(base.Generator):
 class Perceptron(base.Critic):
     """A critic that flattens samples, and may see a code beside each (see `LateCode`)."""
 
-    flattens = True
     body: Any
     code: int = 0  # length of the code; 0 for samples alone
 
