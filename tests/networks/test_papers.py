@@ -120,3 +120,17 @@ def test_the_first_gan_drops_pixels_and_units() -> None:
     critic.eval()
     assert torch.equal(critic.body[:2](torch.ones(1, 784)), torch.ones(1, 784))
     assert len(mlp.Critic([2]).body) == 5  # no layer for no dropout of inputs
+
+
+def test_images_of_ali_start_as_the_mean_of_real_ones() -> None:
+    """Authors' code: the last bias, one for each pixel, is the log-odds of the data's means."""
+    generator = ali.Generator([1, 28, 28], 4, 4)
+    x = torch.rand(50, 1, 28, 28) * 2 - 1
+    x[..., 0] = -1
+    generator.init_from_images(x)
+    generator.body[-3].weight.data.zero_()
+    made = generator(generator.noise(3, "cpu"))
+    wanted = x.mean(0).clamp(-0.98, 0.98)
+    torch.testing.assert_close(made, wanted.expand_as(made))
+    log_odds = ((1 + wanted) / (1 - wanted)).log()  # of a sigmoid: twice the argument of a tanh
+    torch.testing.assert_close(2 * generator.body[-2].bias.detach(), log_odds)

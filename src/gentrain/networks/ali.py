@@ -20,6 +20,7 @@ from gentrain.layers.normalization import Norm, norm2d
 from gentrain.networks import base
 
 SLOPE = 0.1
+CLAMP = 0.98  # means of pixels nearer to -1 and 1 would leave tanh no slope
 # kernel and stride of the convolutions from an image down to one pixel
 LAYERS = ((5, 1), (4, 2), (4, 1), (4, 2), (4, 1))
 
@@ -27,7 +28,8 @@ LAYERS = ((5, 1), (4, 2), (4, 1), (4, 2), (4, 1))
 class Generator(base.Generator):
     """Five transposed convolutions from one pixel up to the image, then two 1x1 convolutions.
 
-    Every layer but the last has a norm and LeakyReLU 0.1; the last has tanh.
+    Every layer but the last has a norm and LeakyReLU 0.1; the last has a bias for each pixel, and
+    tanh. As in the authors' code, images start as the mean of real ones.
 
     Args:
         shape: (C, H, W) of an image, of 28 or 32 px.
@@ -55,8 +57,30 @@ class Generator(base.Generator):
             layer = nn.ConvTranspose2d(inputs, outputs, kernel, stride, pad)
             layers += [layer, norm2d(norm, outputs), LeakyReLU(SLOPE)]
         layers += [nn.Conv2d(width, width, 1), norm2d(norm, width), LeakyReLU(SLOPE)]
-        layers += [nn.Conv2d(width, shape[0], 1), nn.Tanh()]
+        layers += [nn.Conv2d(width, shape[0], 1, bias=False), PixelBias(shape), nn.Tanh()]
         super().__init__(base.gaussian_init(nn.Sequential(*layers)), latent, prior)
+
+    @torch.no_grad()
+    def init_from_images(self, x: Tensor) -> None:
+        for layer in self.body.modules():
+            match layer:
+                case PixelBias():
+                    layer.bias.copy_(x.mean(0).clamp(-CLAMP, CLAMP).atanh())
+
+
+class PixelBias(nn.Module):
+    """x + b with a bias for each value of an image.
+
+    Args:
+        shape: (C, H, W) of an image.
+    """
+
+    def __init__(self, shape: list[int]) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(*shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.bias
 
 
 class Encoder(base.Critic):

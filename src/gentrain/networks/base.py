@@ -60,6 +60,9 @@ class Generator(ImageMaker):
             return torch.rand(n, self.latent, device=device) * 2 - 1
         return torch.randn(n, self.latent, device=device)
 
+    def init_from_images(self, x: Tensor) -> None:
+        """Data-dependent initialisation by a first batch of real images (B, *shape)."""
+
     def forward(self, z: Tensor) -> Tensor:
         """(B, latent) -> (B, *shape)."""
         return self.body(z)

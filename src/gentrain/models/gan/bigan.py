@@ -266,6 +266,7 @@ class BiGAN(AdversarialModel, Encodes, Reconstructs):
     @torch.no_grad()
     def init_from_batch(self, batch: Batch) -> None:
         self.generator.encoder(batch[0])
+        self.generator.generator.init_from_images(batch[0])
         super().init_from_batch(batch)
 
     def pairs(self, batch: Batch) -> tuple[Tensor, Tensor]:
