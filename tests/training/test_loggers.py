@@ -203,7 +203,7 @@ def test_mlflow(run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     from mlflow.tracking import MlflowClient
 
     run(run_dir, Loggers("off", mlflow=True, project="first"))
-    client = MlflowClient()
+    client = MlflowClient(f"file:{tmp_path / 'mlruns'}")
     experiment = client.get_experiment_by_name("first")
     (found,) = client.search_runs([experiment.experiment_id])
     assert found.data.params["scheme.critic_steps"] == "3"
@@ -278,7 +278,7 @@ def test_an_online_run_arrives(
     ) == ("wgan_gp-noise seed=7", "g", "train")
     assert server.settled("tags") == ["wgan_gp", "noise"]
     config = json.loads(server.settled("config"))
-    assert config["choices"]["value"] == CHOICES and config["seed"]["value"] == 7
+    assert config["choices.model"]["value"] == "wgan_gp" and config["seed"]["value"] == 7
     assert [
         row["trainer/global_step"] for row in server.history if "critic/adversarial" in row
     ] == [2, 4]

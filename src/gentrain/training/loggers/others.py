@@ -80,7 +80,12 @@ class MLflow(MLFlowLogger, Dashboard):
         refuse_missing("mlflow", ("mlflow",))
         # a folder is all that a first look needs; MLflow wants a database for more
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
-        super().__init__(experiment_name=project, run_name=name, tags={"run": str(run_dir)})
+        super().__init__(
+            experiment_name=project,
+            run_name=name,
+            tags={"run": str(run_dir)},
+            tracking_uri=os.environ.get("MLFLOW_TRACKING_URI", "file:mlruns"),
+        )
         self.values = hyperparameters
 
     @rank_zero_only
