@@ -2,7 +2,9 @@
 inverts its generator.
 """
 
+import math
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -12,12 +14,16 @@ from gentrain.adversarial import losses, tricks
 from gentrain.adversarial.augment import Augmentation, augmented
 from gentrain.adversarial.lipschitz import GradientPenalty, SpectralNorm
 from gentrain.adversarial.regularizer import Regularizer
+from gentrain.config import validate
+from gentrain.config.build import build
 from gentrain.errors import UserError
 from gentrain.layers.normalization import Norm, WithReferenceBatch
 from gentrain.models.gan.bigan import BiGAN, JointCritic, join
 from gentrain.networks import dcgan, mlp
 from tests.support import plane
 from tests.support.backbones import criterion
+from tests.support.compose import composed
+from tests.support.presets import small
 
 SHAPE, LATENT = [1, 8, 8], 5
 
@@ -138,6 +144,74 @@ def test_the_penalty_is_of_the_gradient_with_respect_to_the_whole_pair() -> None
     )
     torch.testing.assert_close(term, (of_image.square().sum(1) + of_code.square().sum(1)).mean())
     assert of_code.any()
+
+
+@pytest.mark.parametrize("preset", ["bigan", "ali"])
+def test_codes_lie_inside_the_prior(preset: str) -> None:
+    """In the cube for uniform noise, by 2 sigmoid - 1; anywhere for normal noise."""
+    config = composed(f"model={preset}")["model"]
+    model = build(validate.check({"model": small(config), "steps": 1, "seed": 0})["model"], "model")
+    encoder, x = model.generator.encoder.eval(), torch.randn(64, 1, 28, 28) * 30
+    encoder.head.weight.data.mul_(10_000)
+    codes = model.encode(x)
+    out = encoder.eval().head(encoder.body(x))
+    if model.prior == "uniform":
+        assert codes.abs().max() <= 1 and codes.abs().mean() > 0.5
+        torch.testing.assert_close(codes, 2 / (1 + (-out).exp()) - 1)
+        real, _ = model.pairs((x,))
+        assert real[:, 784:].abs().max() <= 1  # what the critic sees
+    else:
+        assert codes.abs().max() > 3
+        torch.testing.assert_close(codes, out[:, : codes.shape[1]])
+    assert (preset, model.prior) in {("bigan", "uniform"), ("ali", "normal")}
+
+
+def test_a_perceptron_sees_codes_from_its_second_layer_on() -> None:
+    """W2 (h, z) is the sum of a linear map of the units and one of the code."""
+    critic: Any = make().critic
+    (w1, b1), (w2, b2) = (
+        (m.weight, m.bias) for m in critic.body.modules() if isinstance(m, torch.nn.Linear)
+    )
+    x, z = torch.randn(3, *SHAPE), torch.randn(3, LATENT)
+    assert w1.shape == (32, 64) and w2.shape == (32, 32 + LATENT)
+
+    def rectified(t: Tensor) -> Tensor:
+        return torch.where(t > 0, t, 0.2 * t)
+
+    h = rectified(x.flatten(1) @ w1.T + b1)
+    h = rectified(h @ w2[:, :32].T + z @ w2[:, 32:].T + b2)
+    torch.testing.assert_close(
+        critic(join(x, z)), (h @ critic.head.weight.T).flatten() + critic.head.bias
+    )
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_packed_pairs_are_taken_apart(depth: int) -> None:
+    critic = mlp.Critic(SHAPE, 16, depth, code=LATENT)
+    critic.widen(2)
+    first, second = torch.randn(4, 64 + LATENT), torch.randn(4, 64 + LATENT)
+    seen: list[Tensor] = []
+    critic.body.rest[0].register_forward_hook(lambda _, given, __: seen.append(given[0]))
+    assert critic(torch.cat([first, second], 1)).shape == (4,)
+    codes = torch.cat([first[:, 64:], second[:, 64:]], 1)
+    torch.testing.assert_close(seen[0][:, -2 * LATENT :], codes)
+    if depth == 1:  # one layer sees everything
+        images = torch.cat([first[:, :64], second[:, :64]], 1)
+        torch.testing.assert_close(seen[0][:, : 2 * 64], images)
+
+
+def test_the_rates_of_the_authors() -> None:
+    """Constant for 200 epochs, then down to a hundredth on a logarithmic scale in 200 more."""
+    config = composed("model=bigan", "steps=400")["scheme"]
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], 2e-4)
+    schedule = build(config["schedule"], "schedule")(optimizer)
+    for epoch in range(401):
+        done = max(0, epoch - 200) / 200
+        wanted = math.exp(math.log(2e-4) + done * (math.log(2e-6) - math.log(2e-4)))
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(wanted, rel=1e-9)
+        optimizer.step()
+        schedule.step()
+    assert {o["weight_decay"] for o in config["optimizers"].values()} == {5e-5}
 
 
 def test_the_stochastic_encoder_is_the_normal_distribution_that_it_says() -> None:

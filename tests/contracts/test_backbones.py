@@ -14,18 +14,19 @@ from gentrain.errors import UserError
 from tests.support.compose import composed, options
 from tests.support.presets import small
 
-VARIANTS = {"mlp_1024", "mlp_dropout", "mlp_dropout_512"}  # mlp with other options
-PLAIN = {"dcgan", "maxout", "mlp", "resnet"}
+VARIANTS = {"mlp_1024", "mlp_dropout", "mlp_dropout_512", "resnet_wgan_gp"}  # other options alone
+PLAIN = {"dcgan", "maxout", "mlp", "resnet", "sngan"}
 FROM_NOISE = PLAIN | {"mlp_noisy", "normfree", "progan"}
 FROM_IMAGES = {"resnet_translator", "unet", "stargan", "srgan"}
 ENERGIES = {"autoencoder_mlp", "autoencoder_dcgan"}
 WITH_LABELS = {"sagan", "biggan"}
-NETWORKS = FROM_NOISE | FROM_IMAGES | ENERGIES | WITH_LABELS
+WITH_ENCODER = {"ali"}
+NETWORKS = FROM_NOISE | FROM_IMAGES | ENERGIES | WITH_LABELS | WITH_ENCODER
 FITTING = {
     "gan": FROM_NOISE | ENERGIES,
     "cgan": FROM_NOISE | ENERGIES | {"sagan"},
     "acgan": FROM_NOISE | {"sagan"},
-    "bigan": PLAIN,
+    "bigan": PLAIN | WITH_ENCODER,
     "semi_supervised_gan": FROM_NOISE,
     "ebgan": ENERGIES,
     "progan": {"progan"},
@@ -121,6 +122,10 @@ def test_networks_fit_or_are_refused(preset: str) -> None:
             "networks.autoencoder.MLP as the critic gives the error of a reconstruction",
         ),
         (("model=progan", "network=dcgan"), "does not grow, .*; choose network=progan"),
+        (("model=gan", "network=ali"), "a part 'encoder', which this model does not take"),
+        (("model=bigan", "model.joint_width=64"), "write model.joint_width=null"),
+        (("model=bigan", "model.stochastic=true"), "write model.generator.prior=normal"),
+        (("model=bigan", "network=ali", "data=celeba"), "data.size=28|32"),
     ],
 )
 def test_a_refusal_names_the_network_and_a_remedy(words: tuple[str, ...], message: str) -> None:
@@ -140,6 +145,7 @@ def test_projection_of_labels(network: str) -> None:
     assert_trains(*built(*words))
 
 
-@pytest.mark.parametrize("network", ["mlp", "dcgan", "resnet"])
+@pytest.mark.parametrize("network", ["mlp", "dcgan", "resnet", "ali"])
 def test_a_stochastic_encoder(network: str) -> None:
-    assert_trains(*built("model=bigan", f"network={network}", "model.stochastic=true"))
+    words = (f"network={network}", "model.stochastic=true", "model.generator.prior=normal")
+    assert_trains(*built("model=bigan", *words))

@@ -18,6 +18,8 @@ def commands(file: Path) -> list[list[str]]:
     """Lines of a header that begin with `gentrain`, with what continues them."""
     found: list[str] = []
     for line in file.read_text().splitlines():
+        if line.startswith("# Departures"):  # whose lines are continued in the same way
+            break
         if line.startswith("#   gentrain "):
             found.append(line.removeprefix("#   gentrain "))
         elif line.startswith("#     ") and found:

@@ -60,7 +60,7 @@ NODES = ("loss", "lipschitz", "tricks")
 LIKE_PIX2PIX = ("colorization", "inpainting")
 FIRST = tuple(
     preset
-    for preset in first_of_each_class(PRESETS, "dcgan", "progan", "cgan", "ebgan")
+    for preset in first_of_each_class(PRESETS, "dcgan", "progan", "cgan", "ebgan", "bigan")
     if preset not in LIKE_PIX2PIX
 )
 OTHERS = tuple(preset for preset in PRESETS if preset not in FIRST)
@@ -167,6 +167,8 @@ def refusal(preset: str, loss: str, lipschitz: str, tricks: tuple[str, ...]) -> 
         return "weight_norm"
     if preset == "progan" and lipschitz == "clip" and "virtual_batch_norm" not in tricks:
         return "equalised"
+    if preset == "ali" and (refused := {"packing", "diff_augment"} & set(tricks)):
+        return "|".join(refused)
     if preset == "bigan" and "diff_augment" in tricks:
         return "diff_augment"
     if preset == "ebgan" and (refused := {"packing", "minibatch_discrimination"} & set(tricks)):
@@ -186,7 +188,7 @@ def refusal(preset: str, loss: str, lipschitz: str, tricks: tuple[str, ...]) -> 
         return "lipschitz=none"
     if "label_smoothing" in tricks and not loss.startswith(("js", "ls")):
         return "label_smoothing"
-    if preset == "bigan" and "feature_matching" in tricks:
+    if preset in ("bigan", "ali") and "feature_matching" in tricks:
         return "feature_matching_added"
     return None
 

@@ -37,6 +37,7 @@ SWEEP = (
     "-m",
     SIX,
     "model.critic.norm=batch",
+    "scheme.critic_warmup=null",
     "checkpoint.every=5",
     "samples.every=0",
     "sweep.name=six",

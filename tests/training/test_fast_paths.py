@@ -39,7 +39,7 @@ PENALISED = {
 }
 # what else compiles: every way in which an objective may be unlike the others
 OTHERS = {
-    "spectral norm": ("model=sngan", *NARROW),
+    "spectral norm": ("model=sngan", "network=dcgan", *NARROW),
     "batch norm, two forwards": ("model=dcgan", *NARROW),
     "dropout": ("model=gan", *NARROW),
     "labels": ("model=cgan",),

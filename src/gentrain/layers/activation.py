@@ -41,6 +41,22 @@ class ReLU(LeakyReLU):
         super().__init__(0.0)
 
 
+class MaxPieces(nn.Module):
+    """The largest of each `pieces` neighbouring channels: maxout units (Goodfellow et al., 2013).
+
+    Args:
+        pieces: linear maps of a unit.
+    """
+
+    def __init__(self, pieces: int) -> None:
+        super().__init__()
+        self.pieces = pieces
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, ...) -> (B, C / pieces, ...)."""
+        return x.unflatten(1, (-1, self.pieces)).amax(2)
+
+
 class _Rectify(torch.autograd.Function):
     """max(x, slope * x), whose backward is `_Slope`."""
 

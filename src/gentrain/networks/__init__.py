@@ -7,6 +7,9 @@ module               | networks                                   | paper
 `mlp`                | perceptrons; maxout; a critic with noise   | Goodfellow et al., 2014;
                      |                                            | Salimans et al., 2016
 `dcgan`              | strided convolutions                       | Radford, Metz & Chintala, 2016
+`sngan`              | convolutions of 3 and 4 pixels             | Miyato et al., 2018 (SN-GAN)
+`ali`                | an encoder, a generator and a critic of    | Dumoulin et al., 2017 (ALI)
+                     | pairs                                      |
 `resnet`             | residual networks                          | Gulrajani et al., 2017;
                      |                                            | Miyato et al., 2018
 `conditional_resnet` | a residual generator of labels, with       | Miyato & Koyama, 2018;
@@ -33,6 +36,7 @@ Modules are exported, not classes: most hold a `Generator` or a `Translator`, an
 """
 
 from gentrain.networks import (
+    ali,
     autoencoder,
     base,
     biggan,
@@ -46,6 +50,7 @@ from gentrain.networks import (
     patchgan,
     progan,
     resnet,
+    sngan,
     srresnet,
     translator,
     unet,
@@ -55,6 +60,7 @@ from gentrain.networks.base import Backbone
 
 __all__ = [
     "Backbone",
+    "ali",
     "autoencoder",
     "base",
     "biggan",
@@ -68,6 +74,7 @@ __all__ = [
     "patchgan",
     "progan",
     "resnet",
+    "sngan",
     "srresnet",
     "translator",
     "unet",

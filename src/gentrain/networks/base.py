@@ -60,6 +60,9 @@ class Generator(ImageMaker):
             return torch.rand(n, self.latent, device=device) * 2 - 1
         return torch.randn(n, self.latent, device=device)
 
+    def init_from_images(self, x: Tensor) -> None:
+        """Data-dependent initialisation by a first batch of real images (B, *shape)."""
+
     def forward(self, z: Tensor) -> Tensor:
         """(B, latent) -> (B, *shape)."""
         return self.body(z)
@@ -101,7 +104,6 @@ class Critic(nn.Module):
     """
 
     conditional: ClassVar[bool] = False  # it takes labels itself: it has an option `classes`
-    flattens: ClassVar[bool] = False  # it takes vectors of any length, and flattens images
     norms: ClassVar[tuple[str, ...]] = get_args(Norm)  # of option `norm`
     head_kind: ClassVar[HeadKind] = "linear"
     grows: ClassVar[bool] = False  # it grows level by level, as in a progressive GAN
@@ -130,6 +132,22 @@ class Critic(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, *shape) -> scores (B,), or (B * P,)."""
         return self.score(self.features(x))
+
+    @classmethod
+    def with_codes(cls, backbone: Backbone[Any], latent: int, width: int | None) -> Critic | None:
+        """The network's own critic D(x, z) of images with a code each; None where it has none.
+
+        Pairs are flat, the pixels of an image and then its code.
+
+        Args:
+            backbone: this network and its options.
+            latent: length of a code.
+            width: units of the layers that see both; None takes the network's own number.
+
+        Raises:
+            UserError: for a width that the network does not have.
+        """
+        return None
 
     # --- what tricks change -----------------------------------------------------------------------
 

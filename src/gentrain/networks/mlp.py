@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from gentrain.config.types import Count, NonNegative, Share, Whole
-from gentrain.layers.activation import LeakyReLU, ReLU
+from gentrain.errors import UserError
+from gentrain.layers.activation import LeakyReLU, MaxPieces, ReLU
 from gentrain.layers.normalization import Norm, norm1d
 from gentrain.networks import base
 
@@ -48,7 +49,41 @@ class Generator(base.Generator):
         super().__init__(nn.Sequential(*layers), latent, prior)
 
 
-class Critic(base.Critic):
+class Perceptron(base.Critic):
+    """A critic that flattens samples, and may see a code beside each (see `LateCode`)."""
+
+    body: Any
+    code: int = 0  # length of the code; 0 for samples alone
+
+    @classmethod
+    def with_codes(
+        cls, backbone: base.Backbone[Any], latent: int, width: int | None
+    ) -> base.Critic:
+        """The same perceptron, whose second layer sees the code as well."""
+        if width is not None:
+            raise UserError(
+                "a perceptron has no layers of its own for codes: they join its second layer "
+                "(model.joint_width, network); write model.joint_width=null, and set "
+                "model.critic.width"
+            )
+        return backbone(code=latent)
+
+    def widen(self, m: int) -> None:
+        if not self.code:
+            super().widen(m)
+            return
+        for layer, seen in self.body.input_layers():
+            base.replace(self.body, layer, self.resized(layer, layer.in_features + (m - 1) * seen))
+
+    def widened(self, layer: Any, m: int) -> nn.Module:
+        return self.resized(layer, m * layer.in_features)
+
+    def resized(self, layer: nn.Linear, inputs: int) -> nn.Module:
+        """A layer of the same kind with another number of inputs, and weights of the same scale."""
+        return base.init_like(nn.Linear(inputs, layer.out_features), layer)
+
+
+class Critic(Perceptron):
     """Hidden layers of linear, norm, LeakyReLU 0.2 and dropout, then a linear layer to the score.
 
     Args:
@@ -58,9 +93,10 @@ class Critic(base.Critic):
         norm: after each hidden linear layer; maxout layers have none.
         dropout: share of units that are dropped in training.
         maxout: linear maps of a maxout unit; 0 uses LeakyReLU instead.
+        input_dropout: share of the sample's values that are dropped in training.
+        code: length of a code beside each sample, which joins at the second hidden layer (BiGAN);
+            inputs are then flat pairs. 0 is for samples alone.
     """
-
-    flattens = True
 
     def __init__(
         self,
@@ -70,18 +106,66 @@ class Critic(base.Critic):
         norm: Norm = "none",
         dropout: Share = 0.0,
         maxout: Whole = 0,
+        input_dropout: Share = 0.0,
+        code: Whole = 0,
     ) -> None:
-        layers: list[nn.Module] = [nn.Flatten()]
-        size = math.prod(shape)
-        for _ in range(depth):
+        pixels = math.prod(shape)
+        first: list[nn.Module] = [nn.Flatten()]
+        if input_dropout:
+            first.append(nn.Dropout(input_dropout))
+        rest: list[nn.Module] = []
+        size, joining = pixels, min(2, depth)  # the layer at which a code joins
+        for number in range(1, depth + 1):
+            inputs = size + code if number == joining else size
             hidden: nn.Module
             if maxout:
-                hidden = Maxout(size, width, maxout)
+                hidden = Maxout(inputs, width, maxout)
             else:
-                hidden = nn.Sequential(nn.Linear(size, width), norm1d(norm, width), LeakyReLU(0.2))
-            layers += [hidden, nn.Dropout(dropout)]
+                linear = nn.Linear(inputs, width)
+                hidden = nn.Sequential(linear, norm1d(norm, width), LeakyReLU(0.2))
+            (first if number < joining else rest).extend([hidden, nn.Dropout(dropout)])
             size = width
-        super().__init__(nn.Sequential(*layers), width, points=len(shape) == 1)
+        layers = LateCode(first, rest, pixels, code) if code else nn.Sequential(*first, *rest)
+        super().__init__(layers, width, points=bool(code) or len(shape) == 1)
+        self.code = code
+
+
+class LateCode(nn.Module):
+    """Flat pairs (B, pixels + code) -> features, by first(x) joined with z and then the rest.
+
+    Joining a code with a layer's input adds a linear map of it to that layer, as the critic of
+    BiGAN's authors does. Packed pairs, (B, m (pixels + code)), are taken apart.
+
+    Args:
+        first: layers of the sample alone.
+        rest: layers of both.
+        pixels: values of a sample.
+        code: length of a code.
+    """
+
+    def __init__(
+        self, first: list[nn.Module], rest: list[nn.Module], pixels: int, code: int
+    ) -> None:
+        super().__init__()
+        self.first, self.rest = nn.Sequential(*first), nn.Sequential(*rest)
+        self.pixels, self.code = pixels, code
+
+    def forward(self, pairs: Tensor) -> Tensor:
+        """(B, m (pixels + code)) -> (B, F)."""
+        each = pairs.unflatten(1, (-1, self.pixels + self.code))
+        x, z = each.split([self.pixels, self.code], 2)
+        return self.rest(torch.cat([self.first(x.flatten(1)), z.flatten(1)], 1))
+
+    def input_layers(self) -> list[tuple[nn.Linear, int]]:
+        """The layers that see samples or codes, and how many of their inputs these are."""
+        first, second = (
+            next((m for m in part.modules() if isinstance(m, nn.Linear)), None)
+            for part in (self.first, self.rest)
+        )
+        assert second is not None
+        if first is None:  # one layer sees the sample and the code
+            return [(second, self.pixels + self.code)]
+        return [(first, self.pixels), (second, self.code)]
 
 
 class Maxout(nn.Module):
@@ -97,14 +181,14 @@ class Maxout(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, pieces: int) -> None:
         super().__init__()
-        self.linear, self.pieces = nn.Linear(inputs, outputs * pieces), pieces
+        self.linear, self.largest = nn.Linear(inputs, outputs * pieces), MaxPieces(pieces)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs) -> (B, outputs)."""
-        return self.linear(x).unflatten(1, (-1, self.pieces)).amax(2)
+        return self.largest(self.linear(x))
 
 
-class NoisyCritic(base.Critic):
+class NoisyCritic(Perceptron):
     """The critic of semi-supervised MNIST (Salimans et al., 2016): five ReLU layers with noise.
 
     Gaussian noise is added before every layer. The layers have width, width / 2 and three times
@@ -119,9 +203,9 @@ class NoisyCritic(base.Critic):
         weight_norm: learn the direction of a unit's weights, w = g v / |v|, and keep their length
             g, as the paper does.
         norm: there is none.
+        code: length of a code beside each sample; see `Critic`.
     """
 
-    flattens = True
     norms = ("none",)
 
     def __init__(
@@ -132,16 +216,20 @@ class NoisyCritic(base.Critic):
         noise: NonNegative = 0.5,
         weight_norm: bool = False,
         norm: base.NoNorm = "none",
+        code: Whole = 0,
     ) -> None:
         layers: list[nn.Module] = [nn.Flatten(), GaussianNoise(input_noise)]
         sizes = [math.prod(shape), width, *(max(1, width // part) for part in (2, 4, 4, 4))]
-        for inputs, outputs in pairwise(sizes):
-            layers += [rectified_linear(inputs, outputs, weight_norm), ReLU(), GaussianNoise(noise)]
-        super().__init__(nn.Sequential(*layers), sizes[-1], points=len(shape) == 1)
+        for number, (inputs, outputs) in enumerate(pairwise(sizes)):
+            linear = rectified_linear(inputs + code * (number == 1), outputs, weight_norm)
+            layers += [linear, ReLU(), GaussianNoise(noise)]
+        body = LateCode(layers[:5], layers[5:], sizes[0], code) if code else nn.Sequential(*layers)
+        super().__init__(body, sizes[-1], points=bool(code) or len(shape) == 1)
+        self.code = code
         self.weight_norm = weight_norm
 
-    def widened(self, layer: Any, m: int) -> nn.Module:
-        return rectified_linear(m * layer.in_features, layer.out_features, self.weight_norm)
+    def resized(self, layer: nn.Linear, inputs: int) -> nn.Module:
+        return rectified_linear(inputs, layer.out_features, self.weight_norm)
 
 
 def rectified_linear(inputs: int, outputs: int, weight_norm: bool) -> nn.Linear:

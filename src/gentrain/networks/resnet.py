@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -18,6 +18,8 @@ from gentrain.layers.attention import SelfAttention, nearest
 from gentrain.layers.normalization import Norm, norm2d
 from gentrain.networks import base
 from gentrain.networks.dcgan import halvings
+
+Pool = Literal["sum", "mean"]
 
 
 class Generator(base.Generator):
@@ -54,7 +56,7 @@ class Generator(base.Generator):
 
 
 class Critic(base.Critic):
-    """Residual blocks, most of which halve the side; then ReLU and the sum over pixels.
+    """Residual blocks, most of which halve the side; then ReLU and the sum or mean over pixels.
 
     Up to 32 px there are two halving blocks and two more, all of one width (128 in the papers'
     networks for CIFAR-10). Above, halving blocks of w, 2 w, 4 w ... channels lead to the smallest
@@ -66,10 +68,17 @@ class Critic(base.Critic):
         norm: inside of the blocks; the first has none.
         attention: side of the map that attends to itself (SAGAN); the nearest side that the
             network has is taken, and 0 means no attention.
+        pool: over pixels, before the head: the sum of SN-GAN and its successors, or the mean of
+            WGAN-GP.
     """
 
     def __init__(
-        self, shape: list[int], width: Count = 64, norm: Norm = "none", attention: Whole = 0
+        self,
+        shape: list[int],
+        width: Count = 64,
+        norm: Norm = "none",
+        attention: Whole = 0,
+        pool: Pool = "sum",
     ) -> None:
         _, downs = halvings(shape)
         small = shape[1] <= 32
@@ -81,7 +90,7 @@ class Critic(base.Critic):
             blocks.insert(i + 1, SelfAttention(channels[i]))
         for _ in range(2 if small else 1):
             blocks.append(DownBlock(channels[-1], channels[-1], norm, down=False))
-        super().__init__(nn.Sequential(*blocks, ReLU(), SumPool()), channels[-1])
+        super().__init__(nn.Sequential(*blocks, ReLU(), PixelPool(pool)), channels[-1])
         glorot_init(self)
 
     def input_layers(self) -> list[nn.Module]:
@@ -188,12 +197,20 @@ class FirstDownBlock(nn.Module):
         return self.shortcut(x) + self.residual(x)
 
 
-class SumPool(nn.Module):
-    """The sum over pixels of SN-GAN."""
+class PixelPool(nn.Module):
+    """The sum over pixels (SN-GAN), or the mean (WGAN-GP).
+
+    Args:
+        kind: sum or mean.
+    """
+
+    def __init__(self, kind: Pool) -> None:
+        super().__init__()
+        self.kind = kind
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C)."""
-        return x.sum((2, 3))
+        return x.mean((2, 3)) if self.kind == "mean" else x.sum((2, 3))
 
 
 def glorot_init(network: nn.Module) -> nn.Module:

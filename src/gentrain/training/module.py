@@ -161,8 +161,16 @@ class TrainingModule(L.LightningModule, ABC):
         optimizer: LightningOptimizer,
         objective: Callable[[Batch], Objective],
         batches: list[Batch],
+        curves: str | None = None,
     ) -> dict[str, Tensor] | None:
         """Update one player by the mean gradient of its objective over some batches.
+
+        Args:
+            player: whose weights are updated.
+            optimizer: the player's.
+            objective: what it minimises on a batch.
+            batches: whose gradients are averaged.
+            curves: the group of the scalars' names; None takes the player's name.
 
         Returns:
             The player's named losses and metrics; None where the gradient was not finite and the
@@ -182,7 +190,7 @@ class TrainingModule(L.LightningModule, ABC):
             if not self.guard.check_gradients(scalars["gradient_norm"], self, player, found.losses):
                 return None
         self.step_optimizer(optimizer, counts=player == self.step_counts_player)
-        self.curves.add(player, scalars)
+        self.curves.add(curves or player, scalars)
         return scalars
 
     def add_gradient(self, objective: Objective, share: float) -> Objective:

@@ -7,7 +7,7 @@ from functools import partial
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from gentrain.config.types import Count, Share
+from gentrain.config.types import Count, Positive, Share
 
 
 def constant_then_linear(optimizer: Optimizer, steps: Count, constant: Share = 0.5) -> LambdaLR:
@@ -21,6 +21,32 @@ def constant_then_linear(optimizer: Optimizer, steps: Count, constant: Share = 0
         constant: the share of the steps with the initial rate.
     """
     return LambdaLR(optimizer, partial(rate_factor, steps=steps, constant=constant))
+
+
+def constant_then_exponential(
+    optimizer: Optimizer, steps: Count, constant: Share = 0.5, final: Positive = 0.01
+) -> LambdaLR:
+    """Keep the rate for a share of the steps, then lower it exponentially to `final` times itself.
+
+    BiGAN's authors do so, with 200 epochs of each.
+
+    Args:
+        optimizer: whose rate is changed.
+        steps: number of steps of the whole training.
+        constant: the share of the steps with the initial rate.
+        final: what is left of the rate at the last step.
+    """
+    factor = partial(exponential_factor, steps=steps, constant=constant, final=final)
+    return LambdaLR(optimizer, factor)
+
+
+def exponential_factor(step: int, steps: int, constant: float, final: float) -> float:
+    """final ** max(0, (step - steps * constant) / (steps - steps * constant)).
+
+    >>> [exponential_factor(step, 8, 0.5, 0.01) for step in (0, 4, 6, 8)]
+    [1.0, 1.0, 0.1, 0.01]
+    """
+    return final ** (1 - rate_factor(step, steps, constant))
 
 
 def rate_factor(step: int, steps: int, constant: float) -> float:

@@ -328,6 +328,22 @@ def test_images_and_hours(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(("first", "every"), [(25, 500), (3, 7), (7, 7), (0, 4), (5, 0)])
+def test_images_of_a_warm_up(tmp_path: Path, first: int, every: int) -> None:
+    """As many as the training's own rule gives, in whole rounds of five critic updates."""
+    from gentrain.training.adversarial import CriticWarmup
+
+    warmup = {"steps": 12, "first": first, "every": every}
+    options = {"scheme.critic_steps": 5, "scheme.pretraining": 8}
+    options |= {f"scheme.critic_warmup.{key}": value for key, value in warmup.items()}
+    (run,) = find([made.run(tmp_path / "a", more=options, steps=1000)])
+    rule, updates = CriticWarmup(**warmup), 10  # 8 of pre-training are two rounds
+    assert run.images_until(0) == 0
+    for step in range(1, 60):
+        updates += -(-rule(step - 1, 5) // 5) * 5
+        assert run.images_until(step) == 64 * updates, step
+
+
 @pytest.mark.parametrize(
     "tail",
     [

@@ -96,6 +96,22 @@ class Run:
         images = math.prod(int(self.config.get(key) or 1) for key in factors)
         return images * (int(processes[1]) if processes else 1)
 
+    def images_until(self, step: int) -> int:
+        """Real images that the first steps take, with the critic's pre-training and warm-up.
+
+        Both are made in rounds of as many critic updates as a step has.
+        """
+        updates = int(self.config.get("scheme.critic_steps") or 1)
+        pretraining = int(self.config.get("scheme.pretraining") or 0)
+        rounds = step + (math.ceil(pretraining / updates) if step else 0)
+        if long := self.config.get("scheme.critic_warmup.steps"):
+            first, every = (
+                int(self.config[f"scheme.critic_warmup.{k}"]) for k in ("first", "every")
+            )
+            later = math.ceil(step / every) - math.ceil(first / every) if every else 0
+            rounds += (math.ceil(long / updates) - 1) * (min(step, first) + max(0, later))
+        return rounds * self.images_per_step
+
     @cached_property
     def clock(self) -> tuple[list[int], list[float]]:
         """Steps, and the hours of training until then: images / (images a second).
@@ -105,7 +121,8 @@ class Run:
         steps, hours = [0], [0.0]
         for step, rate in zip(*self.curves.get(RATE, ([], [])), strict=True):
             if step > steps[-1] and rate > 0:
-                hours.append(hours[-1] + (step - steps[-1]) * self.images_per_step / rate / 3600)
+                images = self.images_until(step) - self.images_until(steps[-1])
+                hours.append(hours[-1] + images / rate / 3600)
                 steps.append(step)
         return steps, hours
 

@@ -145,10 +145,10 @@ function curve(run, value) {
 /** Steps as images, or as hours of the run; beyond the last that is known, at the pace so far. */
 function scale(run, axis, steps) {
   if (axis === "steps") return steps;
-  if (axis === "images") return steps.map((step) => step * run.images);
-  const [known, hours] = run.clock, last = known.length - 1;
-  if (last < 1) return steps.map(() => null);
-  return steps.map((step) => (step <= known[last] ? at(step, known, hours) : (hours[last] * step) / known[last]));
+  const [known, hours, images] = run.clock, last = known.length - 1;
+  const values = axis === "images" ? images : hours;
+  if (last < 1) return steps.map((step) => (axis === "images" ? step * run.images : null));
+  return steps.map((step) => (step <= known[last] ? at(step, known, values) : (values[last] * step) / known[last]));
 }
 
 /** Mean, least and greatest of several seeds at the steps of the first of them that all have. */

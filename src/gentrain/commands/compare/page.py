@@ -165,7 +165,11 @@ def run_content(run: Run, group: int, points: int) -> dict[str, Any]:
         "step": run.step,
         "of": run.config.get("steps"),
         "images": run.images_per_step,
-        "clock": [few, [rounded(between(step, steps, hours)) for step in few]],
+        "clock": [
+            few,
+            [rounded(between(step, steps, hours)) for step in few],
+            [run.images_until(int(step)) for step in few],
+        ],
         "curves": packed(run, points),
     }
 

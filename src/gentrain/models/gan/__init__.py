@@ -8,7 +8,7 @@ module            | model                                    | paper
 `cgan`            | `ConditionalGAN`; also SAGAN and BigGAN  | Mirza & Osindero, 2014
 `acgan`           | `AuxiliaryClassifierGAN`                 | Odena, Olah & Shlens, 2017
 `semi_supervised` | `SemiSupervisedGAN`                      | Salimans et al., 2016
-`bigan`           | `BiGAN`; also ALI                        | Donahue et al., 2017;
+`bigan`           | `BiGAN`; also ALI, by preset             | Donahue et al., 2017;
                   |                                          | Dumoulin et al., 2017
 `progan`          | `ProgressiveGAN`                         | Karras et al., 2018
 `pix2pix`         | `Pix2Pix`; also SRGAN                    | Isola et al., 2017;

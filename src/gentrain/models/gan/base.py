@@ -320,6 +320,15 @@ class AdversarialModel(GenerativeModel, HasCritic, ABC):
         for regularizer in self.each_regularizer():
             regularizer.on_train_start(self)
 
+    def pretraining_loss(self, batch: Batch) -> Objective:
+        """What a critic that is an energy minimises before adversarial training: E(x) of data."""
+        raise NotImplementedError(f"{type(self).__name__} has no critic to pre-train")
+
+    def after_pretraining_step(self) -> None:
+        """Called after each update of `pretraining_loss`."""
+        for regularizer in self.each_regularizer():
+            regularizer.after_critic_step(self)
+
     def after_critic_step(self, scalars: dict[str, Tensor]) -> None:
         """Called after each critic update with the critic's named losses and metrics."""
         self.loss.update(scalars)
@@ -355,6 +364,9 @@ class SingleCriticModel(AdversarialModel, ABC):
     def generator_loss(self, batch: Batch) -> Objective:
         fake = self.generate(self.generator, batch)
         return self.generator_terms(self.critic_function(batch), batch[0], fake)
+
+    def pretraining_loss(self, batch: Batch) -> Objective:
+        return Objective({"energy": -self.critic_function(batch)(batch[0]).mean()})
 
     def critic_scores(self, batch: Batch, fake: bool = False) -> Tensor:
         return self.eval_scores(self.critic_function(batch), batch[0], fake)

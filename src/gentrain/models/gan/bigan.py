@@ -10,7 +10,9 @@ with one objective, the critic's with the roles exchanged:
 The two terms are logged as `adversarial`, which trains G, and `inference`, which trains E. A
 relative loss compares both pairs itself, and is `adversarial` alone.
 
-E is a function in BiGAN. In ALI it is a normal distribution, E(x) = mu(x) + sigma(x) eps.
+E is a function in BiGAN. In ALI it is a normal distribution, E(x) = mu(x) + sigma(x) eps. Codes lie
+inside the prior: for uniform noise the encoder ends with 2 sigmoid(.) - 1, as that of BiGAN's
+authors does. A critic could otherwise tell pairs apart by codes outside of the cube alone.
 
 E inverts G at the optimum, but hardly on the way there. `information` adds what InfoGAN (Chen et
 al., 2016) and ALICE (Li et al., 2017) ask for as well, that codes can be read from their images,
@@ -45,6 +47,8 @@ from gentrain.models.gan.base import AdversarialModel
 from gentrain.models.objective import Objective
 from gentrain.networks import base
 
+JOINT_WIDTH = 512
+
 
 def join(x: Tensor, z: Tensor) -> Tensor:
     """Images (B, ...) and codes (B, L) -> pairs (B, pixels + L)."""
@@ -58,16 +62,29 @@ class Encoder(nn.Module):
         backbone: a critic.
         latent: length of a code.
         stochastic: ALI's encoder: mean and log-variance, and a draw from that distribution.
+        prior: the distribution of the noise; codes lie in its support.
+
+    Raises:
+        UserError: for normal codes and uniform noise.
     """
 
     def __init__(
-        self, backbone: base.Backbone[Any], latent: Count, stochastic: bool = False
+        self,
+        backbone: base.Backbone[Any],
+        latent: Count,
+        stochastic: bool = False,
+        prior: base.Prior = "normal",
     ) -> None:
         super().__init__()
         critic = backbone()
-        self.body, self.stochastic = critic.body, stochastic
+        self.body, self.stochastic, self.bounded = critic.body, stochastic, prior == "uniform"
         self.shape: list[int] = backbone.keywords["shape"]
         self.head = nn.Linear(critic.head.in_features, latent * (2 if stochastic else 1))
+        if stochastic and self.bounded:
+            raise UserError(
+                "normal codes leave the cube of uniform noise (model.stochastic, "
+                "model.generator.prior); write model.generator.prior=normal"
+            )
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z | x), (B, latent) each.
@@ -75,7 +92,10 @@ class Encoder(nn.Module):
         BiGAN's encoder has no variance. Its q has variance 1, for `negative_log_likelihood` alone.
         """
         out = self.head(self.body(x))
-        return out.chunk(2, 1) if self.stochastic else (out, torch.zeros_like(out))
+        if self.stochastic:
+            return out.chunk(2, 1)
+        codes = 2 * torch.sigmoid(out) - 1 if self.bounded else out
+        return codes, torch.zeros_like(out)
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the codes of x, (B, latent) each."""
@@ -110,7 +130,7 @@ class BidirectionalGenerator(nn.Module):
         super().__init__()
         self.generator = generator()
         self.latent, self.prior = self.generator.latent, self.generator.prior
-        self.encoder = Encoder(encoder, self.latent, stochastic)
+        self.encoder = Encoder(encoder, self.latent, stochastic, self.prior)
 
     def backbones(self) -> list[nn.Module]:
         """The networks that make images."""
@@ -140,16 +160,14 @@ def require_norm(backbone: base.Backbone[Any], norm: Norm | None) -> None:
         )
 
 
-def pair_critic(backbone: base.Backbone[Any], latent: int, width: int) -> base.Critic:
+def pair_critic(backbone: base.Backbone[Any], latent: int, width: int | None) -> base.Critic:
     """D(x, z): (B, pixels + latent) -> scores (B,).
 
-    A network that flattens its input takes the whole pair, as the paper's perceptron for MNIST
-    does. Any other network is the image's part of a `JointCritic`.
+    A network may have its own: a perceptron sees the code from its second layer on, as in the
+    paper. Any other network is the image's part of a `JointCritic`.
     """
-    shape = backbone.keywords["shape"]
-    if backbone.func.flattens:  # type: ignore[attr-defined]
-        return backbone(shape=[math.prod(shape) + latent])
-    return JointCritic(backbone, latent, width)
+    own = backbone.func.with_codes(backbone, latent, width)  # type: ignore[attr-defined]
+    return own or JointCritic(backbone, latent, width or JOINT_WIDTH)
 
 
 class JointCritic(base.Critic):
@@ -161,7 +179,7 @@ class JointCritic(base.Critic):
         width: units of the two layers.
     """
 
-    def __init__(self, backbone: base.Backbone[Any], latent: int, width: int = 512) -> None:
+    def __init__(self, backbone: base.Backbone[Any], latent: int, width: int = JOINT_WIDTH) -> None:
         image, shape = backbone(), backbone.keywords["shape"]
         joint = Joint(image.body, shape, image.head.in_features + latent, width)
         super().__init__(joint, width, points=True)
@@ -194,13 +212,15 @@ class BiGAN(AdversarialModel, Encodes, Reconstructs):
 
     Args:
         generator: a backbone from noise to images.
-        critic: a backbone from images to scores. The encoder has its body as well.
+        critic: a backbone from images to scores.
         criterion: loss, Lipschitz method and tricks.
         encoder_norm: the norm of the encoder, which has the critic's other options. Null keeps
-            the critic's norm.
+            the norm that its network has.
+        encoder: a network of its own for the encoder: a critic's backbone, whose body encodes.
+            None takes the critic's.
         stochastic: the encoder is ALI's normal distribution.
-        joint_width: units of the layers that join an image's features with a code, in a critic
-            that does not flatten its input.
+        joint_width: units of the layers that see an image's features and its code. None takes the
+            network's own number, or 512; a perceptron has no such layers.
         information: weight of the loss that reads codes back from images; 0 is BiGAN.
         augment: how images are augmented before codes are read from them.
     """
@@ -213,15 +233,17 @@ class BiGAN(AdversarialModel, Encodes, Reconstructs):
         critic: base.Backbone[Any],
         criterion: AdversarialCriterion,
         encoder_norm: Norm | None = "batch",
+        encoder: base.Backbone[Any] | None = None,
         stochastic: bool = False,
-        joint_width: Count = 512,
+        joint_width: Count | None = None,
         information: NonNegative = 0.0,
         augment: list[Augmentation] | None = None,
     ) -> None:
         self.check_backbones(generator, critic, criterion)
-        require_norm(critic, encoder_norm)
-        encoder = base.with_options(critic, norm=encoder_norm) if encoder_norm else critic
-        both_ways = BidirectionalGenerator(generator, encoder, stochastic)
+        encodes = encoder or critic
+        require_norm(encodes, encoder_norm)
+        encodes = base.with_options(encodes, norm=encoder_norm) if encoder_norm else encodes
+        both_ways = BidirectionalGenerator(generator, encodes, stochastic)
         super().__init__(both_ways, pair_critic(critic, both_ways.latent, joint_width), criterion)
         self.information, self.augment = information, augment or []
         if self.augment and not information:
@@ -244,6 +266,7 @@ class BiGAN(AdversarialModel, Encodes, Reconstructs):
     @torch.no_grad()
     def init_from_batch(self, batch: Batch) -> None:
         self.generator.encoder(batch[0])
+        self.generator.generator.init_from_images(batch[0])
         super().init_from_batch(batch)
 
     def pairs(self, batch: Batch) -> tuple[Tensor, Tensor]:
