@@ -12,8 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gentrain.layers.lipschitz_bound import LipschitzBounded, WeightLimits
 
-class LeakyReLU(nn.Module):
+
+class LeakyReLU(nn.Module, LipschitzBounded):
     """max(x, slope * x).
 
     Args:
@@ -29,6 +31,9 @@ class LeakyReLU(nn.Module):
             # in a compiled step a custom Function would silently lose the penalty's gradient
             return x * torch.where(x.detach() > 0, 1.0, self.slope).to(x.dtype)
         return _Rectify.apply(x, self.slope)
+
+    def lipschitz_bound(self, limits: WeightLimits) -> float:
+        return 1.0
 
     def extra_repr(self) -> str:
         return f"{self.slope}"

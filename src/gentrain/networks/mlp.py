@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from gentrain.config.types import Count, NonNegative, Share, Whole
 from gentrain.layers.activation import LeakyReLU, ReLU
+from gentrain.layers.lipschitz_bound import LipschitzBounded, WeightLimits, lipschitz_bound
 from gentrain.layers.normalization import Norm, norm1d
 from gentrain.networks import base
 
@@ -83,7 +84,7 @@ class Critic(base.Critic):
         super().__init__(nn.Sequential(*layers), width, points=len(shape) == 1)
 
 
-class Maxout(nn.Module):
+class Maxout(nn.Module, LipschitzBounded):
     """The largest of several linear maps: max over k of W_k x + b_k.
 
     Goodfellow et al., "Maxout networks", 2013; the first GAN's discriminator consists of them.
@@ -101,6 +102,9 @@ class Maxout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs) -> (B, outputs)."""
         return self.linear(x).unflatten(1, (-1, self.pieces)).amax(2)
+
+    def lipschitz_bound(self, limits: WeightLimits) -> float:
+        return lipschitz_bound(self.linear, limits)
 
 
 class NoisyCritic(base.Critic):
@@ -153,7 +157,7 @@ def rectified_linear(inputs: int, outputs: int, weight_norm: bool) -> nn.Linear:
     return linear
 
 
-class GaussianNoise(nn.Module):
+class GaussianNoise(nn.Module, LipschitzBounded):
     """x + sd * u with u ~ N(0, 1) in training; x in evaluation.
 
     Args:
@@ -167,3 +171,6 @@ class GaussianNoise(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, ...) -> (B, ...)."""
         return x + self.sd * torch.randn_like(x) if self.training else x
+
+    def lipschitz_bound(self, limits: WeightLimits) -> float:
+        return 1.0

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from gentrain.config.types import Count, Whole
 from gentrain.layers.activation import ReLU
 from gentrain.layers.attention import SelfAttention, nearest
+from gentrain.layers.lipschitz_bound import LipschitzBounded, WeightLimits, lipschitz_bound
 from gentrain.layers.normalization import Norm, norm2d
 from gentrain.networks import base
 from gentrain.networks.dcgan import halvings
@@ -80,7 +81,7 @@ class Critic(base.Critic):
             blocks.insert(i + 1, SelfAttention(channels[i]))
         for _ in range(2 if small else 1):
             blocks.append(DownBlock(channels[-1], channels[-1], norm, down=False))
-        super().__init__(nn.Sequential(*blocks, ReLU(), SumPool()), channels[-1])
+        super().__init__(nn.Sequential(*blocks, ReLU(), SumPool(sides[-1])), channels[-1])
         glorot_init(self)
 
 
@@ -125,7 +126,7 @@ class UpBlock(nn.Module):
         return self.shortcut(x) + self.residual(x)
 
 
-class DownBlock(nn.Module):
+class DownBlock(nn.Module, LipschitzBounded):
     """down(conv1x1(x)) + down(conv3x3(ReLU(norm(conv3x3(ReLU(norm(x))))))).
 
     down is the mean of 2 x 2 pixels. The shortcut is x itself where the shape stays.
@@ -157,8 +158,11 @@ class DownBlock(nn.Module):
         """(B, inputs, H, W) -> (B, outputs, H / 2, W / 2), or of the same side."""
         return self.shortcut(x) + self.residual(x)
 
+    def lipschitz_bound(self, limits: WeightLimits) -> float:
+        return lipschitz_bound(self.shortcut, limits) + lipschitz_bound(self.residual, limits)
 
-class FirstDownBlock(nn.Module):
+
+class FirstDownBlock(nn.Module, LipschitzBounded):
     """The critic's first block: conv1x1(down(x)) + down(conv3x3(ReLU(conv3x3(x)))).
 
     There is no ReLU on the image itself, and the shortcut is pooled before its convolution.
@@ -181,13 +185,27 @@ class FirstDownBlock(nn.Module):
         """(B, inputs, H, W) -> (B, outputs, H / 2, W / 2)."""
         return self.shortcut(x) + self.residual(x)
 
+    def lipschitz_bound(self, limits: WeightLimits) -> float:
+        return lipschitz_bound(self.shortcut, limits) + lipschitz_bound(self.residual, limits)
 
-class SumPool(nn.Module):
-    """The sum over pixels of SN-GAN."""
+
+class SumPool(nn.Module, LipschitzBounded):
+    """The sum over pixels of SN-GAN.
+
+    Args:
+        side: H = W of the maps.
+    """
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C)."""
         return x.sum((2, 3))
+
+    def lipschitz_bound(self, limits: WeightLimits) -> float:
+        return float(self.side)
 
 
 def glorot_init(network: nn.Module) -> nn.Module:
