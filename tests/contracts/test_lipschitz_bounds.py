@@ -206,7 +206,7 @@ def test_what_tricks_add_is_bounded(method: str) -> None:
         certify(plain(norm="batch"), WeightClip(), virtual)
         assert WithReferenceBatch in SEEN
     else:
-        with pytest.raises(UserError, match="VirtualBatchNorm.*norm=none"):
+        with pytest.raises(UserError, match=r"VirtualBatchNorm.*norm=none"):
             certify(plain(norm="batch"), SpectralNorm(), virtual)
 
 
