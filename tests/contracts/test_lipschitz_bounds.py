@@ -19,6 +19,7 @@ import pytest
 import torch
 import yaml
 from hydra.utils import get_object
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -44,12 +45,20 @@ METHODS = {"clip": WeightClip, "spectral_norm": SpectralNorm}
 SEEN: set[type] = set()
 
 
+def read(network: str) -> dict[str, Any]:
+    """A file of conf/network, with those that it is built on; interpolations stay."""
+    node = yaml.safe_load((CONF / "network" / f"{network}.yaml").read_text())
+    bases = [base for base in node.pop("defaults", []) if base != "_self_"]
+    merged = OmegaConf.merge(*(read(base) for base in bases), node)
+    return OmegaConf.to_container(merged, resolve=False)  # type: ignore[return-value]
+
+
 @cache
 def backbones() -> dict[str, Backbone[Any]]:
     """Every critic of conf/network, a few channels wide, with each of its norms."""
     found: dict[str, Backbone[Any]] = {}
     for file in sorted((CONF / "network").glob("*.yaml")):
-        node = small(yaml.safe_load(file.read_text())).get("critic")
+        node = small(read(file.stem)).get("critic")
         if node is None:
             continue
         kind = get_object(node["_target_"])
