@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gentrain.cli.overrides import refuse_hidden_options
+from gentrain.cli.option_lists import refuse_hidden_options
 from gentrain.config import plugins, schema
 from gentrain.config.overrides import last_value, quoted, without
 from gentrain.config.paths import add_overlay, conf_dir, overlays
