@@ -152,7 +152,7 @@ def refused(backbone: Backbone[Any], method: str) -> str | None:
         return "weight_norm"
     if options.get("attention"):
         return "SelfAttention.*attention=0"
-    if method == "spectral_norm" and options.get("norm", "none") != "none":
+    if method == "spectral_norm" and options.get("norm") in ("batch", "layer", "instance"):
         return "Norm.*norm=none"
     return None
 

@@ -48,9 +48,6 @@ PATCHES = ("cyclegan", "stargan", "pix2pix", "colorization", "inpainting")
 UNNORMED = ("r3gan", "sagan", "biggan", "progan", "cyclegan", "stargan", "pix2pix", "colorization")
 # the critic sees a label, or a source, beside each image
 BESIDE = ("cgan", "acgan", "sagan", "biggan", "stargan", "pix2pix", "colorization")
-# critics with gains that only clipping bounds, and critics that nothing bounds
-INSTANCE_NORM_CRITIC = ("pix2pix", "colorization", "inpainting", "cyclegan")
-ATTENTIVE = ("sagan", "biggan")
 # with which the names of terms begin, where each domain has a critic
 DOMAINS = {"cyclegan": ("target_", "source_")}
 LOSSES, LIPSCHITZ, TRICKS = options("loss"), options("lipschitz"), options("tricks")
@@ -185,13 +182,12 @@ def refusal(preset: str, loss: str, lipschitz: str, tricks: tuple[str, ...]) -> 
         return "start at zero"
     if loss.startswith("wasserstein") and lipschitz == "none":
         return "lipschitz=none"
-    promises = lipschitz == "clip" or lipschitz.startswith("spectral_norm")
-    if loss.startswith("wasserstein") and promises:
-        if preset in ATTENTIVE:
+    if loss.startswith("wasserstein") and lipschitz.startswith(("clip", "spectral_norm")):
+        critic = hydra_composed(f"model={preset}")["model"]["critic"]
+        if critic.get("attention"):
             return "attention=0"
-        normed = batch_norm_critic or preset in INSTANCE_NORM_CRITIC
-        if normed and lipschitz != "clip":
-            return "norm=none"
+        if lipschitz != "clip" and critic.get("norm") in ("batch", "layer", "instance"):
+            return "norm=none"  # whose gains only clipping bounds
     if "label_smoothing" in tricks and not loss.startswith(("js", "ls")):
         return "label_smoothing"
     if preset == "bigan" and "feature_matching" in tricks:
