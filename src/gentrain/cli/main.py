@@ -186,8 +186,12 @@ def execute(verb: str, argv: list[str]) -> None:
 # --- the verbs --------------------------------------------------------------------------------
 
 
-def train(args: Namespace) -> None:
-    """gentrain key=value ...; a run that never began leaves nothing behind."""
+def train(args: Namespace) -> Path:
+    """gentrain key=value ...; a run that never began leaves nothing behind.
+
+    Returns:
+        The run directory.
+    """
     from gentrain.runs import directory
 
     command, job = compose.prepare(args)
@@ -198,6 +202,7 @@ def train(args: Namespace) -> None:
         if not job.began:
             directory.remove_directories(made)
         raise
+    return job.run_dir
 
 
 def train_cell(cfg: DictConfig) -> float | None:

@@ -172,6 +172,8 @@ class Evaluate(Finished):
     batch_size: int | None = None
     split: Split | None = None
     seed: int | None = None
+    mean: bool | None = None
+    temperature: float | None = None
     device: Device = Device.auto
 
 
@@ -182,6 +184,8 @@ class Sample(Finished):
     seed: int = 0
     labels: list[int] | None = None
     domain: str | None = None
+    mean: bool | None = None
+    temperature: float | None = None
     source: str | None = None
     save: Keep = Keep.npz
     device: Device = Device.auto
