@@ -18,6 +18,7 @@ from gentrain.adversarial.augment import (
     translation,
     warp,
 )
+from gentrain.adversarial.tricks.images import DiffAugment
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
@@ -29,26 +30,54 @@ def test_a_gradient_passes_through_each(name: str) -> None:
     assert x.grad is not None and x.grad.isfinite().all() and x.grad.any()
 
 
-def test_translation() -> None:
-    ramp = torch.arange(16.0).expand(8, 1, 16, 16) + 1
-    # a shift by s: every column that came from inside holds its number
-    for row in translation(ramp)[:, 0, 8]:
-        inside = row[row > 0]
-        assert torch.equal(inside.diff(), torch.ones(len(inside) - 1))
-        assert len(inside) >= 14
+@pytest.mark.parametrize(("side", "most"), [(28, 4), (32, 4), (64, 8)])
+def test_translation_by_up_to_an_eighth(side: int, most: int) -> None:
+    """int(side / 8 + 1/2) pixels both ways, each shift as likely; zeros come in from outside."""
+    ramp = torch.arange(1.0, side + 1).expand(600, 1, side, side)
+    seen = translation(ramp)
+    shown = seen[:, 0, side // 2].round().long().tolist()
+    want = {
+        tuple(i + s + 1 if 0 <= i + s < side else 0 for i in range(side))
+        for s in range(-most, most + 1)
+    }
+    assert set(map(tuple, shown)) == want
+    rows = translation(ramp.transpose(2, 3))[:, 0, :, side // 2].round().long().tolist()
+    assert set(map(tuple, rows)) == want
 
 
-def test_cutout() -> None:
-    holes = cutout(torch.ones(500, 1, 16, 16)) == 0
-    assert holes.flatten(1).sum(1).float().max() <= 81
-    assert holes.any(0).all()
+@pytest.mark.parametrize(("side", "length"), [(28, 14), (32, 16), (64, 32), (27, 14), (26, 13)])
+def test_cutout_is_that_of_the_authors_code(side: int, length: int) -> None:
+    """Every square of the official code, border cases too, and no other.
+
+    DiffAugment_pytorch.py (read) draws an offset below side + 1 - length % 2, and zeroes
+    clamp(offset - length // 2 + 0 ... length - 1).
+    """
+    official = set()
+    for offset in range(side + 1 - length % 2):
+        places = [min(max(offset - length // 2 + i, 0), side - 1) for i in range(length)]
+        official.add((min(places), max(places)))
+    holes = cutout(torch.ones(1500, 1, side, side))[:, 0] == 0
+    for axis in (1, 2):
+        line = holes.any(axis)
+        first, count = line.long().argmax(1), line.sum(1)
+        found = set(zip(first.tolist(), (first + count - 1).tolist(), strict=True))
+        assert found == official
+        assert count.max() == length and count.min() == length // 2 + length % 2
+    assert torch.equal(holes.sum((1, 2)), holes.any(2).sum(1) * holes.any(1).sum(1))
 
 
-def test_color() -> None:
-    plain = torch.full((3, 1, 4, 4), 0.3)
-    shifted = color(plain)
-    assert torch.allclose(shifted, shifted[:, :, :1, :1].expand_as(shifted))
-    assert (shifted - plain).abs().max() <= 0.5
+def test_colour_is_that_of_the_authors_code() -> None:
+    """The official formulas (read) with the same three draws: brightness, saturation, contrast."""
+    x = torch.rand(6, 3, 5, 5) * 2 - 1
+    torch.manual_seed(4)
+    found = color(x)
+    torch.manual_seed(4)
+    b, s, c = (torch.rand(6, 1, 1, 1) for _ in range(3))
+    want = x + (b - 0.5)
+    want = (want - want.mean(1, True)) * (s * 2) + want.mean(1, True)
+    middle = want.mean((1, 2, 3), True)
+    torch.testing.assert_close(found, (want - middle) * (c + 0.5) + middle)
+    assert DiffAugment().policy == ["color", "translation", "cutout"]
 
 
 @pytest.mark.parametrize("sides", [(12, 12), (9, 15)])

@@ -1,4 +1,7 @@
-"""Every command in a header of conf/ composes, and its options are valid."""
+"""Every command in a header of conf/ composes, and its options are valid.
+
+What README and the help propose has no part that another part undoes.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from gentrain.config import validate
-from tests.support.compose import composed
-from tests.support.paths import CONF
+from gentrain.layers.normalization import layers_before_norms
+from tests.support.compose import build_model, composed
+from tests.support.paths import CONF, ROOT
 
 PLACEHOLDERS = {"model.start=RUN", "resume=auto"}
 
@@ -44,3 +48,28 @@ def test_a_documented_command_composes(words: list[str]) -> None:
     checked = composed(*(word for word in words if word not in PLACEHOLDERS))
     checked.pop("callbacks", None)
     validate.check(checked)
+
+
+def examples(file: Path) -> list[list[str]]:
+    """Indented lines that begin with `gentrain`, with what continues them after a backslash."""
+    text = file.read_text().replace("\\\n", " ")
+    lines = (line.strip() for line in text.splitlines() if line.startswith("    gentrain "))
+    return [shlex.split(line.partition("     ")[0])[1:] for line in lines]
+
+
+SPECTRAL = [
+    words
+    for file in (ROOT / "README.md", CONF / "hydra" / "help" / "gentrain.yaml")
+    for words in examples(file)
+    if any(word.startswith("lipschitz=spectral_norm") for word in words)
+]
+
+
+def test_examples_of_spectral_norm_have_no_norm_that_undoes_it() -> None:
+    assert len(SPECTRAL) >= 2
+    for words in SPECTRAL:
+        critic = build_model(*words, "model.critic.width=4", "model.generator.width=4").critic
+        assert layers_before_norms(critic) == [], words
+        without = [word for word in words if word != "model.critic.norm=none"]
+        narrow = ("model.critic.width=4", "model.generator.width=4")
+        assert layers_before_norms(build_model(*without, *narrow).critic), words

@@ -186,6 +186,12 @@ def refusal(preset: str, loss: str, lipschitz: str, tricks: tuple[str, ...]) -> 
         return "start at zero"
     if loss.startswith("wasserstein") and lipschitz == "none":
         return "lipschitz=none"
+    if loss.startswith("wasserstein") and lipschitz.startswith(("clip", "spectral_norm")):
+        critic = hydra_composed(f"model={preset}")["model"]["critic"]
+        if critic.get("attention"):
+            return "attention=0"
+        if lipschitz != "clip" and critic.get("norm") in ("batch", "layer", "instance"):
+            return "norm=none"  # whose gains only clipping bounds
     if "label_smoothing" in tricks and not loss.startswith(("js", "ls")):
         return "label_smoothing"
     if preset in ("bigan", "ali") and "feature_matching" in tricks:

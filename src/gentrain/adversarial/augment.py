@@ -47,12 +47,26 @@ def translation(x: Tensor, ratio: float = 0.125) -> Tensor:
 
 
 def cutout(x: Tensor, ratio: float = 0.5) -> Tensor:
-    """Set a square of `ratio` of the side, anywhere in the image, to zero."""
+    """Set a square of `ratio` of the side to zero: 14, 16 and 32 pixels of 28, 32 and 64.
+
+    Its centre is anywhere in the image. What lies beyond the border is cut off.
+    """
     B, _, H, W = x.shape
-    row, col = (torch.randint(side, (B, 1), device=x.device) for side in (H, W))
-    rows = (torch.arange(H, device=x.device) - row).abs() <= H * ratio / 2
-    cols = (torch.arange(W, device=x.device) - col).abs() <= W * ratio / 2
+    rows, cols = (random_interval(B, side, ratio, x.device) for side in (H, W))
     return x * ~(rows[:, None, :, None] & cols[:, None, None, :])
+
+
+def random_interval(batch: int, side: int, ratio: float, device: torch.device) -> Tensor:
+    """Which of the numbers below `side` are in an interval of `ratio` of the side, (B, side).
+
+    As in the authors' code, an interval of odd length has its middle at each number equally likely,
+    and one of even length between two numbers, or at either end.
+    """
+    length = int(side * ratio + 0.5)
+    middle = torch.randint(side + 1 - length % 2, (batch, 1), device=device)
+    first = middle - length // 2
+    places = torch.arange(side, device=device)
+    return (places >= first) & (places < first + length)
 
 
 def affine(

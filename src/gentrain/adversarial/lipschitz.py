@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,8 @@ from gentrain.config.types import Count, NonNegative, Positive
 from gentrain.errors import UserError
 from gentrain.layers.coupling import batch_coupled_layers
 from gentrain.layers.equalized import weight_scales
+from gentrain.layers.lipschitz_bound import WeightLimits, unbounded_layers
+from gentrain.layers.normalization import layers_before_norms
 from gentrain.layers.precision import at_least_single
 
 log = logging.getLogger("gentrain")
@@ -29,10 +31,35 @@ log = logging.getLogger("gentrain")
 class Lipschitz(Regularizer):
     """A Lipschitz method. It attaches after the tricks that change a critic, so it sees all layers.
 
-    A model has one of them.
+    A model has one of them. A method that keeps weights within `limits` promises a bound of the
+    critic's Lipschitz constant, `lipschitz_bound(critic, limits)`, whatever training finds. A
+    penalty only asks: it makes slopes costly at its points, on average, and promises no bound. A
+    loss without a minimum, the Wasserstein loss, needs one of the two, and a method with limits is
+    refused where a layer of the critic escapes them.
     """
 
     order = Regularizer.LIPSCHITZ
+    option: ClassVar[str] = ""  # what is typed for it; part of the message of a refusal
+
+    @classmethod
+    def slot(cls) -> str:
+        return "Lipschitz methods"
+
+    def limits(self) -> WeightLimits | None:
+        """Within what the method keeps the critic's weights; None for a penalty."""
+        return None
+
+    def attach(self, model: RegularizedModel) -> None:
+        limits = self.limits()
+        if limits is None or model.loss.bounded:
+            return
+        if free := unbounded_layers(model.critic, limits):
+            raise UserError(
+                f"a wasserstein loss needs a Lipschitz critic, and {self.option} sets no bound to "
+                f"{', '.join(free[:3])} of it (loss, lipschitz, model.critic); set "
+                "model.critic.norm=none and model.critic.attention=0 where the network has them, "
+                "or choose lipschitz=gp"
+            )
 
 
 class Unconstrained(Lipschitz):
@@ -48,22 +75,25 @@ class Unconstrained(Lipschitz):
 
 
 class WeightClip(Lipschitz):
-    """theta <- clip(theta, -bound, bound) after every critic step.
+    """theta <- clip(theta, -bound, bound) before the first critic step, and after every one.
 
-    Arjovsky, Chintala & Bottou, "Wasserstein GAN", 2017. The gains and shifts of norms are left
-    alone: clipped to 0.01, a gain would switch its layer off.
+    Arjovsky, Chintala & Bottou, "Wasserstein GAN", 2017. As in the authors' code, theta is every
+    parameter of the critic, gains and shifts of norms included: a free gain would make scores as
+    steep as it likes. Self-attention has no bound, whatever its weights (Kim, Papamakarios & Mnih,
+    "The Lipschitz constant of self-attention", 2021).
 
     Args:
-        bound: the largest absolute value of a weight.
+        bound: the largest absolute value of a parameter.
     """
+
+    option = "lipschitz=clip"
 
     def __init__(self, bound: Positive = 0.01) -> None:
         super().__init__()
         self.bound = bound
 
     def attach(self, model: RegularizedModel) -> None:
-        modules = list(model.critic.modules())
-        if any(isinstance(module, _WeightNorm) for module in modules):
+        if any(isinstance(module, _WeightNorm) for module in model.critic.modules()):
             raise UserError(
                 "weight norm keeps the length of a unit's weights, which clipping would change "
                 "(lipschitz=clip, model.critic.weight_norm); "
@@ -75,12 +105,10 @@ class WeightClip(Lipschitz):
                 "ones leave the critic no gradient (lipschitz=clip, network); "
                 "use lipschitz=gp_grouped, or spectral_norm"
             )
-        self.clipped = [
-            p
-            for module in modules
-            if not is_norm_layer(module)
-            for p in module.parameters(recurse=False)
-        ]
+        super().attach(model)
+
+    def limits(self) -> WeightLimits:
+        return WeightLimits(entry=self.bound)
 
     def check_optimizer(self, player: str, optimizer: Optimizer) -> None:
         group = optimizer.param_groups[0]
@@ -90,9 +118,12 @@ class WeightClip(Lipschitz):
                 "section 4): the paper uses RMSprop without momentum, lr 5e-5, as model=wgan does"
             )
 
+    def on_train_start(self, model: RegularizedModel) -> None:
+        self.after_critic_step(model)
+
     @torch.no_grad()
     def after_critic_step(self, model: RegularizedModel) -> None:
-        for p in self.clipped:
+        for p in model.player("critic").parameters():
             p.clamp_(-self.bound, self.bound)
 
 
@@ -100,7 +131,8 @@ class GradientPenalty(Lipschitz):
     """weight * E[(||grad D(x~)||_2 - center)^2], the norm over each sample's pixels.
 
     Gulrajani et al., "Improved training of Wasserstein GANs", 2017. The penalty is computed in
-    float32 or more, whatever the precision of the rest.
+    float32 or more, whatever the precision of the rest. It promises no bound of slopes: it makes them
+    costly, on average, and only at its points.
 
     Args:
         weight: lambda of the paper.
@@ -190,6 +222,12 @@ class SpectralNorm(Lipschitz):
     Miyato et al., "Spectral normalization for generative adversarial networks", 2018. The weight of
     a convolution is the matrix (out, in * kh * kw). The vectors u and v are in the checkpoint.
 
+    Each matrix has a spectral norm of 1, as exactly as the power iteration finds it. The critic's
+    Lipschitz constant is then the product over its layers of what `layers.lipschitz_bound` says.
+    The gain of a norm is free, so a Wasserstein loss is refused where the critic has norms with
+    gains; the paper's critics have none. Directly before a norm, W / sigma(W) gives the same
+    function as W. A critic of another loss may have that, with a warning.
+
     Args:
         players: whose weights are normalised. The critic's alone by default, which makes it
             Lipschitz; SAGAN and BigGAN normalise the generator as well, but not its embeddings of
@@ -198,6 +236,8 @@ class SpectralNorm(Lipschitz):
     Raises:
         UserError: for the generator alone.
     """
+
+    option = "lipschitz=spectral_norm"
 
     def __init__(self, players: list[Player] | None = None) -> None:
         super().__init__()
@@ -220,8 +260,20 @@ class SpectralNorm(Lipschitz):
                 "divide by (lipschitz=spectral_norm); "
                 "use a network without zero initialisation (network=resnet), or lipschitz=r1r2"
             )
+        super().attach(model)
         for _, layer in layers:
             parametrizations.spectral_norm(layer)
+
+    def limits(self) -> WeightLimits:
+        return WeightLimits(spectral=1.0)
+
+    def on_train_start(self, model: RegularizedModel) -> None:
+        if layers := layers_before_norms(model.player("critic")):
+            log.warning(
+                "lipschitz=spectral_norm has no effect on %s of the critic: the norm after such a "
+                "layer undoes its scale; add model.critic.norm=none",
+                ", ".join(layers),
+            )
 
 
 MatrixLayer = nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.Embedding
@@ -274,8 +326,3 @@ def sample_norms(grad: Tensor) -> Tensor:
 def uniform_per_sample(x: Tensor) -> Tensor:
     """Draw one number from U(0, 1) for each sample of x (B, ...), (B, 1, ...)."""
     return torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device, dtype=x.dtype)
-
-
-def is_norm_layer(module: nn.Module) -> bool:
-    """Whether the parameters of a layer are the gain and shift of a norm."""
-    return "Norm" in type(module).__name__

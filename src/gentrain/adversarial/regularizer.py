@@ -66,6 +66,13 @@ class Regularizer(nn.Module):
     of_weights: ClassVar[bool] = False  # its losses depend on weights alone, not on a domain
     compiles: ClassVar[bool] = True  # its hooks inside an objective can be compiled
 
+    @classmethod
+    def slot(cls) -> str:
+        """The place that it fills: a model has one regularizer in each. By default a class has its
+        own; classes that would undo each other share one.
+        """
+        return cls.__name__
+
     def attach(self, model: RegularizedModel) -> None:
         """Called once when the model is built: change networks or the loss, or refuse them.
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gentrain.cli.option_lists import refuse_hidden_options
 from gentrain.config import plugins, schema
 from gentrain.config.overrides import last_value, quoted, without
 from gentrain.config.paths import add_overlay, conf_dir, overlays
@@ -118,6 +119,7 @@ def compose_command(name: str, args: Namespace) -> Command:
         overlay = f"file://{Path(args.config_dir).absolute()}"
         places.prepend("command-line", overlay, anchor=SearchPathQuery(provider="schema"))
     loader = ConfigLoaderImpl(config_search_path=places)
+    refuse_hidden_options(loader.repository, args.overrides)
     cfg = loader.load_configuration(name, args.overrides, RunMode.RUN, from_shell=False)
     with read_write(cfg.hydra), open_dict(cfg.hydra):
         cfg.hydra.mode = RunMode.RUN

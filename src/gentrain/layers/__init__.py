@@ -7,6 +7,7 @@
 - `coupling`: a base class for layers that couple the samples of a batch, and how to find them
 - `equalized`: the equalised learning rate (progressive GANs)
 - `lazy_buffers`: buffers whose shape is known only at the first batch
+- `lipschitz_bound`: bounds of Lipschitz constants, from bounds of weights
 - `masked`: masked perceptrons (MADE)
 - `minibatch`: the minibatch standard deviation (progressive GANs)
 - `normalization`: norms by name, virtual batch norm, pixel norm

@@ -12,8 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gentrain.layers.lipschitz_bound import LipschitzBounded, WeightLimits
 
-class LeakyReLU(nn.Module):
+
+class LeakyReLU(nn.Module, LipschitzBounded):
     """max(x, slope * x).
 
     Args:
@@ -30,6 +32,9 @@ class LeakyReLU(nn.Module):
             return x * torch.where(x.detach() > 0, 1.0, self.slope).to(x.dtype)
         return _Rectify.apply(x, self.slope)
 
+    def lipschitz_bound(self, limits: WeightLimits) -> float:
+        return 1.0
+
     def extra_repr(self) -> str:
         return f"{self.slope}"
 
@@ -41,7 +46,7 @@ class ReLU(LeakyReLU):
         super().__init__(0.0)
 
 
-class MaxPieces(nn.Module):
+class MaxPieces(nn.Module, LipschitzBounded):
     """The largest of each `pieces` neighbouring channels: maxout units (Goodfellow et al., 2013).
 
     Args:
@@ -55,6 +60,9 @@ class MaxPieces(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, ...) -> (B, C / pieces, ...)."""
         return x.unflatten(1, (-1, self.pieces)).amax(2)
+
+    def lipschitz_bound(self, limits: WeightLimits) -> float:
+        return 1.0
 
 
 class _Rectify(torch.autograd.Function):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from gentrain.errors import UserError
 from gentrain.layers.coupling import CouplesSamples
+from gentrain.layers.lipschitz_bound import LipschitzBounded, WeightLimits
 from gentrain.layers.precision import at_least_single
 
 
-class MinibatchStddev(CouplesSamples):
+class MinibatchStddev(CouplesSamples, LipschitzBounded):
     """Append a channel that says how much the samples of a group differ.
 
     (B, C, H, W) -> (B, C + 1, H, W). Sample i is in group i mod (B / group). The standard deviation
@@ -29,6 +32,10 @@ class MinibatchStddev(CouplesSamples):
     def __init__(self, group: int = 4) -> None:
         super().__init__()
         self.group = group
+
+    def lipschitz_bound(self, limits: WeightLimits) -> float:
+        """The new channel changes at most as much as x does, in eval mode in two groups."""
+        return math.sqrt(3)
 
     def forward(self, x: Tensor) -> Tensor:
         group = min(self.group, len(x))

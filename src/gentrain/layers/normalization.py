@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from gentrain.layers.coupling import CouplesSamples
 from gentrain.layers.lazy_buffers import LazyBuffers
+from gentrain.layers.lipschitz_bound import LipschitzBounded, WeightLimits, lipschitz_bound
 
 Norm = Literal["none", "batch", "layer", "instance", "instance_plain"]
 
@@ -46,7 +48,7 @@ def norm1d(kind: Norm, features: int) -> nn.Module:
             return nn.Identity()
 
 
-class VirtualBatchNorm(CouplesSamples):
+class VirtualBatchNorm(CouplesSamples, LipschitzBounded):
     """Virtual batch norm (Salimans et al., "Improved Techniques for Training GANs", 2016).
 
     Each example is normalised with the statistics of a reference batch and of itself. A forward
@@ -76,6 +78,9 @@ class VirtualBatchNorm(CouplesSamples):
             made.weight, made.bias = norm.weight, norm.bias
         return made
 
+    def lipschitz_bound(self, limits: WeightLimits) -> float:
+        return limits.norm(gain=True, eps=self.eps)
+
     def forward(self, x: Tensor) -> Tensor:
         inside = tuple(range(2, x.ndim))
         mean = x.mean(inside, keepdim=True) if inside else x
@@ -96,7 +101,11 @@ class VirtualBatchNorm(CouplesSamples):
         return torch.cat([mean.expand_as(own), torch.lerp(mean, others, 1 / (self.reference + 1))])
 
 
-class WithReferenceBatch(LazyBuffers):
+LINEAR = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
+NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, VirtualBatchNorm)
+
+
+class WithReferenceBatch(LazyBuffers, LipschitzBounded):
     """A network with virtual batch norms, which keeps its first input as their reference batch."""
 
     reference: Tensor | None
@@ -106,6 +115,9 @@ class WithReferenceBatch(LazyBuffers):
         self.network = network
         self.register_lazy_buffers("reference")
 
+    def lipschitz_bound(self, limits: WeightLimits) -> float:
+        return lipschitz_bound(self.network, limits)
+
     def forward(self, x: Tensor) -> Tensor:
         if self.reference is None:
             self.reference = x.detach().clone()
@@ -114,6 +126,32 @@ class WithReferenceBatch(LazyBuffers):
             if isinstance(module, VirtualBatchNorm):
                 module.reference = n
         return self.network(torch.cat([self.reference.to(x.dtype), x]))[n:]
+
+
+def layers_before_norms(network: nn.Module) -> list[str]:
+    """Names of the linear layers and convolutions whose output goes straight into a norm.
+
+    Such a norm takes the scale of their weights out again, up to its eps. Layers are found where
+    they follow each other in an `nn.Sequential`.
+
+    >>> layers_before_norms(nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2), nn.Linear(2, 1)))
+    ['0']
+    """
+    found = []
+    for name, module in network.named_modules():
+        match module:
+            case nn.Sequential():
+                layers = [
+                    (f"{name}.{key}".lstrip("."), layer)
+                    for key, layer in module.named_children()
+                    if not isinstance(layer, nn.Identity)
+                ]
+                found += [
+                    key
+                    for (key, layer), (_, after) in pairwise(layers)
+                    if isinstance(layer, LINEAR) and isinstance(after, NORMS)
+                ]
+    return found
 
 
 class PixelNorm(nn.Module):

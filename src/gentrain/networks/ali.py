@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from gentrain.config.types import Count, Share
 from gentrain.errors import UserError
 from gentrain.layers.activation import LeakyReLU, MaxPieces
+from gentrain.layers.lipschitz_bound import LipschitzBounded, WeightLimits, lipschitz_bound
 from gentrain.layers.normalization import Norm, norm2d
 from gentrain.networks import base
 
@@ -95,6 +96,7 @@ class Encoder(base.Critic):
     """
 
     def __init__(self, shape: list[int], width: Count = 32, norm: Norm = "batch") -> None:
+        refuse_instance_norm(norm)
         features = 16 * width
         layers: list[nn.Module] = []
         for layer in [*convolutions(shape, width), nn.Conv2d(features, features, 1)]:
@@ -124,6 +126,7 @@ class Critic(base.Critic):
         dropout: Share = 0.5,
         input_dropout: Share = 0.2,
     ) -> None:
+        refuse_instance_norm(norm)
         layers: list[nn.Module] = [nn.Dropout(input_dropout)]
         for number, layer in enumerate(convolutions(shape, width, pieces=2)):
             layers += [layer, norm2d(norm if number else "none", layer.out_channels)]
@@ -173,7 +176,7 @@ class PairCritic(base.Critic):
         )
 
 
-class Pair(nn.Module):
+class Pair(nn.Module, LipschitzBounded):
     """A flat pair (B, pixels + latent) -> features of both."""
 
     def __init__(
@@ -186,6 +189,10 @@ class Pair(nn.Module):
         pixels = torch.Size(self.shape).numel()
         x, z = pair[:, :pixels].unflatten(1, self.shape), pair[:, pixels:]
         return self.joint(torch.cat([self.image(x), self.code(z)], 1))
+
+    def lipschitz_bound(self, limits: WeightLimits) -> float:
+        parts = max(lipschitz_bound(part, limits) for part in (self.image, self.code))
+        return parts * lipschitz_bound(self.joint, limits)
 
 
 def convolutions(shape: list[int], width: int, pieces: int = 1) -> list[nn.Conv2d]:
@@ -208,6 +215,15 @@ def convolutions(shape: list[int], width: int, pieces: int = 1) -> list[nn.Conv2
 def maxout(inputs: int, maps: int, dropout: float) -> list[nn.Module]:
     """Maxout units of two linear maps each, with dropout after them."""
     return [nn.Linear(inputs, maps), MaxPieces(2), nn.Dropout(dropout)]
+
+
+def refuse_instance_norm(norm: Norm) -> None:
+    """Refuse a norm that turns the last map into zero."""
+    if norm.startswith("instance"):
+        raise UserError(
+            "the last map of ALI's networks is a single pixel, which instance norm turns into zero "
+            "(model.critic.norm, model.encoder_norm); set layer or none"
+        )
 
 
 def outer_padding(shape: list[int]) -> int:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from gentrain.config.types import Count
 from gentrain.errors import UserError
 from gentrain.layers.activation import LeakyReLU, ReLU
+from gentrain.layers.lipschitz_bound import WeightLimits
 from gentrain.layers.normalization import Norm, norm1d, norm2d
 from gentrain.networks import base
 from gentrain.networks.dcgan import halvings, stage_channels
@@ -54,6 +55,10 @@ class Autoencoder(base.Critic):
     def forward(self, x: Tensor) -> Tensor:
         """(B, *shape) -> scores (B,)."""
         return -self.energy(x)
+
+    def lipschitz_bound(self, limits: WeightLimits) -> float:
+        """That of Dec(Enc(x)) - x."""
+        return super().lipschitz_bound(limits) + 1.0
 
     def widen(self, m: int) -> None:
         raise UserError(

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gentrain.errors import UserError
+from gentrain.layers.lipschitz_bound import LipschitzBounded, WeightLimits, lipschitz_bound
 from gentrain.layers.normalization import Norm
 
 Backbone = partial  # a network class with options; calling it with more options builds the network
@@ -90,7 +91,7 @@ class Translator(ImageMaker):
         return self.body(source)
 
 
-class Critic(nn.Module):
+class Critic(nn.Module, LipschitzBounded):
     """Images to scores (logits): `body` maps (B, *shape) to features (B, F), `head` these to (B,).
 
     A head may give P scores for each sample, one for each patch of the image. Scores are then
@@ -132,6 +133,10 @@ class Critic(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, *shape) -> scores (B,), or (B * P,)."""
         return self.score(self.features(x))
+
+    def lipschitz_bound(self, limits: WeightLimits) -> float:
+        """K of a sample's score, which is the mean over its patches."""
+        return lipschitz_bound(self.body, limits) * lipschitz_bound(self.head, limits)
 
     @classmethod
     def with_codes(cls, backbone: Backbone[Any], latent: int, width: int | None) -> Critic | None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from gentrain.config.types import Count, Whole
 from gentrain.errors import UserError
+from gentrain.layers.lipschitz_bound import WeightLimits, lipschitz_bound
 from gentrain.layers.normalization import Norm
 from gentrain.networks import base, resnet
 from gentrain.networks.conditional_resnet import ConditionalBody
@@ -106,6 +107,10 @@ class Critic(resnet.Critic):
         """(B, *shape), (B,) -> scores (B,)."""
         h = self.body(x)
         return self.score(h) + (h * self.embed(y)).sum(1)
+
+    def lipschitz_bound(self, limits: WeightLimits) -> float:
+        head = lipschitz_bound(self.head, limits) + limits.matrix(1, self.size)
+        return lipschitz_bound(self.body, limits) * head
 
 
 def linear_map(inputs: int, channels: int) -> nn.Module:

@@ -8,10 +8,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from gentrain.config.types import Count
+from gentrain.layers.lipschitz_bound import LipschitzBounded, WeightLimits, lipschitz_bound
 from gentrain.networks import base
 
 
-class ClassifierCritic(nn.Module):
+class ClassifierCritic(nn.Module, LipschitzBounded):
     """A critic with two heads on the same features: the score, and the logits of classes.
 
     The score sees no label (Odena, Olah & Shlens, 2017).
@@ -47,8 +48,11 @@ class ClassifierCritic(nn.Module):
         """(B, *shape) -> scores (B,)."""
         return self.critic(x)
 
+    def lipschitz_bound(self, limits: WeightLimits) -> float:
+        return lipschitz_bound(self.critic, limits)
 
-class LogitCritic(nn.Module):
+
+class LogitCritic(nn.Module, LipschitzBounded):
     """A critic with K logits l in the place of a score (Salimans et al., 2016, section 5).
 
     The score is that of "any class at all" against "generated", whose logit is held at zero:
@@ -81,6 +85,10 @@ class LogitCritic(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, *shape) -> scores (B,)."""
         return self.logits(x).logsumexp(1)
+
+    def lipschitz_bound(self, limits: WeightLimits) -> float:
+        """That of the logits: the gradient of log sum exp is a softmax."""
+        return lipschitz_bound(self.critic, limits)
 
 
 class Classifier(nn.Module):

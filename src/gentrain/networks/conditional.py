@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gentrain.config.types import Count
 from gentrain.errors import UserError
+from gentrain.layers.lipschitz_bound import LipschitzBounded, WeightLimits, lipschitz_bound
 from gentrain.networks.base import Backbone
 
 Conditioning = Literal["concat", "projection"]
@@ -75,7 +76,7 @@ class LabelledGenerator(nn.Module):
         return self.generator(torch.cat([z, self.embed(y)], 1))
 
 
-class ConcatCritic(nn.Module):
+class ConcatCritic(nn.Module, LipschitzBounded):
     """D(x, y): one more input channel for each class; the label's is full of ones.
 
     For points each class is one more coordinate.
@@ -103,8 +104,11 @@ class ConcatCritic(nn.Module):
         """(B, *shape), (B,) -> scores (B,)."""
         return self.critic(append_planes(x, y, self.classes))
 
+    def lipschitz_bound(self, limits: WeightLimits) -> float:
+        return lipschitz_bound(self.critic, limits)
 
-class ProjectionCritic(nn.Module):
+
+class ProjectionCritic(nn.Module, LipschitzBounded):
     """D(x, y) = head(h) + <h, V y>, h = features(x) (Miyato & Koyama, 2018).
 
     V starts with Glorot's uniform weights, as in the authors' code.
@@ -132,6 +136,11 @@ class ProjectionCritic(nn.Module):
         """(B, *shape), (B,) -> scores (B,)."""
         h = self.critic.features(x)
         return self.critic.score(h) + (h * self.embed(y)).sum(1)
+
+    def lipschitz_bound(self, limits: WeightLimits) -> float:
+        embedding = limits.matrix(1, self.embed.embedding_dim)
+        head = lipschitz_bound(self.critic.head, limits) + embedding
+        return lipschitz_bound(self.critic.body, limits) * head
 
 
 class LabelledTranslator(nn.Module):

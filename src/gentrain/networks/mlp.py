@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from gentrain.config.types import Count, NonNegative, Share, Whole
 from gentrain.errors import UserError
 from gentrain.layers.activation import LeakyReLU, MaxPieces, ReLU
+from gentrain.layers.lipschitz_bound import LipschitzBounded, WeightLimits, lipschitz_bound
 from gentrain.layers.normalization import Norm, norm1d
 from gentrain.networks import base
 
@@ -130,7 +131,7 @@ class Critic(Perceptron):
         self.code = code
 
 
-class LateCode(nn.Module):
+class LateCode(nn.Module, LipschitzBounded):
     """Flat pairs (B, pixels + code) -> features, by first(x) joined with z and then the rest.
 
     Joining a code with a layer's input adds a linear map of it to that layer, as the critic of
@@ -156,6 +157,10 @@ class LateCode(nn.Module):
         x, z = each.split([self.pixels, self.code], 2)
         return self.rest(torch.cat([self.first(x.flatten(1)), z.flatten(1)], 1))
 
+    def lipschitz_bound(self, limits: WeightLimits) -> float:
+        first = max(lipschitz_bound(self.first, limits), 1.0)
+        return first * lipschitz_bound(self.rest, limits)
+
     def input_layers(self) -> list[tuple[nn.Linear, int]]:
         """The layers that see samples or codes, and how many of their inputs these are."""
         first, second = (
@@ -168,7 +173,7 @@ class LateCode(nn.Module):
         return [(first, self.pixels), (second, self.code)]
 
 
-class Maxout(nn.Module):
+class Maxout(nn.Module, LipschitzBounded):
     """The largest of several linear maps: max over k of W_k x + b_k.
 
     Goodfellow et al., "Maxout networks", 2013; the first GAN's discriminator consists of them.
@@ -186,6 +191,9 @@ class Maxout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs) -> (B, outputs)."""
         return self.largest(self.linear(x))
+
+    def lipschitz_bound(self, limits: WeightLimits) -> float:
+        return lipschitz_bound(self.linear, limits)
 
 
 class NoisyCritic(Perceptron):
@@ -246,7 +254,7 @@ def rectified_linear(inputs: int, outputs: int, weight_norm: bool) -> nn.Linear:
     return linear
 
 
-class GaussianNoise(nn.Module):
+class GaussianNoise(nn.Module, LipschitzBounded):
     """x + sd * u with u ~ N(0, 1) in training; x in evaluation.
 
     Args:
@@ -260,3 +268,6 @@ class GaussianNoise(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, ...) -> (B, ...)."""
         return x + self.sd * torch.randn_like(x) if self.training else x
+
+    def lipschitz_bound(self, limits: WeightLimits) -> float:
+        return 1.0

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from gentrain.config.types import Count
 from gentrain.layers.activation import LeakyReLU
+from gentrain.layers.lipschitz_bound import LipschitzBounded, WeightLimits, lipschitz_bound
 from gentrain.networks import base
 from gentrain.networks.dcgan import halvings
 
@@ -99,7 +100,7 @@ def stage(width: int, blocks: int, groups: int, all_blocks: int) -> nn.Module:
     return nn.Sequential(*(Block(width, groups, all_blocks) for _ in range(blocks)))
 
 
-class Block(nn.Module):
+class Block(nn.Module, LipschitzBounded):
     """x + conv1x1(act(groupconv3x3(act(conv1x1(x))))), act = LeakyReLU 0.2, twice as wide inside.
 
     Fix-up: the last convolution starts at zero; the first two have He's weights divided by L^(1/4),
@@ -129,6 +130,9 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, width, H, W) -> the same shape."""
         return x + self.residual(x)
+
+    def lipschitz_bound(self, limits: WeightLimits) -> float:
+        return 1.0 + lipschitz_bound(self.residual, limits)
 
 
 class GenerativeBasis(nn.Module):

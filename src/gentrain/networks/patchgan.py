@@ -12,12 +12,15 @@ the scores make
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from gentrain.config.types import Count
 from gentrain.errors import UserError
 from gentrain.layers.activation import LeakyReLU
+from gentrain.layers.lipschitz_bound import LipschitzBounded, WeightLimits, lipschitz_bound
 from gentrain.layers.normalization import Norm, norm2d
 from gentrain.networks import base
 from gentrain.networks.dcgan import MAX_FACTOR
@@ -128,7 +131,7 @@ class Strided(base.Critic):
         super().__init__(nn.Sequential(*layers, nn.Flatten()), inputs * height * breadth, head=head)
 
 
-class PatchHead(nn.Module):
+class PatchHead(nn.Module, LipschitzBounded):
     """A convolution of the last map to one score for each place.
 
     Args:
@@ -149,6 +152,12 @@ class PatchHead(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         """The flattened map (B, C * H * W) -> (B, P)."""
         return self.conv(h.unflatten(1, self.shape)).flatten(1)
+
+    def lipschitz_bound(self, limits: WeightLimits) -> float:
+        """K of the mean over patches: of P of them, the convolution's K / sqrt(P)."""
+        kernel = int(self.conv.kernel_size[0])
+        patches = math.prod(side + 3 - kernel for side in self.shape[1:])
+        return lipschitz_bound(self.conv, limits) / math.sqrt(patches)
 
 
 def map_size(shape: list[int], strides: list[int]) -> tuple[int, int]:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from gentrain.config.types import Count
 from gentrain.layers.activation import LeakyReLU
 from gentrain.layers.equalized import equalized
+from gentrain.layers.lipschitz_bound import LipschitzBounded, WeightLimits, lipschitz_bound
 from gentrain.layers.minibatch import MinibatchStddev
 from gentrain.layers.normalization import PixelNorm
 from gentrain.networks import base
@@ -176,7 +177,7 @@ class GeneratorBody(Growing):
         return F.interpolate(image, size=self.full)
 
 
-class CriticBody(Growing):
+class CriticBody(Growing, LipschitzBounded):
     """The critic's body, the generator's mirror: 1x1 from the image, blocks of (3x3, 3x3, mean).
 
     The last block sees the minibatch standard deviation, and ends in features.
@@ -213,6 +214,15 @@ class CriticBody(Growing):
         for i in reversed(range(level - 1)):
             h = self.blocks[i](h)
         return self.last(h)
+
+    def lipschitz_bound(self, limits: WeightLimits) -> float:
+        """The largest of all levels, and so of blends; means of pixels have K <= 1."""
+        later, levels = lipschitz_bound(self.last, limits), list[float]()
+        for i, first in enumerate(self.from_image):
+            levels.append(lipschitz_bound(first, limits) * later)
+            if i < len(self.blocks):
+                later *= lipschitz_bound(self.blocks[i], limits)
+        return max(levels)
 
 
 def level_channels(sides: list[int], width: int) -> list[int]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from gentrain.config.types import Count, Whole
 from gentrain.layers.activation import ReLU
 from gentrain.layers.attention import SelfAttention, nearest
+from gentrain.layers.lipschitz_bound import LipschitzBounded, WeightLimits, lipschitz_bound
 from gentrain.layers.normalization import Norm, norm2d
 from gentrain.networks import base
 from gentrain.networks.dcgan import halvings
@@ -90,7 +91,8 @@ class Critic(base.Critic):
             blocks.insert(i + 1, SelfAttention(channels[i]))
         for _ in range(2 if small else 1):
             blocks.append(DownBlock(channels[-1], channels[-1], norm, down=False))
-        super().__init__(nn.Sequential(*blocks, ReLU(), PixelPool(pool)), channels[-1])
+        pooled = PixelPool(pool, sides[-1])
+        super().__init__(nn.Sequential(*blocks, ReLU(), pooled), channels[-1])
         glorot_init(self)
 
     def input_layers(self) -> list[nn.Module]:
@@ -140,7 +142,7 @@ class UpBlock(nn.Module):
         return self.shortcut(x) + self.residual(x)
 
 
-class DownBlock(nn.Module):
+class DownBlock(nn.Module, LipschitzBounded):
     """down(conv1x1(x)) + down(conv3x3(ReLU(norm(conv3x3(ReLU(norm(x))))))).
 
     down is the mean of 2 x 2 pixels. The shortcut is x itself where the shape stays.
@@ -172,8 +174,11 @@ class DownBlock(nn.Module):
         """(B, inputs, H, W) -> (B, outputs, H / 2, W / 2), or of the same side."""
         return self.shortcut(x) + self.residual(x)
 
+    def lipschitz_bound(self, limits: WeightLimits) -> float:
+        return lipschitz_bound(self.shortcut, limits) + lipschitz_bound(self.residual, limits)
 
-class FirstDownBlock(nn.Module):
+
+class FirstDownBlock(nn.Module, LipschitzBounded):
     """The critic's first block: conv1x1(down(x)) + down(conv3x3(ReLU(conv3x3(x)))).
 
     There is no ReLU on the image itself, and the shortcut is pooled before its convolution.
@@ -196,21 +201,28 @@ class FirstDownBlock(nn.Module):
         """(B, inputs, H, W) -> (B, outputs, H / 2, W / 2)."""
         return self.shortcut(x) + self.residual(x)
 
+    def lipschitz_bound(self, limits: WeightLimits) -> float:
+        return lipschitz_bound(self.shortcut, limits) + lipschitz_bound(self.residual, limits)
 
-class PixelPool(nn.Module):
+
+class PixelPool(nn.Module, LipschitzBounded):
     """The sum over pixels (SN-GAN), or the mean (WGAN-GP).
 
     Args:
         kind: sum or mean.
+        side: H = W of the maps.
     """
 
-    def __init__(self, kind: Pool) -> None:
+    def __init__(self, kind: Pool, side: int) -> None:
         super().__init__()
-        self.kind = kind
+        self.kind, self.side = kind, side
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C)."""
         return x.mean((2, 3)) if self.kind == "mean" else x.sum((2, 3))
+
+    def lipschitz_bound(self, limits: WeightLimits) -> float:
+        return 1 / self.side if self.kind == "mean" else float(self.side)
 
 
 def glorot_init(network: nn.Module) -> nn.Module:

@@ -5,6 +5,8 @@ Both are of Salimans et al., "Improved techniques for training GANs", 2016.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -13,6 +15,7 @@ from gentrain.config.types import Count
 from gentrain.errors import UserError
 from gentrain.layers.conditional import ConditionalBatchNorm
 from gentrain.layers.coupling import CouplesSamples
+from gentrain.layers.lipschitz_bound import LipschitzBounded, WeightLimits, lipschitz_bound
 from gentrain.layers.normalization import VirtualBatchNorm, WithReferenceBatch
 
 
@@ -44,7 +47,7 @@ class MinibatchDiscrimination(Regularizer):
             critic.head = nn.Sequential(similarity, critic.widened_head(self.kernels))
 
 
-class MinibatchSimilarity(CouplesSamples):
+class MinibatchSimilarity(CouplesSamples, LipschitzBounded):
     """M_i = f(x_i) T;  o(x_i)_b = sum over j != i of exp(-||M_ib - M_jb||_1).
 
     Args:
@@ -64,6 +67,11 @@ class MinibatchSimilarity(CouplesSamples):
         distance = (M[:, None] - M[None]).abs().sum(-1)
         o = (-distance).exp().sum(1) - 1  # without j = i, whose distance is 0
         return torch.cat([h, o], 1)
+
+    def lipschitz_bound(self, limits: WeightLimits) -> float:
+        """Each similarity changes by at most the L1 norms of both vectors' changes."""
+        pairs = 2 * (limits.samples - 1) * math.sqrt(self.dim)
+        return math.hypot(1.0, pairs * lipschitz_bound(self.T, limits))
 
 
 class VirtualBatchNormalization(Regularizer):

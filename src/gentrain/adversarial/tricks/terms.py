@@ -25,6 +25,10 @@ class FeatureMatching(Regularizer):
 
     order = Regularizer.TERMS
 
+    @classmethod
+    def slot(cls) -> str:
+        return "feature matching"
+
     def __init__(self, weight: Positive = 1.0, adversarial: bool = False) -> None:
         super().__init__()
         self.weight, self.adversarial = weight, adversarial

@@ -137,6 +137,10 @@ class EMA(Regularizer):
 
     order = Regularizer.WEIGHTS + 5
 
+    @classmethod
+    def slot(cls) -> str:
+        return "averages of the generator"
+
     def __init__(self, decay: Share = 0.999, warm_up: bool = True) -> None:
         super().__init__()
         self.decay, self.warm_up, self.steps = decay, warm_up, 0

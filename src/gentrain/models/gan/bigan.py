@@ -41,6 +41,7 @@ from gentrain.adversarial.criterion import AdversarialCriterion
 from gentrain.config.types import Count, NonNegative
 from gentrain.errors import UserError
 from gentrain.layers.activation import LeakyReLU
+from gentrain.layers.lipschitz_bound import LipschitzBounded, WeightLimits, lipschitz_bound
 from gentrain.layers.normalization import Norm
 from gentrain.models.base import Batch, Encodes, Reconstructs, eval_mode
 from gentrain.models.gan.base import AdversarialModel
@@ -191,7 +192,7 @@ class JointCritic(base.Critic):
         )
 
 
-class Joint(nn.Module):
+class Joint(nn.Module, LipschitzBounded):
     """A flat pair (B, pixels + latent) -> features of both (B, width)."""
 
     def __init__(self, body: nn.Module, shape: list[int], inputs: int, width: int) -> None:
@@ -205,6 +206,10 @@ class Joint(nn.Module):
         pixels = math.prod(self.shape)
         x, z = pair[:, :pixels], pair[:, pixels:]
         return self.layers(torch.cat([self.body(x.unflatten(1, self.shape)), z], 1))
+
+    def lipschitz_bound(self, limits: WeightLimits) -> float:
+        body = max(lipschitz_bound(self.body, limits), 1.0)
+        return body * lipschitz_bound(self.layers, limits)
 
 
 class BiGAN(AdversarialModel, Encodes, Reconstructs):

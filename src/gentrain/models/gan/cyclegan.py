@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from gentrain.adversarial.criterion import AdversarialCriterion
 from gentrain.config.types import NonNegative, Positive
 from gentrain.errors import UserError
+from gentrain.layers.lipschitz_bound import LipschitzBounded, WeightLimits, lipschitz_bound
 from gentrain.models.base import Batch, TranslatesBack, eval_mode
 from gentrain.models.content_loss import l1
 from gentrain.models.gan.base import AdversarialModel
@@ -57,7 +58,7 @@ class TwoTranslators(nn.Module):
         return self.there(x)
 
 
-class TwoCritics(nn.Module):
+class TwoCritics(nn.Module, LipschitzBounded):
     """One player of two critics: of images of the `target` domain, and of the `source` domain.
 
     Args:
@@ -73,6 +74,9 @@ class TwoCritics(nn.Module):
     def backbones(self) -> list[nn.Module]:
         """The networks with a body."""
         return [*self.target.backbones(), *self.source.backbones()]
+
+    def lipschitz_bound(self, limits: WeightLimits) -> float:
+        return max(lipschitz_bound(each, limits) for each in (self.target, self.source))
 
 
 def both_shapes(backbone: Backbone[Any]) -> tuple[list[int], list[int]]:
