@@ -1,8 +1,8 @@
 """gentrain eval run=PATH: the scores of a finished run with their protocol.
 
-They are printed as a small table and written to eval.json in the run. A model with a likelihood is
-scored by the nats of held-out images, a model that learns from few labels by its error too, and
-every other model by the metrics of its own run.
+They are printed as a small table and written to eval.json in the run. `quality` chooses a metric.
+Without it, a model with a likelihood is scored by the nats of held-out images, a model that learns
+from few labels by its error too, and every other model by the metrics of its own run.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from gentrain.quality.base import Metric, measure, metrics_of, prepare_metric
 from gentrain.quality.likelihood import LogLikelihood
 from gentrain.quality.test_error import TestError
 from gentrain.runs import directory
-from gentrain.runs.reopen import reopen
+from gentrain.runs.reopen import OpenedRun, reopen
 
 BATCH = 100  # images at a time, of a model with a likelihood
+IMPORTANCE = 100  # samples of its bound
+OPTIONS = {"n": Count, "importance": Count, "batch_size": Count, "seed": Whole, "split": str}
 IN_WORDS = ("nats", "nats_error", "bits_per_dim", "test_error")  # scores with lines of their own
 
 
@@ -40,16 +42,18 @@ def evaluate(config: dict[str, Any]) -> Path:
     Raises:
         UserError: where there is no run, or nothing to score.
     """
-    types = {"images": Count | None, "importance": Count, "batch_size": Count | None, "seed": Whole}
-    config = config | {key: coerced(config[key], hint, key) for key, hint in types.items()}
+    given = given_options(config)
     run_dir = Path(config["run"])
     file = Path(config["out"]) if config["out"] else run_dir / "eval.json"
     run = reopen(run_dir, config["checkpoint"].name, device(config["device"].name))
-    session = SampleSession(run, config["averaged"], config["seed"])
+    session = SampleSession(run, config["averaged"], given.get("seed", 0))
     scores: dict[str, float] = {}
     protocols: dict[str, Any] = {}
-    for name, metric in chosen_metrics(run.model, run.config, config).items():
+    metrics = chosen_metrics(run.model, run.config, config["quality"])
+    for metric in metrics.values():
         metric.check(run.data, run.model)
+    override(metrics, given, run)
+    for name, metric in metrics.items():
         protocols[name] = prepare_metric(metric, run.data, run.model, run.device)
         scores |= measure(metric, run.data, run.model, run.device)
     record = {
@@ -71,34 +75,70 @@ def evaluate(config: dict[str, Any]) -> Path:
     return file
 
 
+def given_options(config: dict[str, Any]) -> dict[str, Any]:
+    """The options of metrics that the user gave, checked.
+
+    Args:
+        config: the keys of conf/eval.yaml.
+
+    Raises:
+        UserError: for a value of another type, or out of range.
+    """
+    typed = {key: config[key] for key in OPTIONS if config[key] is not None}
+    if "split" in typed:
+        typed["split"] = typed["split"].name
+    return {key: coerced(value, OPTIONS[key], key) for key, value in typed.items()}
+
+
 def chosen_metrics(
-    model: GenerativeModel, of_run: dict[str, Any], config: dict[str, Any]
+    model: GenerativeModel, of_run: dict[str, Any], quality: dict[str, Any] | None
 ) -> dict[str, Metric]:
-    """What scores a model: its likelihood, or else the metrics of its own run.
+    """What scores a model: the metric that was asked for, its likelihood, or its run's metrics.
 
     Args:
         model: model of the run.
         of_run: the configuration that it was trained with.
-        config: the keys of conf/eval.yaml.
+        quality: the node of conf/quality that was asked for.
 
     Raises:
         UserError: when there is nothing.
     """
-    images, batch_size, split = config["images"], config["batch_size"], config["split"].name
-    found = metrics_of(of_run)
-    if supports(model, HasLikelihood):
-        importance, seed = config["importance"], config["seed"]
-        found["quality"] = LogLikelihood(0, images, importance, BATCH, seed, False, split)
-    for metric in found.values():
-        metric.override_sizes(images, batch_size, split)
-    if model.semi_supervised:
-        found["test_error"] = TestError(0, at_start=False)
+    if quality is not None:
+        found = metrics_of({"quality": quality, "callbacks": {}})
+    else:
+        found = metrics_of(of_run)
+        if supports(model, HasLikelihood):
+            found["quality"] = LogLikelihood(0, None, IMPORTANCE, BATCH, at_start=False)
+        if model.semi_supervised:
+            found["test_error"] = TestError(0, at_start=False)
     if not found:
         raise UserError(
-            "this run was trained with quality=none, and its model has no likelihood (run); "
-            "give a run with quality=classifier"
+            "there is nothing to score: the model of this run has no likelihood, and its quality "
+            "is none (quality); add quality=classifier"
         )
     return found
+
+
+def override(metrics: dict[str, Metric], given: dict[str, Any], run: OpenedRun) -> None:
+    """Set the options that the user gave.
+
+    Args:
+        metrics: the metrics, by their keys.
+        given: the options, by name.
+        run: the run that will be scored.
+
+    Raises:
+        UserError: for an option that no metric reads, or for more images than there are.
+    """
+    read: set[str] = set()
+    for metric in metrics.values():
+        read |= metric.override(given, run.data, run.model)
+    if unread := sorted(given.keys() - read):
+        known = {key for metric in metrics.values() for key in metric.options_for(run.model)}
+        raise UserError(
+            f"{unread[0]} changes none of these scores ({unread[0]}); leave it out, or give "
+            f"{' or '.join(sorted(known))}"
+        )
 
 
 def table(scores: dict[str, float], protocols: dict[str, Any]) -> list[str]:

@@ -108,7 +108,7 @@ class Finished:
 
     run: str = MISSING
     checkpoint: Saved = Saved.last
-    averaged: bool = True
+    averaged: bool | None = None  # null: where the run keeps an average of its weights
     out: str | None = None
     debug: bool = False
 
@@ -154,11 +154,12 @@ class Split(Enum):
 class Evaluate(Finished):
     """`gentrain eval run=DIR`: scores a run."""
 
-    images: int | None = None
-    importance: int = 100
+    quality: Any = None  # a metric of conf/quality; null: those of the run
+    n: int | None = None
+    importance: int | None = None
     batch_size: int | None = None
-    split: Split = Split.test
-    seed: int = 0
+    split: Split | None = None
+    seed: int | None = None
     device: Device = Device.auto
 
 

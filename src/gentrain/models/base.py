@@ -128,6 +128,7 @@ class HasLikelihood(Capability):
     """It gives log p(x), or a lower bound of it."""
 
     what, examples = "gives a likelihood", "model=vae, maf or gated_pixelcnn"
+    is_bound: ClassVar[bool] = False  # a lower bound, which more importance samples tighten
 
     @abstractmethod
     def log_likelihood(self, batch: Batch, samples: int) -> Tensor:

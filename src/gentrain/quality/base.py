@@ -55,6 +55,8 @@ class Metric(ABC):
     from_samples: ClassVar[bool] = False  # the scores are of images that the model draws
     scores: ClassVar[dict[str, Score]] = {}
     declared: ClassVar[dict[str, Score]] = {}  # the scores of all metrics
+    # the options of `gentrain eval` that it reads, and the attributes that they set
+    options: ClassVar[dict[str, str]] = {"batch_size": "batch_size", "seed": "seed"}
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -90,15 +92,29 @@ class Metric(ABC):
     def compute(self, data: Data, model: GenerativeModel, device: torch.device) -> dict[str, float]:
         """Score the model as it is, by the names in `scores`."""
 
-    def override_sizes(self, images: int | None, batch_size: int | None, split: str) -> None:
-        """Override the sizes and the split that the training uses.
+    def options_for(self, model: GenerativeModel) -> dict[str, str]:
+        """The options of `gentrain eval` that change the scores of this model.
+
+        Returns:
+            The name of each option, and the attribute of this metric that it sets.
+        """
+        return self.options
+
+    def override(self, given: dict[str, Any], data: Data, model: GenerativeModel) -> set[str]:
+        """Set options of `gentrain eval` in place of those of the training.
 
         Args:
-            images: how many images are scored; None keeps the number.
-            batch_size: images at a time; None keeps the number.
-            split: "train" or "test", for a metric that scores held-out images.
+            given: the options that the user gave, by name.
+            data: the data that it is scored on.
+            model: the model that will be scored.
+
+        Returns:
+            The names of the options that this metric reads.
         """
-        self.batch_size = batch_size or self.batch_size
+        read = {name: attr for name, attr in self.options_for(model).items() if name in given}
+        for name, attribute in read.items():
+            setattr(self, attribute, given[name])
+        return set(read)
 
 
 class SampleMetric(Metric):
@@ -110,6 +126,7 @@ class SampleMetric(Metric):
     """
 
     from_samples = True
+    options: ClassVar = {**Metric.options, "n": "samples"}
 
     def __init__(
         self, every: int, samples: int, batch_size: int, seed: int, at_start: bool
@@ -121,10 +138,6 @@ class SampleMetric(Metric):
                 "5000 is usual while training"
             )
         self.samples = samples
-
-    def override_sizes(self, images: int | None, batch_size: int | None, split: str) -> None:
-        super().override_sizes(images, batch_size, split)
-        self.samples = images or self.samples
 
     def draw(
         self, model: GenerativeModel, source: ArrayDataset, device: torch.device
@@ -160,15 +173,13 @@ class HeldOutMetric(Metric):
         The other arguments are those of `Metric`.
     """
 
+    options: ClassVar = {**Metric.options, "n": "count", "split": "split"}
+
     def __init__(
         self, every: int, images: int | None, batch_size: int, seed: int, at_start: bool, split: str
     ) -> None:
         super().__init__(every, batch_size, seed, at_start)
         self.count, self.split = images, split
-
-    def override_sizes(self, images: int | None, batch_size: int | None, split: str) -> None:
-        super().override_sizes(images, batch_size, split)
-        self.count, self.split = images or self.count, split
 
     def check(self, data: Data, model: GenerativeModel) -> None:
         super().check(data, model)
@@ -176,6 +187,18 @@ class HeldOutMetric(Metric):
             raise UserError(
                 f"there is no split {self.split!r} (quality.split); write {' or '.join(SPLITS)}"
             )
+
+    def override(self, given: dict[str, Any], data: Data, model: GenerativeModel) -> set[str]:
+        """See `Metric.override`.
+
+        Raises:
+            UserError: for more images than the split has.
+        """
+        read = super().override(given, data, model)
+        rows = data.load(self.split).rows
+        if "n" in read and given["n"] > rows:
+            raise UserError(f"the {self.split} split has {rows} images (n); give {rows} or fewer")
+        return read
 
     def batches(self, data: Data, device: torch.device) -> Iterator[tuple[Tensor, ...]]:
         """The images, with labels and sources if there are any."""

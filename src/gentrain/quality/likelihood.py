@@ -52,6 +52,10 @@ class LogLikelihood(HeldOutMetric):
         super().__init__(every, images, batch_size, seed, at_start, split)
         self.importance = importance
 
+    def options_for(self, model: Any) -> dict[str, str]:
+        bound = model.is_bound
+        return self.options | ({"importance": "importance"} if bound else {})
+
     def protocol(self, data: Data, model: Any) -> dict[str, Any]:
         unit = {"unit": "nats an image; bits_per_dim = nats / (D ln 2)"}
         return model.protocol(self.importance) | unit | held_out_protocol(self, data)

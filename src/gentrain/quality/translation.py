@@ -47,6 +47,7 @@ class RoundTrip(Metric):
     key = "quality=translation"
     requires = TranslatesBack
     from_samples = True
+    options: ClassVar = {**Metric.options, "n": "samples"}
     scores: ClassVar = {
         "cycle_error": Score("pixels in [-1, 1]"),
         "domain_accuracy": Score("share of images", True),
@@ -68,10 +69,6 @@ class RoundTrip(Metric):
         super().__init__(every, batch_size, seed, at_start)
         self.samples, self.features, self.cache = samples, features, Path(cache).expanduser()
         self.classifiers: dict[str, Classifier] = {}
-
-    def override_sizes(self, images: int | None, batch_size: int | None, split: str) -> None:
-        super().override_sizes(images, batch_size, split)
-        self.samples = images or self.samples
 
     def check(self, data: Data, model: GenerativeModel) -> None:
         super().check(data, model)

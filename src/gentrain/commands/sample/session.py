@@ -37,7 +37,7 @@ class SampleSession:
     def __init__(
         self,
         run: OpenedRun,
-        averaged: bool = True,
+        averaged: bool | None = None,
         seed: int = 0,
         labels: list[int] | None = None,
         domain: str | int | None = None,
@@ -47,7 +47,12 @@ class SampleSession:
         self.data: Data = run.data
         self.device = run.device
         self.seed = seed
-        if not averaged:
+        if averaged and self.model.ema_generator is None:
+            raise UserError(
+                "this run keeps no average of its weights (averaged); leave it out, or train with "
+                "tricks=[ema]"
+            )
+        if averaged is False:
             self.model.ema_generator = None
         self.model.eval().requires_grad_(False)
         self.classes = self.choose_classes(labels)

@@ -60,6 +60,7 @@ class VAE(DensityModel, Encodes, Reconstructs):
         flow: a part of the posterior, or None.
     """
 
+    is_bound = True
     steps: Tensor
 
     def __init__(
