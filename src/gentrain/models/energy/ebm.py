@@ -15,6 +15,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from gentrain.config.types import Count, NonNegative, Share
 from gentrain.errors import UserError
@@ -116,7 +117,8 @@ class EBM(EnergyModel):
         def target(x: Tensor) -> Tensor:
             return -self.energy(x if clamped is None else clamped.apply(x)).float()
 
-        with frozen(self.network), torch.no_grad():
+        # spectral norm computes its weights once a chain, not at each transition
+        with frozen(self.network), torch.no_grad(), parametrize.cached():
             state = self.sampler.start(target, x)
             for _ in range(steps):
                 state = self.sampler.step(target, state)

@@ -153,7 +153,7 @@ class AutoregressiveFlow(Flow):
         invert = self.invert_by_passes if torch.is_grad_enabled() else self.invert_with_cache
         total = z.new_zeros(len(z))
         for made, norm in zip(reversed(self.maps), reversed(self.norms), strict=True):
-            z, of_norm = norm.inverse(z.flip(1))
+            z, of_norm = norm.inverse(z.flip(1))  # type: ignore[operator]
             z, log_det = invert(made, z, context)
             total = total + of_norm + log_det
         return z, total
