@@ -62,11 +62,10 @@ def standardised(shape: list[int]) -> Standardised:
 
 
 def normalised(shape: list[int]) -> MaskedAutoregressive:
-    """With batch norm whose averages are of some batches, as after a training."""
-    flow = MaskedAutoregressive(shape, layers=3, width=20, bound=1.0, batch_norm=True)
-    for _ in range(5):
-        flow(0.7 * torch.randn(50, math.prod(shape)) + 0.5)
-    return flow.eval()
+    """With batch norm whose statistics are of some data, as after a training."""
+    flow = MaskedAutoregressive(shape, layers=3, width=20, bound=1.0, batch_norm=True).eval()
+    flow.set_statistics(0.7 * torch.randn(250, math.prod(shape)) + 0.5)
+    return flow
 
 
 FLOWS: dict[str, tuple[list[int], Callable[[list[int]], Flow]]] = {
@@ -153,7 +152,7 @@ def test_a_density_in_the_plane_integrates_to_one_and_samples_are_of_it(name: st
 
 def test_batch_norm_in_training_is_the_papers_formula_with_its_gradient() -> None:
     """Dinh et al., 2017, section 3.7; the gradient also goes through mean and variance."""
-    norm = stirred(BatchNorm(3, eps=1e-3)).train()
+    norm = stirred(BatchNorm(3, eps=1e-3))
     x = (2 * torch.randn(7, 3, dtype=D) + 1).requires_grad_()
     weights = torch.randn(7, 3, dtype=D)
     y, log_det = norm(x)
@@ -168,22 +167,55 @@ def test_batch_norm_in_training_is_the_papers_formula_with_its_gradient() -> Non
     torch.testing.assert_close(of_x, same)
 
 
-def test_batch_norms_averages_are_of_all_batches_and_then_of_the_last_ones() -> None:
-    norm = BatchNorm(2, momentum=0.25).train()
-    batches = [torch.randn(5, 2) * k + k for k in range(1, 8)]
-    expected = torch.zeros(2, 2)
-    for count, batch in enumerate(batches, 1):
-        norm(batch)
-        of_batch = torch.stack([batch.mean(0), batch.var(0, correction=0) + norm.eps])
-        expected += (of_batch - expected) * max(1 / count, 0.25)
-        torch.testing.assert_close(torch.stack([norm.mean, norm.variance]), expected)
-    norm.eval()(batches[0])
-    torch.testing.assert_close(norm.mean, expected[0])  # only training changes it
+def with_batch_norm() -> FlowDensity:
+    flow = partial(MaskedAutoregressive, layers=3, width=16, batch_norm=True)
+    return stirred(FlowDensity(flow, Real(), [4]))
+
+
+def test_batch_norm_has_the_training_datas_statistics_outside_training() -> None:
+    """A whole batch in training mode is the reference: at test, each sample has the same density.
+
+    So it is after each update, and once a checkpoint is read.
+    """
+    model, data = with_batch_norm(), 2 * torch.randn(300, 4, dtype=D) + 1
+    assert model.init_images == 10_000
+    model.init_from_data((data,))
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    for _ in range(2):
+        with torch.no_grad():
+            whole = model.train().log_prob(data)
+        torch.testing.assert_close(model.log_likelihood((data[:7],), 1), whole[:7])
+        optimizer.zero_grad()
+        model.objective((data[:50],)).loss.backward()
+        optimizer.step()
+    again = with_batch_norm()
+    again.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        whole = model.log_prob(data)
+    torch.testing.assert_close(again.log_likelihood((data[:7],), 1), whole[:7])
+
+
+def test_statistics_are_taken_once_for_each_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, data, taken = with_batch_norm(), torch.randn(20, 4, dtype=D), []
+    model.init_from_data((data,))
+    monkeypatch.setattr(model.flow, "set_statistics", lambda z: taken.append(len(z)))
+    for _ in range(3):
+        model.log_likelihood((data,), 1)
+        model.sample((data,))
+    assert taken == [20]
+    model.objective((data,))
+    model.log_likelihood((data,), 1)
+    assert taken == [20, 20]
+
+
+def test_a_flow_without_statistics_keeps_no_data() -> None:
+    model = FlowDensity(partial(MaskedAutoregressive, layers=1, width=4), Real(), [2])
+    assert model.init_images == 0 and not any("reference" in key for key in model.state_dict())
 
 
 def test_a_batch_of_one_has_no_variance() -> None:
     with pytest.raises(UserError, match=r"a batch of 1 .* \(data.batch_size\)"):
-        BatchNorm(2).train()(torch.zeros(1, 2))
+        BatchNorm(2)(torch.zeros(1, 2))
     BatchNorm(2).eval()(torch.zeros(1, 2))
 
 

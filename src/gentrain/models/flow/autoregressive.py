@@ -21,6 +21,8 @@ from gentrain.errors import UserError
 from gentrain.layers.masked import MADE
 from gentrain.models.flow.base import Flow, Pair
 
+STATISTICS = 10_000  # training samples whose mean and variance are those of batch norm at test
+
 
 class Identity(Flow):
     """The values themselves."""
@@ -38,33 +40,26 @@ class BatchNorm(Flow):
         y_i = exp(g_i) (x_i - m_i) / sqrt(v_i) + b_i,    log |det dy/dx| = sum_i g_i - log(v_i) / 2
 
     In training, m and v are mean and variance of the batch, and the gradient goes through them.
-    Otherwise, and for the inverse, they are averages over earlier batches: of all batches at first,
-    then with rate `momentum`.
+    Otherwise, and for the inverse, they are those of the data of `set_statistics`.
 
     Args:
         size: D, the number of values.
-        momentum: weight of the newest batch in the averages.
         eps: is added to the variances.
-
-    Raises:
-        UserError: for a training batch of one sample.
     """
 
     mean: Tensor
     variance: Tensor
-    batches: Tensor
 
-    def __init__(self, size: int, momentum: float = 0.01, eps: float = 1e-5) -> None:
+    def __init__(self, size: int, eps: float = 1e-5) -> None:
         super().__init__()
-        self.momentum, self.eps = momentum, eps
+        self.eps = eps
         self.log_gain = nn.Parameter(torch.zeros(size))
         self.shift = nn.Parameter(torch.zeros(size))
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("variance", torch.ones(size))
-        self.register_buffer("batches", torch.zeros(()))
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> Pair:
-        mean, variance = self.of_batch(z) if self.training else (self.mean, self.variance)
+        mean, variance = self.moments(z) if self.training else (self.mean, self.variance)
         log_slope = self.log_gain - variance.log() / 2
         y = (z - mean) * log_slope.exp() + self.shift
         return y, log_slope.sum().expand(len(z))
@@ -74,19 +69,22 @@ class BatchNorm(Flow):
         x = (z - self.shift) * log_slope.exp() + self.mean
         return x, log_slope.sum().expand(len(z))
 
-    def of_batch(self, z: Tensor) -> Pair:
-        """Mean and variance of a batch (B, D), which also enter the averages."""
+    def set_statistics(self, z: Tensor) -> None:
+        mean, variance = self.moments(z)
+        self.mean.copy_(mean)
+        self.variance.copy_(variance)
+
+    def moments(self, z: Tensor) -> Pair:
+        """Mean and variance (D,) of a batch (B, D).
+
+        Raises:
+            UserError: for a batch of one sample.
+        """
         if len(z) < 2:
             raise UserError(
                 "a batch of 1 has no variance for batch norm (data.batch_size); use more"
             )
-        mean, variance = z.mean(0), z.var(0, unbiased=False) + self.eps
-        with torch.no_grad():
-            self.batches += 1
-            rate = (1 / self.batches).clamp_min(self.momentum)
-            self.mean.lerp_(mean, rate)
-            self.variance.lerp_(variance, rate)
-        return mean, variance
+        return z.mean(0), z.var(0, unbiased=False) + self.eps
 
 
 class AutoregressiveFlow(Flow):
@@ -127,6 +125,7 @@ class AutoregressiveFlow(Flow):
         self.norms = nn.ModuleList(
             BatchNorm(size) if batch_norm else Identity() for _ in range(layers)
         )
+        self.reference_size = STATISTICS if batch_norm else 0
 
     @abstractmethod
     def transform(self, z: Tensor, first: Tensor, second: Tensor) -> Pair:
@@ -147,6 +146,13 @@ class AutoregressiveFlow(Flow):
             z, log_det = norm(z)
             z, total = z.flip(1), total + slopes.sum(1) + log_det
         return z, total
+
+    @torch.no_grad()
+    def set_statistics(self, z: Tensor) -> None:
+        for made, norm in zip(self.maps, self.norms, strict=True):
+            z = self.transform(z, *made(z).unbind(1))[0]
+            norm.set_statistics(z)  # type: ignore[operator]
+            z = norm(z)[0].flip(1)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Pair:
         # the cache writes in place, which autograd does not allow

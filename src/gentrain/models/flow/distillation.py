@@ -21,7 +21,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -64,6 +64,7 @@ class Distilled(FlowDensity):
     ) -> None:
         super().__init__(flow, pixels, shape)
         self.teacher = FlowDensity(teacher_flow, pixels, shape)
+        self.init_images = self.teacher.init_images
         self.make_teacher = teacher_flow.func
         self.teacher_options: dict[str, Any] = teacher_flow.keywords
         self.initial_weights = InitialWeights(Path(teacher), KEY) if teacher else None
@@ -78,10 +79,14 @@ class Distilled(FlowDensity):
         self.teacher.requires_grad_(self.teaching)
         self.teacher.train(self.teaching and self.training)
 
-    def train(self, mode: bool = True) -> Distilled:
+    def train(self, mode: bool = True) -> Self:
         super().train(mode)
         self.teacher.train(self.teaching and mode)
         return self
+
+    def init_from_data(self, batch: Batch) -> None:
+        if self.teaching:
+            self.teacher.init_from_data(batch)
 
     def after_step(self) -> None:
         self.steps += 1
