@@ -434,7 +434,7 @@ def distilled(run: Path, **sizes: Any) -> Distilled:
 def test_a_teacher_of_another_run(tmp_path: Path) -> None:
     teacher = FlowDensity(partial(MaskedAutoregressive, layers=2, width=8, bound=5.0), Real(), [2])
     words = ("data=two_moons", "pixels=real", "model.flow.layers=2", "model.flow.width=8")
-    words += ("model.flow.depth=1", "~model.flow.batch_norm")  # as a run of version 0.1
+    words += ("model.flow.depth=1", "model.flow.batch_norm=false")
     run = teachers_run(tmp_path / "run", stirred(teacher).float(), *words)
     model, x = distilled(run), torch.randn(7, 2)
     load_initial_weights(model)

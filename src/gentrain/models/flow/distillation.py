@@ -15,7 +15,6 @@ further terms are specific to speech, and left out.
 
 from __future__ import annotations
 
-import inspect
 import logging
 import math
 from collections.abc import Callable
@@ -65,7 +64,6 @@ class Distilled(FlowDensity):
         super().__init__(flow, pixels, shape)
         self.teacher = FlowDensity(teacher_flow, pixels, shape)
         self.init_images = self.teacher.init_images
-        self.make_teacher = teacher_flow.func
         self.teacher_options: dict[str, Any] = teacher_flow.keywords
         self.initial_weights = InitialWeights(Path(teacher), KEY) if teacher else None
         self.teacher_steps = 0 if teacher else teacher_steps
@@ -123,14 +121,7 @@ class Distilled(FlowDensity):
             model: the configuration of the model in `run`.
             run: named in the message.
         """
-        # an older run says nothing of options that came later, which it has at their defaults
-        defaults = {
-            name: parameter.default
-            for name, parameter in inspect.signature(self.make_teacher).parameters.items()
-            if name in self.teacher_options
-        }
-        given = {name: v for name, v in model.get("flow", {}).items() if name[0] != "_"}
-        options = defaults | given
+        options = {name: v for name, v in model.get("flow", {}).items() if name[0] != "_"}
         is_density = model["_target_"].endswith(f".{FlowDensity.__name__}")
         if not is_density or set(options) != set(self.teacher_options):
             raise UserError(
