@@ -12,7 +12,7 @@ The rows stand at the end of the first comment of each conf/model/*.yaml:
 
 A row of three fields is `key of the configuration | paper's value | why`: our value is looked up
 in the composed preset. A row of four is `subject | paper's value | ours | why`. The paper's value
-ends with its source, `read` or `remembered`. A row goes on in lines that start with five spaces. A
+has its source in parentheses, with the word `read` or `remembered`. A row goes on in lines that start with five spaces. A
 preset without departures says `# Departures: none`.
 """
 
@@ -33,7 +33,7 @@ from gentrain.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "departures.md"
-SOURCE = re.compile(r"\([^()]*\b(?:read|remembered)\)$")
+SOURCE = re.compile(r"\([^()]*\b(?:read|remembered)\b[^()]*\)")
 INTRODUCTION = """# Departures from the papers
 
 Each preset trains a model as its paper describes it, as far as that is known and practical. This
@@ -126,7 +126,7 @@ def parse(row: str, file: Path) -> Row:
     subject, paper, *ours, why = fields
     if not SOURCE.search(paper):
         raise UserError(
-            f"{file.name}: the paper's value `{paper}` has no source; end it with "
+            f"{file.name}: the paper's value `{paper}` has no source; add "
             "(..., read) or (..., remembered)"
         )
     return Row(subject, paper, ours[0] if ours else None, why)
