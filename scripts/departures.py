@@ -12,8 +12,8 @@ The rows stand at the end of the first comment of each conf/model/*.yaml:
 
 A row of three fields is `key of the configuration | paper's value | why`: our value is looked up
 in the composed preset. A row of four is `subject | paper's value | ours | why`. The paper's value
-has its source in parentheses, with the word `read` or `remembered`. A row goes on in lines that start with five spaces. A
-preset without departures says `# Departures: none`.
+has its source in parentheses, with the word `read` or `remembered`. A row goes on in lines that
+start with five spaces. A preset without departures says `# Departures: none`.
 """
 
 from __future__ import annotations

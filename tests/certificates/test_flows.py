@@ -408,6 +408,24 @@ def test_the_teacher_learns_first_and_then_no_more() -> None:
         assert again.teaching is model.teaching and again.done == step + 1
 
 
+def test_a_teacher_is_frozen_with_the_statistics_of_the_data() -> None:
+    student = partial(iaf, layers=1, width=8)
+    flow = partial(MaskedAutoregressive, layers=2, width=8, batch_norm=True)
+    model = Distilled(student, flow, Real(), [2], teacher_steps=1)
+    data = torch.randn(40, 2)
+    model.init_from_data((data,))
+    model.objective((data,)).loss.backward()
+    with torch.no_grad():
+        for p in model.teacher.parameters():
+            p -= 0.1 * torch.ones_like(p)
+        expected = model.teacher.log_prob(data)
+    model.after_step()
+    assert not model.teacher.training
+    torch.testing.assert_close(model.teacher.log_prob(data), expected)
+    with pytest.raises(UserError, match=r"a student .* \(model.flow.batch_norm\)"):
+        Distilled(flow, flow, Real(), [2])
+
+
 def teachers_run(folder: Path, density: FlowDensity, *words: str) -> Path:
     (folder / ".hydra").mkdir(parents=True)
     OmegaConf.save(

@@ -48,6 +48,9 @@ class Distilled(FlowDensity):
         teacher: a finished run with that flow, on the same data and pixels. It is read when a new
             run starts, never again. None trains the teacher here, on the data.
         teacher_steps: the first steps, which train the teacher where no run is given.
+
+    Raises:
+        UserError: for a student with batch norm.
     """
 
     steps: Tensor
@@ -62,6 +65,11 @@ class Distilled(FlowDensity):
         teacher_steps: Count = 5000,
     ) -> None:
         super().__init__(flow, pixels, shape)
+        if self.flow.reference_size:
+            raise UserError(
+                "a student learns from its own samples, which have no batch statistics "
+                "(model.flow.batch_norm); write false"
+            )
         self.teacher = FlowDensity(teacher_flow, pixels, shape)
         self.init_images = self.teacher.init_images
         self.teacher_options: dict[str, Any] = teacher_flow.keywords
