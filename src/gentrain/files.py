@@ -153,7 +153,7 @@ def acquire(path: Path, wait: bool) -> TextIO:
         Locked: where another process holds it and `wait` is False.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = open(path, "a+")  # noqa: SIM115 (the caller closes it)
+    file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 (the caller closes it)
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError:

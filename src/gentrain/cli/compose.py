@@ -10,7 +10,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gentrain.config import schema
 from gentrain.config.overrides import last_value, quoted, without
@@ -123,6 +123,44 @@ def compose_command(name: str, args: Namespace) -> Command:
         cfg.hydra.mode = RunMode.RUN
     HydraConfig.instance().set_config(cfg)  # for ${hydra:...}
     return Command(name, cfg, HydraContext(config_loader=loader, callbacks=Callbacks(cfg)))
+
+
+class Composed(NamedTuple):
+    """A composed configuration, not resolved, and the options of its groups."""
+
+    values: dict[str, Any]
+    choices: dict[str, str | None]
+
+
+def composed(name: str, overrides: list[str]) -> Composed:
+    """Compose a configuration without running anything; of a sweep, that of its first cell.
+
+    Args:
+        name: "train", "sample", ...: the file in conf/.
+        overrides: words of the command line; options such as -m are left out.
+
+    Raises:
+        HydraException: for a mistake in the overrides.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from omegaconf import OmegaConf
+
+    register()
+    given = [word for word in overrides if "=" in word and not word.startswith("-")]
+    words = []
+    for word, each in zip(given, OverridesParser.create().parse_overrides(given), strict=True):
+        swept = each.is_sweep_override()
+        first = next(each.sweep_string_iterator()) if swept else None
+        words.append(f"{each.key_or_group}={first}" if swept else word)
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf_dir()), version_base=VERSION_BASE):
+        cfg = compose(name, overrides=words, return_hydra_config=True)
+    values = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(values, dict)
+    choices = dict(cfg.hydra.runtime.choices)
+    return Composed({str(key): each for key, each in values.items() if key != "hydra"}, choices)
 
 
 def run_hydra_app(name: str, args: Namespace, task: Callable[[DictConfig], Any]) -> None:

@@ -119,7 +119,7 @@ def write_files(session: SampleSession, onnx: bool, folder: Path) -> float | Non
         if torch.is_tensor(value)
     }
     (folder / "generator.safetensors").write_bytes(save(weights, {"format": "pt"}))
-    (folder / "config.json").write_text(json.dumps(about, indent=2, default=str) + "\n")
+    (folder / "config.json").write_text(json.dumps(about, indent=2, default=str) + "\n", "utf-8")
     if not onnx:
         return None
     exported = ExportedGenerator(session.model, session.generator).eval()
@@ -248,7 +248,7 @@ def open_exported(folder: Path) -> tuple[Any, nn.Module]:
     """
     from safetensors.torch import load_file
 
-    about = json.loads((folder / "config.json").read_text())
+    about = json.loads((folder / "config.json").read_text("utf-8"))
     model = build(checked(about["model"], "model"), "model")
     model.generator.load_state_dict(load_file(folder / "generator.safetensors"))
     return model, model.generator.eval()

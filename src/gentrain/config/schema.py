@@ -120,6 +120,15 @@ class Export(Finished):
     onnx: bool = True
 
 
+@dataclass
+class Doctor:
+    """`gentrain doctor run=DIR`: looks for the usual failures."""
+
+    run: str = MISSING
+    samples: int = 256
+    debug: bool = False
+
+
 class Order(Enum):
     """How runs are sorted; auto: the best first."""
 
@@ -183,6 +192,7 @@ SCHEMAS = {
     "export_schema": Export,
     "eval_schema": Evaluate,
     "compare_schema": Compare,
+    "doctor_schema": Doctor,
 }
 
 
