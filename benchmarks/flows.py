@@ -32,7 +32,7 @@ WORK = loop.Work(
         "model.flow.depth=1",
         "model.flow.batch_norm=false",
         "scheme.optimizers.model.weight_decay=0",
-    ),  # fmt: skip
+    ),
 )
 SHAPE, SIZE, LAYERS, WIDTH = [1, 28, 28], 784, 5, 1024
 PASSES = 10  # whole passes that are timed, of as many as there are values and maps
