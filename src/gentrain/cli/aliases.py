@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gentrain.config.overrides import key_of, quoted, without
-from gentrain.config.paths import conf_dir
+from gentrain.config.paths import groups, option_files
 from gentrain.errors import UserError
 
 PLAIN = re.compile(r"[\w.,/:+-]*", re.ASCII)  # values that Hydra can read
@@ -120,7 +120,7 @@ def with_known_options(argv: list[str]) -> list[str]:
     for word in argv:
         group, equals, value = word.partition("=")
         named = re.fullmatch(r"[a-z_]+", group) and re.fullmatch(r"[\w\-, ]+|\[[\w\-, ]*\]", value)
-        if named and (conf_dir() / group).is_dir():
+        if named and group in groups():
             value = re.sub(r"\w[\w-]*", partial(known_option_at, group), value)
         words.append(f"{group}{equals}{value}")
     return words
@@ -133,11 +133,11 @@ def known_option_at(group: str, match: re.Match[str]) -> str:
 
 def known_option(group: str, option: str) -> str:
     """The option of a group that a word means; the word itself where there is none."""
-    names = {file.stem for file in (conf_dir() / group).glob("*.yaml")}
+    names = option_files(group)
     if option in names:
         return option
     same = [name for name in names if squashed(name) == squashed(option)]
-    return same[0] if len(same) == 1 and not same[0].startswith("_") else option
+    return same[0] if len(same) == 1 else option
 
 
 def squashed(name: str) -> str:

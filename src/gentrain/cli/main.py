@@ -113,16 +113,10 @@ def run(argv: list[str]) -> int:
         if debug:
             raise
         return print_error(str(error), error.status)
-    except OSError as error:
-        if debug or error.errno not in OF_THE_DISK:
-            raise
-        place = error.filename or "the disk or the working directory"
-        reason = f"{place}: {error.strerror} (file system)"
-        return print_error(f"{reason}; make room, or use another directory", Unavailable.status)
     except Exception as error:
-        if debug or (line := explain(error, argv, verb)) is None:
+        if debug or (explained := explain(error, argv, verb)) is None:
             raise
-        return print_error(line, UserError.status)
+        return print_error(*explained)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     return 0
@@ -165,14 +159,14 @@ def execute(verb: str, argv: list[str]) -> None:
     from hydra._internal.utils import get_args_parser
 
     accept_lazy_help()
-    if verb == "list":
-        show_list(argv)
-        return
     # intermixed: options may stand among overrides, as in model=gan -m seed=0,1
     args = get_args_parser().parse_intermixed_args(argv)
     if verb == "train":
         expand_seeds(args)
     compose.refuse_other_config(args)
+    if verb == "list":
+        show_list(args.overrides)
+        return
     compose.warn_of_shadowed_files(args)
     compose.register()
     if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
@@ -192,8 +186,12 @@ def execute(verb: str, argv: list[str]) -> None:
 # --- the verbs --------------------------------------------------------------------------------
 
 
-def train(args: Namespace) -> None:
-    """gentrain key=value ...; a run that never began leaves nothing behind."""
+def train(args: Namespace) -> Path:
+    """gentrain key=value ...; a run that never began leaves nothing behind.
+
+    Returns:
+        The run directory.
+    """
     from gentrain.runs import directory
 
     command, job = compose.prepare(args)
@@ -204,6 +202,7 @@ def train(args: Namespace) -> None:
         if not job.began:
             directory.remove_directories(made)
         raise
+    return job.run_dir
 
 
 def train_cell(cfg: DictConfig) -> float | None:
@@ -213,21 +212,20 @@ def train_cell(cfg: DictConfig) -> float | None:
     return run_cell(cfg, run)
 
 
-def show_list(argv: list[str]) -> None:
+def show_list(words: list[str]) -> None:
     """gentrain list [GROUP | GROUP=OPTION]"""
     from gentrain.commands.list import listed, overview
 
-    words = [word for word in argv if not word.startswith("-")]
     if len(words) > 1:
         raise UserError(f"gentrain list shows one thing, not {len(words)} ({words[1]}); give one")
-    shown = listed(words[0], compose.composed) if words and words == argv else overview()
-    print("\n".join(shown))
+    print("\n".join(listed(words[0], compose.composed) if words else overview()))
 
 
 def doctor(cfg: DictConfig) -> None:
     """gentrain doctor run=PATH"""
     from gentrain.commands.doctor import diagnose
 
+    compose.activate_plugins(cfg)
     diagnose(Path(cfg.run), cfg.samples)
 
 
@@ -238,6 +236,7 @@ def sample(cfg: DictConfig) -> None:
     from gentrain.commands.sample import sample
     from gentrain.config.schema import resolved
 
+    compose.activate_plugins(cfg)
     sample(resolved(cfg), HydraConfig.get().runtime.choices["mode"])
 
 
@@ -246,6 +245,7 @@ def evaluate(cfg: DictConfig) -> None:
     from gentrain.commands.evaluate import evaluate
     from gentrain.config.schema import resolved
 
+    compose.activate_plugins(cfg)
     evaluate(resolved(cfg))
 
 
@@ -254,6 +254,7 @@ def export(cfg: DictConfig) -> None:
     from gentrain.commands.export import export
     from gentrain.config.schema import resolved
 
+    compose.activate_plugins(cfg)
     export(resolved(cfg))
 
 
@@ -285,8 +286,11 @@ def print_error(line: str, status: int) -> int:
     return status
 
 
-def explain(error: Exception, argv: list[str], verb: str = "train") -> str | None:
-    """Hydra's error about a command line as one line; None for any other error."""
+def explain(error: Exception, argv: list[str], verb: str = "train") -> tuple[str, int] | None:
+    """An error of Hydra about a command line, or of a disk, as one line with its exit status.
+
+    None for any other error, which is a fault of ours.
+    """
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -294,7 +298,11 @@ def explain(error: Exception, argv: list[str], verb: str = "train") -> str | Non
         case HydraException() | OmegaConfBaseException():
             from gentrain.cli.hydra_errors import one_line
 
-            return one_line(error, argv, conf_dir(), verb)
+            return one_line(error, argv, conf_dir(), verb), UserError.status
+        case OSError(errno=number) if number in OF_THE_DISK:
+            place = error.filename or "the disk or the working directory"
+            reason = f"{place}: {error.strerror} (file system)"
+            return f"{reason}; make room, or use another directory", Unavailable.status
     return None
 
 

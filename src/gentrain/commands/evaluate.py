@@ -12,13 +12,13 @@ from typing import Any
 
 from gentrain.capability import supports
 from gentrain.commands.sample import device
-from gentrain.commands.sample.session import SampleSession
+from gentrain.commands.sample.session import SampleSession, choose_draws
 from gentrain.config.types import Count, Whole
 from gentrain.config.validate import coerced
 from gentrain.errors import UserError
 from gentrain.files import report_disk_errors, write_json
 from gentrain.models.base import GenerativeModel, HasLikelihood
-from gentrain.quality.base import Metric, measure, metrics_of, prepare_metric
+from gentrain.quality.base import Metric, error_of, measure, metrics_of, prepare_metric
 from gentrain.quality.likelihood import LogLikelihood
 from gentrain.quality.test_error import TestError
 from gentrain.runs import directory
@@ -27,7 +27,16 @@ from gentrain.runs.reopen import OpenedRun, reopen
 BATCH = 100  # images at a time, of a model with a likelihood
 IMPORTANCE = 100  # samples of its bound
 OPTIONS = {"n": Count, "importance": Count, "batch_size": Count, "seed": Whole, "split": str}
-IN_WORDS = ("nats", "nats_error", "bits_per_dim", "test_error")  # scores with lines of their own
+GIVEN_LABEL = "nats_given_label"
+# scores with lines of their own
+IN_WORDS = (
+    "nats",
+    "nats_error",
+    GIVEN_LABEL,
+    f"{GIVEN_LABEL}_error",
+    "bits_per_dim",
+    "test_error",
+)
 
 
 def evaluate(config: dict[str, Any]) -> Path:
@@ -53,6 +62,9 @@ def evaluate(config: dict[str, Any]) -> Path:
     for metric in metrics.values():
         metric.check(run.data, run.model)
     override(metrics, given, run)
+    override_draws(metrics, config, run)
+    for metric in metrics.values():  # as the options have made them
+        metric.check(run.data, run.model)
     for name, metric in metrics.items():
         protocols[name] = prepare_metric(metric, run.data, run.model, run.device)
         scores |= measure(metric, run.data, run.model, run.device)
@@ -141,6 +153,26 @@ def override(metrics: dict[str, Metric], given: dict[str, Any], run: OpenedRun) 
         )
 
 
+def override_draws(metrics: dict[str, Metric], config: dict[str, Any], run: OpenedRun) -> None:
+    """Set what samples show, where the user gave it.
+
+    Args:
+        metrics: the metrics, by their keys.
+        config: the keys of conf/eval.yaml.
+        run: the run that will be scored.
+
+    Raises:
+        UserError: where no score is of samples, or where the model has no such option.
+    """
+    choose_draws(run.model, config["mean"], config["temperature"])
+    given = [key for key in ("mean", "temperature") if config[key] is not None]
+    if given and not any(metric.from_samples for metric in metrics.values()):
+        raise UserError(
+            f"none of these scores is of samples, so that {given[0]} changes nothing "
+            f"({given[0]}); leave it out, or add quality=classifier"
+        )
+
+
 def table(scores: dict[str, float], protocols: dict[str, Any]) -> list[str]:
     """A line for each score, and the protocol beside the first."""
     found = {name.removeprefix("quality/"): value for name, value in scores.items()}
@@ -150,21 +182,44 @@ def table(scores: dict[str, float], protocols: dict[str, Any]) -> list[str]:
         lines += likelihood_lines(found, about)
     elif about:
         how = about.get("features", about.get("name", "protocol"))
-        lines.append(f"{about.get('samples', '')} fakes, {how}".strip())
+        shown = f", {about['samples_are']}" if "samples_are" in about else ""
+        lines.append(f"{about.get('samples', '')} fakes{shown}, {how}".strip())
     if "test_error" in found:
         about = protocols["test_error"]
         labels = f"after {about['labelled']} labels" if about["labelled"] else "after all labels"
         error = f"test error  {found['test_error']:.2%} of the test split of {about['data']}"
         lines.append(f"{error}, {labels}")
     others = {name: value for name, value in found.items() if name not in IN_WORDS}
-    return lines + [f"{name:<28}{value:.5g}" for name, value in others.items()]
+    return lines + with_errors(others)
+
+
+def with_errors(scores: dict[str, float]) -> list[str]:
+    """A line for each score, with its error or its standard deviation where it has one."""
+    errors = {name: error_of(name, scores) for name in scores}
+    lines = []
+    for name, value in scores.items():
+        if name in errors.values():  # it is in the line of its score
+            continue
+        line, error = f"{name:<28}{value:.5g}", errors[name]
+        if error is not None:
+            sign = "+-" if error.endswith("_error") else "sd"
+            line += f" {sign} {scores[error]:.2g}"
+        lines.append(line)
+    return lines
 
 
 def likelihood_lines(scores: dict[str, float], about: dict[str, Any]) -> list[str]:
-    """The nats with their error and protocol, and the bits per dimension."""
+    """The nats with their error and protocol, and the bits per dimension.
+
+    A conditional model has two kinds of nats, each with its name.
+    """
     images = f"{about['images']} {about['split']} images of {about['data']}, {about['pixels']}"
     nats = f"{scores['nats']:.2f} +- {scores['nats_error']:.2f} nats"
     lines = [f"-log p(x)   {nats}; {about['likelihood']}; {images}"]
+    if GIVEN_LABEL in scores:
+        lines[0] += f"; {about['labels']}"
+        nats = f"{scores[GIVEN_LABEL]:.2f} +- {scores[f'{GIVEN_LABEL}_error']:.2f} nats"
+        lines.append(f"-log p(x|y) {nats}, given the label")
     if "bits_per_dim" in scores:
         bits = f"{scores['bits_per_dim']:.4f} over {about['dimensions']} dimensions"
         lines.append(f"bits/dim    {bits}")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from gentrain.config.paths import conf_dir
+from gentrain.config import paths
 from gentrain.config.validate import nearest
 from gentrain.errors import UserError
 
@@ -84,14 +84,13 @@ def listed(word: str, compose: Callable[[str, list[str]], Composed]) -> list[str
 
 def groups() -> list[str]:
     """The groups of conf/ that users choose from, the model first."""
-    found = sorted(each.name for each in conf_dir().iterdir() if each.is_dir())
-    return sorted((each for each in found if each not in INNER), key=lambda name: name != "model")
+    found = (each for each in paths.groups() if each not in INNER)
+    return sorted(found, key=lambda name: name != "model")
 
 
 def options(group: str) -> list[str]:
     """The options of a group, without those that only others include."""
-    found = (file.stem for file in (conf_dir() / group).glob("*.yaml"))
-    return sorted(name for name in found if not name.startswith("_"))
+    return list(paths.option_files(group))
 
 
 def head(group: str, option: str) -> list[str]:
@@ -119,7 +118,7 @@ def values(group: str, option: str) -> list[str]:
 
 def file_of(group: str, option: str) -> Path:
     """The file of an option."""
-    return conf_dir() / group / f"{option}.yaml"
+    return paths.option_files(group)[option]
 
 
 def defaults_of(model: str, compose: Callable[[str, list[str]], Composed]) -> list[str]:

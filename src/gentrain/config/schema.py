@@ -75,6 +75,7 @@ class Run:
     tricks: dict[str, Any] = field(default_factory=dict)
     sweep: Sweep = field(default_factory=Sweep)
     cluster: Cluster = field(default_factory=Cluster)
+    plugins: list[str] = field(default_factory=list)  # modules of your own code
     seeds: int | None = None  # train so many seeds, from `seed` on, as a multirun
     probe: bool = False  # measure how long a sweep will take before it starts
 
@@ -110,6 +111,7 @@ class Finished:
     checkpoint: Saved = Saved.last
     averaged: bool | None = None  # null: where the run keeps an average of its weights
     out: str | None = None
+    plugins: list[str] = field(default_factory=list)
     debug: bool = False
 
 
@@ -126,6 +128,7 @@ class Doctor:
 
     run: str = MISSING
     samples: int = 256
+    plugins: list[str] = field(default_factory=list)
     debug: bool = False
 
 
@@ -169,6 +172,8 @@ class Evaluate(Finished):
     batch_size: int | None = None
     split: Split | None = None
     seed: int | None = None
+    mean: bool | None = None
+    temperature: float | None = None
     device: Device = Device.auto
 
 
@@ -179,6 +184,8 @@ class Sample(Finished):
     seed: int = 0
     labels: list[int] | None = None
     domain: str | None = None
+    mean: bool | None = None
+    temperature: float | None = None
     source: str | None = None
     save: Keep = Keep.npz
     device: Device = Device.auto

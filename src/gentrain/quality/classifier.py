@@ -118,6 +118,11 @@ class Classifier(Features):
                 f"quality=classifier learns from labels, and data={data.name} has none "
                 "(data.classes); choose quality=inception or quality=none"
             )
+        if data.classes < 2:
+            raise UserError(
+                f"quality=classifier learns to tell classes apart, and data={data.name} has "
+                f"{data.classes} (data.classes); choose quality=rotation, inception or none"
+            )
 
     def another(self) -> Classifier:
         """A classifier with the same options, for other labels."""

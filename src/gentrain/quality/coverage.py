@@ -19,7 +19,7 @@ from gentrain.data.arrays import ArrayDataset
 from gentrain.data.base import Data, HasModes
 from gentrain.errors import UserError
 from gentrain.models.base import GenerativeModel
-from gentrain.quality.base import ROUNDING, SampleMetric, Score
+from gentrain.quality.base import BINOMIAL, COUNT, ROUNDING, SampleMetric, Score
 from gentrain.quality.classifier import Classifier
 from gentrain.quality.features import LabelledImages
 
@@ -59,8 +59,8 @@ class ModeCoverage(SampleMetric):
 
     key = "quality=modes"
     scores: ClassVar = {
-        "modes_found": Score("modes", True),
-        "high_quality": Score("share of points", True),
+        "modes_found": Score("modes", True, error=COUNT),
+        "high_quality": Score("share of points", True, error=BINOMIAL),
         "n": Score("points", None),
     }
 
@@ -126,8 +126,8 @@ class StackedCoverage(SampleMetric):
 
     key = "quality=stacked"
     scores: ClassVar = {
-        "modes_found": Score("modes", True),
-        "kl_to_uniform": Score("nats"),
+        "modes_found": Score("modes", True, error=COUNT),
+        "kl_to_uniform": Score("nats", error="none: about (modes - 1) / (2 n) too high"),
         "n": Score("images", None),
     }
 

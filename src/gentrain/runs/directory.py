@@ -27,7 +27,7 @@ OPERATIONAL = (
     "steps", "resume", "force", "debug", "trainer", "logger", "callbacks", "samples", "checkpoint",
     "quality", "compile", "sweep", "cluster", "seeds", "probe", "scheme.log_every",
     "scheme.compile", "data.root", "data.workers", "data.resident", "data.cache", "data.mirrors",
-    "data.verify",
+    "data.verify", "plugins",
 )  # fmt: skip
 
 CONFIG = Path(".hydra", "config.yaml")

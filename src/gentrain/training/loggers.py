@@ -9,6 +9,7 @@ import csv
 import functools
 import json
 import logging
+import math
 import os
 import secrets
 from collections.abc import Callable, Mapping
@@ -317,7 +318,12 @@ class Dashboard(WandbLogger):
         """Send a message to those who follow the run, by e-mail or chat as they have chosen."""
         self.experiment.alert(title=title, text=text)
 
-    log_metrics = fail_open(WandbLogger.log_metrics)
+    @fail_open
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log what is a finite number; JSON has no other numbers."""
+        finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
+        super().log_metrics(finite, step)
+
     log_image = fail_open(WandbLogger.log_image)
     log_hyperparams = fail_open(WandbLogger.log_hyperparams)
 
