@@ -3,7 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: help setup train test lint test-slow torture test-cluster test-gpu bench results gpu clean
+.PHONY: help setup train test lint test-slow torture test-cluster test-gpu bench results docs \
+	gpu clean
 help:
 	@echo "make train         set up, train WGAN-GP on real digits (some minutes on two cores)"
 	@echo "make test          set up, lint, run the tests that fit in 6 minutes on two cores"
@@ -15,6 +16,7 @@ help:
 	@echo "                   (as root; apt-get install slurm-wlm munge)"
 	@echo "make bench         time the loop beside hand-written ones"
 	@echo "make results       write the table of docs/results.md from the runs in outputs/results"
+	@echo "make docs          write docs/departures.md from the first lines of conf/model"
 	@echo "make gpu           tests, benchmark and a training on a GPU"
 	@echo "make clean         remove .venv, builds and caches"
 
@@ -71,6 +73,9 @@ bench: setup
 
 results: setup
 	$(BIN)/python scripts/results.py outputs/results --out docs/results.md
+
+docs: setup
+	$(BIN)/python scripts/departures.py
 
 gpu: setup
 	scripts/on_gpu.sh $(BIN)/python

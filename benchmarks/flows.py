@@ -25,7 +25,15 @@ from gentrain.models.flow.base import FlowDensity, Reversed
 from gentrain.models.pixels import Logit
 from gentrain.training.job import Job
 
-WORK = loop.Work("maf, 5 x 1,024, digits of 28 x 28, batch 100", ("model=maf",))
+WORK = loop.Work(
+    "maf, 5 x 1,024, digits of 28 x 28, batch 100",
+    (
+        "model=maf",
+        "model.flow.depth=1",
+        "model.flow.batch_norm=false",
+        "scheme.optimizers.model.weight_decay=0",
+    ),
+)
 SHAPE, SIZE, LAYERS, WIDTH = [1, 28, 28], 784, 5, 1024
 PASSES = 10  # whole passes that are timed, of as many as there are values and maps
 

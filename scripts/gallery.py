@@ -6,7 +6,7 @@ The density of a flow is exact. That of an energy is normalised by its sum over 
     for data in two_moons checkerboard rings; do for model in planar realnvp maf iaf; do
         gentrain model=$model data=$data $options scheme.optimizers.model.lr=2e-3 \
             hydra.run.dir=outputs/gallery/$model-$data
-    done; done   # and for maf: model.flow.width=64 model.flow.depth=2
+    done; done   # and for maf: model.flow.width=64 model.flow.batch_norm=false
     python scripts/gallery.py outputs/gallery --out docs/gallery-flows.png
 
     for data in two_moons checkerboard rings; do

@@ -10,8 +10,10 @@ import lightning as L
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from gentrain.commands.sample import energy_modes
+from gentrain.config.build import build
 from gentrain.errors import UserError
 from gentrain.models.energy import rbm as rbm_module
 from gentrain.models.energy.base import Clamped, EnergyModel
@@ -20,7 +22,7 @@ from gentrain.models.energy.ebm import EBM
 from gentrain.models.energy.hopfield import Hopfield
 from gentrain.models.energy.rbm import RBM
 from gentrain.models.energy.visible import BinaryUnits, GaussianUnits, Visible
-from gentrain.networks.energy import MLP
+from gentrain.networks.energy import MLP, Conv
 from gentrain.quality.ais import Annealed
 from gentrain.samplers import gibbs, kernel, langevin, metropolis
 from gentrain.training.callbacks.checkpoint import Checkpoint
@@ -599,6 +601,52 @@ def test_the_regularizer_and_a_network_that_couples_samples() -> None:
     assert set(found.losses) == {"contrast", "regularizer"} and found.losses["regularizer"] > 0
     with pytest.raises(UserError, match="couples the samples"):
         EBM(nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4)), langevin.Langevin(0.1), [2])
+
+
+def spectral_network() -> Conv:
+    return Conv([1, 8, 8], width=4, spectral_norm=True, unit_pixels=True)
+
+
+def test_the_presets_chains_are_the_authors_in_pixels_from_0_to_1() -> None:
+    """Du & Mordatch's train.py: steps of 10, clipped at 0.01, noise of 0.005, in [0, 1]."""
+    sampler = build(compose.composed("model=ebm")["model"]["sampler"], "model.sampler")
+    model = EBM(spectral_network(), sampler, [1, 8, 8], buffer=8).to(D).eval()
+    x = model.noise(3, "cpu").to(D)
+    torch.manual_seed(1)
+    ours = model.run_chain(x, 6)
+    torch.manual_seed(1)
+    p = (x + 1) / 2
+    for _ in range(6):
+        p = p.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(model.network.body(p.view(-1, 1, 8, 8)).sum(), p)
+        p = p - 10 * gradient.clamp(-0.01, 0.01) + 0.005 * torch.randn_like(p)
+        p = p.clamp(0, 1)
+    assert (gradient.abs() > 0.01).any() and (gradient.abs() < 0.01).any()
+    torch.testing.assert_close(ours, 2 * p.detach() - 1)
+
+
+def test_spectral_norm_bounds_all_layers_but_the_last() -> None:
+    network = spectral_network().train()
+    for _ in range(100):
+        network(torch.rand(2, 1, 8, 8))
+    *layers, last = [m for m in network.body if isinstance(m, nn.Conv2d | nn.Linear)]
+    assert len(layers) == 2
+    for layer in layers:
+        norm = torch.linalg.matrix_norm(layer.weight.flatten(1), 2)
+        torch.testing.assert_close(norm, torch.ones(()), atol=1e-3, rtol=0)
+    assert not parametrize.is_parametrized(last)
+
+
+def test_a_chain_computes_normalised_weights_once() -> None:
+    model = EBM(spectral_network(), langevin.Langevin(1e-3), [1, 8, 8], buffer=8)
+    calls: list[int] = []
+    first: Any = model.network.body[0]
+    first.parametrizations.weight[0].register_forward_hook(lambda *_: calls.append(1))
+    model.run_chain(model.noise(2, "cpu"), 5)
+    assert len(calls) == 1
+    model.objective((torch.rand(2, 1, 8, 8),)).loss.backward()
+    assert len(calls) == 3  # the chain of the negatives, and the energies
+    assert first.parametrizations.weight.original.grad.any()
 
 
 # --- the contract of all energies, and their resume -----------------------------------------------

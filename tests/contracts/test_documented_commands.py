@@ -21,12 +21,15 @@ PLACEHOLDERS = {"model.start=RUN", "resume=auto"}
 def commands(file: Path) -> list[list[str]]:
     """Lines of a header that begin with `gentrain`, with what continues them."""
     found: list[str] = []
+    goes_on = False  # lines that continue a command follow it at once
     for line in file.read_text().splitlines():
         if line.startswith("# Departures"):  # whose lines are continued in the same way
             break
+        goes_on = goes_on and line.startswith("#     ")
         if line.startswith("#   gentrain "):
             found.append(line.removeprefix("#   gentrain "))
-        elif line.startswith("#     ") and found:
+            goes_on = True
+        elif goes_on:
             found[-1] += line.removeprefix("#    ")
     return [shlex.split(line) for line in found]
 

@@ -131,8 +131,8 @@ class GradientPenalty(Lipschitz):
     """weight * E[(||grad D(x~)||_2 - center)^2], the norm over each sample's pixels.
 
     Gulrajani et al., "Improved training of Wasserstein GANs", 2017. The penalty is computed in
-    float32 or more, whatever the precision of the rest. It promises no bound of slopes: it makes them
-    costly, on average, and only at its points.
+    float32 or more, whatever the precision of the rest. It promises no bound of slopes: it makes
+    them costly, on average, and only at its points.
 
     Args:
         weight: lambda of the paper.

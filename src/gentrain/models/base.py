@@ -117,7 +117,7 @@ class SingleObjectiveModel(GenerativeModel):
     """A model that minimises one objective: a likelihood, a bound, an energy or a regression."""
 
     compilable: ClassVar[bool] = True  # `objective` can be compiled as one graph
-    init_images: ClassVar[int] = 0  # at most so many training images go to `init_from_data`
+    init_images: int = 0  # at most so many training images go to `init_from_data`
     ema_generator: Any = None
 
     @property

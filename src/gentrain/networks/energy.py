@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations
 
 from gentrain.config.types import Count, Positive
 from gentrain.networks.dcgan import halvings
@@ -50,10 +51,20 @@ class Conv(nn.Module):
     Args:
         shape: (C, H, W) of images.
         width: channels of the first convolution; the hidden layer has 8 times as many units.
+        spectral_norm: divide the weights of each layer but the last by their largest singular value
+            (Miyato et al., 2018).
+        unit_pixels: the first layer sees pixels in [0, 1] instead of [-1, 1].
     """
 
-    def __init__(self, shape: list[int], width: Count = 32) -> None:
+    def __init__(
+        self,
+        shape: list[int],
+        width: Count = 32,
+        spectral_norm: bool = False,
+        unit_pixels: bool = False,
+    ) -> None:
         super().__init__()
+        self.unit_pixels = unit_pixels
         side, downs = halvings(shape)
         layers: list[nn.Module] = []
         channels = [shape[0], *(width * 2**i for i in range(downs))]
@@ -66,6 +77,10 @@ class Conv(nn.Module):
             nn.Linear(8 * width, 1),
         ]
         self.body = nn.Sequential(*layers)
+        if spectral_norm:
+            for layer in self.body[:-1]:
+                if layer.state_dict():
+                    parametrizations.spectral_norm(layer)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.body(x).squeeze(1)
+        return self.body((x + 1) / 2 if self.unit_pixels else x).squeeze(1)

@@ -16,6 +16,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from gentrain.config.types import Count, NonNegative, Share
 from gentrain.errors import UserError
@@ -145,7 +146,8 @@ class EBM(EnergyModel, HasTrace):
             return -at_least_single(self.energy(x if clamped is None else clamped.apply(x)))
 
         seen = []
-        with frozen(self.network), torch.no_grad():
+        # spectral norm computes its weights once a chain, not at each transition
+        with frozen(self.network), torch.no_grad(), parametrize.cached():
             state = self.sampler.start(target, x)
             for _ in range(steps):
                 state = self.sampler.step(target, state)

@@ -17,8 +17,74 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gentrain.config.types import Count, Positive, Whole
+from gentrain.errors import UserError
 from gentrain.layers.masked import MADE
 from gentrain.models.flow.base import Flow, Pair
+
+STATISTICS = 10_000  # training samples whose mean and variance are those of batch norm at test
+
+
+class Identity(Flow):
+    """The values themselves."""
+
+    def forward(self, z: Tensor, context: Tensor | None = None) -> Pair:
+        return z, z.new_zeros(len(z))
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> Pair:
+        return self(z)
+
+
+class BatchNorm(Flow):
+    """Batch normalisation as an invertible map (Dinh et al., 2017, section 3.7).
+
+        y_i = exp(g_i) (x_i - m_i) / sqrt(v_i) + b_i,    log |det dy/dx| = sum_i g_i - log(v_i) / 2
+
+    In training, m and v are mean and variance of the batch, and the gradient goes through them.
+    Otherwise, and for the inverse, they are those of the data of `set_statistics`.
+
+    Args:
+        size: D, the number of values.
+        eps: is added to the variances.
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(self, size: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        self.log_gain = nn.Parameter(torch.zeros(size))
+        self.shift = nn.Parameter(torch.zeros(size))
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("variance", torch.ones(size))
+
+    def forward(self, z: Tensor, context: Tensor | None = None) -> Pair:
+        mean, variance = self.moments(z) if self.training else (self.mean, self.variance)
+        log_slope = self.log_gain - variance.log() / 2
+        y = (z - mean) * log_slope.exp() + self.shift
+        return y, log_slope.sum().expand(len(z))
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> Pair:
+        log_slope = self.variance.log() / 2 - self.log_gain
+        x = (z - self.shift) * log_slope.exp() + self.mean
+        return x, log_slope.sum().expand(len(z))
+
+    def set_statistics(self, z: Tensor) -> None:
+        mean, variance = self.moments(z)
+        self.mean.copy_(mean)
+        self.variance.copy_(variance)
+
+    def moments(self, z: Tensor) -> Pair:
+        """Mean and variance (D,) of a batch (B, D).
+
+        Raises:
+            UserError: for a batch of one sample.
+        """
+        if len(z) < 2:
+            raise UserError(
+                "a batch of 1 has no variance for batch norm (data.batch_size); use more"
+            )
+        return z.mean(0), z.var(0, unbiased=False) + self.eps
 
 
 class AutoregressiveFlow(Flow):
@@ -36,6 +102,7 @@ class AutoregressiveFlow(Flow):
         bound: c of a log-slope c tanh(a / c) for a free number a, so that it stays in (-c, c); None
             for a itself. Far from the data a grows without limit, and since the next map sees
             exp(a), a few maps overflow.
+        batch_norm: a `BatchNorm` after each map.
     """
 
     sequential = True
@@ -48,12 +115,17 @@ class AutoregressiveFlow(Flow):
         depth: int,
         context: int = 0,
         bound: float | None = None,
+        batch_norm: bool = False,
     ) -> None:
         super().__init__()
         self.context, self.bound = context, bound
         self.maps = nn.ModuleList(
             MADE(size, 2, max(width, size), depth, context) for _ in range(layers)
         )
+        self.norms = nn.ModuleList(
+            BatchNorm(size) if batch_norm else Identity() for _ in range(layers)
+        )
+        self.reference_size = STATISTICS if batch_norm else 0
 
     @abstractmethod
     def transform(self, z: Tensor, first: Tensor, second: Tensor) -> Pair:
@@ -69,18 +141,27 @@ class AutoregressiveFlow(Flow):
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> Pair:
         total = z.new_zeros(len(z))
-        for made in self.maps:
+        for made, norm in zip(self.maps, self.norms, strict=True):
             z, slopes = self.transform(z, *made(z, context).unbind(1))
-            z, total = z.flip(1), total + slopes.sum(1)
+            z, log_det = norm(z)
+            z, total = z.flip(1), total + slopes.sum(1) + log_det
         return z, total
+
+    @torch.no_grad()
+    def set_statistics(self, z: Tensor) -> None:
+        for made, norm in zip(self.maps, self.norms, strict=True):
+            z = self.transform(z, *made(z).unbind(1))[0]
+            norm.set_statistics(z)  # type: ignore[operator]
+            z = norm(z)[0].flip(1)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Pair:
         # the cache writes in place, which autograd does not allow
         invert = self.invert_by_passes if torch.is_grad_enabled() else self.invert_with_cache
         total = z.new_zeros(len(z))
-        for made in reversed(self.maps):
-            z, log_det = invert(made, z.flip(1), context)
-            total = total + log_det
+        for made, norm in zip(reversed(self.maps), reversed(self.norms), strict=True):
+            z, of_norm = norm.inverse(z.flip(1))  # type: ignore[operator]
+            z, log_det = invert(made, z, context)
+            total = total + of_norm + log_det
         return z, total
 
     def invert_with_cache(self, made: Any, z: Tensor, context: Tensor | None) -> Pair:
@@ -165,6 +246,7 @@ class MaskedAutoregressive(AutoregressiveFlow):
         width: hidden units of each MADE.
         depth: hidden layers of each MADE.
         bound: bound of the log-slopes; see `AutoregressiveFlow`.
+        batch_norm: a `BatchNorm` after each map.
     """
 
     def __init__(
@@ -174,8 +256,9 @@ class MaskedAutoregressive(AutoregressiveFlow):
         width: Count = 1024,
         depth: Count = 1,
         bound: Positive | None = None,
+        batch_norm: bool = False,
     ) -> None:
-        super().__init__(math.prod(shape), layers, width, depth, bound=bound)
+        super().__init__(math.prod(shape), layers, width, depth, bound=bound, batch_norm=batch_norm)
 
     def transform(self, z: Tensor, first: Tensor, second: Tensor) -> Pair:
         a = self.log_slope(second)

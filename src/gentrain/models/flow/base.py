@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
+from gentrain.layers.lazy_buffers import LazyBuffers
 from gentrain.models.base import Batch, HasLogProb, HasTemperature, eval_mode
 from gentrain.models.density import DensityModel, temperature_protocol
 from gentrain.models.objective import Objective
@@ -30,6 +31,7 @@ class Flow(nn.Module, ABC):
 
     context: int = 0
     sequential: bool = False  # its inverse takes many passes
+    reference_size: int = 0  # training samples that `set_statistics` wants; 0 for none
 
     @abstractmethod
     def forward(self, z: Tensor, context: Tensor | None = None) -> Pair:
@@ -41,6 +43,9 @@ class Flow(nn.Module, ABC):
 
     def init_from_batch(self, z: Tensor) -> None:
         """Look at a first batch (B, D), before the first update."""
+
+    def set_statistics(self, z: Tensor) -> None:
+        """Look at training data (N, D) with the present weights, in eval mode."""
 
 
 class Reversed(Flow):
@@ -79,6 +84,7 @@ class Standardised(Flow):
         super().__init__()
         self.flow = flow(shape=shape)
         self.sequential = self.flow.sequential
+        self.reference_size = self.flow.reference_size
         self.register_buffer("mean", torch.zeros(math.prod(shape)))
         self.register_buffer("sd", torch.ones(math.prod(shape)))
 
@@ -87,6 +93,9 @@ class Standardised(Flow):
         # a single sample has no standard deviation
         self.sd.copy_(z.std(0).nan_to_num(1.0).clamp_min(1e-3))
 
+    def set_statistics(self, z: Tensor) -> None:
+        self.flow.set_statistics((z - self.mean) / self.sd)
+
     def forward(self, z: Tensor, context: Tensor | None = None) -> Pair:
         z, log_det = self.flow((z - self.mean) / self.sd, context)
         return z, log_det - self.sd.log().sum()
@@ -94,6 +103,33 @@ class Standardised(Flow):
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Pair:
         z, log_det = self.flow.inverse(z, context)
         return self.mean + self.sd * z, log_det + self.sd.log().sum()
+
+
+class Reference(LazyBuffers):
+    """Training data, whose statistics a flow wants before it is used with new weights."""
+
+    data: Tensor | None  # (N, D)
+    outdated: Tensor | None  # whether the weights may have changed since the last look
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_lazy_buffers("data", "outdated")
+
+    def keep(self, data: Tensor) -> None:
+        """Keep training data (N, D)."""
+        self.data = data
+        self.outdated = torch.ones((), dtype=torch.long, device=data.device)
+
+    def outdate(self) -> None:
+        """Say that the weights are about to change."""
+        if self.outdated is not None:
+            self.outdated.fill_(1)
+
+    def show(self, flow: Flow) -> None:
+        """Let a flow look at the data, if the weights have changed since it did."""
+        if self.data is not None and self.outdated is not None and self.outdated:
+            flow.set_statistics(self.data)
+            self.outdated.fill_(0)
 
 
 class FlowDensity(DensityModel, HasLogProb, HasTemperature):
@@ -113,16 +149,27 @@ class FlowDensity(DensityModel, HasLogProb, HasTemperature):
         super().__init__(pixels, shape)
         self.flow = flow(shape=self.shape)
         self.sequential = self.flow.sequential
+        self.reference, self.init_images = Reference(), self.flow.reference_size
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if not mode:
+            self.reference.show(self.flow)
+        return self
 
     def log_prob(self, v: Tensor) -> Tensor:
         u, log_det = self.flow(v.flatten(1))
         return log_normal(u) + log_det
+
+    def init_from_data(self, batch: Batch) -> None:
+        self.reference.keep(self.pixels(batch[0])[0].flatten(1))
 
     def init_from_batch(self, batch: Batch) -> None:
         with torch.no_grad():
             self.flow.init_from_batch(self.pixels(batch[0])[0].flatten(1))
 
     def objective(self, batch: Batch) -> Objective:
+        self.reference.outdate()
         v, log_det = self.pixels(batch[0])
         log_p = self.log_prob(v)
         return Objective({"nll": -(log_p + log_det).mean()}, {"nll_of_values": -log_p.mean()})

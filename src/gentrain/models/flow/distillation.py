@@ -20,7 +20,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -48,6 +48,9 @@ class Distilled(FlowDensity):
         teacher: a finished run with that flow, on the same data and pixels. It is read when a new
             run starts, never again. None trains the teacher here, on the data.
         teacher_steps: the first steps, which train the teacher where no run is given.
+
+    Raises:
+        UserError: for a student with batch norm.
     """
 
     steps: Tensor
@@ -62,7 +65,13 @@ class Distilled(FlowDensity):
         teacher_steps: Count = 5000,
     ) -> None:
         super().__init__(flow, pixels, shape)
+        if self.flow.reference_size:
+            raise UserError(
+                "a student learns from its own samples, which have no batch statistics "
+                "(model.flow.batch_norm); write false"
+            )
         self.teacher = FlowDensity(teacher_flow, pixels, shape)
+        self.init_images = self.teacher.init_images
         self.teacher_options: dict[str, Any] = teacher_flow.keywords
         self.initial_weights = InitialWeights(Path(teacher), KEY) if teacher else None
         self.teacher_steps = 0 if teacher else teacher_steps
@@ -76,10 +85,14 @@ class Distilled(FlowDensity):
         self.teacher.requires_grad_(self.teaching)
         self.teacher.train(self.teaching and self.training)
 
-    def train(self, mode: bool = True) -> Distilled:
+    def train(self, mode: bool = True) -> Self:
         super().train(mode)
         self.teacher.train(self.teaching and mode)
         return self
+
+    def init_from_data(self, batch: Batch) -> None:
+        if self.teaching:
+            self.teacher.init_from_data(batch)
 
     def after_step(self) -> None:
         self.steps += 1
