@@ -103,11 +103,45 @@ class Maxout(nn.Module):
         return self.linear(x).unflatten(1, (-1, self.pieces)).amax(2)
 
 
+class SoftplusGenerator(base.Generator):
+    """The generator of semi-supervised MNIST (Salimans et al., 2016): softplus and batch norm.
+
+    Batch norm has shifts and no gains; the last layer learns the length and the direction of its
+    weights. The authors' output is a sigmoid: tanh(a / 2) = 2 sigmoid(a) - 1.
+
+    Args:
+        shape: shape of a sample, (C, H, W) or (D,).
+        latent: length of the noise.
+        width: units of a hidden layer.
+        depth: number of hidden layers.
+        prior: distribution of the noise.
+    """
+
+    def __init__(
+        self,
+        shape: list[int],
+        latent: Count = 100,
+        width: Count = 500,
+        depth: Count = 2,
+        prior: base.Prior = "uniform",
+    ) -> None:
+        layers: list[nn.Module] = []
+        for inputs in (latent, *[width] * (depth - 1)):
+            norm = nn.BatchNorm1d(width)
+            norm.weight.requires_grad = False
+            layers += [nn.Linear(inputs, width, bias=False), norm, nn.Softplus()]
+        last = nn.utils.parametrizations.weight_norm(nn.Linear(width, math.prod(shape)))
+        nn.init.constant_(last.parametrizations.weight.original0, 0.5)  # type: ignore[union-attr]
+        layers += [last, nn.Tanh(), nn.Unflatten(1, tuple(shape))]
+        super().__init__(nn.Sequential(*layers), latent, prior)
+
+
 class NoisyCritic(base.Critic):
     """The critic of semi-supervised MNIST (Salimans et al., 2016): five ReLU layers with noise.
 
-    Gaussian noise is added before every layer. The layers have width, width / 2 and three times
-    width / 4 units; in the paper 1000, 500, 250, 250, 250.
+    Gaussian noise is added before every layer. The features are those before the last noise. The
+    layers have width, width / 2 and three times width / 4 units; in the paper 1000, 500, 250, 250,
+    250.
 
     Args:
         shape: shape of a sample, (C, H, W) or (D,).
@@ -136,7 +170,29 @@ class NoisyCritic(base.Critic):
         sizes = [math.prod(shape), width, *(max(1, width // part) for part in (2, 4, 4, 4))]
         for inputs, outputs in pairwise(sizes):
             layers += [rectified_linear(inputs, outputs, weight_norm), ReLU(), GaussianNoise(noise)]
-        super().__init__(nn.Sequential(*layers), sizes[-1], points=len(shape) == 1)
+        neck = layers.pop()
+        super().__init__(nn.Sequential(*layers), sizes[-1], points=len(shape) == 1, neck=neck)
+
+    @torch.no_grad()
+    def init_from_batch(self, x: Tensor) -> None:
+        """Give every unit mean 0 and variance 1 before its rectifier (Salimans & Kingma, 2016)."""
+        for layer in self.body:  # type: ignore[union-attr]
+            match layer:
+                case nn.Linear():
+                    standardise(layer, x)
+            x = layer(x)
+
+
+def standardise(layer: nn.Linear, x: Tensor) -> None:
+    """Shift and scale a linear layer, so that its outputs have mean 0 and variance 1 on x (B, F)."""
+    sd, mean = torch.std_mean(layer(x), 0, correction=0)
+    sd = sd.clamp(min=1e-6)
+    weight = layer.weight / sd[:, None]
+    if nn.utils.parametrize.is_parametrized(layer, "weight"):
+        layer.weight = weight  # type: ignore[assignment]
+    else:
+        layer.weight.copy_(weight)
+    layer.bias.sub_(mean).div_(sd)
 
 
 def rectified_linear(inputs: int, outputs: int, weight_norm: bool) -> nn.Linear:
