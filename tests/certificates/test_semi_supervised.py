@@ -141,7 +141,7 @@ def test_the_objective_is_that_of_k_plus_one_classes() -> None:
 
 
 def test_classes_are_named_by_averaged_weights() -> None:
-    """mean <- d mean + (1 - d) theta, d = min(decay, (1 + t) / (10 + t)), from the first weights."""
+    """mean <- d mean + (1 - d) theta, d = min(decay, (1 + t) / (10 + t))."""
     model, x = make(), torch.randn(5, *SHAPE)
     model.decay = 0.3  # reached at t = 3
     mean = model.critic.critic.head.bias.detach().double().clone()

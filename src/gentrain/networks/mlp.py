@@ -184,7 +184,7 @@ class NoisyCritic(base.Critic):
 
 
 def standardise(layer: nn.Linear, x: Tensor) -> None:
-    """Shift and scale a linear layer, so that its outputs have mean 0 and variance 1 on x (B, F)."""
+    """Shift and scale a linear layer: its outputs have mean 0 and variance 1 on x (B, F)."""
     sd, mean = torch.std_mean(layer(x), 0, correction=0)
     sd = sd.clamp(min=1e-6)
     weight = layer.weight / sd[:, None]
