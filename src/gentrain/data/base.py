@@ -7,7 +7,7 @@ inherits from and a metric names.
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from gentrain.data.arrays import ArrayDataset, constant_images, sha256_of
 from gentrain.data.batches import Batches, BatchSampler, ZippedBatches, fits, generator, zero
 from gentrain.data.checks import check_types, cores, ensure, is_count
 from gentrain.data.degrade import Degradation
+from gentrain.data.labels import Exclusive, LabelKind
 from gentrain.errors import UserError
 
 log = logging.getLogger("gentrain")
@@ -87,6 +88,7 @@ class Data(ABC):
         classes: number of labels; null without labels.
         source_shape: shape of what a translation starts from; null without sources.
         labelled: images whose labels may be used, the same number of each class; null for all.
+        label_kind: what labels say of an image.
         batch_size: per process.
         seed: seed for the order of the batches.
         flip: mirror half of the images left to right.
@@ -101,6 +103,7 @@ class Data(ABC):
     classes: int | None = None
     source_shape: tuple[int, ...] | None = None
     labelled: int | None = None
+    label_kind: LabelKind = field(default_factory=Exclusive)
     batch_size: int = 64
     seed: int = 0
     flip: bool = False

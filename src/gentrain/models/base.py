@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from gentrain.capability import Capability
+from gentrain.data.labels import Exclusive, LabelKind
 from gentrain.models.objective import Objective
 from gentrain.samplers.importance import Estimate
 
@@ -45,6 +46,7 @@ class GenerativeModel(nn.Module, ABC):
     """
 
     labelled: bool = False  # samples are made for given labels
+    label_kinds: ClassVar[tuple[type[LabelKind], ...]] = (Exclusive,)  # that it learns from
     translates: ClassVar[bool] = False  # samples are made from source images
     paired: ClassVar[bool] = False  # it learns from pairs of a source and its target
     semi_supervised: ClassVar[bool] = False  # it learns from few labels

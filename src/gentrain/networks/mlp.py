@@ -176,7 +176,7 @@ class NoisyCritic(base.Critic):
     @torch.no_grad()
     def init_from_batch(self, x: Tensor) -> None:
         """Give every unit mean 0 and variance 1 before its rectifier (Salimans & Kingma, 2016)."""
-        for layer in self.body:  # type: ignore[union-attr]
+        for layer in self.body.children():
             match layer:
                 case nn.Linear():
                     standardise(layer, x)

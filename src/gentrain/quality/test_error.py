@@ -17,6 +17,8 @@ from gentrain.quality.base import Metric, Score
 class TestError(Metric):
     """The share of the test split whose class is not that of the largest logit.
 
+    Where images have several attributes at once, it is the share of all attributes.
+
     Dropout and noise are off.
 
     Args:
@@ -56,6 +58,6 @@ class TestError(Metric):
         with eval_mode(model):
             pairs = zip(images.split(self.batch_size), labels.split(self.batch_size), strict=True)
             for x, y in pairs:
-                predicted = model.classify(to_float(x.to(device))).argmax(1).cpu()
+                predicted = data.label_kind.predict(model.classify(to_float(x.to(device)))).cpu()
                 wrong += int((predicted != y.cpu()).sum())
-        return {"test_error": wrong / len(labels)}
+        return {"test_error": wrong / labels.numel()}
