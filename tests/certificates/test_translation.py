@@ -425,7 +425,12 @@ def test_the_objectives_of_attributes_by_hand() -> None:
     assert found == pytest.approx(2 * cross_entropy(x, y), rel=1e-4)
     asked = []
     translate = model.generator.forward
-    model.generator.forward = lambda v, c: asked.append((v, c)) or translate(v, c)  # type: ignore[method-assign]
+
+    def recorded(v: Tensor, c: Tensor) -> Tensor:
+        asked.append((v, c))
+        return translate(v, c)
+
+    model.generator.forward = recorded
     terms = model.generator_loss((x, y)).losses
     (source, wanted), (made, home) = asked
     assert torch.equal(source, x) and torch.equal(home, y)

@@ -478,14 +478,18 @@ def test_labels_of_another_kind_are_refused() -> None:
     data.name, data.classes, data.labelled = "faces", 2, None
     data.label_kind = Attributes(["a", "b"])
     with pytest.raises(UserError, match=r"are Attributes, .* from Exclusive \(data.label_kind\)"):
-        refuse_labels(data, SimpleNamespace(**CGAN))  # type: ignore[arg-type]
-    refuse_labels(data, SimpleNamespace(**CGAN | {"label_kinds": (Exclusive, Attributes)}))  # type: ignore[arg-type]
-    refuse_labels(data, SimpleNamespace(**CGAN | {"labelled": False}))  # type: ignore[arg-type]
+        refuse_labels(data, of_labels())
+    refuse_labels(data, of_labels(label_kinds=(Exclusive, Attributes)))
+    refuse_labels(data, of_labels(labelled=False))
     with pytest.raises(UserError, match=r"quality=classifier learns one class .*data.label_kind"):
         Classifier().check(data)
 
 
-CGAN = {"labelled": True, "semi_supervised": False, "label_kinds": (Exclusive,)}
+def of_labels(**options: Any) -> Any:
+    """What is asked of a model that learns from labels."""
+    return SimpleNamespace(
+        **{"labelled": True, "semi_supervised": False, "label_kinds": (Exclusive,)} | options
+    )
 
 
 def test_labelled_folders_are_domains(make: Make, picture_root: Path) -> None:
