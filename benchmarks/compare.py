@@ -65,7 +65,7 @@ def measured(file: Path, rounds: int) -> dict[str, list[Times]]:
 
 
 def grids(file: Path) -> list[str]:
-    return file.read_text().split("data:image/png")[1:]
+    return file.read_text(encoding="utf-8").split("data:image/png")[1:]
 
 
 def report(args: argparse.Namespace) -> Iterator[str]:

@@ -36,7 +36,7 @@ LEFT_OUT = ("hydra.run.dir", "logger=", "trainer=", "resume=", "data.root=", "sa
 
 
 def metric_rows(run: Path) -> list[dict[str, str]]:
-    with open(run / "metrics.csv", newline="") as file:
+    with open(run / "metrics.csv", encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 

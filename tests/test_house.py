@@ -21,6 +21,7 @@ PACKAGE = ROOT / "src" / "gentrain"
 # An import may only point to a lower floor. A package may also use its own modules.
 FLOORS = (
     ("__init__", "__main__"),
+    ("api",),
     ("cli",),
     ("commands",),
     ("sweeps",),
@@ -32,7 +33,7 @@ FLOORS = (
     ("runs",),
     ("data",),
     ("config",),
-    ("capability", "files"),
+    ("capability", "files", "streams"),
     ("errors", "version"),
 )
 BESIDE = {("networks", "layers")}  # the one arrow inside a floor

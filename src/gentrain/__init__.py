@@ -1,5 +1,31 @@
-"""gentrain trains, compares and samples the classic deep generative models from one command."""
+"""gentrain trains, compares and samples the classic deep generative models.
 
+    gentrain model=wgan_gp data=mnist            in a shell
+
+    >>> import gentrain                          # in Python; see `gentrain.api`
+    >>> gentrain.load("no/such/run")             # doctest: +IGNORE_EXCEPTION_DETAIL
+    Traceback (most recent call last):
+    gentrain.errors.UserError: no run in no/such/run (run); give a run directory ...
+
+torch is imported when a function is called, and not before.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gentrain.errors import Diverged, UserError
 from gentrain.version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from gentrain.api import Run, from_pretrained, load, train
+
+__all__ = ["Diverged", "Run", "UserError", "__version__", "from_pretrained", "load", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Run", "from_pretrained", "load", "train"):
+        from gentrain import api
+
+        return vars(api)[name]
+    raise AttributeError(f"module 'gentrain' has no attribute {name!r}")

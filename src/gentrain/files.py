@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import platform
 import re
@@ -76,8 +77,39 @@ def write_text(path: Path, content: str) -> None:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Replace a file by a JSON object, in one go; what JSON has no form for is written as text."""
-    write_text(path, json.dumps(content, indent=2, default=str) + "\n")
+    """Replace a file by a JSON object, in one go.
+
+    See `to_json` for what JSON has no form for.
+    """
+    write_text(path, to_json(content, indent=2) + "\n")
+
+
+def to_json(content: Any, **options: Any) -> str:
+    """A value as JSON that every parser takes.
+
+    Numbers that are not finite become null, and what JSON has no form for becomes text.
+
+    Args:
+        content: any value.
+        options: of `json.dumps`.
+
+    >>> to_json({"nats": math.nan, "where": Path("a"), "steps": (1, math.inf)})
+    '{"nats": null, "where": "a", "steps": [1, null]}'
+    """
+    return json.dumps(finite(content), allow_nan=False, default=str, **options)
+
+
+def finite(content: Any) -> Any:
+    """The same value, with None in the place of every number that is not finite."""
+    match content:
+        case dict():
+            return {key: finite(value) for key, value in content.items()}
+        case list() | tuple():
+            return [finite(value) for value in content]
+        case float():
+            return content if math.isfinite(content) else None
+        case _:
+            return content
 
 
 def sync_directory(path: Path) -> None:
@@ -153,7 +185,7 @@ def acquire(path: Path, wait: bool) -> TextIO:
         Locked: where another process holds it and `wait` is False.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = open(path, "a+")  # noqa: SIM115 (the caller closes it)
+    file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 (the caller closes it)
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError:

@@ -36,15 +36,17 @@ def run_sweep(sweeper: Any, arguments: list[str], sweep: Callable[[Any], Any]) -
         arguments: the overrides of the command.
         sweep: makes the sweep; called with our launcher.
     """
+    from gentrain.files import report_disk_errors
     from gentrain.sweeps.launcher import DeferredConfigLoader, SweepLauncher
 
     launcher, context = sweeper.launcher, sweeper.hydra_context
     launcher.hydra_context = replace(context, config_loader=DeferredConfigLoader())
     swept = swept_keys(arguments)
     sweeper.launcher = ours = SweepLauncher(launcher, sweeper.config, context.config_loader, swept)
-    with ours.exclusive_driver():
-        sweep(ours)
-    ours.conclude()
+    with report_disk_errors(ours.dir, "sweep.name", "give another hydra.sweep.dir=DIR"):
+        with ours.exclusive_driver():
+            sweep(ours)
+        ours.conclude()
 
 
 class Grid(BasicSweeper):

@@ -175,7 +175,7 @@ def linear(shift: float) -> tuple[VAE, Tensor, Tensor]:
     encoder = Exact(W, b, sd, shift)
     vae = VAE(
         lambda **_: encoder,
-        lambda **_: Decoder(body, 2, 0),
+        lambda **_: Decoder(body, [6], 2, 0),
         likelihoods.Gaussian(sd, learned=False).to(D),
     )
     x = torch.randn(5, 6, dtype=D)

@@ -9,7 +9,6 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gentrain.commands.sample import energy_modes
@@ -119,7 +118,9 @@ def test_the_gradient_is_data_less_model_by_hand(
     model = rbm(visible, persistent=False)
     x, samples = torch.rand(6, 1, 3, 3, dtype=D) * 2 - 1, every(9)[torch.randint(512, (6,))]
     monkeypatch.setattr(model, "run_chain", lambda *_: samples)
+    torch.manual_seed(0)
     W, b, c = gradients(model, model.objective((x,)).losses["contrast"])
+    torch.manual_seed(0)  # of dequantisation
     v, s = model.values(x), visible.scale
     on_data, on_samples = (torch.sigmoid(model.c + (y / s) @ model.W) for y in (v, samples))
     torch.testing.assert_close(W, (samples.T @ on_samples - v.T @ on_data) / 6 / s)
@@ -212,26 +213,25 @@ def test_visible_biases_start_at_the_datas_log_odds() -> None:
         torch.testing.assert_close(torch.sigmoid(model.base), expected)
 
 
-def test_the_pseudo_likelihood() -> None:
-    """sum_i log p(v_i | the others), of each image by enumeration of its flips."""
-    model = rbm(BinaryUnits(threshold=True))
-    x = torch.rand(3, 1, 3, 3, dtype=D) * 2 - 1
-    v = model.values(x)
-    flipped = (v[:, None] - torch.eye(9, dtype=D)).abs()
-    expected = F.logsigmoid(
-        model.energy(flipped.flatten(0, 1)).view(3, 9) - model.energy(v)[:, None]
-    ).sum(1)
-    found = torch.stack([model.pseudo_log_likelihood((x,), 100) for _ in range(40)]).double()
-    assert_within(found.mean(0), found.std(0) / math.sqrt(40), expected)
-    with pytest.raises(UserError, match="binary units"):
-        rbm(GaussianUnits()).pseudo_log_likelihood((x,), 1)
+def test_the_pseudo_likelihood(monkeypatch: pytest.MonkeyPatch) -> None:
+    """sum_i log p(v_i | the others): from the table of p(v) of all 512 images."""
+    model, v = rbm(BinaryUnits(threshold=True)), every(9)
+    p = (-model.energy(v)).softmax(0).view(*[2] * 9)
+    places = v.long()
+    expected = torch.zeros(512, dtype=D)
+    for i in range(9):
+        given = p / p.sum(i, keepdim=True)
+        expected += given[tuple(places.T)].log()
+    torch.testing.assert_close(model.pseudo_log_likelihood(v), expected)
+    monkeypatch.setattr(rbm_module, "AT_A_TIME", 1)  # one image at a time
+    torch.testing.assert_close(model.pseudo_log_likelihood(v), expected)
 
 
 def test_the_quality_of_a_model_that_is_known() -> None:
     """quality=ais gives what enumeration gives; pseudo-nats and protocol beside it."""
     model = rbm(BinaryUnits(threshold=True), hidden=5).float()
     data = Noise(name="noise", shape=(1, 3, 3), classes=4, batch_size=8)
-    metric, device = Annealed(images=None, flips=3), torch.device("cpu")
+    metric, device = Annealed(images=None), torch.device("cpu")
     metric.check(data, model)
     metric.prepare(data, model, device)
     scores = metric.compute(data, model, device)
@@ -240,12 +240,35 @@ def test_the_quality_of_a_model_that_is_known() -> None:
     assert scores["nats"] == pytest.approx(
         (model.double().energy(v).mean() + model.exact_log_partition()).item(), abs=1e-4
     )
-    assert scores["log_z_error"] == 0 and scores["pseudo_nats"] > 0
+    pseudo = -model.pseudo_log_likelihood(v)
+    assert scores["log_z_error"] == 0 and scores["nats_error"] == scores["nats_images_error"]
+    assert scores["pseudo_nats"] == pytest.approx(pseudo.mean().item(), abs=1e-4)
+    assert scores["pseudo_nats_error"] == pytest.approx(pseudo.std().item() / 96**0.5, abs=1e-4)
     assert "exact" in protocol["likelihood"] and protocol["images"] == 96
     grey = rbm(GaussianUnits(), hidden=5).float()
     assert "pseudo_nats" not in metric.compute(data, grey, device)
     with pytest.raises(UserError, match="quality=ais"):
         metric.check(data, Hopfield([1, 3, 3]))
+
+
+def test_the_error_of_the_nats_is_of_the_images_and_of_the_constant(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Chains change neither the binarised pixels nor the pseudo-nats."""
+    monkeypatch.setattr(rbm_module, "ENUMERABLE", 0)
+    model = rbm(hidden=5).float()
+    data = Noise(name="noise", shape=(1, 3, 3), classes=4, batch_size=8)
+
+    def scored(**options: int) -> dict[str, float]:
+        return Annealed(images=None, **options).compute(data, model, torch.device("cpu"))
+
+    few, many = scored(chains=4, temperatures=3), scored(chains=9, temperatures=5)
+    for scores in (few, many):
+        parts = scores["nats_images_error"], scores["log_z_error"]
+        assert min(parts) > 0 and scores["nats_error"] == pytest.approx(math.hypot(*parts))
+    assert few["log_z"] != many["log_z"]
+    assert few["nats"] - few["log_z"] == pytest.approx(many["nats"] - many["log_z"], abs=1e-9)
+    assert few["pseudo_nats"] == many["pseudo_nats"]
 
 
 # --- Boltzmann machine ----------------------------------------------------------------------------
@@ -267,7 +290,8 @@ def test_a_boltzmann_machines_gibbs_sampling() -> None:
     v = torch.tensor([1, 0, 1, 1, 0, 0], dtype=D)
     agree = (s[:, :6] == v).all(1)
     given = p * agree / (p * agree).sum()
-    end = model.with_hidden_units(v.expand(6000, -1), 10)
+    model.clamped = 10
+    end = model.with_hidden(v.expand(6000, -1))
     assert (end[:, :6] == v).all()
     assert_within(end.mean(0), end.std(0) / math.sqrt(6000), given @ s)
     known = torch.tensor([1, 1, 1, 0, 0, 0]).bool()
@@ -496,7 +520,8 @@ def test_the_density_on_a_grid_is_the_energys_by_the_integral() -> None:
     session = SimpleNamespace(
         points=True,
         data=SimpleNamespace(shape=(2,), name="two_moons"),
-        model=Boltzmann([2], hidden=3),
+        model=Boltzmann([1, 2, 1], hidden=3),
+        chosen=[],
     )
     with pytest.raises(UserError, match="mode=density draws a density"):
         energy_modes.Density().check(session)  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
+from gentrain.models.pixels import Unchanged
 from gentrain.models.vae import likelihoods
 from gentrain.models.vae.semi_supervised import SemiSupervisedVAE, marginal
 from gentrain.networks import mlp
@@ -29,7 +30,9 @@ def model(**options: Any) -> SemiSupervisedVAE:
         partial(MLPDecoder, SHAPE, latent=3, width=16, classes=K),
     )
     classifier = Classifier(partial(mlp.Critic, width=16, depth=1), SHAPE, K)
-    return SemiSupervisedVAE(*coders, classifier, likelihoods.Gaussian(0.5), **options).to(D)
+    made = SemiSupervisedVAE(*coders, classifier, likelihoods.Gaussian(0.5), **options).to(D)
+    made.pixels = Unchanged()  # nothing random
+    return made
 
 
 def images(n: int) -> Tensor:
@@ -114,7 +117,7 @@ def mixture(shift: float) -> tuple[SemiSupervisedVAE, Tensor, Tensor]:
     + sd^2 I).
     """
     sd, W, b = 0.5, torch.linalg.qr(torch.randn(6, 2, dtype=D))[0] * 1.3, torch.randn(K, 6, dtype=D)
-    decoder, encoder = Decoder(Labelled(W, b), 2, K), Posterior(W, b, sd, shift)
+    decoder, encoder = Decoder(Labelled(W, b), [6], 2, K), Posterior(W, b, sd, shift)
     m2 = SemiSupervisedVAE(
         lambda **_: encoder,
         lambda **_: decoder,

@@ -14,6 +14,7 @@ from gentrain.errors import UserError
 from gentrain.models.vae import likelihoods
 from gentrain.models.vae.inpainting import InpaintingVAE, rectangles
 from gentrain.networks.vae import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
+from gentrain.streams import image_streams
 
 SHAPE = [1, 8, 8]
 
@@ -88,15 +89,24 @@ def test_the_hidden_half_follows_from_the_known_one() -> None:
         optimizer.step()
     x, known = brightness(100), torch.zeros(1, 1, 8, 8, dtype=torch.bool)
     known[..., :4, :] = True
-    done = vae.complete((x,), known)
+    noise = torch.randn(100, 3)
+    drawn = vae.complete((x,), known, noise)  # means, and noise of the learned deviation
+    vae.mean = True
+    done = vae.complete((x,), known, noise)
+    off = (drawn - done)[..., 4:, :]
+    assert off.std() == pytest.approx(float(vae.likelihood.log_sd.exp()), rel=0.2)
     assert torch.equal(done[..., :4, :], x[..., :4, :])
     error, chance = (
         (other[..., 4:, :] - x[..., 4:, :]).abs().mean() for other in (done, done.roll(1, 0))
     )
     assert error < 0.3 * chance
-    noise = torch.randn(100, 3)
-    assert torch.equal(vae.complete((x,), known, noise), vae.complete((x,), known, noise))
-    assert not torch.equal(vae.complete((x,), known, noise), vae.complete((x,), known, -noise))
+
+    def completed(z: Tensor) -> Tensor:
+        with image_streams(0, range(100)):  # the dequantisation's noise
+            return vae.complete((x,), known, z)
+
+    assert torch.equal(completed(noise), completed(noise))
+    assert not torch.equal(completed(noise), completed(-noise))
 
 
 def test_points_are_refused() -> None:

@@ -17,11 +17,8 @@ Run = Callable[..., Done]
 def test_help(light: dict[str, str], tmp_path: Path) -> None:
     done = gentrain(tmp_path, light, "--help", cold=True)
     assert (done.returncode, done.stderr) == (0, "")
-    assert (
-        "gentrain -m model=wgan_gp,sngan seed=0,1" in done.stdout
-        and "Choices (group=option)" in done.stdout
-    )
-    assert all(name in done.stdout for name in presets())
+    assert "gentrain -m model=wgan_gp,sngan seed=0,1" in done.stdout
+    assert "gentrain list models" in done.stdout
 
 
 def test_configuration(run_light: Run, tmp_path: Path) -> None:

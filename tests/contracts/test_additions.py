@@ -19,6 +19,7 @@ from textwrap import dedent
 import pytest
 
 from tests.support.paths import ROOT
+from tests.support.shell import SMALL, assert_fine, assert_refused, gentrain, summary
 
 # kind -> {file: text}; the number of files is what CONTRIBUTING.md promises
 TOYS: dict[str, dict[str, str]] = {
@@ -297,23 +298,15 @@ def run(tree: Path, cwd: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_one_of_each_kind(tree: Path, tmp_path: Path) -> None:
-    run(
-        tree, tmp_path, "model=toy", "network=toy", "loss=toy", "lipschitz=toy", "tricks=[toy]",
-        "data=toy", "quality=toy", "steps=4", "trainer=cpu", "logger=csv", "samples.n=4",
-        "data.batch_size=8", "scheme.log_every=1", "checkpoint.monitor=[quality/toy_spread]",
-        "checkpoint.mode=max", "hydra.run.dir=run",
-    )  # fmt: skip
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert (
-        summary["choices"] | {"model": "toy", "data": "toy", "tricks": "toy"}
-        == (summary["choices"])
-    )
-    metrics = summary["metrics"]
+    run(tree, tmp_path, *ALL_TOYS)
+    done = summary(tmp_path / "run")
+    assert done["choices"] | {"model": "toy", "data": "toy", "tricks": "toy"} == done["choices"]
+    metrics = done["metrics"]
     assert metrics["generator/size"] > 0 and metrics["critic/toy_penalty"] >= 0
     assert metrics["quality/toy_spread"] > 0
-    assert summary["best"]["metric"] == "quality/toy_spread"
-    assert summary["directions"] == {"quality/toy_spread": True}
-    assert summary["protocols"]["quality"] == {"name": "toy", "samples": 8}
+    assert done["best"]["metric"] == "quality/toy_spread"
+    assert done["directions"] == {"quality/toy_spread": True}
+    assert done["protocols"]["quality"] == {"name": "toy", "samples": 8}
 
     import torch
 
@@ -323,6 +316,117 @@ def test_one_of_each_kind(tree: Path, tmp_path: Path) -> None:
     run(tree, tmp_path, "sample", "run=run", "mode=toy", "n=3", "out=drawn")
     record = json.loads((tmp_path / "drawn" / "sample.json").read_text())
     assert record["mode"] == "toy" and record["results"]["images"] == 3
+
+
+def outside(place: Path) -> list[str]:
+    """The same toys as a user's own files: modules in a directory, and YAML files in `own`.
+
+    Returns:
+        The names of the modules.
+    """
+    texts = {name: text for files in TOYS.values() for name, text in files.items()}
+    modules = {
+        name.removeprefix("src/").removesuffix(".py").replace("/", "."): f"own_{i}"
+        for i, name in enumerate(texts)
+        if name.endswith(".py")
+    }
+    for name, text in texts.items():
+        for inside, own in modules.items():
+            text = text.replace(f"_target_: {inside}.", f"_target_: {own}.")
+        dotted = name.removeprefix("src/").removesuffix(".py").replace("/", ".")
+        file = place / (f"{modules[dotted]}.py" if dotted in modules else f"own/{name[5:]}")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(dedent(text).lstrip(), encoding="utf-8")
+    return list(modules.values())
+
+
+ALL_TOYS = (
+    "model=toy", "network=toy", "loss=toy", "lipschitz=toy", "tricks=[toy]", "data=toy",
+    "quality=toy", "steps=4", "trainer=cpu", "logger=csv", "samples.n=4", "data.batch_size=8",
+    "scheme.log_every=1", "checkpoint.monitor=[quality/toy_spread]", "checkpoint.mode=max",
+    "hydra.run.dir=run",
+)  # fmt: skip
+
+
+def test_one_of_each_kind_outside(
+    tmp_path: Path, env: dict[str, str], light: dict[str, str]
+) -> None:
+    """Plugins: the same classes in modules of the user, and the same YAML with --config-dir."""
+    names = ",".join(outside(tmp_path))
+    own = (f"plugins=[{names}]", "--config-dir", "own")
+    assert_fine(gentrain(tmp_path, env, *ALL_TOYS, *own))
+    done = summary(tmp_path / "run")
+    assert done["plugins"].keys() == set(names.split(",")) and done["steps"] == 4
+    assert done["metrics"]["generator/size"] > 0 and done["metrics"]["quality/toy_spread"] > 0
+
+    # a run directory alone makes no code run
+    for verb in ("sample", "eval", "export", "doctor"):
+        refused = gentrain(tmp_path, env, verb, "run=run")
+        assert refused.returncode == 2 and "(plugins)" in refused.stderr, refused.stderr
+    words = ("sample", "run=run", "mode=toy", "n=3", "out=drawn")
+    assert_fine(gentrain(tmp_path, env, *words, *own))
+    named = {"GENTRAIN_PLUGINS": names}
+    assert_fine(gentrain(tmp_path, env | named, *words, "--config-dir", "own", "out=again"))
+    record = json.loads((tmp_path / "again" / "sample.json").read_text())
+    assert record["results"]["images"] == 3
+
+    # they take part in lists, completion and near misses
+    assert "A toy" in gentrain(tmp_path, light, "list", "losses", "--config-dir", "own").stdout
+    missed = gentrain(tmp_path, light, "loss=toyy", "--config-dir", "own")
+    assert "did you mean toy" in missed.stderr
+
+    (tmp_path / "own_0.py").write_text((tmp_path / "own_0.py").read_text() + "# changed\n")
+    warned = gentrain(tmp_path, env, *words, *own, "out=third", cold=True)
+    assert "own_0 has changed" in warned.stderr
+
+
+BROKEN = {
+    "no_such_module": (None, "no module no_such_module"),
+    "not a name": (None, "is no name of a module"),
+    "bad_syntax": ("def f(:\n", "SyntaxError"),
+    "bad_import": ("import torhc\n", "imports torhc"),
+    "bad_value": ("x = 1 / 0\n", "bad_value.py:1"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_plugin_that_cannot_be_imported(name: str, tmp_path: Path, light: dict[str, str]) -> None:
+    text, said = BROKEN[name]
+    if text:
+        (tmp_path / f"{name}.py").write_text(text)
+    done = gentrain(tmp_path, light, f"plugins=['{name}']", "model=dcgan", *SMALL)
+    assert_refused(done, tmp_path, said, "(plugins)")
+
+
+WITHOUT = """
+    from gentrain.models.base import GenerativeModel
+    from gentrain.adversarial.regularizer import Regularizer
+
+
+    class Half(GenerativeModel):
+        def __init__(self, **_): super().__init__()
+
+
+    class Other:
+        def __init__(self, **_): ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("model._target_=mine.Half",), ["abstract", "sample"]),
+        (("loss._target_=mine.Other",), ["Other is no AdversarialLoss", "loss)"]),
+        (("model._target_=os.system",), ["may not be constructed"]),
+        (("model._target_=mine.os.system",), ["mine.os.system"]),
+    ],
+)
+def test_what_a_plugin_lacks_is_said(
+    words: tuple[str, ...], said: list[str], tmp_path: Path, env: dict[str, str]
+) -> None:
+    (tmp_path / "mine.py").write_text("import os\n" + dedent(WITHOUT))
+    done = gentrain(tmp_path, env, "plugins=[mine]", "model=dcgan", *SMALL, *words)
+    assert_refused(done, tmp_path, *said)
 
 
 def blocks(page: str) -> dict[str, str]:

@@ -258,3 +258,10 @@ def test_the_verb(zoo: Zoo, env: dict[str, str], tmp_path: Path) -> None:
     assert "at step 2" in done.stdout
     assert list(tmp_path.iterdir()) == []
     assert "doctor" in main.VERBS
+
+
+def test_one_held_out_image_has_no_finding_of_its_own() -> None:
+    """A single image has no distance to another, and no standard error."""
+    one = torch.zeros(1, 1, 4, 4)
+    measured = DensityMeasurements(one, one, torch.ones(1), torch.full((1,), 9.0), {})
+    assert examine(measured) == []

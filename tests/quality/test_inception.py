@@ -60,6 +60,7 @@ def test_scores_are_called_fid(weights, model, scored, bars, tmp_path):
         "is_mean",
         "is_std",
         "kid",
+        "kid_std",
         "precision",
         "recall",
         "density",

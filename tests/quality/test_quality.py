@@ -14,12 +14,14 @@ from gentrain.data.base import Data
 from gentrain.errors import Diverged, UserError
 from gentrain.models.base import Reconstructs
 from gentrain.quality.ais import Annealed
-from gentrain.quality.base import higher_is_better, metrics_of
+from gentrain.quality.base import higher_is_better, measure, metrics_of
 from gentrain.quality.cache import cached
 from gentrain.quality.classifier import Classifier
 from gentrain.quality.coverage import ModeCoverage, StackedCoverage
 from gentrain.quality.image_quality import ImageQuality
 from gentrain.quality.likelihood import LogLikelihood
+from gentrain.quality.paired import PairedScores
+from gentrain.quality.rotation import Rotation
 from gentrain.quality.test_error import TestError
 from gentrain.quality.translation import RoundTrip
 
@@ -30,6 +32,7 @@ NAMES = {
         "is_classifier_mean",
         "is_classifier_std",
         "kid_classifier",
+        "kid_classifier_std",
     ),
     *("precision_classifier", "recall_classifier", "density_classifier", "coverage_classifier"),
     *("confident", "classes_covered", "class_entropy", "n"),
@@ -179,6 +182,86 @@ def test_refused_before_training(cache, bars, points, model):
     for metric in (LogLikelihood(), Annealed(), TestError(), RoundTrip(Classifier())):
         text = refusal(metric, bars)
         assert metric.key in text and "Sampler does not fit" in text and "choose model=" in text
+
+
+# --- few images, one class, constant features ----------------------------------------------------
+
+
+def one_line(metric, data, model):
+    with pytest.raises(UserError) as problem:
+        metric.check(data, model)
+    assert "\n" not in str(problem.value) and "; " in str(problem.value)
+    return str(problem.value)
+
+
+def test_one_image_is_refused_and_two_are_scored(cache, bars, model, scored):
+    one, two = type(bars)(sizes=(600, 1)), type(bars)(sizes=(600, 2))
+    assert "1 image" in one_line(quality(cache), one, model())
+    scores, protocol = scored(quality(cache), two, model())
+    assert scores.keys() == NAMES
+    scores, protocol = scored(quality(cache, samples=2, prdc_samples=3), two, model())
+    assert scores.keys() == NAMES and protocol["prdc"] == {"k": 1, "samples": 2}
+    held_out = PairedScores(images=1)
+    with pytest.raises(UserError, match="at least 2"):
+        held_out.check(bars, model())
+    with pytest.raises(UserError, match="at least 2"):
+        PairedScores(images=None).check(one, model())
+    sampled = quality(cache)
+    sampled.override({"n": 1}, bars, model())
+    assert "at least 2" in one_line(sampled, bars, model())
+    sampled = quality(cache, kid_subset_size=50)
+    sampled.override({"n": 20}, bars, model())
+    assert "quality.kid_subset_size" in one_line(sampled, bars, model())
+
+
+def test_one_class_is_refused_where_classes_are_learned(cache, bars, model, scored):
+    one = type(bars)(classes=1)
+    assert "quality=rotation" in one_line(quality(cache), one, model())
+    turned = ImageQuality(
+        Rotation(updates=2), samples=20, kid_subsets=2, prdc_samples=5, cache=str(cache)
+    )
+    scores, _ = scored(turned, one, model())
+    assert "fid_rotation" in scores and "class_entropy" not in scores
+
+
+class Grey(Data):
+    """Images of one colour: their features are all the same."""
+
+    def __init__(self):
+        super().__init__(name="grey", shape=(1, 16, 16), classes=2)
+
+    def read(self, split):
+        return ArrayDataset(
+            torch.full((20, 1, 16, 16), 99, dtype=torch.uint8), torch.arange(20) % 2
+        )
+
+
+def test_constant_features_leave_out_what_they_do_not_define(tmp_path, bars, model, scored, caplog):
+    """Not one number is infinite or no number, and one line says what is missing."""
+    metric = quality(tmp_path, samples=20, prdc_samples=10)
+    for _ in range(2):
+        scores, _ = scored(metric, Grey(), model())
+    missing = {f"{name}_classifier" for name in ("precision", "recall", "density", "coverage")}
+    assert scores.keys() == NAMES - missing
+    lines = [one.getMessage() for one in caplog.records if "precision" in one.getMessage()]
+    assert len(lines) == 1 and "same features" in lines[0]
+    collapsed, _ = scored(quality(tmp_path), bars, model(lambda batch: 0 * batch[0]))
+    assert collapsed.keys() == NAMES and collapsed["recall_classifier"] == 0
+
+
+def test_a_score_that_is_no_number_is_left_out(points, model, caplog):
+    class Odd(ModeCoverage):
+        def compute(self, data, model, device):
+            return {"modes_found": float("nan"), "high_quality": float("inf"), "n": 2.0}
+
+    metric = Odd()
+    for _ in range(3):
+        assert measure(metric, points, model(), torch.device("cpu")) == {"quality/n": 2.0}
+    lines = [one.getMessage() for one in caplog.records]
+    assert lines == [
+        "quality=modes: no modes_found, since it is nan at this step",
+        "quality=modes: no high_quality, since it is inf at this step",
+    ]
 
 
 @pytest.mark.parametrize(

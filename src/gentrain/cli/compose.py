@@ -10,11 +10,11 @@ from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gentrain.config import schema
+from gentrain.config import plugins, schema
 from gentrain.config.overrides import last_value, quoted, without
-from gentrain.config.paths import conf_dir
+from gentrain.config.paths import add_overlay, conf_dir, overlays
 from gentrain.errors import AlreadyFinished, UserError
 from gentrain.runs import resolvers
 
@@ -125,6 +125,48 @@ def compose_command(name: str, args: Namespace) -> Command:
     return Command(name, cfg, HydraContext(config_loader=loader, callbacks=Callbacks(cfg)))
 
 
+class Composed(NamedTuple):
+    """A composed configuration, not resolved, and the options of its groups."""
+
+    values: dict[str, Any]
+    choices: dict[str, str | None]
+
+
+def composed(name: str, overrides: list[str]) -> Composed:
+    """Compose a configuration without running anything; of a sweep, that of its first cell.
+
+    Args:
+        name: "train", "sample", ...: the file in conf/.
+        overrides: words of the command line; options such as -m are left out.
+
+    Raises:
+        HydraException: for a mistake in the overrides.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from omegaconf import OmegaConf
+
+    register()
+    given = [word for word in overrides if "=" in word and not word.startswith("-")]
+    words = []
+    for word, each in zip(given, OverridesParser.create().parse_overrides(given), strict=True):
+        swept = each.is_sweep_override()
+        first = next(each.sweep_string_iterator()) if swept else None
+        words.append(f"{each.key_or_group}={first}" if swept else word)
+    if overlays:
+        words.append(
+            f"hydra.searchpath=[{','.join(quoted(f'file://{each}') for each in overlays)}]"
+        )
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf_dir()), version_base=VERSION_BASE):
+        cfg = compose(name, overrides=words, return_hydra_config=True)
+    values = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(values, dict)
+    choices = dict(cfg.hydra.runtime.choices)
+    return Composed({str(key): each for key, each in values.items() if key != "hydra"}, choices)
+
+
 def run_hydra_app(name: str, args: Namespace, task: Callable[[DictConfig], Any]) -> None:
     """Let Hydra answer a question (--help, --cfg, completion ...), or make a multirun.
 
@@ -159,6 +201,7 @@ def prepare(args: Namespace) -> tuple[Command, Job]:
 
     command = compose_command("train", args)
     draw_seed(command.cfg)
+    activate_plugins(command.cfg)
     config, choices = command.plain(), command.choices()
     run_dir, checkpoint = Path(str(command.cfg.hydra.run.dir)), None
     check_run(config)
@@ -211,6 +254,15 @@ def find_run(
         case path:
             found, checkpoint = directory.resolve_resume(path, config, choices)
             return (run_dir if given else found), checkpoint
+
+
+def activate_plugins(cfg: DictConfig) -> None:
+    """Import the plugins that a command names, and record those of the environment as well."""
+    from omegaconf import read_write
+
+    with read_write(cfg):
+        cfg.plugins = plugins.requested(cfg.plugins)
+    plugins.activate(cfg.plugins)
 
 
 def draw_seed(cfg: DictConfig) -> None:
@@ -279,6 +331,8 @@ def refuse_other_config(args: Namespace) -> None:
         raise UserError(
             f"no such directory {args.config_dir} (--config-dir); give one with YAML files"
         )
+    if args.config_dir:
+        add_overlay(Path(args.config_dir).absolute())
 
 
 def warn_of_shadowed_files(args: Namespace) -> None:

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gentrain.cli.overrides import RENAMED_NETWORKS
 from gentrain.config.overrides import key_of
+from gentrain.config.paths import groups, option_files
 from gentrain.config.validate import nearest
 
 # plugins of Hydra, and the extra of gentrain that brings each
@@ -47,7 +48,7 @@ def one_line(error: Exception, argv: list[str], conf: Path, verb: str = "train")
             "give one, or sweep over them with -m (--multirun)"
         )
     if found := re.search(r"Could not (?:find|load) '([^']*)/([^'/]*)'", text):
-        return unknown_option(found[1], found[2], conf)
+        return unknown_option(found[1], found[2])
     if found := re.search(r"Could not override '([^']+)'", text) or re.search(
         r"[Kk]ey '([^']+)' is not in struct", text
     ):
@@ -73,32 +74,27 @@ def parser_reason(text: str) -> str:
     return re.sub(r"^\w+Exception: .*", "a quote or bracket stays open", reason)[:160]
 
 
-def unknown_option(group: str, option: str, conf: Path) -> str:
+def unknown_option(group: str, option: str) -> str:
     """For `group=option` without a file of that name."""
     if extra := EXTRAS.get(option):
         return f"{option} is not installed (cluster, sweep); pip install 'gentrain[{extra}]'"
     if group == "network" and (instead := RENAMED_NETWORKS.get(option)):
         return f"{group}={option} has another name now ({group}); give {instead}"
-    return f"no option {option} ({group}){nearest(option, options(conf, group))}"
+    return f"no option {option} ({group}){nearest(option, option_files(group))}"
 
 
 def unknown_key(key: str, text: str, argv: list[str], conf: Path, verb: str) -> str:
     """For `key=value` where the configuration has no such key."""
     full = re.search(r"full_key: (\S+)", text)
     bare = (full[1] if full else key).split("@")[0]
-    if (conf / bare).is_dir():
+    if bare in groups():
         model = next((word for word in argv if word.startswith("model=")), "this model")
         return f"{model} leaves no choice of {bare} ({bare}); leave it out, or choose another model"
     group, _, option = bare.partition(".")
     trick = option.partition(".")[0]
-    if group == "tricks" and trick in options(conf, group):
+    if group == "tricks" and trick in option_files(group):
         return f"tricks=[{trick}] is not chosen ({bare}); add it to tricks=[...], or leave this out"
     return f"no option {bare} ({bare}){nearest(bare, similar_keys(argv, bare, conf, verb))}"
-
-
-def options(conf: Path, group: str) -> list[str]:
-    """The options of a group: its files, without those that only others include."""
-    return [p.stem for p in sorted((conf / group).glob("*.yaml")) if not p.stem.startswith("_")]
 
 
 def similar_keys(argv: list[str], bad: str, conf: Path, verb: str) -> list[str]:

@@ -1,10 +1,11 @@
-"""gentrain [train|eval|sample|export|compare|doctor] key=value ...
+"""gentrain [train|eval|sample|export|compare|doctor|list] key=value ...
 
 torch is imported only when a run is built or opened, so help and refusals come at once.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -20,18 +21,58 @@ from gentrain.cli.overrides import (
     normalize_overrides,
     sweep_overrides,
 )
+from gentrain.commands.list import PLURALS
 from gentrain.config.paths import conf_dir
-from gentrain.errors import AlreadyFinished, Diverged, Interrupted, Stopped, UserError
+from gentrain.errors import (
+    AlreadyFinished,
+    Diverged,
+    Interrupted,
+    Stopped,
+    Unavailable,
+    UserError,
+)
+from gentrain.version import __version__
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-VERBS = ("train", "eval", "sample", "export", "compare", "doctor")
+VERBS = ("train", "eval", "sample", "export", "compare", "doctor", "list")
+
+# what a disk that is full, read-only or gone answers; any other OSError is a fault of ours
+OF_THE_DISK = {
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE,
+    errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG,
+}  # fmt: skip
+
+WELCOME = """\
+gentrain trains, compares and samples the classic deep generative models.
+
+  gentrain model=wgan_gp data=mnist_5k steps=1000       train a model
+  gentrain sample run=outputs/wgan_gp-mnist_5k/...      draw images from a finished run
+  gentrain compare runs=outputs                         put runs side by side
+
+gentrain list shows the models, losses, tricks and data sets; gentrain help shows the options.
+"""
 
 
 def main() -> None:
     """The console script: ends the process with the exit status of the command."""
+    open_closed_streams()
     sys.exit(run(sys.argv[1:]))
+
+
+def open_closed_streams() -> None:
+    """Give a process whose stdout or stderr is closed (`2>&-`) a place to write to.
+
+    Without it, the next file that is opened would take the number of the closed stream.
+    """
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            if nothing != number:
+                os.dup2(nothing, number)
+                os.close(nothing)
+            setattr(sys, name, os.fdopen(number, "w", encoding="utf-8", closefd=False))
 
 
 def run(argv: list[str]) -> int:
@@ -44,14 +85,20 @@ def run(argv: list[str]) -> int:
         The exit status: 0 done, 1 failed or diverged, 2 the user's mistake, 4 something outside
         is missing, 128 + N stopped by signal N after saving.
     """
-    verb, argv = (argv[0], argv[1:]) if argv and argv[0] in VERBS else (verb_to_complete(), argv)
+    if not argv:
+        print(WELCOME)
+        return 0
+    if "--version" in argv:
+        print(f"gentrain {__version__}")
+        return 0
+    verb, argv = split_verb(argv)
     if os.environ.get(compose.PARENT):
         from gentrain.sweeps.cell_process import watch_parent
 
         watch_parent()
-    argv = normalize_overrides(verb, argv)
     debug = "debug=true" in argv
     try:
+        argv = normalize_overrides(verb, argv)
         execute(verb, argv)
     except Stopped as error:
         return int(error.code or 1)
@@ -67,12 +114,31 @@ def run(argv: list[str]) -> int:
             raise
         return print_error(str(error), error.status)
     except Exception as error:
-        if debug or (line := explain(error, argv, verb)) is None:
+        if debug or (explained := explain(error, argv, verb)) is None:
             raise
-        return print_error(line, UserError.status)
+        return print_error(*explained)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     return 0
+
+
+def split_verb(argv: list[str]) -> tuple[str, list[str]]:
+    """The verb of a command, and the words after it.
+
+    >>> split_verb(["sample", "run=x"]), split_verb(["model=gan"])
+    (('sample', ['run=x']), ('train', ['model=gan']))
+    >>> split_verb(["help", "sample"]), split_verb(["models"])
+    (('sample', ['--help']), ('list', ['models']))
+    """
+    match argv:
+        case ["help", *rest]:
+            verb, rest = split_verb(rest or ["train"])
+            return verb, [*rest, "--help"]
+        case [word, *rest] if word in VERBS:
+            return word, rest
+        case [word, *rest] if word in PLURALS:
+            return "list", argv
+    return verb_to_complete(), argv
 
 
 def verb_to_complete() -> str:
@@ -93,10 +159,14 @@ def execute(verb: str, argv: list[str]) -> None:
     from hydra._internal.utils import get_args_parser
 
     accept_lazy_help()
-    args = get_args_parser().parse_args(argv)
+    # intermixed: options may stand among overrides, as in model=gan -m seed=0,1
+    args = get_args_parser().parse_intermixed_args(argv)
     if verb == "train":
         expand_seeds(args)
     compose.refuse_other_config(args)
+    if verb == "list":
+        show_list(args.overrides)
+        return
     compose.warn_of_shadowed_files(args)
     compose.register()
     if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
@@ -116,8 +186,12 @@ def execute(verb: str, argv: list[str]) -> None:
 # --- the verbs --------------------------------------------------------------------------------
 
 
-def train(args: Namespace) -> None:
-    """gentrain key=value ...; a run that never began leaves nothing behind."""
+def train(args: Namespace) -> Path:
+    """gentrain key=value ...; a run that never began leaves nothing behind.
+
+    Returns:
+        The run directory.
+    """
     from gentrain.runs import directory
 
     command, job = compose.prepare(args)
@@ -128,6 +202,7 @@ def train(args: Namespace) -> None:
         if not job.began:
             directory.remove_directories(made)
         raise
+    return job.run_dir
 
 
 def train_cell(cfg: DictConfig) -> float | None:
@@ -137,10 +212,20 @@ def train_cell(cfg: DictConfig) -> float | None:
     return run_cell(cfg, run)
 
 
+def show_list(words: list[str]) -> None:
+    """gentrain list [GROUP | GROUP=OPTION]"""
+    from gentrain.commands.list import listed, overview
+
+    if len(words) > 1:
+        raise UserError(f"gentrain list shows one thing, not {len(words)} ({words[1]}); give one")
+    print("\n".join(listed(words[0], compose.composed) if words else overview()))
+
+
 def doctor(cfg: DictConfig) -> None:
     """gentrain doctor run=PATH"""
     from gentrain.commands.doctor import diagnose
 
+    compose.activate_plugins(cfg)
     diagnose(Path(cfg.run), cfg.samples)
 
 
@@ -151,6 +236,7 @@ def sample(cfg: DictConfig) -> None:
     from gentrain.commands.sample import sample
     from gentrain.config.schema import resolved
 
+    compose.activate_plugins(cfg)
     sample(resolved(cfg), HydraConfig.get().runtime.choices["mode"])
 
 
@@ -159,6 +245,7 @@ def evaluate(cfg: DictConfig) -> None:
     from gentrain.commands.evaluate import evaluate
     from gentrain.config.schema import resolved
 
+    compose.activate_plugins(cfg)
     evaluate(resolved(cfg))
 
 
@@ -167,6 +254,7 @@ def export(cfg: DictConfig) -> None:
     from gentrain.commands.export import export
     from gentrain.config.schema import resolved
 
+    compose.activate_plugins(cfg)
     export(resolved(cfg))
 
 
@@ -198,8 +286,11 @@ def print_error(line: str, status: int) -> int:
     return status
 
 
-def explain(error: Exception, argv: list[str], verb: str = "train") -> str | None:
-    """Hydra's error about a command line as one line; None for any other error."""
+def explain(error: Exception, argv: list[str], verb: str = "train") -> tuple[str, int] | None:
+    """An error of Hydra about a command line, or of a disk, as one line with its exit status.
+
+    None for any other error, which is a fault of ours.
+    """
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -207,7 +298,11 @@ def explain(error: Exception, argv: list[str], verb: str = "train") -> str | Non
         case HydraException() | OmegaConfBaseException():
             from gentrain.cli.hydra_errors import one_line
 
-            return one_line(error, argv, conf_dir(), verb)
+            return one_line(error, argv, conf_dir(), verb), UserError.status
+        case OSError(errno=number) if number in OF_THE_DISK:
+            place = error.filename or "the disk or the working directory"
+            reason = f"{place}: {error.strerror} (file system)"
+            return f"{reason}; make room, or use another directory", Unavailable.status
     return None
 
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gentrain.cli import aliases
 from gentrain.config.overrides import key_of, last_value, quoted, without
 from gentrain.config.paths import conf_dir
 from gentrain.errors import UserError
@@ -48,17 +49,31 @@ RENAMED_NETWORKS = {
 NOT_THE_SAME = {"domains_unet", "classifying_coding_conv", "logits_mlp"}
 
 
+# the options of the command line itself, which Hydra's parser takes
+OPTIONS = {
+    "--help", "--hydra-help", "--version", "--cfg", "--resolve", "--package", "--run",
+    "--multirun", "--shell-completion", "--config-path", "--config-name", "--config-dir",
+    "--experimental-rerun", "--info",
+}  # fmt: skip
+
+
 def normalize_overrides(command: str, argv: list[str]) -> list[str]:
     """Rewrite what Hydra would refuse or misunderstand.
 
     Args:
         command: "train", "sample", ...
         argv: the words after it.
+
+    Raises:
+        UserError: for a word of another program that has no counterpart here.
     """
     # Other programs need the plus; here experiment is in the defaults, and Hydra refuses it.
     argv = [re.sub(r"^\+(?=experiment=)", "", word) for word in argv]
+    argv = aliases.with_named_paths(command, aliases.without_dashes(argv, OPTIONS))
+    argv = aliases.with_whole_numbers(aliases.with_known_options(argv))
     if command == "compare":
-        return [as_list(word) for word in argv]
+        argv = [as_list(word) for word in argv]
+    argv = aliases.with_quotes(aliases.translate(command, aliases.with_quotes(argv)))
     given = {key_of(word) for word in argv}
     if command == "sample" and "source" in given and "mode" not in given:
         return [*argv, "mode=translate"]  # the only mode that takes a source

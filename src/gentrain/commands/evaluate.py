@@ -1,8 +1,8 @@
 """gentrain eval run=PATH: the scores of a finished run with their protocol.
 
-They are printed as a small table and written to eval.json in the run. A model with a likelihood is
-scored by the nats of held-out images, a model that learns from few labels by its error too, and
-every other model by the metrics of its own run.
+They are printed as a small table and written to eval.json in the run. `quality` chooses a metric.
+Without it, a model with a likelihood is scored by the nats of held-out images, a model that learns
+from few labels by its error too, and every other model by the metrics of its own run.
 """
 
 from __future__ import annotations
@@ -12,20 +12,31 @@ from typing import Any
 
 from gentrain.capability import supports
 from gentrain.commands.sample import device
-from gentrain.commands.sample.session import SampleSession
+from gentrain.commands.sample.session import SampleSession, choose_draws
 from gentrain.config.types import Count, Whole
 from gentrain.config.validate import coerced
 from gentrain.errors import UserError
 from gentrain.files import report_disk_errors, write_json
 from gentrain.models.base import GenerativeModel, HasLikelihood
-from gentrain.quality.base import Metric, measure, metrics_of, prepare_metric
+from gentrain.quality.base import Metric, error_of, measure, metrics_of, prepare_metric
 from gentrain.quality.likelihood import LogLikelihood
 from gentrain.quality.test_error import TestError
 from gentrain.runs import directory
-from gentrain.runs.reopen import reopen
+from gentrain.runs.reopen import OpenedRun, reopen
 
 BATCH = 100  # images at a time, of a model with a likelihood
-IN_WORDS = ("nats", "nats_error", "bits_per_dim", "test_error")  # scores with lines of their own
+IMPORTANCE = 100  # samples of its bound
+OPTIONS = {"n": Count, "importance": Count, "batch_size": Count, "seed": Whole, "split": str}
+GIVEN_LABEL = "nats_given_label"
+# scores with lines of their own
+IN_WORDS = (
+    "nats",
+    "nats_error",
+    GIVEN_LABEL,
+    f"{GIVEN_LABEL}_error",
+    "bits_per_dim",
+    "test_error",
+)
 
 
 def evaluate(config: dict[str, Any]) -> Path:
@@ -40,16 +51,21 @@ def evaluate(config: dict[str, Any]) -> Path:
     Raises:
         UserError: where there is no run, or nothing to score.
     """
-    types = {"images": Count | None, "importance": Count, "batch_size": Count | None, "seed": Whole}
-    config = config | {key: coerced(config[key], hint, key) for key, hint in types.items()}
+    given = given_options(config)
     run_dir = Path(config["run"])
     file = Path(config["out"]) if config["out"] else run_dir / "eval.json"
     run = reopen(run_dir, config["checkpoint"].name, device(config["device"].name))
-    session = SampleSession(run, config["averaged"], config["seed"])
+    session = SampleSession(run, config["averaged"], given.get("seed", 0))
     scores: dict[str, float] = {}
     protocols: dict[str, Any] = {}
-    for name, metric in chosen_metrics(run.model, run.config, config).items():
+    metrics = chosen_metrics(run.model, run.config, config["quality"])
+    for metric in metrics.values():
         metric.check(run.data, run.model)
+    override(metrics, given, run)
+    override_draws(metrics, config, run)
+    for metric in metrics.values():  # as the options have made them
+        metric.check(run.data, run.model)
+    for name, metric in metrics.items():
         protocols[name] = prepare_metric(metric, run.data, run.model, run.device)
         scores |= measure(metric, run.data, run.model, run.device)
     record = {
@@ -71,34 +87,90 @@ def evaluate(config: dict[str, Any]) -> Path:
     return file
 
 
+def given_options(config: dict[str, Any]) -> dict[str, Any]:
+    """The options of metrics that the user gave, checked.
+
+    Args:
+        config: the keys of conf/eval.yaml.
+
+    Raises:
+        UserError: for a value of another type, or out of range.
+    """
+    typed = {key: config[key] for key in OPTIONS if config[key] is not None}
+    if "split" in typed:
+        typed["split"] = typed["split"].name
+    return {key: coerced(value, OPTIONS[key], key) for key, value in typed.items()}
+
+
 def chosen_metrics(
-    model: GenerativeModel, of_run: dict[str, Any], config: dict[str, Any]
+    model: GenerativeModel, of_run: dict[str, Any], quality: dict[str, Any] | None
 ) -> dict[str, Metric]:
-    """What scores a model: its likelihood, or else the metrics of its own run.
+    """What scores a model: the metric that was asked for, its likelihood, or its run's metrics.
 
     Args:
         model: model of the run.
         of_run: the configuration that it was trained with.
-        config: the keys of conf/eval.yaml.
+        quality: the node of conf/quality that was asked for.
 
     Raises:
         UserError: when there is nothing.
     """
-    images, batch_size, split = config["images"], config["batch_size"], config["split"].name
-    found = metrics_of(of_run)
-    if supports(model, HasLikelihood):
-        importance, seed = config["importance"], config["seed"]
-        found["quality"] = LogLikelihood(0, images, importance, BATCH, seed, False, split)
-    for metric in found.values():
-        metric.override_sizes(images, batch_size, split)
-    if model.semi_supervised:
-        found["test_error"] = TestError(0, at_start=False)
+    if quality is not None:
+        found = metrics_of({"quality": quality, "callbacks": {}})
+    else:
+        found = metrics_of(of_run)
+        if supports(model, HasLikelihood):
+            found["quality"] = LogLikelihood(0, None, IMPORTANCE, BATCH, at_start=False)
+        if model.semi_supervised:
+            found["test_error"] = TestError(0, at_start=False)
     if not found:
         raise UserError(
-            "this run was trained with quality=none, and its model has no likelihood (run); "
-            "give a run with quality=classifier"
+            "there is nothing to score: the model of this run has no likelihood, and its quality "
+            "is none (quality); add quality=classifier"
         )
     return found
+
+
+def override(metrics: dict[str, Metric], given: dict[str, Any], run: OpenedRun) -> None:
+    """Set the options that the user gave.
+
+    Args:
+        metrics: the metrics, by their keys.
+        given: the options, by name.
+        run: the run that will be scored.
+
+    Raises:
+        UserError: for an option that no metric reads, or for more images than there are.
+    """
+    read: set[str] = set()
+    for metric in metrics.values():
+        read |= metric.override(given, run.data, run.model)
+    if unread := sorted(given.keys() - read):
+        known = {key for metric in metrics.values() for key in metric.options_for(run.model)}
+        raise UserError(
+            f"{unread[0]} changes none of these scores ({unread[0]}); leave it out, or give "
+            f"{' or '.join(sorted(known))}"
+        )
+
+
+def override_draws(metrics: dict[str, Metric], config: dict[str, Any], run: OpenedRun) -> None:
+    """Set what samples show, where the user gave it.
+
+    Args:
+        metrics: the metrics, by their keys.
+        config: the keys of conf/eval.yaml.
+        run: the run that will be scored.
+
+    Raises:
+        UserError: where no score is of samples, or where the model has no such option.
+    """
+    choose_draws(run.model, config["mean"], config["temperature"])
+    given = [key for key in ("mean", "temperature") if config[key] is not None]
+    if given and not any(metric.from_samples for metric in metrics.values()):
+        raise UserError(
+            f"none of these scores is of samples, so that {given[0]} changes nothing "
+            f"({given[0]}); leave it out, or add quality=classifier"
+        )
 
 
 def table(scores: dict[str, float], protocols: dict[str, Any]) -> list[str]:
@@ -110,21 +182,44 @@ def table(scores: dict[str, float], protocols: dict[str, Any]) -> list[str]:
         lines += likelihood_lines(found, about)
     elif about:
         how = about.get("features", about.get("name", "protocol"))
-        lines.append(f"{about.get('samples', '')} fakes, {how}".strip())
+        shown = f", {about['samples_are']}" if "samples_are" in about else ""
+        lines.append(f"{about.get('samples', '')} fakes{shown}, {how}".strip())
     if "test_error" in found:
         about = protocols["test_error"]
         labels = f"after {about['labelled']} labels" if about["labelled"] else "after all labels"
         error = f"test error  {found['test_error']:.2%} of the test split of {about['data']}"
         lines.append(f"{error}, {labels}")
     others = {name: value for name, value in found.items() if name not in IN_WORDS}
-    return lines + [f"{name:<28}{value:.5g}" for name, value in others.items()]
+    return lines + with_errors(others)
+
+
+def with_errors(scores: dict[str, float]) -> list[str]:
+    """A line for each score, with its error or its standard deviation where it has one."""
+    errors = {name: error_of(name, scores) for name in scores}
+    lines = []
+    for name, value in scores.items():
+        if name in errors.values():  # it is in the line of its score
+            continue
+        line, error = f"{name:<28}{value:.5g}", errors[name]
+        if error is not None:
+            sign = "+-" if error.endswith("_error") else "sd"
+            line += f" {sign} {scores[error]:.2g}"
+        lines.append(line)
+    return lines
 
 
 def likelihood_lines(scores: dict[str, float], about: dict[str, Any]) -> list[str]:
-    """The nats with their error and protocol, and the bits per dimension."""
+    """The nats with their error and protocol, and the bits per dimension.
+
+    A conditional model has two kinds of nats, each with its name.
+    """
     images = f"{about['images']} {about['split']} images of {about['data']}, {about['pixels']}"
     nats = f"{scores['nats']:.2f} +- {scores['nats_error']:.2f} nats"
     lines = [f"-log p(x)   {nats}; {about['likelihood']}; {images}"]
+    if GIVEN_LABEL in scores:
+        lines[0] += f"; {about['labels']}"
+        nats = f"{scores[GIVEN_LABEL]:.2f} +- {scores[f'{GIVEN_LABEL}_error']:.2f} nats"
+        lines.append(f"-log p(x|y) {nats}, given the label")
     if "bits_per_dim" in scores:
         bits = f"{scores['bits_per_dim']:.4f} over {about['dimensions']} dimensions"
         lines.append(f"bits/dim    {bits}")

@@ -18,12 +18,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gentrain.capability import supports
 from gentrain.commands.sample.session import SampleSession
 from gentrain.commands.sample.writer import remove_if_empty
 from gentrain.config.build import build
 from gentrain.config.validate import checked
 from gentrain.errors import Unavailable, UserError
-from gentrain.files import report_disk_errors, temporary
+from gentrain.files import report_disk_errors, temporary, to_json
+from gentrain.models.base import DrawsPixels
 from gentrain.runs import directory
 from gentrain.runs.reopen import reopen
 
@@ -69,6 +71,8 @@ def export(config: dict[str, Any]) -> Path:
     out = Path(config["out"]) if config["out"] else run_dir / "export"
     session = SampleSession(reopen(run_dir, config["checkpoint"].name), config["averaged"])
     refuse_unfit(session, config["onnx"])
+    if supports(session.model, DrawsPixels):
+        session.model.mean = True  # draws are no function of noise and labels
     with report_disk_errors(out, "out"):
         part = temporary(out / "export")
         part.mkdir(parents=True)
@@ -119,7 +123,7 @@ def write_files(session: SampleSession, onnx: bool, folder: Path) -> float | Non
         if torch.is_tensor(value)
     }
     (folder / "generator.safetensors").write_bytes(save(weights, {"format": "pt"}))
-    (folder / "config.json").write_text(json.dumps(about, indent=2, default=str) + "\n")
+    (folder / "config.json").write_text(to_json(about, indent=2) + "\n", "utf-8")
     if not onnx:
         return None
     exported = ExportedGenerator(session.model, session.generator).eval()
@@ -130,9 +134,10 @@ def write_files(session: SampleSession, onnx: bool, folder: Path) -> float | Non
 def description(session: SampleSession) -> dict[str, Any]:
     """What config.json says: how to build and to feed the generator, and where it is from."""
     run = session.run
+    means = {"mean": True} if supports(session.model, DrawsPixels) else {}
     return {
         "format": "gentrain generator 1",
-        "model": run.config["model"],
+        "model": run.config["model"] | means,
         "latent": session.noise(1).shape[1],
         "prior": session.prior,
         "shape": list(session.data.shape),
@@ -142,6 +147,7 @@ def description(session: SampleSession) -> dict[str, Any]:
         "choices": run.choices,
         "step": run.step,
         "averaged": session.averaged,
+        **session.model.sample_protocol(),
         "versions": directory.versions(),
     }
 
@@ -248,7 +254,7 @@ def open_exported(folder: Path) -> tuple[Any, nn.Module]:
     """
     from safetensors.torch import load_file
 
-    about = json.loads((folder / "config.json").read_text())
+    about = json.loads((folder / "config.json").read_text("utf-8"))
     model = build(checked(about["model"], "model"), "model")
     model.generator.load_state_dict(load_file(folder / "generator.safetensors"))
     return model, model.generator.eval()

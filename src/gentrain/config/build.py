@@ -11,19 +11,21 @@ from omegaconf import OmegaConf
 from gentrain.errors import UserError
 
 
-def build(node: Any, path: str, **extra: Any) -> Any:
+def build(node: Any, path: str, kind: type = object, /, **extra: Any) -> Any:
     """Construct what a node names; the only place that calls Hydra's `instantiate`.
 
     Args:
         node: a configuration with a `_target_`, and its arguments.
         path: the key of the node, such as "model"; part of the message of an error.
+        kind: the class that the object must be of.
         extra: arguments that the configuration cannot give, such as a built model.
 
     Raises:
-        UserError: where the constructor refuses its arguments.
+        UserError: where the constructor refuses its arguments, a class lacks a method, or the
+            object is of another kind.
     """
     try:
-        return instantiate(OmegaConf.create(node), _convert_="all", **extra)
+        built = instantiate(OmegaConf.create(node), _convert_="all", **extra)
     except InstantiationException as error:
         match error.__cause__ or error:
             case UserError() as refusal:
@@ -35,4 +37,10 @@ def build(node: Any, path: str, **extra: Any) -> Any:
                 pass
             case _:
                 raise
-        raise UserError(f"{' '.join(str(cause).split())} ({path})") from error
+        message = " ".join(str(cause).split())
+        remedy = "; define it" if "abstract" in message else ""
+        raise UserError(f"{message} ({path}){remedy}") from error
+    if not isinstance(built, kind):
+        name = type(built).__name__
+        raise UserError(f"{name} is no {kind.__name__} ({path}); inherit from {kind.__name__}")
+    return built

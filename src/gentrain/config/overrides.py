@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 
-def quoted(path: Path) -> str:
+def quoted(path: Path | str) -> str:
     r"""A path as a value of Hydra's grammar.
 
     >>> quoted(Path("it's here"))

@@ -75,6 +75,7 @@ class Run:
     tricks: dict[str, Any] = field(default_factory=dict)
     sweep: Sweep = field(default_factory=Sweep)
     cluster: Cluster = field(default_factory=Cluster)
+    plugins: list[str] = field(default_factory=list)  # modules of your own code
     seeds: int | None = None  # train so many seeds, from `seed` on, as a multirun
     probe: bool = False  # measure how long a sweep will take before it starts
 
@@ -108,8 +109,9 @@ class Finished:
 
     run: str = MISSING
     checkpoint: Saved = Saved.last
-    averaged: bool = True
+    averaged: bool | None = None  # null: where the run keeps an average of its weights
     out: str | None = None
+    plugins: list[str] = field(default_factory=list)
     debug: bool = False
 
 
@@ -118,6 +120,16 @@ class Export(Finished):
     """`gentrain export run=DIR`: writes the generator for other programs."""
 
     onnx: bool = True
+
+
+@dataclass
+class Doctor:
+    """`gentrain doctor run=DIR`: looks for the usual failures."""
+
+    run: str = MISSING
+    samples: int = 256
+    plugins: list[str] = field(default_factory=list)
+    debug: bool = False
 
 
 class Order(Enum):
@@ -154,11 +166,14 @@ class Split(Enum):
 class Evaluate(Finished):
     """`gentrain eval run=DIR`: scores a run."""
 
-    images: int | None = None
-    importance: int = 100
+    quality: Any = None  # a metric of conf/quality; null: those of the run
+    n: int | None = None
+    importance: int | None = None
     batch_size: int | None = None
-    split: Split = Split.test
-    seed: int = 0
+    split: Split | None = None
+    seed: int | None = None
+    mean: bool | None = None
+    temperature: float | None = None
     device: Device = Device.auto
 
 
@@ -169,6 +184,8 @@ class Sample(Finished):
     seed: int = 0
     labels: list[int] | None = None
     domain: str | None = None
+    mean: bool | None = None
+    temperature: float | None = None
     source: str | None = None
     save: Keep = Keep.npz
     device: Device = Device.auto
@@ -182,6 +199,7 @@ SCHEMAS = {
     "export_schema": Export,
     "eval_schema": Evaluate,
     "compare_schema": Compare,
+    "doctor_schema": Doctor,
 }
 
 

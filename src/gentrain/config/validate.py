@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from inspect import Parameter
 from typing import Any
 
+from gentrain.config import plugins
 from gentrain.errors import UserError
 
 # What a configuration may construct. The module of the class itself is checked as well:
@@ -106,11 +107,30 @@ def arguments(node: dict[str, Any], path: str) -> dict[str, Any]:
     if node["_target_"].startswith("torch.optim.") and "lr" in given:
         check_optimizer(target, given, path)
     hints = argument_types(target)
+    for key in given.keys() & hints.keys():
+        refuse_other_kind(given[key], hints[key], f"{path}.{key}")
     return node | {
         key: coerced(value, hints[key], f"{path}.{key}")
         for key, value in given.items()
         if key in hints
     }
+
+
+def refuse_other_kind(value: Any, hint: Any, path: str) -> None:
+    """Refuse a `_target_` whose class is none that the argument takes.
+
+    Only classes are compared: a function, or a factory by `_partial_`, is left to its caller.
+    """
+    if not isinstance(value, dict) or "_target_" not in value or value.get("_partial_"):
+        return
+    target = locate(value["_target_"], path)
+    kinds = [kind for kind in (typing.get_args(hint) or (hint,)) if inspect.isclass(kind)]
+    kinds = [kind for kind in kinds if kind is not type(None) and kind.__module__ != "typing"]
+    if not inspect.isclass(target) or not kinds or "Callable" in str(hint):
+        return
+    if not issubclass(target, tuple(kinds)):
+        names = " or ".join(kind.__name__ for kind in kinds)
+        raise UserError(f"{target.__name__} is no {names} ({path}); inherit from {names}")
 
 
 def required(parameters: dict[str, Parameter], path: str) -> set[str]:
@@ -146,8 +166,10 @@ def locate(name: str, path: str) -> Any:
         UserError: where it does not exist, or may not be constructed.
     """
     refusal = f"{name} may not be constructed from a configuration ({path}._target_)"
-    if not name.startswith(ALLOWED):
-        raise UserError(f"{refusal}; only {', '.join(ALLOWED)}* may")
+    if not (name.startswith(ALLOWED) or plugins.provides(name)):
+        raise UserError(
+            f"{refusal}; only {', '.join(ALLOWED)}* may, and classes of plugins=[MODULE]"
+        )
     from hydra.utils import get_object
 
     try:
@@ -155,7 +177,8 @@ def locate(name: str, path: str) -> Any:
     except Exception as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{name} does not exist ({path}._target_); {reason}") from error
-    if not f"{getattr(found, '__module__', None)}.".startswith(ALLOWED):
+    home = str(getattr(found, "__module__", None))
+    if not (f"{home}.".startswith(ALLOWED) or plugins.provides(home)):
         raise UserError(f"{refusal}; it is no part of {', '.join(ALLOWED)}*")
     return found
 
@@ -228,4 +251,4 @@ def nearest(word: str, known: Iterable[str]) -> str:
     known = list(known)
     if close := difflib.get_close_matches(word, known, n=3, cutoff=0.5):
         return f"; did you mean {' or '.join(close)}?"
-    return f"; there are {', '.join(sorted(known))}"
+    return f"; there are {', '.join(sorted(known))}" if known else "; it takes none"

@@ -119,7 +119,7 @@ class AttributeTable(ImageFolder):
     def table_lines(self) -> list[str]:
         """The lines of the table. Raises UserError where it cannot be read."""
         try:
-            return self.table_file.read_text().splitlines()
+            return self.table_file.read_text("utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             why = "it is no text"
             match error:

@@ -334,7 +334,7 @@ def free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:
-        with open("/proc/meminfo") as lines:
+        with open("/proc/meminfo", encoding="utf-8") as lines:
             available = next(line for line in lines if line.startswith("MemAvailable:"))
         return 1024 * int(available.split()[1])
     except (OSError, StopIteration):  # not Linux

@@ -204,7 +204,7 @@ class ImageFolder(Images):
             with locked(target.with_suffix(".lock")):
                 if not target.is_file():  # another process may have been first
                     self.decode(names, target, skipped)
-        bad = dict(json.loads(skipped.read_text())) if skipped.is_file() else {}
+        bad = dict(json.loads(skipped.read_text("utf-8"))) if skipped.is_file() else {}
         if bad:
             log.warning(
                 "%s: %d of %d images are unreadable and skipped: %s",
@@ -243,7 +243,7 @@ class ImageFolder(Images):
             if bad:
                 leave_out(file, names, bad)
                 with written(skipped) as list_file:
-                    list_file.write_text(json.dumps(bad))
+                    list_file.write_text(json.dumps(bad), "utf-8")
 
     def fill(self, file: Path, names: list[str], form: "Form") -> list[Bad]:
         """Decode every picture into its row, on all cores where there are many pictures.

@@ -17,12 +17,15 @@ class CouplesSamples(nn.Module):
     within_groups: ClassVar[bool] = False  # it couples no more than a small group of samples
 
 
-def batch_coupled_layers(network: nn.Module, within_groups: bool = True) -> list[str]:
+def batch_coupled_layers(
+    network: nn.Module, within_groups: bool = True, training: bool = True
+) -> list[str]:
     """Names of the layers that couple the samples of a batch.
 
     Args:
         network: any network.
         within_groups: also name layers that couple no more than a small group of samples.
+        training: name those of train mode; in eval mode a batch norm uses its running moments.
 
     >>> batch_coupled_layers(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)))
     ['1']
@@ -33,7 +36,7 @@ def batch_coupled_layers(network: nn.Module, within_groups: bool = True) -> list
             case CouplesSamples():
                 couples = within_groups or not module.within_groups
             case nn.modules.batchnorm._BatchNorm():
-                couples = True
+                couples = training or not module.track_running_stats
             case _:
                 couples = False
         if couples:

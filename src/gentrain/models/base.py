@@ -7,6 +7,7 @@ inherits from, and that a sample mode or a metric names in `requires`.
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,10 +18,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from gentrain.capability import Capability
+from gentrain.capability import Capability, supports
 from gentrain.data.labels import Exclusive, LabelKind
 from gentrain.models.objective import Objective
+from gentrain.models.pixels import Pixels
 from gentrain.samplers.importance import Estimate
+
+log = logging.getLogger("gentrain")
 
 Batch = tuple[Tensor, ...]
 
@@ -80,6 +84,10 @@ class GenerativeModel(nn.Module, ABC):
         """Draw (n, ...) noise, of which a sample is a function or from which its chain starts."""
         raise NotImplementedError(f"{type(self).__name__} has no noise")
 
+    def sample_protocol(self) -> dict[str, Any]:
+        """What must be equal before scores of samples are compared, beside the weights."""
+        return {}
+
     def load_initial_weights(self, config: dict[str, Any], state_dict: dict[str, Tensor]) -> None:
         """Take weights of the run that `initial_weights` names.
 
@@ -127,13 +135,30 @@ class SingleObjectiveModel(GenerativeModel):
 
 
 class HasLikelihood(Capability):
-    """It gives log p(x), or a lower bound of it."""
+    """It gives log p(x) or log p(x | y), or a lower bound of it."""
 
     what, examples = "gives a likelihood", "model=vae, maf or gated_pixelcnn"
+    pixels: Pixels  # what the likelihood is of, and so its unit
+    is_bound: ClassVar[bool] = False  # a lower bound, which more importance samples tighten
+
+    @property
+    @abstractmethod
+    def given_labels(self) -> bool:
+        """Whether the likelihood is log p(x | y), given the label y of an image."""
 
     @abstractmethod
     def log_likelihood(self, batch: Batch, samples: int) -> Tensor:
         """(B,) nats of each image; a bound uses `samples` importance samples."""
+
+    @abstractmethod
+    def log_likelihood_of_values(self, v: Tensor, y: Tensor | None, samples: int) -> Tensor:
+        """(B,) nats of modelled values, without the Jacobian of `pixels`.
+
+        Args:
+            v: (B, ...), as `pixels` makes them of images.
+            y: (B,) labels of a likelihood that is `given_labels`, else None.
+            samples: importance samples of a bound.
+        """
 
     @abstractmethod
     def protocol(self, samples: int) -> dict[str, Any]:
@@ -154,6 +179,7 @@ class HasLogPartition(Capability):
     """It can estimate, or enumerate, the logarithm of its normalising constant Z."""
 
     what, examples = "gives log Z", "model=rbm"
+    pixels: Pixels  # what the likelihood is of, and so its unit
 
     @property
     @abstractmethod
@@ -165,12 +191,12 @@ class HasLogPartition(Capability):
         """log Z and its standard error, by annealing `chains` chains if it cannot be summed."""
 
     @abstractmethod
-    def log_likelihood(self, batch: Batch, log_z: Tensor) -> Tensor:
-        """(B,) nats of each image, given log Z."""
+    def log_likelihood_of_values(self, v: Tensor, log_z: Tensor) -> Tensor:
+        """(B,) nats of visible values v (B, D), given log Z."""
 
     @abstractmethod
-    def pseudo_log_likelihood(self, batch: Batch, flips: int) -> Tensor:
-        """(B,) estimates of sum_i log p(v_i | the others), from `flips` random units of each."""
+    def pseudo_log_likelihood(self, v: Tensor) -> Tensor:
+        """(B,) sums over all units of log p(v_i | all others), of visible values v (B, D)."""
 
     @abstractmethod
     def protocol(self, chains: int, temperatures: int) -> dict[str, Any]:
@@ -210,8 +236,41 @@ class HasChains(Capability):
         """Visible values (n, D) as images in [-1, 1]."""
 
     @abstractmethod
-    def mean_images(self, x: Tensor) -> Tensor:
-        """States (n, units) as images in [-1, 1], the mean given the hidden units if possible."""
+    def show(self, x: Tensor) -> Tensor:
+        """States (n, units) as images in [-1, 1]; see `DrawsPixels` for what may be means."""
+
+    @property
+    @abstractmethod
+    def starts(self) -> int | None:
+        """How many samples start from chains of their own; None for any number."""
+
+
+class DrawsPixels(Capability):
+    """Its pixels have a distribution given what else it draws, p(x | z) or p(v | h).
+
+    A sample is a draw of it by default. The mean of the distribution is no sample: it has less
+    noise than the data. Reconstructions are means.
+    """
+
+    what = "draws pixels from a distribution, of which there is a mean"
+    examples = "model=vae, rbm or boltzmann"
+    pixel_distribution: ClassVar[str] = "p(x|z)"
+    mean: bool = False  # samples show the means of that distribution
+
+    @property
+    def shows(self) -> str:
+        """What a sample shows: draws or means, and of which distribution."""
+        return f"{'means' if self.mean else 'draws'} of {self.pixel_distribution}"
+
+
+class HasTemperature(Capability):
+    """Its samples are sharper or more various at another temperature than 1.
+
+    At 1 they are of the model's own distribution; towards 0 they go to one mode of it.
+    """
+
+    what, examples = "has a temperature", "model=gated_pixelcnn, realnvp or vae"
+    temperature: float = 1.0
 
 
 class HasFilters(Capability):
@@ -316,6 +375,18 @@ class TranslatesBack(Translates):
     @abstractmethod
     def translate_back(self, x: Tensor, domains: Tensor | None = None) -> Tensor:
         """Translated images back to the domains (B,) of their sources."""
+
+
+def warn_of_few_chains(model: GenerativeModel, n: int) -> None:
+    """Say so where more samples are wanted than there are chains to start from."""
+    if supports(model, HasChains):
+        starts: Any = model.starts
+        if starts is not None and n > starts:
+            log.warning(
+                "%d samples start from %d chains: those that share a start are not independent",
+                n,
+                starts,
+            )
 
 
 # --- contexts -------------------------------------------------------------------------------------

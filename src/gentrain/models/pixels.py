@@ -1,14 +1,16 @@
 """What is modelled of an image: black and white pixels, 256 levels, or real numbers.
 
 The choice sets the unit of a likelihood, so nats of different choices must not be compared.
-Images come in [-1, 1]; the level k of an 8-bit pixel is 2 k / 255 - 1.
+Images come in [-1, 1]; the level k of an 8-bit pixel is 2 k / 255 - 1. A map says what values it
+gives, and of which data; a model says which values it takes. `check_values` compares the two.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Annotated, ClassVar
+from collections.abc import Collection
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,14 +18,31 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gentrain.config.types import Share
+from gentrain.errors import UserError
+from gentrain.streams import bernoulli, uniform
+
+# "binary": 0 and 1; "levels": whole numbers; "signs": -1 and 1; "density": real numbers of which a
+# density is defined; "unchanged": real numbers that may lie on 256 points, where it has no bound
+Values = str
+Shown = Literal["images", "points"]  # 8-bit images, or points in the plane
 
 
 class Pixels(nn.Module, ABC):
     """A map from images in [-1, 1] to modelled values, and back."""
 
     name: str  # part of the protocol of every likelihood
-    of_levels: ClassVar[bool] = True  # defined for 8-bit images, not for points in the plane
+    gives: ClassVar[Values]
+    of: ClassVar[frozenset[Shown]] = frozenset({"images"})  # the data for which it is defined
+    # log p(v) + log |det dv/dx| is a log-probability of discrete pixels, or a bound of one. Only
+    # then are bits per dimension defined: a density of real numbers has no bits.
+    discrete: ClassVar[bool] = True
     values: int | None = None  # values are 0 to values - 1; None for real numbers
+
+    @property
+    def unit(self) -> str:
+        """The unit of -log p(v) - log |det dv/dx|."""
+        bits = "; bits_per_dim = nats / (D ln 2)"
+        return f"nats an image{bits}" if self.discrete else "nats an image, of a density"
 
     @abstractmethod
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,6 +70,7 @@ class Binary(Pixels):
         threshold: bright pixels are always 1 instead. This is another benchmark.
     """
 
+    gives: ClassVar = "binary"
     values = 2
 
     def __init__(self, threshold: bool = False) -> None:
@@ -63,7 +83,7 @@ class Binary(Pixels):
         if self.threshold:
             values = (brightness > 0.5).to(x.dtype)
         else:
-            values = torch.bernoulli(brightness.clamp(0, 1))
+            values = bernoulli(brightness.clamp(0, 1))
         return values, x.new_zeros(len(x))
 
     def inverse(self, v: Tensor) -> Tensor:
@@ -80,6 +100,7 @@ class Levels(Pixels):
     tensor([[  0., 255.]])
     """
 
+    gives: ClassVar = "levels"
     values: int
 
     def __init__(self, values: Annotated[int, Field(ge=2, le=256)] = 256) -> None:
@@ -93,17 +114,50 @@ class Levels(Pixels):
         return 2 * v / (self.values - 1) - 1
 
 
-class Real(Pixels):
-    """Real numbers in [-1, 1], unchanged: nats are of a density, and may be negative."""
+class Unchanged(Pixels):
+    """Images and points as they are, in [-1, 1].
 
+    8-bit pixels lie on 256 points, where a density may be as large as one likes. So this is for
+    models that print no likelihood of images.
+    """
+
+    gives: ClassVar = "unchanged"
+    of: ClassVar = frozenset({"images", "points"})
     name = "real numbers in [-1, 1]"
-    of_levels = False
+    discrete = False
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return x, x.new_zeros(len(x))
 
     def inverse(self, v: Tensor) -> Tensor:
         return v.clamp(-1, 1)
+
+
+class Real(Unchanged):
+    """Real numbers in [-1, 1], unchanged: nats are of a density of points, and may be negative."""
+
+    gives: ClassVar = "density"
+    of: ClassVar = frozenset({"points"})
+
+
+class Dequantised(Pixels):
+    """Uniform dequantisation (Theis, van den Oord & Bethge, 2016), in [-1, 1].
+
+        v = 2 (k + u) / 256 - 1,   u ~ U[0, 1),     log |dv/dk| = -log 128    for each pixel
+
+    E log p(v) + log |det| is a lower bound of the log-probability of the 8-bit image.
+    """
+
+    gives: ClassVar = "density"
+    name = "uniformly dequantised"
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        k = ((x + 1) * 127.5).round()
+        log_det = x.new_full((len(x),), -math.log(128) * x[0].numel())
+        return (k + uniform(k)) / 128 - 1, log_det
+
+    def inverse(self, v: Tensor) -> Tensor:
+        return ((v + 1) * 128).floor().clamp(0, 255) / 127.5 - 1
 
 
 class Logit(Pixels):
@@ -118,6 +172,8 @@ class Logit(Pixels):
         alpha: how far s stays from 0 and 1.
     """
 
+    gives: ClassVar = "density"
+
     def __init__(self, alpha: Share = 0.05) -> None:
         super().__init__()
         self.alpha = alpha
@@ -125,7 +181,7 @@ class Logit(Pixels):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         k = ((x + 1) * 127.5).round()
-        s = self.alpha + (1 - 2 * self.alpha) * (k + torch.rand_like(k)) / 256
+        s = self.alpha + (1 - 2 * self.alpha) * (k + uniform(k)) / 256
         v = torch.logit(s)
         # log s + log(1 - s) = -softplus(-v) - softplus(v)
         slope = F.softplus(v) + F.softplus(-v) + math.log(1 - 2 * self.alpha) - math.log(256)
@@ -134,3 +190,60 @@ class Logit(Pixels):
     def inverse(self, v: Tensor) -> Tensor:
         k = ((torch.sigmoid(v) - self.alpha) / (1 - 2 * self.alpha) * 256).floor().clamp(0, 255)
         return k / 127.5 - 1
+
+
+NOUNS: dict[Values, str] = {
+    "binary": "black and white",
+    "levels": "levels",
+    "signs": "signs",
+    "density": "real numbers with a density",
+    "unchanged": "real numbers without a density",
+}
+CHOICES: dict[str, type[Pixels]] = {  # the names in conf/pixels
+    "binary": Binary,
+    "levels": Levels,
+    "logit": Logit,
+    "real": Real,
+}
+
+
+def shown(shape: Collection[int]) -> Shown:
+    """What data of a shape are: (C, H, W) of images, or (D,) of points."""
+    return "images" if len(shape) == 3 else "points"
+
+
+def real_values(shape: Collection[int]) -> Pixels:
+    """Real numbers of which a density is defined: dequantised images, or points as they are."""
+    return Dequantised() if shown(shape) == "images" else Real()
+
+
+def check_values(
+    pixels: Pixels, shape: Collection[int], takes: Collection[Values], remedy: str | None = None
+) -> None:
+    """Refuse a map that is not defined for the data, or whose values the model does not take.
+
+    Args:
+        pixels: the map.
+        shape: (C, H, W) of images, or (D,) of points.
+        takes: the values that the model takes.
+        remedy: what to do where the user did not choose the map; None to name maps that fit.
+
+    Raises:
+        UserError: naming the map, the data and the remedy.
+    """
+    data = shown(shape)
+    if data in pixels.of and pixels.gives in takes:
+        return
+    if remedy is None:
+        fitting = [
+            name for name, kind in CHOICES.items() if kind.gives in takes and data in kind.of
+        ]
+        names = " or ".join(f"pixels={name}" for name in fitting)
+        remedy = f"add {names}" if names else "choose images, such as data=mnist_5k"
+    gives, taken = NOUNS[pixels.gives], " or ".join(NOUNS[value] for value in takes)
+    why = (
+        f"this choice of pixels is for {' and '.join(sorted(pixels.of))}, and the data are {data}"
+        if data not in pixels.of
+        else f"this model takes {taken}, and this choice of pixels gives {gives}"
+    )
+    raise UserError(f"{why} (pixels); {remedy}")

@@ -23,6 +23,7 @@ from gentrain.errors import UserError
 from gentrain.layers.normalization import Norm, norm2d
 from gentrain.networks import base
 from gentrain.networks.dcgan import stage_channels
+from gentrain.streams import dropout
 
 DROPOUT_LAYERS = 3  # inner layers on the way up that have dropout, at most
 
@@ -164,7 +165,7 @@ class AlwaysDropout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, ...) -> (B, ...)."""
-        return F.dropout(x, self.p, True)
+        return dropout(x, self.p)
 
     def extra_repr(self) -> str:
         return f"{self.p}"

@@ -54,13 +54,14 @@ class Decoder(nn.Module):
 
     Args:
         body: the network, of codes with the label's one-hot appended.
+        shape: shape of an image.
         latent: the size of a code.
         classes: the number of labels it sees; 0 for none.
     """
 
-    def __init__(self, body: nn.Module, latent: int, classes: int) -> None:
+    def __init__(self, body: nn.Module, shape: list[int], latent: int, classes: int) -> None:
         super().__init__()
-        self.body, self.latent, self.classes = body, latent, classes
+        self.body, self.shape, self.latent, self.classes = body, list(shape), latent, classes
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         return self.body(concat_label(z, y, self.classes))
@@ -161,7 +162,7 @@ class MLPDecoder(Decoder):
         last = nn.Linear(width, parameters * math.prod(shape))
         layers = hidden_layers(latent + classes, width, depth)
         body = nn.Sequential(*layers, last, nn.Unflatten(1, (parameters, *shape)))
-        super().__init__(body, latent, classes)
+        super().__init__(body, shape, latent, classes)
 
 
 class ConvEncoder(Encoder):
@@ -236,4 +237,4 @@ class ConvDecoder(Decoder):
             nn.Conv2d(channels[-1], parameters * shape[0], 3, padding=1),
             nn.Unflatten(1, (parameters, shape[0])),
         ]
-        super().__init__(nn.Sequential(*layers), latent, classes)
+        super().__init__(nn.Sequential(*layers), shape, latent, classes)

@@ -7,8 +7,11 @@ where its scores go, is decided in `gentrain.training.callbacks.evaluation`.
 
 from __future__ import annotations
 
+import logging
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar, NamedTuple
 
@@ -20,11 +23,17 @@ from gentrain.config.build import build
 from gentrain.config.validate import checked
 from gentrain.data.arrays import ArrayDataset, to_bytes
 from gentrain.data.base import SPLITS, Data
-from gentrain.data.batches import as_batch
+from gentrain.data.batches import as_batch, generator
 from gentrain.errors import Diverged, UserError
-from gentrain.models.base import GenerativeModel, fork_rng
+from gentrain.models.base import GenerativeModel, fork_rng, warn_of_few_chains
+from gentrain.streams import image_streams
+
+log = logging.getLogger("gentrain")
 
 ROUNDING = "uint8, round((x + 1) * 127.5), clamped"  # of samples, before anything looks at them
+# values of `Score.error`
+BINOMIAL = "sqrt(p (1 - p) / n), the standard error of a share p"
+COUNT = "none: a count, which grows with n"
 
 
 class Score(NamedTuple):
@@ -32,6 +41,7 @@ class Score(NamedTuple):
 
     unit: str
     higher_is_better: bool | None = False  # None: it describes another score, and ranks nothing
+    error: str = ""  # the score that is its error; or a formula for it, or why there is none
 
 
 class Metric(ABC):
@@ -47,7 +57,7 @@ class Metric(ABC):
         at_start: score an untrained model, too.
 
     `scores` declares every score by its name, in which `*` stands for any characters. The first
-    name that fits counts.
+    name that fits counts. A score that is not defined is left out, with one line in the log.
     """
 
     key: ClassVar[str]  # what chooses this metric, as the user types it: "quality=nats"
@@ -55,6 +65,8 @@ class Metric(ABC):
     from_samples: ClassVar[bool] = False  # the scores are of images that the model draws
     scores: ClassVar[dict[str, Score]] = {}
     declared: ClassVar[dict[str, Score]] = {}  # the scores of all metrics
+    # the options of `gentrain eval` that it reads, and the attributes that they set
+    options: ClassVar[dict[str, str]] = {"batch_size": "batch_size", "seed": "seed"}
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -67,6 +79,7 @@ class Metric(ABC):
                 f"batches of {batch_size} images are too small (quality.batch_size); give 1 or more"
             )
         self.every, self.batch_size, self.seed, self.at_start = every, batch_size, seed, at_start
+        self.left_out: set[str] = set()  # scores that are not defined, which the log has named
 
     def check(self, data: Data, model: GenerativeModel) -> None:
         """Refuse, before anything is computed, a model or a data set that this does not fit.
@@ -90,15 +103,47 @@ class Metric(ABC):
     def compute(self, data: Data, model: GenerativeModel, device: torch.device) -> dict[str, float]:
         """Score the model as it is, by the names in `scores`."""
 
-    def override_sizes(self, images: int | None, batch_size: int | None, split: str) -> None:
-        """Override the sizes and the split that the training uses.
+    def leave_out(self, names: Iterable[str], reason: str) -> None:
+        """Say, once for each metric, that scores are left out, and why."""
+        if new := [name for name in names if name not in self.left_out]:
+            self.left_out.update(new)
+            log.warning("%s: no %s, %s", self.key, ", ".join(new), reason)
+
+    def stream(
+        self, what: str, device: torch.device, number: int = 0
+    ) -> AbstractContextManager[None]:
+        """Random numbers of one purpose inside, which do not depend on what else was drawn.
 
         Args:
-            images: how many images are scored; None keeps the number.
-            batch_size: images at a time; None keeps the number.
-            split: "train" or "test", for a metric that scores held-out images.
+            what: the purpose, such as "pixels".
+            device: whose random numbers they are.
+            number: of the batch.
         """
-        self.batch_size = batch_size or self.batch_size
+        return fork_rng(generator(self.seed, what, number).initial_seed(), device)
+
+    def options_for(self, model: GenerativeModel) -> dict[str, str]:
+        """The options of `gentrain eval` that change the scores of this model.
+
+        Returns:
+            The name of each option, and the attribute of this metric that it sets.
+        """
+        return self.options
+
+    def override(self, given: dict[str, Any], data: Data, model: GenerativeModel) -> set[str]:
+        """Set options of `gentrain eval` in place of those of the training.
+
+        Args:
+            given: the options that the user gave, by name.
+            data: the data that it is scored on.
+            model: the model that will be scored.
+
+        Returns:
+            The names of the options that this metric reads.
+        """
+        read = {name: attr for name, attr in self.options_for(model).items() if name in given}
+        for name, attribute in read.items():
+            setattr(self, attribute, given[name])
+        return set(read)
 
 
 class SampleMetric(Metric):
@@ -110,21 +155,18 @@ class SampleMetric(Metric):
     """
 
     from_samples = True
+    options: ClassVar = {**Metric.options, "n": "samples"}
 
     def __init__(
         self, every: int, samples: int, batch_size: int, seed: int, at_start: bool
     ) -> None:
         super().__init__(every, batch_size, seed, at_start)
-        if samples < 2:
-            raise UserError(
-                f"a score needs at least 2 samples and got {samples} (quality.samples); "
-                "5000 is usual while training"
-            )
         self.samples = samples
+        refuse_too_few(samples)
 
-    def override_sizes(self, images: int | None, batch_size: int | None, split: str) -> None:
-        super().override_sizes(images, batch_size, split)
-        self.samples = images or self.samples
+    def check(self, data: Data, model: GenerativeModel) -> None:
+        super().check(data, model)
+        refuse_too_few(self.samples)  # which `eval` may have changed
 
     def draw(
         self, model: GenerativeModel, source: ArrayDataset, device: torch.device
@@ -136,8 +178,12 @@ class SampleMetric(Metric):
         Raises:
             Diverged: when a sample has a value that is not a finite number.
         """
+        warn_of_few_chains(model, self.samples)
+        done = 0
         for chunk in self.rows(source).split(self.batch_size):
-            images = model.sample(as_batch(source, chunk, device))
+            with image_streams(self.seed, range(done, done + len(chunk))):
+                images = model.sample(as_batch(source, chunk, device))
+            done += len(chunk)
             refuse_not_finite(images, "samples")
             yield images
 
@@ -160,15 +206,13 @@ class HeldOutMetric(Metric):
         The other arguments are those of `Metric`.
     """
 
+    options: ClassVar = {**Metric.options, "n": "count", "split": "split"}
+
     def __init__(
         self, every: int, images: int | None, batch_size: int, seed: int, at_start: bool, split: str
     ) -> None:
         super().__init__(every, batch_size, seed, at_start)
         self.count, self.split = images, split
-
-    def override_sizes(self, images: int | None, batch_size: int | None, split: str) -> None:
-        super().override_sizes(images, batch_size, split)
-        self.count, self.split = images or self.count, split
 
     def check(self, data: Data, model: GenerativeModel) -> None:
         super().check(data, model)
@@ -176,6 +220,24 @@ class HeldOutMetric(Metric):
             raise UserError(
                 f"there is no split {self.split!r} (quality.split); write {' or '.join(SPLITS)}"
             )
+        found = len(data.load(self.split).images)
+        if (count := min(found, self.count or found)) < 2:
+            raise UserError(
+                f"a mean over images needs at least 2, and got {count} of the {found} {self.split} "
+                f"images of data={data.name} (n, quality.images); give more"
+            )
+
+    def override(self, given: dict[str, Any], data: Data, model: GenerativeModel) -> set[str]:
+        """See `Metric.override`.
+
+        Raises:
+            UserError: for more images than the split has.
+        """
+        read = super().override(given, data, model)
+        rows = data.load(self.split).rows
+        if "n" in read and given["n"] > rows:
+            raise UserError(f"the {self.split} split has {rows} images (n); give {rows} or fewer")
+        return read
 
     def batches(self, data: Data, device: torch.device) -> Iterator[tuple[Tensor, ...]]:
         """The images, with labels and sources if there are any."""
@@ -185,6 +247,15 @@ class HeldOutMetric(Metric):
         )
         return (
             as_batch(source, rows, device) for rows in order[: self.count].split(self.batch_size)
+        )
+
+
+def refuse_too_few(samples: int) -> None:
+    """Raise UserError for so few samples that no score is defined."""
+    if samples < 2:
+        raise UserError(
+            f"a score needs at least 2 samples and got {samples} (n, quality.samples); "
+            "5000 is usual while training"
         )
 
 
@@ -213,6 +284,18 @@ def higher_is_better(name: str) -> bool | None:
     return next((score.higher_is_better for score in fitting), None)
 
 
+def error_of(name: str, scores: Iterable[str]) -> str | None:
+    """The score among `scores` that is the error of another, such as "kid_std" of "kid".
+
+    >>> from gentrain.quality import ImageQuality  # which declares these scores
+    >>> error_of("kid_classifier", ["kid_classifier", "kid_classifier_std"])
+    'kid_classifier_std'
+    """
+    fitting = (score for known, score in Metric.declared.items() if fnmatchcase(name, known))
+    pattern = next((score.error for score in fitting), "")
+    return next((one for one in scores if pattern and fnmatchcase(one, pattern)), None)
+
+
 # --- how a metric is used -------------------------------------------------------------------------
 
 
@@ -222,7 +305,8 @@ def prepare_metric(
     """Prepare a metric and return its protocol; the caller's random numbers are not touched."""
     with fork_rng(metric.seed, device):
         metric.prepare(data, model, device)
-    return metric.protocol(data, model)
+    drawn = model.sample_protocol() if metric.from_samples else {}
+    return metric.protocol(data, model) | drawn
 
 
 def measure(
@@ -230,10 +314,13 @@ def measure(
 ) -> dict[str, float]:
     """Compute scores by the names under which they are logged, such as "quality/nats".
 
-    The random numbers are those of the metric's seed; the caller's are not touched.
+    The random numbers are those of the metric's seed; the caller's are not touched. Scores that
+    are not finite numbers are left out: neither JSON nor a chart has a place for them.
     """
     with fork_rng(metric.seed, device):
         scores = metric.compute(data, model, device)
+    for name in [name for name, value in scores.items() if not math.isfinite(value)]:
+        metric.leave_out([name], f"since it is {scores.pop(name)} at this step")
     return {f"quality/{name}": value for name, value in scores.items()}
 
 

@@ -124,6 +124,11 @@ class Classifier(Features):
                 f"data={data.name} are {type(data.label_kind).__name__} (data.label_kind); "
                 "choose quality=inception or quality=none"
             )
+        if data.classes < 2:
+            raise UserError(
+                f"quality=classifier learns to tell classes apart, and data={data.name} has "
+                f"{data.classes} (data.classes); choose quality=rotation, inception or none"
+            )
 
     def another(self) -> Classifier:
         """A classifier with the same options, for other labels."""

@@ -20,7 +20,7 @@ from gentrain.data.base import Data, HasModes
 from gentrain.data.labels import Exclusive, LabelKind
 from gentrain.errors import UserError
 from gentrain.models.base import GenerativeModel
-from gentrain.quality.base import ROUNDING, SampleMetric, Score
+from gentrain.quality.base import BINOMIAL, COUNT, ROUNDING, SampleMetric, Score
 from gentrain.quality.classifier import Classifier
 from gentrain.quality.features import LabelledImages
 
@@ -60,8 +60,8 @@ class ModeCoverage(SampleMetric):
 
     key = "quality=modes"
     scores: ClassVar = {
-        "modes_found": Score("modes", True),
-        "high_quality": Score("share of points", True),
+        "modes_found": Score("modes", True, error=COUNT),
+        "high_quality": Score("share of points", True, error=BINOMIAL),
         "n": Score("points", None),
     }
 
@@ -127,8 +127,8 @@ class StackedCoverage(SampleMetric):
 
     key = "quality=stacked"
     scores: ClassVar = {
-        "modes_found": Score("modes", True),
-        "kl_to_uniform": Score("nats"),
+        "modes_found": Score("modes", True, error=COUNT),
+        "kl_to_uniform": Score("nats", error="none: about (modes - 1) / (2 n) too high"),
         "n": Score("images", None),
     }
 

@@ -16,6 +16,7 @@ from gentrain.capability import supports
 from gentrain.data.arrays import ArrayDataset
 from gentrain.data.base import Data
 from gentrain.data.batches import as_batch
+from gentrain.layers.coupling import batch_coupled_layers
 from gentrain.models.base import GenerativeModel, HasCritic, HasLikelihood
 
 
@@ -109,6 +110,8 @@ def one_label(measured: Measurements) -> Finding | None:
 
 def collapsed(fakes: Tensor, reals: Tensor, remedy: str) -> Finding | None:
     """Fakes that are much nearer to each other than real images are."""
+    if len(fakes) < 2:  # one image has no distance to another
+        return None
     fake, real = spread(fakes), spread(reals)
     ratio = fake / max(real, 1e-12)
     if ratio > 0.05:  # blurred images of a young generator are at a tenth and more
@@ -190,7 +193,7 @@ def memorising(measured: DensityMeasurements) -> Finding | None:
 
     The gap is a tenth of the nats, and 8 standard errors, or more.
     """
-    if measured.on_test is None:
+    if measured.on_test is None or min(len(measured.on_train), len(measured.on_test)) < 2:
         return None
     train, test = measured.on_train, measured.on_test
     gap, size = float(test.mean() - train.mean()), float(train.mean().abs())
@@ -251,13 +254,29 @@ def measure(
     with torch.random.fork_rng(cuda):
         torch.manual_seed(0)
         train, test = data.load("train"), data.held_out()
-        n = min([n, len(train.images), *([] if test is None else [len(test.images)])])
+        rows = min(len(split.images) for split in (train, test) if split is not None)
+        n, size = batch_sizes(model, min(n, rows), min(data.batch_size, rows))
         seen = random_batch(train, n, device)
         held_out = None if test is None else random_batch(test, n, device)
         if supports(model, HasLikelihood):
             return measure_density(model, seen, held_out, scalars)
         labels = train.labels if model.labelled else None
-        return measure_critic(model, seen, held_out, labels, scalars)
+        return measure_critic(model, seen, held_out, labels, scalars, size)
+
+
+def batch_sizes(model: GenerativeModel, n: int, of_training: int) -> tuple[int, int]:
+    """How many images are scored, and how many at a time.
+
+    Where layers mix the samples of a batch, scores are those of whole batches as in training.
+
+    Args:
+        model: any model.
+        n: images that are wanted.
+        of_training: the batch size of the training.
+    """
+    if not batch_coupled_layers(model, training=False):
+        return n, n
+    return max(n - n % of_training, of_training), of_training
 
 
 def measure_density(
@@ -283,17 +302,30 @@ def measure_critic(
     held_out: tuple[Tensor, ...] | None,
     labels: Tensor | None,
     scalars: dict[str, float],
+    size: int,
 ) -> Measurements:
-    """Measure a model with a critic on training images, on held-out images and on fakes."""
+    """Measure a model with a critic on training images, on held-out images and on fakes.
+
+    Args:
+        model: has a critic.
+        seen: training images, with labels or sources.
+        held_out: the same of the test split, if there is one.
+        labels: of the training split, where the model uses labels.
+        scalars: the newest value of everything logged.
+        size: images that the critic sees at a time.
+    """
+
+    def scores(batch: tuple[Tensor, ...], fake: bool = False) -> Tensor:
+        parts = zip(*(part.split(size) for part in batch), strict=True)
+        return torch.cat([model.critic_scores(part, fake=fake) for part in parts]).cpu()
+
     fakes = model.sample(seen)
-    on_train = model.critic_scores(seen)
-    on_fake = model.critic_scores((fakes, *seen[1:]), fake=True)
     return Measurements(
         fakes=fakes.cpu(),
         reals=seen[0].cpu(),
-        on_train=on_train.cpu(),
-        on_test=None if held_out is None else model.critic_scores(held_out).cpu(),
-        on_fake=on_fake.cpu(),
+        on_train=scores(seen),
+        on_test=None if held_out is None else scores(held_out),
+        on_fake=scores((fakes, *seen[1:]), fake=True),
         labels=labels,
         scalars=scalars,
         bounded=model.loss.bounded,

@@ -68,12 +68,20 @@ def _exp_mean_kl(log_p: Tensor) -> Tensor:
     return (log_p.exp() * (log_p - log_q)).sum(1).mean().exp()
 
 
+class KernelDistance(NamedTuple):
+    """Mean and standard deviation over subsets: see `kernel_distance`."""
+
+    mean: float
+    std: float
+
+
 def kernel_distance(
     fake: Tensor, real: Tensor, subsets: int = 100, subset_size: int = 1000, seed: int = 0
-) -> float:
+) -> KernelDistance:
     """KID: the mean over random subsets of the unbiased MMD^2 with k(x, y) = (x.y / F + 1)^3.
 
-    Binkowski et al., "Demystifying MMD GANs" (2018).
+    Binkowski et al., "Demystifying MMD GANs" (2018). The standard deviation over subsets, divided
+    by their number and not by one less, is torch-fidelity's `kernel_inception_distance_std`.
 
     Args:
         fake: (N, F) features of samples.
@@ -90,7 +98,8 @@ def kernel_distance(
         drawn = torch.randperm(len(features), generator=generator)[:subset_size]
         return features[drawn.to(features.device)].double()
 
-    return torch.stack([poly_mmd(subset(real), subset(fake)) for _ in range(subsets)]).mean().item()
+    found = torch.stack([poly_mmd(subset(real), subset(fake)) for _ in range(subsets)])
+    return KernelDistance(found.mean().item(), found.std(correction=0).item())
 
 
 class Manifold(NamedTuple):
@@ -147,7 +156,7 @@ def class_histogram(logits: Tensor, threshold: float = 0.9, least: float = 0.01)
 
     confident: share of samples with max p(y|x) > `threshold`.
     classes_covered: classes with at least the share `least` of the confident samples.
-    class_entropy: entropy of all predictions, divided by log K.
+    class_entropy: entropy of all predictions, divided by log K; it needs two classes or more.
     """
     classes = logits.shape[1]
     top, predicted = logits.double().softmax(1).max(1)

@@ -23,9 +23,10 @@ from gentrain.data.base import Data
 from gentrain.data.batches import as_batch
 from gentrain.errors import UserError
 from gentrain.models.base import GenerativeModel, Reconstructs
-from gentrain.quality.base import ROUNDING, SampleMetric, Score
+from gentrain.quality.base import BINOMIAL, COUNT, ROUNDING, SampleMetric, Score
 from gentrain.quality.cache import cached
 from gentrain.quality.distances import (
+    Manifold,
     Moments,
     agreement,
     class_histogram,
@@ -40,12 +41,20 @@ from gentrain.quality.features import Features
 KEPT = 10_000  # reference features on disk, for KID and neighbours; the moments are of all of them
 SPLITS = 10  # of the Inception score
 NEIGHBOURS = 5  # of precision, recall, density and coverage
+# why a score has no error of its own; see `Score.error`
+BIASED = "none known: its bias, which falls with n, is larger than its spread"
+NEIGHBOURLY = "none known: all samples share their neighbours"
 
 
 class ImageQuality(SampleMetric):
     """Scores of samples against a reference split.
 
     Their names end in the suffix of the features: `fid_classifier`, or `fid` for Inception alone.
+
+    `is_std` is the standard deviation over the splits of the samples, and `kid_std` that over
+    subsets (torch-fidelity's): neither is a standard error of the mean, since subsets share
+    samples. Where all real images have the same features, the balls around them have no radius, and
+    precision, recall, density and coverage are left out.
 
     Args:
         features: the network that looks at the images.
@@ -66,20 +75,21 @@ class ImageQuality(SampleMetric):
     key = "quality=classifier"
     scores: ClassVar = {
         "fid*_floor": Score("squared distance of features", None),
-        "fid*": Score("squared distance of features"),
+        "fid*": Score("squared distance of features", error=BIASED),
         "is*_std": Score("effective classes", None),
-        "is*_mean": Score("effective classes", True),
-        "kid*": Score("squared MMD"),
-        "precision*": Score("share of samples", True),
-        "recall*": Score("share of real images", True),
-        "density*": Score("real balls per sample / k", True),
-        "coverage*": Score("share of real images", True),
-        "confident": Score("share of samples", True),
-        "classes_covered": Score("classes", True),
-        "class_entropy": Score("nats / log K", True),
-        "class_kept": Score("share of samples", True),
+        "is*_mean": Score("effective classes", True, error="is*_std"),
+        "kid*_std": Score("squared MMD", None),
+        "kid*": Score("squared MMD", error="kid*_std"),
+        "precision*": Score("share of samples", True, error=NEIGHBOURLY),
+        "recall*": Score("share of real images", True, error=NEIGHBOURLY),
+        "density*": Score("real balls per sample / k", True, error=NEIGHBOURLY),
+        "coverage*": Score("share of real images", True, error=NEIGHBOURLY),
+        "confident": Score("share of samples", True, error=BINOMIAL),
+        "classes_covered": Score("classes", True, error=COUNT),
+        "class_entropy": Score("nats / log K", True, error="about (K - 1) / (2 n log K) too low"),
+        "class_kept": Score("share of samples", True, error=BINOMIAL),
         "label_agreement_permuted": Score("share of samples", None),
-        "label_agreement": Score("share of samples", True),
+        "label_agreement": Score("share of samples", True, error=BINOMIAL),
         "n": Score("samples", None),
     }
 
@@ -125,6 +135,16 @@ class ImageQuality(SampleMetric):
                 "(quality.reference, quality.reference_samples, quality.kid_subset_size); "
                 "give more data, smaller subsets, or quality=none"
             )
+        if (held_out := len(data.load("test").images)) < 2:
+            raise UserError(
+                f"the test split of data={data.name} has {held_out} image, too few for scores "
+                "(data, quality); give more data, or quality=none"
+            )
+        if (self.kid_subset_size or 0) > self.samples:  # `eval` may have changed the number
+            raise UserError(
+                f"KID cannot draw subsets of {self.kid_subset_size} from {self.samples} samples "
+                "(n, quality.kid_subset_size); give more samples, or null"
+            )
 
     def prepare(self, data: Data, model: GenerativeModel, device: torch.device) -> None:
         self.features.prepare(data, self.cache)
@@ -162,8 +182,12 @@ class ImageQuality(SampleMetric):
             "truncation": None,
             "seed": self.seed,
             "is_splits": min(SPLITS, self.samples),
-            "kid": {"subsets": self.kid_subsets, "subset_size": self._subset_size()},
-            "prdc": {"k": NEIGHBOURS, "samples": self._neighbourhood()},
+            "kid": {
+                "subsets": self.kid_subsets,
+                "subset_size": self._subset_size(),
+                "std": "over subsets (torch-fidelity)",
+            },
+            "prdc": {"k": self._neighbours(), "samples": self._neighbourhood()},
             f"fid{self.features.suffix}_floor": self.floor,
         }
 
@@ -173,7 +197,8 @@ class ImageQuality(SampleMetric):
         features, logits = self.features.of(images, self.batch_size, self.device)
         scores = {"n": float(self.samples)} | self._distances(features, logits)
         if self.features.knows_classes:
-            scores |= class_histogram(logits)._asdict()
+            seen = class_histogram(logits)._asdict()
+            scores |= {name: float(value) for name, value in seen.items()}
             scores |= self._class_of_source(data, source, logits)
             scores |= self._label_agreement(model, source, logits)
             scores |= self._class_of_reconstruction(data, model, device)
@@ -195,20 +220,30 @@ class ImageQuality(SampleMetric):
 
     def _distances(self, features: Tensor, logits: Tensor) -> dict[str, float]:
         """Scores of one pass of the feature network."""
-        suffix, near = self.features.suffix, self._neighbourhood()
+        suffix = self.features.suffix
         mean, sd = inception_score(logits, min(SPLITS, self.samples), self.seed)
-        manifold = prdc(self.real_features[:near], features[:near], min(NEIGHBOURS, near - 1))
-        fid, subset_size = frechet_distance(self.real, moments(features)), self._subset_size()
         kid = kernel_distance(
-            features, self.real_features, self.kid_subsets, subset_size, self.seed
+            features, self.real_features, self.kid_subsets, self._subset_size(), self.seed
         )
         return {
-            f"fid{suffix}": fid,
+            f"fid{suffix}": frechet_distance(self.real, moments(features)),
             f"fid{suffix}_floor": self.floor["value"],
             f"is{suffix}_mean": mean,
             f"is{suffix}_std": sd,
-            f"kid{suffix}": kid,
-        } | {f"{name}{suffix}": value for name, value in manifold._asdict().items()}
+            f"kid{suffix}": kid.mean,
+            f"kid{suffix}_std": kid.std,
+        } | self._neighbourhoods(features)
+
+    def _neighbourhoods(self, features: Tensor) -> dict[str, float]:
+        """Precision, recall, density and coverage, where real images differ in their features."""
+        suffix, near = self.features.suffix, self._neighbourhood()
+        real = self.real_features[:near]
+        if (real == real[0]).all():
+            names = [f"{name}{suffix}" for name in Manifold._fields]
+            self.leave_out(names, "since all real images have the same features")
+            return {}
+        manifold = prdc(real, features[:near], self._neighbours())
+        return {f"{name}{suffix}": value for name, value in manifold._asdict().items()}
 
     def _class_of_source(
         self, data: Data, source: ArrayDataset, logits: Tensor
@@ -244,6 +279,10 @@ class ImageQuality(SampleMetric):
 
     def _subset_size(self) -> int:
         return self.kid_subset_size or min(1000, self.samples, len(self.real_features))
+
+    def _neighbours(self) -> int:
+        """k: that of the papers, or as many as there are."""
+        return min(NEIGHBOURS, self._neighbourhood() - 1)
 
     def _neighbourhood(self) -> int:
         return min(self.prdc_samples, self.samples, len(self.real_features))

@@ -14,8 +14,9 @@ from gentrain.data.base import Data
 from gentrain.errors import UserError
 from gentrain.models.base import Batch, GenerativeModel
 from gentrain.quality.base import HeldOutMetric, Score, refuse_not_finite
-from gentrain.quality.likelihood import held_out_protocol
+from gentrain.quality.likelihood import held_out_protocol, mean_and_error
 
+WINDOW = 11  # pixels of a side of SSIM's windows
 HIGHEST = 100.0  # decibels of an exact image, whose ratio is infinite
 CPU = torch.device("cpu")
 
@@ -29,7 +30,8 @@ class PairedScores(HeldOutMetric):
     colour give the grey guess 0.7 dB. `psnr_pooled` is the PSNR of the mean squared error of all
     images (torchmetrics' default). SSIM is that of Wang et al. (2004) as torchmetrics computes it:
     Gaussian windows of 11 x 11, sigma 1.5, K = (0.01, 0.03), the mean over channels. Neither sees
-    what an eye would call blur or noise; FID is for that.
+    what an eye would call blur or noise; FID is for that. Images smaller than a window have none.
+    `l1_error`, `psnr_error` and `ssim_error` are the standard errors of these means over images.
 
     Each has baselines that learn nothing: `..._mean_image`, the mean of the training images, and
     what the degradation knows of its own undoing, such as `..._bicubic`, `..._grey` (no colour) or
@@ -46,9 +48,13 @@ class PairedScores(HeldOutMetric):
 
     key = "callbacks.paired"
     scores: ClassVar = {
-        "l1*": Score("pixels in [-1, 1]"),
-        "psnr*": Score("dB", True),
-        "ssim*": Score("1", True),
+        "l1_error": Score("pixels in [-1, 1]", None),
+        "psnr_error": Score("dB", None),
+        "ssim_error": Score("1", None),
+        "l1*": Score("pixels in [-1, 1]", error="l1_error"),
+        "psnr_pooled*": Score("dB", True, error="none: one number of all images; see psnr_error"),
+        "psnr*": Score("dB", True, error="psnr_error"),
+        "ssim*": Score("1", True, error="ssim_error"),
     }
 
     def __init__(
@@ -73,10 +79,13 @@ class PairedScores(HeldOutMetric):
             )
 
     def prepare(self, data: Data, model: GenerativeModel, device: torch.device) -> None:
+        if min(data.shape[1:]) < WINDOW:
+            self.leave_out(["ssim"], f"since images of {data.shape} are smaller than its windows")
         self.baselines = {
             f"{score}_{name}": value
             for name, guess in guesses(data).items()
             for score, value in self.means(data, CPU, guess).items()
+            if not score.endswith("_error")
         }
 
     def protocol(self, data: Data, model: GenerativeModel) -> dict[str, Any]:
@@ -102,9 +111,11 @@ class PairedScores(HeldOutMetric):
             refuse_not_finite(made, "translations")
             for name, values in distances(to_bytes(made).cpu(), to_bytes(batch[0]).cpu()).items():
                 found.setdefault(name, []).append(values)
-        means = {name: torch.cat(values).mean() for name, values in found.items()}
-        means["psnr_pooled"] = decibels(means.pop("squared_error"))
-        return {name: value.item() for name, value in means.items()}
+        pooled = decibels(torch.cat(found.pop("squared_error")).mean()).item()
+        scores = {"psnr_pooled": pooled}
+        for name, parts in found.items():
+            scores |= mean_and_error(name, torch.cat(parts))
+        return scores
 
 
 def guesses(data: Data) -> dict[str, Callable[[Batch], Tensor]]:
@@ -134,7 +145,7 @@ def decibels(squared_error: Tensor) -> Tensor:
 
 
 def distances(made: Tensor, true: Tensor) -> dict[str, Tensor]:
-    """L1, PSNR, squared error and SSIM between the images of two batches.
+    """L1, PSNR, squared error and, of images of 11 pixels or more, SSIM of two batches of images.
 
     Args:
         made: uint8 (B, C, H, W).
@@ -149,9 +160,11 @@ def distances(made: Tensor, true: Tensor) -> dict[str, Tensor]:
 
     x, y = made.float(), true.float()
     error = (x - y).square().flatten(1).mean(1)
-    return {
+    found = {
         "l1": (x - y).abs().flatten(1).mean(1) / 127.5,
         "psnr": decibels(error),
         "squared_error": error,
-        "ssim": cast(Tensor, ssim(x, y, data_range=255.0, reduction="none")),
     }
+    if min(x.shape[2:]) >= WINDOW:
+        found["ssim"] = cast(Tensor, ssim(x, y, data_range=255.0, reduction="none"))
+    return found

@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
 from gentrain.config.types import Count, Whole
 from gentrain.data.arrays import to_float
 from gentrain.data.base import Data
 from gentrain.errors import UserError
+from gentrain.layers.coupling import batch_coupled_layers
 from gentrain.models.base import Classifies, GenerativeModel, eval_mode
-from gentrain.quality.base import Metric, Score
+from gentrain.quality.base import BINOMIAL, Metric, Score
+
+AT_A_TIME = 500  # images, where their number changes no score
 
 
 class TestError(Metric):
@@ -19,21 +23,30 @@ class TestError(Metric):
 
     Where images have several attributes at once, it is the share of all attributes.
 
-    Dropout and noise are off.
+    Dropout and noise are off. Where layers mix the samples of a batch (minibatch discrimination),
+    an image's logits depend on the others: then batches are of the training's size, in a random
+    order that `seed` chooses, since files are often sorted by class. The last batch is filled up
+    with images of the first one.
 
     Args:
         every: generator steps between two scores.
-        batch_size: images at a time.
+        batch_size: images at a time; null for 500, or for the training's number where it matters.
         at_start: score an untrained model, too.
     """
 
     __test__ = False  # pytest takes the name for a test's
     key = "callbacks.test_error"
     requires = Classifies
-    scores: ClassVar = {"test_error": Score("share of images")}
+    scores: ClassVar = {"test_error": Score("share of images", error=BINOMIAL)}
 
-    def __init__(self, every: Whole = 1000, batch_size: Count = 500, at_start: bool = True) -> None:
-        super().__init__(every, batch_size, seed=0, at_start=at_start)
+    def __init__(
+        self, every: Whole = 1000, batch_size: Count | None = None, at_start: bool = True
+    ) -> None:
+        super().__init__(every, batch_size or AT_A_TIME, seed=0, at_start=at_start)
+        self.given = batch_size
+
+    def options_for(self, model: GenerativeModel) -> dict[str, str]:
+        return {"seed": "seed"} if mixing_layers(model) else {"batch_size": "batch_size"}
 
     def check(self, data: Data, model: GenerativeModel) -> None:
         super().check(data, model)
@@ -42,22 +55,54 @@ class TestError(Metric):
                 f"data={data.name} has no labels to compare with (callbacks.test_error); "
                 "leave the metric out"
             )
+        if not (layers := mixing_layers(model)):
+            return
+        if self.given not in (None, data.batch_size):
+            raise UserError(
+                f"layer {layers[0]} mixes the samples of a batch, so the error is that of batches "
+                f"of {data.batch_size} as in training, not of {self.given} "
+                "(callbacks.test_error.batch_size); leave it out"
+            )
+        if (found := len(data.load("test").images)) < data.batch_size:
+            raise UserError(
+                f"layer {layers[0]} mixes the samples of a batch, and the test split of {found} "
+                f"images fills no batch of {data.batch_size} as in training "
+                f"(callbacks.test_error, data.batch_size); give data.batch_size={found} or less"
+            )
 
     def protocol(self, data: Data, model: GenerativeModel) -> dict[str, Any]:
-        return {
+        about = {
             "data": data.name,
             "split": "test",
             "digest": data.digest("test"),
+            "images": len(data.load("test").images),
             "labelled": data.labelled,
         }
+        if mixing_layers(model):
+            about |= {"batch_size": data.batch_size, "order": "random", "seed": self.seed}
+        return about
 
     def compute(self, data: Data, model: Any, device: torch.device) -> dict[str, float]:
         images, labels, _ = data.load("test")
         assert labels is not None
-        wrong = 0
+        order, size = self.order(len(labels), data, model)
+        found = []
         with eval_mode(model):
-            pairs = zip(images.split(self.batch_size), labels.split(self.batch_size), strict=True)
-            for x, y in pairs:
-                predicted = data.label_kind.predict(model.classify(to_float(x.to(device)))).cpu()
-                wrong += int((predicted != y.cpu()).sum())
-        return {"test_error": wrong / labels.numel()}
+            for rows in order.split(size):
+                x = to_float(images[rows.to(images.device)].to(device))
+                found.append(data.label_kind.predict(model.classify(x)).cpu())
+        rows, predicted = order[: len(labels)], torch.cat(found)[: len(labels)]
+        wrong = predicted != labels[rows.to(labels.device)].cpu()
+        return {"test_error": wrong.double().mean().item()}
+
+    def order(self, count: int, data: Data, model: GenerativeModel) -> tuple[Tensor, int]:
+        """The rows of all images, with some more that fill the last batch, and the batch size."""
+        if not mixing_layers(model):
+            return torch.arange(count), self.batch_size
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(self.seed))
+        return torch.cat([order, order[: -count % data.batch_size]]), data.batch_size
+
+
+def mixing_layers(model: GenerativeModel) -> list[str]:
+    """Names of the layers that mix the samples of a batch in eval mode."""
+    return batch_coupled_layers(model, training=False)

@@ -18,14 +18,16 @@ from gentrain.data.base import SPLITS, Data, HasContent, HasDomainRule
 from gentrain.data.labels import Exclusive
 from gentrain.errors import UserError
 from gentrain.models.base import GenerativeModel, TranslatesBack
-from gentrain.quality.base import ROUNDING, Metric, Score, refuse_not_finite
+from gentrain.quality.base import BINOMIAL, ROUNDING, Metric, Score, refuse_not_finite
 from gentrain.quality.classifier import Classifier
+from gentrain.quality.likelihood import mean_and_error
 
 
 class RoundTrip(Metric):
     """Scores of test images that are translated to another domain and back.
 
-    cycle_error: mean over pixels in [-1, 1] of |x - back|.
+    cycle_error: mean over pixels in [-1, 1] of |x - back|; cycle_error_error is its standard error
+        over images.
     domain_accuracy: share of translations that are of the wanted domain; of attributes that are as
         wanted, where images have several at once.
     class_there: where the content of images is known (their digit), the share whose class a
@@ -49,11 +51,13 @@ class RoundTrip(Metric):
     key = "quality=translation"
     requires = TranslatesBack
     from_samples = True
+    options: ClassVar = {**Metric.options, "n": "samples"}
     scores: ClassVar = {
-        "cycle_error": Score("pixels in [-1, 1]"),
-        "domain_accuracy": Score("share of images", True),
-        "class_there": Score("share of images", True),
-        "class_kept": Score("share of images", True),
+        "cycle_error": Score("pixels in [-1, 1]", error="cycle_error_error"),
+        "cycle_error_error": Score("pixels in [-1, 1]", None),
+        "domain_accuracy": Score("share of images", True, error=BINOMIAL),
+        "class_there": Score("share of images", True, error=BINOMIAL),
+        "class_kept": Score("share of images", True, error=BINOMIAL),
         "n": Score("images", None),
     }
 
@@ -71,13 +75,9 @@ class RoundTrip(Metric):
         self.samples, self.features, self.cache = samples, features, Path(cache).expanduser()
         self.classifiers: dict[str, Classifier] = {}
 
-    def override_sizes(self, images: int | None, batch_size: int | None, split: str) -> None:
-        super().override_sizes(images, batch_size, split)
-        self.samples = images or self.samples
-
     def check(self, data: Data, model: GenerativeModel) -> None:
         super().check(data, model)
-        if data.classes is None and data.source_shape is None:
+        if (data.classes or 1) < 2 and data.source_shape is None:
             raise UserError(
                 f"data={data.name} has no domains to translate between (quality, data); "
                 "choose quality=none, or other data"
@@ -117,8 +117,8 @@ class RoundTrip(Metric):
         wanted = model.other_domains(own) if model.labelled else ones
         pairs = list(self.translate(model, device, x, own, wanted))
         there, back = (torch.cat(images) for images in zip(*pairs, strict=True))
-        cycle_error = float((back - to_float(x)).abs().mean())
-        scores = {"cycle_error": cycle_error, "n": float(len(x))}
+        error = (back - to_float(x)).abs().flatten(1).mean(1)
+        scores = mean_and_error("cycle_error", error.double()) | {"n": float(len(x))}
         there, back = to_bytes(there), to_bytes(back)
         domains = self.domains(data, there)
         if domains is not None:

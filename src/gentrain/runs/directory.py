@@ -27,7 +27,7 @@ OPERATIONAL = (
     "steps", "resume", "force", "debug", "trainer", "logger", "callbacks", "samples", "checkpoint",
     "quality", "compile", "sweep", "cluster", "seeds", "probe", "scheme.log_every",
     "scheme.compile", "data.root", "data.workers", "data.resident", "data.cache", "data.mirrors",
-    "data.verify",
+    "data.verify", "plugins",
 )  # fmt: skip
 
 CONFIG = Path(".hydra", "config.yaml")
@@ -167,7 +167,7 @@ def saved_choices(run_dir: Path) -> dict[str, str]:
 def summary(run_dir: Path) -> dict[str, Any]:
     """The summary of a run; empty for one that has not come to an end."""
     try:
-        return json.loads((run_dir / "summary.json").read_text())
+        return json.loads((run_dir / "summary.json").read_text("utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
         return {}
 

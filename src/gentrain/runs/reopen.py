@@ -5,18 +5,22 @@ Neither a trainer nor callbacks nor loggers are built, and Lightning is not impo
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from gentrain.config import plugins
 from gentrain.config.build import build
 from gentrain.config.validate import checked
 from gentrain.data.base import Data
 from gentrain.errors import UserError
 from gentrain.runs import directory
 from gentrain.runs.checkpoints import load, mismatched_keys, newest_valid, refuse_version
+
+log = logging.getLogger("gentrain")
 
 PREFIX = "model."  # of the model's weights in the state_dict of a training module
 
@@ -55,9 +59,12 @@ def reopen(run_dir: Path, checkpoint: str = "last", device: str = "cpu") -> Open
     )
     refuse_version(file, saved, "run")
     config = directory.saved_config(run_dir)
+    plugins.refuse_missing(config.get("plugins", []), str(run_dir))
+    for name in plugins.changed(saved["origin"].get("plugins", {})):
+        log.warning("the source of %s has changed since %s was trained (plugins)", name, run_dir)
     config |= {key: checked(config[key], key) for key in ("data", "model")}
     torch.manual_seed(config["seed"])
-    data = build(config["data"], "data")
+    data = build(config["data"], "data", Data)
     model = build(config["model"], "model")
     model.to(memory_format=model.memory_format)
     load_weights(model, saved["state_dict"], run_dir, file)

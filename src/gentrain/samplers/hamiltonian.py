@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gentrain.config.types import Count, Positive
 from gentrain.samplers.kernel import Kernel, LogDensity, State, metropolis, slope, total
+from gentrain.streams import normal
 
 
 class HMC(Kernel):
@@ -37,7 +38,7 @@ class HMC(Kernel):
         return State(x, log_p, torch.ones_like(log_p, dtype=torch.bool), gradient)
 
     def step(self, target: LogDensity, state: State) -> State:
-        r = torch.randn_like(state.x)
+        r = normal(state.x)
         new, r_new = self.leapfrog(target, state, r)
         kinetic = (total(r.square()) - total(r_new.square())) / 2
         return metropolis(state, new, new.log_p - state.log_p + kinetic)

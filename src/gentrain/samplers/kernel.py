@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from gentrain.streams import uniform
+
 LogDensity = Callable[[Tensor], Tensor]  # (C, ...) -> (C,), up to a constant
 
 
@@ -80,7 +82,7 @@ def metropolis(old: State, new: State, log_ratio: Tensor) -> State:
 
     A log-ratio of nan is a rejection.
     """
-    taken = torch.rand_like(log_ratio).log() < log_ratio
+    taken = uniform(log_ratio).log() < log_ratio
     return select(taken, new, old)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gentrain.config.types import NonNegative, Positive
 from gentrain.samplers.kernel import Kernel, LogDensity, State, metropolis, slope, total
+from gentrain.streams import normal
 
 
 class Langevin(Kernel):
@@ -54,7 +55,7 @@ class Langevin(Kernel):
         """One step from x (C, ...), given the gradient of log p there."""
         if self.clip is not None:
             gradient = gradient.clamp(-self.clip, self.clip)
-        noise = math.sqrt(2 * self.length * self.temperature) * torch.randn_like(x)
+        noise = math.sqrt(2 * self.length * self.temperature) * normal(x)
         y = x + self.length * gradient + noise
         return y if self.bounds is None else y.clamp(*self.bounds)
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from gentrain.config.types import Positive
 from gentrain.errors import UserError
 from gentrain.samplers.kernel import Kernel, LogDensity, State, metropolis
+from gentrain.streams import normal, uniform
 
 
 class Proposal(ABC):
@@ -64,10 +65,10 @@ class Gaussian(Proposal):
 
     def draw(self, x: Tensor) -> Tensor:
         if self.least == self.sd:
-            return x + self.sd * torch.randn_like(x)
-        u = torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device, dtype=x.dtype)
+            return x + self.sd * normal(x)
+        u = uniform(x.new_empty(len(x), *[1] * (x.ndim - 1)))
         s = self.sd * (self.least / self.sd) ** u
-        return x + s * torch.randn_like(x)
+        return x + s * normal(x)
 
     def log_q(self, y: Tensor, x: Tensor) -> Tensor:
         return x.new_zeros(len(x))

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gentrain.errors import UserError
 from gentrain.samplers.kernel import Kernel, LogDensity, State
+from gentrain.streams import uniform
 
 
 class Ladder(NamedTuple):
@@ -83,7 +84,7 @@ class ParallelTempering(Kernel):
         swapped = torch.full_like(log_p[1:], torch.nan)
         cold = torch.arange(turn, len(beta) - 1, 2, device=x.device)
         log_ratio = swap_log_ratio(log_p[cold], log_p[cold + 1], beta[cold], beta[cold + 1])
-        taken = torch.rand_like(log_p[cold]).log() < log_ratio
+        taken = uniform(log_p[cold].T).T.log() < log_ratio
         swapped[cold] = taken.to(swapped)
         order = torch.arange(len(beta), device=x.device)[:, None].repeat(1, x.shape[1])
         new_cold = torch.where(taken, order[cold + 1], order[cold])

@@ -363,8 +363,9 @@ def redirect_output(output: int) -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     for ours, theirs in ((nothing, 0), (output, 1), (output, 2)):
         os.dup2(ours, theirs)
-    sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115 (until the end)
-    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+    # both stay open until the end
+    sys.stdout = open(1, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115
 
 
 def imitate_start(command: list[str], parent: int) -> None:

@@ -100,6 +100,7 @@ class SweepLauncher:
         self.asked: list[str] = []  # cells
         self.stopped_by: int | None = None  # a signal
         self.trials: int | None = None  # of a study, which asks for them batch by batch
+        self.without_scores = False  # a study none of whose trials has a score
         self.jobs = jobs_of(launcher, f"gentrain-{config.sweep.name}")
 
     # --- what a sweeper calls -------------------------------------------------------------------
@@ -339,13 +340,20 @@ class SweepLauncher:
         """Print the table of the sweep.
 
         Raises:
-            CellsFailed: unless every cell that was asked for has completed.
+            CellsFailed: unless every cell that was asked for has completed, and for a study
+                without any score.
         """
         print_sweep(self.ledger)
         ended = [self.ledger.status(name) for name in self.asked]
         bad = [status for status in ended if status["status"] != "completed"]
         if bad:
             raise CellsFailed(self.failure_message(bad, len(ended)), shared_status(bad))
+        if self.without_scores:
+            raise CellsFailed(
+                "no trial has a score, so the study learned nothing (quality, checkpoint.monitor); "
+                "choose a quality whose score is monitored, such as quality=classifier",
+                1,
+            )
 
     def failure_message(self, bad: list[Status], count: int) -> str:
         """The line for cells that have not completed, of `count` in all."""

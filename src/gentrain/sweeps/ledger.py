@@ -145,7 +145,7 @@ def read_json(path: Path) -> dict[str, Any]:
         UserError: where it is damaged. Our own files are whole, since `write_json` replaces them.
     """
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except json.JSONDecodeError as error:

@@ -36,9 +36,8 @@ def continue_study(sweeper: Any, arguments: list[str], launcher: SweepLauncher) 
         match trial.state:
             case optuna.trial.TrialState.COMPLETE:
                 made += 1
-            case (
-                optuna.trial.TrialState.RUNNING
-            ):  # its sweep is gone; the cell goes on in a new trial
+            case optuna.trial.TrialState.RUNNING:
+                # its sweep is gone; the cell goes on in a new trial
                 study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
                 study.enqueue_trial(trial.params)
     sweeper.n_trials = launcher.trials = max(0, sweeper.n_trials - made)
@@ -47,9 +46,7 @@ def continue_study(sweeper: Any, arguments: list[str], launcher: SweepLauncher) 
     log.info("study %s: %d trials are done, %d to make", sweeper.study_name, made, sweeper.n_trials)
     try:
         sweeper.sweep(arguments)
-    except ValueError as error:
-        if "No trials are completed" not in str(error):
+    except ValueError:  # Optuna asks for the best of no trials
+        if any(trial.state.name == "COMPLETE" for trial in study.get_trials(deepcopy=False)):
             raise
-        log.warning(
-            "no trial has a score (quality, checkpoint.monitor): Optuna had nothing to learn from"
-        )
+        launcher.without_scores = True

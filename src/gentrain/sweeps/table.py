@@ -48,7 +48,7 @@ def row(sweep_dir: Path, status: Status) -> dict[str, Any]:
 def link(run_dir: Path) -> str:
     """The address of a run's page in W&B, where there is one."""
     file = run_dir / "wandb" / "url.txt"
-    return file.read_text().strip() if file.exists() else ""
+    return file.read_text("utf-8").strip() if file.exists() else ""
 
 
 def by_seed(found: list[dict[str, Any]], keys: Sequence[str]) -> list[dict[str, Any]]:
@@ -137,7 +137,7 @@ def print_sweep(ledger: Ledger, write: Callable[[str], Any] = sys.stdout.write) 
 def write_csv(path: Path, found: list[dict[str, Any]]) -> None:
     """Write rows with all of their columns."""
     columns = list(dict.fromkeys(key for each in found for key in each))
-    with atomic_write(path) as part, part.open("w", newline="") as file:
+    with atomic_write(path) as part, part.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=columns)
         writer.writeheader()
         writer.writerows(found)

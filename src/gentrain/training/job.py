@@ -14,6 +14,7 @@ import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
 
 from gentrain.config.build import build
+from gentrain.config.plugins import active
 from gentrain.config.validate import check
 from gentrain.data.base import Data
 from gentrain.errors import AlreadyFinished, Diverged, Interrupted, Unavailable, UserError
@@ -69,7 +70,7 @@ class Job:
         self.choices = choices | {"tricks": " ".join(config["tricks"])}
         quiet()
         L.seed_everything(config["seed"], workers=True, verbose=False)
-        self.data: Data = build(self.config["data"], "data")
+        self.data: Data = build(self.config["data"], "data", Data)
         self.scheme = self.make_training_module()
         if self.checkpoint:
             refuse_foreign(self.checkpoint, self.scheme)
@@ -85,7 +86,7 @@ class Job:
 
     def make_training_module(self) -> TrainingModule:
         """Build the model, and what trains it."""
-        model: GenerativeModel = build(self.config["model"], "model")
+        model: GenerativeModel = build(self.config["model"], "model", GenerativeModel)
         refuse_labels(self.data, model)
         refuse_sources(self.data, model)
         scheme: TrainingModule = build(self.config["scheme"], "scheme", model=model)
@@ -93,6 +94,7 @@ class Job:
             "config": self.config,
             "choices": self.choices,
             "version": __version__,
+            "plugins": dict(active),
         }
         return scheme
 
@@ -245,6 +247,7 @@ class Job:
             "wall_seconds": time.time() - started,
             "device": device_name(self.trainer),
             "versions": directory.versions(),
+            "plugins": dict(active),
         }
         for callback in self.callbacks:
             if isinstance(callback, SummaryCallback):

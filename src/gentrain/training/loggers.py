@@ -9,6 +9,7 @@ import csv
 import functools
 import json
 import logging
+import math
 import os
 import secrets
 from collections.abc import Callable, Mapping
@@ -191,7 +192,7 @@ class Rows(_ExperimentWriter):
         return new
 
     def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
-        with open(self.metrics_file_path, newline="") as file:
+        with open(self.metrics_file_path, encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         self.replace(rows, fieldnames)
 
@@ -202,7 +203,7 @@ class Rows(_ExperimentWriter):
             return
         with (
             atomic_write(Path(self.metrics_file_path)) as part,
-            part.open("w", newline="") as file,
+            part.open("w", encoding="utf-8", newline="") as file,
         ):
             writer = csv.DictWriter(file, fieldnames=columns)
             writer.writeheader()
@@ -214,7 +215,7 @@ def earlier(path: str, last_step: int) -> tuple[list[dict[str, str]], list[str]]
 
     A row that a crash cut short is later than any checkpoint, and is left out.
     """
-    with open(path, newline="") as file:
+    with open(path, encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         rows = [row for row in reader if None not in row.values() and row.get("step", "").isdigit()]
     return [row for row in rows if int(row["step"]) <= last_step], list(reader.fieldnames or [])
@@ -285,7 +286,7 @@ class Dashboard(WandbLogger):
         if self.mode == "online":
             log.info("W&B: %s", self._experiment.url)
             folder = id_file(Path(self._wandb_init["dir"])).parent
-            (folder / "url.txt").write_text(f"{self._experiment.url}\n")
+            (folder / "url.txt").write_text(f"{self._experiment.url}\n", "utf-8")
 
     def begin(self, mode: Any) -> Any:
         """Call `wandb.init`, and make the step the axis of every curve."""
@@ -317,7 +318,12 @@ class Dashboard(WandbLogger):
         """Send a message to those who follow the run, by e-mail or chat as they have chosen."""
         self.experiment.alert(title=title, text=text)
 
-    log_metrics = fail_open(WandbLogger.log_metrics)
+    @fail_open
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log what is a finite number; JSON has no other numbers."""
+        finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
+        super().log_metrics(finite, step)
+
     log_image = fail_open(WandbLogger.log_image)
     log_hyperparams = fail_open(WandbLogger.log_hyperparams)
 
@@ -378,7 +384,7 @@ def stop_service() -> None:
 def run_id(run_dir: Path, resumed: bool) -> str:
     """The id that a resumed run had, so that it goes on in the same W&B run; else a new one."""
     file = id_file(run_dir)
-    return file.read_text().strip() if resumed and file.exists() else secrets.token_hex(4)
+    return file.read_text("utf-8").strip() if resumed and file.exists() else secrets.token_hex(4)
 
 
 def of_a_sweep(run_dir: Path, config: Mapping[str, Any]) -> tuple[str | None, str, dict[str, Any]]:
@@ -390,7 +396,7 @@ def of_a_sweep(run_dir: Path, config: Mapping[str, Any]) -> tuple[str | None, st
     cell = (config.get("sweep") or {}).get("cell")
     if cell is None or not (run_dir / "status.json").exists():
         return None, "", {}
-    overrides = json.loads((run_dir / "status.json").read_text())["overrides"]
+    overrides = json.loads((run_dir / "status.json").read_text("utf-8"))["overrides"]
     swept = {"sweep/" + key.replace(".", "/"): value for key, value in overrides.items()}
     return config["sweep"]["name"], cell, swept
 
@@ -398,7 +404,7 @@ def of_a_sweep(run_dir: Path, config: Mapping[str, Any]) -> tuple[str | None, st
 def keep_id(run_dir: Path, id: str) -> None:
     """Write down the id of a W&B run."""
     id_file(run_dir).parent.mkdir(parents=True, exist_ok=True)
-    id_file(run_dir).write_text(id + "\n")
+    id_file(run_dir).write_text(id + "\n", "utf-8")
 
 
 def id_file(run_dir: Path) -> Path:

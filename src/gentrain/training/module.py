@@ -127,7 +127,31 @@ class TrainingModule(L.LightningModule, ABC):
         self.clock.start()
         for player, optimizer in zip(self.players, self.trainer.optimizers, strict=True):
             own = [schedule for schedule in self.schedules if schedule.optimizer is optimizer]
-            apply_hyperparameters(optimizer, own, keywords_of(self.optimizer_factories[player]))
+            wanted = keywords_of(self.optimizer_factories[player])
+            apply_hyperparameters(optimizer, own, wanted)
+            if self.resumed and self.make_schedule:
+                self.follow_schedule(player, optimizer, own[0])
+
+    def follow_schedule(self, player: str, optimizer: Optimizer, schedule: LRScheduler) -> None:
+        """Set the rate that the configured schedule has at this step.
+
+        The checkpoint's rate is another one where the run is resumed with more steps or with
+        another schedule. Otherwise nothing changes, so that a resume is exact.
+        """
+        assert self.make_schedule is not None
+        step = schedule.last_epoch or self.trainer.global_step
+        base = keywords_of(self.optimizer_factories[player]).get("lr", optimizer.defaults["lr"])
+        rate, state = rate_at(self.make_schedule, base, step)
+        old = optimizer.param_groups[0]["lr"]
+        if math.isclose(rate, old, rel_tol=1e-6, abs_tol=1e-12 * base):
+            return
+        schedule.load_state_dict(state)
+        for group in optimizer.param_groups:
+            group["lr"], group["initial_lr"] = rate, base
+        log.warning(
+            f"learning rate of the {player} at step {step}: {old:.3g} -> {rate:.3g}, that of the "
+            "configured schedule and steps (schedule, steps)"
+        )
 
     # --- one update -------------------------------------------------------------------------------
 
@@ -325,6 +349,22 @@ def apply_hyperparameters(
         for schedule in schedules:
             group["initial_lr"] = rate
             schedule.base_lrs = [rate for _ in schedule.base_lrs]
+
+
+def rate_at(make_schedule: ScheduleFactory, base: float, step: int) -> tuple[float, dict[str, Any]]:
+    """The rate that a schedule has after some steps, and its state there.
+
+    Args:
+        make_schedule: makes the schedule.
+        base: the rate that it starts with.
+        step: how many steps it makes.
+    """
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=base)
+    schedule = make_schedule(optimizer)
+    for _ in range(step):
+        optimizer.step()
+        schedule.step()
+    return optimizer.param_groups[0]["lr"], schedule.state_dict()
 
 
 def compiled(objective: Callable[[Batch], Objective]) -> Callable[[Batch], Objective]:

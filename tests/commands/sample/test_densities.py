@@ -46,7 +46,7 @@ def kept(tmp_path: Path, name: str = "out/sample.json") -> dict[str, Any]:
 
 
 def test_eval_of_a_bound(scored: Program, tmp_path: Path, trained: Path) -> None:
-    fine(done := scored("vae", "images=40", "importance=3"))
+    fine(done := scored("vae", "n=40", "importance=3"))
     found = kept(tmp_path, "eval.json")
     nats, about = found["scores"]["quality/nats"], found["protocols"]["quality"]
     assert (
@@ -60,10 +60,10 @@ def test_eval_of_a_bound(scored: Program, tmp_path: Path, trained: Path) -> None
         3,
         False,
     )
-    fine(scored("vae", "images=40", "importance=3", "batch_size=7"))
+    fine(scored("vae", "n=40", "importance=3", "batch_size=7"))
     # the same images, other noise
     assert kept(tmp_path, "eval.json")["scores"]["quality/nats"] == pytest.approx(nats, rel=0.01)
-    fine(scored("vae", "images=40", "importance=100", "split=train"))
+    fine(scored("vae", "n=40", "importance=100", "split=train"))
     assert kept(tmp_path, "eval.json")["protocols"]["quality"]["split"] == "train"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["eval.json"]
 
@@ -71,7 +71,7 @@ def test_eval_of_a_bound(scored: Program, tmp_path: Path, trained: Path) -> None
 def test_eval_as_the_run_measured_itself(gentrain: Program, zoo: Zoo, tmp_path: Path) -> None:
     """The same protocol gives the same number, bit for bit; without `out` it goes into the run."""
     trained = zoo.copy("vae", tmp_path / "vae").parent
-    fine(gentrain("eval", f"run={trained / 'vae'}", "images=20", "importance=2"))
+    fine(gentrain("eval", f"run={trained / 'vae'}", "n=20", "importance=2"))
     end, found = (
         json.loads((trained / "vae" / file).read_text()) for file in ("summary.json", "eval.json")
     )
@@ -82,14 +82,14 @@ def test_eval_as_the_run_measured_itself(gentrain: Program, zoo: Zoo, tmp_path: 
 
 
 def test_eval_of_what_names_classes_and_of_what_is_exact(scored: Program, tmp_path: Path) -> None:
-    fine(done := scored("m2", "images=20", "importance=1"))
+    fine(done := scored("m2", "n=20", "importance=1"))
     assert (
         "test error" in done.stdout
         and "after 20 labels" in done.stdout
         and "summed over the labels" in done.stdout
     )
     assert 0 < kept(tmp_path, "eval.json")["scores"]["quality/test_error"] <= 1
-    fine(done := scored("maf", "images=20"))
+    fine(done := scored("maf", "n=20"))
     assert "nats; exact" in done.stdout and "64 dimensions" in done.stdout
 
 
@@ -98,7 +98,7 @@ def test_eval_of_an_energy(zoo: Zoo, gentrain: Program, tmp_path: Path) -> None:
     for.
     """
     zoo.copy("rbm", tmp_path / "rbm")
-    fine(done := gentrain("eval", f"run={tmp_path / 'rbm'}", "images=20", "split=train"))
+    fine(done := gentrain("eval", f"run={tmp_path / 'rbm'}", "n=20", "split=train"))
     about = kept(tmp_path, "rbm/eval.json")["protocols"]["quality"]
     assert (
         "20 train images" in done.stdout
@@ -110,8 +110,8 @@ def test_eval_of_an_energy(zoo: Zoo, gentrain: Program, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "words", "said"),
     [
-        ("noise", (), ["quality=none", "(run)", "quality=classifier"]),
-        ("vae", ("images=0",), ["(images)", "greater than or equal to 1"]),
+        ("noise", (), ["nothing to score", "(quality)", "quality=classifier"]),
+        ("vae", ("n=0",), ["(n)", "greater than or equal to 1"]),
         ("vae", ("importance=0",), ["(importance)"]),
         ("vae", ("split=tset",), ["(split)"]),
         ("vae", ("imprtance=3",), ["imprtance", "did you mean importance"]),

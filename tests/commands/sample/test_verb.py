@@ -169,12 +169,10 @@ def test_eval_of_a_game_measures_as_the_run_did(
     }
     assert "fid_classifier_floor" in done.stdout and "200 fakes" in done.stdout
     fine(
-        done := gentrain(
-            "eval", f"run={trained / 'gan'}", "images=100", f"out={tmp_path / 'eval.json'}"
-        )
+        done := gentrain("eval", f"run={trained / 'gan'}", "n=100", f"out={tmp_path / 'eval.json'}")
     )
     assert json.loads((tmp_path / "eval.json").read_text())["scores"]["quality/n"] == 100
-    refused(gentrain("eval", f"run={trained / 'cgan'}"), "quality=none", "(run)")
+    refused(gentrain("eval", f"run={trained / 'cgan'}"), "nothing to score", "(quality)")
 
 
 @pytest.mark.parametrize(

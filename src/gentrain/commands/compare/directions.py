@@ -33,8 +33,19 @@ HIGHER_IS_BETTER = (
 declared: dict[str, bool] = {}
 
 # they describe a score, and rank nothing
-NO_SCORES = ("quality/n", "quality/nats_error", "quality/log_z", "quality/log_z_error")
-NO_SCORE_ENDS = ("_floor", "_std", "_permuted")
+NO_SCORES = ("quality/n", "quality/log_z", "quality/log_z_error", "quality/nats_images_error")
+NO_SCORE_ENDS = (
+    "_floor",
+    "_std",
+    "_permuted",
+    "/nats_error",
+    "nats_given_label_error",
+    "pseudo_nats_error",
+    "/l1_error",
+    "/psnr_error",
+    "/ssim_error",
+    "cycle_error_error",
+)
 
 
 def higher_is_better(name: str) -> bool:

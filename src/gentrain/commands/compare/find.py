@@ -284,7 +284,7 @@ def read_json(path: Path) -> dict[str, Any]:
         UserError: where it cannot be read. Our own records are never half-written.
     """
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except OSError as error:

@@ -8,7 +8,6 @@ nothing.
 from __future__ import annotations
 
 import html
-import json
 import math
 import secrets
 import time
@@ -21,6 +20,7 @@ from gentrain.commands.compare.find import Run, between
 from gentrain.commands.compare.groups import Group, Spread, differing
 from gentrain.commands.compare.pictures import album
 from gentrain.commands.compare.ranking import Table, about, flat_protocol
+from gentrain.files import to_json
 
 POINTS = 240  # of a curve; more do not fit in the width of a chart
 ALL_POINTS = 24_000  # of one value in all runs, if that leaves each at least MIN_POINTS
@@ -73,9 +73,7 @@ def plotly() -> str:
 
 def embedded(content: Any) -> str:
     """JSON for a script element: no character could end the element."""
-    text = json.dumps(
-        content, ensure_ascii=True, allow_nan=False, separators=(",", ":"), default=str
-    )
+    text = to_json(content, ensure_ascii=True, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
@@ -126,7 +124,7 @@ def table_content(table: Table, rows: list[list[int | None]]) -> dict[str, Any]:
 
 def as_text(value: Any) -> str:
     """A string as it is, anything else as JSON."""
-    return value if type(value) is str else json.dumps(value, default=str)
+    return value if type(value) is str else to_json(value)
 
 
 def group_content(group: Group) -> dict[str, Any]:

@@ -33,7 +33,13 @@ def sample(config: dict[str, Any], mode_name: str) -> Path:
     out = Path(config["out"]) if config["out"] else run_dir / f"samples-{mode_name}"
     run = reopen(run_dir, config["checkpoint"].name, device(config["device"].name))
     session = SampleSession(
-        run, config["averaged"], config["seed"], config["labels"], config["domain"]
+        run,
+        config["averaged"],
+        config["seed"],
+        config["labels"],
+        config["domain"],
+        config["mean"],
+        config["temperature"],
     )
     mode.check(session)
     with report_disk_errors(out, "out"):
@@ -95,6 +101,7 @@ def record(config: dict[str, Any], mode_name: str, session: SampleSession) -> di
         "seed": config["seed"],
         "labels": session.classes,
         "domain": None if session.domain is None else session.domain.tolist(),
+        **session.model.sample_protocol(),
         "device": str(session.device),
         "versions": directory.versions(),
     }

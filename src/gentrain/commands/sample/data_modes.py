@@ -17,6 +17,7 @@ from gentrain.config.types import Count, Share
 from gentrain.data.arrays import CHUNK, to_bytes, to_float
 from gentrain.data.batches import as_batch
 from gentrain.models.base import Completes, Denoises, Memorises, Reconstructs
+from gentrain.streams import uniform
 
 UNIT = "(root mean square of pixels in 0..255)"
 
@@ -94,19 +95,20 @@ class Denoise(Mode):
     """
 
     requires = (Denoises,)
+    draws = False
 
     def __init__(
         self, n: Count = 10, share: Share = 0.2, steps: Count = 2, draws: Count = 10
     ) -> None:
-        self.n, self.share, self.steps, self.draws = n, share, steps, draws
+        self.n, self.share, self.steps, self.chains = n, share, steps, draws
 
     def draw(self, session: SampleSession, out: Output) -> dict[str, Any]:
         (clean, *_), split = held_out(session, self.n)
         clean = clean.cpu()
-        noisy = torch.where(
-            torch.rand_like(clean) < self.share, torch.rand_like(clean).round() * 2 - 1, clean
-        )
-        denoised = session.model.denoise(noisy.to(session.device), self.steps, self.draws)
+        with session.streams(range(len(clean))):
+            hidden = uniform(clean) < self.share
+            noisy = torch.where(hidden, uniform(clean).round() * 2 - 1, clean)
+            denoised = session.model.denoise(noisy.to(session.device), self.steps, self.chains)
         denoised = denoised.float().cpu()
         images = torch.cat([clean, noisy, denoised])
         out.images(iter([(images, None)]), len(images))
@@ -131,13 +133,15 @@ class Reconstruct(Mode):
     """
 
     requires = (Reconstructs,)
+    draws = False
 
     def __init__(self, n: Count = 10) -> None:
         self.n = n
 
     def draw(self, session: SampleSession, out: Output) -> dict[str, Any]:
         batch, split = held_out(session, self.n)
-        made = session.model.reconstruct(*batch).cpu()
+        with session.streams(range(len(batch[0]))):
+            made = session.model.reconstruct(*batch).cpu()
         x, labels, count = batch[0].cpu(), labels_of(batch), len(batch[0])
         out.images(iter([(made, labels)]), count)
         out.picture(self.name, table(torch.cat([x, made]), count))
@@ -215,11 +219,15 @@ class Complete(Mode):
         self, session: SampleSession, batch: tuple[Tensor, ...], known: Tensor
     ) -> list[Tensor]:
         """`times` completions of a batch, (B, C, H, W) on the CPU."""
-        noise: list[Tensor | None] = [None] * self.times
-        if session.prior:
-            drawn = session.noise(len(batch[0]) * self.times).to(session.device)
-            noise = list(drawn.unflatten(0, (self.times, len(batch[0]))))
-        return [session.model.complete(batch, known, z).cpu() for z in noise]
+        n, found = len(batch[0]), []
+        noise: Tensor | None = None
+        if session.prior:  # `times` rows for each image in turn, so that they do not depend on n
+            noise = session.noise(n * self.times).to(session.device).unflatten(0, (n, self.times))
+        for i in range(self.times):
+            z = None if noise is None else noise[:, i]
+            with session.streams(range(i, n * self.times, self.times)):
+                found.append(session.model.complete(batch, known, z).cpu())
+        return found
 
     def mask(self, height: int, width: int) -> Tensor:
         """(1, 1, H, W), true where a pixel is known."""

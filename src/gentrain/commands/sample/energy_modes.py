@@ -89,12 +89,12 @@ class Chains(Mode):
 
     def draw(self, session: SampleSession, out: Output) -> dict[str, Any]:
         model, times = session.model, [0, *(2**i for i in range(self.columns - 1))]
-        with torch.no_grad():
+        with torch.no_grad(), session.streams(range(self.n)):
             x = model.noise(self.n, session.device)
             strip, done = [model.images(x[:, : model.size])], 0
             for time in times[1:]:
                 x, done = model.run_chain(x, time - done), time
-                strip.append(model.mean_images(x))
+                strip.append(model.show(x))
         images = torch.stack([part.float().cpu() for part in strip], 1).flatten(0, 1)
         out.images(iter([(images, None)]), len(images))
         out.picture(self.name, table(images, self.columns))
@@ -109,6 +109,7 @@ class Filters(Mode):
     """
 
     requires = (HasFilters,)
+    draws = False
 
     def __init__(self, n: Count = 100) -> None:
         self.n = n

@@ -5,6 +5,7 @@ A preset in `conf/mode/` names the class and sets the options.
 
 from __future__ import annotations
 
+import itertools
 import re
 from abc import ABC, abstractmethod
 from typing import Annotated, Any, ClassVar, Literal
@@ -29,6 +30,7 @@ class Mode(ABC):
     """
 
     requires: ClassVar[tuple[type[Capability], ...]] = ()  # what the model must be able to do
+    draws: ClassVar[bool] = True  # it shows samples, and so reads mean= and temperature=
     points: ClassVar[bool] = False  # it can show points in the plane
     needs_labels: ClassVar[bool] = False  # samples must be made for given labels
     noise: Literal["any", "normal"] | None = None  # the prior that it needs, if it chooses noise
@@ -52,6 +54,11 @@ class Mode(ABC):
             )
         for capability in self.requires:
             require(session.model, capability, f"mode={self.name}")
+        if session.chosen and not self.draws:
+            raise UserError(
+                f"mode={self.name} shows no samples, so that {session.chosen[0]} changes nothing "
+                f"({session.chosen[0]}); leave it out, or choose mode=grid"
+            )
         if self.needs_labels and session.classes is None:
             raise UserError(
                 f"mode={self.name} has a row a class, and this model has no labels (mode); "
@@ -81,9 +88,8 @@ def draw_table(
 
 def keep(session: SampleSession, out: Output, z: Tensor, labels: Tensor | None) -> Tensor:
     """Draw the images of z (n, ...) and keep them as `save` says; returns all of them."""
-    parts = z.split(BLOCK)
-    ys = [None] * len(parts) if labels is None else labels.split(BLOCK)
-    batches = ((session.images(part, y), y) for part, y in zip(parts, ys, strict=True))
+    ys = itertools.repeat(None) if labels is None else labels.split(BLOCK)
+    batches = zip(session.parts(z, labels), ys, strict=False)
     return out.images(batches, len(z), len(z))
 
 

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from gentrain.capability import supports
+from gentrain.capability import require, supports
+from gentrain.config.types import NonNegative
+from gentrain.config.validate import coerced
 from gentrain.data.arrays import ArrayDataset
 from gentrain.data.base import Data
 from gentrain.data.batches import as_batch
 from gentrain.errors import Diverged, UserError
-from gentrain.models.base import Translates, fork_rng
+from gentrain.models.base import (
+    DrawsPixels,
+    HasTemperature,
+    Translates,
+    fork_rng,
+    warn_of_few_chains,
+)
 from gentrain.runs.reopen import OpenedRun
+from gentrain.streams import image_streams
 
 # Images are drawn in blocks of this size, and noise too: image i of a seed is the same for every n.
 BLOCK = 100
@@ -30,29 +40,41 @@ class SampleSession:
         labels: classes that take turns, where the model has labels; None for all.
         domain: the name or number of the target domain, where the model has several; attributes
             with + between them, where an image has several at once.
+        mean: show means of the pixels' distribution (true) or draws of it (false); None as trained.
+        temperature: of the samples; None for 1.
 
     Raises:
-        UserError: for labels or a domain that the model or the data do not have.
+        UserError: for what the model or the data do not have of these.
     """
 
     def __init__(
         self,
         run: OpenedRun,
-        averaged: bool = True,
+        averaged: bool | None = None,
         seed: int = 0,
         labels: list[int] | None = None,
         domain: str | int | None = None,
+        mean: bool | None = None,
+        temperature: float | None = None,
     ) -> None:
         self.run = run
         self.model: Any = run.model
         self.data: Data = run.data
         self.device = run.device
         self.seed = seed
-        if not averaged:
+        if averaged and self.model.ema_generator is None:
+            raise UserError(
+                "this run keeps no average of its weights (averaged); leave it out, or train with "
+                "tricks=[ema]"
+            )
+        if averaged is False:
             self.model.ema_generator = None
         self.model.eval().requires_grad_(False)
         self.classes = self.choose_classes(labels)
         self.domain = None if domain is None else self.target(str(domain))
+        choose_draws(self.model, mean, temperature)
+        given = {"mean": mean, "temperature": temperature}
+        self.chosen = [name for name, value in given.items() if value is not None]
         # some models draw more random numbers than their noise
         torch.manual_seed(seed)
 
@@ -141,6 +163,7 @@ class SampleSession:
 
     def stream(self, n: int) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Draw n images with their labels, on the CPU; one block at a time is in memory."""
+        warn_of_few_chains(self.model, n)
         blocks = self.blocks() if self.prior else None
         for start in range(0, n, BLOCK):
             count = min(BLOCK, n - start)
@@ -150,11 +173,13 @@ class SampleSession:
 
     def images(self, z: Tensor, labels: Tensor | None) -> Tensor:
         """Draw the images of given noise (n, ...) and labels (n,), on the CPU."""
-        parts = z.split(BLOCK)
-        ys = [None] * len(parts) if labels is None else labels.split(BLOCK)
-        return torch.cat(
-            [self.generate(len(part), part, y) for part, y in zip(parts, ys, strict=True)]
-        )
+        return torch.cat(list(self.parts(z, labels)))
+
+    def parts(self, z: Tensor, labels: Tensor | None) -> Iterator[Tensor]:
+        """Draw the images of given noise (n, ...) and labels (n,) in blocks."""
+        ys = [None] * -(-len(z) // BLOCK) if labels is None else labels.split(BLOCK)
+        for i, (part, y) in enumerate(zip(z.split(BLOCK), ys, strict=True)):
+            yield self.generate(len(part), part, y, i * BLOCK)
 
     def generate(self, n: int, z: Tensor | None, labels: Tensor | None, start: int = 0) -> Tensor:
         """Draw one batch of n images, on the CPU.
@@ -169,11 +194,16 @@ class SampleSession:
             Diverged: when an image has a value that is not a finite number.
         """
         batch = self.batch(n, labels, start)
-        if self.is_multi_domain:
-            images = self.model.translate(*batch)
-        else:
-            images = self.model.sample(batch, None if z is None else z.to(self.device))
+        with self.streams(range(start, start + n)):
+            if self.is_multi_domain:
+                images = self.model.translate(*batch)
+            else:
+                images = self.model.sample(batch, None if z is None else z.to(self.device))
         return finite(images.float().cpu())
+
+    def streams(self, images: Iterable[int]) -> AbstractContextManager[None]:
+        """Random numbers of each of some images inside, whatever else is drawn."""
+        return image_streams(self.seed, images)
 
     def batch(self, n: int, labels: Tensor | None, start: int = 0) -> tuple[Tensor, ...]:
         """A batch as `GenerativeModel.sample` reads it.
@@ -198,6 +228,25 @@ class SampleSession:
         samples = self.data.held_out() or self.data.load("train")
         order = torch.randperm(samples.rows, generator=torch.Generator().manual_seed(self.seed))
         return samples, order[torch.arange(start, start + n) % len(order)]
+
+
+def choose_draws(model: Any, mean: bool | None, temperature: float | None) -> None:
+    """Set what a model's samples show, where the user says so.
+
+    Args:
+        model: the model.
+        mean: means of the pixels' distribution, or draws of it; None leaves what it is.
+        temperature: of the samples; None leaves 1.
+
+    Raises:
+        UserError: for a model without such a distribution, or without a temperature.
+    """
+    if mean is not None:
+        require(model, DrawsPixels, f"mean={str(mean).lower()}")
+        model.mean = mean
+    if temperature is not None:
+        require(model, HasTemperature, f"temperature={temperature:g}")
+        model.temperature = coerced(temperature, NonNegative, "temperature")
 
 
 def finite(images: Tensor) -> Tensor:

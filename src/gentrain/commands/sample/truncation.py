@@ -145,6 +145,9 @@ class TruncatedModel(GenerativeModel):
             noise = truncated(self.model.noise(len(batch[0]), batch[0].device), self.tau)
         return self.model.sample(batch, noise)
 
+    def sample_protocol(self) -> dict[str, Any]:
+        return self.model.sample_protocol()
+
 
 def truncated(z: Tensor, tau: float) -> Tensor:
     """N(0, 1) given |z| <= tau: values outside are drawn again until they are inside.

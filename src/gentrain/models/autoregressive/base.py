@@ -2,14 +2,15 @@
 
 Values are in raster order, and at each pixel in the order R, G, B. One pass of a causal network
 gives all terms. A sample draws the values in their order, each as a function of a uniform number:
-v_i is the least k with P(v_i <= k | v_0 ... v_(i-1)) > u_i.
+v_i is the least k with P(v_i <= k | v_0 ... v_(i-1)) > u_i. At the temperature T the logits l are
+l / T; at 0 each value is the most probable one given those before.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -17,13 +18,14 @@ from torch import Tensor
 
 from gentrain.errors import UserError
 from gentrain.models.autoregressive.networks import Causal, UncachedSampling
-from gentrain.models.base import Batch, Completes, HasLogProb, eval_mode
-from gentrain.models.density import DensityModel
+from gentrain.models.base import Batch, Completes, HasLogProb, HasTemperature, eval_mode
+from gentrain.models.density import DensityModel, temperature_protocol
 from gentrain.models.objective import Objective
 from gentrain.models.pixels import Pixels
+from gentrain.streams import uniform
 
 
-class Autoregressive(DensityModel, Completes, HasLogProb):
+class Autoregressive(DensityModel, Completes, HasLogProb, HasTemperature):
     """An autoregressive model of images, log p(v), or log p(v | y) where it is conditional.
 
     Args:
@@ -34,9 +36,10 @@ class Autoregressive(DensityModel, Completes, HasLogProb):
         classes: the number of labels, or None for data without.
 
     Raises:
-        UserError: for real-valued pixels, for points, and for labels that do not exist.
+        UserError: for labels that do not exist.
     """
 
+    takes: ClassVar = ("binary", "levels")
     sequential = True
 
     def __init__(
@@ -47,23 +50,14 @@ class Autoregressive(DensityModel, Completes, HasLogProb):
         conditional: bool = False,
         classes: int | None = None,
     ) -> None:
-        super().__init__(pixels)
-        if pixels.values is None:
-            raise UserError(
-                "an autoregressive model draws one of finitely many values, and not "
-                f"{pixels.name} (pixels); choose binary or levels"
-            )
-        if len(shape) != 3:
-            raise UserError(
-                "an autoregressive model of pixels wants images, and the data's shape is "
-                f"{list(shape)} (data); e.g. data=mnist_5k"
-            )
+        super().__init__(pixels, shape)
+        assert pixels.values is not None
         if conditional and not classes:
             raise UserError(
                 "these data have no labels to be given (model.conditional); "
                 "choose others, or give false"
             )
-        self.shape, self.n_values, self.labelled = list(shape), pixels.values, conditional
+        self.n_values, self.labelled = pixels.values, conditional
         self.network = network(
             shape=self.shape, values=self.n_values, classes=classes if conditional else 0
         )
@@ -93,20 +87,17 @@ class Autoregressive(DensityModel, Completes, HasLogProb):
         nll = -self.log_prob(v, self.labels(batch)).mean()
         return Objective({"nll": nll}, {"bits_per_dim": nll / math.prod(self.shape) / math.log(2)})
 
-    def log_likelihood(self, batch: Batch, samples: int) -> Tensor:
-        with eval_mode(self):
-            v, log_det = self.pixels(batch[0])
-            return self.log_prob(v, self.labels(batch)) + log_det
+    def log_likelihood_of_values(self, v: Tensor, y: Tensor | None, samples: int) -> Tensor:
+        return self.log_prob(v, y)
 
     def protocol(self, samples: int) -> dict[str, Any]:
-        exact = "exact, given the label" if self.labelled else "exact"
-        return {"likelihood": exact, "pixels": self.pixels.name}
+        return {"likelihood": "exact", "pixels": self.pixels.name}
 
     # --- sampling ---------------------------------------------------------------------------------
 
     def noise(self, n: int, device: torch.device | str) -> Tensor:
         """(n, C * H * W), uniform in [0, 1)."""
-        return torch.rand(n, math.prod(self.shape), device=device)
+        return uniform(torch.empty(n, math.prod(self.shape), device=device))
 
     def uniforms(self, batch: Batch, noise: Tensor | None) -> Tensor:
         """The noise of a batch, new where it is None, as (B, C, H, W)."""
@@ -116,6 +107,9 @@ class Autoregressive(DensityModel, Completes, HasLogProb):
     def sample(self, batch: Batch, noise: Tensor | None = None) -> Tensor:
         with eval_mode(self):
             return self.pixels.inverse(self.fill(self.uniforms(batch, noise), self.labels(batch)))
+
+    def sample_protocol(self) -> dict[str, Any]:
+        return temperature_protocol(self)
 
     def complete(self, batch: Batch, known: Tensor, noise: Tensor | None = None) -> Tensor:
         """The batch's images with the unknown pixels drawn anew; known pixels stay exactly.
@@ -161,12 +155,25 @@ class Autoregressive(DensityModel, Completes, HasLogProb):
             cache.next_row()
             for j in range(u.shape[3]):
                 for c in range(u.shape[1]):
-                    drawn = quantile(cache.logits(j)[:, :, c], u[:, c, i, j])
+                    logits = tempered(cache.logits(j)[:, :, c], self.temperature)
+                    drawn = quantile(logits, u[:, c, i, j])
                     if known is not None and given is not None:
                         drawn = torch.where(known[:, c, i, j], given[:, c, i, j], drawn)
                     v[:, c, i, j] = drawn
                     cache.set_pixel(j, self.scaled(v[:, :, i, j]))
         return v
+
+
+def tempered(logits: Tensor, temperature: float) -> Tensor:
+    """Logits (B, values) at a temperature T: l / T, and for T = 0 the most probable value alone.
+
+    >>> tempered(torch.tensor([[1.0, 3.0]]), 0.5).diff()
+    tensor([[4.]])
+    """
+    if temperature == 1:
+        return logits
+    below = logits - logits.amax(1, keepdim=True)  # so that nothing overflows for a small T
+    return below / temperature if temperature else torch.where(below < 0, -torch.inf, 0.0)
 
 
 def quantile(logits: Tensor, u: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import NamedTuple
+from collections.abc import Collection
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,7 +27,8 @@ from gentrain.models.base import (
     eval_mode,
 )
 from gentrain.models.objective import Objective
-from gentrain.models.pixels import Pixels
+from gentrain.models.pixels import Pixels, Values, check_values
+from gentrain.streams import image_numbers
 
 
 class Clamped(NamedTuple):
@@ -57,15 +59,23 @@ class EnergyModel(
         pixels: what is modelled of an image.
         shape: (C, H, W) of images, or (D,) of points.
         steps: transitions of the chain that draws a sample.
+        remedy: what to choose for data of which `pixels` are not defined.
+
+    Raises:
+        UserError: for such data.
     """
 
+    takes: ClassVar[Collection[Values]]  # what may be modelled; see `Pixels.gives`
     compilable = False  # chains run inside the objective
     init_images = 10_000
     rank_local_buffers = ("chains",)
     chains: Tensor | None
 
-    def __init__(self, pixels: Pixels, shape: list[int], steps: Count) -> None:
+    def __init__(
+        self, pixels: Pixels, shape: list[int], steps: Count, remedy: str | None = None
+    ) -> None:
         super().__init__()
+        check_values(pixels, shape, self.takes, remedy)
         self.pixels, self.shape, self.steps = pixels, list(shape), steps
         self.size = math.prod(shape)
         self.register_buffer("chains", None)
@@ -102,18 +112,29 @@ class EnergyModel(
     def images(self, v: Tensor) -> Tensor:
         return self.pixels.inverse(v).unflatten(1, self.shape)
 
-    def mean_images(self, x: Tensor) -> Tensor:
-        """States (n, units) as images (n, *shape) in [-1, 1]: the values, or their means."""
+    def show(self, x: Tensor) -> Tensor:
+        """States (n, units) as images (n, *shape) in [-1, 1]."""
         return self.images(x[:, : self.size])
 
     # --- sampling ---------------------------------------------------------------------------------
 
+    @property
+    def starts(self) -> int | None:
+        return None if self.chains is None else len(self.chains)
+
     def start(self, n: int, device: torch.device | str) -> Tensor:
-        """States (n, units) to start from: random ones of `chains`, or noise without chains."""
+        """States (n, units) to start from: image i from chain i, or from noise without chains.
+
+        Of C chains, image C starts from the first again, with other random numbers.
+        """
         if self.chains is None:
             return self.noise(n, device)
-        rows = torch.randint(len(self.chains), (n,), device=self.chains.device)
-        return self.chains[rows].to(device)
+        rows = image_numbers(n) % len(self.chains)
+        return self.chains[rows.to(self.chains.device)].to(device)
+
+    def sample_protocol(self) -> dict[str, Any]:
+        origin = "noise" if self.chains is None else f"the {len(self.chains)} chains of training"
+        return {"chains": f"{self.steps} transitions from {origin}, in turn"}
 
     def sample(self, batch: Batch, noise: Tensor | None = None) -> Tensor:
         """Draw as many images as the batch has, by `steps` transitions.
@@ -124,7 +145,7 @@ class EnergyModel(
         """
         with eval_mode(self):
             x = self.start(len(batch[0]), batch[0].device) if noise is None else noise
-            return self.mean_images(self.run_chain(x, self.steps))
+            return self.show(self.run_chain(x, self.steps))
 
     def complete(self, batch: Batch, known: Tensor, noise: Tensor | None = None) -> Tensor:
         with eval_mode(self):
@@ -133,16 +154,23 @@ class EnergyModel(
             clamped = self.clamp(self.values(x), known.flatten(1))
             state = self.noise(len(x), x.device) if noise is None else noise
             state = self.run_chain(clamped.apply(state), self.steps, clamped)
-            return torch.where(known, x, self.mean_images(state))
+            return torch.where(known, x, self.show(state))
 
     def denoise(self, images: Tensor, steps: int = 1, draws: int = 10) -> Tensor:
+        """The mean of `draws` chains after `steps` transitions from noisy images."""
         with eval_mode(self):
             many = images.repeat(draws, *[1] * (images.ndim - 1))
-            all_known = torch.ones_like(many, dtype=torch.bool).flatten(1)
-            clamped = self.clamp(self.values(many), all_known)
-            state = clamped.apply(self.noise(len(many), images.device))
-            means = self.mean_images(self.run_chain(state, steps - 1))
-            return means.unflatten(0, (draws, len(images))).mean(0)
+            state = self.with_hidden(self.values(many))
+            ends = self.denoised(state, steps)
+            return ends.unflatten(0, (draws, len(images))).mean(0)
+
+    def denoised(self, x: Tensor, steps: int) -> Tensor:
+        """Images after `steps` transitions from states x, or their means given the last states."""
+        return self.images(self.run_chain(x, steps)[:, : self.size])
+
+    def with_hidden(self, v: Tensor) -> Tensor:
+        """States (n, units) of visible values v (n, D), with hidden units drawn given them."""
+        return v
 
     def clamp(self, v: Tensor, known: Tensor) -> Clamped:
         """Clamp the known ones (n, D) of the values v (n, D), and no hidden unit."""

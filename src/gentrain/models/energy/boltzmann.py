@@ -8,17 +8,20 @@ W is symmetric with zero diagonal.
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import torch
 from torch import Tensor, nn
 
 from gentrain.config.types import Count, Positive
-from gentrain.models.base import Batch, HasFilters
+from gentrain.models.base import Batch, DrawsPixels, HasFilters
 from gentrain.models.energy.base import Clamped, EnergyModel, contrast, log_odds
 from gentrain.models.objective import Objective
 from gentrain.models.pixels import Binary
+from gentrain.streams import bernoulli, uniform
 
 
-class Boltzmann(EnergyModel, HasFilters):
+class Boltzmann(EnergyModel, HasFilters, DrawsPixels):
     """A Boltzmann machine, trained with persistent chains (Younes, 1989; Neal, 1992).
 
         d(-log p(v))/dW_ij = <s_i s_j>_model - <s_i s_j>_data
@@ -36,7 +39,11 @@ class Boltzmann(EnergyModel, HasFilters):
         n_chains: the number of persistent chains.
         sd: the standard deviation of the weights at the start.
         steps: sweeps that draw a sample.
+        mean: samples are the mean of each visible unit, given all other units at the end.
     """
+
+    takes: ClassVar = ("binary",)
+    pixel_distribution = "p(v_i|h and the other v)"
 
     base: Tensor  # the visible units' log-odds in the data
 
@@ -50,9 +57,10 @@ class Boltzmann(EnergyModel, HasFilters):
         n_chains: Count = 100,
         sd: Positive = 0.01,
         steps: Count = 100,
+        mean: bool = False,
     ) -> None:
         super().__init__(Binary(threshold), shape, steps)
-        self.hidden, self.k, self.clamped = hidden, k, clamped
+        self.hidden, self.k, self.clamped, self.mean = hidden, k, clamped, mean
         # only the upper triangle is used
         self.weight = nn.Parameter(sd * torch.randn(self.units, self.units))
         self.b = nn.Parameter(torch.zeros(self.units))
@@ -76,7 +84,7 @@ class Boltzmann(EnergyModel, HasFilters):
         assert self.chains is not None
         v = self.values(batch[0])
         with torch.no_grad():
-            data = self.with_hidden_units(v, self.clamped)
+            data = self.with_hidden(v)
             samples = self.run_chain(self.chains, self.k)
             self.chains.copy_(samples)
         return contrast(*self.energy(torch.cat([data, samples])).split([len(data), len(samples)]))
@@ -100,7 +108,7 @@ class Boltzmann(EnergyModel, HasFilters):
     def noise(self, n: int, device: torch.device | str) -> Tensor:
         """Independent units: visible ones with the data's means, hidden ones fair coins."""
         means = torch.cat([torch.sigmoid(self.base), self.base.new_full((self.hidden,), 0.5)])
-        return torch.bernoulli(means.expand(n, -1)).to(device)
+        return bernoulli(means.expand(n, -1)).to(device)
 
     def run_chain(self, x: Tensor, steps: int, clamped: Clamped | None = None) -> Tensor:
         return self.gibbs(x, steps, range(self.units), clamped)
@@ -110,7 +118,7 @@ class Boltzmann(EnergyModel, HasFilters):
         """Gibbs sampling of some units in turn; the other units keep their values."""
         W, x = self.W, x.T.clone()  # transposed: a unit's values in all chains are contiguous
         for _ in range(sweeps):
-            u = torch.rand(len(sites), x.shape[1], device=x.device, dtype=x.dtype)
+            u = uniform(x.new_empty(x.shape[1], len(sites))).T.contiguous()
             # s_i = 1 where sigmoid(W_i . s + b_i) > u
             thresholds = torch.logit(u) - self.b[sites.start : sites.stop, None]
             for threshold, i in zip(thresholds, sites, strict=True):
@@ -118,15 +126,25 @@ class Boltzmann(EnergyModel, HasFilters):
                 x[i] = new if clamped is None else clamped.apply_to_unit(i, new)
         return x.T.contiguous()
 
-    def with_hidden_units(self, v: Tensor, sweeps: int) -> Tensor:
+    def with_hidden(self, v: Tensor) -> Tensor:
         """States (n, units) of values v (n, D), with hidden units drawn given them.
 
-        They are first drawn as if they were not connected, then by sweeps over them.
+        They are first drawn as if they were not connected, then by `clamped` Gibbs sweeps over
+        them.
         """
         W = self.W
-        h = torch.bernoulli(torch.sigmoid(v @ W[: self.size, self.size :] + self.b[self.size :]))
-        return self.gibbs(torch.cat([v, h], 1), sweeps, range(self.size, self.units))
+        h = bernoulli(torch.sigmoid(v @ W[: self.size, self.size :] + self.b[self.size :]))
+        return self.gibbs(torch.cat([v, h], 1), self.clamped, range(self.size, self.units))
 
-    def mean_images(self, x: Tensor) -> Tensor:
+    def show(self, x: Tensor) -> Tensor:
+        return self.expected_images(x) if self.mean else super().show(x)
+
+    def sample_protocol(self) -> dict[str, Any]:
+        return {"samples_are": self.shows} | super().sample_protocol()
+
+    def denoised(self, x: Tensor, steps: int) -> Tensor:
+        return self.expected_images(self.run_chain(x, steps))
+
+    def expected_images(self, x: Tensor) -> Tensor:
         """Images of the mean of each visible unit given all other units."""
         return self.images(torch.sigmoid(x @ self.W + self.b)[:, : self.size])

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +23,9 @@ from gentrain.layers.coupling import batch_coupled_layers
 from gentrain.models.base import Batch
 from gentrain.models.energy.base import Clamped, EnergyModel, contrast
 from gentrain.models.objective import Objective
-from gentrain.models.pixels import Real
+from gentrain.models.pixels import Unchanged
 from gentrain.samplers.kernel import Kernel
+from gentrain.streams import uniform
 
 
 class EBM(EnergyModel):
@@ -49,6 +51,7 @@ class EBM(EnergyModel):
         UserError: when a layer of the network couples samples.
     """
 
+    takes: ClassVar = ("unchanged",)
     chains: Tensor
 
     def __init__(
@@ -63,7 +66,7 @@ class EBM(EnergyModel):
         blur: NonNegative = 0.0,
         steps: Count = 60,
     ) -> None:
-        super().__init__(Real(), shape, steps)
+        super().__init__(Unchanged(), shape, steps)
         if coupled := batch_coupled_layers(network):
             raise UserError(
                 f"layer {coupled[0]} couples the samples whose energies are compared (network); "
@@ -104,7 +107,7 @@ class EBM(EnergyModel):
 
     def noise(self, n: int, device: torch.device | str) -> Tensor:
         """Uniform in [-1, 1]."""
-        return torch.rand(n, self.size, device=device) * 2 - 1
+        return uniform(torch.empty(n, self.size, device=device)) * 2 - 1
 
     def run_chain(self, x: Tensor, steps: int, clamped: Clamped | None = None) -> Tensor:
         """States after `steps` transitions of the sampler.

@@ -9,7 +9,7 @@ never raises E.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,11 +20,13 @@ from gentrain.models.base import Batch, Memorises
 from gentrain.models.energy.base import Clamped, EnergyModel
 from gentrain.models.objective import Objective
 from gentrain.models.pixels import Pixels
+from gentrain.streams import permutation, uniform
 
 
 class Signs(Pixels):
     """Dark pixels are -1, and bright ones 1."""
 
+    gives: ClassVar = "signs"
     name = "signs, cut at 1/2"
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -57,6 +59,7 @@ class Hopfield(EnergyModel, Memorises):
         steps: the most sweeps of a recall, which ends when nothing changes.
     """
 
+    takes: ClassVar = ("signs",)
     memories: Tensor
 
     def __init__(
@@ -106,7 +109,7 @@ class Hopfield(EnergyModel, Memorises):
     @torch.no_grad()
     def noise(self, n: int, device: torch.device | str) -> Tensor:
         """Random signs."""
-        return 2.0 * torch.randint(2, (n, self.size), device=device) - 1
+        return torch.where(uniform(torch.empty(n, self.size, device=device)) < 0.5, -1.0, 1.0)
 
     @torch.no_grad()
     def run_chain(self, x: Tensor, steps: int, clamped: Clamped | None = None) -> Tensor:
@@ -128,7 +131,7 @@ class Hopfield(EnergyModel, Memorises):
     def sweep_units(self, W: Tensor, x: Tensor, clamped: Clamped | None) -> Tensor:
         """Update one unit after the other, in random order."""
         x = x.T.clone()  # transposed: a unit's values in all chains are contiguous
-        for i in torch.randperm(len(x)).tolist():
+        for i in permutation(len(x)):
             new = sign(W[i] @ x, x[i])
             x[i] = new if clamped is None else clamped.apply_to_unit(i, new)
         return x.T.contiguous()

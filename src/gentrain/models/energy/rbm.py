@@ -13,24 +13,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gentrain.config.types import Count, Positive
-from gentrain.errors import UserError
-from gentrain.models.base import Batch, HasFilters, HasLogPartition, eval_mode
+from gentrain.models.base import Batch, DrawsPixels, HasFilters, HasLogPartition, eval_mode
 from gentrain.models.energy.base import Clamped, EnergyModel, contrast
 from gentrain.models.energy.visible import Visible, bernoulli
 from gentrain.models.objective import Objective
 from gentrain.samplers.importance import Estimate, annealed
 
+AT_A_TIME = 2**22  # hidden logits that are in memory when all units of images are flipped
 ENUMERABLE = 15  # with at most so many hidden units, Z is summed and not estimated
 
 
-class RBM(EnergyModel, HasLogPartition, HasFilters):
+class RBM(EnergyModel, HasLogPartition, HasFilters, DrawsPixels):
     """A restricted Boltzmann machine, trained with block Gibbs sampling.
 
     It descends the free energy F on data, and climbs F on samples after `k` steps of two matrix
@@ -48,7 +48,11 @@ class RBM(EnergyModel, HasLogPartition, HasFilters):
         n_chains: the number of persistent chains.
         sd: the standard deviation of the weights at the start.
         steps: Gibbs steps that draw a sample.
+        mean: samples are the visible units' means, given the hidden units at the end.
     """
+
+    takes: ClassVar = ("binary", "density")
+    pixel_distribution = "p(v|h)"
 
     base: Tensor
 
@@ -62,8 +66,10 @@ class RBM(EnergyModel, HasLogPartition, HasFilters):
         n_chains: Count = 100,
         sd: Positive = 0.01,
         steps: Count = 200,
+        mean: bool = False,
     ) -> None:
-        super().__init__(visible.pixels, shape, steps)
+        super().__init__(visible.pixels(shape), shape, steps, "add visible=gaussian")
+        self.mean = mean
         self.visible, self.hidden, self.k, self.persistent = visible, hidden, k, persistent
         self.W = nn.Parameter(sd * torch.randn(self.size, hidden))
         self.b, self.c = nn.Parameter(torch.zeros(self.size)), nn.Parameter(torch.zeros(hidden))
@@ -112,12 +118,22 @@ class RBM(EnergyModel, HasLogPartition, HasFilters):
 
     @torch.no_grad()
     def run_chain(self, x: Tensor, steps: int, clamped: Clamped | None = None) -> Tensor:
-        for _ in range(steps):
+        for _ in range(steps):  # the hidden units given x, then the visible units given them
             x = self.visible.draw(self.b, bernoulli(self.hidden_logits(x)) @ self.W.T)
             x = x if clamped is None else clamped.apply(x)
         return x
 
-    def mean_images(self, x: Tensor) -> Tensor:
+    def show(self, x: Tensor) -> Tensor:
+        return self.expected_images(x) if self.mean else super().show(x)
+
+    def sample_protocol(self) -> dict[str, Any]:
+        return {"samples_are": self.shows} | super().sample_protocol()
+
+    def denoised(self, x: Tensor, steps: int) -> Tensor:
+        """The last transition's means in place of its draws."""
+        return self.expected_images(self.run_chain(x, steps - 1))
+
+    def expected_images(self, x: Tensor) -> Tensor:
         """Images of the visible units' means, given hidden units that are drawn."""
         return self.images(self.visible.mean(self.b, bernoulli(self.hidden_logits(x)) @ self.W.T))
 
@@ -180,27 +196,24 @@ class RBM(EnergyModel, HasLogPartition, HasFilters):
         value, error = weighted.log_z()
         return Estimate(value + (at_start + self.hidden * math.log(2))[0], error)
 
-    def log_likelihood(self, batch: Batch, log_z: Tensor) -> Tensor:
+    def log_likelihood_of_values(self, v: Tensor, log_z: Tensor) -> Tensor:
         with eval_mode(self):
-            return -self.energy(self.values(batch[0])).double() - log_z.to(self.W.device)
+            return -self.energy(v).double() - log_z.to(self.W.device)
 
-    def pseudo_log_likelihood(self, batch: Batch, flips: int) -> Tensor:
-        """sum_i log p(v_i | all others), (B,), estimated.
+    def pseudo_log_likelihood(self, v: Tensor) -> Tensor:
+        """sum_i log p(v_i | all others), (B,), over all units i, of binary values v (B, D).
 
-        D times the mean of log sigmoid(F(flipped) - F(v)) over `flips` units drawn at random.
-
-        Raises:
-            UserError: for real-valued units.
+        log p(v_i | others) = log sigmoid(F(v with i flipped) - F(v)). A flip adds the row
+        (1 - 2 v_i) W_i to the hidden logits, so no product of matrices is computed again.
         """
-        if not self.binary:
-            raise UserError(
-                "this pseudo-likelihood is of binary units (quality.flips); give quality.flips=0"
-            )
         with eval_mode(self):
-            v, found = self.values(batch[0]), torch.zeros(len(batch[0]), device=self.W.device)
-            free, rows = self.energy(v), torch.arange(len(v), device=v.device)
-            for _ in range(flips):
-                flipped, i = v.clone(), torch.randint(self.size, (len(v),), device=v.device)
-                flipped[rows, i] = 1 - flipped[rows, i]
-                found += F.logsigmoid(self.energy(flipped) - free)
-            return found * self.size / flips
+            images = max(1, AT_A_TIME // self.W.numel())
+            return torch.cat([self.sum_over_flips(part) for part in v.split(images)])
+
+    def sum_over_flips(self, v: Tensor) -> Tensor:
+        """`pseudo_log_likelihood` of few images; the memory is (B, D, hidden)."""
+        flip = 1 - 2 * v
+        logits = self.hidden_logits(v)
+        flipped = torch.addcmul(logits[:, None], flip[:, :, None], self.W)
+        gain = F.softplus(logits).sum(1, keepdim=True) - F.softplus(flipped).sum(2)
+        return F.logsigmoid(gain - flip * self.b).double().sum(1)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from gentrain.config.types import Positive
 from gentrain.models.energy.base import log_odds
-from gentrain.models.pixels import Binary, Pixels, Real
+from gentrain.models.pixels import Binary, Pixels, real_values
+from gentrain.streams import normal, uniform
 
 
 class Visible(nn.Module, ABC):
@@ -22,8 +23,11 @@ class Visible(nn.Module, ABC):
     """
 
     binary: ClassVar[bool] = False
-    pixels: Pixels
     scale: float = 1.0  # s
+
+    @abstractmethod
+    def pixels(self, shape: list[int]) -> Pixels:
+        """What the units are, for images or points of a shape."""
 
     @abstractmethod
     def energy(self, v: Tensor, b: Tensor) -> Tensor:
@@ -57,7 +61,10 @@ class BinaryUnits(Visible):
 
     def __init__(self, threshold: bool = False) -> None:
         super().__init__()
-        self.pixels = Binary(threshold)
+        self.threshold = threshold
+
+    def pixels(self, shape: list[int]) -> Pixels:
+        return Binary(self.threshold)
 
     def energy(self, v: Tensor, b: Tensor) -> Tensor:
         return -(v @ b)
@@ -78,13 +85,18 @@ class BinaryUnits(Visible):
 class GaussianUnits(Visible):
     """Real v, E_vis = |v - b|^2 / (2 s^2), so that v given h is N(b + s W h, s^2).
 
+    Images are dequantised; see `Dequantised`.
+
     Args:
         sd: s, of pixels in [-1, 1]; fixed.
     """
 
     def __init__(self, sd: Positive = 0.3) -> None:
         super().__init__()
-        self.pixels, self.scale = Real(), sd
+        self.scale = sd
+
+    def pixels(self, shape: list[int]) -> Pixels:
+        return real_values(shape)
 
     def energy(self, v: Tensor, b: Tensor) -> Tensor:
         return (v - b).square().sum(1) / (2 * self.scale**2)
@@ -98,7 +110,7 @@ class GaussianUnits(Visible):
 
     def draw(self, b: Tensor, a: Tensor) -> Tensor:
         mean = self.mean(b, a)
-        return mean + self.scale * torch.randn_like(mean)
+        return mean + self.scale * normal(mean)
 
     def bias(self, v: Tensor) -> Tensor:
         return v.mean(0)
@@ -106,4 +118,4 @@ class GaussianUnits(Visible):
 
 def bernoulli(logits: Tensor) -> Tensor:
     """1 with probability sigmoid(logits), and 0 otherwise."""
-    return (torch.rand_like(logits) < torch.sigmoid(logits)).to(logits.dtype)
+    return (uniform(logits) < torch.sigmoid(logits)).to(logits.dtype)

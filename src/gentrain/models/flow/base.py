@@ -8,16 +8,16 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from gentrain.errors import UserError
-from gentrain.models.base import Batch, HasLogProb, eval_mode
-from gentrain.models.density import DensityModel
+from gentrain.models.base import Batch, HasLogProb, HasTemperature, eval_mode
+from gentrain.models.density import DensityModel, temperature_protocol
 from gentrain.models.objective import Objective
 from gentrain.models.pixels import Pixels
+from gentrain.streams import normal
 
 Pair = tuple[Tensor, Tensor]  # values, and a log-determinant (B,)
 
@@ -96,22 +96,22 @@ class Standardised(Flow):
         return self.mean + self.sd * z, log_det + self.sd.log().sum()
 
 
-class FlowDensity(DensityModel, HasLogProb):
+class FlowDensity(DensityModel, HasLogProb, HasTemperature):
     """The density of data under a flow f from data to noise; a sample is f^-1 of noise.
+
+    At the temperature T it is f^-1(T u), u ~ N(0, I), as in Glow (Kingma & Dhariwal, 2018).
 
     Args:
         flow: makes a flow of the data's `shape`.
         pixels: logit for 8-bit images, real for points.
         shape: (C, H, W) of images, or (D,) of points.
-
-    Raises:
-        UserError: when `pixels` does not fit the data.
     """
 
+    takes: ClassVar = ("density",)
+
     def __init__(self, flow: Callable[..., Flow], pixels: Pixels, shape: list[int]) -> None:
-        super().__init__(pixels)
-        refuse_other_data(pixels, shape)
-        self.flow, self.shape = flow(shape=list(shape)), list(shape)
+        super().__init__(pixels, shape)
+        self.flow = flow(shape=self.shape)
         self.sequential = self.flow.sequential
 
     def log_prob(self, v: Tensor) -> Tensor:
@@ -127,36 +127,24 @@ class FlowDensity(DensityModel, HasLogProb):
         log_p = self.log_prob(v)
         return Objective({"nll": -(log_p + log_det).mean()}, {"nll_of_values": -log_p.mean()})
 
-    def log_likelihood(self, batch: Batch, samples: int) -> Tensor:
-        with eval_mode(self):
-            v, log_det = self.pixels(batch[0])
-            return self.log_prob(v) + log_det
+    def log_likelihood_of_values(self, v: Tensor, y: Tensor | None, samples: int) -> Tensor:
+        return self.log_prob(v)
 
     def protocol(self, samples: int) -> dict[str, Any]:
-        of = "dequantised values" if self.pixels.of_levels else "points"
+        of = "dequantised values" if len(self.shape) == 3 else "points"
         return {"likelihood": f"exact, of the {of}", "pixels": self.pixels.name}
 
     def noise(self, n: int, device: torch.device | str) -> Tensor:
-        return torch.randn(n, math.prod(self.shape), device=device)
+        return normal(torch.empty(n, math.prod(self.shape), device=device))
 
     def sample(self, batch: Batch, noise: Tensor | None = None) -> Tensor:
         with eval_mode(self):
             u = self.noise(len(batch[0]), batch[0].device) if noise is None else noise
-            return self.pixels.inverse(self.flow.inverse(u)[0].unflatten(1, self.shape))
+            v, _ = self.flow.inverse(self.temperature * u)
+            return self.pixels.inverse(v.unflatten(1, self.shape))
 
-
-def refuse_other_data(pixels: Pixels, shape: list[int]) -> None:
-    """Refuse pixels of 8-bit images for points, and those of points for images."""
-    images = len(shape) == 3
-    if pixels.of_levels == images:
-        return
-    wanted, given, remedy = (
-        ("points", "8-bit images", "logit") if images else ("8-bit images", "points", "real")
-    )
-    raise UserError(
-        f"this choice of pixels is for {wanted}, and the data are {given} (pixels); "
-        f"add pixels={remedy}"
-    )
+    def sample_protocol(self) -> dict[str, Any]:
+        return temperature_protocol(self)
 
 
 def log_normal(u: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ posterior may depend on the known pixels alone, and the bound holds as for any p
     log p(x) >= E_q log p(x | z) - KL(q(z | m x, m) || p(z)),        z ~ q(z | m x, m)
 
 Averaged over masks, q(z | m x, m) approaches the codes of all images with these known pixels. An
-image is completed by the decoder's mean of such a code. This follows the imputation of Rezende,
+image is completed by a draw of p(x | z) of such a code z. This follows the imputation of Rezende,
 Mohamed & Wierstra (2014) and the masked encoder of Ivanov, Figurnov & Vetrov ("Variational
 Autoencoder with Arbitrary Conditioning", 2019).
 """
@@ -75,6 +75,7 @@ class InpaintingVAE(VAE, Completes):
         beta: NonNegative = 1.0,
         warm_up: Whole = 0,
         flow: Flow | None = None,
+        mean: bool = False,
     ) -> None:
         if len(shape) != 3:
             raise UserError(
@@ -82,7 +83,8 @@ class InpaintingVAE(VAE, Completes):
                 "choose a data set of images"
             )
         masked: Callable[..., MaskedEncoder] = partial(MaskedEncoder, encoder, shape)
-        super().__init__(masked, decoder, likelihood, beta, warm_up, flow)  # type: ignore[arg-type]
+        options = (likelihood, beta, warm_up, flow, mean)
+        super().__init__(masked, decoder, *options)  # type: ignore[arg-type]
 
     def objective(self, batch: Batch) -> Objective:
         v, y = self.pixels(batch[0])[0], self.labels(batch)
@@ -92,18 +94,21 @@ class InpaintingVAE(VAE, Completes):
         return objective
 
     def complete(self, batch: Batch, known: Tensor, noise: Tensor | None = None) -> Tensor:
-        """The decoder's means of a code of the known pixels; known pixels stay exactly.
+        """Draws of p(x | z) of a code z of the known pixels, or means; known pixels stay exactly.
 
         Args:
             batch: images in [-1, 1], with labels for a labelled model.
             known: bool, broadcast over (B, 1, H, W); True where a pixel is known.
-            noise: (B, latent), chooses the code among those of q; None draws it.
+            noise: (B, latent), multiplied by the temperature, chooses the code among those of
+                q; None draws it.
         """
         with eval_mode(self):
             x, y = batch[0], self.labels(batch)
             known = known.to(x.device).expand(len(x), 1, *x.shape[2:])
-            z, _ = self.draw_code(self.posterior(self.pixels(x)[0], y, known), noise)
-            return torch.where(known, x, self.decode(z, y))
+            noise = self.noise(len(x), x.device) if noise is None else noise
+            posterior = self.posterior(self.pixels(x)[0], y, known)
+            z, _ = self.draw_code(posterior, self.temperature * noise)
+            return torch.where(known, x, self.show(z, y))
 
 
 def rectangles(n: int, height: int, width: int, device: torch.device) -> Tensor:

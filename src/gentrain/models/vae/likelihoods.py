@@ -15,14 +15,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gentrain.config.types import Positive
-from gentrain.models.pixels import Binary, Levels, Pixels, Real
+from gentrain.models.pixels import Binary, Levels, Pixels, real_values
+from gentrain.streams import bernoulli, normal, uniform
 
 
 class Likelihood(nn.Module, ABC):
     """A distribution of values, and the pixels that it is a distribution of."""
 
     parameters_per_value: ClassVar[int]
-    pixels: Pixels
+
+    @abstractmethod
+    def pixels(self, shape: list[int]) -> Pixels:
+        """What it is a distribution of, for images or points of a shape."""
 
     @abstractmethod
     def log_prob(self, v: Tensor, parameters: Tensor) -> Tensor:
@@ -48,7 +52,10 @@ class Bernoulli(Likelihood):
 
     def __init__(self, threshold: bool = False) -> None:
         super().__init__()
-        self.pixels = Binary(threshold)
+        self.threshold = threshold
+
+    def pixels(self, shape: list[int]) -> Pixels:
+        return Binary(self.threshold)
 
     def log_prob(self, v: Tensor, parameters: Tensor) -> Tensor:
         logits = parameters.squeeze(1)
@@ -58,11 +65,13 @@ class Bernoulli(Likelihood):
         return torch.sigmoid(parameters.squeeze(1))
 
     def draw(self, parameters: Tensor) -> Tensor:
-        return torch.bernoulli(self.mean(parameters))
+        return bernoulli(self.mean(parameters))
 
 
 class Gaussian(Likelihood):
-    """Real pixels, N(v; mean, sd^2), with one standard deviation for all values.
+    """Real values, N(v; mean, sd^2), with one standard deviation for all of them.
+
+    Images are dequantised; see `Dequantised`.
 
     Args:
         sd: the standard deviation, of pixels in [-1, 1]; its start where it is learned.
@@ -73,8 +82,10 @@ class Gaussian(Likelihood):
 
     def __init__(self, sd: Positive = 0.1, learned: bool = True) -> None:
         super().__init__()
-        self.pixels = Real()
         self.log_sd = nn.Parameter(torch.tensor(math.log(sd)), requires_grad=learned)
+
+    def pixels(self, shape: list[int]) -> Pixels:
+        return real_values(shape)
 
     def log_prob(self, v: Tensor, parameters: Tensor) -> Tensor:
         off = (v - parameters.squeeze(1)) * torch.exp(-self.log_sd)
@@ -85,7 +96,7 @@ class Gaussian(Likelihood):
 
     def draw(self, parameters: Tensor) -> Tensor:
         mean = self.mean(parameters)
-        return mean + torch.exp(self.log_sd) * torch.randn_like(mean)
+        return mean + torch.exp(self.log_sd) * normal(mean)
 
 
 class DiscretisedLogistic(Likelihood):
@@ -97,9 +108,8 @@ class DiscretisedLogistic(Likelihood):
 
     parameters_per_value = 2
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.pixels = Levels()
+    def pixels(self, shape: list[int]) -> Pixels:
+        return Levels()
 
     def log_prob(self, v: Tensor, parameters: Tensor) -> Tensor:
         mean, log_scale = parameters[:, 0], parameters[:, 1].clamp(min=-7)
@@ -120,6 +130,6 @@ class DiscretisedLogistic(Likelihood):
         return ((parameters[:, 0] + 1) * 127.5).clamp(0, 255)
 
     def draw(self, parameters: Tensor) -> Tensor:
-        u = torch.rand_like(parameters[:, 0]).clamp(1e-6, 1 - 1e-6)
+        u = uniform(parameters[:, 0]).clamp(1e-6, 1 - 1e-6)
         drawn = parameters[:, 0] + torch.exp(parameters[:, 1].clamp(min=-7)) * torch.logit(u)
         return ((drawn + 1) * 127.5).round().clamp(0, 255)

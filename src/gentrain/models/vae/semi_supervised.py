@@ -64,8 +64,9 @@ class SemiSupervisedVAE(VAE, Classifies):
         beta: NonNegative = 1.0,
         warm_up: Whole = 0,
         flow: Flow | None = None,
+        mean: bool = False,
     ) -> None:
-        super().__init__(encoder, decoder, likelihood, beta, warm_up, flow)
+        super().__init__(encoder, decoder, likelihood, beta, warm_up, flow, mean)
         self.classifier, self.classes = classifier, self.decoder.classes
         self.alpha, self.labelled_weight, self.unlabelled_weight = alpha, labelled, unlabelled
 
@@ -102,15 +103,18 @@ class SemiSupervisedVAE(VAE, Classifies):
         )
         return reconstruction + self.kl_weight() * divergence + math.log(self.classes)
 
-    def log_likelihood(self, batch: Batch, samples: int) -> Tensor:
+    @property
+    def given_labels(self) -> bool:
+        """False: y is a latent variable, over which the likelihood is summed."""
+        return False
+
+    def log_likelihood_of_values(self, v: Tensor, y: Tensor | None, samples: int) -> Tensor:
         """log sum_y p(y) p(x | y), (B,), with `samples` importance samples of z for each label."""
-        with eval_mode(self):
-            v, log_det = self.pixels(batch[0])
-            each = [
-                self.importance_weighted(v, torch.full((len(v),), y, device=v.device), samples)
-                for y in range(self.classes)
-            ]
-            return torch.logsumexp(torch.stack(each), 0) - math.log(self.classes) + log_det
+        each = [
+            self.importance_weighted(v, torch.full((len(v),), label, device=v.device), samples)
+            for label in range(self.classes)
+        ]
+        return torch.logsumexp(torch.stack(each), 0) - math.log(self.classes)
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """As for a VAE; the classifier names labels that are not given."""

@@ -10,18 +10,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from gentrain.config.types import NonNegative, Whole
-from gentrain.models.base import Batch, Encodes, Reconstructs, eval_mode
-from gentrain.models.density import DensityModel
+from gentrain.models.base import (
+    Batch,
+    DrawsPixels,
+    Encodes,
+    HasTemperature,
+    Reconstructs,
+    eval_mode,
+)
+from gentrain.models.density import DensityModel, temperature_protocol
 from gentrain.models.flow.base import Flow
 from gentrain.models.objective import Objective
 from gentrain.models.vae.likelihoods import Likelihood
 from gentrain.networks.vae import Decoder, Encoder
+from gentrain.streams import normal
 
 CHUNK = 25  # importance samples at a time
 
@@ -38,7 +46,7 @@ class Posterior(NamedTuple):
         return Posterior(*(part.repeat(times, 1) for part in self))
 
 
-class VAE(DensityModel, Encodes, Reconstructs):
+class VAE(DensityModel, Encodes, Reconstructs, DrawsPixels, HasTemperature):
     """A variational autoencoder.
 
     It is conditional if the encoder and the decoder have classes: both see the label (Sohn, Lee &
@@ -50,6 +58,9 @@ class VAE(DensityModel, Encodes, Reconstructs):
 
     The encoder gives the parameters of f, and the divergence is estimated with one z.
 
+    A sample is a draw of p(x | z) of a code z ~ N(0, T^2 I) with the temperature T. A
+    reconstruction is the mean of p(x | z).
+
     Args:
         encoder: makes the encoder from its `latent` and `context`.
         decoder: makes the decoder from its `parameters`.
@@ -58,8 +69,11 @@ class VAE(DensityModel, Encodes, Reconstructs):
         warm_up: steps in which that weight grows linearly from 0 (Bowman et al., 2016; Sonderby et
             al., 2016); 0 for none.
         flow: a part of the posterior, or None.
+        mean: samples are means of p(x | z), too.
     """
 
+    takes: ClassVar = ("binary", "levels", "density")  # whatever the likelihood is of
+    is_bound = True
     steps: Tensor
 
     def __init__(
@@ -70,10 +84,12 @@ class VAE(DensityModel, Encodes, Reconstructs):
         beta: NonNegative = 1.0,
         warm_up: Whole = 0,
         flow: Flow | None = None,
+        mean: bool = False,
     ) -> None:
-        super().__init__(likelihood.pixels)
+        made = decoder(parameters=likelihood.parameters_per_value)
+        super().__init__(likelihood.pixels(made.shape), made.shape, "add likelihood=gaussian")
         self.likelihood, self.beta, self.warm_up, self.flow = likelihood, beta, warm_up, flow
-        self.decoder = decoder(parameters=likelihood.parameters_per_value)
+        self.decoder, self.mean = made, mean
         self.encoder = encoder(
             latent=self.decoder.latent, context=flow.context if flow is not None else 0
         )
@@ -126,7 +142,7 @@ class VAE(DensityModel, Encodes, Reconstructs):
     def draw_code(self, posterior: Posterior, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """One code z (B, latent) of each image, and log q(z | x) (B,)."""
         mean, log_variance, context = posterior
-        noise = torch.randn_like(mean) if noise is None else noise
+        noise = normal(mean) if noise is None else noise
         z = mean + torch.exp(0.5 * log_variance) * noise
         log_q = log_prior(noise) - 0.5 * log_variance.sum(1)
         if self.flow is not None:
@@ -138,6 +154,12 @@ class VAE(DensityModel, Encodes, Reconstructs):
         """Codes (B, latent) and labels -> the decoder's mean images in [-1, 1]."""
         return self.pixels.inverse(self.likelihood.mean(self.decoder(z, y)))
 
+    def show(self, z: Tensor, y: Tensor | None) -> Tensor:
+        """Codes and labels -> images in [-1, 1], draws of p(x | z) or its means."""
+        if self.mean:
+            return self.decode(z, y)
+        return self.pixels.inverse(self.likelihood.draw(self.decoder(z, y)))
+
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """The code of each image without noise: the mean of z_0, sent through the flow."""
         with eval_mode(self):
@@ -145,25 +167,28 @@ class VAE(DensityModel, Encodes, Reconstructs):
             return self.draw_code(posterior, torch.zeros_like(posterior.mean))[0]
 
     def reconstruct(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Images through the encoder and back, without noise."""
+        """Images through the encoder and back, without noise: the decoder's means."""
         with eval_mode(self):
             return self.decode(self.encode(x, y), y)
 
     def noise(self, n: int, device: torch.device | str) -> Tensor:
-        return torch.randn(n, self.decoder.latent, device=device)
+        return normal(torch.empty(n, self.decoder.latent, device=device))
 
     def sample(self, batch: Batch, noise: Tensor | None = None) -> Tensor:
-        """The decoder's mean images of codes from the prior."""
         with eval_mode(self):
             z = self.noise(len(batch[0]), batch[0].device) if noise is None else noise
-            return self.decode(z, self.labels(batch))
+            return self.show(self.temperature * z, self.labels(batch))
+
+    def sample_protocol(self) -> dict[str, Any]:
+        return {
+            "samples_are": self.shows,
+            "reconstructions_are": f"means of {self.pixel_distribution}",
+        } | temperature_protocol(self)
 
     # --- likelihood -------------------------------------------------------------------------------
 
-    def log_likelihood(self, batch: Batch, samples: int) -> Tensor:
-        with eval_mode(self):
-            v, log_det = self.pixels(batch[0])
-            return self.importance_weighted(v, self.labels(batch), samples) + log_det
+    def log_likelihood_of_values(self, v: Tensor, y: Tensor | None, samples: int) -> Tensor:
+        return self.importance_weighted(v, y, samples)
 
     def importance_weighted(self, v: Tensor, y: Tensor | None, samples: int) -> Tensor:
         """log 1/S sum_s p(v | z_s) p(z_s) / q(z_s | v) (Burda, Grosse & Salakhutdinov, 2016), (B,).

@@ -23,6 +23,7 @@ class Evaluation(L.Callback):
     def __init__(self, metrics: dict[str, Metric]) -> None:
         self.metrics = metrics
         self.last: dict[str, int] = {}  # the step of each metric's latest scores
+        self.scored: dict[str, list[str]] = {}  # the names of each metric's latest scores
 
     def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         for metric in self.metrics.values():
@@ -66,11 +67,14 @@ class Evaluation(L.Callback):
                     scores = measure(self.metrics[name], data, pl_module.model, pl_module.device)
                 except Diverged as error:
                     raise Diverged(f"{error}, at step {step}") from error
+                for undefined in set(self.scored.get(name, ())) - scores.keys():
+                    pl_module.latest.pop(undefined, None)  # the value is of an earlier step
+                self.scored[name] = list(scores)
                 pl_module.record(scores)
         trainer.strategy.barrier("evaluation: scored")
 
     def state_dict(self) -> dict[str, Any]:
-        return {"last": self.last}
+        return {"last": self.last, "scored": self.scored}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.last = state_dict["last"]
+        self.last, self.scored = state_dict["last"], state_dict.get("scored", {})

@@ -14,7 +14,8 @@ from gentrain.config.types import Count, Whole
 from gentrain.data.arrays import ArrayDataset
 from gentrain.data.batches import as_batch
 from gentrain.data.grids import POINTS, density, grid, save, sheet
-from gentrain.models.base import fork_rng
+from gentrain.models.base import fork_rng, warn_of_few_chains
+from gentrain.streams import image_streams
 
 
 class SampleGrids(L.Callback):
@@ -44,6 +45,7 @@ class SampleGrids(L.Callback):
         self.points, self.aligned = train.images.dim() == 2, data.aligned
         self.translates = train.sources is not None
         count = min(POINTS, len(train.images)) if self.points else self.n
+        warn_of_few_chains(pl_module.model, count)
         self.batch = as_batch(train, chosen(train, count, self.seed), pl_module.device)
         save(self.picture(self.batch[0]), directory(trainer) / "real.png")
         if trainer.global_step == 0 and self.every:
@@ -63,7 +65,8 @@ class SampleGrids(L.Callback):
     def draw(self, trainer: L.Trainer, pl_module: Any, name: str, log: bool = True) -> None:
         """Draw one grid into a file, and send it to the loggers."""
         path = directory(trainer) / name
-        with fork_rng(self.seed, pl_module.device):
+        streams = image_streams(self.seed, range(len(self.batch[0])))
+        with fork_rng(self.seed, pl_module.device), streams:
             images = pl_module.sample(self.batch)
         if self.translates:
             target = self.batch[0] if self.aligned else None

@@ -1,0 +1,45 @@
+"""Terminals and disks as they are elsewhere: closed streams, another locale, no room."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from gentrain.cli import main
+from tests.support.shell import GENTRAIN, SMALL, gentrain
+
+TRAIN = (
+    "model=dcgan", "steps=1", "data.batch_size=8", "model.generator.width=4",
+    "model.critic.width=4", "samples.n=4", *SMALL,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "1>&-", "1>&- 2>&-"])
+def test_a_closed_stream(closed: str, env: dict[str, str], tmp_path: Path) -> None:
+    words = " ".join([GENTRAIN, *TRAIN, "hydra.run.dir=run"])
+    status = subprocess.run(["bash", "-c", f"{words} {closed}"], cwd=tmp_path, env=env).returncode
+    assert status == 0 and (tmp_path / "run" / "summary.json").exists()
+
+
+def test_a_name_that_the_locale_has_not(env: dict[str, str], tmp_path: Path) -> None:
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    place = os.fsdecode("é".encode())
+    done = gentrain(tmp_path, env | ascii_only, *TRAIN, f"hydra.run.dir={place}", cold=True)
+    assert done.returncode == 0 and "Logging error" not in done.stderr, done.stderr
+    log = (tmp_path / place / "train.log").read_text("utf-8")
+    assert "done: 1 steps" in log
+
+
+@pytest.mark.parametrize("words", [("--help",), ("-m", "model=dcgan", "seed=0,1"), ("list",)])
+def test_an_error_of_the_disk_is_one_line(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", "/full/file")
+
+    monkeypatch.setattr(main, "execute", full)
+    assert main.run(list(words)) == 4
+    assert capsys.readouterr().err.startswith("gentrain: error: /full/file: No space left")

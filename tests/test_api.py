@@ -1,0 +1,98 @@
+"""The Python API: train, load, and what can be asked of a run."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import gentrain
+from tests.support.paths import LIGHT
+from tests.support.shell import SMALL
+from tests.support.zoo import Zoo
+
+WORDS = (
+    "model=dcgan", "model.generator.prior=normal", "model.generator.width=4",
+    "model.critic.width=4", "steps=2", "data.batch_size=8", "samples.n=4", *SMALL,
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _place(tmp_path: Path, env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GENTRAIN_CACHE", env["GENTRAIN_CACHE"])
+
+
+def test_train_and_use() -> None:
+    before = logging.getLogger().handlers[:], sys.argv[:], torch.get_rng_state()
+    run = gentrain.train(*WORDS)
+    assert (logging.getLogger().handlers, sys.argv) == before[:2]
+    assert run.step == 2 and run.summary["status"] == "completed"
+    assert run.metrics["step"] == [2.0] and "critic/adversarial" in run.metrics
+    images = run.sample(5, seed=1)
+    assert images.shape == (5, 1, 28, 28) and images.abs().max() <= 1
+    assert torch.equal(run.sample(3, seed=1), images[:3])
+    assert not torch.equal(run.sample(5, seed=2), images)
+    assert not torch.equal(run.sample(5, seed=1, truncation=0.5), images)
+    again = gentrain.load(run.path)
+    assert torch.equal(again.sample(5, seed=1), images)
+    with pytest.raises(gentrain.UserError, match="encodes images"):
+        run.encode(images)
+    with pytest.raises(gentrain.UserError, match=r"no labels.*\(labels\)"):
+        run.sample(2, labels=[3])
+
+
+def test_a_mistake_raises_the_line_of_the_command(tmp_path: Path) -> None:
+    with pytest.raises(gentrain.UserError, match=r"no run in .*\(run\)"):
+        gentrain.load("nowhere")
+    with pytest.raises(gentrain.UserError, match=r"\(steps\)"):
+        gentrain.train(*WORDS, "steps=0")
+    with pytest.raises(gentrain.UserError, match="one model"):
+        gentrain.train(*WORDS, "seeds=2")
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_what_models_do(zoo: Zoo) -> None:
+    x = torch.rand(3, 1, 28, 28) * 2 - 1
+    vae = gentrain.load(zoo("vae"))
+    assert vae.encode(x).shape == (3, 4) and vae.reconstruct(x).shape == x.shape
+    assert vae.log_prob(x, samples=2).shape == (3,)
+    assert torch.equal(vae.sample(2, mean=True), vae.sample(2, mean=True))
+    assert not torch.equal(vae.sample(2, mean=True), vae.sample(2))
+    completed = gentrain.load(zoo("inpainting")).complete(x, torch.ones(28).bool())
+    assert torch.allclose(completed, x)
+    classes = gentrain.load(zoo("cgan")).sample(4, labels=[3])
+    assert classes.shape == (4, 1, 28, 28)
+    edges = gentrain.load(zoo("edges"))
+    shape = edges.data.source_shape
+    assert edges.translate(torch.zeros(2, *shape)).shape == (2, *edges.data.shape)
+    stargan = gentrain.load(zoo("stargan"))
+    sources = torch.zeros(2, *stargan.data.shape)
+    assert not torch.equal(stargan.translate(sources, 0), stargan.translate(sources, 1))
+    with pytest.raises(gentrain.UserError, match=r"\(x\)"):
+        vae.encode(torch.zeros(3, 1, 32, 32))
+
+
+def test_save_pretrained(zoo: Zoo, tmp_path: Path) -> None:
+    run = gentrain.load(zoo("gan"))
+    folder = run.save_pretrained(tmp_path / "saved")
+    assert {file.name for file in folder.iterdir()} == {
+        "model.safetensors", "config.json", "README.md",
+    }  # fmt: skip
+    again = gentrain.from_pretrained(folder)
+    assert torch.equal(again.sample(3), run.sample(3))
+    assert "dcgan on mnist_5k" in (folder / "README.md").read_text()
+    with pytest.raises(gentrain.UserError, match="no directory"):
+        gentrain.from_pretrained(tmp_path / "none")
+
+
+def test_import_is_light() -> None:
+    code = "import gentrain; gentrain.__version__; gentrain.UserError; gentrain.train"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": str(LIGHT)}, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
