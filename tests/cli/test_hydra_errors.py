@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from hydra.errors import HydraException
 
-from gentrain.cli.hydra_errors import one_line, options
+from gentrain.cli.hydra_errors import one_line
 from gentrain.cli.overrides import NOT_THE_SAME, RENAMED_NETWORKS, rename_networks
+from gentrain.commands.list import options
 from gentrain.config.paths import conf_dir
 from tests.support.shell import Done, assert_refused
 
@@ -30,7 +31,7 @@ def test_an_old_network_answers_with_the_new_one(old: str) -> None:
 def test_the_new_name_is_there(old: str) -> None:
     new = re.match(r"network=(\w+)( model\.[\w.]+=[\w.]+)*$", NETWORKS[old])
     assert new is not None
-    known = options(conf_dir(), "network")
+    known = options("network")
     assert new[1] in known or old in known
 
 
@@ -44,7 +45,7 @@ def test_the_old_list_is_whole() -> None:
         mlp_dropout normfree progan projection_dcgan resnet resnet_translator sagan srgan srresnet
         unet unet_alone
     """
-    assert set(before.split()) <= {*options(conf_dir(), "network"), *NETWORKS}
+    assert set(before.split()) <= {*options("network"), *NETWORKS}
 
 
 def test_equal_networks_are_used(capsys: pytest.CaptureFixture[str]) -> None:

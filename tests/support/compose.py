@@ -25,9 +25,7 @@ def composed(*overrides: str) -> dict[str, Any]:
 
 @cache
 def options(group: str) -> tuple[str, ...]:
-    from gentrain.cli.hydra_errors import options
-
-    return tuple(options(paths.conf_dir(), group))
+    return tuple(paths.option_files(group))
 
 
 def build_model(*overrides: str) -> Any:
