@@ -156,7 +156,7 @@ def test_classes_are_named_by_averaged_weights() -> None:
     torch.testing.assert_close(model.classify(x), model.averaged_critic.logits(x))
     assert not torch.allclose(model.classify(x), model.critic.logits(x))
     trained = {id(p) for p in model.critic.parameters()}
-    assert not any(id(p) in trained or p.requires_grad for p in model.classifier.parameters())
+    assert not any(id(p) in trained or p.requires_grad for p in model.averaged_critic.parameters())
 
 
 def test_there_is_no_second_head() -> None:

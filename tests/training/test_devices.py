@@ -199,6 +199,7 @@ def test_batch_norm_in_the_critic_of_two_processes(tmp_path: Path) -> None:
         ("model=sngan",),
         ("model=wgan_gp", "compile=true"),
         ("model=r3gan",),
+        ("model=semi_supervised_gan", "data.labelled=40"),
         ("model=cgan",),
         ("model=vae",),
         ("model=rbm",),

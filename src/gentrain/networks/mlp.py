@@ -187,11 +187,9 @@ def standardise(layer: nn.Linear, x: Tensor) -> None:
     """Shift and scale a linear layer: its outputs have mean 0 and variance 1 on x (B, F)."""
     sd, mean = torch.std_mean(layer(x), 0, correction=0)
     sd = sd.clamp(min=1e-6)
-    weight = layer.weight / sd[:, None]
-    if nn.utils.parametrize.is_parametrized(layer, "weight"):
-        layer.weight = weight  # type: ignore[assignment]
-    else:
-        layer.weight.copy_(weight)
+    lengths = ("weight", "original", "original0")  # original0: g of weight norm
+    rows = next(p for name, p in layer.named_parameters() if name.endswith(lengths))
+    rows.div_(sd[:, None])
     layer.bias.sub_(mean).div_(sd)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from gentrain.adversarial.criterion import AdversarialCriterion
 from gentrain.config.types import Count, Positive, Share
@@ -61,11 +61,6 @@ class SemiSupervisedGAN(SingleCriticModel, Classifies):
         self.weight, self.unsupervised, self.decay = weight, unsupervised, decay
         self.averaged_critic = copy.deepcopy(self.critic).requires_grad_(False)
         self.register_buffer("critic_updates", torch.zeros((), dtype=torch.int64))
-
-    @property
-    def classifier(self) -> nn.Module:
-        """The network that names classes: the averaged critic."""
-        return self.averaged_critic
 
     def classify(self, x: Tensor) -> Tensor:
         return self.averaged_critic.logits(x)
