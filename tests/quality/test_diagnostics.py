@@ -234,7 +234,9 @@ def test_the_callback_tells_once(caplog: pytest.LogCaptureFixture) -> None:
         def alert(self, title: str, text: str) -> None:
             alerts.append((title, text))
 
-        def log_metrics(self, *_: Any, **__: Any) -> None: ...
+        def show(self, *_: Any) -> None: ...
+
+        def close(self, *_: Any) -> None: ...
 
     class Trainer:
         is_global_zero, datamodule, loggers, global_step = True, DataModule(data), [Log()], 4

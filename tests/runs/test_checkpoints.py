@@ -16,7 +16,8 @@ from gentrain.training.callbacks.checkpoint import Checkpoint
 from gentrain.training.callbacks.rng import RNG
 from gentrain.training.callbacks.samples import SampleGrids
 from gentrain.training.checkpoint_io import AtomicIO
-from gentrain.training.loggers import Loggers, RunCSV
+from gentrain.training.loggers import Loggers
+from gentrain.training.loggers.csv_file import RunCSV
 from tests.support.tensors import assert_equal
 from tests.support.toy import Drawing, Score, train
 

@@ -13,7 +13,7 @@ import torch
 from gentrain.training.callbacks.checkpoint import Checkpoint
 from gentrain.training.callbacks.rng import RNG
 from gentrain.training.callbacks.signals import Interrupted, Signals, interruptible
-from gentrain.training.loggers import RunCSV
+from gentrain.training.loggers.csv_file import RunCSV
 from tests.support.toy import train
 
 

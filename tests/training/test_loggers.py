@@ -14,12 +14,13 @@ import lightning as L
 import pytest
 import wandb
 
+from gentrain.cli.overrides import several_loggers
 from gentrain.errors import UserError
 from gentrain.quality.diagnostics import Finding
 from gentrain.training.callbacks.checkpoint import Checkpoint
 from gentrain.training.callbacks.diagnostics import Doctor
 from gentrain.training.callbacks.samples import SampleGrids
-from gentrain.training.loggers import Loggers
+from gentrain.training.loggers import Loggers, dashboards, run_name
 from tests.support.fake_server import Server
 from tests.support.offline_file import read
 from tests.support.shell import plain, python
@@ -105,12 +106,13 @@ def test_an_offline_run_is_complete(run_dir: Path, caplog: pytest.LogCaptureFixt
         run(run_dir, Loggers("auto", group="lipschitz", tags=["first"]))
     found = read(run_dir)
     assert (found.run.display_name, found.run.project, found.run.run_group) == (
-        "wgan_gp-noise-s7",
+        "wgan_gp-noise seed=7",
         "gentrain",
         "lipschitz",
     )
     assert (found.run.job_type, list(found.run.tags)) == ("train", ["wgan_gp", "noise", "first"])
-    assert {key: found.config[key] for key in (*CONFIG, "choices")} == CONFIG | {"choices": CHOICES}
+    flat = {"seed": 7, "steps": 4, "scheme.critic_steps": 3, "choices.model": "wgan_gp"}
+    assert {key: found.config[key] for key in flat} == flat
     assert found.axes["*"] == "trainer/global_step"
     curve = [
         (row["trainer/global_step"], row["critic/adversarial"])
@@ -121,8 +123,12 @@ def test_an_offline_run_is_complete(run_dir: Path, caplog: pytest.LogCaptureFixt
     pictures = [row["trainer/global_step"] for row in found.history if "samples/filenames" in row]
     assert (
         pictures == [0, 2, 4]
-        and len(list(run_dir.glob("wandb/offline-run-*/files/media/images/*.png"))) == 3
+        and len(list(run_dir.glob("wandb/offline-run-*/files/media/images/*.png"))) == 4
     )
+    captions = [row["samples/captions"] for row in found.history if "samples/captions" in row]
+    assert captions[1] == ["step-000002, step 2, seed 0"]
+    assert [row["trainer/global_step"] for row in found.history if "real/filenames" in row] == [0]
+    assert "has no API key; this run is kept offline" in caplog.text
     assert found.summary["best/quality/fid"] == 3.5
     folder = next(run_dir.glob("wandb/offline-run-*"))
     assert f"wandb sync {folder}" in caplog.text
@@ -140,6 +146,101 @@ def test_a_resumed_run_is_the_same_run(run_dir: Path) -> None:
     time.sleep(1)
     run(run_dir, Loggers("offline"))  # a new run in the same place
     assert read(run_dir).run.run_id != first
+
+
+def test_no_step_is_sent_twice(run_dir: Path) -> None:
+    """A run that was killed after step 4 goes on from its checkpoint of step 2."""
+    run(run_dir, Loggers("offline"))
+    time.sleep(1)  # the folders are named by the second
+    node = Loggers("offline")
+    node.make(run_dir, CONFIG, CHOICES, resumed_step=2)
+    (dashboard,) = dashboards(node.made)
+    for step in (3, 4, 5):
+        dashboard.log_metrics({"x": 1.0}, step)  # type: ignore[attr-defined]
+    node.finish()
+    assert [row["trainer/global_step"] for row in read(run_dir).history] == [5]
+
+
+def test_names_and_projects_of_the_environment(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_PROJECT", "mine")
+    monkeypatch.setenv("WANDB_NAME", "tuesday")
+    run(run_dir, Loggers("offline"), steps=2)
+    found = read(run_dir).run
+    assert (found.project, found.display_name) == ("mine", "tuesday")
+
+
+def test_a_name_says_what_was_overridden(run_dir: Path) -> None:
+    (run_dir / ".hydra").mkdir(parents=True)
+    words = ["model=wgan_gp", "data=noise", "steps=4", "scheme.optimizers.critic.lr=1e-3", "seed=3"]
+    (run_dir / ".hydra" / "overrides.yaml").write_text("".join(f"- {word}\n" for word in words))
+    assert run_name(run_dir, CONFIG, CHOICES) == "wgan_gp-noise lr=1e-3 seed=3"
+
+
+def test_the_best_score_is_the_summary(run_dir: Path) -> None:
+    run(run_dir, Loggers("offline"), steps=2)
+    assert read(run_dir).axes["quality/nats"] == "trainer/global_step"
+
+
+# --- other dashboards -----------------------------------------------------------------------------
+
+
+def test_tensorboard(run_dir: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run(run_dir, Loggers("off", tensorboard=True))
+    run(run_dir, Loggers("off", tensorboard=True), steps=6, resumed_step=4)
+    found = EventAccumulator(str(run_dir / "tensorboard")).Reload()
+    assert [each.step for each in found.Scalars("critic/adversarial")] == [2, 4, 6]
+    assert [each.step for each in found.Images("samples")] == [0, 2, 4, 6]
+    assert [each.step for each in found.Images("real")] == [0]
+    assert not list(run_dir.glob("wandb"))
+
+
+def test_mlflow(run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file:{tmp_path / 'mlruns'}")
+    from mlflow.tracking import MlflowClient
+
+    run(run_dir, Loggers("off", mlflow=True, project="first"))
+    client = MlflowClient(f"file:{tmp_path / 'mlruns'}")
+    experiment = client.get_experiment_by_name("first")
+    (found,) = client.search_runs([experiment.experiment_id])
+    assert found.data.params["scheme.critic_steps"] == "3"
+    assert found.data.metrics["best/quality/fid"] == 3.5
+    steps = [
+        each.step for each in client.get_metric_history(found.info.run_id, "critic/adversarial")
+    ]
+    assert steps == [2, 4]
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "mlflow"])
+def test_a_dashboard_that_is_not_installed(
+    name: str, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gentrain.training.loggers.others.find_spec", lambda _: None)
+    with pytest.raises(UserError, match=rf"{name} is not installed \(logger={name}\); pip install"):
+        Loggers("off", **{name: True}).make(run_dir, CONFIG, CHOICES)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("logger=[wandb,tensorboard]", ["logger=wandb", "logger.tensorboard=true"]),
+        ("logger=[tensorboard]", ["logger=csv", "logger.tensorboard=true"]),
+        ("logger=[auto, mlflow]", ["logger=auto", "logger.mlflow=true"]),
+        ("logger=csv", ["logger=csv"]),
+    ],
+)
+def test_several_loggers(typed: str, meant: list[str]) -> None:
+    assert several_loggers([typed]) == meant
+
+
+def test_loggers_that_exclude_each_other() -> None:
+    with pytest.raises(UserError, match=r"auto and csv at once \(logger\)"):
+        several_loggers(["logger=[auto,csv]"])
+    with pytest.raises(UserError, match=r"artifact.*\(logger.artifact\)"):
+        Loggers("off", artifact=True).make("run", CONFIG, CHOICES)
 
 
 def test_a_doctors_verdict_is_an_alert(run_dir: Path) -> None:
@@ -174,10 +275,10 @@ def test_an_online_run_arrives(
         server.settled("displayName"),
         server.settled("groupName"),
         server.settled("jobType"),
-    ) == ("wgan_gp-noise-s7", "g", "train")
+    ) == ("wgan_gp-noise seed=7", "g", "train")
     assert server.settled("tags") == ["wgan_gp", "noise"]
     config = json.loads(server.settled("config"))
-    assert config["choices"]["value"] == CHOICES and config["seed"]["value"] == 7
+    assert config["choices.model"]["value"] == "wgan_gp" and config["seed"]["value"] == 7
     assert [
         row["trainer/global_step"] for row in server.history if "critic/adversarial" in row
     ] == [2, 4]
@@ -214,7 +315,7 @@ def test_a_server_that_is_not_there(
 def test_a_server_that_goes_away(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("gentrain.training.loggers.FINISH_TIMEOUT", 3.0)
+    monkeypatch.setattr("gentrain.training.loggers.wandb.FINISH_TIMEOUT", 3.0)
     with Server() as server:
 
         class Gone(L.Callback):

@@ -77,7 +77,33 @@ def normalize_overrides(command: str, argv: list[str]) -> list[str]:
     given = {key_of(word) for word in argv}
     if command == "sample" and "source" in given and "mode" not in given:
         return [*argv, "mode=translate"]  # the only mode that takes a source
-    return rename_networks(argv) if command == "train" else argv
+    return rename_networks(several_loggers(argv)) if command == "train" else argv
+
+
+def several_loggers(argv: list[str]) -> list[str]:
+    """`logger=[wandb,tensorboard]` as one choice and the dashboards that come on top of it.
+
+    >>> several_loggers(["logger=[wandb,tensorboard]"])
+    ['logger=wandb', 'logger.tensorboard=true']
+
+    Raises:
+        UserError: for a dashboard that does not exist, and for two choices of W&B.
+    """
+    words: list[str] = []
+    for word in argv:
+        if not word.startswith("logger=["):
+            words.append(word)
+            continue
+        names = [name.strip() for name in word[len("logger=[") :].rstrip("]").split(",")]
+        extra = [name for name in names if name in ("tensorboard", "mlflow")]
+        first = [name for name in names if name not in extra] or ["csv"]
+        if len(first) > 1 or first[0] not in ("auto", "csv", "wandb"):
+            raise UserError(
+                f"cannot log to {' and '.join(first)} at once (logger); give one of auto, csv and "
+                "wandb, and tensorboard or mlflow beside it"
+            )
+        words += [f"logger={first[0]}", *(f"logger.{name}=true" for name in extra)]
+    return words
 
 
 def rename_networks(argv: list[str]) -> list[str]:

@@ -13,7 +13,7 @@ from gentrain.models.base import HasCritic
 from gentrain.quality.diagnostics import Finding, examine, measure
 from gentrain.runs.directory import COLLAPSE
 from gentrain.training.callbacks.summary import SummaryCallback
-from gentrain.training.loggers import Dashboard
+from gentrain.training.loggers import dashboards
 
 log = logging.getLogger("gentrain")
 
@@ -56,9 +56,8 @@ class Doctor(SummaryCallback):
     def report(self, trainer: L.Trainer, finding: Finding) -> None:
         """Warn in the log, and send an alert where W&B is on."""
         log.warning("doctor, step %d: %s", trainer.global_step, finding)
-        for logger in trainer.loggers:
-            if isinstance(logger, Dashboard):
-                logger.alert(f"{finding.name} at step {trainer.global_step}", str(finding))
+        for dashboard in dashboards(trainer.loggers):
+            dashboard.alert(f"{finding.name} at step {trainer.global_step}", str(finding))
 
     def summary(self) -> dict[str, Any]:
         return {"verdicts": self.known}

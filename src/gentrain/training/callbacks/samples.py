@@ -7,7 +7,6 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
 from gentrain.config.types import Count, Whole
@@ -16,6 +15,7 @@ from gentrain.data.batches import as_batch
 from gentrain.data.grids import POINTS, density, grid, save, sheet
 from gentrain.models.base import fork_rng, warn_of_few_chains
 from gentrain.streams import image_streams
+from gentrain.training.loggers import dashboards
 
 
 class SampleGrids(L.Callback):
@@ -48,6 +48,8 @@ class SampleGrids(L.Callback):
         warn_of_few_chains(pl_module.model, count)
         self.batch = as_batch(train, chosen(train, count, self.seed), pl_module.device)
         save(self.picture(self.batch[0]), directory(trainer) / "real.png")
+        if trainer.global_step == 0:
+            self.show("real", directory(trainer) / "real.png", trainer)
         if trainer.global_step == 0 and self.every:
             self.draw(trainer, pl_module, "step-000000.png")
 
@@ -74,9 +76,14 @@ class SampleGrids(L.Callback):
         else:
             real = [self.picture(self.batch[0])] if self.points else []
             save(torch.cat([self.picture(images), *real], 2), path)
-        for logger in trainer.loggers if log else []:
-            if isinstance(logger, WandbLogger):
-                logger.log_image("samples", [str(path)], step=trainer.global_step)
+        if log:
+            self.show("samples", path, trainer)
+
+    def show(self, name: str, path: Path, trainer: L.Trainer) -> None:
+        """Send a picture to the dashboards."""
+        step = trainer.global_step
+        for dashboard in dashboards(trainer.loggers):
+            dashboard.show(name, path, step, f"{path.stem}, step {step}, seed {self.seed}")
 
     def picture(self, images: Tensor) -> Tensor:
         """Points as a density, images as a grid."""

@@ -1,0 +1,104 @@
+"""TensorBoard and MLflow, by Lightning's loggers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from PIL import Image
+
+from gentrain.errors import UserError
+from gentrain.training.loggers.base import Dashboard
+
+
+def refuse_missing(name: str, packages: tuple[str, ...]) -> None:
+    """Refuse a dashboard whose package is not installed.
+
+    Raises:
+        UserError: naming the extra of gentrain that has it.
+    """
+    if not any(find_spec(package) for package in packages):
+        raise UserError(
+            f"{packages[0]} is not installed (logger={name}); pip install 'gentrain[{name}]'"
+        )
+
+
+class TensorBoard(TensorBoardLogger, Dashboard):
+    """Curves, pictures and hyperparameters in RUN/tensorboard; see `tensorboard --logdir outputs`.
+
+    Args:
+        run_dir: the run directory.
+        hyperparameters: the configuration, with dotted keys.
+        resumed_step: the step from which a resumed run goes on: later events of a killed run are
+            not shown twice. None for a new run.
+    """
+
+    def __init__(
+        self, run_dir: Path, hyperparameters: dict[str, Any], resumed_step: int | None
+    ) -> None:
+        refuse_missing("tensorboard", ("tensorboard", "tensorboardX"))
+        purge = None if resumed_step is None else resumed_step + 1
+        super().__init__(run_dir, name="tensorboard", version="", purge_step=purge)
+        self.values = hyperparameters
+
+    @rank_zero_only
+    def show(self, name: str, path: Path, step: int, caption: str) -> None:
+        picture = np.asarray(Image.open(path).convert("RGB"))
+        self.experiment.add_image(name, picture, step, dataformats="HWC")
+
+    @rank_zero_only
+    def close(self, summary: Mapping[str, Any], exit_status: int) -> None:
+        known = {
+            key: value
+            for key, value in self.values.items()
+            if isinstance(value, bool | int | float | str)
+        }
+        self.log_hyperparams(known, {key: float(value) for key, value in summary.items()} or None)
+        self.experiment.flush()
+        self.experiment.close()
+
+
+class MLflow(MLFlowLogger, Dashboard):
+    """A run of MLflow, at MLFLOW_TRACKING_URI or in the folder mlruns.
+
+    Args:
+        run_dir: the run directory; part of the run's tags.
+        name: the name of the run.
+        project: the experiment of MLflow.
+        hyperparameters: the configuration, with dotted keys.
+    """
+
+    def __init__(
+        self, run_dir: Path, name: str, project: str, hyperparameters: dict[str, Any]
+    ) -> None:
+        refuse_missing("mlflow", ("mlflow",))
+        # a folder is all that a first look needs; MLflow wants a database for more
+        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+        super().__init__(
+            experiment_name=project,
+            run_name=name,
+            tags={"run": str(run_dir)},
+            tracking_uri=os.environ.get("MLFLOW_TRACKING_URI", "file:mlruns"),
+        )
+        self.values = hyperparameters
+
+    @rank_zero_only
+    def start(self) -> None:
+        """Record the hyperparameters."""
+        self.log_hyperparams(self.values)
+
+    @rank_zero_only
+    def show(self, name: str, path: Path, step: int, caption: str) -> None:
+        self.experiment.log_artifact(self.run_id, str(path), name)
+
+    @rank_zero_only
+    def close(self, summary: Mapping[str, Any], exit_status: int) -> None:
+        for key, value in summary.items():
+            self.experiment.log_metric(self.run_id, key, float(value))
+        self.finalize("failed" if exit_status else "success")
