@@ -310,10 +310,9 @@ class Run:
 
         Args:
             x: sources in [-1, 1].
-            domain: the target, where the model has several.
+            domain: the target, where the model has several; names of attributes with + between
+                them, where an image has several at once.
         """
-        import torch
-
         from gentrain.models.base import Translates
 
         model = self.ask(Translates, "translate")
@@ -321,8 +320,8 @@ class Run:
         with self.session(domain=domain) as session:
             if session.domain is None:
                 return model.translate(x).cpu()
-            domains = torch.full((len(x),), session.domain, device=self.opened.device)
-            return model.translate(x, domains).cpu()
+            domain_of_each = session.domain.expand(len(x), *session.domain.shape)
+            return model.translate(x, domain_of_each.to(self.opened.device)).cpu()
 
     def complete(
         self, x: Tensor, known: Tensor, labels: Tensor | None = None, seed: int = 0

@@ -17,7 +17,7 @@ from gentrain.adversarial.losses import js
 from gentrain.data.degrade import DEGRADATIONS, grey
 from gentrain.errors import UserError
 from gentrain.models import content_loss
-from gentrain.networks import patchgan, srresnet, unet
+from gentrain.networks import context_encoder, patchgan, srresnet, unet
 from gentrain.training.checkpoint_io import AtomicIO
 from gentrain.training.job import load_initial_weights
 from tests.support.compose import build_model, composed
@@ -287,29 +287,89 @@ def test_perceptual_distance(tmp_path: Path) -> None:
 # --- inpainting -----------------------------------------------------------------------------------
 
 
-def test_known_pixels_are_kept_exactly_and_only_the_holes_are_learned() -> None:
-    model = build_model(
+def inpainting(*words: str) -> Any:
+    return build_model(
         "model=inpainting",
-        "model.generator.width=8",
-        "model.critic.width=8",
-        "model.critic.depth=1",
+        *("model.generator.width=8", "model.generator.bottleneck=16", "model.critic.width=8"),
+        *words,
     )
-    y = pairs(6)[0]
-    x = DEGRADATIONS["mask"].make(y, torch.rand(6, DEGRADATIONS["mask"].draws))
-    known = x[:, -1:] > 0
-    for made in (model.sample((y, x)), model.generate(model.generator, (y, x)), model.translate(x)):
-        assert torch.equal(made[known], x[:, :1][known]) and not torch.allclose(
-            made[~known], y[~known], atol=0.01
-        )
-    found = model.generator_loss((y, x)).losses["content"]
-    with torch.no_grad():
-        made = model.generate(model.generator, (y, x))
-        wanted = (
-            0.999
-            * ((made - y)[~known].square().sum() + (made - y)[known].square().sum())
-            / (~known).sum()
-        )
-    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+
+
+def holes(n: int = 6, side: int = 28) -> tuple[Tensor, Tensor, Tensor]:
+    """Images, their sources, and where pixels are known."""
+    y = pairs(n, (1, side, side))[0]
+    x = DEGRADATIONS["mask"].make(y, torch.rand(n, DEGRADATIONS["mask"].draws))
+    return y, x, x[:, -1:] > 0
+
+
+def test_the_context_encoder_of_the_authors() -> None:
+    """train_random.lua with nBottleneck=4000: layers and weights at 64 and 128 px, no skips."""
+    for side, widths in ((64, [64, 128, 256, 512]), (128, [64, 64, 128, 256, 512])):
+        with torch.device("meta"):
+            body = context_encoder.Translator([3, side, side], [3, side, side]).body
+        convs = [m for m in body if isinstance(m, nn.Conv2d)]
+        ups = [m for m in body if isinstance(m, nn.ConvTranspose2d)]
+        assert [m.out_channels for m in convs] == [*widths, 4000]
+        assert [m.out_channels for m in ups] == [*widths[::-1], 3]
+        assert all(m.kernel_size == (4, 4) and m.bias is None for m in (*convs, *ups))
+        norms = [m for m in body if isinstance(m, nn.BatchNorm2d | nn.BatchNorm1d)]
+        assert [m.num_features for m in norms] == [*widths[1:], 4000, *widths[::-1]]
+    net = context_encoder.Translator([1, 28, 28], [2, 28, 28], 8, 16)
+    assert net(torch.rand(4, 2, 28, 28)).shape == (4, 1, 28, 28)
+    with pytest.raises(UserError, match=r"needs two images \(data\.batch_size\)"):
+        net(torch.rand(1, 2, 28, 28))
+    with pytest.raises(UserError, match="differ in size"):
+        context_encoder.Translator([1, 28, 28], [2, 14, 14])
+    config = composed("model=inpainting")
+    rates = {player: o["lr"] for player, o in config["scheme"]["optimizers"].items()}
+    assert rates == {"generator": 2e-3, "critic": 2e-4}
+    model = inpainting()
+    assert model.critic(torch.rand(5, 1, 28, 28)).shape == (5,)  # one score for a whole image
+
+
+def test_known_pixels_are_kept_exactly() -> None:
+    model = inpainting()
+    y, x, known = holes()
+    for made in (model.sample((y, x)), model.translate(x)):
+        assert torch.equal(made[known], x[:, :1][known])
+        assert not torch.allclose(made[~known], y[~known], atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("words", "weights"),
+    [
+        (("model.known_weight=0",), "holes"),  # the paper's formula
+        ((), "all"),  # train_random.lua
+        (("model.known_weight=10", "model.overlap=2"), "overlap"),  # train.lua
+        (("model.known_weight=10",), "all by 10"),  # train_random.lua with useOverlapPred
+    ],
+)
+def test_the_squared_error_is_weighted_as_by_the_authors(
+    words: tuple[str, ...], weights: str
+) -> None:
+    """The mean of w (G - x)^2 over the pixels with a weight, which are those that the critic sees
+    of the generator.
+    """
+    model, (y, x, known) = inpainting(*words), holes(4)
+    near = torch.zeros_like(known)
+    for image, row, column in (~known)[:, 0].nonzero().tolist():
+        near[image, 0, max(0, row - 2) : row + 3, max(0, column - 2) : column + 3] = True
+    w = {
+        "holes": (~known).float(),
+        "all": torch.ones_like(known).float(),
+        "overlap": torch.where(known, 10.0 * near, 1.0),
+        "all by 10": torch.where(known, 10.0, 1.0),
+    }[weights]
+    raw = model.generator(x)
+    wanted = 0.999 * (w * (raw - y).square()).sum() / (w > 0).sum()
+    torch.testing.assert_close(model.generator_loss((y, x)).losses["content"], wanted)
+    shown = model.generate(model.generator, (y, x))
+    torch.testing.assert_close(shown, torch.where(w > 0, raw, x[:, :1]))
+
+
+def test_an_overlap_without_weight_is_refused() -> None:
+    with pytest.raises(UserError, match=r"no effect .*write model\.overlap=null"):
+        inpainting("model.known_weight=0", "model.overlap=4")
 
 
 def test_colours_leave_the_luma_as_it_was() -> None:
@@ -331,12 +391,7 @@ def test_colours_leave_the_luma_as_it_was() -> None:
 
 
 def test_completion_by_any_mask() -> None:
-    model = build_model(
-        "model=inpainting",
-        "model.generator.width=8",
-        "model.critic.width=8",
-        "model.critic.depth=1",
-    )
+    model = inpainting()
     y = pairs(3)[0].mul(127).round().div(127)
     known = torch.zeros(1, 1, 28, 28, dtype=torch.bool)
     known[..., :10] = True

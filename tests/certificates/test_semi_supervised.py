@@ -6,9 +6,9 @@ import itertools
 from functools import partial
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
 from gentrain.adversarial import tricks
 from gentrain.adversarial.lipschitz import GradientPenalty
@@ -19,6 +19,7 @@ from gentrain.errors import UserError
 from gentrain.models.gan.gan import GAN
 from gentrain.models.gan.semi_supervised import SemiSupervisedGAN
 from gentrain.networks import mlp
+from gentrain.networks.classifier import LogitCritic
 from gentrain.quality.test_error import TestError
 from gentrain.training.adversarial import AdversarialModule
 from gentrain.training.callbacks.evaluation import Evaluation
@@ -81,6 +82,40 @@ def bars(**changes: object) -> Bars:
     )  # type: ignore[arg-type]
 
 
+def logits(model: SemiSupervisedGAN, x: torch.Tensor) -> np.ndarray:
+    return model.critic.logits(x).detach().double().numpy()
+
+
+def log_sum_exp(values: np.ndarray) -> np.ndarray:
+    top = values.max(1)
+    return top + np.log(np.exp(values - top[:, None]).sum(1))
+
+
+def softplus(values: np.ndarray) -> np.ndarray:
+    return np.log1p(np.exp(-np.abs(values))) + np.maximum(values, 0)
+
+
+def test_the_objective_is_that_of_the_authors() -> None:
+    """Their loss_lab and loss_unl in numpy (openai/improved-gan, train_mnist_feature_matching)."""
+    model = make()
+    with torch.no_grad():
+        model.critic.critic.head.weight.mul_(20)
+    images, x, y = torch.randn(6, *SHAPE), torch.randn(4, *SHAPE), torch.tensor([0, 2, 1, 1])
+    torch.manual_seed(1)
+    found = model.critic_loss((images, x, y)).losses
+    torch.manual_seed(1)
+    with torch.no_grad():
+        fake = model.generate(model.generator, (images,))
+    of_labelled, of_real, of_fake = (logits(model, v) for v in (x, images, fake))
+    supervised = -of_labelled[range(4), y].mean() + log_sum_exp(of_labelled).mean()
+    real, generated = log_sum_exp(of_real), log_sum_exp(of_fake)
+    unsupervised = (
+        -0.5 * real.mean() + 0.5 * softplus(real).mean() + 0.5 * softplus(generated).mean()
+    )
+    assert float(found["classification"].detach()) == pytest.approx(supervised, rel=1e-5)
+    assert float(found["adversarial"].detach()) == pytest.approx(unsupervised, rel=1e-5)
+
+
 def test_the_objective_is_that_of_k_plus_one_classes() -> None:
     """A softmax over K + 1 logits, the last of them zero, gives every term of the paper."""
     model = make()
@@ -98,14 +133,30 @@ def test_the_objective_is_that_of_k_plus_one_classes() -> None:
     supervised = -(p(x)[torch.arange(4), y] / p(x)[:, :K].sum(1)).log().mean()
     unsupervised = -(1 - p(images)[:, K]).log().mean() - p(fake)[:, K].log().mean()
     torch.testing.assert_close(objective.losses["classification"], supervised)
-    torch.testing.assert_close(objective.losses["adversarial"], unsupervised)
+    # real images and fakes are half each
+    torch.testing.assert_close(objective.losses["adversarial"], unsupervised / 2)
     score = model.critic(images)
-    lse = model.critic(fake)
-    torch.testing.assert_close(
-        unsupervised, (-(score - F.softplus(score))).mean() + F.softplus(lse).mean()
-    )
     Z = model.classify(images).exp().sum(1)
     torch.testing.assert_close(score.sigmoid(), Z / (Z + 1))
+
+
+def test_classes_are_named_by_averaged_weights() -> None:
+    """mean <- d mean + (1 - d) theta, d = min(decay, (1 + t) / (10 + t))."""
+    model, x = make(), torch.randn(5, *SHAPE)
+    model.decay = 0.3  # reached at t = 3
+    mean = model.critic.critic.head.bias.detach().double().clone()
+    for t in range(1, 6):
+        with torch.no_grad():
+            for p in model.critic.parameters():
+                p.add_(torch.randn_like(p))
+        model.after_critic_step({})
+        keep = min(0.3, (1 + t) / (10 + t))
+        mean = keep * mean + (1 - keep) * model.critic.critic.head.bias.detach().double()
+    torch.testing.assert_close(model.averaged_critic.critic.head.bias.double(), mean)
+    torch.testing.assert_close(model.classify(x), model.averaged_critic.logits(x))
+    assert not torch.allclose(model.classify(x), model.critic.logits(x))
+    trained = {id(p) for p in model.critic.parameters()}
+    assert not any(id(p) in trained or p.requires_grad for p in model.averaged_critic.parameters())
 
 
 def test_there_is_no_second_head() -> None:
@@ -146,6 +197,61 @@ def test_the_noisy_critic_is_that_of_the_paper() -> None:
     assert not torch.equal(critic(x), critic(x))
     assert torch.equal(critic.eval()(x), critic(x))
     assert 0.2 < critic.features(x).square().mean().sqrt() < 2  # the noise of 0.5 does not drown it
+
+
+def test_features_come_before_the_last_noise() -> None:
+    """What the generator matches is rectified, and the logits see it with noise."""
+    critic = LogitCritic(partial(mlp.NoisyCritic, shape=SHAPE, width=64), K)
+    h = critic.features(torch.randn(50, *SHAPE))
+    assert h.min() == 0 and isinstance(critic.critic.neck, mlp.GaussianNoise)
+    assert critic.critic.neck.sd == 0.5
+    noisy = critic.critic.neck(h)
+    assert 0.4 < (noisy - h).std() < 0.6
+
+
+@pytest.mark.parametrize("weight_norm", [True, False])
+def test_a_first_batch_gives_units_mean_0_and_variance_1(weight_norm: bool) -> None:
+    critic = mlp.NoisyCritic(SHAPE, 64, 0.0, 0.0, weight_norm)
+    x = torch.rand(200, *SHAPE)
+    critic.init_from_batch(x)
+    h = x.flatten(1).double().numpy()
+    for layer in critic.body:
+        if isinstance(layer, torch.nn.Linear):
+            weight, bias = (p.detach().double().numpy() for p in (layer.weight, layer.bias))
+            h = h @ weight.T + bias
+            assert np.abs(h.mean(0)).max() < 1e-3
+            assert np.abs(h.std(0) - 1).max() < 1e-2 or not h.std(0).all()
+            h = np.maximum(h, 0)
+
+
+def test_the_generator_is_that_of_the_authors() -> None:
+    """Softplus and batch norm without gains; sigmoid((g / |v|) v h + b) of pixels in [0, 1]."""
+    generator = mlp.SoftplusGenerator([1, 3, 3], latent=4, width=6)
+    first, norm, _, second, _, _, last, *_ = generator.body
+    with torch.no_grad():
+        for layer in (norm, last):
+            layer.bias.normal_()
+    z = generator.noise(20, "cpu")
+
+    def hidden(x: np.ndarray, layer: torch.nn.Linear, shift: torch.Tensor) -> np.ndarray:
+        x = x @ layer.weight.detach().double().numpy().T
+        x = (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5)
+        return softplus(x + shift.detach().double().numpy())
+
+    h = hidden(z.double().numpy(), first, norm.bias)
+    h = hidden(h, second, torch.zeros(6))
+    v = last.parametrizations.weight.original1.detach().double().numpy()
+    a = h @ (v / np.linalg.norm(v, axis=1, keepdims=True)).T  # their first lengths are 1
+    wanted = 1 / (1 + np.exp(-(a + 2 * last.bias.detach().double().numpy())))
+    np.testing.assert_allclose((generator(z).detach().flatten(1) + 1) / 2, wanted, atol=1e-5)
+    trained = {name for name, p in generator.named_parameters() if p.requires_grad}
+    assert trained == {
+        *(f"body.{i}.{name}" for i, name in ((0, "weight"), (1, "bias"), (3, "weight"))),
+        "body.4.bias",
+        "body.6.bias",
+        "body.6.parametrizations.weight.original0",
+        "body.6.parametrizations.weight.original1",
+    }
 
 
 # --- the few labels -------------------------------------------------------------------------------
@@ -241,7 +347,7 @@ def test_the_test_error_falls_and_is_recorded() -> None:
     scheme = trained(bars(), make(tricks.FeatureMatching(), critic=mlp.NoisyCritic, width=64), 120)
     x, y, _ = (part for part in scheme.trainer.datamodule.data.load("test"))
     x = x.float() / 127.5 - 1
-    scheme.model.critic.eval()
+    scheme.model.eval()
     assert scheme.latest["quality/error_rate"] == pytest.approx(
         float((scheme.model.classify(x).argmax(1) != y).float().mean())
     )

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,7 @@ from gentrain.adversarial.lipschitz import (
 from gentrain.adversarial.regularizer import Regularizer
 from gentrain.data.arrays import ArrayDataset
 from gentrain.data.base import Data
+from gentrain.data.labels import Attributes, Exclusive
 from gentrain.errors import UserError
 from gentrain.models.gan.base import AdversarialModel
 from gentrain.models.gan.cyclegan import CycleGAN, both_shapes
@@ -33,6 +35,7 @@ from gentrain.training.adversarial import AdversarialModule
 from gentrain.training.datamodule import DataModule
 from gentrain.training.schedules import constant_then_linear
 from tests.support.backbones import criterion, ready
+from tests.support.compose import build_model
 
 SHAPE, DOMAINS = [3, 16, 16], 3
 
@@ -61,7 +64,7 @@ def stargan(*chosen: Regularizer, **options: Any) -> StarGAN:
         partial(patchgan.Strided, shape=SHAPE, width=4),
         criterion(*chosen, loss=losses.wasserstein(), lipschitz=GradientPenalty()),
         classes=DOMAINS,
-        **options,
+        **{"label_kind": Exclusive()} | options,
     )
 
 
@@ -401,6 +404,55 @@ def test_samples_are_of_the_labels_asked_and_made_of_other_images() -> None:
     torch.testing.assert_close(model.sample((x, y)), x.roll(1, 0) + y.view(-1, 1, 1, 1))
     elsewhere = model.other_domains(y.repeat(50))
     assert (elsewhere != y.repeat(50)).all() and set(elsewhere.tolist()) == {0, 1, 2}
+
+
+def test_the_objectives_of_attributes_by_hand() -> None:
+    """As in yunjey/stargan: targets are the labels of the batch in another order, as channels of
+    ones and zeros; binary cross-entropies, summed over attributes and averaged over the batch.
+    """
+    model = stargan(label_kind=Attributes(["a", "b", "c"]), classification=2.0)
+    x, y = images(6), torch.tensor([[0, 0, 1], [1, 1, 0], [1, 1, 1]] * 2)
+    with torch.no_grad():
+        model.critic.classifier.weight.mul_(50)
+
+    def cross_entropy(x: Tensor, y: Tensor) -> float:
+        p = 1 / (1 + np.exp(-model.critic.classify(model.critic.features(x)).detach().numpy()))
+        each = [(q if bit else 1 - q) for row, bits in zip(p, y, strict=True) for q, bit in
+                zip(row, bits, strict=True)]  # fmt: skip
+        return -float(np.log(each).sum()) / len(x)
+
+    found = model.critic_loss((x, y)).losses["classification"].item()
+    assert found == pytest.approx(2 * cross_entropy(x, y), rel=1e-4)
+    asked = []
+    translate = model.generator.forward
+
+    def recorded(v: Tensor, c: Tensor) -> Tensor:
+        asked.append((v, c))
+        return translate(v, c)
+
+    model.generator.forward = recorded
+    terms = model.generator_loss((x, y)).losses
+    (source, wanted), (made, home) = asked
+    assert torch.equal(source, x) and torch.equal(home, y)
+    assert sorted(wanted.tolist()) == sorted(y.tolist())
+    assert terms["classification"].item() == pytest.approx(
+        2 * cross_entropy(made, wanted), rel=1e-4
+    )
+    planes = wanted.float()[:, :, None, None].expand(-1, -1, 16, 16)
+    torch.testing.assert_close(made, model.generator.translator(torch.cat([x, planes], 1)))
+    (changed,) = ((model.other_domains(y) != y).sum(1).unique(),)
+    assert changed.tolist() == [1]
+    assert model.sample((x, y)).shape == x.shape
+    translated = model.translate_back(model.translate(x, wanted), y)
+    assert translated.shape == x.shape
+
+
+def test_instance_norm_has_gains_and_no_running_statistics() -> None:
+    """The authors have gains; they keep running statistics, which are never used: no eval()."""
+    model = build_model("model=stargan", "data.classes=4")
+    norms = [m for m in model.generator.modules() if isinstance(m, nn.InstanceNorm2d)]
+    assert len(norms) == 1 + 2 + 2 * 6 + 2  # first, halvings, residual blocks, doublings
+    assert all(m.affine and not m.track_running_stats for m in norms)
 
 
 def test_labels_are_planes_beside_the_image() -> None:

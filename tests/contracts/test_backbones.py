@@ -17,7 +17,8 @@ from tests.support.presets import small
 VARIANTS = {"mlp_1024", "mlp_dropout", "mlp_dropout_512", "resnet_wgan_gp"}  # other options alone
 PLAIN = {"dcgan", "maxout", "mlp", "resnet", "sngan"}
 FROM_NOISE = PLAIN | {"mlp_noisy", "normfree", "progan"}
-FROM_IMAGES = {"resnet_translator", "unet", "stargan", "srgan"}
+FROM_IMAGES = {"resnet_translator", "unet", "stargan", "srgan", "context_encoder"}
+BATCH_NORM_CRITICS = {"srgan", "context_encoder"}  # no gradient penalty
 ENERGIES = {"autoencoder_mlp", "autoencoder_dcgan"}
 WITH_LABELS = {"sagan", "biggan"}
 WITH_ENCODER = {"ali"}
@@ -30,9 +31,10 @@ FITTING = {
     "semi_supervised_gan": FROM_NOISE,
     "ebgan": ENERGIES,
     "progan": {"progan"},
-    "stargan": FROM_IMAGES - {"srgan"},  # whose critic has batch norm: no gradient penalty
+    "stargan": FROM_IMAGES - BATCH_NORM_CRITICS,
     "cyclegan": FROM_IMAGES,
     "pix2pix": FROM_IMAGES,
+    "inpainting": FROM_IMAGES,
 }
 
 

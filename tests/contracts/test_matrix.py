@@ -43,7 +43,7 @@ from tests.support.presets import (
 )
 
 # whose critics score many places of an image
-PATCHES = ("cyclegan", "stargan", "pix2pix", "colorization", "inpainting")
+PATCHES = ("cyclegan", "stargan", "pix2pix", "colorization")
 # no batch norm in the generator
 UNNORMED = ("r3gan", "sagan", "biggan", "progan", "cyclegan", "stargan", "pix2pix", "colorization")
 # the critic sees a label, or a source, beside each image
@@ -56,7 +56,7 @@ FIXED = "-"  # the loss of a preset that leaves no choice of it
 OUTSIDE = ("logger", "callbacks", "samples", "checkpoint", "quality", "trainer")
 NODES = ("loss", "lipschitz", "tricks")
 # one of each model class, and those whose networks or losses have rules of their own
-# colorization and inpainting are pix2pix with other sources
+# colorization is pix2pix with other sources, inpainting that with a critic like dcgan's
 LIKE_PIX2PIX = ("colorization", "inpainting")
 FIRST = tuple(
     preset
@@ -158,7 +158,9 @@ def test_a_model_of_one_player_has_no_adversarial_choices(preset: str) -> None:
 
 def refusal(preset: str, loss: str, lipschitz: str, tricks: tuple[str, ...]) -> str | None:
     """The words in which a combination must be refused; None where it must work."""
-    batch_norm_critic = preset in ("dcgan", "lsgan", "wgan", "hinge_gan", "improved_gan", "srgan")
+    batch_norm_critic = preset in (
+        *("dcgan", "lsgan", "wgan", "hinge_gan", "improved_gan", "srgan", "inpainting"),
+    )
     if preset in BESIDE and {"packing", "replay"} & set(tricks):
         return "conditional"
     if preset == "semi_supervised_gan" and "packing" in tricks:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra.utils import get_class
+from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 from PIL import Image
 
@@ -53,6 +53,7 @@ def make(config: Callable[..., dict[str, Any]]) -> Callable[..., Any]:
 
     def made(name: str, *overrides: str) -> Any:
         keys = config(name, *overrides)
+        keys["label_kind"] = instantiate(keys["label_kind"])
         # hydra's instantiate would wrap what the constructor raises
         return get_class(keys.pop("_target_"))(**keys)
 

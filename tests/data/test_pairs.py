@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gentrain.data.arrays import ArrayDataset, sha256_of, to_bytes, to_float
+from gentrain.data.attributes import AttributeTable
 from gentrain.data.batches import Batches, BatchSampler, ZippedBatches, cropped
 from gentrain.data.degrade import DEGRADATIONS, source_shape
+from gentrain.data.labels import Attributes, Exclusive
 from gentrain.errors import UserError
+from gentrain.quality.classifier import Classifier
+from gentrain.training.callbacks.samples import chosen
+from gentrain.training.job import refuse_labels
 
 Make = Callable[..., Any]
 
@@ -447,6 +453,43 @@ def test_attributes_are_domains(make: Make, faces: Path) -> None:
     table.write_text(table.read_text().replace("1 -1 1", "1 -1", 1))
     with pytest.raises(UserError, match=r"line 3 of .* has not a name and 3 values"):
         make(*words, "classes=2").load("train")
+
+
+def test_attributes_are_labels_of_several_at_once(make: Make, faces: Path) -> None:
+    """Every picture of the table counts, and its label says which it has."""
+    words = ("celeba_attributes", f"root={faces}", "size=16")
+    data = make(*words, "attributes=[Black_Hair,Blond_Hair]", "classes=2", "batch_size=6")
+    train = data.load("train")
+    assert train.labels.tolist() == [[1, 0], [0, 1], [1, 1], [0, 0], [1, 0], [0, 1]]
+    assert (train.images[:, 0, 0, 0] // 30).tolist() == [0, 1, 2, 3, 4, 5]
+    images, labels = next(iter(data.batches()))
+    assert images.shape == (6, 3, 16, 16) and labels.shape == (6, 2)
+    assert data.label_kind.turned(labels[:1] * 0, torch.tensor([1])).tolist() == [[0, 1]]
+    rows = chosen(train, 8, seed=0)  # the four kinds of faces take turns
+    assert len({tuple(label) for label in train.labels[rows[:4]].tolist()}) == 4
+    with pytest.raises(UserError, match=r"no test image .* has Blond_Hair \(data.attributes\)"):
+        table = faces / "list_attr_celeba.txt"
+        table.write_text(table.read_text().replace("000007.png -1 1 1", "000007.png -1 -1 1"))
+        make(*words, "attributes=[Black_Hair,Blond_Hair]", "classes=2").load("test")
+
+
+def test_labels_of_another_kind_are_refused() -> None:
+    data = AttributeTable.__new__(AttributeTable)
+    data.name, data.classes, data.labelled = "faces", 2, None
+    data.label_kind = Attributes(["a", "b"])
+    with pytest.raises(UserError, match=r"are Attributes, .* from Exclusive \(data.label_kind\)"):
+        refuse_labels(data, of_labels())
+    refuse_labels(data, of_labels(label_kinds=(Exclusive, Attributes)))
+    refuse_labels(data, of_labels(labelled=False))
+    with pytest.raises(UserError, match=r"quality=classifier learns one class .*data.label_kind"):
+        Classifier().check(data)
+
+
+def of_labels(**options: Any) -> Any:
+    """What is asked of a model that learns from labels."""
+    return SimpleNamespace(
+        **{"labelled": True, "semi_supervised": False, "label_kinds": (Exclusive,)} | options
+    )
 
 
 def test_labelled_folders_are_domains(make: Make, picture_root: Path) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from gentrain.errors import UserError
+from gentrain.layers.resample import Downsample, Upsample
 from gentrain.models.gan.base import ConditionedCritic
 from gentrain.models.gan.cgan import ConditionalGAN
 from gentrain.networks import conditional, dcgan, mlp, normfree, resnet
@@ -84,6 +85,54 @@ def test_norm_free_networks_start_as_the_identity_between_stages() -> None:
     x = torch.randn(2, 8, 4, 4)
     assert torch.equal(block(x), x)
     assert not any("Norm" in type(m).__name__ for m in normfree.Critic([1, 28, 28]).modules())
+
+
+def test_norm_free_networks_start_with_the_authors_gains() -> None:
+    """Standard deviations of brownvc/R3GAN, Networks.py: gain / sqrt(inputs), the gain of a block's
+    rectifier sqrt(2 / 1.04) L^(-1/4); biases in front of rectifiers alone; no gain in the head.
+    """
+    generator = normfree.Generator([3, 32, 32], latent=64, width=128, blocks=2, groups=16)
+    critic = normfree.Critic([3, 32, 32], width=128, blocks=2, groups=16)
+    inside = (2 / 1.04) ** 0.5 * 8**-0.25  # 4 stages of 2 blocks
+    wanted = {"1x1": inside / 128**0.5, "3x3": inside / (16 * 9) ** 0.5}
+    for block in (m for net in (generator, critic) for m in net.modules()):
+        if isinstance(block, normfree.Block):
+            first, _, middle, _, last = block.residual
+            assert first.weight.std().item() == pytest.approx(wanted["1x1"], rel=0.05)
+            assert middle.weight.std().item() == pytest.approx(wanted["3x3"], rel=0.05)
+            assert not last.weight.any() and last.bias is None
+            assert not first.bias.any() and not middle.bias.any()
+    to_pixels, from_pixels = generator.body[-1], critic.body[0]
+    depthwise, score = critic.body[-2], critic.head
+    assert depthwise.weight.shape == (128, 1, 4, 4) and score.weight.shape == (1, 128)
+    for layer, inputs in ((to_pixels, 128), (from_pixels, 3), (depthwise, 16), (score, 128)):
+        assert layer.bias is None
+        assert layer.weight.std().item() == pytest.approx(inputs**-0.5, rel=0.25)
+    basis = generator.body[0]
+    assert basis.basis.shape == (128, 4, 4) and basis.scale.bias is None
+    assert basis.basis.std().item() == pytest.approx(1, rel=0.1)
+    assert basis.scale.weight.std().item() == pytest.approx(64**-0.5, rel=0.1)
+
+
+def test_norm_free_stages_are_joined_by_the_low_pass_filter() -> None:
+    """With blocks that are the identity the networks are linear: from the basis, doubled three
+    times, to pixels; and back, halved, to the score.
+    """
+    generator = normfree.Generator([3, 32, 32], latent=5, width=4, blocks=1, groups=2)
+    critic = normfree.Critic([3, 32, 32], width=4, blocks=1, groups=2)
+    z = torch.randn(2, 5)
+    basis = generator.body[0]
+    h = basis.basis * (z @ basis.scale.weight.T)[:, :, None, None]
+    for _ in range(3):
+        h = Upsample()(h)
+    wanted = torch.einsum("oi,bihw->bohw", generator.body[-1].weight[:, :, 0, 0], h)
+    torch.testing.assert_close(generator(z), wanted)
+    x = torch.randn(2, 3, 32, 32)
+    h = torch.einsum("oi,bihw->bohw", critic.body[0].weight[:, :, 0, 0], x)
+    for _ in range(3):
+        h = Downsample()(h)
+    h = (h * critic.body[-2].weight[:, 0]).sum((2, 3))
+    torch.testing.assert_close(critic(x), h @ critic.head.weight[0], atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("shape", [[1, 30, 30], [1, 28, 32], [2]])

@@ -65,7 +65,7 @@ RUNS = {
     "edges": ("model=pix2pix", *SHALLOW, "tricks=[ema]", *PAIRED),
     "colours": ("model=unet", "data=digit_colours", "model.network.width=8", *PAIRED),
     "larger": ("model=srresnet", "model.network.width=8", "model.network.blocks=1", *PAIRED),
-    "holes": ("model=inpainting", *SHALLOW, *PAIRED),
+    "holes": ("model=inpainting", *NARROW, "model.generator.bottleneck=16", *PAIRED),
     "residual": (
         "model=pix2pix", *SHALLOW, "network=resnet_translator", "model.generator.blocks=1", *PAIRED,
     ),

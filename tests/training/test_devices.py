@@ -121,7 +121,7 @@ def test_markov_chains_of_two_processes_differ_and_resume_exactly(tmp_path: Path
 TRANSLATIONS = {
     "pix2pix": ("data=digit_edges", "data.flip=true", "data.jitter=4", "model.critic.depth=1"),
     "colorization": ("data=digit_colours", "model.critic.depth=1"),
-    "inpainting": ("data=digit_holes", "model.critic.depth=1"),
+    "inpainting": ("data=digit_holes", "model.generator.bottleneck=16"),
     "srgan": ("data=digit_downsampled", "model.generator.blocks=1"),
     "srresnet": ("data=digit_downsampled", "model.network.width=8", "model.network.blocks=1"),
     "unet": ("data=digit_edges", "model.network.width=8"),
@@ -199,6 +199,7 @@ def test_batch_norm_in_the_critic_of_two_processes(tmp_path: Path) -> None:
         ("model=sngan",),
         ("model=wgan_gp", "compile=true"),
         ("model=r3gan",),
+        ("model=semi_supervised_gan", "data.labelled=40"),
         ("model=cgan",),
         ("model=vae",),
         ("model=rbm",),

@@ -45,8 +45,8 @@ RENAMED_NETWORKS = {
     "classifying_coding_conv": "network=vae_conv",
     "classifying_coding_mlp": "network=vae_mlp_300",
 }
-# their successors have another critic, or another classifier: the user must choose them
-NOT_THE_SAME = {"domains_unet", "classifying_coding_conv"}
+# their successors have another critic, classifier or generator: the user must choose them
+NOT_THE_SAME = {"domains_unet", "classifying_coding_conv", "logits_mlp"}
 
 
 # the options of the command line itself, which Hydra's parser takes

@@ -24,10 +24,14 @@ TABLE = "list_attr_celeba.txt"
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class AttributeTable(ImageFolder):
-    """Each attribute is a domain: the pictures that have it and none of the others of the list.
+    """Pictures with labels of a table of attributes.
 
-    All other pictures are left out. Pictures are found by their file names, in any folder below
-    `root`; the first with a name counts.
+    With exclusive labels each attribute is a domain: the pictures that have it and none of the
+    others of the list. All other pictures are left out. With `Attributes` as the kind of labels, a
+    label says which of the attributes a picture has, and no picture of the table is left out.
+
+    Pictures are found by their file names, in any folder below `root`; the first with a name
+    counts.
 
     Args:
         attributes: names of the attributes, as the table has them.
@@ -52,23 +56,26 @@ class AttributeTable(ImageFolder):
         )
 
     def read(self, split: str) -> ArrayDataset:
-        tree, domain = self.tree(), self.read_table()
+        tree, label = self.tree(), self.read_table()
         all_names, _ = self.names(tree, split)
-        chosen = [name for name in all_names if domain.get(Path(name).name) is not None]
+        chosen = [name for name in all_names if Path(name).name in label]
         ensure(
             len(chosen) > 0,
-            f"none of the {len(all_names)} {split} images of {self.path} has exactly one of "
-            f"{', '.join(self.attributes)} in {self.table_file} (data.attributes); choose others",
+            f"none of the {len(all_names)} {split} images of {self.path} has "
+            f"{self.label_kind.rows} {', '.join(self.attributes)} in {self.table_file} "
+            "(data.attributes); choose others",
         )
-        chosen = self.part(tree, chosen, labels_of(chosen, domain), split)
+        every = torch.stack([label[Path(name).name] for name in chosen])
+        kinds = every.unique(dim=0, return_inverse=True)[1]  # images of equal labels are of a kind
+        chosen = self.part(tree, chosen, kinds, split)
         images, kept = self.cached([(name, *tree.files[name]) for name in chosen])
-        labels = labels_of(kept, domain)
-        missing = [
-            name for label, name in enumerate(self.attributes) if not (labels == label).any()
-        ]
+        labels = torch.stack([label[Path(name).name] for name in kept])
+        found = self.label_kind.vectors(labels, len(self.attributes)).sum(0)
+        missing = [name for name, n in zip(self.attributes, found, strict=True) if not n]
         ensure(
             not missing,
-            f"no {split} image of {self.path} has {', '.join(missing)} alone (data.attributes); "
+            f"no {split} image of {self.path} with {self.label_kind.rows} "
+            f"{', '.join(self.attributes)} has {', '.join(missing)} (data.attributes); "
             "choose others",
         )
         return ArrayDataset(images, labels)
@@ -85,8 +92,8 @@ class AttributeTable(ImageFolder):
         places = (self.path / TABLE, self.path.parent / TABLE)
         return next((place for place in places if place.is_file()), places[0])
 
-    def read_table(self) -> dict[str, int]:
-        """The domain of each file that has exactly one.
+    def read_table(self) -> dict[str, Tensor]:
+        """The label of each file that has one.
 
         Raises:
             UserError: for a table that cannot be read, or that lacks an attribute.
@@ -98,7 +105,7 @@ class AttributeTable(ImageFolder):
                 f"{self.table_file} has no attribute {', '.join(unknown)} (data.attributes); "
                 f"it has {', '.join(names) or 'none'}"
             )
-        columns, found = [names.index(name) for name in self.attributes], {}
+        columns, has = [names.index(name) for name in self.attributes], {}
         for number, line in enumerate(lines[2:], start=3):
             file, *values = line.split() or [""]
             ensure(
@@ -106,10 +113,11 @@ class AttributeTable(ImageFolder):
                 f"line {number} of {self.table_file} has not a name and {len(names)} values of "
                 "1 or -1 (data.table); fix it",
             )
-            has = [label for label, column in enumerate(columns) if file and values[column] == "1"]
-            if len(has) == 1:
-                found[file] = has[0]
-        return found
+            if file:
+                has[file] = [values[column] == "1" for column in columns]
+        files = list(has)
+        labels, rows = self.label_kind.of_table(torch.tensor(list(has.values())))
+        return {files[row]: label for row, label in zip(rows.tolist(), labels, strict=True)}
 
     def table_lines(self) -> list[str]:
         """The lines of the table. Raises UserError where it cannot be read."""
@@ -123,8 +131,3 @@ class AttributeTable(ImageFolder):
             raise UserError(
                 f"cannot read {self.table_file}: {why} (data.table); give the path of {TABLE}"
             ) from error
-
-
-def labels_of(names: list[str], domain: dict[str, int]) -> Tensor:
-    """int64 (N,): the domain of each picture, which its file name tells."""
-    return torch.tensor([domain[Path(name).name] for name in names], dtype=torch.int64)

@@ -7,7 +7,7 @@ inherits from and a metric names.
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,6 +19,7 @@ from gentrain.data.arrays import LOOKED_AT, ArrayDataset, constant_images, sha25
 from gentrain.data.batches import Batches, BatchSampler, ZippedBatches, fits, generator, zero
 from gentrain.data.checks import check_types, cores, ensure, is_count
 from gentrain.data.degrade import Degradation
+from gentrain.data.labels import Exclusive, LabelKind
 from gentrain.data.validation import SHARE, Rows, divided
 from gentrain.errors import UserError
 
@@ -93,6 +94,7 @@ class Data(ABC):
         labelled: images whose labels may be used, the same number of each class; null for all.
         validation: share of the training split that is held out, the same of each class; 0 for
             none, and then the test split chooses.
+        label_kind: what labels say of an image.
         batch_size: per process.
         seed: seed for the order of the batches.
         flip: mirror half of the images left to right.
@@ -110,6 +112,7 @@ class Data(ABC):
     source_shape: tuple[int, ...] | None = None
     labelled: int | None = None
     validation: float = SHARE
+    label_kind: LabelKind = field(default_factory=Exclusive)
     batch_size: int = 64
     seed: int = 0
     flip: bool = False

@@ -12,6 +12,7 @@
 - `minibatch`: the minibatch standard deviation (progressive GANs)
 - `normalization`: norms by name, virtual batch norm, pixel norm
 - `pixel_lstm`: Row LSTM and Diagonal BiLSTM (PixelRNN)
+- `resample`: doubling and halving by a low-pass filter (R3GAN)
 """
 
 from gentrain.layers.activation import LeakyReLU, ReLU
@@ -25,6 +26,7 @@ from gentrain.layers.masked import MADE, MaskedLinear
 from gentrain.layers.minibatch import MinibatchStddev
 from gentrain.layers.normalization import Norm, PixelNorm, VirtualBatchNorm, norm1d, norm2d
 from gentrain.layers.pixel_lstm import DiagonalBiLSTM, RowLSTM
+from gentrain.layers.resample import Downsample, Upsample
 
 __all__ = [
     "MADE",
@@ -32,6 +34,7 @@ __all__ = [
     "ConditionalBatchNorm",
     "CouplesSamples",
     "DiagonalBiLSTM",
+    "Downsample",
     "LazyBuffers",
     "LeakyReLU",
     "MaskedLinear",
@@ -41,6 +44,7 @@ __all__ = [
     "ReLU",
     "RowLSTM",
     "SelfAttention",
+    "Upsample",
     "VirtualBatchNorm",
     "batch_coupled_layers",
     "equalized",

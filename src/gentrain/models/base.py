@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from gentrain.capability import Capability, supports
 from gentrain.data.base import Data
+from gentrain.data.labels import Exclusive, LabelKind
 from gentrain.models.objective import Objective
 from gentrain.models.pixels import Pixels
 from gentrain.samplers.importance import Estimate
@@ -50,6 +51,7 @@ class GenerativeModel(nn.Module, ABC):
     """
 
     labelled: bool = False  # samples are made for given labels
+    label_kinds: ClassVar[tuple[type[LabelKind], ...]] = (Exclusive,)  # that it learns from
     translates: ClassVar[bool] = False  # samples are made from source images
     paired: ClassVar[bool] = False  # it learns from pairs of a source and its target
     semi_supervised: ClassVar[bool] = False  # it learns from few labels

@@ -20,8 +20,8 @@ module               | networks                                   | paper
 `autoencoder`        | critics whose score is minus an energy     | Zhao et al., 2017 (EBGAN)
 `translator`         | residual image-to-image network            | Johnson et al., 2016;
                      |                                            | Zhu et al., 2017 (CycleGAN)
-`unet`               | U-Net, and an encoder-decoder              | Isola et al., 2017 (pix2pix);
-                     |                                            | Pathak et al., 2016
+`unet`               | U-Net                                      | Isola et al., 2017 (pix2pix)
+`context_encoder`    | an encoder-decoder through one vector      | Pathak et al., 2016
 `srresnet`           | super-resolution, and its critic           | Ledig et al., 2017 (SRGAN)
 `patchgan`           | critics of patches                         | Isola et al., 2017;
                      |                                            | Choi et al., 2018 (StarGAN)
@@ -43,6 +43,7 @@ from gentrain.networks import (
     classifier,
     conditional,
     conditional_resnet,
+    context_encoder,
     dcgan,
     energy,
     mlp,
@@ -67,6 +68,7 @@ __all__ = [
     "classifier",
     "conditional",
     "conditional_resnet",
+    "context_encoder",
     "dcgan",
     "energy",
     "mlp",

@@ -102,6 +102,7 @@ class Critic(nn.Module, LipschitzBounded):
         features: F.
         points: samples are points, not images.
         head: the last layer; None makes one linear layer.
+        neck: what is between the features and every head, such as noise.
     """
 
     conditional: ClassVar[bool] = False  # it takes labels itself: it has an option `classes`
@@ -112,10 +113,16 @@ class Critic(nn.Module, LipschitzBounded):
     source_shape: list[int] | None = None  # of the image that it sees beside each image
 
     def __init__(
-        self, body: nn.Module, features: int, points: bool = False, head: nn.Module | None = None
+        self,
+        body: nn.Module,
+        features: int,
+        points: bool = False,
+        head: nn.Module | None = None,
+        neck: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.body, self.points, self.size = body, points, features
+        self.neck = neck or nn.Identity()
         self.head: Any = head or nn.Linear(features, 1)  # a trick may put more before it
 
     def backbones(self) -> list[nn.Module]:
@@ -128,11 +135,14 @@ class Critic(nn.Module, LipschitzBounded):
 
     def score(self, h: Tensor) -> Tensor:
         """Features (B, F) -> scores (B,), or (B * P,)."""
-        return self.head(h).flatten()
+        return self.head(self.neck(h)).flatten()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, *shape) -> scores (B,), or (B * P,)."""
         return self.score(self.features(x))
+
+    def init_from_batch(self, x: Tensor) -> None:
+        """Data-dependent initialisation from a first batch (B, *shape); most critics have none."""
 
     def lipschitz_bound(self, limits: WeightLimits) -> float:
         """K of a sample's score, which is the mean over its patches."""

@@ -42,7 +42,7 @@ class ClassifierCritic(nn.Module, LipschitzBounded):
 
     def classify(self, h: Tensor) -> Tensor:
         """Features (B, F) -> logits (B, K)."""
-        return self.classifier(h)
+        return self.classifier(self.critic.neck(h))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, *shape) -> scores (B,)."""
@@ -80,7 +80,7 @@ class LogitCritic(nn.Module, LipschitzBounded):
 
     def logits(self, x: Tensor) -> Tensor:
         """(B, *shape) -> logits (B, K)."""
-        return self.critic.head(self.critic.features(x))
+        return self.critic.head(self.critic.neck(self.critic.features(x)))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, *shape) -> scores (B,)."""
@@ -105,11 +105,12 @@ class Classifier(nn.Module):
     ) -> None:
         super().__init__()
         critic = network(shape=shape)
-        self.body, self.head = critic.body, nn.Linear(critic.head.in_features, classes)
+        self.body, self.neck = critic.body, critic.neck
+        self.head = nn.Linear(critic.head.in_features, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, *shape) -> logits (B, K)."""
-        return self.head(self.body(x))
+        return self.head(self.neck(self.body(x)))
 
 
 def accuracy(logits: Tensor, y: Tensor) -> Tensor:

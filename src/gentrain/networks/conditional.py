@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gentrain.config.types import Count
+from gentrain.data.labels import LabelKind
 from gentrain.errors import UserError
 from gentrain.layers.lipschitz_bound import LipschitzBounded, WeightLimits, lipschitz_bound
 from gentrain.networks.base import Backbone
@@ -146,19 +147,21 @@ class ProjectionCritic(nn.Module, LipschitzBounded):
 class LabelledTranslator(nn.Module):
     """G(x, y): an image to the domain y (Choi et al., 2018).
 
-    The domain joins the image as one more channel for each domain, as in `ConcatCritic`.
+    The domain joins the image as one more channel for each domain, as in `ConcatCritic`, or for
+    each attribute.
 
     Args:
         backbone: a translator. It is built for the larger source.
-        classes: number of domains.
+        classes: number of domains, or of attributes.
+        label_kind: what y says.
     """
 
     prior: str | None = None
 
-    def __init__(self, backbone: Backbone[Any], classes: Count) -> None:
+    def __init__(self, backbone: Backbone[Any], classes: Count, label_kind: LabelKind) -> None:
         super().__init__()
         shape = backbone.keywords["shape"]
-        self.classes = classes
+        self.classes, self.label_kind = classes, label_kind
         self.translator = backbone(source_shape=[shape[0] + classes, *shape[1:]])
 
     def backbones(self) -> list[nn.Module]:
@@ -166,8 +169,8 @@ class LabelledTranslator(nn.Module):
         return self.translator.backbones()
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """(B, *shape), (B,) -> (B, *shape)."""
-        return self.translator(append_planes(x, y, self.classes))
+        """(B, *shape), labels -> (B, *shape)."""
+        return self.translator(append_vectors(x, self.label_kind.vectors(y, self.classes)))
 
 
 def append_planes(x: Tensor, y: Tensor, classes: int) -> Tensor:
@@ -181,6 +184,19 @@ def append_planes(x: Tensor, y: Tensor, classes: int) -> Tensor:
     Returns:
         (B, C + K, ...).
     """
-    planes = nn.functional.one_hot(y, classes).to(x.dtype)
+    return append_vectors(x, nn.functional.one_hot(y, classes))
+
+
+def append_vectors(x: Tensor, vectors: Tensor) -> Tensor:
+    """Append a channel for each value of a vector, full of that value.
+
+    Args:
+        x: (B, C, ...).
+        vectors: (B, K).
+
+    Returns:
+        (B, C + K, ...).
+    """
+    planes = vectors.to(x.dtype)
     planes = planes.view(*planes.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:])
     return torch.cat([x, planes], 1)

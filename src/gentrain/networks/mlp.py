@@ -196,11 +196,45 @@ class Maxout(nn.Module, LipschitzBounded):
         return lipschitz_bound(self.linear, limits)
 
 
+class SoftplusGenerator(base.Generator):
+    """The generator of semi-supervised MNIST (Salimans et al., 2016): softplus and batch norm.
+
+    Batch norm has shifts and no gains; the last layer learns the length and the direction of its
+    weights. The authors' output is a sigmoid: tanh(a / 2) = 2 sigmoid(a) - 1.
+
+    Args:
+        shape: shape of a sample, (C, H, W) or (D,).
+        latent: length of the noise.
+        width: units of a hidden layer.
+        depth: number of hidden layers.
+        prior: distribution of the noise.
+    """
+
+    def __init__(
+        self,
+        shape: list[int],
+        latent: Count = 100,
+        width: Count = 500,
+        depth: Count = 2,
+        prior: base.Prior = "uniform",
+    ) -> None:
+        layers: list[nn.Module] = []
+        for inputs in (latent, *[width] * (depth - 1)):
+            norm = nn.BatchNorm1d(width)
+            norm.weight.requires_grad = False
+            layers += [nn.Linear(inputs, width, bias=False), norm, nn.Softplus()]
+        last = nn.utils.parametrizations.weight_norm(nn.Linear(width, math.prod(shape)))
+        nn.init.constant_(last.parametrizations.weight.original0, 0.5)  # type: ignore[union-attr]
+        layers += [last, nn.Tanh(), nn.Unflatten(1, tuple(shape))]
+        super().__init__(nn.Sequential(*layers), latent, prior)
+
+
 class NoisyCritic(Perceptron):
     """The critic of semi-supervised MNIST (Salimans et al., 2016): five ReLU layers with noise.
 
-    Gaussian noise is added before every layer. The layers have width, width / 2 and three times
-    width / 4 units; in the paper 1000, 500, 250, 250, 250.
+    Gaussian noise is added before every layer. The features are those before the last noise. The
+    layers have width, width / 2 and three times width / 4 units; in the paper 1000, 500, 250, 250,
+    250.
 
     Args:
         shape: shape of a sample, (C, H, W) or (D,).
@@ -231,13 +265,33 @@ class NoisyCritic(Perceptron):
         for number, (inputs, outputs) in enumerate(pairwise(sizes)):
             linear = rectified_linear(inputs + code * (number == 1), outputs, weight_norm)
             layers += [linear, ReLU(), GaussianNoise(noise)]
+        neck = layers.pop()
         body = LateCode(layers[:5], layers[5:], sizes[0], code) if code else nn.Sequential(*layers)
-        super().__init__(body, sizes[-1], points=bool(code) or len(shape) == 1)
+        super().__init__(body, sizes[-1], points=bool(code) or len(shape) == 1, neck=neck)
         self.code = code
         self.weight_norm = weight_norm
 
     def resized(self, layer: nn.Linear, inputs: int) -> nn.Module:
         return rectified_linear(inputs, layer.out_features, self.weight_norm)
+
+    @torch.no_grad()
+    def init_from_batch(self, x: Tensor) -> None:
+        """Give every unit mean 0 and variance 1 before its rectifier (Salimans & Kingma, 2016)."""
+        for layer in self.body.children():
+            match layer:
+                case nn.Linear():
+                    standardise(layer, x)
+            x = layer(x)
+
+
+def standardise(layer: nn.Linear, x: Tensor) -> None:
+    """Shift and scale a linear layer: its outputs have mean 0 and variance 1 on x (B, F)."""
+    sd, mean = torch.std_mean(layer(x), 0, correction=0)
+    sd = sd.clamp(min=1e-6)
+    lengths = ("weight", "original", "original0")  # original0: g of weight norm
+    rows = next(p for name, p in layer.named_parameters() if name.endswith(lengths))
+    rows.div_(sd[:, None])
+    layer.bias.sub_(mean).div_(sd)
 
 
 def rectified_linear(inputs: int, outputs: int, weight_norm: bool) -> nn.Linear:

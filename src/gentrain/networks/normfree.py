@@ -4,12 +4,15 @@ Huang et al., "The GAN is dead; long live the GAN! A modern GAN baseline" (R3GAN
 Dauphin & Ma, "Fixup initialization", 2019.
 
 A stage works at one side length. It consists of blocks of 1x1, grouped 3x3 and 1x1 convolutions.
-Between stages a bilinear map doubles or halves the side. The critic mirrors the generator.
+Between stages the low-pass filter of `layers.resample` doubles or halves the side. The critic
+mirrors the generator. Weights start from N(0, gain^2 / inputs): the gain is that of the rectifier
+inside of a block, 1 elsewhere. Only the rectifiers have biases.
 """
 
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,14 +20,17 @@ from torch import Tensor, nn
 from gentrain.config.types import Count
 from gentrain.layers.activation import LeakyReLU
 from gentrain.layers.lipschitz_bound import LipschitzBounded, WeightLimits, lipschitz_bound
+from gentrain.layers.resample import Downsample, Upsample
 from gentrain.networks import base
 from gentrain.networks.dcgan import halvings
+
+Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
 
 class Generator(base.Generator):
     """A learned small map whose channels the noise scales, then stages, the side doubling between.
 
-    The last layer is linear.
+    The last layer is a linear map of each pixel.
 
     Args:
         shape: (C, H, W) of an image.
@@ -53,11 +59,9 @@ class Generator(base.Generator):
             stage(width, blocks, groups, all_blocks),
         ]
         for _ in range(ups):
-            layers += [
-                nn.Upsample(scale_factor=2, mode="bilinear"),
-                stage(width, blocks, groups, all_blocks),
-            ]
-        super().__init__(nn.Sequential(*layers, nn.Conv2d(width, shape[0], 1)), latent, prior)
+            layers += [Upsample(), stage(width, blocks, groups, all_blocks)]
+        layers.append(scaled(nn.Conv2d(width, shape[0], 1, bias=False)))
+        super().__init__(nn.Sequential(*layers), latent, prior)
 
 
 class Critic(base.Critic):
@@ -83,16 +87,22 @@ class Critic(base.Critic):
     ) -> None:
         side, downs = halvings(shape)
         all_blocks = blocks * (downs + 1)
-        layers: list[nn.Module] = [nn.Conv2d(shape[0], width, 1)]
+        layers: list[nn.Module] = [scaled(nn.Conv2d(shape[0], width, 1, bias=False))]
         for _ in range(downs):
-            # the mean of 2 x 2 pixels is the bilinear halving
-            layers += [stage(width, blocks, groups, all_blocks), nn.AvgPool2d(2)]
+            layers += [stage(width, blocks, groups, all_blocks), Downsample()]
         layers += [
             stage(width, blocks, groups, all_blocks),
-            nn.Conv2d(width, width, side, groups=width, bias=False),
+            scaled(nn.Conv2d(width, width, side, groups=width, bias=False)),
             nn.Flatten(),
         ]
-        super().__init__(nn.Sequential(*layers), width)
+        head = scaled(nn.Linear(width, 1, bias=False))
+        super().__init__(nn.Sequential(*layers), width, head=head)
+
+
+def scaled(layer: Layer, gain: float = 1.0) -> Layer:
+    """Draw weights from N(0, gain^2 / inputs), which keep the variance for gain 1."""
+    nn.init.normal_(layer.weight, 0, gain / math.sqrt(layer.weight[0].numel()))
+    return layer
 
 
 def stage(width: int, blocks: int, groups: int, all_blocks: int) -> nn.Module:
@@ -103,8 +113,8 @@ def stage(width: int, blocks: int, groups: int, all_blocks: int) -> nn.Module:
 class Block(nn.Module, LipschitzBounded):
     """x + conv1x1(act(groupconv3x3(act(conv1x1(x))))), act = LeakyReLU 0.2, twice as wide inside.
 
-    Fix-up: the last convolution starts at zero; the first two have He's weights divided by L^(1/4),
-    where L is the number of blocks of the network.
+    Fix-up: the last convolution starts at zero, and has no bias; the first two have He's weights
+    divided by L^(1/4), where L is the number of blocks of the network.
 
     Args:
         width: channels.
@@ -115,15 +125,12 @@ class Block(nn.Module, LipschitzBounded):
     def __init__(self, width: int, groups: int, all_blocks: int) -> None:
         super().__init__()
         inner = 2 * width
-        first = nn.Conv2d(width, inner, 1)
+        gain = nn.init.calculate_gain("leaky_relu", 0.2) * all_blocks**-0.25
+        first = scaled(nn.Conv2d(width, inner, 1), gain)
         middle = nn.Conv2d(inner, inner, 3, padding=1, groups=math.gcd(groups, inner))
-        last = nn.Conv2d(inner, width, 1)
+        scaled(middle, gain)
+        last = scaled(nn.Conv2d(inner, width, 1, bias=False), gain=0.0)
         for conv in (first, middle):
-            nn.init.kaiming_normal_(conv.weight, a=0.2)
-            with torch.no_grad():
-                conv.weight.mul_(all_blocks**-0.25)
-        nn.init.zeros_(last.weight)
-        for conv in (first, middle, last):
             nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
         self.residual = nn.Sequential(first, LeakyReLU(0.2), middle, LeakyReLU(0.2), last)
 
@@ -147,8 +154,7 @@ class GenerativeBasis(nn.Module):
     def __init__(self, latent: int, width: int, side: int) -> None:
         super().__init__()
         self.basis = nn.Parameter(torch.randn(width, side, side))
-        self.scale = nn.Linear(latent, width, bias=False)
-        nn.init.normal_(self.scale.weight, 0, latent**-0.5)
+        self.scale = scaled(nn.Linear(latent, width, bias=False))
 
     def forward(self, z: Tensor) -> Tensor:
         """(B, latent) -> (B, width, side, side)."""

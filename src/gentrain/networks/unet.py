@@ -1,7 +1,7 @@
-"""The U-Net of pix2pix, and the encoder-decoder of context encoders: the same without skips.
+"""The U-Net of pix2pix, and what that paper compares it with: the same without skips.
 
 Ronneberger, Fischer & Brox, "U-Net", 2015; Isola, Zhu, Zhou & Efros, "Image-to-image translation
-with conditional adversarial networks" (pix2pix), 2017; Pathak et al., "Context encoders", 2016.
+with conditional adversarial networks" (pix2pix), 2017.
 
     down  C64-C128-C256-C512-C512-C512-C512-C512    4x4, stride 2, to one pixel at 256
     up    CD512-CD512-CD512-C512-C256-C128-C64, and tanh after the last layer

@@ -18,11 +18,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from gentrain.config.types import Count, Positive, Whole
 from gentrain.data.arrays import ArrayDataset, to_float
 from gentrain.data.base import Data
+from gentrain.data.labels import Exclusive
 from gentrain.errors import UserError
 from gentrain.layers.precision import default_dtype
 from gentrain.quality.cache import cached
@@ -119,6 +119,12 @@ class Classifier(Features):
                 f"quality=classifier learns from labels, and data={data.name} has none "
                 "(data.classes); choose quality=rotation, inception or none"
             )
+        if type(data.label_kind) is not Exclusive:
+            raise UserError(
+                f"quality=classifier learns one class of each image, and labels of "
+                f"data={data.name} are {type(data.label_kind).__name__} (data.label_kind); "
+                "choose quality=inception or quality=none"
+            )
         if data.classes < 2:
             raise UserError(
                 f"quality=classifier learns to tell classes apart, and data={data.name} has "
@@ -137,6 +143,7 @@ class Classifier(Features):
             self.network = LeNet(kept["shape"], kept["classes"], int(self.options["width"]))
         self.network.load_state_dict(kept["weights"])
         self.hash, self.accuracy = kept["hash"], kept["accuracy"]
+        self.label_kind = data.label_kind
         self.requires_grad_(False)
 
     def protocol(self) -> dict[str, Any]:
@@ -153,8 +160,8 @@ class Classifier(Features):
         return self.network(to_float(images))
 
     def predict(self, images: Tensor) -> Tensor:
-        """uint8 (N, C, H, W) -> the most likely class of each image, (N,) on the CPU."""
-        return self.of(images, 500, CPU)[1].argmax(1)
+        """uint8 (N, C, H, W) -> the most likely label of each image, (N, ...) on the CPU."""
+        return self.label_kind.predict(self.of(images, 500, CPU)[1])
 
     def _train(self, data: LabelledImages) -> dict[str, Any]:
         """Train and measure; returns what the cache keeps."""
@@ -171,6 +178,7 @@ class Classifier(Features):
         ):
             torch.default_generator.manual_seed(int(self.options["seed"]))
             self.network = LeNet(shape, classes, int(self.options["width"]))
+            self.label_kind = data.label_kind
             self._optimize(train)
         accuracy = self._accuracy(test)
         log.info(
@@ -197,7 +205,7 @@ class Classifier(Features):
             rows = torch.randint(len(images), (int(self.options["batch_size"]),))
             _, logits = self(images[rows])
             optimizer.zero_grad()
-            F.cross_entropy(logits, labels[rows]).backward()
+            self.label_kind.nll(logits, labels[rows]).backward()
             optimizer.step()
             schedule.step()
 

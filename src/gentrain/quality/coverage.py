@@ -17,6 +17,7 @@ from gentrain.capability import supports
 from gentrain.config.types import Count, Whole
 from gentrain.data.arrays import ArrayDataset
 from gentrain.data.base import Data, HasModes
+from gentrain.data.labels import Exclusive, LabelKind
 from gentrain.errors import UserError
 from gentrain.models.base import GenerativeModel
 from gentrain.quality.base import BINOMIAL, COUNT, ROUNDING, SampleMetric, Score
@@ -199,6 +200,7 @@ class SingleDigits:
     """
 
     classes: int | None = 10
+    label_kind: LabelKind = Exclusive()
 
     def __init__(self, data: LabelledImages) -> None:
         self.data, self.name = data, f"{data.name} by channel"

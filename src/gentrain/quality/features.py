@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from gentrain.data.arrays import ArrayDataset
 from gentrain.data.base import Data
+from gentrain.data.labels import LabelKind
 from gentrain.layers.precision import default_dtype
 
 
@@ -21,6 +22,7 @@ class LabelledImages(Protocol):
 
     name: str
     classes: int | None
+    label_kind: LabelKind
 
     def load(self, split: str) -> ArrayDataset:
         """The images and labels of "train" or "test"."""

@@ -16,6 +16,7 @@ import torch
 
 from gentrain.data.arrays import ArrayDataset, drawn
 from gentrain.data.base import Data
+from gentrain.data.labels import Exclusive, LabelKind
 from gentrain.errors import UserError
 from gentrain.quality.classifier import Classifier
 from gentrain.quality.features import LabelledImages
@@ -49,6 +50,7 @@ class RotatedImages:
     """Every image of a data set, turned by 0, 90, 180 and 270 degrees; the turn is its label."""
 
     classes: int | None = TURNS
+    label_kind: LabelKind = Exclusive()
 
     def __init__(self, data: LabelledImages) -> None:
         self.data, self.name = data, f"turned {data.name}"

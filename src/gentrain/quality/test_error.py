@@ -21,6 +21,8 @@ AT_A_TIME = 500  # images, where their number changes no score
 class TestError(Metric):
     """The share of a held-out split whose class is not that of the largest logit.
 
+    Where images have several attributes at once, it is the share of all attributes.
+
     Dropout and noise are off. Where layers mix the samples of a batch (minibatch discrimination),
     an image's logits depend on the others: then batches are of the training's size, in a random
     order that `seed` chooses, since files are often sorted by class. The last batch is filled up
@@ -89,7 +91,7 @@ class TestError(Metric):
         with eval_mode(model):
             for rows in order.split(size):
                 x = to_float(images[rows.to(images.device)].to(device))
-                found.append(model.classify(x).argmax(1).cpu())
+                found.append(data.label_kind.predict(model.classify(x)).cpu())
         rows, predicted = order[: len(labels)], torch.cat(found)[: len(labels)]
         wrong = predicted != labels[rows.to(labels.device)].cpu()
         return {"error_rate": wrong.double().mean().item()}

@@ -15,6 +15,7 @@ from gentrain.capability import supports
 from gentrain.config.types import Count, Whole
 from gentrain.data.arrays import ArrayDataset, to_bytes, to_float
 from gentrain.data.base import Data, HasContent, HasDomainRule
+from gentrain.data.labels import Exclusive
 from gentrain.errors import UserError
 from gentrain.models.base import GenerativeModel, TranslatesBack
 from gentrain.quality.base import BINOMIAL, ROUNDING, Metric, Score, refuse_not_finite, split_of
@@ -27,7 +28,8 @@ class RoundTrip(Metric):
 
     cycle_error: mean over pixels in [-1, 1] of |x - back|; cycle_error_error is its standard error
         over images.
-    domain_accuracy: share of translations that are of the wanted domain.
+    domain_accuracy: share of translations that are of the wanted domain; of attributes that are as
+        wanted, where images have several at once.
     class_there: where the content of images is known (their digit), the share whose class a
         classifier still sees in the translation.
     class_kept: the same after the way back.
@@ -215,7 +217,9 @@ class RelabelledImages:
         self.name = f"{data.name} by {task}"
         labels = samples["train"].labels
         assert labels is not None
-        self.classes: int | None = int(labels.max()) + 1
+        own = task == "domain" and data.source_shape is None  # the data's own labels
+        self.label_kind = data.label_kind if own else Exclusive()
+        self.classes: int | None = data.classes if own else int(labels.max()) + 1
 
     def digest(self, split: str) -> str:
         return hashlib.sha256(f"{self.data.digest(split)} {self.task}".encode()).hexdigest()

@@ -295,7 +295,14 @@ def load_initial_weights(model: GenerativeModel) -> None:
 
 
 def refuse_labels(data: Data, model: GenerativeModel) -> None:
-    """Refuse few labels for a model that does not learn from few, and the other way round."""
+    """Refuse labels that a model does not learn from: those of another kind, few, or all."""
+    learns = model.labelled or model.semi_supervised
+    if learns and data.classes is not None and type(data.label_kind) not in model.label_kinds:
+        kinds = " or ".join(kind.__name__ for kind in model.label_kinds)
+        raise UserError(
+            f"labels of data={data.name} are {type(data.label_kind).__name__}, and this model "
+            f"learns from {kinds} (data.label_kind); choose other data, or model=stargan"
+        )
     if model.semi_supervised and data.labelled is None:
         raise UserError(
             f"this model learns from few labels and data={data.name} gives all (data.labelled); "

@@ -116,11 +116,17 @@ class TrainingModule(L.LightningModule, ABC):
             return
         first = next(iter(self.trainer.datamodule.train_dataloader()))  # type: ignore[attr-defined]
         self.model.init_from_batch(first[0])
-        for buffer in self.model.buffers():  # every process starts from what rank 0 has seen
-            buffer.copy_(self.trainer.strategy.broadcast(buffer))
+        self.share_start()
         if rank := self.trainer.global_rank:
             # equal noise in all processes would make their batch as small as one process's
             torch.manual_seed(torch.initial_seed() + (rank << 32))
+
+    @torch.no_grad()
+    def share_start(self) -> None:
+        """Start every process from what rank 0 has seen: its buffers, and its first weights."""
+        if self.trainer.world_size > 1:
+            for tensor in (*self.model.parameters(), *self.model.buffers()):
+                tensor.copy_(self.trainer.strategy.broadcast(tensor.detach()))
 
     def on_train_start(self) -> None:
         """Apply the configured rates, which may differ from the checkpoint's in a forced resume."""

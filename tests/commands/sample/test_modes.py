@@ -22,10 +22,20 @@ from torch import Tensor, nn
 from gentrain.adversarial.criterion import AdversarialCriterion
 from gentrain.adversarial.lipschitz import Unconstrained
 from gentrain.adversarial.losses import js
-from gentrain.commands.sample import data_modes, energy_modes, latent_modes, mode, truncation
+from gentrain.commands.sample import (
+    data_modes,
+    domain_modes,
+    energy_modes,
+    latent_modes,
+    mode,
+    translate_files,
+    truncation,
+)
 from gentrain.commands.sample.session import BLOCK, SampleSession
 from gentrain.commands.sample.writer import Output
 from gentrain.data.arrays import ArrayDataset, random_rows, to_bytes
+from gentrain.data.base import Data
+from gentrain.data.labels import Attributes
 from gentrain.errors import Diverged, Unavailable, UserError
 from gentrain.files import report_disk_errors
 from gentrain.models.base import Encodes, Reconstructs
@@ -35,8 +45,10 @@ from gentrain.models.energy.rbm import RBM
 from gentrain.models.energy.visible import BinaryUnits
 from gentrain.models.gan.cgan import ConditionalGAN
 from gentrain.models.gan.gan import GAN
-from gentrain.networks import mlp
+from gentrain.models.gan.stargan import StarGAN
+from gentrain.networks import mlp, patchgan
 from gentrain.networks.base import Generator
+from gentrain.networks.translator import Translator
 from tests.support.paths import ROOT
 from tests.support.toy import Noise
 
@@ -431,3 +443,60 @@ def test_held_out_images_of_sorted_files_are_of_all_classes(
     assert torch.equal(images, again[0])
     result = data_modes.Nearest(n=4).draw(here, Output(tmp_path, "npz"))
     assert result["median_of_held_out_images"] == 127  # of grey and white; black ones are at 0
+
+
+# --- several attributes at once -------------------------------------------------------------------
+
+HAIR = Attributes(["black", "blond", "male"], [["black", "blond"]])
+
+
+class Faces(Data):
+    """Grey squares, each brighter than the one before it, with labels of three attributes."""
+
+    domain_names = ("black", "blond", "male")
+
+    def read(self, split: str) -> ArrayDataset:
+        images = torch.arange(0, 240, 30).byte()[:, None, None, None].expand(-1, 3, 16, 16)
+        labels = torch.tensor([[1, 0, 0], [0, 1, 1], [0, 0, 1], [0, 0, 0]] * 2)
+        return ArrayDataset(images.clone(), labels)
+
+
+def faces(**options: Any) -> SampleSession:
+    shape = [3, 16, 16]
+    model = StarGAN(
+        partial(Translator, shape=shape, width=4, blocks=1, kernel=4, padding="zeros"),
+        partial(patchgan.Strided, shape=shape, width=4),
+        criterion(),
+        classes=3,
+        label_kind=HAIR,
+    )
+    asked: list[Tensor] = []
+    translate = model.translate
+    model.translate = lambda x, y: asked.append(y) or translate(x, y)  # type: ignore[method-assign]
+    data = Faces(name="faces", shape=tuple(shape), classes=3, label_kind=HAIR, batch_size=4)
+    run = SimpleNamespace(model=model, data=data, device=torch.device("cpu"), asked=asked)
+    return SampleSession(run, **options)  # type: ignore[arg-type]
+
+
+def test_translations_to_attributes(tmp_path: Path) -> None:
+    """A column changes one attribute; domain= names those that a face shall have, and no others."""
+    here = faces()
+    result = domain_modes.Domains(n=4).draw(here, Output(tmp_path / "domains", "npz"))
+    own, (asked,) = torch.tensor(result["from"]), here.run.asked  # type: ignore[attr-defined]
+    wanted = [HAIR.turned(y[None], torch.tensor([k]))[0].tolist() for y in own for k in range(3)]
+    assert asked.tolist() == wanted
+    assert np.load(tmp_path / "domains" / "images.npz")["images"].shape == (16, 16, 16, 3)
+    chosen = faces(domain="blond+male")
+    cycle = domain_modes.Cycle(n=3)
+    cycle.check(chosen)
+    result = cycle.draw(chosen, Output(tmp_path / "cycle", "npz"))
+    assert result["to"] == [[0, 1, 1]] * 3
+    translate_files.Translate(n=2).draw(chosen, Output(tmp_path / "translate", "none"))
+    assert chosen.run.asked[-1].tolist() == [[0, 1, 1]]  # type: ignore[attr-defined]
+    assert len(list((tmp_path / "translate" / "translated").glob("*.png"))) == 2
+    ((images, labels),) = faces().stream(5)
+    assert images.shape == (5, 3, 16, 16) and labels.tolist() == [0, 1, 2, 0, 1]
+    with pytest.raises(UserError, match=r"give some, with \+ between them, of black, blond, male"):
+        translate_files.Translate().check(faces())
+    with pytest.raises(UserError, match=r"no domain red \(domain\); give one of black, blond"):
+        faces(domain="red")

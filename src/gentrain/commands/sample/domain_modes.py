@@ -20,7 +20,8 @@ from gentrain.quality.translation import starting_images
 class Cycle(Mode):
     """Three rows of `n` images: sources, their translations, and these translated back.
 
-    With several domains a source goes to the domain after its own, or to the one in `domain`.
+    With several domains a source goes to the domain after its own, or to the one in `domain`. With
+    several attributes at once, source i has attribute i changed, or gets those in `domain` alone.
     """
 
     requires = (TranslatesBack,)
@@ -31,9 +32,9 @@ class Cycle(Mode):
     def draw(self, session: SampleSession, out: Output) -> dict[str, Any]:
         x, domains = sources(session, self.n)
         if session.domain is None:
-            targets = (domains + 1) % (session.data.classes or 2)
+            targets = session.data.label_kind.following(domains, session.data.classes or 2)
         else:
-            targets = torch.full_like(domains, session.domain)
+            targets = session.domain.expand_as(domains)
         there = session.model.translate(x, targets.to(session.device))
         back = session.model.translate_back(there, domains.to(session.device))
         rows = torch.cat([x, there, back]).float().cpu()
@@ -51,7 +52,10 @@ class Cycle(Mode):
 
 
 class Domains(Mode):
-    """A row for each of `n` sources: the image, and its translation to every domain."""
+    """A row for each of `n` sources: the image, and its translation to every domain.
+
+    Where images have several attributes at once, a column is the image with one of them changed.
+    """
 
     def __init__(self, n: Count = 8) -> None:
         self.n = n
@@ -66,17 +70,19 @@ class Domains(Mode):
 
     def draw(self, session: SampleSession, out: Output) -> dict[str, Any]:
         x, domains = sources(session, self.n)
-        targets = torch.tensor(session.classes, device=session.device)
+        columns = torch.tensor(session.classes)
+        own = domains.repeat_interleave(len(columns), 0)
+        targets = session.turned(own, columns.repeat(len(x)))
         made = session.model.translate(
-            x.repeat_interleave(len(targets), 0), targets.repeat(len(x))
-        ).unflatten(0, (len(x), len(targets)))
+            x.repeat_interleave(len(columns), 0), targets.to(session.device)
+        ).unflatten(0, (len(x), len(columns)))
         rows = torch.cat([x[:, None], made], 1).flatten(0, 1).float().cpu()
         out.images(iter([(rows, None)]), len(rows))
-        out.picture(self.name, table(rows, 1 + len(targets)))
+        out.picture(self.name, table(rows, 1 + len(columns)))
         return {"from": domains.tolist(), "domains": session.classes}
 
 
 def sources(session: SampleSession, n: int) -> tuple[Tensor, Tensor]:
-    """Held-out images to translate (n, ...), on the device, and their domains (n,), on the CPU."""
+    """Held-out images to translate (n, ...), on the device, and their domains, on the CPU."""
     x, domains = starting_images(*session.held_out(n))
     return to_float(x.to(session.device)), domains

@@ -38,7 +38,8 @@ class SampleSession:
         averaged: draw with the averaged generator, where the run keeps one.
         seed: seed for the noise. It is drawn on the CPU, so that all devices draw the same images.
         labels: classes that take turns, where the model has labels; None for all.
-        domain: the name or number of the target domain, where the model has several.
+        domain: the name or number of the target domain, where the model has several; attributes
+            with + between them, where an image has several at once.
         mean: show means of the pixels' distribution (true) or draws of it (false); None as trained.
         temperature: of the samples; None for 1.
 
@@ -70,7 +71,7 @@ class SampleSession:
             self.model.ema_generator = None
         self.model.eval().requires_grad_(False)
         self.classes = self.choose_classes(labels)
-        self.domain = None if domain is None else self.domain_number(domain)
+        self.domain = None if domain is None else self.target(str(domain))
         choose_draws(self.model, mean, temperature)
         given = {"mean": mean, "temperature": temperature}
         self.chosen = [name for name, value in given.items() if value is not None]
@@ -122,19 +123,17 @@ class SampleSession:
             raise UserError("an empty list of classes (labels); give some, or null for all")
         return labels or list(range(count))
 
-    def domain_number(self, domain: str | int) -> int:
-        """The number of a domain that was given by its name or number."""
+    def target(self, domain: str) -> Tensor:
+        """The label of a domain that was given by its name or number, or by its attributes."""
         if not self.is_multi_domain:
             raise UserError(
                 "this model does not translate between several domains (domain); leave it out"
             )
-        known = {str(i): i for i in range(self.data.classes or 0)}
-        known |= {name: i for i, name in enumerate(self.domain_names)}
-        if str(domain) not in known:
-            raise UserError(
-                f"no domain {domain} (domain); give one of {', '.join(self.domain_names)}"
-            )
-        return known[str(domain)]
+        return self.data.label_kind.named(domain, self.domain_names)
+
+    def turned(self, own: Tensor, domains: Tensor) -> Tensor:
+        """Labels of translations, given those of the images and the domains (B,)."""
+        return self.data.label_kind.turned(own, domains)
 
     # --- noise and labels -------------------------------------------------------------------------
 
@@ -216,7 +215,8 @@ class SampleSession:
             return as_batch(*self.held_out(n, start), self.device)[:2]
         if self.is_multi_domain:
             assert labels is not None
-            return as_batch(*self.held_out(n, start), self.device)[0], labels.to(self.device)
+            x, own = as_batch(*self.held_out(n, start), self.device)
+            return x, self.turned(own, labels.to(self.device))
         blank = torch.zeros(1, device=self.device).expand(n, *self.data.shape)
         return (blank,) if labels is None else (blank, labels.to(self.device))
 

@@ -64,7 +64,7 @@ class Translate(Mode):
         if several and session.domain is None:
             raise UserError(
                 "this model translates to several domains (domain); "
-                f"give one of {', '.join(session.domain_names)}"
+                f"give {session.data.label_kind.choice} {', '.join(session.domain_names)}"
             )
         if self.back and (several or not supports(session.model, TranslatesBack)):
             raise UserError(
@@ -133,7 +133,7 @@ def translate(session: SampleSession, source: Tensor) -> Tensor:
     """Translate one picture (C', h, w), of any size; (1, C, H, W) on the CPU."""
     x, domain = source[None].to(session.device), None
     if session.domain is not None:
-        domain = torch.tensor([session.domain], device=session.device)
+        domain = session.domain[None].to(session.device)
     made = finite(session.model.translate(x, domain).float().cpu())
     factor = session.data.shape[1] // (session.data.source_shape or session.data.shape)[1]
     # a network that halves may round the size up

@@ -11,6 +11,9 @@ c' the image's own domain and c another, drawn anew,
 
 lambda_cls = 1, lambda_rec = 10; the adversarial loss is that of WGAN-GP. The domain joins the
 image as one channel for each domain, of ones or zeros.
+
+A domain is one of K, or any of 2^K sets of attributes, as the kind of labels says: P is a softmax,
+or a product of sigmoids.
 """
 
 from __future__ import annotations
@@ -18,18 +21,17 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from gentrain.adversarial.criterion import AdversarialCriterion
 from gentrain.config.types import Count, NonNegative
+from gentrain.data.labels import Attributes, Exclusive, LabelKind
 from gentrain.models.base import Batch, Classifies, TranslatesBack, eval_mode
 from gentrain.models.content_loss import l1
 from gentrain.models.gan.base import SingleCriticModel
-from gentrain.models.gan.cgan import wrong_labels
 from gentrain.models.objective import Objective
 from gentrain.networks.base import Backbone
-from gentrain.networks.classifier import ClassifierCritic, accuracy
+from gentrain.networks.classifier import ClassifierCritic
 from gentrain.networks.conditional import LabelledTranslator
 
 
@@ -40,7 +42,8 @@ class StarGAN(SingleCriticModel, Classifies, TranslatesBack):
         generator: a backbone from images to images.
         critic: a backbone from images to scores.
         criterion: loss, Lipschitz method and tricks.
-        classes: number of domains K.
+        classes: number of domains, or of attributes, K.
+        label_kind: whether an image is of one domain, or has several attributes at once.
         classification: lambda_cls.
         reconstruction: lambda_rec.
         identity: weight of || x - G(x, c') ||_1. It is CycleGAN's and not in this paper. Simple
@@ -49,6 +52,7 @@ class StarGAN(SingleCriticModel, Classifies, TranslatesBack):
     """
 
     labelled, critic_heads = True, ("linear", "patches")
+    label_kinds = (Exclusive, Attributes)
     generator_input = "images"
 
     def __init__(
@@ -57,15 +61,19 @@ class StarGAN(SingleCriticModel, Classifies, TranslatesBack):
         critic: Backbone[Any],
         criterion: AdversarialCriterion,
         classes: Count,
+        label_kind: LabelKind,
         classification: NonNegative = 1.0,
         reconstruction: NonNegative = 10.0,
         identity: NonNegative = 0.0,
     ) -> None:
         self.check_backbones(generator, critic, criterion)
         super().__init__(
-            LabelledTranslator(generator, classes), ClassifierCritic(critic, classes), criterion
+            LabelledTranslator(generator, classes, label_kind),
+            ClassifierCritic(critic, classes),
+            criterion,
         )
-        self.classes, self.classification = classes, classification
+        self.classes, self.label_kind = classes, label_kind
+        self.classification = classification
         self.reconstruction, self.identity = reconstruction, identity
 
     def generate(self, generator: Any, batch: Batch, noise: Tensor | None = None) -> Tensor:
@@ -84,9 +92,9 @@ class StarGAN(SingleCriticModel, Classifies, TranslatesBack):
         of_real, of_fake = self.scores(self.critic.features, real, fake)  # both heads share them
         objective = self.adversarial_terms(self.critic.score(of_real), self.critic.score(of_fake))
         logits = self.critic.classify(of_real)
-        objective.losses["classification"] = self.classification * F.cross_entropy(logits, y)
+        objective.losses["classification"] = self.classification * self.label_kind.nll(logits, y)
         objective.losses |= self.critic_regularizer_terms(self.critic, real, fake)
-        objective.metrics["accuracy_real"] = accuracy(logits, y)
+        objective.metrics["accuracy_real"] = self.label_kind.accuracy(logits, y)
         return objective
 
     def generator_loss(self, batch: Batch) -> Objective:
@@ -98,13 +106,14 @@ class StarGAN(SingleCriticModel, Classifies, TranslatesBack):
         on_real, on_fake = self.critic.score(of_real), self.critic.score(of_fake)
         objective = Objective(self.generator_adversarial(on_real, on_fake))
         logits = self.critic.classify(of_fake)
-        objective.losses["classification"] = self.classification * F.cross_entropy(logits, target)
+        of_target = self.label_kind.nll(logits, target)
+        objective.losses["classification"] = self.classification * of_target
         back = self.generator(translated, y)
         objective.losses["reconstruction"] = self.reconstruction * l1(x, back)
         if self.identity:
             objective.losses["identity"] = self.identity * l1(x, self.generator(x, y))
         objective.losses |= self.generator_regularizer_terms(self.critic, real, fake)
-        objective.metrics["accuracy_fake"] = accuracy(logits, target)
+        objective.metrics["accuracy_fake"] = self.label_kind.accuracy(logits, target)
         return objective
 
     def classify(self, x: Tensor) -> Tensor:
@@ -120,12 +129,12 @@ class StarGAN(SingleCriticModel, Classifies, TranslatesBack):
         return self.translate(x, domains)
 
     def other_domains(self, y: Tensor) -> Tensor:
-        """Draw for each domain (B,) one of the others, each equally likely."""
-        return wrong_labels(y, self.classes)
+        """Draw for each domain another one, each equally likely."""
+        return self.label_kind.others(y, self.classes)
 
 
 def shuffled(y: Tensor) -> Tensor:
-    """The domains (B,) of a batch in another order.
+    """The domains of a batch in another order.
 
     So the domains that are asked for are as frequent as those of the data.
     """

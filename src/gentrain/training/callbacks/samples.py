@@ -98,8 +98,8 @@ def chosen(data: ArrayDataset, n: int, seed: int) -> Tensor:
     order = random_rows(len(data.images), seed=seed)
     if data.labels is None or data.images.dim() == 2:
         return order.repeat(-(-n // len(order)))[:n]
-    labels = data.labels.cpu()[order]
-    classes = [order[labels == label] for label in labels.unique().tolist()]
+    _, labels = data.labels.cpu()[order].unique(dim=0, return_inverse=True)
+    classes = [order[labels == label] for label in range(int(labels.max()) + 1)]
     turns = (divmod(i, len(classes)) for i in range(n))
     return torch.stack([classes[label][turn % len(classes[label])] for turn, label in turns])
 

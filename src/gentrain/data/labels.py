@@ -1,0 +1,185 @@
+"""What the labels of a data set say of an image: one of K classes, or which of K attributes.
+
+A kind of labels knows all that depends on it: how labels become a vector, how likely they are under
+K logits, and what "another label" means. Data and models have the same one (data.label_kind).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gentrain.errors import UserError
+
+
+class LabelKind(ABC):
+    """One kind of labels; a batch of them is int64 (B, ...)."""
+
+    rows: str  # which rows of a table of attributes have a label, in messages
+    choice: str  # how a user chooses, in messages
+
+    @abstractmethod
+    def of_table(self, has: Tensor) -> tuple[Tensor, Tensor]:
+        """Labels of a table.
+
+        Args:
+            has: bool (N, K), which of K attributes each row has.
+
+        Returns:
+            Labels (M, ...), and the rows (M,) that have one.
+        """
+
+    @abstractmethod
+    def vectors(self, y: Tensor, classes: int) -> Tensor:
+        """Labels as float (B, K), of ones and zeros."""
+
+    @abstractmethod
+    def nll(self, logits: Tensor, y: Tensor) -> Tensor:
+        """-log P(y | logits), the mean over the batch; logits are (B, K)."""
+
+    @abstractmethod
+    def predict(self, logits: Tensor) -> Tensor:
+        """The most likely labels under logits (B, K)."""
+
+    def accuracy(self, logits: Tensor, y: Tensor) -> Tensor:
+        """The share of labels, or of attributes, that the logits predict."""
+        return (self.predict(logits) == y).float().mean()
+
+    @abstractmethod
+    def turned(self, y: Tensor, k: Tensor) -> Tensor:
+        """The labels of translations of images with labels y to the domains k (B,).
+
+        Args:
+            y: labels of the images.
+            k: int64 (B,) in 0 ... K - 1.
+        """
+
+    @abstractmethod
+    def others(self, y: Tensor, classes: int) -> Tensor:
+        """Draw for each label another one, one step away, each equally likely."""
+
+    @abstractmethod
+    def following(self, y: Tensor, classes: int) -> Tensor:
+        """For each label another one that is fixed."""
+
+    @abstractmethod
+    def named(self, words: str, names: Sequence[str]) -> Tensor:
+        """The label that a user names.
+
+        Raises:
+            UserError: for a name that there is not.
+        """
+
+
+class Exclusive(LabelKind):
+    """Each image is of one of K classes; labels are (B,), their numbers."""
+
+    rows, choice = "exactly one of", "one of"
+
+    def of_table(self, has: Tensor) -> tuple[Tensor, Tensor]:
+        rows = (has.sum(1) == 1).nonzero()[:, 0]
+        return has[rows].long().argmax(1), rows
+
+    def vectors(self, y: Tensor, classes: int) -> Tensor:
+        return F.one_hot(y, classes).float()
+
+    def nll(self, logits: Tensor, y: Tensor) -> Tensor:
+        return F.cross_entropy(logits, y)
+
+    def predict(self, logits: Tensor) -> Tensor:
+        return logits.argmax(1)
+
+    def turned(self, y: Tensor, k: Tensor) -> Tensor:
+        """The domains themselves."""
+        return k
+
+    def others(self, y: Tensor, classes: int) -> Tensor:
+        return (y + torch.randint_like(y, 1, classes)) % classes
+
+    def following(self, y: Tensor, classes: int) -> Tensor:
+        """The next number; the first after the last."""
+        return (y + 1) % classes
+
+    def named(self, words: str, names: Sequence[str]) -> Tensor:
+        return torch.tensor(number_of(words, names))
+
+
+class Attributes(LabelKind):
+    """Each image has any of K attributes; labels are (B, K), 1 for one that it has, else 0.
+
+    The likelihood is that of independent attributes: binary cross-entropies, summed over the
+    attributes and averaged over the batch (Choi et al., "StarGAN", 2018, as in the authors' code).
+
+    A translation changes one attribute: it takes away one that the image has, and gives one that it
+    has not. Of exclusive attributes it gives the one, and takes away the others.
+
+    Args:
+        names: K names of attributes.
+        exclusive: groups of names of which an image has at most one, such as hair colours. A group
+            may name more attributes than there are here.
+    """
+
+    rows, choice = "a line for", "some, with + between them, of"
+
+    def __init__(self, names: Sequence[str], exclusive: Sequence[Sequence[str]] = ()) -> None:
+        self.names, self.exclusive = list(names), [list(group) for group in exclusive]
+        K = len(self.names)
+        rivals = torch.zeros(K, K, dtype=torch.bool)  # k's group, k included; empty without one
+        for group in self.exclusive:
+            places = [k for k, name in enumerate(self.names) if name in group]
+            for k in places:
+                rivals[k, places] = len(places) > 1
+        self.rivals = rivals
+
+    def of_table(self, has: Tensor) -> tuple[Tensor, Tensor]:
+        return has.long(), torch.arange(len(has))
+
+    def vectors(self, y: Tensor, classes: int) -> Tensor:
+        return y.float()
+
+    def nll(self, logits: Tensor, y: Tensor) -> Tensor:
+        each = F.binary_cross_entropy_with_logits(logits, y.to(logits.dtype), reduction="none")
+        return each.sum(1).mean()
+
+    def predict(self, logits: Tensor) -> Tensor:
+        return (logits > 0).long()
+
+    def turned(self, y: Tensor, k: Tensor) -> Tensor:
+        """Attribute k, changed."""
+        chosen, group = F.one_hot(k, len(self.names)), self.rivals.to(y.device)[k]
+        alone = torch.where(chosen == 1, 1 - y, y)
+        return torch.where(group.any(1, keepdim=True), torch.where(group, chosen, y), alone)
+
+    def others(self, y: Tensor, classes: int) -> Tensor:
+        """One attribute, drawn among those whose change makes another label, is changed."""
+        each = torch.stack([self.turned(y, torch.full_like(y[:, 0], k)) for k in range(classes)], 1)
+        differs = (each != y[:, None]).any(2).float()
+        k = torch.multinomial(differs, 1)[:, 0]
+        return each[torch.arange(len(y), device=y.device), k]
+
+    def following(self, y: Tensor, classes: int) -> Tensor:
+        """The attributes in turn, from image to image."""
+        return self.turned(y, torch.arange(len(y), device=y.device) % classes)
+
+    def named(self, words: str, names: Sequence[str]) -> Tensor:
+        """The attributes that are named, with + between them, and none of the others."""
+        label = torch.zeros(len(names), dtype=torch.int64)
+        for word in words.split("+"):
+            label[number_of(word, names)] = 1
+        return label
+
+
+def number_of(word: str, names: Sequence[str]) -> int:
+    """The number of a domain that was given by its name or number.
+
+    Raises:
+        UserError: for any other word.
+    """
+    known = {str(i): i for i in range(len(names))} | {name: i for i, name in enumerate(names)}
+    if word not in known:
+        raise UserError(f"no domain {word} (domain); give one of {', '.join(names)}")
+    return known[word]

@@ -1,0 +1,55 @@
+"""Doubling and halving of maps by a fixed low-pass filter, which is [1, 3, 3, 1] / 8 a side.
+
+Karras et al., "Analyzing and improving the image quality of StyleGAN", 2020; Huang et al., "The GAN
+is dead; long live the GAN!" (R3GAN), 2024. Pixels outside of a map are zero.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+FILTER = (1 / 8, 3 / 8, 3 / 8, 1 / 8)
+
+
+class Resampler(nn.Module):
+    """A filter of 4x4, the outer product of `FILTER` with itself, which is no part of a checkpoint.
+
+    Args:
+        gain: factor of the filter, whose sum is 1 otherwise.
+    """
+
+    kernel: Tensor
+
+    def __init__(self, gain: float) -> None:
+        super().__init__()
+        side = torch.tensor(FILTER)
+        self.register_buffer("kernel", gain * torch.outer(side, side), persistent=False)
+
+    def per_channel(self, x: Tensor) -> Tensor:
+        """The filter of each channel of x, (C, 1, 4, 4)."""
+        return self.kernel.to(x.dtype).expand(x.shape[1], 1, 4, 4)
+
+
+class Upsample(Resampler):
+    """Put zeros between pixels, and filter with gain 4, so that a constant stays as it is."""
+
+    def __init__(self) -> None:
+        super().__init__(gain=4.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, 2 H, 2 W)."""
+        kernel = self.per_channel(x)
+        return F.conv_transpose2d(x, kernel, stride=2, padding=1, groups=x.shape[1])
+
+
+class Downsample(Resampler):
+    """Filter, and keep every second pixel of each side."""
+
+    def __init__(self) -> None:
+        super().__init__(gain=1.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H / 2, W / 2)."""
+        return F.conv2d(x, self.per_channel(x), stride=2, padding=1, groups=x.shape[1])
