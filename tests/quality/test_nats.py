@@ -16,7 +16,7 @@ from gentrain.data.base import Data
 from gentrain.models.density import DensityModel
 from gentrain.models.flow.autoregressive import MaskedAutoregressive
 from gentrain.models.flow.base import FlowDensity
-from gentrain.models.pixels import Binary, Levels, Logit, Pixels, Real
+from gentrain.models.pixels import Binary, Levels, Logit, Pixels, Unchanged
 from gentrain.models.vae.likelihoods import Bernoulli, Gaussian
 from gentrain.quality.likelihood import LogLikelihood
 from tests.support.compose import build_model
@@ -51,10 +51,12 @@ def scored(density: Any, data: Data | None = None, **options: Any) -> dict[str, 
 class Known(DensityModel):
     """A likelihood that is given; it keeps the values that it was asked for."""
 
+    takes = ("binary", "levels", "density", "unchanged")
+
     def __init__(
         self, pixels: Pixels, log_p: Callable[[Tensor, Tensor | None], Tensor], labelled: bool
     ) -> None:
-        super().__init__(pixels)
+        super().__init__(pixels, [1, 4, 4])
         self.log_p, self.labelled, self.seen = log_p, labelled, []
 
     def log_likelihood_of_values(self, v: Tensor, y: Tensor | None, samples: int) -> Tensor:
@@ -123,12 +125,14 @@ def test_a_uniform_density_of_8_bit_pixels_takes_8_bits(pixels: Pixels, log_p: A
 
 def test_a_density_of_real_numbers_has_no_bits() -> None:
     """Uniform in [-1, 1]: log 2 nats a pixel, which would read as 1 bit for 256 levels."""
-    grey = known(Real(), lambda v, y: torch.full((len(v),), -16 * math.log(2)))
+    grey = known(Unchanged(), lambda v, y: torch.full((len(v),), -16 * math.log(2)))
     metric = LogLikelihood()
     assert "bits_per_dim" not in scored(grey)
     assert "bits_per_dim" not in metric.protocol(Noise(), grey)["unit"]
     assert "of a density" in metric.protocol(Noise(), grey)["unit"]
-    assert not Gaussian().pixels.discrete and Bernoulli().pixels.discrete
+    # of points; 8-bit images are dequantised
+    assert not Gaussian().pixels([2]).discrete and Gaussian().pixels([1, 4, 4]).discrete
+    assert Bernoulli().pixels([1, 4, 4]).discrete
 
 
 # --- labels ---------------------------------------------------------------------------------------
