@@ -33,7 +33,7 @@ from gentrain.layers.lipschitz_bound import LipschitzBounded, WeightLimits, lips
 from gentrain.layers.normalization import norm2d
 from gentrain.models.gan.bigan import pair_critic
 from gentrain.models.gan.cyclegan import TwoCritics
-from gentrain.networks import dcgan, mlp, patchgan, resnet
+from gentrain.networks import ali, dcgan, mlp, patchgan, resnet
 from gentrain.networks.base import Backbone
 from gentrain.networks.classifier import ClassifierCritic, LogitCritic
 from gentrain.networks.conditional import ConcatCritic, ProjectionCritic
@@ -146,6 +146,10 @@ def certify(critic: Any, method: Lipschitz, *tricks: Regularizer, shape: list[in
 def refused(backbone: Backbone[Any], method: str) -> str | None:
     """The layers for which a method must be refused; None where it must hold."""
     options = backbone.keywords
+    if ".ali" in backbone.func.__module__ and options["norm"].startswith("instance"):
+        return "single pixel"
+    if method == "clip" and "progan" in backbone.func.__module__:
+        return "equalised"
     if method == "spectral_norm" and "normfree" in backbone.func.__module__:
         return "start at zero"
     if method == "clip" and options.get("weight_norm"):
@@ -181,13 +185,14 @@ PLAIN: dict[str, Backbone[Any]] = {
     "patchgan": Backbone(patchgan.Critic, shape=SHAPE, width=4, depth=1, norm="none"),
 }
 JOINED = {"dcgan": PLAIN["dcgan"], "mlp": PLAIN["mlp"]}
+PAIRED = JOINED | {"ali": Backbone(ali.Critic, shape=SHAPE, width=4)}
 WRAPPED = {
     "concat": (partial(ConcatCritic, classes=CLASSES), PLAIN),
     "projection": (partial(ProjectionCritic, classes=CLASSES), JOINED),
     "classifier": (partial(ClassifierCritic, classes=CLASSES), PLAIN),
     "logits": (partial(LogitCritic, classes=CLASSES), JOINED),
     "two": (partial(TwoCritics, shapes=(SHAPE, SHAPE)), PLAIN),
-    "pair": (partial(pair_critic, latent=LATENT, width=8), JOINED),
+    "pair": (partial(pair_critic, latent=LATENT, width=None), PAIRED),
 }
 
 
@@ -260,7 +265,8 @@ def test_the_bound_is_reached() -> None:
         nn.ConvTranspose2d(3, 2, 3, 2, 1, output_padding=1),
         nn.AvgPool2d(2),
         patchgan.PatchHead((2, 8, 8), 4),
-        resnet.SumPool(8),
+        resnet.PixelPool("sum", 8),
+        resnet.PixelPool("mean", 8),
         mlp.Maxout(8, 4, 3),
         LeakyReLU(0.2),
         nn.Dropout(0.3),
