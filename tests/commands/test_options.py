@@ -21,9 +21,11 @@ VALUES = {
     "importance": ("2", "4"),
     "split": ("test", "train"),
     "seed": ("0", "1"),
+    "mean": ("true", "false"),
+    "temperature": ("1.0", "0.5"),
 }
 # These say where to read, write or compute, and how many images are in memory at a time.
-PLACES = {"run", "checkpoint", "out", "device", "batch_size", "debug"}
+PLACES = {"run", "checkpoint", "out", "device", "batch_size", "debug", "plugins"}
 # small numbers, so that the test is quick; an option under test comes after these
 QUICK = {
     "gan": ("n=20",),
