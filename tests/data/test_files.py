@@ -20,6 +20,7 @@ import pytest
 
 from gentrain.data import files
 from gentrain.data.cifar10 import CIFAR10
+from gentrain.data.labels import Exclusive
 from gentrain.data.mnist import MNIST
 from gentrain.errors import Unavailable, UserError
 from tests.support.data_files import idx, idx_files
@@ -222,7 +223,7 @@ def test_altered_cache_is_found(make: Make, mirror: str, own_cache: Path) -> Non
 
 def load_mnist(keys: dict[str, Any]) -> None:
     keys.pop("_target_")
-    MNIST(**keys).load("train")
+    MNIST(**(keys | {"label_kind": Exclusive()})).load("train")
 
 
 def test_processes_download_once(config: Make, mirror: str) -> None:
