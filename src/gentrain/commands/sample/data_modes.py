@@ -96,7 +96,7 @@ class Denoise(Mode):
     """
 
     requires = (Denoises,)
-    draws = False
+    reads = ("seed", "save")
 
     def __init__(
         self, n: Count = 10, share: Share = 0.2, steps: Count = 2, draws: Count = 10
@@ -134,7 +134,7 @@ class Reconstruct(Mode):
     """
 
     requires = (Reconstructs,)
-    draws = False
+    reads = ("seed", "save")
 
     def __init__(self, n: Count = 10) -> None:
         self.n = n
@@ -173,6 +173,7 @@ class Complete(Mode):
     """
 
     requires = (Completes,)
+    reads = ("seed", "mean", "temperature", "save")
 
     # (row, column) in [0, 1] -> whether a pixel is known
     parts: ClassVar[dict[str, Callable[[Tensor, Tensor], Tensor]]] = {
