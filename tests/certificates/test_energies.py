@@ -15,6 +15,7 @@ from torch.nn.utils import parametrize
 from gentrain.commands.sample import energy_modes
 from gentrain.config.build import build
 from gentrain.errors import UserError
+from gentrain.models.base import Trace
 from gentrain.models.energy import rbm as rbm_module
 from gentrain.models.energy.base import Clamped, EnergyModel
 from gentrain.models.energy.boltzmann import Boltzmann
@@ -457,7 +458,8 @@ def test_an_energys_gradient_against_the_integral(monkeypatch: pytest.MonkeyPatc
     drawn = [grid[torch.multinomial(p, 3000, replacement=True)] for _ in range(12)]
     found = []
     for samples in drawn:
-        monkeypatch.setattr(model, "negatives", lambda n, samples=samples: samples[:n])
+        trace = Trace(samples, torch.randn(4, 2), None)
+        monkeypatch.setattr(model, "negatives", lambda n, trace=trace: trace)
         found.append(
             torch.cat(
                 [g.flatten() for g in gradients(model, model.objective((x.repeat(100, 1),)).loss)]
@@ -583,15 +585,15 @@ def test_the_scale_of_the_first_layer() -> None:
 def test_the_buffer_is_where_negatives_come_from_and_go_to() -> None:
     model = ebm(langevin.Langevin(1e-9, 0.0), fresh=0.0)
     before = model.chains.clone()
-    samples = model.negatives(16)
+    samples = model.negatives(16).x
     # a transition that hardly moves
     torch.testing.assert_close(model.chains, before, atol=1e-6, rtol=0)
     assert all((before - s).abs().sum(1).min() < 1e-6 for s in samples)
     model.fresh = 1.0
-    renewed = model.negatives(16)
+    renewed = model.negatives(16).x
     assert ((model.chains - before).abs().sum(1) > 1e-4).sum() == 16
     assert all((model.chains == s).all(1).any() for s in renewed)
-    assert model.negatives(100).shape == (100, 2)  # more than it holds
+    assert model.negatives(100).x.shape == (100, 2)  # more than it holds
     assert all(p.requires_grad for p in model.parameters())
 
 

@@ -18,6 +18,9 @@ class Two(TranslatesBack):
 
     labelled, ema_generator = False, None
 
+    def sample_protocol(self):
+        return {}
+
     def translate(self, x, domains=None):
         return -x
 
