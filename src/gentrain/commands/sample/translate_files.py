@@ -86,6 +86,12 @@ class Translate(Mode):
                 f"data={session.data.name} of this run does not degrade images (mode.given); "
                 "give the sources themselves"
             )
+        degradation = session.data.degradation
+        if self.given == "pair" and degradation is not None and degradation.holes:
+            raise UserError(
+                "a source of this run has holes, and pictures side by side have none "
+                "(mode.given); write source or target"
+            )
         if self.size == "own" and fixed_size(session):
             raise UserError(
                 "this network sees whole pictures, at the size that it was trained at "
