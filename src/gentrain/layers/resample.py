@@ -32,7 +32,8 @@ class Resampler(nn.Module, LipschitzBounded):
 
     def per_channel(self, x: Tensor) -> Tensor:
         """The filter of each channel of x, (C, 1, 4, 4)."""
-        return self.kernel.to(x.dtype).expand(x.shape[1], 1, 4, 4)
+        channels = int(x.shape[1])  # a number also where ONNX traces, which needs it
+        return self.kernel.to(x.dtype).expand(channels, 1, 4, 4)
 
     def lipschitz_bound(self, limits: WeightLimits) -> float:
         """Half the gain, which a constant map reaches as it grows.
@@ -52,7 +53,7 @@ class Upsample(Resampler):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, 2 H, 2 W)."""
         kernel = self.per_channel(x)
-        return F.conv_transpose2d(x, kernel, stride=2, padding=1, groups=x.shape[1])
+        return F.conv_transpose2d(x, kernel, stride=2, padding=1, groups=len(kernel))
 
 
 class Downsample(Resampler):
@@ -63,4 +64,5 @@ class Downsample(Resampler):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H / 2, W / 2)."""
-        return F.conv2d(x, self.per_channel(x), stride=2, padding=1, groups=x.shape[1])
+        kernel = self.per_channel(x)
+        return F.conv2d(x, kernel, stride=2, padding=1, groups=len(kernel))
