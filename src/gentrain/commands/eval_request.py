@@ -5,6 +5,7 @@ The mistakes that can be seen without reading an image are refused here, before 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,8 @@ def check_request(config: dict[str, Any], typed: Iterable[str]) -> None:
     if run is None and images is None:
         raise UserError("no value for run (run); give run=DIR, or images=DIR|ZIP|NPZ against=...")
     if images is None:
+        if Path(run).is_file():
+            raise UserError(f"{run} is a file, and no run (run); give images={run} against=...")
         if against is not None:
             raise UserError(
                 "a run is scored against the data that it was trained on (against); leave it "
@@ -75,7 +78,7 @@ def check_images(config: dict[str, Any], typed: set[str]) -> None:
     if not Path(against).exists():
         raise UserError(
             f"no data set and no file or folder {against} (against)"
-            f"{nearest(against, option_files('data'))}"
+            f"{nearest(overrides(against)[0], option_files('data'))}"
         )
     if config["split"] is not None:
         raise UserError(
@@ -85,8 +88,25 @@ def check_images(config: dict[str, Any], typed: set[str]) -> None:
 
 
 def is_data(against: str) -> bool:
-    """Whether images are compared with a data set of conf/data, whose names come first."""
-    return against in option_files("data")
+    """Whether images are compared with a data set of conf/data, whose names come first.
+
+    >>> is_data("mnist"), is_data("mnist data.size=32"), is_data("mnist 2")
+    (True, True, False)
+    """
+    name, *options = overrides(against)
+    return name in option_files("data") and all(word.startswith("data.") for word in options)
+
+
+def overrides(against: str) -> list[str]:
+    """The words of `against`: a data set, and options of it.
+
+    >>> overrides("image_folder data.root='my pictures'")
+    ['image_folder', 'data.root=my pictures']
+    """
+    try:
+        return shlex.split(against) or [""]
+    except ValueError:  # a path with one quotation mark
+        return [against]
 
 
 def check_place(path: Path, key: str) -> None:

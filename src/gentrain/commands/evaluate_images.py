@@ -6,6 +6,7 @@ a run. They are printed as a small table and written as JSON beside the images.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from gentrain.commands.eval_request import is_data
+from gentrain.commands.eval_request import is_data, overrides
 from gentrain.commands.evaluate import given_options, override, table
 from gentrain.commands.sample import device
 from gentrain.config.build import build
+from gentrain.config.overrides import quoted
 from gentrain.config.schema import resolved
 from gentrain.config.validate import checked
 from gentrain.data.arrays import ArrayDataset, random_rows, sha256_of, to_float
@@ -80,12 +82,11 @@ def evaluate_images(config: dict[str, Any], compose: Compose) -> Path:
     given = given_options(config)
     path = Path(config["images"])
     place = torch.device(device(config["device"].name))
-    file = Path(config["out"]) if config["out"] else path.with_name(f"{path.stem}-eval.json")
-    images = read_images(path, "images")
+    file = Path(config["out"]) if config["out"] else beside(path)
     data = reference(config["against"], compose)
-    images, as_grey = comparable(images, path, data)
-    model = chosen_images(images, path, given, as_grey)
     metric = chosen_metric(config["quality"], data, compose)
+    images, as_grey = comparable(read_images(path, "images"), path, data)
+    model = chosen_images(images, path, given, as_grey)
     metric.split = given.get("split", "test")
     override({"quality": metric}, given | {"n": len(model.images)}, data, model)
     metric.check(data, model)
@@ -107,6 +108,17 @@ def evaluate_images(config: dict[str, Any], compose: Compose) -> Path:
     return file
 
 
+def beside(path: Path) -> Path:
+    """The record of images, in the folder that holds their folder or file.
+
+    >>> beside(Path("made/samples.npz"))
+    PosixPath('made/samples-eval.json')
+    """
+    place = path if path.name not in ("", "..") else path.resolve()
+    name = place.name if place.is_dir() else place.stem
+    return place.with_name(f"{name}-eval.json")
+
+
 # --- the two sets of images -----------------------------------------------------------------------
 
 
@@ -119,21 +131,29 @@ def reference(against: str, compose: Compose) -> Data:
     if not is_data(against):
         images = read_images(Path(against), "against")
         return LooseImages(name=against, shape=tuple(images.shape[1:]), images=images)
-    values = compose("train", [f"data={against}"]).values
+    name, *options = overrides(against)
+    values = compose("train", [f"data={name}", *map(quoted_value, options)]).values
     node = resolved(OmegaConf.create({key: values[key] for key in ("data", "seed")}))["data"]
     try:
         data: Data = build(checked(node, "data"), "data", Data)
     except UserError as error:  # a data set whose folder is to be given
-        reason = str(error).partition(";")[0]
-        raise UserError(
-            f"{reason}; give the folder, zip or .npz itself, against=PATH (against)"
-        ) from None
+        raise UserError(f"{error}, in against='{name} KEY=VALUE'") from None
     if data.source_shape is not None:
         raise UserError(
             f"data={data.name} is of pairs or of two domains, and images have no sources "
             "(against); give its images as a folder, zip or .npz"
         )
     return data
+
+
+def quoted_value(override: str) -> str:
+    """An override whose value is between quotes where it is a path.
+
+    >>> quoted_value("data.root=my pictures"), quoted_value("data.size=32")
+    ("data.root='my pictures'", 'data.size=32')
+    """
+    key, _, value = override.partition("=")
+    return override if re.fullmatch(r"[\w.]*", value) else f"{key}={quoted(value)}"
 
 
 def comparable(images: Tensor, path: Path, data: Data) -> tuple[Tensor, bool]:
@@ -157,7 +177,7 @@ def comparable(images: Tensor, path: Path, data: Data) -> tuple[Tensor, bool]:
         )
     raise UserError(
         f"images of {path} are {shape} and those of {data.name} {data.shape} (images, against); "
-        "give another against, or resize the images, since a score depends on how that is done"
+        f"give others, or a data set at their size, against='{data.name} data.size={shape[-1]}'"
     )
 
 

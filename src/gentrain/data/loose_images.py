@@ -8,8 +8,6 @@ holds uint8 (N, H, W, C) as `images`, which `gentrain sample` writes, or as `arr
 evaluator of Dhariwal & Nichol, "Diffusion models beat GANs on image synthesis" (2021), reads.
 """
 
-from __future__ import annotations
-
 import io
 import logging
 import zipfile
@@ -71,13 +69,17 @@ def read_images(path: Path, key: str) -> Tensor:
         raise UserError(
             f"cannot read {path}: {error.strerror or error} ({key}); give files that you may read"
         ) from error
-    count = len(images)
+    refuse_few(len(images), path, key)
+    return images
+
+
+def refuse_few(count: int, path: Path, key: str) -> None:
+    """Refuse images of which there are no scores."""
     ensure(
         count >= LEAST,
         f"{path} has {count} image{'s' * (count != 1)}, and a score needs at least {LEAST} "
         f"({key}); give more",
     )
-    return images
 
 
 def is_grey(images: Tensor) -> bool:
@@ -148,6 +150,7 @@ def from_pictures(path: Path, key: str) -> Tensor:
         f"no pictures in {path} ({key}); give a folder or zip of files named "
         f"{' '.join(EXTENSIONS)}, or an .npz",
     )
+    refuse_few(len(names), path, key)
     log.info("reading %d pictures of %s", len(names), path)
     images, grey = np.empty(0), True
     with ThreadPoolExecutor(cores()) as pool:
