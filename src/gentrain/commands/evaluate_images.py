@@ -6,7 +6,6 @@ a run. They are printed as a small table and written as JSON beside the images.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,9 @@ from gentrain.commands.eval_request import is_data, overrides
 from gentrain.commands.evaluate import given_options, override, table
 from gentrain.commands.sample import device
 from gentrain.config.build import build
-from gentrain.config.overrides import quoted
+from gentrain.config.overrides import key_of
 from gentrain.config.schema import resolved
-from gentrain.config.validate import checked
+from gentrain.config.validate import checked, nearest
 from gentrain.data.arrays import ArrayDataset, random_rows, sha256_of, to_float
 from gentrain.data.base import Data
 from gentrain.data.loose_images import LEAST, LooseImages, is_grey, read_images
@@ -132,8 +131,14 @@ def reference(against: str, compose: Compose) -> Data:
         images = read_images(Path(against), "against")
         return LooseImages(name=against, shape=tuple(images.shape[1:]), images=images)
     name, *options = overrides(against)
-    values = compose("train", [f"data={name}", *map(quoted_value, options)]).values
-    node = resolved(OmegaConf.create({key: values[key] for key in ("data", "seed")}))["data"]
+    values = compose("train", [f"data={name}"]).values
+    for key in (key_of(option) for option in options):
+        option = key.removeprefix("data.")
+        if option.partition(".")[0] not in values["data"]:
+            raise UserError(f"no option {key} ({key}, against){nearest(option, values['data'])}")
+    composed = OmegaConf.create({key: values[key] for key in ("data", "seed")})
+    composed.merge_with_dotlist(options)
+    node = resolved(composed)["data"]
     try:
         data: Data = build(checked(node, "data"), "data", Data)
     except UserError as error:  # a data set whose folder is to be given
@@ -144,16 +149,6 @@ def reference(against: str, compose: Compose) -> Data:
             "(against); give its images as a folder, zip or .npz"
         )
     return data
-
-
-def quoted_value(override: str) -> str:
-    """An override whose value is between quotes where it is a path.
-
-    >>> quoted_value("data.root=my pictures"), quoted_value("data.size=32")
-    ("data.root='my pictures'", 'data.size=32')
-    """
-    key, _, value = override.partition("=")
-    return override if re.fullmatch(r"[\w.]*", value) else f"{key}={quoted(value)}"
 
 
 def comparable(images: Tensor, path: Path, data: Data) -> tuple[Tensor, bool]:
