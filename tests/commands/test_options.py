@@ -21,6 +21,8 @@ VALUES = {
     "importance": ("2", "4"),
     "split": ("test", "train"),
     "seed": ("0", "1"),
+    "mean": ("true", "false"),
+    "temperature": ("0.5", "1"),
 }
 # These say where to read, write or compute, and how many images are in memory at a time.
 PLACES = {
