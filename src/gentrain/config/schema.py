@@ -165,8 +165,11 @@ class Split(Enum):
 
 @dataclass
 class Evaluate(Finished):
-    """`gentrain eval run=DIR`: scores a run."""
+    """`gentrain eval run=DIR` or `images=DIR`: scores a run, or images without one."""
 
+    run: str | None = None  # type: ignore[assignment]
+    images: str | None = None
+    against: str | None = None
     quality: Any = None  # a metric of conf/quality; null: those of the run
     n: int | None = None
     importance: int | None = None
