@@ -225,6 +225,9 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
         key = error.full_key
         raise UserError(f"no value for {key} ({key}); give it a value, {key}=...") from error
     except OmegaConfBaseException as error:
+        match error.__cause__ or error.__context__:
+            case UserError() as mistake:  # of a resolver, which says what to do
+                raise mistake from error
         problem = str(error).splitlines()[0]
         raise UserError(
             f"{problem} ({error.full_key}); give it a value on the command line"

@@ -44,7 +44,7 @@ def sample(config: dict[str, Any], mode_name: str) -> Path:
     mode.check(session)
     with report_disk_errors(out, "out"):
         try:
-            writer = Output(out, config["save"].name)
+            writer = Output(out, config["save"].name, session.data)
             results = mode.draw(session, writer)
             writer.record(record(config, mode_name, session) | {"results": results})
         finally:
@@ -102,6 +102,7 @@ def record(config: dict[str, Any], mode_name: str, session: SampleSession) -> di
         "labels": session.classes,
         "domain": None if session.domain is None else session.domain.tolist(),
         **session.model.sample_protocol(),
+        **({"units": units} if (units := session.data.units_protocol()) else {}),
         "device": str(session.device),
         "versions": directory.versions(),
     }
