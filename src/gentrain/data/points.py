@@ -7,8 +7,6 @@ Columns are standardised by the mean m and the standard deviation s of the train
 which samples and likelihoods undo: both are in the units of the file.
 """
 
-from __future__ import annotations
-
 import csv
 import zipfile
 from collections.abc import Callable, Sequence
@@ -108,12 +106,11 @@ class Points(Data):
         if not self._parts:
             self._parts = self.divided_rows()
             train = self._parts["train"]
-            constant = np.flatnonzero(train.min(0) == train.max(0))
-            ensure(
-                not len(constant),
-                f"{self.column(constant[:1])} of {self.file} is constant in the training rows, so "
-                "that it has no density (data.file); leave it out",
-            )
+            for number in np.flatnonzero(train.min(0) == train.max(0))[:1]:
+                raise UserError(
+                    f"{self.column(number)} of {self.file} is constant in the training rows, so "
+                    "that it has no density (data.file); leave it out"
+                )
         return self._parts
 
     def divided_rows(self) -> dict[str, np.ndarray]:
@@ -134,9 +131,8 @@ class Points(Data):
         parts = {split: values[rest[some].numpy()] for split, some in rows.items()}
         return parts | {"test": values[order[:held_out].sort().values.numpy()]}
 
-    def column(self, number: Any) -> str:
+    def column(self, number: int) -> str:
         """A column in words."""
-        number = int(number[0]) if np.ndim(number) and len(number) else int(np.sum(number))
         names = self.table.names
         return f"column {names[number]!r}" if names else f"column {number + 1}"
 

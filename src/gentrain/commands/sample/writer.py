@@ -39,10 +39,11 @@ class Output:
     Args:
         path: the directory.
         save: how images are kept: "npz", "folder" or "none".
-        data: knows the units and the names of the coordinates of points.
+        data: knows the units and the names of the coordinates of points; None for those of the
+            samples.
     """
 
-    def __init__(self, path: Path, save: str, data: Data) -> None:
+    def __init__(self, path: Path, save: str, data: Data | None = None) -> None:
         self.path, self.save, self.data = path, save, data
 
     def picture(self, name: str, picture: Tensor) -> None:
@@ -72,16 +73,17 @@ class Output:
             for images, labels in counted(batches, total):
                 if (missing := first - sum(map(len, shown))) > 0:
                     shown.append(images[:missing].clone())
-                put(self.data.in_units(images), labels)
+                put(images if self.data is None else self.data.in_units(images), labels)
         return torch.cat(shown) if shown else torch.empty(0)
 
     def saver(self, total: int) -> AbstractContextManager[Put]:
         """A context that keeps batches as `save` says."""
+        columns = () if self.data is None else self.data.columns
         match self.save:
             case "npz":
-                return npz(self.path / "images.npz", total, self.data.columns)
-            case "folder" if len(self.data.shape) == 1:
-                return lines(self.path / "points.csv", self.data.columns)
+                return npz(self.path / "images.npz", total, columns)
+            case "folder" if self.data is not None and len(self.data.shape) == 1:
+                return lines(self.path / "points.csv", columns)
             case "folder":
                 return pngs(self.path / "images")
             case _:
