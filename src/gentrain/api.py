@@ -243,13 +243,14 @@ class Run:
             mean: means of p(x | z) in place of draws of it.
 
         Returns:
-            (n, C, H, W) in [-1, 1], or points (n, D).
+            (n, C, H, W) in [-1, 1], or points (n, D) in the units of their file.
         """
         import torch
 
         with self.session(seed, labels, domain, mean, temperature) as session:
             if truncation is None:
-                return torch.cat([images for images, _ in session.stream(n)])
+                images = torch.cat([images for images, _ in session.stream(n)])
+                return self.data.in_units(images)
             from gentrain.commands.sample.truncation import truncated
 
             if session.prior != "normal":
@@ -258,7 +259,7 @@ class Run:
                     "(truncation); leave it out"
                 )
             noise = truncated(session.noise(n), truncation)
-            return session.images(noise, session.labels(n))
+            return self.data.in_units(session.images(noise, session.labels(n)))
 
     @contextmanager
     def session(
@@ -297,7 +298,8 @@ class Run:
         """Images (B, C, H, W) through the code and back."""
         from gentrain.models.base import Reconstructs
 
-        return self.ask(Reconstructs, "reconstruct").reconstruct(self.image(x)).cpu()
+        made = self.ask(Reconstructs, "reconstruct").reconstruct(self.image(x)).cpu()
+        return self.data.in_units(made)
 
     def classify(self, x: Tensor) -> Tensor:
         """Logits (B, K) of images (B, C, H, W)."""
@@ -347,7 +349,7 @@ class Run:
         """log p(x) in nats (B,) of images (B, C, H, W), or of points (B, D).
 
         Args:
-            x: images in [-1, 1], or points.
+            x: images in [-1, 1], or points in the units of their file, of which it is the density.
             labels: (B,) classes of a conditional model, which gives log p(x | y).
             samples: importance samples, where log p is bounded.
             seed: seed for them, and for the noise of dequantisation.
@@ -357,7 +359,7 @@ class Run:
         model = self.ask(HasLikelihood, "log_prob")
         batch = (self.image(x), *(() if labels is None else (labels.to(self.opened.device),)))
         with self.session(seed):
-            return model.log_likelihood(batch, samples).cpu()
+            return model.log_likelihood(batch, samples).cpu() + self.data.log_det
 
     def ask(self, capability: type[Capability], method: str) -> Any:
         """The model, if it has a capability.
@@ -382,7 +384,7 @@ class Run:
                 f"images of shape {tuple(x.shape)}, not (B, {', '.join(map(str, expected))}) (x); "
                 "resize them"
             )
-        return x.to(self.opened.device).float()
+        return self.data.from_units(x.to(self.opened.device)).float()
 
     # --- saving -----------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gentrain.config import validate
@@ -47,7 +48,12 @@ def test_headers_have_commands() -> None:
 
 
 @pytest.mark.parametrize("words", CASES)
-def test_a_documented_command_composes(words: list[str]) -> None:
+def test_a_documented_command_composes(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("X.csv").write_text("a,b\n1,2\n3,4\n", encoding="utf-8")
+    np.save("X.npy", np.eye(3))
     checked = composed(*(word for word in words if word not in PLACEHOLDERS))
     checked.pop("callbacks", None)
     validate.check(checked)

@@ -18,7 +18,7 @@ from gentrain.runs import resolvers
 from tests.support.data_files import idx_files
 from tests.support.paths import CONF
 
-DATA = CONF / "data"
+OF_FILES = {"points": ("shape=[2]",)}  # what is read from a file that is not there
 
 
 @pytest.fixture(autouse=True)
@@ -38,11 +38,13 @@ def config() -> Callable[..., dict[str, Any]]:
 
     def composed(name: str, *overrides: str) -> dict[str, Any]:
         resolvers.register()
-        with initialize_config_dir(str(DATA), version_base=None):
-            data = compose(name, overrides=["validation=0", *overrides])
-        return OmegaConf.to_container(OmegaConf.create({"seed": 7, "data": data}), resolve=True)[
-            "data"
-        ]
+        keys = [f"data.{word}" for word in ("validation=0", *OF_FILES.get(name, ()), *overrides)]
+        with initialize_config_dir(str(CONF), version_base=None):
+            # a data set may choose the quality
+            cfg = compose(overrides=["+quality=none", f"+data={name}", *keys])
+        return OmegaConf.to_container(
+            OmegaConf.create({"seed": 7, "data": cfg.data}), resolve=True
+        )["data"]
 
     return composed
 

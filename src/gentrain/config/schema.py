@@ -229,8 +229,18 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
         key = error.full_key
         raise UserError(f"no value for {key} ({key}); give it a value, {key}=...") from error
     except OmegaConfBaseException as error:
+        refuse_with_own_words(error)
         problem = str(error).splitlines()[0]
         raise UserError(
             f"{problem} ({error.full_key}); give it a value on the command line"
         ) from error
     return cast(dict[str, Any], found)
+
+
+def refuse_with_own_words(error: BaseException | None) -> None:
+    """Raise the UserError of a resolver, which says what to do, out of OmegaConf's errors."""
+    while error is not None:
+        match error:
+            case UserError():
+                raise error
+        error = error.__cause__ or error.__context__

@@ -20,6 +20,7 @@ class                  chosen by                     what it is
 `TwoMoons`             data=two_moons                two half circles
 `Checkerboard`         data=checkerboard             8 squares
 `Rings`                data=rings                    4 circles
+`Points`               data=points                   rows of a table, of any dimension
 =====================  ============================  ============================================
 
 `Data` (base.py) is the base class of all, `Images` (images.py) that of image data sets. `degrade`
@@ -43,6 +44,7 @@ from gentrain.data.mnist_5k import MNIST5k
 from gentrain.data.mnist_static import StaticMNIST
 from gentrain.data.pairs import Pairs, SideBySide, Unpaired
 from gentrain.data.plane import Checkerboard, Plane, Rings, TwoMoons
+from gentrain.data.points import Points
 from gentrain.data.stacked_mnist import StackedMNIST
 
 __all__ = [
@@ -65,6 +67,7 @@ __all__ = [
     "MNIST5k",
     "Pairs",
     "Plane",
+    "Points",
     "Rings",
     "SideBySide",
     "StackedMNIST",

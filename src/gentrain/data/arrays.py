@@ -11,11 +11,26 @@ CHUNK = 4096  # images handled at a time where a float copy of all of them would
 LOOKED_AT = 65536  # at most so many images are looked at for one single colour
 
 
+class Frame(NamedTuple):
+    """The box of points that a picture shows, in the units of the samples."""
+
+    centre: Tensor  # (D,)
+    half: Tensor  # (D,), half the sides
+
+    def inside(self, points: Tensor) -> Tensor:
+        """Points (N, D) where the box becomes [-1, 1]^D."""
+        return (points.float().cpu() - self.centre) / self.half
+
+    def places(self, inside: Tensor) -> Tensor:
+        """The points (N, D) of places in [-1, 1]^D."""
+        return self.centre + self.half * inside
+
+
 class ArrayDataset(NamedTuple):
     """The samples of one split. Tensors may be memory-mapped.
 
     Args:
-        images: uint8 (N, C, H, W), or float32 points (N, 2) in (-1, 1).
+        images: uint8 (N, C, H, W), or float32 points (N, D).
         labels: int64 (N,), or None.
         sources: uint8 (M, C', H', W'), what a translation starts from, or None. Where sources and
             images are pairs, M = N.

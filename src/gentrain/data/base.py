@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gentrain.capability import Capability
-from gentrain.data.arrays import LOOKED_AT, ArrayDataset, constant_images, sha256_of
+from gentrain.data.arrays import LOOKED_AT, ArrayDataset, Frame, constant_images, sha256_of
 from gentrain.data.batches import Batches, BatchSampler, ZippedBatches, fits, generator, zero
 from gentrain.data.checks import check_types, cores, ensure, is_count
 from gentrain.data.degrade import Degradation
@@ -88,7 +88,7 @@ class Data(ABC):
 
     Args:
         name: as the user types it.
-        shape: (C, H, W) of an image, or (2,) of a point.
+        shape: (C, H, W) of an image, or (D,) of a point.
         classes: number of labels; null without labels.
         source_shape: shape of what a translation starts from; null without sources.
         labelled: images whose labels may be used, the same number of each class; null for all.
@@ -202,6 +202,35 @@ class Data(ABC):
     @property
     def stream_options(self) -> dict[str, Any]:
         """More options of the training stream, such as `jitter`; see `Batches`."""
+        return {}
+
+    # --- units of points --------------------------------------------------------------------------
+
+    @property
+    def log_det(self) -> float:
+        """log |det dx/dv| of samples x that were made of values v in other units."""
+        return 0.0
+
+    def in_units(self, points: Tensor) -> Tensor:
+        """Samples (N, D) in the units of their source."""
+        return points
+
+    def from_units(self, points: Tensor) -> Tensor:
+        """The inverse of `in_units`."""
+        return points
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """The names of the coordinates of points; empty where they have none."""
+        return ()
+
+    @property
+    def frame(self) -> Frame:
+        """What pictures show of points."""
+        return Frame(torch.zeros(self.shape), torch.ones(self.shape))
+
+    def units_protocol(self) -> dict[str, Any]:
+        """What records say of the units of points; empty where samples are in those of `load`."""
         return {}
 
     # --- reading ----------------------------------------------------------------------------------

@@ -10,11 +10,13 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from gentrain.data.arrays import Frame
 from gentrain.files import atomic_write
 
 POINTS = 10_000  # points that a density picture counts
 BINS = 64  # of a density picture, a side
 ZOOM = 4  # pixels of a bin, a side
+COORDINATES = 6  # of points that a picture shows, where they are not two
 GAP = 2  # black pixels around the images of a grid
 
 
@@ -87,7 +89,37 @@ def enlarged(images: Tensor, size: tuple[int, ...]) -> Tensor:
     return images if images.shape[-2:] == size else F.interpolate(images, size)
 
 
-def density(points: Tensor) -> Tensor:
+def scatter(points: Tensor, frame: Frame | None = None) -> Tensor:
+    """Points (B, D) as a picture (3, H, W): a density of two coordinates, else all pairs of them.
+
+    Of D != 2 coordinates, the first `COORDINATES` are shown: the panel of row i and column j has
+    coordinate j to the right and i upwards, and the diagonal has the histogram of each.
+
+    Args:
+        points: (B, D).
+        frame: what is shown; None for [-1, 1]^D.
+    """
+    points = points.float().cpu() if frame is None else frame.inside(points)
+    if points.shape[1] == 2:
+        return density(points)
+    columns = points[:, :COORDINATES].T
+    panels = [
+        histogram(x) if i == j else density(torch.stack([x, y], 1), zoom=2)
+        for i, y in enumerate(columns)
+        for j, x in enumerate(columns)
+    ]
+    return tile(torch.stack(panels), len(columns))
+
+
+def histogram(x: Tensor, zoom: int = 2) -> Tensor:
+    """Numbers (B,) in [-1, 1] -> (3, H, W): a bar for each bin."""
+    counts = torch.histc(x[(x >= -1) & (x <= 1)], BINS, -1.0, 1.0)
+    heights = counts / counts.max().clamp(min=1)
+    bars = (torch.arange(BINS) < (heights * BINS)[:, None]).float()
+    return inked(bars.repeat_interleave(zoom, 0).repeat_interleave(zoom, 1))
+
+
+def density(points: Tensor, zoom: int = ZOOM) -> Tensor:
     """(B, 2) in [-1, 1]^2 -> (3, H, W): the more points, the darker.
 
     Darkness is the square root of the count, so that sparse places show.
@@ -95,7 +127,7 @@ def density(points: Tensor) -> Tensor:
     counts = torch.histogramdd(
         points.float().cpu(), bins=[BINS, BINS], range=[-1.0, 1.0, -1.0, 1.0]
     ).hist
-    return inked(counts.repeat_interleave(ZOOM, 0).repeat_interleave(ZOOM, 1))
+    return inked(counts.repeat_interleave(zoom, 0).repeat_interleave(zoom, 1))
 
 
 def inked(values: Tensor) -> Tensor:

@@ -142,10 +142,13 @@ class Levels(Pixels):
 
 
 class Unchanged(Pixels):
-    """Images and points as they are, in [-1, 1].
+    """Images and points as they are.
 
     8-bit pixels lie on 256 points, where a density may be as large as one likes. So this is for
     models that print no likelihood of images.
+
+    Args:
+        bounded: samples are images, which end at -1 and 1; points do not.
     """
 
     gives: ClassVar = "unchanged"
@@ -153,18 +156,26 @@ class Unchanged(Pixels):
     name = "real numbers in [-1, 1]"
     discrete = False
 
+    def __init__(self, bounded: bool = True) -> None:
+        super().__init__()
+        self.bounded = bounded
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return x, x.new_zeros(len(x))
 
     def inverse(self, v: Tensor) -> Tensor:
-        return v.clamp(-1, 1)
+        return v.clamp(-1, 1) if self.bounded else v
 
 
 class Real(Unchanged):
-    """Real numbers in [-1, 1], unchanged: nats are of a density of points, and may be negative."""
+    """Points, unchanged: nats are of a density, and may be negative."""
 
     gives: ClassVar = "density"
     of: ClassVar = frozenset({"points"})
+    name = "real numbers"
+
+    def __init__(self) -> None:
+        super().__init__(bounded=False)
 
 
 class Dequantised(Pixels):

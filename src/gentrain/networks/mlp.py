@@ -30,6 +30,7 @@ class Generator(base.Generator):
         depth: number of hidden layers.
         norm: after each hidden linear layer.
         prior: distribution of the noise.
+        bounded: samples are in [-1, 1]; without it there is no tanh.
     """
 
     def __init__(
@@ -40,13 +41,15 @@ class Generator(base.Generator):
         depth: Count = 2,
         norm: Norm = "none",
         prior: base.Prior = "normal",
+        bounded: bool = True,
     ) -> None:
         layers: list[nn.Module] = []
         size = latent
         for _ in range(depth):
             layers += [nn.Linear(size, width), norm1d(norm, width), nn.ReLU()]
             size = width
-        layers += [nn.Linear(width, math.prod(shape)), nn.Tanh(), nn.Unflatten(1, tuple(shape))]
+        last = nn.Tanh() if bounded else nn.Identity()
+        layers += [nn.Linear(width, math.prod(shape)), last, nn.Unflatten(1, tuple(shape))]
         super().__init__(nn.Sequential(*layers), latent, prior)
 
 
@@ -208,6 +211,7 @@ class SoftplusGenerator(base.Generator):
         width: units of a hidden layer.
         depth: number of hidden layers.
         prior: distribution of the noise.
+        bounded: samples are in [-1, 1]; without it there is no tanh.
     """
 
     def __init__(
@@ -217,6 +221,7 @@ class SoftplusGenerator(base.Generator):
         width: Count = 500,
         depth: Count = 2,
         prior: base.Prior = "uniform",
+        bounded: bool = True,
     ) -> None:
         layers: list[nn.Module] = []
         for inputs in (latent, *[width] * (depth - 1)):
@@ -225,7 +230,8 @@ class SoftplusGenerator(base.Generator):
             layers += [nn.Linear(inputs, width, bias=False), norm, nn.Softplus()]
         last = nn.utils.parametrizations.weight_norm(nn.Linear(width, math.prod(shape)))
         nn.init.constant_(last.parametrizations.weight.original0, 0.5)  # type: ignore[union-attr]
-        layers += [last, nn.Tanh(), nn.Unflatten(1, tuple(shape))]
+        squash = nn.Tanh() if bounded else nn.Identity()
+        layers += [last, squash, nn.Unflatten(1, tuple(shape))]
         super().__init__(nn.Sequential(*layers), latent, prior)
 
 

@@ -81,7 +81,7 @@ class Annealed(HeldOutMetric):
             pairs = [model.pixels(batch[0]) for batch in self.batches(data, device)]
         values, log_det = [v.flatten(1) for v, _ in pairs], torch.cat([part for _, part in pairs])
         log_p = torch.cat([model.log_likelihood_of_values(v, log_z.value) for v in values])
-        log_p = log_p + log_det
+        log_p = log_p + log_det + data.log_det
         scores = mean_and_error("nats", -log_p)
         log_z_error, images_error = log_z.error.item(), scores["nats_error"]
         scores |= {

@@ -78,7 +78,7 @@ class LogLikelihood(HeldOutMetric):
         found: dict[str, list[Tensor]] = {}
         for number, batch in enumerate(self.batches(data, device)):
             for name, values in self.nats(model, batch, log_prior, number).items():
-                found.setdefault(name, []).append(-values.double())
+                found.setdefault(name, []).append(-values.double() - data.log_det)
         log_det = -torch.cat(found.pop("log_det"))
         scores: dict[str, float] = {}
         for name, parts in found.items():
@@ -136,6 +136,7 @@ def held_out_protocol(metric: HeldOutMetric, data: Data) -> dict[str, Any]:
         "images": min(metric.count or total, total),
         "dimensions": math.prod(data.shape),
         "seed": metric.seed,
+        **({"units": units} if (units := data.units_protocol()) else {}),
     }
 
 

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from gentrain.capability import supports
 from gentrain.config.types import Count, Positive, Share, Whole
+from gentrain.data.arrays import Frame
 from gentrain.data.base import Data
 from gentrain.errors import UserError
 from gentrain.models.base import HasEnergy, eval_mode
-from gentrain.quality.base import HeldOutMetric, Score
+from gentrain.quality.base import HELD_OUT, HeldOutMetric, Score
 from gentrain.quality.likelihood import held_out_protocol, mean_and_error
 
 
@@ -31,18 +32,26 @@ class OnGrid(NamedTuple):
 
 
 def on_grid(
-    model: Any, device: torch.device, side: int, low: float = -1.0, high: float = 1.0
+    model: Any,
+    device: torch.device,
+    side: int,
+    low: float = -1.0,
+    high: float = 1.0,
+    frame: Frame | None = None,
 ) -> OnGrid:
     """Normalise exp(-E) over [low, high]^2, with side x side squares.
 
     log Z = log sum_ij exp(-E(x_i, y_j)) + 2 log((high - low) / side)
+
+    With a frame, the square is one of its places, and lengths are those of its points.
     """
     line = low + (torch.arange(side) + 0.5) * (high - low) / side
-    places = torch.cartesian_prod(line, line).split(4096)
+    frame = frame or Frame(torch.zeros(2), torch.ones(2))
+    places = frame.places(torch.cartesian_prod(line, line)).split(4096)
     with torch.no_grad():
         energies = [model.energy(part.to(device)).cpu().double() for part in places]
     log_p = -torch.cat(energies).view(side, side)
-    cell = ((high - low) / side) ** 2
+    cell = ((high - low) / side) ** 2 * frame.half.prod().item()
     log_z = log_p.flatten().logsumexp(0) + math.log(cell)
     log_p = log_p - log_z
     inner = log_p[1:-1, 1:-1].flatten().logsumexp(0).exp().item() * cell
@@ -64,7 +73,7 @@ class PlaneLikelihood(HeldOutMetric):
         most_at_border: the share of the mass that counts as none.
         seed: seed for the choice of points.
         at_start: score an untrained model, too.
-        split: "test" or "train".
+        split: what is scored while a model is trained: "held_out" or "train".
     """
 
     key = "quality=plane"
@@ -86,7 +95,7 @@ class PlaneLikelihood(HeldOutMetric):
         most_at_border: Share = 1e-3,
         seed: Whole = 0,
         at_start: bool = False,
-        split: str = "test",
+        split: str = HELD_OUT,
     ) -> None:
         super().__init__(every, images, 4096, seed, at_start, split)
         self.box, self.side, self.most_at_border = box, side, most_at_border
@@ -132,4 +141,8 @@ class PlaneLikelihood(HeldOutMetric):
                 return scores
             points = [model.values(batch[0]) for batch in self.batches(data, device)]
             energies = torch.cat([model.energy(part).double() for part in points])
-        return mean_and_error("nats", energies + grid.log_z) | {"log_z": grid.log_z} | scores
+        return (
+            mean_and_error("nats", energies + grid.log_z - data.log_det)
+            | {"log_z": grid.log_z}
+            | scores
+        )

@@ -33,6 +33,9 @@ OPERATIONAL = (
 # keys that came later: their default, and what runs without them have computed
 LATER = {"data.validation": (0.1, 0.0)}
 
+# options that came later, with the value that they had before: such a value is as good as no key
+AS_BEFORE = {"model.generator.bounded": True}
+
 CONFIG = Path(".hydra", "config.yaml")
 LAST = Path("checkpoints", "last.ckpt")
 
@@ -365,7 +368,11 @@ def is_operational(key: str) -> bool:
 
 def identity_config(config: dict[str, Any]) -> dict[str, Any]:
     """The part of a configuration that decides the numbers of a run, with dotted keys."""
-    return {key: value for key, value in flat(config).items() if not is_operational(key)}
+    return {
+        key: value
+        for key, value in flat(config).items()
+        if not is_operational(key) and not (key in AS_BEFORE and value == AS_BEFORE[key])
+    }
 
 
 def continued(run_dir: Path, config: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the configuration files compute: `${minutes:...}`, `${unique:}` and `${degraded:...}`."""
+"""What the configuration files compute: `${minutes:...}`, `${unique:}`, and shapes of data."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ def register() -> None:
     # the cache gives one value a configuration; two runs of the same second get two directories
     OmegaConf.register_new_resolver("unique", unique, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("degraded", degraded_shape, replace=True)
+    OmegaConf.register_new_resolver("points_shape", points_shape, replace=True)
 
 
 def minutes(hours: float) -> int:
@@ -36,3 +37,10 @@ def degraded_shape(shape: list[int], degrade: str | None) -> list[int] | None:
     from gentrain.data.degrade import source_shape
 
     return source_shape(tuple(shape), degrade)
+
+
+def points_shape(file: str | None, key: str | None) -> list[int]:
+    """The shape [D] of points in a file."""
+    from gentrain.data import points
+
+    return points.points_shape(file, key)

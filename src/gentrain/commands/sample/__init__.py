@@ -51,7 +51,7 @@ def sample(config: dict[str, Any], mode_name: str) -> Path:
     mode.refuse_unread(session, typed)
     with report_disk_errors(out, "out"):
         try:
-            writer = Output(out, config["save"].name)
+            writer = Output(out, config["save"].name, session.data)
             results = mode.draw(session, writer)
             writer.record(record(config, mode_name, session) | {"results": results})
         finally:
@@ -117,6 +117,7 @@ def record(config: dict[str, Any], mode_name: str, session: SampleSession) -> di
         "labels": session.classes,
         "domain": None if session.domain is None else session.domain.tolist(),
         **session.model.sample_protocol(),
+        **({"units": units} if (units := session.data.units_protocol()) else {}),
         "device": str(session.device),
         "versions": directory.versions(),
     }

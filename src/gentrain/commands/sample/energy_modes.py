@@ -13,15 +13,15 @@ from gentrain.commands.sample.mode import Mode, Steps, table
 from gentrain.commands.sample.session import SampleSession
 from gentrain.commands.sample.writer import Output
 from gentrain.config.types import Count
-from gentrain.data.arrays import drawn
-from gentrain.data.grids import BINS, ZOOM, density, inked
+from gentrain.data.arrays import Frame, drawn
+from gentrain.data.grids import BINS, ZOOM, inked, scatter
 from gentrain.errors import UserError
 from gentrain.models.base import HasChains, HasEnergy, HasFilters, HasLogProb
 from gentrain.quality.plane import on_grid
 
 
 class Density(Mode):
-    """p(x) of points in the plane over [-1, 1]^2, beside `n` samples and `n` points of the data.
+    """p(x) in the plane over the frame of the data, beside `n` samples and `n` points of the data.
 
     The darker, the denser; each picture is scaled to its own maximum. `mass` in the record is the
     part of the density that the picture shows. The density of an energy is exp(-E) divided by its
@@ -38,7 +38,8 @@ class Density(Mode):
         if tuple(session.data.shape) != (2,):
             raise UserError(
                 f"mode=density is for points in the plane, and data={session.data.name} gives "
-                "images (mode); choose mode=grid"
+                f"{'points of other dimensions' if session.points else 'images'} (mode); "
+                "choose mode=grid"
             )
         model = session.model
         if not supports(model, HasLogProb) and not (
@@ -50,29 +51,32 @@ class Density(Mode):
             )
 
     def draw(self, session: SampleSession, out: Output) -> dict[str, Any]:
-        p, cell, log_z = density_on_grid(session.model, session.device)
+        frame = session.data.frame
+        p, cell, log_z = density_on_grid(session.model, session.device, frame=frame)
         samples = out.images(session.stream(self.n), self.n, self.n)
         real = drawn(session.data.load("train").images, self.n)
-        panels = [inked(p), density(samples), density(real)]
+        panels = [inked(p), scatter(samples, frame), scatter(real, frame)]
         out.picture(self.name, torch.cat(panels, 2))
         return {"mass": float(p.sum()) * cell} if log_z is None else {"log_z": log_z}
 
 
 def density_on_grid(
-    model: Any, device: torch.device, side: int = BINS * ZOOM
+    model: Any, device: torch.device, side: int = BINS * ZOOM, frame: Frame | None = None
 ) -> tuple[Tensor, float, float | None]:
-    """p(x) at the middles of side x side squares that fill [-1, 1]^2.
+    """p(x) at the middles of side x side squares that fill a frame; None for [-1, 1]^2.
 
     Returns:
         p (side, side), by x and y; the area of one square; and log Z over these squares, for an
         energy.
     """
-    cell = (2 / side) ** 2
+    frame = frame or Frame(torch.zeros(2), torch.ones(2))
+    cell = (2 / side) ** 2 * frame.half.prod().item()
     if not supports(model, HasLogProb):
-        grid = on_grid(model, device, side)
+        grid = on_grid(model, device, side, frame=frame)
         return grid.log_p.exp().float(), cell, grid.log_z
     line = (torch.arange(side) + 0.5) * 2 / side - 1
-    places = [part.to(device) for part in torch.cartesian_prod(line, line).split(side)]
+    middles = frame.places(torch.cartesian_prod(line, line))
+    places = [part.to(device) for part in middles.split(side)]
     with torch.no_grad():
         log_p = torch.cat([model.log_likelihood((part,), 1).cpu() for part in places])
     return log_p.exp().view(side, side), cell, None

@@ -25,7 +25,7 @@ from gentrain.commands.sample.mode import (
 from gentrain.commands.sample.session import SampleSession
 from gentrain.commands.sample.writer import Output
 from gentrain.config.types import Count, Positive
-from gentrain.data.grids import density
+from gentrain.data.grids import scatter
 from gentrain.errors import UserError
 from gentrain.models.base import Encodes
 
@@ -55,8 +55,10 @@ class Grid(Mode):
     def draw(self, session: SampleSession, out: Output) -> dict[str, Any]:
         shown = self.n if session.points else self.shown or self.SHOWN
         first = out.images(session.stream(self.n), self.n, shown)
-        columns = math.ceil(math.sqrt(len(first)))
-        out.picture(self.name, density(first) if session.points else table(first, columns))
+        if session.points:
+            out.picture(self.name, scatter(first, session.data.frame))
+        else:
+            out.picture(self.name, table(first, math.ceil(math.sqrt(len(first)))))
         return {}
 
 

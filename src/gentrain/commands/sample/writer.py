@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,13 +19,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gentrain.data.arrays import to_bytes
+from gentrain.data.base import Data
 from gentrain.data.grids import save as save_picture
 from gentrain.files import atomic_write, remove_unfinished, write_json
 
 log = logging.getLogger("gentrain")
 
 Item = TypeVar("Item")
-# images (B, C, H, W) in [-1, 1], or points (B, 2); labels (B,)
+# images (B, C, H, W) in [-1, 1], or points (B, D); labels (B,)
 Batch = tuple[Tensor, Tensor | None]
 Put = Callable[[Tensor, Tensor | None], None]  # keeps one batch
 
@@ -37,10 +39,12 @@ class Output:
     Args:
         path: the directory.
         save: how images are kept: "npz", "folder" or "none".
+        data: knows the units and the names of the coordinates of points; None for those of the
+            samples.
     """
 
-    def __init__(self, path: Path, save: str) -> None:
-        self.path, self.save = path, save
+    def __init__(self, path: Path, save: str, data: Data | None = None) -> None:
+        self.path, self.save, self.data = path, save, data
 
     def picture(self, name: str, picture: Tensor) -> None:
         """Write a picture (3, H, W) in [0, 1] as NAME.png."""
@@ -61,7 +65,7 @@ class Output:
             first: how many to return.
 
         Returns:
-            The `first` images as they came.
+            The `first` images as they came; points that are kept are in the units of their file.
         """
         self.open()
         shown: list[Tensor] = []
@@ -69,14 +73,17 @@ class Output:
             for images, labels in counted(batches, total):
                 if (missing := first - sum(map(len, shown))) > 0:
                     shown.append(images[:missing].clone())
-                put(images, labels)
+                put(images if self.data is None else self.data.in_units(images), labels)
         return torch.cat(shown) if shown else torch.empty(0)
 
     def saver(self, total: int) -> AbstractContextManager[Put]:
         """A context that keeps batches as `save` says."""
+        columns = () if self.data is None else self.data.columns
         match self.save:
             case "npz":
-                return npz(self.path / "images.npz", total)
+                return npz(self.path / "images.npz", total, columns)
+            case "folder" if self.data is not None and len(self.data.shape) == 1:
+                return lines(self.path / "points.csv", columns)
             case "folder":
                 return pngs(self.path / "images")
             case _:
@@ -89,10 +96,11 @@ class Output:
 
 
 @contextmanager
-def npz(path: Path, total: int) -> Iterator[Put]:
+def npz(path: Path, total: int, columns: Sequence[str] = ()) -> Iterator[Put]:
     """An archive as numpy.load reads it: images.npy and labels.npy.
 
-    Images are uint8 (N, H, W, C); points are points.npy, float32 (N, 2). The length is known, so
+    Images are uint8 (N, H, W, C); points are points.npy, float32 (N, D), and columns.npy has the
+    names of their coordinates, where they have some. The length is known, so
     the head is written first and the batches follow: no more than one is in memory.
     """
     with atomic_write(path) as part, zipfile.ZipFile(part, "w") as archive:
@@ -116,10 +124,26 @@ def npz(path: Path, total: int) -> Iterator[Put]:
             if file is not None:
                 file.close()
         if kept:
-            labels = np.concatenate(kept)
-            with archive.open(entry("labels"), "w") as file:
-                write_head(file, labels.shape, labels.dtype)
-                file.write(labels.data)
+            write_array(archive, "labels", np.concatenate(kept))
+        if columns:
+            write_array(archive, "columns", np.array(list(columns)))
+
+
+def write_array(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
+    """Write a whole array into an archive."""
+    with archive.open(entry(name), "w") as file:
+        write_head(file, array.shape, array.dtype)
+        file.write(array.tobytes())
+
+
+@contextmanager
+def lines(path: Path, columns: Sequence[str]) -> Iterator[Put]:
+    """A table of points, as data=points reads it: a line each, below the names of the columns."""
+    with atomic_write(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        if columns:
+            rows.writerow(columns)
+        yield lambda points, labels: rows.writerows(points.tolist())
 
 
 def entry(name: str) -> zipfile.ZipInfo:

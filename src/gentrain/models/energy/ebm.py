@@ -19,13 +19,14 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from gentrain.config.types import Count, NonNegative, Share
+from gentrain.data.base import Data
 from gentrain.errors import UserError
 from gentrain.layers.coupling import batch_coupled_layers
 from gentrain.layers.precision import at_least_single
 from gentrain.models.base import Batch, HasTrace, Trace
 from gentrain.models.energy.base import Clamped, EnergyModel, contrast
 from gentrain.models.objective import Objective
-from gentrain.models.pixels import Unchanged
+from gentrain.models.pixels import Unchanged, shown
 from gentrain.samplers.diagnostics import mixing
 from gentrain.samplers.kernel import Kernel, State
 from gentrain.streams import uniform
@@ -72,7 +73,7 @@ class EBM(EnergyModel, HasTrace):
         blur: NonNegative = 0.0,
         steps: Count = 60,
     ) -> None:
-        super().__init__(Unchanged(), shape, steps)
+        super().__init__(Unchanged(shown(shape) == "images"), shape, steps)
         if coupled := batch_coupled_layers(network):
             raise UserError(
                 f"layer {coupled[0]} couples the samples whose energies are compared (network); "
@@ -81,6 +82,19 @@ class EBM(EnergyModel, HasTrace):
         self.network, self.sampler = network, sampler
         self.k, self.fresh, self.alpha, self.blur = k, fresh, alpha, blur
         self.register_buffer("chains", self.noise(buffer, "cpu"))
+
+    def check_data(self, data: Data) -> None:
+        super().check_data(data)
+        if self.box is None or shown(self.shape) == "images":
+            return
+        low, high = self.box
+        points = data.load("train").images
+        if points.min() < low or points.max() > high:
+            raise UserError(
+                f"the chains of this sampler stay in [{low:g}, {high:g}], and points of "
+                f"data={data.name} lie between {points.min():.3g} and {points.max():.3g} "
+                "(model.sampler.bounds); give wider bounds, or sampler=random_walk"
+            )
 
     @property
     def box(self) -> tuple[float, float] | None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from gentrain.config.types import Count, Whole
 from gentrain.data.arrays import ArrayDataset, random_rows
 from gentrain.data.batches import as_batch
-from gentrain.data.grids import POINTS, density, grid, save, sheet
+from gentrain.data.grids import POINTS, grid, save, scatter, sheet
 from gentrain.models.base import fork_rng, warn_of_few_chains
 from gentrain.streams import image_streams
 from gentrain.training.loggers import dashboards
@@ -23,7 +23,7 @@ class SampleGrids(L.Callback):
 
     The files are `samples/step-000500.png` and the like, `samples/final.png`, and
     `samples/real.png` with real images of the same labels. Where the data are labelled, image i is
-    of class i mod K. Points in the plane are drawn as densities, the generator's left of the
+    of class i mod K. Points are drawn as densities (see `scatter`), the generator's left of the
     data's. Each translation stands between its source and its target. Every picture goes to the
     loggers that take images, too. The random numbers of the training are not touched: a run with
     pictures equals, bit for bit, a run without.
@@ -44,6 +44,7 @@ class SampleGrids(L.Callback):
         train = data.load("train")
         self.points, self.aligned = train.images.dim() == 2, data.aligned
         self.translates = train.sources is not None
+        self.frame = data.frame if self.points else None
         count = min(POINTS, len(train.images)) if self.points else self.n
         warn_of_few_chains(pl_module.model, count)
         self.batch = as_batch(train, chosen(train, count, self.seed), pl_module.device)
@@ -86,8 +87,8 @@ class SampleGrids(L.Callback):
             dashboard.show(name, path, step, f"{path.stem}, step {step}, seed {self.seed}")
 
     def picture(self, images: Tensor) -> Tensor:
-        """Points as a density, images as a grid."""
-        return density(images) if self.points else grid(images)
+        """Points as densities, images as a grid."""
+        return scatter(images, self.frame) if self.points else grid(images)
 
 
 def chosen(data: ArrayDataset, n: int, seed: int) -> Tensor:
