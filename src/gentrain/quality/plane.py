@@ -17,7 +17,7 @@ from gentrain.config.types import Count, Positive, Share, Whole
 from gentrain.data.base import Data
 from gentrain.errors import UserError
 from gentrain.models.base import HasEnergy, eval_mode
-from gentrain.quality.base import HeldOutMetric, Score
+from gentrain.quality.base import HELD_OUT, HeldOutMetric, Score
 from gentrain.quality.likelihood import held_out_protocol, mean_and_error
 
 
@@ -64,7 +64,7 @@ class PlaneLikelihood(HeldOutMetric):
         most_at_border: the share of the mass that counts as none.
         seed: seed for the choice of points.
         at_start: score an untrained model, too.
-        split: "test" or "train".
+        split: "held_out" or "train"; see `HeldOutMetric`.
     """
 
     key = "quality=plane"
@@ -86,7 +86,7 @@ class PlaneLikelihood(HeldOutMetric):
         most_at_border: Share = 1e-3,
         seed: Whole = 0,
         at_start: bool = False,
-        split: str = "test",
+        split: str = HELD_OUT,
     ) -> None:
         super().__init__(every, images, 4096, seed, at_start, split)
         self.box, self.side, self.most_at_border = box, side, most_at_border
