@@ -65,6 +65,7 @@ def world(root: Path, idx_root: Path, cifar_root: Path) -> dict[str, tuple[str, 
     digits = (f"root={idx_root}", "verify=false")
     of_digits = ("digits=mnist", *digits)
     two = (f"a={root / 'a'}", f"b={root / 'b'}", "size=8")
+    faces = (f"root={root / 'faces'}", "size=8", "classes=2", "attributes=[Grey,Red]")
     points, embedded = ("n=200",), ("batch_size=405",)
     return {
         "mnist": digits,
@@ -80,7 +81,8 @@ def world(root: Path, idx_root: Path, cifar_root: Path) -> dict[str, tuple[str, 
         "digit_domains": of_digits,
         "cifar10": (f"root={cifar_root}", "verify=false"),
         "image_folder": (f"root={root / 'classes'}", "size=8", "classes=2"),
-        "celeba": (f"root={root / 'faces'}", "size=8", "classes=2", "attributes=[Grey,Red]"),
+        "celeba": faces,
+        "celeba_attributes": (*faces, "flip=false"),
         "facades": (f"root={root / 'wide'}", "size=8"),
         "pairs": two,
         "unpaired": two,
