@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hydra.utils import instantiate
 
 from gentrain.data import files
 from gentrain.data.cifar10 import CIFAR10
@@ -222,6 +223,7 @@ def test_altered_cache_is_found(make: Make, mirror: str, own_cache: Path) -> Non
 
 def load_mnist(keys: dict[str, Any]) -> None:
     keys.pop("_target_")
+    keys["label_kind"] = instantiate(keys["label_kind"])
     MNIST(**keys).load("train")
 
 

@@ -29,7 +29,8 @@ class Resampler(nn.Module):
 
     def per_channel(self, x: Tensor) -> Tensor:
         """The filter of each channel of x, (C, 1, 4, 4)."""
-        return self.kernel.to(x.dtype).expand(x.shape[1], 1, 4, 4)
+        channels = int(x.shape[1])  # a constant for ONNX, which wants kernels of a known shape
+        return self.kernel.to(x.dtype).expand(channels, 1, 4, 4)
 
 
 class Upsample(Resampler):

@@ -7,12 +7,12 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.loggers import WandbLogger
 from PIL import Image
 
 from gentrain.data.arrays import ArrayDataset as Data
 from gentrain.data.grids import density, grid
 from gentrain.training.callbacks.samples import SampleGrids, chosen
+from gentrain.training.loggers.base import Dashboard
 from tests.support.tensors import assert_equal
 from tests.support.toy import train
 
@@ -23,14 +23,17 @@ def read_picture(path: Path) -> torch.Tensor:
         return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
-class Album(WandbLogger):
-    """A logger that takes images."""
+class Album(Dashboard):
+    """A dashboard that keeps the names of pictures."""
 
     def __init__(self) -> None:
         self.images: list[tuple[str, str, int]] = []
 
-    def log_image(self, key: str, images: list[str], step: int) -> None:
-        self.images += [(key, Path(image).name, step) for image in images]
+    def show(self, name: str, path: Path, step: int, caption: str) -> None:
+        self.images.append((name, path.name, step))
+
+    def close(self, summary: Any, exit_status: int) -> None:
+        pass
 
 
 def test_grids_at_their_steps(tmp_path: Path) -> None:
