@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import textwrap
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -193,7 +194,7 @@ def page(found: list[Preset]) -> str:
 
 
 def section(preset: Preset) -> str:
-    lines = [f"## {preset.name}", "", preset.title, ""]
+    lines = [f"## {preset.name}", "", textwrap.fill(preset.title, 100), ""]
     lines += ["| what | paper | here | why |", "|---|---|---|---|"]
     for row in preset.rows:
         subject, ours = row.subject, row.ours

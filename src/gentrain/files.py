@@ -158,6 +158,8 @@ def report_disk_errors(place: Path, key: str, remedy: str = "") -> Iterator[None
     try:
         yield
     except OSError as error:
+        if error.errno is None:  # no system call: Hydra's MissingConfigException, say
+            raise
         remedy = remedy or f"make room, or give another {key}=DIR"
         reason = error.strerror or error
         raise Unavailable(f"cannot write in {place}: {reason} ({key}); {remedy}") from error

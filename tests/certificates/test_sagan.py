@@ -215,8 +215,8 @@ def test_images_are_of_the_label_asked_for(model: str) -> None:
     """
     made = build_model(f"model={model}", "data.size=8", "data.classes=2", "tricks=[]", *NARROW)
     optimizers = [
-        torch.optim.Adam(p.parameters(), lr, (0.0, 0.9))
-        for p, lr in ((made.critic, 4e-3), (made.generator, 2e-3))
+        torch.optim.Adam(player.parameters(), 4e-3, (0.0, 0.9))
+        for player in (made.critic, made.generator)
     ]
     for _ in range(60):
         y = torch.arange(16) % 2

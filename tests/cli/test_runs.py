@@ -35,6 +35,7 @@ KEYS = {
     "steps",
     "metrics",
     "directions",
+    "plugins",
     "best",
     "protocols",
     "verdicts",

@@ -11,6 +11,7 @@ from gentrain.cli import aliases
 from gentrain.cli.compose import composed
 from gentrain.cli.overrides import normalize_overrides
 from gentrain.commands.list import groups, options
+from gentrain.config import paths
 from gentrain.errors import UserError
 from gentrain.version import __version__
 from tests.support.shell import Done, assert_refused, presets
@@ -75,7 +76,7 @@ def test_every_key_of_the_table_exists() -> None:
     for verb, words in aliases.table().items():
         configs = models if verb == "train" else [composed(verb, []).values]
         for pattern in words.get("keys", {}).values():
-            group = (aliases.conf_dir() / pattern).is_dir()
+            group = pattern in paths.groups()
             assert group or any(aliases.matching(each, pattern) for each in configs), pattern
         for key in [*words.get("keys", {}), *words.get("answers", {})]:
             assert not any(key in each for each in configs), f"{verb} has a key {key} of its own"

@@ -21,9 +21,13 @@ VALUES = {
     "importance": ("2", "4"),
     "split": ("test", "train"),
     "seed": ("0", "1"),
+    "mean": ("true", "false"),
+    "temperature": ("0.5", "1"),
 }
 # These say where to read, write or compute, and how many images are in memory at a time.
-PLACES = {"run", "checkpoint", "out", "device", "batch_size", "debug"}
+PLACES = {
+    "run", "images", "against", "checkpoint", "out", "device", "batch_size", "plugins", "debug",
+}  # fmt: skip
 # small numbers, so that the test is quick; an option under test comes after these
 QUICK = {
     "gan": ("n=20",),

@@ -305,7 +305,7 @@ def test_one_of_each_kind(tree: Path, tmp_path: Path) -> None:
     assert metrics["generator/size"] > 0 and metrics["critic/toy_penalty"] >= 0
     assert metrics["quality/toy_spread"] > 0
     assert done["best"]["metric"] == "quality/toy_spread"
-    assert done["directions"] == {"quality/toy_spread": True}
+    assert done["directions"] == {"quality/toy_spread": True, "test/toy_spread": True}
     assert done["protocols"]["quality"] == {"name": "toy", "samples": 8}
 
     import torch

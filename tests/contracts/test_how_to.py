@@ -7,6 +7,7 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -39,6 +40,8 @@ def place(tmp_path: Path, zoo: Zoo) -> Path:
     (tmp_path / "pictures").mkdir()
     for i in range(20):
         Image.new("RGB", (70, 64), (i * 10, 99, 0)).save(tmp_path / "pictures" / f"{i}.png")
+    digits = np.random.default_rng(0).integers(0, 256, (20, 28, 28, 1), dtype=np.uint8)
+    np.savez(tmp_path / "samples.npz", images=digits)
     for block in blocks("plugins.md", "python") + blocks("plugins.md", "yaml"):
         name = block.splitlines()[0].removeprefix("# ")
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

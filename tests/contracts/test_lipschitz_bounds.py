@@ -31,6 +31,7 @@ from gentrain.errors import UserError
 from gentrain.layers.activation import LeakyReLU
 from gentrain.layers.lipschitz_bound import LipschitzBounded, WeightLimits, lipschitz_bound
 from gentrain.layers.normalization import norm2d
+from gentrain.layers.resample import Downsample, Upsample
 from gentrain.models.gan.bigan import pair_critic
 from gentrain.models.gan.cyclegan import TwoCritics
 from gentrain.networks import ali, dcgan, mlp, patchgan, resnet
@@ -264,6 +265,8 @@ def test_the_bound_is_reached() -> None:
         nn.ConvTranspose2d(3, 2, 4, 2, 1),
         nn.ConvTranspose2d(3, 2, 3, 2, 1, output_padding=1),
         nn.AvgPool2d(2),
+        Downsample(),
+        Upsample(),
         patchgan.PatchHead((2, 8, 8), 4),
         resnet.PixelPool("sum", 8),
         resnet.PixelPool("mean", 8),
@@ -302,6 +305,13 @@ def test_a_layer_against_its_jacobian(layer: nn.Module) -> None:
         found = torch.linalg.matrix_norm(flat.reshape(-1, math.prod(shape)), 2)
         promised = lipschitz_bound(layer, limits)
         assert 0 < float(found) <= promised * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("layer", [Downsample(), Upsample()], ids=["down", "up"])
+def test_the_bound_of_resampling_is_the_least(layer: nn.Module) -> None:
+    """A large constant map comes near to it; at its edges alone it loses length."""
+    x = torch.ones(1, 1, 256, 256)
+    assert 0.99 < float(layer(x).norm() / x.norm()) / lipschitz_bound(layer, WeightLimits()) <= 1
 
 
 MATRICES = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)

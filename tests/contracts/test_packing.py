@@ -14,7 +14,8 @@ PACKED = {  # networks with which a model's critic can score a pack
     "progan": {"progan"},
     "bigan": {"maxout", "mlp"},  # which take the whole pair; pairs of other networks are refused
     "cyclegan": FITTING["cyclegan"],
-    "pix2pix": {"srgan", "stargan"},  # whose critics see no source
+    "pix2pix": {"context_encoder", "srgan", "stargan"},  # whose critics see no source
+    "inpainting": {"context_encoder"},
 }
 MORE = [
     ("model=srgan",),

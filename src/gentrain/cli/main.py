@@ -22,6 +22,7 @@ from gentrain.cli.overrides import (
     sweep_overrides,
 )
 from gentrain.commands.list import PLURALS
+from gentrain.config.overrides import key_of
 from gentrain.config.paths import conf_dir
 from gentrain.errors import (
     AlreadyFinished,
@@ -241,12 +242,23 @@ def sample(cfg: DictConfig) -> None:
 
 
 def evaluate(cfg: DictConfig) -> None:
-    """gentrain eval run=PATH"""
-    from gentrain.commands.evaluate import evaluate
+    """gentrain eval run=PATH, or images=PATH against=PATH"""
+    from hydra.core.hydra_config import HydraConfig
+
+    from gentrain.commands.eval_request import check_request
     from gentrain.config.schema import resolved
 
     compose.activate_plugins(cfg)
-    evaluate(resolved(cfg))
+    config = resolved(cfg)
+    check_request(config, map(key_of, HydraConfig.get().overrides.task))
+    if config["images"] is None:
+        from gentrain.commands.evaluate import evaluate
+
+        evaluate(config)
+    else:
+        from gentrain.commands.evaluate_images import evaluate_images
+
+        evaluate_images(config, compose.composed)
 
 
 def export(cfg: DictConfig) -> None:

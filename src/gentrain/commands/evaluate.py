@@ -15,6 +15,7 @@ from gentrain.commands.sample import device
 from gentrain.commands.sample.session import SampleSession, choose_draws
 from gentrain.config.types import Count, Whole
 from gentrain.config.validate import coerced
+from gentrain.data.base import Data
 from gentrain.errors import UserError
 from gentrain.files import report_disk_errors, write_json
 from gentrain.models.base import GenerativeModel, HasLikelihood, HasLogPartition, HasTrace
@@ -67,7 +68,7 @@ def evaluate(config: dict[str, Any]) -> Path:
     for metric in metrics.values():
         metric.split = given.get("split", "test")
         metric.check(run.data, run.model)
-    override(metrics, given, run)
+    override(metrics, given, run.data, run.model)
     override_draws(metrics, config, run)
     for metric in metrics.values():  # as the options have made them
         metric.check(run.data, run.model)
@@ -150,22 +151,25 @@ def of_energy(model: GenerativeModel, keys: set[str]) -> dict[str, Metric]:
     }
 
 
-def override(metrics: dict[str, Metric], given: dict[str, Any], run: OpenedRun) -> None:
+def override(
+    metrics: dict[str, Metric], given: dict[str, Any], data: Data, model: GenerativeModel
+) -> None:
     """Set the options that the user gave.
 
     Args:
         metrics: the metrics, by their keys.
         given: the options, by name.
-        run: the run that will be scored.
+        data: what the scores are of, or what samples are compared with.
+        model: what will be scored.
 
     Raises:
         UserError: for an option that no metric reads, or for more images than there are.
     """
     read: set[str] = set()
     for metric in metrics.values():
-        read |= metric.override(given, run.data, run.model)
+        read |= metric.override(given, data, model)
     if unread := sorted(given.keys() - read):
-        known = {key for metric in metrics.values() for key in metric.options_for(run.model)}
+        known = {key for metric in metrics.values() for key in metric.options_for(model)}
         raise UserError(
             f"{unread[0]} changes none of these scores ({unread[0]}); leave it out, or give "
             f"{' or '.join(sorted(known))}"

@@ -165,8 +165,11 @@ class Split(Enum):
 
 @dataclass
 class Evaluate(Finished):
-    """`gentrain eval run=DIR`: scores a run."""
+    """`gentrain eval run=DIR` or `images=DIR`: scores a run, or images without one."""
 
+    run: str | None = None  # type: ignore[assignment]
+    images: str | None = None
+    against: str | None = None
     quality: Any = None  # a metric of conf/quality; null: those of the run
     n: int | None = None
     importance: int | None = None
@@ -182,13 +185,14 @@ class Evaluate(Finished):
 class Sample(Finished):
     """`gentrain sample run=DIR`: draws from a run."""
 
-    seed: int = 0
+    # null: the mode's own; an option that the mode does not read is refused
+    seed: int | None = None
     labels: list[int] | None = None
     domain: str | None = None
     mean: bool | None = None
     temperature: float | None = None
     source: str | None = None
-    save: Keep = Keep.npz
+    save: Keep | None = None
     device: Device = Device.auto
     n: int | None = None  # the mode's own number, where it has one
     mode: Any = MISSING

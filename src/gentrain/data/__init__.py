@@ -25,7 +25,8 @@ class                  chosen by                     what it is
 `Data` (base.py) is the base class of all, `Images` (images.py) that of image data sets. `degrade`
 makes paired data of any images. What is shared: `ArrayDataset` (arrays.py) holds the samples of a
 split, `BatchSampler` and `Batches` (batches.py) make the training stream, `pictures` decodes files,
-`files` downloads and locks, `grids` draws pictures of batches.
+`files` downloads and locks, `grids` draws pictures of batches, `loose_images` reads what `gentrain
+eval images=PATH` scores.
 """
 
 from gentrain.data.arrays import ArrayDataset

@@ -105,6 +105,7 @@ class Data(ABC):
     """
 
     black_and_white: ClassVar[bool] = False  # every pixel is 0 or 255, as it is stored
+    one_set: ClassVar[bool] = False  # it has no splits: each is all of its images
 
     name: str
     shape: tuple[int, ...]

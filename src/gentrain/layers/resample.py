@@ -10,10 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gentrain.layers.lipschitz_bound import LipschitzBounded, WeightLimits
+
 FILTER = (1 / 8, 3 / 8, 3 / 8, 1 / 8)
 
 
-class Resampler(nn.Module):
+class Resampler(nn.Module, LipschitzBounded):
     """A filter of 4x4, the outer product of `FILTER` with itself, which is no part of a checkpoint.
 
     Args:
@@ -25,12 +27,21 @@ class Resampler(nn.Module):
     def __init__(self, gain: float) -> None:
         super().__init__()
         side = torch.tensor(FILTER)
+        self.gain = gain
         self.register_buffer("kernel", gain * torch.outer(side, side), persistent=False)
 
     def per_channel(self, x: Tensor) -> Tensor:
         """The filter of each channel of x, (C, 1, 4, 4)."""
-        channels = int(x.shape[1])  # a constant for ONNX, which wants kernels of a known shape
+        channels = int(x.shape[1])  # a number also where ONNX traces, which needs it
         return self.kernel.to(x.dtype).expand(channels, 1, 4, 4)
+
+    def lipschitz_bound(self, limits: WeightLimits) -> float:
+        """Half the gain, which a constant map reaches as it grows.
+
+        With H the filter's frequency response along a side, halving that side has the squared norm
+        max (|H(w)|^2 + |H(w + pi)|^2) / 2 = 1/2, at w = 0; doubling is its transpose.
+        """
+        return self.gain / 2
 
 
 class Upsample(Resampler):
@@ -42,7 +53,7 @@ class Upsample(Resampler):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, 2 H, 2 W)."""
         kernel = self.per_channel(x)
-        return F.conv_transpose2d(x, kernel, stride=2, padding=1, groups=x.shape[1])
+        return F.conv_transpose2d(x, kernel, stride=2, padding=1, groups=len(kernel))
 
 
 class Downsample(Resampler):
@@ -53,4 +64,5 @@ class Downsample(Resampler):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H / 2, W / 2)."""
-        return F.conv2d(x, self.per_channel(x), stride=2, padding=1, groups=x.shape[1])
+        kernel = self.per_channel(x)
+        return F.conv2d(x, kernel, stride=2, padding=1, groups=len(kernel))

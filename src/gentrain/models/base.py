@@ -373,6 +373,7 @@ class Denoises(Capability):
     """It removes noise from images."""
 
     what, examples = "denoises images", "model=rbm, hopfield or ebm"
+    deterministic: ClassVar[bool] = False  # all chains from an image end in the same state
 
     @abstractmethod
     def denoise(self, images: Tensor, steps: int = 1, draws: int = 10) -> Tensor:

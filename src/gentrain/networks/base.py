@@ -80,6 +80,7 @@ class Translator(ImageMaker):
 
     input_kind = "images"
     fixed_size: ClassVar[bool] = False  # it sees a whole image at one scale: other sizes do not fit
+    random: bool = False  # it draws random numbers when it translates, as dropout that stays on
     prior: str | None = None
 
     def __init__(self, body: nn.Module) -> None:

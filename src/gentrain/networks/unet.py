@@ -73,6 +73,7 @@ class Translator(base.Translator):
             )
         body = UNet(source_shape[0], shape[0], width, depth, norm, dropout, skips)
         super().__init__(base.gaussian_init(body))
+        self.random = dropout > 0
 
 
 class UNet(nn.Module):

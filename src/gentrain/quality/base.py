@@ -308,7 +308,7 @@ def error_of(name: str, scores: Iterable[str]) -> str | None:
 
 def split_of(data: Data, split: str) -> str:
     """How a protocol names a split: "validation of 6000"."""
-    return f"{split} of {len(data.load(split).images)}"
+    return f"{'all' if data.one_set else split} of {len(data.load(split).images)}"
 
 
 def prepare_metric(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -52,6 +53,8 @@ class ImageQuality(SampleMetric):
     Their names end in the suffix of the features: `fid_classifier`, or `fid` for Inception alone.
     `fid_floor` is the distance of as many real images, which are not of the reference. Where there
     are fewer of them, say 4,050, the score is named `fid_floor_of_4050`, since FID falls with N.
+    Where the data have no other split, the floor is of at most half of the reference, drawn at
+    random, against its other images.
 
     `is_std` is the standard deviation over the splits of the samples, and `kid_std` that over
     subsets (torch-fidelity's): neither is a standard error of the mean, since subsets share
@@ -181,11 +184,30 @@ class ImageQuality(SampleMetric):
         real = self._real(data, self.reference, self.reference_samples)
         self.real, self.real_features = Moments(real["mean"], real["cov"]), real["features"]
         self.reference_size = real["samples"]
+        self.floor = self._floor_within() if data.one_set else self._floor(data)
+
+    def _floor(self, data: Data) -> dict[str, Any]:
+        """The distance of as many real images, of another split than the reference."""
         others = self._real(data, self.floor_split, self.samples)
-        self.floor = {
+        return {
             "value": frechet_distance(self.real, Moments(others["mean"], others["cov"])),
             "split": self.floor_split,
             "samples": others["samples"],
+        }
+
+    def _floor_within(self) -> dict[str, Any]:
+        """The distance of at most half of the reference, drawn at random, from its other images.
+
+        It is for data without another split. Features of two images or more have moments.
+        """
+        count = min(self.samples, len(self.real_features) // 2)
+        apart, rest = self.real_features[:count], self.real_features[count:]
+        defined = count >= 2
+        return {
+            "value": frechet_distance(moments(rest), moments(apart)) if defined else math.nan,
+            "split": "drawn from the reference, against its other images",
+            "samples": count,
+            "reference_samples": len(rest),
         }
 
     def protocol(self, data: Data, model: GenerativeModel) -> dict[str, Any]:

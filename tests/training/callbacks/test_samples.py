@@ -12,7 +12,7 @@ from PIL import Image
 from gentrain.data.arrays import ArrayDataset as Data
 from gentrain.data.grids import density, grid
 from gentrain.training.callbacks.samples import SampleGrids, chosen
-from gentrain.training.loggers.base import Dashboard
+from gentrain.training.loggers import Dashboard
 from tests.support.tensors import assert_equal
 from tests.support.toy import train
 
@@ -32,8 +32,7 @@ class Album(Dashboard):
     def show(self, name: str, path: Path, step: int, caption: str) -> None:
         self.images.append((name, path.name, step))
 
-    def close(self, summary: Any, exit_status: int) -> None:
-        pass
+    def close(self, *_: Any) -> None: ...
 
 
 def test_grids_at_their_steps(tmp_path: Path) -> None:

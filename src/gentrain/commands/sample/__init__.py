@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from gentrain.runs.reopen import OpenedRun
 
 
+# options that all modes share, and that a mode may not read; null where the user gave none
+SHARED = ("seed", "labels", "domain", "mean", "temperature", "source", "save")
+
+
 def sample(config: dict[str, Any], mode_name: str) -> Path:
     """Draw images from a finished run.
 
@@ -31,6 +35,8 @@ def sample(config: dict[str, Any], mode_name: str) -> Path:
 
     run_dir, mode = Path(config["run"]), build_mode(config)
     out = Path(config["out"]) if config["out"] else run_dir / f"samples-{mode_name}"
+    typed = [key for key in SHARED if config[key] is not None]
+    config = with_defaults(config)
     run = reopen(run_dir, config["checkpoint"].name, device(config["device"].name))
     session = SampleSession(
         run,
@@ -42,6 +48,7 @@ def sample(config: dict[str, Any], mode_name: str) -> Path:
         config["temperature"],
     )
     mode.check(session)
+    mode.refuse_unread(session, typed)
     with report_disk_errors(out, "out"):
         try:
             writer = Output(out, config["save"].name)
@@ -53,15 +60,23 @@ def sample(config: dict[str, Any], mode_name: str) -> Path:
     return out
 
 
+def with_defaults(config: dict[str, Any]) -> dict[str, Any]:
+    """The same keys, with a seed and a way to keep images where the user gave none."""
+    from gentrain.config.schema import Keep
+
+    defaults = {"seed": 0, "save": Keep.npz}
+    return config | {key: value for key, value in defaults.items() if config[key] is None}
+
+
 def build_mode(config: dict[str, Any]) -> Mode:
     """Build the mode, after the numbers beside it were checked under the names that were typed."""
     from gentrain.config.build import build
     from gentrain.config.types import Count
-    from gentrain.config.validate import checked, coerced
+    from gentrain.config.validate import check_seed, checked, coerced
     from gentrain.errors import UserError
 
-    if not 0 <= config["seed"] < 2**32:
-        raise UserError(f"seed {config['seed']} is out of range (seed); give 0 to 4294967295")
+    if config["seed"] is not None:
+        check_seed(config["seed"])
     if config["n"] is not None:
         coerced(config["n"], Count, "n")
         if "n" not in config["mode"]:

@@ -16,6 +16,7 @@ from gentrain.commands.sample.writer import Output
 from gentrain.config.types import Count, Share
 from gentrain.data.arrays import CHUNK, random_rows, to_bytes, to_float
 from gentrain.data.batches import as_batch
+from gentrain.errors import UserError
 from gentrain.models.base import Completes, Denoises, Memorises, Reconstructs
 from gentrain.streams import uniform
 
@@ -92,16 +93,24 @@ class Denoise(Mode):
         n: images in a row.
         share: the probability that a pixel becomes black or white at random.
         steps: transitions of each chain.
-        draws: chains whose mean is shown.
+        draws: chains whose mean is shown; null for 10, or for 1 where all end in the same state.
     """
 
     requires = (Denoises,)
-    draws = False
+    reads = ("seed", "save")
 
     def __init__(
-        self, n: Count = 10, share: Share = 0.2, steps: Count = 2, draws: Count = 10
+        self, n: Count = 10, share: Share = 0.2, steps: Count = 2, draws: Count | None = None
     ) -> None:
         self.n, self.share, self.steps, self.chains = n, share, steps, draws
+
+    def check(self, session: SampleSession) -> None:
+        super().check(session)
+        if self.chains is not None and session.model.deterministic:
+            raise UserError(
+                "all chains of this model from an image end in the same state (mode.draws); "
+                "leave it out"
+            )
 
     def draw(self, session: SampleSession, out: Output) -> dict[str, Any]:
         (clean, *_), split = held_out(session, self.n)
@@ -109,7 +118,8 @@ class Denoise(Mode):
         with session.streams(range(len(clean))):
             hidden = uniform(clean) < self.share
             noisy = torch.where(hidden, uniform(clean).round() * 2 - 1, clean)
-            denoised = session.model.denoise(noisy.to(session.device), self.steps, self.chains)
+            chains = self.chains or (1 if session.model.deterministic else 10)
+            denoised = session.model.denoise(noisy.to(session.device), self.steps, chains)
         denoised = denoised.float().cpu()
         images = torch.cat([clean, noisy, denoised])
         out.images(iter([(images, None)]), len(images))
@@ -134,7 +144,7 @@ class Reconstruct(Mode):
     """
 
     requires = (Reconstructs,)
-    draws = False
+    reads = ("seed", "save")
 
     def __init__(self, n: Count = 10) -> None:
         self.n = n
@@ -173,6 +183,7 @@ class Complete(Mode):
     """
 
     requires = (Completes,)
+    reads = ("seed", "mean", "temperature", "save")
 
     # (row, column) in [0, 1] -> whether a pixel is known
     parts: ClassVar[dict[str, Callable[[Tensor, Tensor], Tensor]]] = {

@@ -25,6 +25,7 @@ class Cycle(Mode):
     """
 
     requires = (TranslatesBack,)
+    reads = ("seed", "domain", "save")
 
     def __init__(self, n: Count = 10) -> None:
         self.n = n
@@ -56,6 +57,8 @@ class Domains(Mode):
 
     Where images have several attributes at once, a column is the image with one of them changed.
     """
+
+    reads = ("seed", "labels", "save")
 
     def __init__(self, n: Count = 8) -> None:
         self.n = n

@@ -85,6 +85,7 @@ class Chains(Mode):
     """
 
     requires = (HasChains,)
+    reads = ("seed", "mean", "save")
 
     def __init__(self, n: Count = 10, columns: Steps = 10) -> None:
         self.n, self.columns = n, columns
@@ -111,7 +112,7 @@ class Filters(Mode):
     """
 
     requires = (HasFilters,)
-    draws = False
+    reads = ("save",)
 
     def __init__(self, n: Count = 100) -> None:
         self.n = n

@@ -31,15 +31,29 @@ from gentrain.models.base import Encodes
 
 
 class Grid(Mode):
-    """`n` samples of new noise, of the classes in turn; one picture of the first `shown`."""
+    """`n` samples of new noise, of the classes in turn; one picture of the first `shown`.
+
+    Args:
+        n: samples.
+        shown: images in the picture; null for 100. A picture of points shows all.
+    """
 
     points = True
 
-    def __init__(self, n: Count = 64, shown: Count = 100) -> None:
+    SHOWN = 100  # images in the picture, where the user names no number
+
+    def __init__(self, n: Count = 64, shown: Count | None = None) -> None:
         self.n, self.shown = n, shown
 
+    def check(self, session: SampleSession) -> None:
+        super().check(session)
+        if session.points and self.shown is not None:
+            raise UserError(
+                "a picture of points shows all of them (mode.shown); leave it out, and give n"
+            )
+
     def draw(self, session: SampleSession, out: Output) -> dict[str, Any]:
-        shown = self.n if session.points else self.shown
+        shown = self.n if session.points else self.shown or self.SHOWN
         first = out.images(session.stream(self.n), self.n, shown)
         columns = math.ceil(math.sqrt(len(first)))
         out.picture(self.name, density(first) if session.points else table(first, columns))
@@ -155,7 +169,7 @@ class Traverse(Mode):
     """A latent variable a row, from -`reach` to `reach`; the others keep one draw of the noise.
 
     Args:
-        n: how many latent variables, where `latents` is null.
+        n: how many latent variables, where `latents` is null; null for 10.
         latents: their numbers; null takes the `n` whose codes vary most from image to image. These
             are the active units of Burda et al. ("Importance Weighted Autoencoders", 2016): the
             codes of the others are the prior's. A model without an encoder shows the first `n`.
@@ -169,12 +183,14 @@ class Traverse(Mode):
 
     def __init__(
         self,
-        n: Count = 10,
+        n: Count | None = None,
         latents: Annotated[list[Index], Field(min_length=1)] | None = None,
         steps: Steps = 7,
         reach: Positive = 3.0,
     ) -> None:
-        self.n, self.latents, self.steps, self.reach = n, latents, steps, reach
+        if n is not None and latents:
+            raise UserError("the latent variables are named by mode.latents (n); leave n out")
+        self.n, self.latents, self.steps, self.reach = n or 10, latents, steps, reach
 
     def check(self, session: SampleSession) -> None:
         super().check(session)

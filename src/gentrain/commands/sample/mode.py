@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -30,7 +31,8 @@ class Mode(ABC):
     """
 
     requires: ClassVar[tuple[type[Capability], ...]] = ()  # what the model must be able to do
-    draws: ClassVar[bool] = True  # it shows samples, and so reads mean= and temperature=
+    # of the options that all modes share, those that change what it draws or keeps
+    reads: ClassVar[tuple[str, ...]] = ("seed", "labels", "mean", "temperature", "save")
     points: ClassVar[bool] = False  # it can show points in the plane
     needs_labels: ClassVar[bool] = False  # samples must be made for given labels
     noise: Literal["any", "normal"] | None = None  # the prior that it needs, if it chooses noise
@@ -54,11 +56,6 @@ class Mode(ABC):
             )
         for capability in self.requires:
             require(session.model, capability, f"mode={self.name}")
-        if session.chosen and not self.draws:
-            raise UserError(
-                f"mode={self.name} shows no samples, so that {session.chosen[0]} changes nothing "
-                f"({session.chosen[0]}); leave it out, or choose mode=grid"
-            )
         if self.needs_labels and session.classes is None:
             raise UserError(
                 f"mode={self.name} has a row a class, and this model has no labels (mode); "
@@ -72,6 +69,27 @@ class Mode(ABC):
             raise UserError(
                 f"mode={self.name} is of normal noise, and this generator's is {session.prior} "
                 f"(mode); {self.noise_remedy}"
+            )
+
+    def read(self, session: SampleSession) -> tuple[str, ...]:
+        """The shared options that it reads of this run."""
+        return self.reads
+
+    def refuse_unread(self, session: SampleSession, typed: Iterable[str]) -> None:
+        """Refuse options that would change nothing.
+
+        Args:
+            session: the run.
+            typed: the shared options that the user gave.
+
+        Raises:
+            UserError: for the first that this mode does not read.
+        """
+        read = self.read(session)
+        if unread := [key for key in typed if key not in read]:
+            raise UserError(
+                f"{unread[0]} changes nothing with mode={self.name} of this run ({unread[0]}); "
+                "leave it out"
             )
 
     @abstractmethod

@@ -73,8 +73,6 @@ class SampleSession:
         self.classes = self.choose_classes(labels)
         self.domain = None if domain is None else self.target(str(domain))
         choose_draws(self.model, mean, temperature)
-        given = {"mean": mean, "temperature": temperature}
-        self.chosen = [name for name, value in given.items() if value is not None]
         # some models draw more random numbers than their noise
         torch.manual_seed(seed)
 

@@ -33,7 +33,7 @@ class Translate(Mode):
     Args:
         source: a picture, or a folder or .zip of pictures; null takes `n` held-out images of the
             run's own data, by the seed.
-        n: held-out images, without a source.
+        n: held-out images, without a source; null for 32.
         shown: pictures in the sheet.
         given: what the pictures are. `source`: what the model starts from; for inpainting, their
             transparent pixels are the holes. `target`: what it should make; the run's data.degrade
@@ -45,17 +45,27 @@ class Translate(Mode):
     """
 
     requires = (Translates,)
+    reads = ("domain", "source")
+
+    HELD_OUT = 32  # images without a source, where the user names no number
 
     def __init__(
         self,
         source: str | None = None,
-        n: Count = 32,
+        n: Count | None = None,
         shown: Count = 24,
         given: Given = "source",
         size: Literal["auto", "trained", "own"] = "auto",
         back: bool = False,
     ) -> None:
-        self.source, self.n, self.shown = source, n, shown
+        if source is not None and n is not None:
+            raise UserError("the number of pictures is that of the source (n); leave n out")
+        for key, value, default in (("given", given, "source"), ("size", size, "auto")):
+            if source is None and value != default:
+                raise UserError(
+                    f"held-out images need no mode.{key} (mode.{key}); leave it out, or give source"
+                )
+        self.source, self.n, self.shown = source, n or self.HELD_OUT, shown
         self.given, self.size, self.back = given, size, back
 
     def check(self, session: SampleSession) -> None:
@@ -76,11 +86,24 @@ class Translate(Mode):
                 f"data={session.data.name} of this run does not degrade images (mode.given); "
                 "give the sources themselves"
             )
+        degradation = session.data.degradation
+        if self.given == "pair" and degradation is not None and degradation.holes:
+            raise UserError(
+                "a source of this run has holes, and pictures side by side have none "
+                "(mode.given); write source or target"
+            )
         if self.size == "own" and fixed_size(session):
             raise UserError(
                 "this network sees whole pictures, at the size that it was trained at "
                 "(mode.size); write trained"
             )
+
+    def read(self, session: SampleSession) -> tuple[str, ...]:
+        """Its options; the seed chooses held-out images, degrades targets, or drops values."""
+        degradation = session.data.degradation
+        degraded = self.given == "target" and degradation is not None and degradation.draws > 0
+        seeded = self.source is None or degraded or is_random(session)
+        return (*self.reads, "seed") if seeded else self.reads
 
     def draw(self, session: SampleSession, out: Output) -> dict[str, Any]:
         total, stream = self.pictures(session)
@@ -138,6 +161,13 @@ def translate(session: SampleSession, source: Tensor) -> Tensor:
     factor = session.data.shape[1] // (session.data.source_shape or session.data.shape)[1]
     # a network that halves may round the size up
     return made[..., : factor * x.shape[2], : factor * x.shape[3]]
+
+
+def is_random(session: SampleSession) -> bool:
+    """Whether the network's own noise makes each translation of a picture another."""
+    return any(
+        module.random for module in session.generator.modules() if supports(module, Translator)
+    )
 
 
 def fixed_size(session: SampleSession) -> bool:

@@ -42,11 +42,13 @@ class Truncation(Mode):
             running ones of the training, whose scale truncated activations miss: small taus then
             give empty images. Where batch norm stands right behind the linear layer of z, as in
             DCGAN, standing statistics give back the scale that truncation took, and little changes.
+            Null takes 5000, where there is batch norm.
     """
 
     noise = "normal"
 
     # of the scores in the printed table; the record has all
+    STANDING = 5000  # images of the standing statistics, where the user names no number
     SHOWN = ("fid", "kid", "precision", "recall")
 
     def __init__(
@@ -54,9 +56,10 @@ class Truncation(Mode):
         taus: Annotated[list[Tau], Field(min_length=1)],
         n: Count = 64,
         fid: bool = True,
-        standing: Whole = 5000,
+        standing: Whole | None = None,
     ) -> None:
-        self.taus, self.n, self.fid, self.standing = taus, n, fid, standing
+        self.taus, self.n, self.fid, self.given_standing = taus, n, fid, standing
+        self.standing = self.STANDING if standing is None else standing
         if standing == 1:
             raise UserError(
                 "statistics of one image (mode.standing); give 2 or more, or 0 for the running "
@@ -65,6 +68,13 @@ class Truncation(Mode):
 
     def check(self, session: SampleSession) -> None:
         super().check(session)
+        if not batch_norms(session.generator):
+            if self.given_standing is not None:
+                raise UserError(
+                    "this generator has no batch norm, and so no statistics of it "
+                    "(mode.standing); leave it out"
+                )
+            self.standing = 0
         if self.fid:
             metric = quality_of(session)
             metric.split = session.data.held_out_split
@@ -113,9 +123,10 @@ class Truncation(Mode):
         return standing_statistics(session.generator, self.forwards(session, tau))
 
     def forwards(self, session: SampleSession, tau: float) -> Iterator[Callable[[], object]]:
-        """Forward passes of `standing` images."""
-        model, size = session.model, min(BLOCK, self.standing)
-        for first in range(0, self.standing - self.standing % size, size):
+        """Forward passes of `standing` images, in batches of nearly equal size."""
+        model = session.model
+        for rows in torch.arange(self.standing).tensor_split(-(-self.standing // BLOCK)):
+            size, first = len(rows), int(rows[0])
             z = truncated(model.noise(size, session.device), tau)
             batch = session.batch(size, session.labels(size, first))
             yield partial(model.generate, session.generator, batch, z)
@@ -162,6 +173,15 @@ def truncated(z: Tensor, tau: float) -> Tensor:
     return z
 
 
+def batch_norms(generator: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    """The layers of a generator that keep running statistics."""
+    return [
+        m
+        for m in generator.modules()
+        if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats
+    ]
+
+
 @contextmanager
 def standing_statistics(
     generator: nn.Module, forwards: Iterator[Callable[[], object]]
@@ -172,11 +192,7 @@ def standing_statistics(
     together: m = E[x], v = E[x^2] - m^2 (times n / (n - 1)), summed in float64. Afterwards the
     former statistics are restored.
     """
-    norms = [
-        m
-        for m in generator.modules()
-        if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats
-    ]
+    norms = batch_norms(generator)
     before = [{name: value.clone() for name, value in norm.state_dict().items()} for norm in norms]
     seen = [Sums() for _ in norms]
     hooks = [norm.register_forward_pre_hook(sums) for norm, sums in zip(norms, seen, strict=True)]

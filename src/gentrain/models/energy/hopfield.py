@@ -60,6 +60,7 @@ class Hopfield(EnergyModel, Memorises):
     """
 
     takes: ClassVar = ("signs",)
+    deterministic = True  # all chains of a batch visit the units in one order
     memories: Tensor
 
     def __init__(
