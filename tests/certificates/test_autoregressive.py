@@ -116,7 +116,7 @@ def test_given_each_label_it_sums_to_one_and_the_label_matters(name: str) -> Non
     )
     torch.testing.assert_close(
         density.objective((black_and_white, labels)).loss,
-        -density.log_prob(every, labels).mean().float(),
+        -density.log_prob(every, labels).mean(),
     )
 
 

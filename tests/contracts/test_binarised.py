@@ -19,6 +19,7 @@ FAMILIES = {
     "gated_pixelcnn": ("pixels=binary_static", "model.network.width=4"),
     "vae": ("likelihood=bernoulli_static", "model.encoder.width=4", "model.decoder.width=4"),
     "rbm": ("visible=binary_static", "model.hidden=2"),
+    "boltzmann": ("model.static=true", "model.hidden=2"),
 }
 
 
@@ -30,7 +31,7 @@ def test_static_pixels_are_those_of_fixed_files(preset: str) -> None:
     )
     static.check_data(STORED)
     drawn.check_data(GREY)
-    with pytest.raises(UserError, match=r"pixels=binary_static\); choose data=mnist_static") as no:
+    with pytest.raises(UserError, match=r"\(static\); choose data=mnist_static") as no:
         static.check_data(GREY)
     assert "larocheh/public/datasets" in str(no.value) and "\n" not in str(no.value)
     with pytest.raises(UserError, match=r"black and white already.*binary_static"):

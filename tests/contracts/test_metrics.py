@@ -33,7 +33,7 @@ from gentrain.config.build import build
 from gentrain.data.arrays import ArrayDataset
 from gentrain.data.base import Data
 from gentrain.errors import UserError
-from gentrain.models.base import HasLikelihood
+from gentrain.models.base import HasLikelihood, SingleObjectiveModel, eval_mode
 from gentrain.quality.base import Metric, measure, metrics_of, prepare_metric
 from gentrain.quality.inception import Inception
 from tests.support.compose import options
@@ -177,7 +177,11 @@ def ready(model: Any, data: Data) -> None:
     """As after the first batch of a training."""
     torch.manual_seed(0)
     batch = next(iter(data.batches()))
-    model.init_from_data(batch), model.init_from_batch(batch)
+    if isinstance(model, SingleObjectiveModel) and model.init_images:
+        model.init_from_data(batch)
+    model.init_from_batch(batch)
+    with eval_mode(model):
+        pass  # a flow has set its statistics of the data
 
 
 NONE = {"_target_": "gentrain.quality.base.no_metric"}

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -31,11 +32,16 @@ OF_FAMILY = {
 EXPECTED = {  # by hand: what a density of (family, data) takes
     ("flow", "images"): {"logit", "logit_wide"},
     ("flow", "points"): {"real"},
-    ("autoregressive", "images"): {"binary", "levels"},
+    ("autoregressive", "images"): {"binary", "binary_static", "levels"},
     ("autoregressive", "points"): set(),
-    ("vae", "images"): {"likelihood=bernoulli", "likelihood=gaussian", "likelihood=logistic"},
+    ("vae", "images"): {
+        "likelihood=bernoulli",
+        "likelihood=bernoulli_static",
+        "likelihood=gaussian",
+        "likelihood=logistic",
+    },
     ("vae", "points"): {"likelihood=gaussian"},
-    ("rbm", "images"): {"visible=binary", "visible=gaussian"},
+    ("rbm", "images"): {"visible=binary", "visible=binary_static", "visible=gaussian"},
     ("rbm", "points"): {"visible=gaussian"},
     ("boltzmann", "images"): {""},
     ("boltzmann", "points"): set(),
@@ -113,6 +119,7 @@ def test_it_trains_with_one_unit_or_is_refused(preset: str, word: str, data: str
         assert re.search(r"add (pixels|likelihood|visible)=|choose ", str(error)), error
         return
     assert expected
+    assert_stored_images_are_known(model, static=word.endswith("_static"))
     seen = batch(model, SHAPES[data])
     model.init_from_batch(seen), model.init_from_data(seen)
     objective = model.objective(seen)
@@ -124,11 +131,22 @@ def test_it_trains_with_one_unit_or_is_refused(preset: str, word: str, data: str
         assert ("bits_per_dim" in model.pixels.unit) == (data == "images")
 
 
+def assert_stored_images_are_known(model: Any, static: bool) -> None:
+    """Black and white values are drawn of grey images, and taken of black and white ones."""
+    for black_and_white in (True, False):
+        data: Any = SimpleNamespace(name="these", black_and_white=black_and_white)
+        if model.pixels.gives != "binary" or black_and_white == static:
+            model.check_data(data)
+        else:
+            with pytest.raises(UserError, match=r"^[^\n]*\(static\); choose [^\n]+$"):
+                model.check_data(data)
+
+
 @pytest.mark.parametrize("name", options("pixels"))
 def test_a_choice_is_what_the_refusals_call_it(name: str) -> None:
     """So that a remedy that is named can be typed, and fits."""
     pixels: Pixels = build(validate.checked(chosen("pixels", name), "pixels"), "pixels")
-    kind = CHOICES[name.removesuffix("_wide")]
+    kind = CHOICES[name.removesuffix("_wide").removesuffix("_static")]
     assert type(pixels) is kind and pixels.gives and pixels.of <= {shown([1, 8, 8]), shown([2])}
 
 

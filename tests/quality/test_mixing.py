@@ -55,6 +55,7 @@ def mixing(*chosen: Any) -> SemiSupervisedGAN:
     for name, weights in model.critic.named_parameters():
         if "head" in name:
             nn.init.normal_(weights, 0, 2.0)
+    model.averaged_critic.load_state_dict(model.critic.state_dict())  # which names the classes
     return model
 
 

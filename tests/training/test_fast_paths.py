@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -287,6 +288,7 @@ def test_compiled_by_inductor_equals_float64(
 
 class Toy(L.LightningDataModule):
     batches_per_step = 1
+    data = SimpleNamespace(batch_size=B)
 
     def train_dataloader(self) -> Iterator[tuple[Tensor, ...]]:
         return _Stream(self.batches_per_step)  # type: ignore[return-value]

@@ -2,7 +2,8 @@
 
 The choice sets the unit of a likelihood, so nats of different choices must not be compared.
 Images come in [-1, 1]; the level k of an 8-bit pixel is 2 k / 255 - 1. A map says what values it
-gives, and of which data; a model says which values it takes. `check_values` compares the two.
+gives, and of which data; a model says which values it takes. `check_values` compares the two when
+a model is built, and `Pixels.check_data` the stored images when it meets its data.
 """
 
 from __future__ import annotations
@@ -95,14 +96,14 @@ class Binary(Pixels):
         if self.static and not data.black_and_white:
             raise UserError(
                 f"statically binarised pixels are those of fixed files, and data={data.name} is "
-                "grey (pixels=binary_static); choose data=mnist_static data.root=DIR, with the "
-                f"files of {PAGE}"
+                "grey (static); choose data=mnist_static data.root=DIR, with the files of "
+                f"{PAGE}"
             )
         if data.black_and_white and not self.static:
             raise UserError(
-                f"images of data={data.name} are black and white already (pixels, likelihood, "
-                "visible); choose pixels=binary_static, likelihood=bernoulli_static or "
-                "visible=binary_static"
+                f"images of data={data.name} are black and white already (static); choose "
+                "pixels=binary_static, likelihood=bernoulli_static, visible=binary_static or "
+                "model.static=true"
             )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -237,7 +238,7 @@ NOUNS: dict[Values, str] = {
     "density": "real numbers with a density",
     "unchanged": "real numbers without a density",
 }
-CHOICES: dict[str, type[Pixels]] = {  # the names in conf/pixels
+CHOICES: dict[str, type[Pixels]] = {  # names in conf/pixels, without variants such as logit_wide
     "binary": Binary,
     "levels": Levels,
     "logit": Logit,

@@ -73,7 +73,7 @@ class PlaneLikelihood(HeldOutMetric):
         most_at_border: the share of the mass that counts as none.
         seed: seed for the choice of points.
         at_start: score an untrained model, too.
-        split: what is scored while a model is trained: "held_out" or "train".
+        split: "held_out" or "train"; see `HeldOutMetric`.
     """
 
     key = "quality=plane"

@@ -147,7 +147,7 @@ def test_an_earlier_value_does_not_stand_for_a_score_that_is_not_defined() -> No
     module.latest = {"quality/count": 1.0, "model/loss": 2.0}
     evaluation = Evaluation({"quality": Sometimes(every=3)})
     run(evaluation, module, last=3)
-    assert module.records == [(0, {"quality/count": 1.0})]
+    assert module.records == [(0, {"quality/count": 1.0}), (3, {"test/count": 1.0})]
     assert module.latest == {"model/loss": 2.0}
 
 

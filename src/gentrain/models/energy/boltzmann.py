@@ -33,6 +33,7 @@ class Boltzmann(EnergyModel, HasFilters, DrawsPixels, HasTrace):
     Args:
         shape: (C, H, W) of images.
         threshold: see `Binary`.
+        static: see `Binary`.
         hidden: the number of hidden units.
         k: sweeps of the model's chains in each update.
         clamped: sweeps over the hidden units given an image, in each update.
@@ -58,8 +59,9 @@ class Boltzmann(EnergyModel, HasFilters, DrawsPixels, HasTrace):
         sd: Positive = 0.01,
         steps: Count = 100,
         mean: bool = False,
+        static: bool = False,
     ) -> None:
-        super().__init__(Binary(threshold), shape, steps)
+        super().__init__(Binary(threshold, static), shape, steps)
         self.hidden, self.k, self.clamped, self.mean = hidden, k, clamped, mean
         # only the upper triangle is used
         self.weight = nn.Parameter(sd * torch.randn(self.units, self.units))
