@@ -46,9 +46,13 @@ def present(samples: ArrayDataset) -> tuple[Tensor, ...]:
 def to_float(images: Tensor) -> Tensor:
     """uint8 0..255 -> floats -1..1 of torch's default type; points only change their type.
 
+    Labels (int64) stay as they are.
+
     >>> to_float(torch.tensor([0, 255], dtype=torch.uint8))
     tensor([-1.,  1.])
     """
+    if images.dtype == torch.int64:
+        return images
     floats = images.to(torch.get_default_dtype())
     return floats.div_(127.5).sub_(1) if images.dtype == torch.uint8 else floats
 

@@ -199,6 +199,19 @@ class Data(ABC):
         return ()
 
     @property
+    def class_names(self) -> Sequence[str]:
+        """The names of the classes, by their number; empty where only numbers are known.
+
+        Those of folders and files are known once a split is read.
+        """
+        return self.domain_names
+
+    @property
+    def pixel_range(self) -> tuple[float, float] | None:
+        """The values of pixels in files that become black and white; None for the type's."""
+        return None
+
+    @property
     def stream_options(self) -> dict[str, Any]:
         """More options of the training stream, such as `jitter`; see `Batches`."""
         return {}
@@ -311,6 +324,10 @@ class Data(ABC):
                 samples if self.degradation is None else samples._replace(sources=None)
             )
         return self._digests[split]
+
+    def identity(self) -> dict[str, Any]:
+        """What must be equal before a run is continued: the training samples, and their classes."""
+        return {"digest": self.digest("train"), "classes": list(self.class_names)}
 
     def labelled_subset(self) -> ArrayDataset:
         """The training samples whose labels may be used.
