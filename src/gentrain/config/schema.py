@@ -183,7 +183,7 @@ class Sample(Finished):
     """`gentrain sample run=DIR`: draws from a run."""
 
     seed: int = 0
-    labels: list[int] | None = None
+    labels: list[str] | None = None  # names or numbers
     domain: str | None = None
     mean: bool | None = None
     temperature: float | None = None

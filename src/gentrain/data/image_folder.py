@@ -45,7 +45,7 @@ VALIDATION = ("val", "valid", "validation")
 HELD_OUT = ("test", *VALIDATION)
 FORMAT = 2  # raise when a picture would be decoded to other pixels
 PORTION = 256  # pictures that are worth a process
-DARK = 64  # of 255; pictures without any brighter pixel are not of the range that was assumed
+DARK = 80  # of 255; pictures without any brighter pixel are not of the range that was assumed
 
 Bad = tuple[str, str]  # a picture, and what is wrong with it
 

@@ -125,7 +125,7 @@ def classes_in(table: dict[str, str], names: Sequence[str], of: str, root: str) 
     plain = {name.replace("\\", "/").removeprefix("./"): label for name, label in table.items()}
     found, line_of = {}, dict[str, str]()
     missing = []
-    for name in dict.fromkeys(names):
+    for name in sorted(set(names)):
         line = next((end for end in ends(name) if end in plain), None)
         if line is None:
             missing.append(name)
