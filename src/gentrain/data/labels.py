@@ -16,6 +16,8 @@ from torch import Tensor
 
 from gentrain.errors import UserError
 
+FEW = 20  # names that a message lists
+
 
 class LabelKind(ABC):
     """One kind of labels; a batch of them is int64 (B, ...)."""
@@ -188,7 +190,8 @@ def number_of(word: str, names: Sequence[str], what: str = "domain", key: str = 
     """
     known = {str(i): i for i in range(len(names))} | {name: i for i, name in enumerate(names)}
     if word not in known:
-        close = difflib.get_close_matches(word, names, 1)
-        hint = f"did you mean {close[0]}? " if close else ""
-        raise UserError(f"no {what} {word} ({key}); {hint}give one of {', '.join(names[:100])}")
+        near = difflib.get_close_matches(word, names, 5) or names[:FEW]
+        some = names if len(names) <= FEW else near
+        more = "" if len(some) == len(names) else f", or another of {len(names)}"
+        raise UserError(f"no {what} {word} ({key}); give one of {', '.join(some)}{more}")
     return known[word]

@@ -136,14 +136,14 @@ def in_mode(picture: Image.Image, mode: str, values: Range | None = None) -> Ima
 def eight_bits(picture: Image.Image, values: Range | None) -> Image.Image:
     """Grey of 16 or 32 bits, or of floating-point pixels, to 8-bit grey, rounded."""
     pixels = np.asarray(picture).astype(np.float64)
-    if not np.isfinite(pixels).all():
-        raise ValueError("pixels that are not finite numbers")
     if values is None:
         if picture.mode == "F":
             raise ValueError("floating-point pixels of unknown range, give data.range=[LOW,HIGH]")
         if pixels.min() < 0 or pixels.max() > 65535:
             raise ValueError("more than 16 bits a pixel, give data.range=[LOW,HIGH]")
         values = (0, 65535)
+    if not np.isfinite(pixels).all():
+        raise ValueError("pixels that are not finite numbers")
     return Image.fromarray(scaled(pixels, values))
 
 
