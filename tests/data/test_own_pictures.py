@@ -22,6 +22,7 @@ from gentrain.data import image_folder
 from gentrain.data.image_folder import natural
 from gentrain.data.pictures import Form, decoded
 from gentrain.errors import UserError
+from gentrain.runs.checkpoints import refuse_other_data, save
 
 Make = Callable[..., Any]
 WHEN = 1_500_000_000 * 10**9
@@ -89,6 +90,23 @@ def test_a_moved_folder_is_decoded_once(
     moved = shutil.copytree(picture_root, picture_root.parent / "elsewhere")
     monkeypatch.setattr(image_folder, "decode_rows", None)  # would fail
     assert make("image_folder", f"root={moved}", *words).identity() == identity
+
+
+def test_a_run_goes_on_with_its_own_data_alone(
+    make: Make, picture_root: Path, tmp_path: Path, caplog: Any
+) -> None:
+    data, path = make("image_folder", f"root={picture_root}", "size=16"), tmp_path / "last.ckpt"
+    data.load("train")
+    save({"origin": {"data": data.identity()}}, path)
+    refuse_other_data(path, data.identity(), force=False)
+    changed = data.identity() | {"digest": "0" * 64}
+    with pytest.raises(UserError, match=r"the training samples have digest 0{12}, and had .*force"):
+        refuse_other_data(path, changed, force=False)
+    refuse_other_data(path, changed, force=True)
+    assert "was trained on other data" in caplog.text
+    assert make("rings", "n=100").identity() == {"digest": None, "classes": []}  # from a seed
+    save({"origin": {}}, path)  # of a run before there was a record
+    refuse_other_data(path, changed, force=False)
 
 
 # --- pairs ----------------------------------------------------------------------------------------

@@ -135,6 +135,10 @@ class AttributeTable(ImageFolder):
 
     def table_lines(self) -> list[str]:
         """The lines of the table. Raises UserError where it cannot be read."""
+        ensure(
+            self.table_file.is_file() or not self.table_file.exists(),
+            f"{self.table_file} is no file (data.table); give the path of {TABLE}",
+        )
         try:
             return self.table_file.read_text("utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:

@@ -339,14 +339,14 @@ def refuse_other_data(path: Path, found: dict[str, Any], force: bool) -> None:
         UserError: naming the classes that differ, or the digests.
     """
     match load(path, mmap=True)["origin"]:
-        case {"data": {"digest": str(digest), "classes": list(names)}}:
+        case {"data": {"digest": str() | None as digest, "classes": list(names)}}:
             pass
         case _:
             return  # of a run that did not record its data
     if names != found["classes"]:
         shown = (", ".join(map(str, some[:10])) or "no names" for some in (names, found["classes"]))
         what = "the classes were {}, and now are {}".format(*shown)
-    elif digest != found["digest"]:
+    elif digest and found["digest"] and digest != found["digest"]:
         what = f"the training samples have digest {found['digest'][:12]}, and had {digest[:12]}"
     else:
         return
