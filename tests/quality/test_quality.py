@@ -172,7 +172,7 @@ def test_refused_before_training(cache, bars, points, model):
 
     unlabelled = type(bars)(classes=None)
     assert "data.classes" in refusal(quality(cache), unlabelled)
-    assert "quality=inception" in refusal(quality(cache), unlabelled)
+    assert "quality=rotation, inception" in refusal(quality(cache), unlabelled)
     assert "quality=modes" in refusal(quality(cache), points)
     few = quality(cache, samples=700, kid_subset_size=601)
     assert "quality.kid_subset_size" in refusal(few, bars)
