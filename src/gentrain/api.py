@@ -15,7 +15,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -140,6 +140,7 @@ def from_pretrained(path: str | Path, device: str = "cpu", plugins: list[str] | 
         version=about["version"],
         latest={},
         protocols={},
+        class_names=about.get("class_names", []),
     )
     return Run(opened)
 
@@ -225,7 +226,7 @@ class Run:
         n: int = 64,
         *,
         seed: int = 0,
-        labels: list[int] | None = None,
+        labels: Sequence[int | str] | None = None,
         domain: str | int | None = None,
         truncation: float | None = None,
         temperature: float | None = None,
@@ -236,7 +237,8 @@ class Run:
         Args:
             n: how many.
             seed: seed for all noise.
-            labels: classes that take turns; None for all, where the model has labels.
+            labels: classes that take turns, by name or number; None for all, where the model has
+                labels.
             domain: the target of a translation between several domains.
             truncation: draw normal noise again where |z| is above this (Brock et al., 2019).
             temperature: of an autoregressive model, a flow or a VAE.
@@ -265,7 +267,7 @@ class Run:
     def session(
         self,
         seed: int = 0,
-        labels: list[int] | None = None,
+        labels: Sequence[int | str] | None = None,
         domain: str | int | None = None,
         mean: bool | None = None,
         temperature: float | None = None,
@@ -410,6 +412,7 @@ class Run:
             "model": self.config["model"],
             "data": self.config["data"],
             "choices": self.opened.choices,
+            "class_names": self.opened.class_names,
             "plugins": self.config.get("plugins", []),
             "numbers": {name: state[name] for name in state.keys() - weights.keys()},
             "step": self.step,

@@ -5,6 +5,7 @@ which can.
 from __future__ import annotations
 
 import gzip
+import json
 import math
 import os
 from collections.abc import Callable
@@ -65,6 +66,42 @@ def test_15_corrupt_pictures(run: Run, tmp_path: Path) -> None:
         "skip",
         lines_before=1,
     )
+
+
+def test_other_data_at_a_resume(run: Run, tmp_path: Path) -> None:
+    """Refused by the names of the classes; the same pictures elsewhere are the same data."""
+    for name in ("c1", "c2", "c10"):
+        fill(tmp_path / "pictures" / name)
+    words = ("model=cgan", "data=image_folder", "data.size=16", "data.classes=3", "samples.n=4")
+    words = (*words, "data.batch_size=4", "hydra.run.dir=r", "network=mlp", *SMALL)
+    assert_fine(run(*words, "data.root=pictures", "steps=1"))
+    assert summary(tmp_path / "r")["data"]["classes"] == ["c1", "c2", "c10"]
+    (tmp_path / "pictures").rename(tmp_path / "moved")
+    (tmp_path / "moved" / "c1").rename(tmp_path / "moved" / "z1")
+    done = run(*words, "data.root=moved", "steps=2", "resume=auto")
+    told = "the classes were c1, c2, c10, and now are c2, c10, z1"
+    assert done.returncode == 2 and told in done.stderr and "force=true" in done.stderr
+    (tmp_path / "moved" / "z1").rename(tmp_path / "moved" / "c1")
+    assert_fine(run(*words, "data.root=moved", "steps=2", "resume=auto"))
+    done = run("sample", "run=r", "labels=[c10,1]", "n=4")
+    assert_fine(done)
+    record = json.loads((tmp_path / "r" / "samples-grid" / "sample.json").read_text("utf-8"))
+    assert record["labels"] == [2, 1] and record["class_names"] == ["c1", "c2", "c10"]
+
+
+def test_scores_of_pictures_without_labels(run: Run, tmp_path: Path) -> None:
+    """Too few of them train without scores; of enough, the best checkpoint follows a score."""
+    fill(tmp_path / "pictures", 20)
+    words = ("model=dcgan", *FOLDER[:2], "data.size=8", "trainer=cpu", "logger=csv", "samples.n=4")
+    words = (*words, "data.batch_size=4", "steps=1", "network=mlp")
+    done = run(*words, "hydra.run.dir=few")
+    assert done.returncode == 0 and "no scores: the test split" in done.stderr, done.stderr
+    assert "quality.optional=false" in done.stderr and not summary(tmp_path / "few")["best"]
+    quick = ("quality.samples=20", "quality.features.updates=2", "quality.optional=false")
+    assert_fine(run(*words, *quick, "hydra.run.dir=all"))
+    assert summary(tmp_path / "all")["best"]["metric"] == "quality/fid_rotation"
+    done = run(*words, "quality=classifier")
+    assert done.returncode == 2 and "quality=rotation" in done.stderr
 
 
 def test_18_an_altered_file(run: Run, tmp_path: Path) -> None:

@@ -227,7 +227,7 @@ def load_mnist(keys: dict[str, Any]) -> None:
 
 
 def test_processes_download_once(config: Make, mirror: str) -> None:
-    keys = config("mnist", f"mirrors=[{mirror}/good]")
+    keys = config("mnist", f"mirrors=[{mirror}/good]") | {"label_kind": Exclusive()}
     processes = [get_context("fork").Process(target=load_mnist, args=(keys,)) for _ in range(3)]
     for process in processes:
         process.start()

@@ -85,7 +85,11 @@ def test_decoded_once(make: Make, picture_root: Path, monkeypatch: pytest.Monkey
     digest = make("image_folder", f"root={picture_root}", "size=16").digest()
     monkeypatch.setattr(image_folder, "decode_rows", None)  # would fail
     assert make("image_folder", f"root={picture_root}", "size=16").digest() == digest
-    os.utime(picture_root / "train" / "cat" / "0.png", (1, 1))  # a changed picture is decoded again
+    file, later = picture_root / "train" / "cat" / "0.png", os.stat(picture_root).st_mtime_ns
+    os.utime(file, (1, 1))  # the content is what counts
+    assert make("image_folder", f"root={picture_root}", "size=16").digest() == digest
+    file.write_bytes((picture_root / "train" / "dog" / "0.png").read_bytes())
+    os.utime(file, ns=(later, later))
     with pytest.raises(TypeError):
         make("image_folder", f"root={picture_root}", "size=16").load("train")
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gentrain.training.job import Job
 
 VERSION_BASE = "1.3"  # of Hydra's behaviour
+DEFAULT_QUALITY = "classifier"  # of conf/train.yaml, which needs labels
 PARENT = "GENTRAIN_CELL_PARENT"  # set in the process of a sweep's cell
 
 
@@ -201,7 +202,7 @@ def prepare(args: Namespace) -> tuple[Command, Job]:
     from gentrain.config.validate import check_run
     from gentrain.runs import directory
 
-    command = compose_command("train", args)
+    command = compose_for_data(args)
     draw_seed(command.cfg)
     activate_plugins(command.cfg)
     config, choices = command.plain(), command.choices()
@@ -221,6 +222,27 @@ def prepare(args: Namespace) -> tuple[Command, Job]:
     fix_run_directory(command.cfg, run_dir)
     fix_command_line(args, command.cfg)
     return command, build_job(config, choices, run_dir, checkpoint)
+
+
+def compose_for_data(args: Namespace) -> Command:
+    """Compose a training, with scores that need no labels where the data have none.
+
+    So it is unless the user or a preset chose the scores. Points without labels get none.
+    """
+    command = compose_command("train", args)
+    data, chosen = command.plain()["data"], last_value(args.overrides, "quality")
+    by_default = chosen is None and command.choices().get("quality") == DEFAULT_QUALITY
+    if not by_default or data["classes"] is not None:
+        return command
+    shape = data["shape"]
+    turns = len(shape) == 3 and shape[1] == shape[2]
+    quality = ["quality=rotation", "quality.optional=true"] if turns else ["quality=none"]
+    given = [last_value(args.overrides, word.partition("=")[0]) for word in quality]
+    args.overrides = [
+        *(word for word, own in zip(quality, given, strict=True) if own is None),
+        *args.overrides,
+    ]
+    return compose_command("train", args)
 
 
 def find_run(

@@ -187,7 +187,7 @@ class Sample(Finished):
 
     # null: the mode's own; an option that the mode does not read is refused
     seed: int | None = None
-    labels: list[int] | None = None
+    labels: list[str] | None = None  # names or numbers
     domain: str | None = None
     mean: bool | None = None
     temperature: float | None = None

@@ -63,6 +63,8 @@ def to_float(images: Tensor) -> Tensor:
 
     Points only change their type; labels, int64, stay as they are.
 
+    Labels (int64) stay as they are.
+
     >>> to_float(torch.tensor([0, 255], dtype=torch.uint8))
     tensor([-1.,  1.])
     """

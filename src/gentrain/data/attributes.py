@@ -20,6 +20,7 @@ from gentrain.data.image_folder import ImageFolder
 from gentrain.errors import UserError
 
 TABLE = "list_attr_celeba.txt"
+CSV_TABLE = "list_attr_celeba.csv"  # the same with commas and without the first line
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -46,6 +47,10 @@ class AttributeTable(ImageFolder):
         super().__post_init__()
         self.attributes = list(self.attributes)
         ensure(
+            not self.labels,
+            f"labels of data={self.name} are those of its table (data.labels); give data.table",
+        )
+        ensure(
             len(set(self.attributes)) > 1,
             f"attributes are {self.attributes} (data.attributes); give two or more different ones",
         )
@@ -68,7 +73,7 @@ class AttributeTable(ImageFolder):
         every = torch.stack([label[Path(name).name] for name in chosen])
         kinds = every.unique(dim=0, return_inverse=True)[1]  # images of equal labels are of a kind
         chosen = self.part(tree, chosen, kinds, split)
-        images, kept = self.cached([(name, *tree.files[name]) for name in chosen])
+        images, kept = self.cached(tree, chosen)
         labels = torch.stack([label[Path(name).name] for name in kept])
         found = self.label_kind.vectors(labels, len(self.attributes)).sum(0)
         missing = [name for name, n in zip(self.attributes, found, strict=True) if not n]
@@ -89,7 +94,8 @@ class AttributeTable(ImageFolder):
         """The path of the table."""
         if self.table:
             return Path(self.table).expanduser()
-        places = (self.path / TABLE, self.path.parent / TABLE)
+        folders = (self.path, self.path.parent)
+        places = [folder / name for name in (TABLE, CSV_TABLE) for folder in folders]
         return next((place for place in places if place.is_file()), places[0])
 
     def read_table(self) -> dict[str, Tensor]:
@@ -98,31 +104,43 @@ class AttributeTable(ImageFolder):
         Raises:
             UserError: for a table that cannot be read, or that lacks an attribute.
         """
-        lines = self.table_lines()
-        names = lines[1].split() if len(lines) > 1 else []
+        names, rows = self.table_rows()
         if unknown := [name for name in self.attributes if name not in names]:
             raise UserError(
                 f"{self.table_file} has no attribute {', '.join(unknown)} (data.attributes); "
                 f"it has {', '.join(names) or 'none'}"
             )
         columns, has = [names.index(name) for name in self.attributes], {}
-        for number, line in enumerate(lines[2:], start=3):
-            file, *values = line.split() or [""]
+        for number, (file, *values) in rows:
             ensure(
-                not line.strip() or (len(values) == len(names) and set(values) <= {"1", "-1", "0"}),
+                len(values) == len(names) and set(values) <= {"1", "-1", "0"},
                 f"line {number} of {self.table_file} has not a name and {len(names)} values of "
                 "1 or -1 (data.table); fix it",
             )
-            if file:
-                has[file] = [values[column] == "1" for column in columns]
+            has[file] = [values[column] == "1" for column in columns]
         files = list(has)
-        labels, rows = self.label_kind.of_table(torch.tensor(list(has.values())))
-        return {files[row]: label for row, label in zip(rows.tolist(), labels, strict=True)}
+        labels, kept = self.label_kind.of_table(torch.tensor(list(has.values())))
+        return {files[row]: label for row, label in zip(kept.tolist(), labels, strict=True)}
+
+    def table_rows(self) -> tuple[list[str], list[tuple[int, list[str]]]]:
+        """The names of the attributes, and the numbers and the words of the lines below them."""
+        lines = self.table_lines()
+        if self.table_file.suffix.lower() == ".csv":  # image_id,5_o_Clock_Shadow,...
+            words = [[word.strip() for word in line.split(",")] for line in lines]
+            head, first = (words[0][1:] if words else []), 1
+        else:
+            words = [line.split() for line in lines]
+            head, first = (words[1] if len(words) > 1 else []), 2
+        return head, [(n, row) for n, row in enumerate(words, start=1) if n > first and any(row)]
 
     def table_lines(self) -> list[str]:
         """The lines of the table. Raises UserError where it cannot be read."""
+        ensure(
+            self.table_file.is_file() or not self.table_file.exists(),
+            f"{self.table_file} is no file (data.table); give the path of {TABLE}",
+        )
         try:
-            return self.table_file.read_text("utf-8").splitlines()
+            return self.table_file.read_text("utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             why = "it is no text"
             match error:

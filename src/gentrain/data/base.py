@@ -106,6 +106,7 @@ class Data(ABC):
 
     black_and_white: ClassVar[bool] = False  # every pixel is 0 or 255, as it is stored
     one_set: ClassVar[bool] = False  # it has no splits: each is all of its images
+    from_seed: ClassVar[bool] = False  # samples are drawn, and differ in last bits between CPUs
 
     name: str
     shape: tuple[int, ...]
@@ -198,6 +199,19 @@ class Data(ABC):
     def domain_names(self) -> Sequence[str]:
         """The names of the domains, by their number; empty where they have none."""
         return ()
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """The names of the classes, by their number; empty where only numbers are known.
+
+        Those of folders and files are known once a split is read.
+        """
+        return self.domain_names
+
+    @property
+    def pixel_range(self) -> tuple[float, float] | None:
+        """The values of pixels in files that become black and white; None for the type's."""
+        return None
 
     @property
     def stream_options(self) -> dict[str, Any]:
@@ -341,6 +355,11 @@ class Data(ABC):
                 samples if self.degradation is None else samples._replace(sources=None)
             )
         return self._digests[split]
+
+    def identity(self) -> dict[str, Any]:
+        """What must be equal before a run is continued: the training samples, and their classes."""
+        digest = None if self.from_seed else self.digest("train")
+        return {"digest": digest, "classes": list(self.class_names)}
 
     def labelled_subset(self) -> ArrayDataset:
         """The training samples whose labels may be used.

@@ -30,11 +30,14 @@ log = logging.getLogger("gentrain")
 
 PICKLES, BINARIES, ARCHIVE = "cifar-10-batches-py", "cifar-10-batches-bin", "cifar-10-python.tar.gz"
 PIXELS = 3 * 32 * 32
+CLASSES = (
+    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+)  # fmt: skip
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class CIFAR10(Images):
-    """Classes: airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck.
+    """Photographs of ten classes, `CLASSES`.
 
     Args:
         root: a folder with cifar-10-batches-py/ or -bin/, or with their files; null looks in the
@@ -58,6 +61,10 @@ class CIFAR10(Images):
         "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
         "test_batch": "40351d587109b95175f43aff81a1287e",
     }
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        return CLASSES
 
     def read(self, split: str) -> ArrayDataset:
         files = [name for name in self.md5 if (name == "test_batch") == (split == "test")]

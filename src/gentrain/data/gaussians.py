@@ -36,6 +36,7 @@ class Gaussians(Data, HasModes):
         The other arguments are those of `Data`.
     """
 
+    from_seed = True
     std: float
     n: int = 100_000
     draw_seed: int = 0

@@ -3,8 +3,8 @@
 Splits are `train/` and `test/` (or `val/`, `valid/`, `validation/`) where these exist. Otherwise a
 tenth of all images, drawn by `draw_seed`, is "test", and the rest is "train". "validation" is
 `val/` (or `valid/`, `validation/`) beside a `test/`, and otherwise a share of "train". With
-`classes=K`, labels are the folders of a split in the order of their names; with `classes=null`
-there are none.
+`classes=K`, labels are the folders of a split, or those of a file, in the natural order of their
+names: 1, 2, 10. With `classes=null` there are none.
 pictures.py says what is done to each picture.
 """
 
@@ -13,20 +13,24 @@ import json
 import logging
 import multiprocessing
 import os
+import re
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gentrain.data.arrays import ArrayDataset
+from gentrain.data.arrays import CHUNK, LOOKED_AT, ArrayDataset
+from gentrain.data.arrays import drawn as drawn_images
 from gentrain.data.base import SPLITS
 from gentrain.data.batches import generator
-from gentrain.data.checks import cores, ensure
+from gentrain.data.checks import cores, ensure, has_type
+from gentrain.data.digests import digest_of_files
 from gentrain.data.files import locked, writable, written
 from gentrain.data.images import Images
 from gentrain.data.validation import check_own_split, divided
@@ -39,8 +43,9 @@ log = logging.getLogger("gentrain")
 
 VALIDATION = ("val", "valid", "validation")
 HELD_OUT = ("test", *VALIDATION)
-FORMAT = 1  # raise when a picture would be decoded to other pixels
+FORMAT = 2  # raise when a picture would be decoded to other pixels
 PORTION = 256  # pictures that are worth a process
+DARK = 80  # of 255; pictures without any brighter pixel are not of the range that was assumed
 
 Bad = tuple[str, str]  # a picture, and what is wrong with it
 
@@ -53,6 +58,8 @@ class ImageFolder(Images):
         root: the folder or .zip.
         channels: 3 for colour, 1 for grey.
         crop: cut the centre square; false squeezes the whole to a square.
+        range: the values of pixels that become black and white; null for those of the type.
+        labels: a file with the class of each picture (see label_files.py); null for the folders.
         on_bad: what an unreadable image does: stop or skip.
         draw_seed: which tenth is held out. It is not the run's seed, so that runs with other seeds
             share the data.
@@ -64,6 +71,8 @@ class ImageFolder(Images):
     size: int = 64
     channels: int = 3
     crop: bool = True
+    range: Sequence[float] | None = None
+    labels: str | Path | None = None
     on_bad: str = "stop"
     draw_seed: int = 0
 
@@ -74,6 +83,8 @@ class ImageFolder(Images):
             "e.g. 3",
         )
         super().__post_init__()
+        self._class_names: list[str] = []
+        self._said: set[str] = set()
         ensure(
             self.shape[0] == self.channels,
             f"shape {self.shape} has not {self.channels} channels (data.shape); set data.channels",
@@ -81,6 +92,12 @@ class ImageFolder(Images):
         ensure(
             self.on_bad in ("stop", "skip"),
             f"on_bad is {self.on_bad!r} (data.on_bad); write stop or skip",
+        )
+        check_range(self.range)
+        ensure(
+            not self.labels or self.classes is not None,
+            f"labels of {self.labels} need the number of classes (data.labels); "
+            "give data.classes=K as well",
         )
         ensure(
             bool(self.root),
@@ -90,12 +107,11 @@ class ImageFolder(Images):
 
     def read(self, split: str) -> ArrayDataset:
         tree = self.tree()
-        classes = self.class_names(tree)  # checked before the long work
-        names, prefix = self.names(tree, split)
-        labels = labels_of(names, prefix, classes) if classes else None
-        names = self.part(tree, names, labels, split)
-        images, kept = self.cached([(name, *tree.files[name]) for name in names])
-        return ArrayDataset(images, labels_of(kept, prefix, classes) if classes else None)
+        names, _ = self.names(tree, split)
+        label = self.labelling(tree)  # checked before the long work
+        names = self.part(tree, names, label and label(names), split)
+        images, kept = self.cached(tree, names)
+        return ArrayDataset(images, label and label(kept))
 
     @property
     def reads_validation(self) -> bool:
@@ -138,7 +154,15 @@ class ImageFolder(Images):
         """What every picture becomes."""
         from gentrain.data.pictures import Form
 
-        return Form(self.size, self.channels, self.crop)
+        return Form(self.size, self.channels, self.crop, range=self.pixel_range)
+
+    @property
+    def pixel_range(self) -> tuple[float, float] | None:
+        return None if self.range is None else (self.range[0], self.range[1])
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        return self._class_names or self.domain_names
 
     @property
     def path(self) -> Path:
@@ -156,6 +180,7 @@ class ImageFolder(Images):
                 "give a folder or a .zip of images",
             )
             tree = source(self.path).tree()
+            self.report(tree)
         except OSError as error:
             raise UserError(
                 f"cannot read {self.path}: {error.strerror} (data.{self.key}); "
@@ -169,34 +194,72 @@ class ImageFolder(Images):
         )
         return tree
 
-    def class_names(self, tree: "Tree") -> list[str] | None:
-        """Sorted names of the class folders, the same in all splits; None without labels."""
-        found = {split: self.split_classes(tree, layout(tree, split)[0]) for split in SPLITS}
+    def report(self, tree: "Tree") -> None:
+        """Say once what is not a picture that can be read."""
+        kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(tree.left_out.items()))
+        text = f"{self.path}: {len(tree.files)} pictures; left out, since no picture: {kinds}"
+        self.say_once(text, bool(kinds))
+
+    def labelling(self, tree: "Tree") -> Callable[[list[str]], Tensor] | None:
+        """What gives the labels of pictures by their paths; None without labels.
+
+        Raises:
+            UserError: where the classes are not those of the configuration, or differ from split
+                to split.
+        """
+        class_of = self.classes_by_file(tree) if self.labels else self.classes_by_folder(tree)
+        if class_of is None:
+            return None
+        self._class_names = sorted(set(class_of.values()), key=natural)
+        number = {name: index for index, name in enumerate(self._class_names)}
+        return lambda names: torch.tensor([number[class_of[name]] for name in names]).long()
+
+    def classes_by_file(self, tree: "Tree") -> dict[str, str]:
+        """The class of each picture as a file of labels has it."""
+        from gentrain.data.label_files import class_table, classes_in
+
+        names = [name for split in SPLITS for name in tree.under(layout(tree, split)[0]).files]
+        table = class_table(Path(self.labels or "").expanduser(), self.path)
+        class_of = classes_in(table, names, str(self.labels), str(self.path))
+        count = len(set(class_of.values()))
+        ensure(
+            count == self.classes,
+            f"{self.labels} has {count} classes, not {self.classes} (data.classes); give {count}",
+        )
+        return class_of
+
+    def classes_by_folder(self, tree: "Tree") -> dict[str, str] | None:
+        """The class folder of each picture; None without labels."""
+        prefixes = {split: layout(tree, split)[0] for split in SPLITS}
+        if self.classes != 1:  # one folder with all class folders, as zips often have it
+            prefixes = {split: inside(tree, prefix) for split, prefix in prefixes.items()}
+        found = {split: self.split_classes(tree, prefix) for split, prefix in prefixes.items()}
         if self.classes is None:
             return None
         for split in ("test", "validation"):
-            odd = sorted(set(found["train"]) ^ set(found[split]))
+            odd = sorted(found["train"] ^ found[split], key=natural)
             ensure(
                 not odd,
                 f"class folders differ between train and {split} of {self.path}: "
                 f"{', '.join(odd[:10])} (data.{self.key}); make them equal",
             )
-        return found["train"]
+        return {
+            name: class_of(name, prefix)
+            for prefix in prefixes.values()
+            for name in tree.under(prefix).files
+        }
 
-    def split_classes(self, tree: "Tree", prefix: str) -> list[str]:
-        """Sorted names of the class folders of one split, which are checked; [] without labels."""
+    def split_classes(self, tree: "Tree", prefix: str) -> set[str]:
+        """Names of the class folders of one split, which are checked; none without labels."""
         where, part = self.path / prefix, tree.under(prefix)
         ensure(
             len(part.files) > 0,
             f"0 images in {where} (data.{self.key}); fill the folder or remove it",
         )
         if self.classes is None:
-            return []
-        names = sorted(
-            name.removeprefix(prefix)
-            for name in part.folders
-            if "/" not in name.removeprefix(prefix)
-        )
+            return set()
+        below = {name.removeprefix(prefix) for name in part.folders}
+        names = {name for name in below if name and "/" not in name}
         loose = [name for name in part.files if "/" not in name.removeprefix(prefix)]
         ensure(
             not loose,
@@ -209,7 +272,7 @@ class ImageFolder(Images):
             f"give {len(names)}",
         )
         filled = {class_of(name, prefix) for name in part.files}
-        empty = [name for name in names if name not in filled]
+        empty = sorted(names - filled, key=natural)
         ensure(
             not empty,
             f"0 images in the class folders {', '.join(empty[:10])} of {where} "
@@ -217,21 +280,24 @@ class ImageFolder(Images):
         )
         return names
 
-    def cached(self, entries: list[tuple[str, int, int]]) -> tuple[Tensor, list[str]]:
+    def cached(self, tree: "Tree", names: list[str]) -> tuple[Tensor, list[str]]:
         """The decoded pictures, mapped from the cache; they are decoded into it when missing.
 
         Args:
-            entries: name, size and time of each picture, which name the file in the cache.
+            tree: all pictures.
+            names: those to decode, whose contents name the file in the cache.
 
         Returns:
             uint8 (N, C, H, W), and the names of the N pictures.
         """
-        across = () if self.form.across == 1 else (self.form.across,)
-        decides = (FORMAT, entries, self.size, self.channels, self.crop, self.on_bad, *across)
-        key = hashlib.sha256(repr(decides).encode()).hexdigest()[:24]
-        target = self.cache_dir / "image_folder" / f"{key}.npy"
+        from gentrain.data.pictures import source
+
+        place = self.cache_dir / "image_folder"
+        stamps = {name: tree.files[name] for name in names}
+        content = digest_of_files(self.path, stamps, source(self.path).read, place)
+        key = hashlib.sha256(repr((FORMAT, content, self.form, self.on_bad)).encode())
+        target = place / f"{key.hexdigest()[:24]}.npy"
         skipped = target.with_suffix(".skipped.json")
-        names = [name for name, *_ in entries]
         if not target.is_file():
             with locked(target.with_suffix(".lock")):
                 if not target.is_file():  # another process may have been first
@@ -246,7 +312,26 @@ class ImageFolder(Images):
                 listed(list(bad.items())),
             )
         images = np.load(target, mmap_mode="c")  # private pages: a tensor wants writable memory
-        return torch.from_numpy(images), [name for name in names if name not in bad]
+        found = torch.from_numpy(images)
+        self.warn_of_darkness(found)
+        return found, [name for name in names if name not in bad]
+
+    def warn_of_darkness(self, images: Tensor) -> None:
+        """Warn where no picture comes near the largest value, as of 12 bits in 16."""
+        brightest = max(int(some.max()) for some in drawn_images(images, LOOKED_AT).split(CHUNK))
+        self.say_once(
+            f"{self.path}: the pictures are dark, no pixel is above {brightest} of 255 "
+            "(data.range); give the values that are black and white, such as "
+            "data.range=[0,4095] for 12 bits of 16",
+            brightest < DARK,
+            logging.WARNING,
+        )
+
+    def say_once(self, text: str, wanted: bool = True, level: int = logging.INFO) -> None:
+        """Write a line into the log, unless this data set has written it already."""
+        if wanted and text not in self._said:
+            self._said.add(text)
+            log.log(level, "%s", text)
 
     def decode(self, names: list[str], target: Path, skipped: Path) -> None:
         """Write the pictures to `target`, and the names of those left out to `skipped`.
@@ -312,20 +397,67 @@ def layout(tree: "Tree", split: str) -> tuple[str, bool]:
         A prefix of paths, such as "" or "train/", and whether the split has to be drawn from what
         lies there.
     """
-    tops = {name for name in tree.folders if "/" not in name}
-    loose = any("/" not in name for name in tree.files)
-    only = next(iter(tops)) if len(tops) == 1 and not loose else None
-    # all in one folder, as zips often are
-    wrap = f"{only}/" if only and f"{only}/train" in tree.folders else ""
+    wrap = ""
+    while f"{wrap}train" not in tree.folders and (only := only_folder(tree, wrap)):
+        wrap = f"{wrap}{only}/"  # all in one folder, as zips often are
     held_out = [name for name in HELD_OUT if wrap + name in tree.folders]
-    if held_out and f"{wrap}train" in tree.folders:
+    if f"{wrap}train" not in tree.folders:
+        return "", True
+    if held_out:
         validation = held_out[1:] if held_out[0] == "test" else []
         of = {"test": held_out[0], "validation": next(iter(validation), "train"), "train": "train"}
         return f"{wrap}{of[split]}/", False
     # a train/ without a test/; beside other folders, "train" is a class like "car"
-    if wrap or only == "train":
-        return f"{wrap}train/", True
-    return "", True
+    return (f"{wrap}train/" if only_folder(tree, wrap) == "train" else ""), True
+
+
+def only_folder(tree: "Tree", prefix: str) -> str | None:
+    """The folder that holds all there is below a prefix; None where there is more than one."""
+    below = {name.removeprefix(prefix) for name in tree.folders if name.startswith(prefix)}
+    tops = {name for name in below if name and "/" not in name}
+    loose = any(
+        "/" not in name.removeprefix(prefix) for name in tree.files if name.startswith(prefix)
+    )
+    return next(iter(tops)) if len(tops) == 1 and not loose else None
+
+
+def unwrapped(tree: "Tree", prefix: str) -> str:
+    """A prefix, and the folders that alone hold all pictures below it."""
+    while (only := only_folder(tree, prefix)) is not None:
+        prefix = f"{prefix}{only}/"
+    return prefix
+
+
+def inside(tree: "Tree", prefix: str) -> str:
+    """A prefix, and the folders that alone hold all class folders below it."""
+    while (only := only_folder(tree, prefix)) is not None:
+        deeper = f"{prefix}{only}/"
+        if not any("/" in name.removeprefix(deeper) for name in tree.under(deeper).files):
+            break  # pictures lie in it: it is a class
+        prefix = deeper
+    return prefix
+
+
+def natural(name: str) -> tuple[list[Any], str]:
+    """A key that sorts numbers in names by their values.
+
+    >>> sorted(["10", "2", "b", "a10", "a9"], key=natural)
+    ['2', '10', 'a9', 'a10', 'b']
+    """
+    parts: list[Any] = re.split(r"(\d+)", name)
+    parts[1::2] = [int(number) for number in parts[1::2]]
+    return parts, name
+
+
+def check_range(values: Sequence[float] | None) -> None:
+    """Refuse what is not two numbers, the lower one first."""
+    if values is None:
+        return
+    pair = list(values) if not isinstance(values, str) else []
+    ensure(
+        len(pair) == 2 and all(has_type(each, float) for each in pair) and pair[0] < pair[1],
+        f"range is {values!r} (data.range); give the values of black and white, e.g. [0,4095]",
+    )
 
 
 def drawn(names: list[str], split: str, seed: int) -> list[str]:
@@ -376,12 +508,6 @@ def leave_out(file: Path, names: list[str], bad: list[Bad]) -> None:
 def class_of(name: str, prefix: str) -> str:
     """The first folder below the prefix."""
     return name.removeprefix(prefix).split("/")[0]
-
-
-def labels_of(names: list[str], prefix: str, classes: list[str]) -> Tensor:
-    """int64 (N,): the number of each picture's class."""
-    number = {name: index for index, name in enumerate(classes)}
-    return torch.tensor([number[class_of(name, prefix)] for name in names], dtype=torch.int64)
 
 
 def listed(bad: list[Bad]) -> str:

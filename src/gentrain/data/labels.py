@@ -6,6 +6,7 @@ K logits, and what "another label" means. Data and models have the same one (dat
 
 from __future__ import annotations
 
+import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
@@ -14,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gentrain.errors import UserError
+
+FEW = 20  # names that a message lists
 
 
 class LabelKind(ABC):
@@ -173,13 +176,22 @@ class Attributes(LabelKind):
         return label
 
 
-def number_of(word: str, names: Sequence[str]) -> int:
-    """The number of a domain that was given by its name or number.
+def number_of(word: str, names: Sequence[str], what: str = "domain", key: str = "domain") -> int:
+    """The number of a domain or class that was given by its name, or else by its number.
+
+    Args:
+        word: the name or the number; a name counts first, so that folders may be named 1, 2, 10.
+        names: of all, by their number.
+        what: the word for one of them, in a message.
+        key: the option, in a message.
 
     Raises:
         UserError: for any other word.
     """
     known = {str(i): i for i in range(len(names))} | {name: i for i, name in enumerate(names)}
     if word not in known:
-        raise UserError(f"no domain {word} (domain); give one of {', '.join(names)}")
+        near = difflib.get_close_matches(word, names, 5) or names[:FEW]
+        some = names if len(names) <= FEW else near
+        more = "" if len(some) == len(names) else f", or another of {len(names)}"
+        raise UserError(f"no {what} {word} ({key}); give one of {', '.join(some)}{more}")
     return known[word]

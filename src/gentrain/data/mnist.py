@@ -153,12 +153,15 @@ class MNIST(IDX):
     }
 
 
+CLOTHES = (
+    "t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag",
+    "ankle boot",
+)  # fmt: skip
+
+
 @dataclass(kw_only=True, eq=False, repr=False)
 class FashionMNIST(IDX):
-    """Photographs of clothes in ten classes.
-
-    T-shirt, trouser, pullover, dress, coat, sandal, shirt, sneaker, bag, ankle boot.
-    """
+    """Photographs of clothes in ten classes."""
 
     folder = "FashionMNIST"
     sums = {  # noqa: RUF012
@@ -175,6 +178,10 @@ class FashionMNIST(IDX):
             "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"
         ),
     }
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        return CLOTHES
 
 
 def unzipped(path: Path) -> bytes:

@@ -5,7 +5,9 @@ source. Splits, decoding and the cache are those of image_folder.
 """
 
 import io
-from abc import ABC, abstractmethod
+import unicodedata
+from abc import ABC
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, ClassVar
@@ -14,11 +16,11 @@ from torch import Tensor
 
 from gentrain.data.arrays import ArrayDataset
 from gentrain.data.checks import ensure
-from gentrain.data.image_folder import ImageFolder, listed
+from gentrain.data.image_folder import ImageFolder, drawn, layout, listed, unwrapped
 from gentrain.data.images import Images
 
 if TYPE_CHECKING:
-    from gentrain.data.pictures import Form
+    from gentrain.data.pictures import Form, Tree
 
 DIRECTIONS = ("a2b", "b2a")
 
@@ -98,6 +100,8 @@ class TwoFolders(Images, ABC):
         direction: a2b or b2a.
         channels: 3 for colour, 1 for grey.
         crop: cut the centre square; false squeezes the whole to a square.
+        range: the values of pixels that become black and white; null for those of the type.
+        on_bad: what an unreadable image does: stop or skip. Of a pair both are skipped.
         draw_seed: which tenth is held out where there is no test/.
         The other arguments are those of `Images`.
     """
@@ -108,6 +112,8 @@ class TwoFolders(Images, ABC):
     size: int = 64
     channels: int = 3
     crop: bool = True
+    range: Sequence[float] | None = None
+    on_bad: str = "stop"
     draw_seed: int = 0
 
     def __post_init__(self) -> None:
@@ -120,6 +126,8 @@ class TwoFolders(Images, ABC):
                 size=self.size,
                 channels=self.channels,
                 crop=self.crop,
+                range=self.range,
+                on_bad=self.on_bad,
                 draw_seed=self.draw_seed,
                 validation=self.validation,
                 workers=self.workers,
@@ -133,35 +141,69 @@ class TwoFolders(Images, ABC):
     def reads_validation(self) -> bool:
         return True
 
-    @abstractmethod
-    def check_names(self, split: str) -> None:
-        """Refuse folders that do not fit each other."""
-
-    def read(self, split: str) -> ArrayDataset:
-        self.check_names(split)
-        a, b = (folder.load(split).images for folder in self.folders)
-        return directed(a, b, self.direction)
+    @property
+    def pixel_range(self) -> tuple[float, float] | None:
+        return self.folders[0].pixel_range
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Pairs(TwoFolders):
-    """Pictures whose names are equal, except for the extension, are pairs of equal size."""
+    """Pictures whose names are equal, except for the extension, are pairs of equal size.
 
-    def check_names(self, split: str) -> None:
+    A split is drawn of these names, once for both folders.
+    """
+
+    def read(self, split: str) -> ArrayDataset:
         trees = [folder.tree() for folder in self.folders]
-        drawn, prefixes = zip(
-            *(folder.names(tree, split) for folder, tree in zip(self.folders, trees, strict=True)),
-            strict=True,
-        )
-        # all from which a split is drawn, so that equal names are drawn of both
-        named = [
-            {stem(name, prefix): name for name in tree.under(prefix).files}
-            for tree, prefix in zip(trees, prefixes, strict=True)
-        ]
+        named = [self.by_stem(here, tree, split) for here, tree in enumerate(trees)]
         for here in (0, 1):
             self.refuse_missing_partners(named, here)
-        own = self.folders[0].part(trees[0], drawn[0], None, split)
-        self.refuse_other_sizes([(name, named[1][stem(name, prefixes[0])]) for name in own])
+        stems, first = sorted(named[0]), self.folders[0]
+        if layout(trees[0], split)[1]:
+            stems = drawn(stems, split, self.draw_seed)
+        ensure(
+            len(stems) > 0,
+            f"too few pairs in {first.path} to draw a {split} split (data.a); give at least 10",
+        )
+        stems = first.part(trees[0], stems, None, split)
+        self.refuse_other_sizes([(named[0][each], named[1][each]) for each in stems])
+        a, b = self.decoded(trees, [[of[each] for each in stems] for of in named])
+        return directed(a, b, self.direction)
+
+    def by_stem(self, here: int, tree: "Tree", split: str) -> dict[str, str]:
+        """All pictures from which a split is drawn, by their paths without the extension.
+
+        Raises:
+            UserError: for two of one path.
+        """
+        prefix, found = unwrapped(tree, layout(tree, split)[0]), dict[str, str]()
+        path = self.folders[here].path
+        for name in sorted(tree.under(prefix).files):
+            other = found.setdefault(stem(name, prefix), name)
+            ensure(
+                other == name,
+                f"{other} and {name} of {path} differ in the extension alone, so their partner is "
+                f"not known (data.{self.folders[here].key}); rename one, or take it away",
+            )
+        return found
+
+    def decoded(self, trees: list["Tree"], names: list[list[str]]) -> tuple[Tensor, Tensor]:
+        """The pictures of both folders, row by row; a pair of which one is skipped is skipped."""
+        read = [
+            folder.cached(tree, some)
+            for folder, tree, some in zip(self.folders, trees, names, strict=True)
+        ]
+        kept = [set(some) for _, some in read]
+        good = [a in kept[0] and b in kept[1] for a, b in zip(*names, strict=True)]
+        both = f"{self.folders[0].path} and {self.folders[1].path}"
+        ensure(any(good), f"no pair of {both} is readable (data.a, data.b); fix them")
+        parts = []
+        for here, (images, some) in enumerate(read):
+            chosen = {name for name, ok in zip(names[here], good, strict=True) if ok}
+            rows = [row for row, name in enumerate(some) if name in chosen]
+            # an index copies what is mapped from the disk
+            parts.append(images if len(rows) == len(some) else images[rows])
+        return parts[0], parts[1]
 
     def refuse_missing_partners(self, named: list[dict[str, str]], here: int) -> None:
         """Refuse pictures of one folder that the other does not have."""
@@ -201,17 +243,19 @@ class Unpaired(TwoFolders):
     def aligned(self) -> bool:
         return False
 
-    def check_names(self, split: str) -> None:
-        """Accept any names."""
+    def read(self, split: str) -> ArrayDataset:
+        a, b = (folder.load(split).images for folder in self.folders)
+        return directed(a, b, self.direction)
 
 
 def stem(name: str, prefix: str) -> str:
-    """A path without its prefix and extension.
+    """A path without its prefix and extension; accents are written in one way.
 
     >>> stem("train/x/1.png", "train/")
     'x/1'
     """
-    return str(PurePosixPath(name.removeprefix(prefix)).with_suffix(""))
+    bare = str(PurePosixPath(name.removeprefix(prefix)).with_suffix(""))
+    return unicodedata.normalize("NFC", bare)  # macOS writes an accented letter as two characters
 
 
 def size_of(content: bytes) -> tuple[int, int] | None:

@@ -3,8 +3,8 @@
 Pillow decodes them. What happens to a picture, in this order:
 
 - the first frame of an animation is taken, and the camera's EXIF orientation is applied;
-- 16-bit grey is scaled to 8 bits (65535 -> 255); floating-point pixels are refused, since their
-  range is unknown;
+- values become 0 to 255: 65535 of 16-bit grey becomes 255. With a `range` (low, high), low becomes
+  0, high 255, and what is beyond is clamped. Floating-point pixels are refused without one;
 - transparency (RGBA, LA, palettes with a transparent colour) is laid over white;
 - everything else (palette, CMYK, YCbCr, 1-bit) becomes RGB, or grey by the luma of ITU-R 601 where
   one channel is asked for;
@@ -14,14 +14,16 @@ Pillow decodes them. What happens to a picture, in this order:
 
 import io
 import os
+import stat
 import warnings
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
 from gentrain.errors import UserError
 
@@ -29,6 +31,7 @@ EXTENSIONS = (
     ".png",
     ".jpg",
     ".jpeg",
+    ".jfif",
     ".webp",
     ".bmp",
     ".gif",
@@ -38,7 +41,12 @@ EXTENSIONS = (
     ".pgm",
     ".pbm",
     ".pnm",
+    *((".avif",) if features.check("avif") else ()),
 )
+
+Range = tuple[float, float]
+
+SPECIAL = "a pipe, socket or device"
 
 
 class Form(NamedTuple):
@@ -50,12 +58,14 @@ class Form(NamedTuple):
         crop: cut the centre square; false squeezes the whole to a square.
         across: pictures side by side in one file. Each becomes a square, and their channels come
             one after the other.
+        range: the values that become black and white; None for those of the type.
     """
 
     size: int
     channels: int
     crop: bool
     across: int = 1
+    range: Range | None = None
 
 
 def decoded(content: bytes, form: Form) -> np.ndarray:
@@ -63,7 +73,7 @@ def decoded(content: bytes, form: Form) -> np.ndarray:
 
     Raises whatever Pillow raises, and ValueError for what Pillow lets pass.
     """
-    flat = opened(content, "RGB" if form.channels == 3 else "L")
+    flat = opened(content, "RGB" if form.channels == 3 else "L", form.range)
     if flat.width % form.across:
         raise ValueError(
             f"{flat.width} pixels are not as many for each of {form.across} pictures side by side"
@@ -77,8 +87,14 @@ def decoded(content: bytes, form: Form) -> np.ndarray:
     return np.concatenate([squared(part, form) for part in parts])
 
 
-def opened(content: bytes, mode: str) -> Image.Image:
-    """The picture in one file's bytes, as mode "RGB", "L" or "RGBA"."""
+def opened(content: bytes, mode: str, values: Range | None = None) -> Image.Image:
+    """The picture in one file's bytes, as mode "RGB", "L" or "RGBA".
+
+    Args:
+        content: of the file.
+        mode: of the result.
+        values: those that become black and white; None for those of the type.
+    """
     if not content:
         raise ValueError("zero bytes")
     with warnings.catch_warnings():
@@ -87,7 +103,7 @@ def opened(content: bytes, mode: str) -> Image.Image:
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         with Image.open(io.BytesIO(content)) as picture:
             picture.load()
-            return in_mode(ImageOps.exif_transpose(picture), mode)
+            return in_mode(ImageOps.exif_transpose(picture), mode, values)
 
 
 def squared(flat: Image.Image, form: Form) -> np.ndarray:
@@ -101,12 +117,12 @@ def squared(flat: Image.Image, form: Form) -> np.ndarray:
     )
 
 
-def in_mode(picture: Image.Image, mode: str) -> Image.Image:
+def in_mode(picture: Image.Image, mode: str, values: Range | None = None) -> Image.Image:
     """A picture as RGB or L, by the rules above; or as RGBA, whose transparency stays."""
-    if picture.mode == "F":
-        raise ValueError("floating-point pixels of unknown range")
-    if picture.mode.startswith("I"):
-        picture = eight_bits(picture)
+    if picture.mode == "F" or picture.mode.startswith("I"):
+        picture = eight_bits(picture, values)
+    elif values is not None:
+        picture = stretched(picture, values)
     if mode == "RGBA":
         return picture.convert(mode)
     if picture.has_transparency_data:
@@ -117,28 +133,55 @@ def in_mode(picture: Image.Image, mode: str) -> Image.Image:
     return picture.convert(mode)
 
 
-def eight_bits(picture: Image.Image) -> Image.Image:
-    """16-bit grey to 8-bit grey, rounded."""
-    values = np.asarray(picture).astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
-        raise ValueError("more than 16 bits a pixel")
-    return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
+def eight_bits(picture: Image.Image, values: Range | None) -> Image.Image:
+    """Grey of 16 or 32 bits, or of floating-point pixels, to 8-bit grey, rounded."""
+    pixels = np.asarray(picture).astype(np.float64)
+    if values is None:
+        if picture.mode == "F":
+            raise ValueError("floating-point pixels of unknown range, give data.range=[LOW,HIGH]")
+        if pixels.min() < 0 or pixels.max() > 65535:
+            raise ValueError("more than 16 bits a pixel, give data.range=[LOW,HIGH]")
+        values = (0, 65535)
+    if not np.isfinite(pixels).all():
+        raise ValueError("pixels that are not finite numbers")
+    return Image.fromarray(scaled(pixels, values))
+
+
+def stretched(picture: Image.Image, values: Range) -> Image.Image:
+    """Pixels of 8 bits, of which the values of a range become 0 to 255; transparency stays."""
+    alpha = picture.convert("RGBA").getchannel("A") if picture.has_transparency_data else None
+    if picture.mode not in ("L", "RGB"):
+        picture = picture.convert("L" if picture.mode in ("1", "LA", "La") else "RGB")
+    table = scaled(np.arange(256.0), values).tolist()
+    picture = picture.point(table * len(picture.getbands()))
+    if alpha is not None:
+        picture = picture.convert("RGB")
+        picture.putalpha(alpha)
+    return picture
+
+
+def scaled(pixels: np.ndarray, values: Range) -> np.ndarray:
+    """Numbers to uint8, of which those of a range become 0 to 255; others are clamped."""
+    low, high = values
+    return np.floor(((pixels - low) / (high - low)).clip(0, 1) * 255 + 0.5).astype(np.uint8)
 
 
 class Tree(NamedTuple):
     """The pictures and folders under a root, by their paths with slashes, without hidden ones.
 
-    `files` has two numbers for each picture, which change when it does: its size, and its time (in
-    a folder) or checksum (in a zip).
+    `files` has some numbers for each picture, which change when it does. The first is the time of
+    its last change in nanoseconds. `left_out` counts the other files by what they are.
     """
 
-    files: dict[str, tuple[int, int]]
+    files: dict[str, tuple[int, ...]]
     folders: set[str]
+    left_out: Counter[str]
 
     def under(self, prefix: str) -> "Tree":
         """The part whose paths begin with a prefix such as "train/"; the paths keep it."""
         files = {name: stamp for name, stamp in self.files.items() if name.startswith(prefix)}
-        return Tree(files, {name for name in self.folders if name.startswith(prefix)})
+        folders = {name for name in self.folders if name.startswith(prefix)}
+        return Tree(files, folders, self.left_out)
 
 
 class Folder:
@@ -148,14 +191,21 @@ class Folder:
         self.root = root
 
     def tree(self) -> Tree:
-        files: dict[str, tuple[int, int]] = {}
+        files: dict[str, tuple[int, ...]] = {}
         folders: set[str] = set()
+        left_out: Counter[str] = Counter()
         for entry, name in self.walk(self.root, "", ()):
             if is_folder(entry):
                 folders.add(name)
+            elif is_hidden(name):
+                pass
+            elif (found := stamp(entry)) is None:
+                left_out[SPECIAL] += 1
             elif is_picture(name):
-                files[name] = stamp(entry)
-        return Tree(files, folders)
+                files[name] = found
+            else:
+                left_out[ending(name)] += 1
+        return Tree(files, folders, left_out)
 
     def walk(
         self, folder: Path, prefix: str, above: tuple[tuple[int, int], ...]
@@ -181,29 +231,53 @@ class Zip:
     """Pictures in a zip file, which are read from inside it: nothing is extracted."""
 
     def __init__(self, root: Path) -> None:
+        if root.exists() and not root.is_file():  # opening a pipe would wait for its writer
+            raise UserError(f"{root} is {SPECIAL} (data.root); give a folder or a .zip")
         try:
             self.file = zipfile.ZipFile(root)
+            found = root.stat()
         except (zipfile.BadZipFile, OSError) as error:
             raise UserError(
                 f"cannot read {root}: {error} (data.root); give a folder or a whole .zip"
             ) from error
+        self.stamp = (found.st_ctime_ns, found.st_mtime_ns, found.st_size, found.st_ino)
+        self.entries = {plain(entry.filename): entry for entry in self.file.infolist()}
 
     def tree(self) -> Tree:
-        entries = [entry for entry in self.file.infolist() if not is_hidden(entry.filename)]
-        files = {
-            entry.filename: (entry.file_size, entry.CRC)
-            for entry in entries
-            if is_picture(entry.filename)
+        seen = {name: entry for name, entry in self.entries.items() if not is_hidden(name)}
+        whole = [name for name in seen if not name.endswith("/")]
+        files: dict[str, tuple[int, ...]] = {
+            name: (*self.stamp, seen[name].file_size, seen[name].CRC)
+            for name in whole
+            if is_picture(name)
         }
-        return Tree(files, set().union(*(above(entry.filename) for entry in entries)))
+        left_out = Counter(ending(name) for name in whole if name not in files)
+        return Tree(files, set().union(*map(above, seen)), left_out)
 
     def read(self, name: str) -> bytes:
-        return self.file.read(name)
+        return self.file.read(self.entries[name])
 
 
 def source(root: Path) -> Folder | Zip:
     """The pictures in a folder or a zip file."""
     return Folder(root) if root.is_dir() else Zip(root)
+
+
+def plain(name: str) -> str:
+    """The path of an entry of a zip, with slashes, and without a leading "./".
+
+    >>> plain("./set/cat/1.png"), plain("set\\\\cat\\\\1.png")
+    ('set/cat/1.png', 'set/cat/1.png')
+    """
+    if "/" not in name:  # programs of Windows write backslashes
+        name = name.replace("\\", "/")
+    parts = [part for part in name.split("/")[:-1] if part not in ("", ".")]
+    return "/".join([*parts, name.split("/")[-1]])
+
+
+def ending(name: str) -> str:
+    """The ending of a file's name in small letters, or words for none."""
+    return PurePosixPath(name).suffix.lower() or "without an ending"
 
 
 def is_picture(name: str) -> bool:
@@ -224,13 +298,19 @@ def is_folder(entry: "os.DirEntry[str]") -> bool:
         return False
 
 
-def stamp(entry: "os.DirEntry[str]") -> tuple[int, int]:
-    """Size and time of a file; zeros for a broken link, which reading will report."""
+def stamp(entry: "os.DirEntry[str]") -> tuple[int, ...] | None:
+    """Numbers that change when a file does; zeros for a broken link, which reading will report.
+
+    Returns:
+        None for a pipe, a socket or a device, which is never opened.
+    """
     try:
         found = entry.stat()
-        return found.st_size, found.st_mtime_ns
     except OSError:
-        return 0, 0
+        return (0,)
+    if not stat.S_ISREG(found.st_mode):
+        return None
+    return (found.st_ctime_ns, found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev)
 
 
 def above(name: str) -> set[str]:

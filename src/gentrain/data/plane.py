@@ -37,6 +37,7 @@ class Plane(Data):
         The other arguments are those of `Data`.
     """
 
+    from_seed = True
     reach: ClassVar[float]  # places lie between -reach and reach
     parts: ClassVar[int]
     noise: float

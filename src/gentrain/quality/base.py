@@ -70,6 +70,7 @@ class Metric(ABC):
     scores: ClassVar[dict[str, Score]] = {}
     declared: ClassVar[dict[str, Score]] = {}  # the scores of all metrics
     split: str = "test"  # the held-out split that is scored, or "train"
+    optional: bool = False  # where it does not fit, a warning takes the place of the scores
     # the options of `gentrain eval` that it reads, and the attributes that they set
     options: ClassVar[dict[str, str]] = {"batch_size": "batch_size", "seed": "seed"}
 

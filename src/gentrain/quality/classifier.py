@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 
 VERSION = "1"  # raise it with every change to this file that alters the weights
 CPU = torch.device("cpu")
+PAUSE = 5.0  # seconds between two lines on how far the training is
 
 
 class LeNet(nn.Module):
@@ -201,7 +203,11 @@ class Classifier(Features):
         updates, rate = int(self.options["updates"]), float(self.options["learning_rate"])
         optimizer = torch.optim.Adam(self.network.parameters(), lr=rate)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=updates)
-        for _ in range(updates):
+        told = time.monotonic()
+        for update in range(updates):
+            if time.monotonic() - told > PAUSE:
+                told = time.monotonic()
+                log.info("feature classifier: %d of %d updates", update, updates)
             rows = torch.randint(len(images), (int(self.options["batch_size"]),))
             _, logits = self(images[rows])
             optimizer.zero_grad()

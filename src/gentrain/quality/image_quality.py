@@ -40,6 +40,7 @@ from gentrain.quality.distances import (
 from gentrain.quality.features import Features
 
 KEPT = 10_000  # reference features on disk, for KID and neighbours; the moments are of all of them
+LEAST = 100  # held-out images for scores that nobody asked for
 SPLITS = 10  # of the Inception score
 NEIGHBOURS = 5  # of precision, recall, density and coverage
 # why a score has no error of its own; see `Score.error`
@@ -77,6 +78,7 @@ class ImageQuality(SampleMetric):
         kid_subset_size: None for 1,000, or as many as there are.
         prdc_samples: samples, and real images, whose neighbours are looked for.
         cache: the directory of what is computed once per data set.
+        optional: where there are few held-out images, warn in place of scoring.
     """
 
     key = "quality=classifier"
@@ -115,6 +117,7 @@ class ImageQuality(SampleMetric):
         kid_subset_size: int | None = None,
         prdc_samples: Annotated[int, Field(ge=3)] = 2000,
         cache: str = "~/.cache/gentrain",
+        optional: bool = False,
     ) -> None:
         super().__init__(every, samples, batch_size, seed, at_start)
         most = min(samples, KEPT)
@@ -125,7 +128,7 @@ class ImageQuality(SampleMetric):
             )
         self.features, self.cache = features, Path(cache).expanduser()
         self.of_train, self.reference_samples = reference == "train", reference_samples
-        self.wanted = samples
+        self.wanted, self.optional = samples, optional
         self.kid_subsets, self.kid_subset_size = kid_subsets, kid_subset_size
         self.prdc_samples = prdc_samples
 
@@ -145,10 +148,11 @@ class ImageQuality(SampleMetric):
                 "(quality.reference, quality.reference_samples, quality.kid_subset_size); "
                 "give more data, smaller subsets, or quality=none"
             )
-        if (held_out := len(data.load(self.split).images)) < 2:
+        held_out, least = len(data.load(self.split).images), LEAST if self.optional else 2
+        if held_out < least:
             raise UserError(
-                f"the {self.split} split of data={data.name} has {held_out} image, too few for "
-                "scores (data, quality); give more data, or quality=none"
+                f"the {self.split} split of data={data.name} has {held_out} images, too few for "
+                f"scores, which need {least} (data, quality); give more data, or quality=none"
             )
         if (self.kid_subset_size or 0) > self.samples:  # `eval` may have changed the number
             raise UserError(

@@ -327,6 +327,35 @@ def refuse_foreign(path: Path, module: Any) -> None:
     fill(module, saved, what, "(resume); resume it as what it is")
 
 
+def refuse_other_data(path: Path, found: dict[str, Any], force: bool) -> None:
+    """Refuse to go on with other training samples, or with other classes, unless that is forced.
+
+    Args:
+        path: the checkpoint.
+        found: `Data.identity` of what the command would go on with.
+        force: only warn.
+
+    Raises:
+        UserError: naming the classes that differ, or the digests.
+    """
+    match load(path, mmap=True)["origin"]:
+        case {"data": {"digest": str() | None as digest, "classes": list(names)}}:
+            pass
+        case _:
+            return  # of a run that did not record its data
+    if names != found["classes"]:
+        shown = (", ".join(map(str, some[:10])) or "no names" for some in (names, found["classes"]))
+        what = "the classes were {}, and now are {}".format(*shown)
+    elif digest and found["digest"] and digest != found["digest"]:
+        what = f"the training samples have digest {found['digest'][:12]}, and had {digest[:12]}"
+    else:
+        return
+    text = f"{path} was trained on other data: {what} (data, resume)"
+    if not force:
+        raise UserError(f"{text}; give the same data, start a new run, or add force=true")
+    log.warning("%s; it goes on, as force=true says", text)
+
+
 def fill(module: Any, saved: dict[str, Any], what: str, remedy: str) -> None:
     """Give a training module the weights of a checkpoint.
 

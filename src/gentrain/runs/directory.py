@@ -26,7 +26,8 @@ from gentrain.version import __version__
 OPERATIONAL = (
     "steps", "resume", "force", "debug", "trainer", "logger", "callbacks", "samples", "checkpoint",
     "quality", "compile", "sweep", "cluster", "seeds", "probe", "scheme.log_every",
-    "scheme.compile", "data.root", "data.workers", "data.resident", "data.cache", "data.mirrors",
+    "scheme.compile", "data.root", "data.labels",
+    "data.on_bad", "data.workers", "data.resident", "data.cache", "data.mirrors",
     "data.verify", "plugins",
 )  # fmt: skip
 
@@ -40,7 +41,7 @@ CONFIG = Path(".hydra", "config.yaml")
 LAST = Path("checkpoints", "last.ckpt")
 
 # the score that says how good a run is: the first of these that it has
-MONITOR = ("quality/fid", "quality/fid_classifier", "quality/nats")
+MONITOR = ("quality/fid", "quality/fid_classifier", "quality/fid_rotation", "quality/nats")
 
 # findings of the doctor that mean: the samples are of few kinds
 COLLAPSE = ("mode collapse", "mode dropping")

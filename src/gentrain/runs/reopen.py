@@ -6,7 +6,7 @@ Neither a trainer nor callbacks nor loggers are built, and Lightning is not impo
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ class OpenedRun:
     version: str  # of the gentrain that saved it
     latest: dict[str, float]  # the newest value of everything logged
     protocols: dict[str, Any]  # how each score was measured, by the key of its metric
+    class_names: list[str] = field(default_factory=list)  # by number; empty where not recorded
 
 
 def reopen(run_dir: Path, checkpoint: str = "last", device: str = "cpu") -> OpenedRun:
@@ -79,6 +80,7 @@ def reopen(run_dir: Path, checkpoint: str = "last", device: str = "cpu") -> Open
         version=saved["origin"]["version"],
         latest=saved["latest"],
         protocols=saved["protocols"],
+        class_names=saved["origin"].get("data", {}).get("classes", []),
     )
 
 

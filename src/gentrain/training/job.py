@@ -23,7 +23,7 @@ from gentrain.layers.precision import default_dtype
 from gentrain.models.base import GenerativeModel
 from gentrain.quality.base import TEST, Metric, higher_is_better
 from gentrain.runs import directory
-from gentrain.runs.checkpoints import newest_valid, refuse_foreign, step_of
+from gentrain.runs.checkpoints import newest_valid, refuse_foreign, refuse_other_data, step_of
 from gentrain.runs.reopen import saved_weights
 from gentrain.training.callbacks.evaluation import Evaluation
 from gentrain.training.callbacks.signals import ignore_sigchld, interruptible, requeue
@@ -78,6 +78,8 @@ class Job:
             refuse_foreign(self.checkpoint, self.scheme)
             if step_of(self.checkpoint) > config["steps"]:
                 raise AlreadyFinished(run_dir)  # nothing is left to train, and no score to replace
+            self.data.load("train")
+            refuse_other_data(self.checkpoint, self.data.identity(), config["force"])
         else:
             load_initial_weights(self.scheme.model)
         self.callbacks = self.make_callbacks()
@@ -149,6 +151,7 @@ class Job:
         self.prepare_directory()
         # a mistake in the data or in the choice of a metric is reported before a dashboard opens
         self.data.load("train")
+        self.scheme.origin["data"] = self.data.identity()
         self.evaluation.check(self.data, self.scheme.model)
         mallopt()
         if self.trainer.strategy.root_device.type == "cpu":
@@ -257,6 +260,7 @@ class Job:
             "device": device_name(self.trainer),
             "versions": directory.versions(),
             "plugins": dict(active),
+            "data": self.scheme.origin.get("data", {}),
         }
         for callback in self.callbacks:
             if isinstance(callback, SummaryCallback):

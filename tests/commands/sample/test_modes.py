@@ -55,7 +55,9 @@ from tests.support.toy import Noise
 SHAPE = [1, 8, 8]
 
 
-def session(model: Any = None, shape: list[int] = SHAPE, **options: Any) -> SampleSession:
+def session(
+    model: Any = None, shape: list[int] = SHAPE, names: tuple[str, ...] = (), **options: Any
+) -> SampleSession:
     data = Noise(
         name="noise", shape=tuple(shape), classes=4 if len(shape) == 3 else None, batch_size=8
     )
@@ -64,6 +66,7 @@ def session(model: Any = None, shape: list[int] = SHAPE, **options: Any) -> Samp
         data=data,
         device=torch.device("cpu"),
         config={"quality": {"_target_": "gentrain.quality.base.no_metric"}, "callbacks": {}},
+        class_names=list(names),
     )
     return SampleSession(run, **options)  # type: ignore[arg-type]
 
@@ -127,6 +130,10 @@ def test_labels_take_turns() -> None:
     assert torch.equal(torch.cat(drawn), torch.arange(BLOCK + 6) % 4)  # type: ignore[arg-type]
     assert session(labelled(), labels=[3, 1]).labels(3).tolist() == [3, 1, 3]
     assert session().labels(3) is None
+    ordinals = ("1", "2", "10", "cat")  # a name counts before a number
+    assert session(labelled(), names=ordinals, labels=[10, "cat", 2, 0]).classes == [2, 3, 1, 0]
+    with pytest.raises(UserError, match=r"no class dog \(labels\); give one of 1, 2, 10, cat$"):
+        session(labelled(), names=ordinals, labels=["dog"])
 
 
 @pytest.mark.parametrize(
@@ -474,7 +481,9 @@ def faces(**options: Any) -> SampleSession:
     translate = model.translate
     model.translate = lambda x, y: asked.append(y) or translate(x, y)  # type: ignore[method-assign]
     data = Faces(name="faces", shape=tuple(shape), classes=3, label_kind=HAIR, batch_size=4)
-    run = SimpleNamespace(model=model, data=data, device=torch.device("cpu"), asked=asked)
+    run = SimpleNamespace(
+        model=model, data=data, device=torch.device("cpu"), asked=asked, class_names=[]
+    )
     return SampleSession(run, **options)  # type: ignore[arg-type]
 
 

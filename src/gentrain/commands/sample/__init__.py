@@ -115,6 +115,7 @@ def record(config: dict[str, Any], mode_name: str, session: SampleSession) -> di
         "options": {key: value for key, value in config["mode"].items() if key != "_target_"},
         "seed": config["seed"],
         "labels": session.classes,
+        "class_names": session.class_names,
         "domain": None if session.domain is None else session.domain.tolist(),
         **session.model.sample_protocol(),
         **({"units": units} if (units := session.data.units_protocol()) else {}),

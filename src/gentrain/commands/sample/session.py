@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -15,6 +15,7 @@ from gentrain.config.validate import coerced
 from gentrain.data.arrays import ArrayDataset, random_rows
 from gentrain.data.base import Data
 from gentrain.data.batches import as_batch
+from gentrain.data.labels import number_of
 from gentrain.errors import Diverged, UserError
 from gentrain.models.base import (
     DrawsPixels,
@@ -37,7 +38,8 @@ class SampleSession:
         run: a run that was opened.
         averaged: draw with the averaged generator, where the run keeps one.
         seed: seed for the noise. It is drawn on the CPU, so that all devices draw the same images.
-        labels: classes that take turns, where the model has labels; None for all.
+        labels: names or numbers of classes that take turns, where the model has labels; None for
+            all.
         domain: the name or number of the target domain, where the model has several; attributes
             with + between them, where an image has several at once.
         mean: show means of the pixels' distribution (true) or draws of it (false); None as trained.
@@ -52,7 +54,7 @@ class SampleSession:
         run: OpenedRun,
         averaged: bool | None = None,
         seed: int = 0,
-        labels: list[int] | None = None,
+        labels: Sequence[int | str] | None = None,
         domain: str | int | None = None,
         mean: bool | None = None,
         temperature: float | None = None,
@@ -106,20 +108,30 @@ class SampleSession:
     @property
     def domain_names(self) -> list[str]:
         """Names of the domains; their numbers where they have no names."""
-        return list(self.data.domain_names) or [str(i) for i in range(self.data.classes or 0)]
+        return self.class_names or [str(i) for i in range(self.data.classes or 0)]
 
-    def choose_classes(self, labels: list[int] | None) -> list[int] | None:
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes as the run recorded them; empty where they have none."""
+        return self.run.class_names or list(self.data.class_names)
+
+    def choose_classes(self, labels: Sequence[int | str] | None) -> list[int] | None:
         """The classes to draw. All classes by default; None for an unconditional model."""
         if not self.model.labelled:
             if labels is not None:
                 raise UserError("this model has no labels (labels); leave them out")
             return None
         count = self.data.classes or 0
-        if unknown := [label for label in labels or [] if not 0 <= label < count]:
-            raise UserError(f"no class {unknown[0]} among {count} (labels); give 0 to {count - 1}")
-        if labels == []:
+        if labels is not None and not len(labels):
             raise UserError("an empty list of classes (labels); give some, or null for all")
-        return labels or list(range(count))
+        words, numbers = [str(label) for label in labels or ()], [str(i) for i in range(count)]
+        if names := self.class_names:
+            chosen = [number_of(word, names, "class", "labels") for word in words]
+        elif unknown := [word for word in words if word not in numbers]:
+            raise UserError(f"no class {unknown[0]} among {count} (labels); give 0 to {count - 1}")
+        else:
+            chosen = [int(word) for word in words]
+        return chosen or list(range(count))
 
     def target(self, domain: str) -> Tensor:
         """The label of a domain that was given by its name or number, or by its attributes."""

@@ -98,13 +98,13 @@ class UserPictures:
         """The source and the target, where it is known, of one file's bytes."""
         match self.given:
             case "pair":
-                return self.halves(opened(content, "RGB"))
+                return self.halves(opened(content, "RGB", self.data.pixel_range))
             case "target":
-                return self.degraded(opened(content, mode_of(self.shape[0])))
+                return self.degraded(opened(content, mode_of(self.shape[0]), self.data.pixel_range))
         degradation = self.data.degradation
         if degradation is not None and degradation.holes:
-            return self.holed(opened(content, "RGBA"), name), None
-        picture = opened(content, mode_of(self.source_shape[0]))
+            return self.holed(opened(content, "RGBA", self.data.pixel_range), name), None
+        picture = opened(content, mode_of(self.source_shape[0]), self.data.pixel_range)
         return self.tensor(picture, self.source_shape), None
 
     def halves(self, picture: Image.Image) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from typing import Any
 import lightning as L
 
 from gentrain.data.base import Data
-from gentrain.errors import Diverged
+from gentrain.errors import Diverged, UserError
 from gentrain.models.base import GenerativeModel
 from gentrain.quality.base import TEST, Metric, measure, prepare_metric
 
@@ -38,10 +38,16 @@ class Evaluation(L.Callback):
 
         The test split is checked as well: its mistakes must not wait for the end of the training.
         """
-        for metric in self.metrics.values():
-            for split in ("test", metric.split_in_training(data)):
-                metric.split = split
-                metric.check(data, model)
+        for name, metric in list(self.metrics.items()):
+            try:
+                for split in ("test", metric.split_in_training(data)):
+                    metric.split = split
+                    metric.check(data, model)
+            except UserError as error:
+                if not metric.optional:
+                    raise
+                log.warning("no scores: %s, or quality.optional=false for these", error)
+                del self.metrics[name]
 
     def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         data = trainer.datamodule.data  # type: ignore[attr-defined]

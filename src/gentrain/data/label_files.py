@@ -1,0 +1,155 @@
+"""Files that say the class of each picture.
+
+Two forms are read. A CSV has a line for each picture, below a line of titles: the file is in the
+first column or in one called file, filename, image, image_id, name or path; the class is in the
+second of two columns, or in one called class, label, category or target. A dataset.json of StyleGAN
+(Karras et al., 2020) is {"labels": [["00000/img00000000.png", 6], ...]}.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from gentrain.data.checks import ensure
+from gentrain.errors import UserError
+
+FILE = ("file", "filename", "file_name", "image", "image_id", "name", "path")
+CLASS = ("class", "label", "category", "target")
+KEY = "(data.labels)"
+
+
+def class_table(path: Path, root: Path) -> dict[str, str]:
+    """The name of the class of each file, by the file's path in the table.
+
+    Args:
+        path: the table; where it is not there, it is looked for in `root`.
+        root: the folder or .zip of the pictures.
+
+    Raises:
+        UserError: for a table that cannot be read.
+    """
+    text = text_of(path, root)
+    table = of_json(text, path) if path.suffix.lower() == ".json" else of_csv(text, path)
+    ensure(len(table) > 0, f"{path} has no labels {KEY}; give a CSV or a dataset.json with labels")
+    return table
+
+
+def text_of(path: Path, root: Path) -> str:
+    """The text of a file, or of one of that name in the folder or .zip of the pictures."""
+    from gentrain.data.pictures import source
+
+    try:
+        if path.is_file():
+            return path.read_text("utf-8-sig")
+        if (root / path).is_file() or not root.is_dir():
+            return source(root).read(str(path)).decode("utf-8-sig")
+    except (OSError, KeyError, UnicodeDecodeError) as error:
+        why = "it is no text" if isinstance(error, UnicodeDecodeError) else "no such file"
+        raise UserError(f"cannot read {path}: {why} {KEY}; give a CSV or a dataset.json") from error
+    raise UserError(f"no file {path}, here or in {root} {KEY}; give a CSV or a dataset.json")
+
+
+def of_json(text: str, path: Path) -> dict[str, str]:
+    """The labels of a dataset.json."""
+    try:
+        match json.loads(text):
+            case {"labels": list() as rows}:
+                return dict(row_of_json(row) for row in rows)
+    except (json.JSONDecodeError, ValueError) as error:
+        raise UserError(
+            f"{path} is no dataset.json of classes: {' '.join(str(error).split())} {KEY}; fix it"
+        ) from error
+    raise UserError(f"{path} has no labels {KEY}; give a dataset.json with labels")
+
+
+def row_of_json(row: Any) -> tuple[str, str]:
+    """One row of a dataset.json. Raises ValueError for one that has no class."""
+    match row:
+        case [str(name), bool()]:
+            pass
+        case [str(name), int() | str() as label]:
+            return name, str(label)
+    raise ValueError(f"{json.dumps(row)[:80]} is not a file and its class")
+
+
+def of_csv(text: str, path: Path) -> dict[str, str]:
+    """The labels of a CSV."""
+    lines = [line for line in csv.reader(io.StringIO(text), dialect_of(text)) if line]
+    ensure(len(lines) > 1, f"{path} has no lines below its titles {KEY}; fix it")
+    titles = [title.strip().lower() for title in lines[0]]
+    file = next((titles.index(name) for name in FILE if name in titles), 0)
+    label = next((titles.index(name) for name in CLASS if name in titles), None)
+    if label is None and len(titles) == 2:
+        label = 1 - file
+    if label is None:
+        raise UserError(
+            f"{path} has no column of classes among {', '.join(titles[:10])} {KEY}; "
+            f"call one {CLASS[0]}"
+        )
+    table = {}
+    for number, line in enumerate(lines[1:], start=2):
+        ensure(
+            len(line) == len(titles) and bool(line[label].strip()),
+            f"line {number} of {path} has not a value for each of {len(titles)} titles {KEY}; "
+            "fix it",
+        )
+        table[line[file].strip()] = line[label].strip()
+    return table
+
+
+def dialect_of(text: str) -> type[csv.Dialect]:
+    """Commas, semicolons or tabs, whichever the line of titles has."""
+    head = text.partition("\n")[0]
+
+    class Found(csv.excel):
+        delimiter = max(",;\t", key=head.count)
+
+    return Found
+
+
+def classes_in(table: dict[str, str], names: Sequence[str], of: str, root: str) -> dict[str, str]:
+    """The class of each picture, found by the end of its path that the table has.
+
+    Args:
+        table: what `class_table` gives.
+        names: paths of pictures.
+        of: the file of labels, for messages.
+        root: the folder of the pictures, for messages.
+
+    Raises:
+        UserError: for pictures that the table does not have, or that share a line of it.
+    """
+    plain = {name.replace("\\", "/").removeprefix("./"): label for name, label in table.items()}
+    found, line_of = {}, dict[str, str]()
+    missing = []
+    for name in sorted(set(names)):
+        line = next((end for end in ends(name) if end in plain), None)
+        if line is None:
+            missing.append(name)
+            continue
+        other = line_of.setdefault(line, name)
+        ensure(
+            other == name,
+            f"{other} and {name} of {root} are both {line} in {of} {KEY}; write their folders "
+            "into the file as well",
+        )
+        found[name] = plain[line]
+    ensure(
+        not missing,
+        f"{len(missing)} pictures of {root} have no class in {of}: {', '.join(missing[:10])} "
+        f"{KEY}; add them, or take them away",
+    )
+    return found
+
+
+def ends(name: str) -> list[str]:
+    """A path, and the same without its first folders.
+
+    >>> ends("train/cat/1.png")
+    ['train/cat/1.png', 'cat/1.png', '1.png']
+    """
+    parts = PurePosixPath(name).parts
+    return ["/".join(parts[start:]) for start in range(len(parts))]
