@@ -472,7 +472,9 @@ def test_a_teacher_of_another_run(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=told):
             load_initial_weights(
-                Distilled(partial(iaf, layers=1), flow, pixels, shape, teacher=str(digits))
+                Distilled(
+                    partial(iaf, layers=1, width=784), flow, pixels, shape, teacher=str(digits)
+                )
             )
     missing = distilled(tmp_path / "gone")  # a finished student does without
     with pytest.raises(UserError, match=r"no finished run in .* \(model.teacher\)"):
@@ -482,13 +484,14 @@ def test_a_teacher_of_another_run(tmp_path: Path) -> None:
 # --- what the presets do --------------------------------------------------------------------------
 
 
-def small(node: Any) -> Any:
-    sizes = {"width": 8, "units": 8, "layers": 2, "couplings": 2, "teacher_steps": 1}
-    return (
-        {k: small(v) if isinstance(v, dict) else sizes.get(k, v) for k, v in node.items()}
-        if isinstance(node, dict)
-        else node
-    )
+def small(node: Any, width: int) -> Any:
+    """The same flows, with few layers; a MADE is at least as wide as there are values."""
+    if not isinstance(node, dict):
+        return node
+    made = "flow.autoregressive" in node.get("_target_", "")
+    sizes = {"width": width if made else 8, "units": 8, "layers": 2, "couplings": 2}
+    sizes["teacher_steps"] = 1
+    return {k: small(v, width) if isinstance(v, dict) else sizes.get(k, v) for k, v in node.items()}
 
 
 TERMS = {"iaf_distilled": {"teacher_nll", "cross_entropy", "negative_entropy", "kl"}}
@@ -508,7 +511,9 @@ COMMANDS += [
 def test_a_preset_takes_two_steps(words: tuple[str, ...]) -> None:
     from gentrain.config.build import build
 
-    checked = validate.check(small(composed(f"model={words[0]}", *words[1:], "data.batch_size=4")))
+    width = 8 if "data=two_moons" in words else 784
+    config = small(composed(f"model={words[0]}", *words[1:], "data.batch_size=4"), width)
+    checked = validate.check(config)
     model = build(checked["model"], "model")
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     scheme = build(checked["scheme"] | {"log_every": 1}, "scheme", model=model)

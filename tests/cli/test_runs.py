@@ -36,6 +36,7 @@ KEYS = {
     "metrics",
     "directions",
     "plugins",
+    "data",
     "best",
     "protocols",
     "verdicts",

@@ -110,7 +110,8 @@ def test_a_run_and_its_own_images_have_the_same_scores(
     metric = metrics_of(run.config)["quality"]
     metric.samples = n  # type: ignore[attr-defined]
     with fork_rng(metric.seed, CPU):
-        drawn = list(metric.draw(run.model, run.data.load("test"), CPU))  # type: ignore[attr-defined]
+        source: Any = metric
+        drawn = list(source.draw(run.model, run.data.load("test"), CPU))
     batches = [(images, None) for images in drawn]
     for save, path in (("npz", "npz/images.npz"), ("folder", "folder/images")):
         Output(tmp_path / save, save).images(iter(batches), n)

@@ -46,6 +46,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table = [f"5-{i:02d}.png {2 * (i % 3 > 0) - 1} {2 * (i % 3 == 0) - 1}" for i in range(60)]
     lines = ["60", "Grey Red", *table]
     (root / "faces" / "list_attr_celeba.txt").write_text("\n".join(lines))
+    table = np.random.default_rng(6).normal(size=(60, 3))
+    np.savetxt(root / "table.csv", table, delimiter=",", header="a,b,c", comments="")
     (root / "static").mkdir()
     for seed, (split, count) in enumerate((("train", 25), ("valid", 7), ("test", 5))):
         write_amat(root / "static" / f"binarized_mnist_{split}.amat", count, seed)
@@ -86,6 +88,7 @@ def world(root: Path, idx_root: Path, cifar_root: Path) -> dict[str, tuple[str, 
         "facades": (f"root={root / 'wide'}", "size=8"),
         "pairs": two,
         "unpaired": two,
+        "points": (f"file={root / 'table.csv'}", "shape=[3]", "standardise=false"),
         "gaussian_ring": points,
         "gaussian_grid": points,
         "two_moons": points,

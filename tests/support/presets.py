@@ -68,6 +68,8 @@ def small(node: Any) -> Any:
     if "NoisyCritic" in node.get("_target_", ""):
         # its last layers are a quarter as wide: of two rectifiers both may be off
         sizes["width"] = 64
+    if "flow.autoregressive" in node.get("_target_", ""):
+        sizes["width"] = 64  # as many hidden units as values of 8 x 8 images, or more
     if "unet" in node.get("_target_", ""):  # which has norms inside alone
         sizes["depth"] = 2
     return {

@@ -358,8 +358,8 @@ def test_every_generator_goes_into_onnx(tmp_path: Path) -> None:
         )
         made = build_model(*words, *small)
         made.init_from_batch(batch(made))
-        data = SimpleNamespace(classes=10, shape=(1, 28, 28))
-        run = SimpleNamespace(model=made, data=data, device=torch.device("cpu"))
+        data = SimpleNamespace(classes=10, shape=(1, 28, 28), class_names=[])
+        run = SimpleNamespace(model=made, data=data, device=torch.device("cpu"), class_names=[])
         here = SampleSession(run)  # type: ignore[arg-type]
         exported, path = ExportedGenerator(made, made.generator).eval(), tmp_path / "generator.onnx"
         write_onnx(exported, here, {"prior": here.prior, "classes": None}, path)

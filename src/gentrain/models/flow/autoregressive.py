@@ -96,13 +96,16 @@ class AutoregressiveFlow(Flow):
     Args:
         size: D, the number of values.
         layers: the number of maps.
-        width: hidden units of each MADE; at least `size` are made.
+        width: hidden units of each MADE, at least `size`.
         depth: hidden layers of each MADE.
         context: numbers of each sample that every map may depend on.
         bound: c of a log-slope c tanh(a / c) for a free number a, so that it stays in (-c, c); None
             for a itself. Far from the data a grows without limit, and since the next map sees
             exp(a), a few maps overflow.
         batch_norm: a `BatchNorm` after each map.
+
+    Raises:
+        UserError: where there are fewer hidden units than values.
     """
 
     sequential = True
@@ -118,10 +121,13 @@ class AutoregressiveFlow(Flow):
         batch_norm: bool = False,
     ) -> None:
         super().__init__()
+        if width < size:
+            raise UserError(
+                f"{width} hidden units for {size} values (model.flow.width): a value could not see "
+                f"all before it; give {size} or more"
+            )
         self.context, self.bound = context, bound
-        self.maps = nn.ModuleList(
-            MADE(size, 2, max(width, size), depth, context) for _ in range(layers)
-        )
+        self.maps = nn.ModuleList(MADE(size, 2, width, depth, context) for _ in range(layers))
         self.norms = nn.ModuleList(
             BatchNorm(size) if batch_norm else Identity() for _ in range(layers)
         )
