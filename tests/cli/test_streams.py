@@ -17,7 +17,10 @@ TRAIN = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("closed", ["2>&-", "1>&-", "1>&- 2>&-"])
+EACH = [pytest.param(closed, marks=pytest.mark.slow) for closed in ("2>&-", "1>&-")]
+
+
+@pytest.mark.parametrize("closed", ["1>&- 2>&-", *EACH])
 def test_a_closed_stream(closed: str, env: dict[str, str], tmp_path: Path) -> None:
     words = " ".join([GENTRAIN, *TRAIN, "hydra.run.dir=run"])
     status = subprocess.run(["bash", "-c", f"{words} {closed}"], cwd=tmp_path, env=env).returncode

@@ -73,7 +73,14 @@ def test_every_network_is_here() -> None:
     assert found == NETWORKS | VARIANTS
 
 
-@pytest.mark.parametrize("preset", FITTING)
+# models of every way to wrap a network; the others are slow
+QUICK = ("gan", "bigan", "progan", "pix2pix", "cyclegan")
+
+
+@pytest.mark.parametrize(
+    "preset",
+    [each if each in QUICK else pytest.param(each, marks=pytest.mark.slow) for each in FITTING],
+)
 def test_networks_fit_or_are_refused(preset: str) -> None:
     for network in sorted(NETWORKS):
         words = (f"model={preset}", f"network={network}")

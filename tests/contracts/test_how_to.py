@@ -51,7 +51,7 @@ def place(tmp_path: Path, zoo: Zoo) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("page", ["how-to.md", "plugins.md"])
+@pytest.mark.parametrize("page", [pytest.param("how-to.md", marks=pytest.mark.slow), "plugins.md"])
 def test_commands(page: str, place: Path, env: dict[str, str]) -> None:
     assert commands(page)
     for line in commands(page):

@@ -22,9 +22,13 @@ ONE_OF_EACH = first_of_each_class(NAMES, "wgan_gp", "ebm", "maf")
 QUICK = ("wgan_gp", "progan", "cyclegan", "vae", "maf", "ebm")  # by default; the others are slow
 
 
+# a small MADE has as many hidden units as 8 x 8 images have values
+SIZES = {"maf": ("data.size=8",), "iaf_distilled": ("data.size=8",)}
+
+
 def trained(preset: str, precision: str) -> tuple[Any, Toy]:
     """A small model after two steps, as a job trains it."""
-    checked = validate.check(small(composed(f"model={preset}")))
+    checked = validate.check(small(composed(f"model={preset}", *SIZES.get(preset, ()))))
     dtype = working_dtype(precision)
     torch.manual_seed(0)
     model: Any = build(checked["model"], "model")

@@ -88,7 +88,7 @@ def known(
 def test_of_images_and_of_values_in_logit_space() -> None:
     torch.manual_seed(0)
     density = FlowDensity(
-        lambda shape: MaskedAutoregressive(shape, layers=1, width=8), Logit(1e-6), [1, 4, 4]
+        lambda shape: MaskedAutoregressive(shape, layers=1, width=16), Logit(1e-6), [1, 4, 4]
     )
     found = scored(density)
     with torch.no_grad():

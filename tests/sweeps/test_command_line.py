@@ -222,6 +222,15 @@ def test_f17_a_driver_of_workers_killed(
         )
 
 
+def test_a_study_without_any_score_ends_in_its_table(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    words = ("model=dcgan", "sweep=tpe", "sweep.trials=1", "sweep.name=t", "steps=1", *TINY)
+    done = run("-m", *words, "scheme.optimizers.critic.lr=tag(log,interval(1e-5,1e-2))")
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("gentrain: error: no trial has a score")
+    assert (tmp_path / "outputs" / "sweeps" / "t" / "table.csv").exists()
+
+
 @pytest.mark.slow
 def test_39_a_study_goes_on_past_failures_and_a_killed_driver(
     env: dict[str, str], tmp_path: Path
