@@ -51,6 +51,8 @@ def test_a_mistake_raises_the_line_of_the_command(tmp_path: Path) -> None:
         gentrain.load("nowhere")
     with pytest.raises(gentrain.UserError, match=r"\(steps\)"):
         gentrain.train(*WORDS, "steps=0")
+    with pytest.raises(gentrain.UserError, match="did you mean gan"):
+        gentrain.train("model=gann")
     with pytest.raises(gentrain.UserError, match="one model"):
         gentrain.train(*WORDS, "seeds=2")
     assert not (tmp_path / "outputs").exists()
@@ -67,6 +69,10 @@ def test_what_models_do(zoo: Zoo) -> None:
     assert torch.allclose(completed, x)
     classes = gentrain.load(zoo("cgan")).sample(4, labels=[3])
     assert classes.shape == (4, 1, 28, 28)
+    cgan = gentrain.load(zoo("cgan"))
+    assert torch.equal(cgan.sample(4, labels=torch.tensor([3])), classes)
+    with pytest.raises(gentrain.UserError, match=r"\(n\)"):
+        cgan.sample(0)
     edges = gentrain.load(zoo("edges"))
     shape = edges.data.source_shape
     assert edges.translate(torch.zeros(2, *shape)).shape == (2, *edges.data.shape)

@@ -66,7 +66,15 @@ def train(*words: str) -> Run:
     with clean_globals():
         compose.refuse_other_config(args)
         compose.register()
-        return load(main.train(args), plugins=plugin_modules.active)
+        try:
+            run_dir = main.train(args)
+        except UserError:
+            raise
+        except Exception as error:
+            if (explained := main.explain(error, list(words))) is None:
+                raise
+            raise UserError(explained[0]) from error
+        return load(run_dir, plugins=plugin_modules.active)
 
 
 def load(
@@ -226,7 +234,7 @@ class Run:
         n: int = 64,
         *,
         seed: int = 0,
-        labels: Sequence[int | str] | None = None,
+        labels: Sequence[int | str] | Tensor | None = None,
         domain: str | int | None = None,
         truncation: float | None = None,
         temperature: float | None = None,
@@ -249,7 +257,10 @@ class Run:
         """
         import torch
 
-        with self.session(seed, labels, domain, mean, temperature) as session:
+        if n < 1:
+            raise UserError(f"{n} images (n); give 1 or more")
+        given = labels.tolist() if isinstance(labels, torch.Tensor) else labels
+        with self.session(seed, given, domain, mean, temperature) as session:
             if truncation is None:
                 images = torch.cat([images for images, _ in session.stream(n)])
                 return self.data.in_units(images)

@@ -96,7 +96,7 @@ def test_scores_of_pictures_without_labels(run: Run, tmp_path: Path) -> None:
     words = (*words, "data.batch_size=4", "steps=1", "network=mlp")
     done = run(*words, "hydra.run.dir=few")
     assert done.returncode == 0 and "no scores: the test split" in done.stderr, done.stderr
-    assert "quality.optional=false" in done.stderr and not summary(tmp_path / "few")["best"]
+    assert "choose quality=none" in done.stderr and not summary(tmp_path / "few")["best"]
     quick = ("quality.samples=20", "quality.features.updates=2", "quality.optional=false")
     assert_fine(run(*words, *quick, "hydra.run.dir=all"))
     assert summary(tmp_path / "all")["best"]["metric"] == "quality/fid_rotation"

@@ -418,6 +418,7 @@ WITHOUT = """
         (("model._target_=mine.Half",), ["abstract", "sample"]),
         (("loss._target_=mine.Other",), ["Other is no AdversarialLoss", "loss)"]),
         (("model._target_=os.system",), ["may not be constructed"]),
+        (("loss._target_=mine.Othr",), ["does not exist", "did you mean Other"]),
         (("model._target_=mine.os.system",), ["mine.os.system"]),
     ],
 )

@@ -189,6 +189,9 @@ def test_a_name_says_what_was_overridden(run_dir: Path) -> None:
     words = ["model=wgan_gp", "data=noise", "steps=4", "scheme.optimizers.critic.lr=1e-3", "seed=3"]
     (run_dir / ".hydra" / "overrides.yaml").write_text("".join(f"- {word}\n" for word in words))
     assert run_name(run_dir, CONFIG, CHOICES) == "wgan_gp-noise lr=1e-3 seed=3"
+    words[3] = "scheme.optimizers.generator.lr=${scheme.optimizers.critic.lr}"  # what lr= leaves
+    (run_dir / ".hydra" / "overrides.yaml").write_text("".join(f"- {word}\n" for word in words))
+    assert "seed=3" in run_name(run_dir, CONFIG, CHOICES)
 
 
 def test_the_best_score_is_the_summary(run_dir: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from gentrain.config.validate import nearest
 
 # plugins of Hydra, and the extra of gentrain that brings each
 EXTRAS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray", "optuna": "optuna"}
+
+VERBS = ("sample", "eval", "export", "compare", "doctor", "list", "help")
 
 # how Hydra's parser of overrides complains
 UNREADABLE = (
@@ -58,7 +61,9 @@ def one_line(error: Exception, argv: list[str], conf: Path, verb: str = "train")
         return f"{problem} ({found[1]}); mend the value"
     if "missing EQUAL" in text:
         word = next((word for word in argv if "=" not in word), argv[0])
-        return f"{word!r} is no option (command line); write key=value, such as model=wgan_gp"
+        close = difflib.get_close_matches(word, VERBS, n=1)
+        hint = f"did you mean gentrain {close[0]}?" if close else "such as model=wgan_gp"
+        return f"{word!r} is no option (command line); write key=value, {hint}"
     if any(sign in text for sign in UNREADABLE):
         word = next((word for word in argv if word in str(error)), " ".join(argv))
         return (

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import logging
+import sys
 import typing
 from collections.abc import Iterable
 from inspect import Parameter
@@ -172,11 +174,15 @@ def locate(name: str, path: str) -> Any:
         )
     from hydra.utils import get_object
 
+    logging.getLogger("hydra.utils").disabled = True  # the error is said in one line, below
     try:
         found = get_object(name)
     except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{name} does not exist ({path}._target_); {reason}") from error
+        module, _, wanted = name.rpartition(".")
+        there = vars(sys.modules[module]) if module in sys.modules else {}
+        classes = [each for each, value in there.items() if inspect.isclass(value)]
+        reason = nearest(wanted, classes) if classes else f"; {str(error).splitlines()[-1]}"
+        raise UserError(f"{name} does not exist ({path}._target_){reason}") from error
     home = str(getattr(found, "__module__", None))
     if not (f"{home}.".startswith(ALLOWED) or plugins.provides(home)):
         raise UserError(f"{refusal}; it is no part of {', '.join(ALLOWED)}*")

@@ -233,6 +233,11 @@ class HeldOutMetric(Metric):
     def check(self, data: Data, model: GenerativeModel) -> None:
         super().check(data, model)
         found = len(data.load(self.split).images)
+        if found < 2:
+            raise UserError(
+                f"a mean over images needs at least 2, and the {self.split} split of "
+                f"data={data.name} has {found} (quality, data); give more images, or quality=none"
+            )
         if (count := min(found, self.count or found)) < 2:
             raise UserError(
                 f"a mean over images needs at least 2, and got {count} of the {found} {self.split} "

@@ -46,7 +46,7 @@ class Evaluation(L.Callback):
             except UserError as error:
                 if not metric.optional:
                     raise
-                log.warning("no scores: %s, or quality.optional=false for these", error)
+                log.warning("no scores: %s; or choose quality=none", error)
                 del self.metrics[name]
 
     def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
 from lightning.pytorch.loggers import Logger
-from omegaconf import OmegaConf
 
 from gentrain.config.overrides import key_of
 from gentrain.config.types import Positive
@@ -183,7 +183,8 @@ def run_name(run_dir: Path, config: Mapping[str, Any], choices: Mapping[str, str
         words = [f"{key.rpartition('/')[2]}={value}" for key, value in swept.items()]
     else:
         file = run_dir / ".hydra" / "overrides.yaml"
-        typed = list(OmegaConf.load(file)) if file.exists() else []
+        # as text: a word may hold an interpolation, lr=${...}
+        typed = yaml.safe_load(file.read_text("utf-8")) if file.exists() else []
         short = [(key_of(str(word)), str(word).partition("=")[2]) for word in typed]
         words = [
             f"{key.rpartition('.')[2]}={value}"
