@@ -32,7 +32,14 @@ MORE = [
 ]
 
 
-@pytest.mark.parametrize("preset", FITTING)
+# a plain one, one with two critics and one of pairs; the others are slow
+QUICK = ("gan", "cyclegan", "inpainting")
+
+
+@pytest.mark.parametrize(
+    "preset",
+    [each if each in QUICK else pytest.param(each, marks=pytest.mark.slow) for each in FITTING],
+)
 def test_packing_works_with_every_network_or_is_refused(preset: str) -> None:
     for network in sorted(FITTING[preset])[: None if preset in ALL else 1]:
         words = (f"model={preset}", f"network={network}", "tricks=[packing]")

@@ -42,8 +42,8 @@ UNREAD = {
     "hopfield": ["model.order", "model.steps", "scheme.accumulate"],
 }
 SIZE_8 = ("realnvp", "rbm", "ebm", "hopfield", "pixelcnn")
-QUICK = ("gan", "vae", "rbm")
-LONGER = ("realnvp", "ebm", "hopfield", "pixelcnn", "dcgan", "wgan_gp", "lsgan")
+QUICK = ("gan", "rbm")
+LONGER = ("vae", "realnvp", "ebm", "hopfield", "pixelcnn", "dcgan", "wgan_gp", "lsgan")
 PRESETS = [*QUICK, *(pytest.param(preset, marks=pytest.mark.slow) for preset in LONGER)]
 
 
