@@ -352,9 +352,8 @@ class Run:
         from gentrain.models.base import Completes
 
         model = self.ask(Completes, "complete")
-        batch = (self.image(x), *(() if labels is None else (labels.to(self.opened.device),)))
         with self.session(seed):
-            return model.complete(batch, known.to(self.opened.device)).cpu()
+            return model.complete(self.batch(x, labels), known.to(self.opened.device)).cpu()
 
     def log_prob(
         self, x: Tensor, labels: Tensor | None = None, samples: int = 100, seed: int = 0
@@ -370,9 +369,9 @@ class Run:
         from gentrain.models.base import HasLikelihood
 
         model = self.ask(HasLikelihood, "log_prob")
-        batch = (self.image(x), *(() if labels is None else (labels.to(self.opened.device),)))
         with self.session(seed):
-            return model.log_likelihood(batch, samples).cpu() + self.data.log_det
+            nats = model.log_likelihood(self.batch(x, labels), samples).cpu()
+            return nats + self.data.log_det
 
     def ask(self, capability: type[Capability], method: str) -> Any:
         """The model, if it has a capability.
@@ -384,6 +383,10 @@ class Run:
 
         require(self.model, capability, method)
         return self.model
+
+    def batch(self, x: Tensor, labels: Tensor | None) -> tuple[Tensor, ...]:
+        """Images and their labels, if any, on the device of the model."""
+        return (self.image(x), *(() if labels is None else (labels.to(self.opened.device),)))
 
     def image(self, x: Tensor, shape: Any = None) -> Tensor:
         """Images on the device of the model, after a look at their shape.

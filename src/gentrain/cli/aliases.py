@@ -162,14 +162,9 @@ def with_quotes(argv: list[str]) -> list[str]:
                 OverridesParser.create().parse_override(word)
             except HydraException:
                 if path or not re.search(r"""[][{}()'"$,\\]""", value):
-                    word = f"{key}={quoted(Path(value)) if path else quote(value)}"
+                    word = f"{key}={quoted(Path(value) if path else value)}"
         words.append(word)
     return words
-
-
-def quote(value: str) -> str:
-    """A value between quotes."""
-    return f"'{value}'"
 
 
 # --- the table ------------------------------------------------------------------------------------
@@ -219,10 +214,9 @@ def replacements(verb: str, key: str, value: str, pattern: str, argv: list[str])
     """
     if "*" not in pattern:
         return [f"{pattern}={value}"]
-    ours = table()[verb]["keys"]
     from gentrain.cli.compose import composed
 
-    found = matching(composed(verb, without(argv, *ours)).values, pattern)
+    found = matching(composed(verb, without(argv, *table()[verb]["keys"])).values, pattern)
     if not found:
         raise UserError(f"this model has no {pattern} ({key}); leave it out")
     if len(set(map(str, found.values()))) > 1:
