@@ -41,7 +41,7 @@ train: setup
 	@echo
 	@echo "Next:  source .venv/bin/activate"
 	@echo "       gentrain model=wgan_gp data=mnist         # all of MNIST; data.root=DIR finds it"
-	@echo "       gentrain model=sngan                      # another model; --help lists them"
+	@echo "       gentrain model=sngan                      # another model; gentrain list models"
 	@echo "       gentrain -m model=wgan_gp,sngan seed=0,1  # several runs"
 
 test: setup lint
