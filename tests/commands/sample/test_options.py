@@ -194,6 +194,7 @@ def opened(zoo: Zoo) -> Any:
         for parameter in model.parameters():
             torch.nn.init.normal_(parameter, std=0.5)
         about = {"config": {}, "run_dir": Path(name), "device": torch.device("cpu"), "step": 0}
+        about["class_names"] = []
         return SimpleNamespace(model=model, data=data, **about)
 
     def opener(name: Path, *_: Any) -> Any:
