@@ -165,9 +165,9 @@ def refusal(preset: str, loss: str, lipschitz: str, tricks: tuple[str, ...]) -> 
         return "conditional"
     if preset == "semi_supervised_gan" and "packing" in tricks:
         return "classifier"
-    if preset not in (*PATCHES, "ebgan") and loss.startswith("wasserstein"):
-        if "minibatch_discrimination" in tricks:
-            return "grows with the batch"
+    of_one_score = preset not in (*PATCHES, "ebgan")
+    if of_one_score and loss.startswith("wasserstein") and "minibatch_discrimination" in tricks:
+        return "grows with the batch"
     if preset == "semi_supervised_gan" and lipschitz == "clip":
         return "weight_norm"
     if preset == "progan" and lipschitz == "clip" and "virtual_batch_norm" not in tricks:

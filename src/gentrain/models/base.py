@@ -266,15 +266,10 @@ class Trace(NamedTuple):
     accepted: Tensor | None  # (T, C) whether a proposal was accepted; None if none is ever rejected
 
 
-class HasTrace(Capability):
+class HasTrace(HasChains):
     """Its chains have a distribution to which they converge, and it says how they move."""
 
     what, examples = "draws by Markov chains that converge", "model=ebm, rbm or boltzmann"
-
-    @property
-    @abstractmethod
-    def starts(self) -> int | None:
-        """See `HasChains`."""
 
     @abstractmethod
     def start(self, n: int, device: torch.device | str) -> Tensor:
