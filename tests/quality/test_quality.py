@@ -21,9 +21,11 @@ from gentrain.quality.coverage import ModeCoverage, StackedCoverage
 from gentrain.quality.image_quality import ImageQuality
 from gentrain.quality.likelihood import LogLikelihood
 from gentrain.quality.paired import PairedScores
+from gentrain.quality.plane import PlaneLikelihood
 from gentrain.quality.rotation import Rotation
 from gentrain.quality.test_error import TestError
 from gentrain.quality.translation import RoundTrip
+from tests.support.compose import build_model
 
 NAMES = {
     *(
@@ -182,6 +184,29 @@ def test_refused_before_training(cache, bars, points, model):
     for metric in (LogLikelihood(), Annealed(), TestError(), RoundTrip(Classifier())):
         text = refusal(metric, bars)
         assert metric.key in text and "Sampler does not fit" in text and "choose model=" in text
+
+
+PLANE = ("model=ebm", "experiment=plane", "data=rings")
+
+
+@pytest.mark.parametrize(
+    ("metric", "words", "choice"),
+    [
+        (LogLikelihood(), ("model=rbm", "data.size=8"), "quality=ais"),
+        (Annealed(), ("model=realnvp", "data.size=8"), "quality=nats"),
+        (Annealed(), ("model=planar",), "quality=nats"),
+        (LogLikelihood(), PLANE, "quality=plane"),
+        (Annealed(), PLANE, "quality=plane"),
+        (PlaneLikelihood(), ("model=rbm", "data.size=8"), "quality=ais, or"),
+        (PlaneLikelihood(), ("model=ebm", "data.size=8"), "quality=chains, or"),
+        (PlaneLikelihood(), ("model=hopfield", "data.size=8"), "quality=none, or"),
+    ],
+)
+def test_a_refusal_names_the_quality_that_fits(bars, metric, words, choice):
+    with pytest.raises(UserError) as problem:
+        metric.check(bars, build_model(*words))
+    text = str(problem.value)
+    assert f"choose {choice}" in text and metric.key in text and "\n" not in text
 
 
 # --- few images, one class, constant features ----------------------------------------------------
