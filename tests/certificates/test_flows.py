@@ -34,7 +34,14 @@ from gentrain.models.flow.autoregressive import (
 from gentrain.models.flow.base import Flow, FlowDensity, Reversed, Standardised
 from gentrain.models.flow.distillation import Distilled
 from gentrain.models.flow.planar import PlanarMaps
-from gentrain.models.flow.realnvp import RealNVP, checkerboards, halves, squeeze, unsqueeze
+from gentrain.models.flow.realnvp import (
+    RealNVP,
+    RealNVPOfPoints,
+    checkerboards,
+    halves,
+    squeeze,
+    unsqueeze,
+)
 from gentrain.models.pixels import Logit, Real
 from gentrain.training.checkpoint_io import AtomicIO
 from gentrain.training.datamodule import DataModule
@@ -79,7 +86,7 @@ FLOWS: dict[str, tuple[list[int], Callable[[list[int]], Flow]]] = {
     "iaf": ([6], partial(iaf, layers=3, width=20)),
     "iaf, not gated": ([6], partial(iaf, layers=3, width=20, gated=False, bound=2.0)),
     "standardised": ([3], standardised),
-    "realnvp of points": ([3], partial(RealNVP, couplings=4, units=8, blocks=1)),
+    "realnvp of points": ([3], partial(RealNVPOfPoints, couplings=4, width=8, blocks=1)),
     "realnvp": ([1, 4, 4], partial(RealNVP, width=4, blocks=1, scales=2)),
     "realnvp in colour": ([3, 4, 4], partial(RealNVP, width=4, blocks=2, scales=1)),
     "realnvp of one scale": ([1, 5, 5], partial(RealNVP, width=4, blocks=1, scales=0)),
@@ -489,7 +496,7 @@ def small(node: Any, width: int) -> Any:
     if not isinstance(node, dict):
         return node
     made = "flow.autoregressive" in node.get("_target_", "")
-    sizes = {"width": width if made else 8, "units": 8, "layers": 2, "couplings": 2}
+    sizes = {"width": width if made else 8, "layers": 2, "couplings": 2}
     sizes["teacher_steps"] = 1
     return {k: small(v, width) if isinstance(v, dict) else sizes.get(k, v) for k, v in node.items()}
 
@@ -497,7 +504,7 @@ def small(node: Any, width: int) -> Any:
 TERMS = {"iaf_distilled": {"teacher_nll", "cross_entropy", "negative_entropy", "kl"}}
 COMMANDS = [
     (model, "data=two_moons", "pixels=real")
-    for model in ("maf", "realnvp", "planar", "iaf", "iaf_distilled")
+    for model in ("maf", "realnvp_points", "planar", "iaf", "iaf_distilled")
 ]
 COMMANDS += [
     ("realnvp",),
@@ -547,7 +554,7 @@ def test_a_flow_learns_two_moons(name: str) -> None:
     points = TwoMoons(name="two_moons", shape=(2,), n=20_000).load("train").images
     gaussian = 0.5 * torch.logdet(torch.cov(points.T)) + 1 + math.log(2 * math.pi)
     make = (
-        partial(RealNVP, units=32, blocks=1)
+        partial(RealNVPOfPoints, width=32, blocks=1)
         if name.startswith("realnvp")
         else partial(iaf, layers=3, width=32, gated=False)
     )

@@ -189,6 +189,8 @@ def refusal(preset: str, loss: str, lipschitz: str, tricks: tuple[str, ...]) -> 
         return "couple samples"
     if preset == "r3gan" and lipschitz.startswith("spectral_norm"):
         return "start at zero"
+    if lipschitz == "gp_grouped" and preset != "progan":
+        return "couples samples"
     if loss.startswith("wasserstein") and lipschitz == "none":
         return "lipschitz=none"
     if loss.startswith("wasserstein") and lipschitz.startswith(("clip", "spectral_norm")):

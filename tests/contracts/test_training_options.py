@@ -38,9 +38,22 @@ ELSEWHERE = {
     "divergence_budget",
 }  # fmt: skip
 # words with which a run is short enough that an option can act in it
+PLAIN = ("data.size=8",)
+CONVOLUTIONS = ("data.size=16",)  # with norms: of 8 pixels DCGAN's critic has one layer
 WORDS: dict[str, tuple[str, ...]] = {
-    "ali": ("data.size=28",),
-    "iaf": (), "planar": (),
+    "ali": ("data.size=28",), "iaf": (), "planar": (), "realnvp_points": (),
+    "hopfield": (*PLAIN, "model.memories=8"),  # so many that recalls take some sweeps
+    "cyclegan": (*PLAIN, "tricks.replay.size=4"),
+    "progan": (*PLAIN, "model.growth.stable=1"),
+    "iaf_distilled": (*PLAIN, "model.teacher_steps=1"),
+    "improved_gan": (*CONVOLUTIONS, "steps=3"),  # the first mean is of the weights themselves
+    "wgan": (
+        *CONVOLUTIONS, "scheme.critic_warmup.steps=2", "scheme.critic_warmup.first=1",
+        "scheme.critic_warmup.every=2",
+    ),
+    **dict.fromkeys(
+        ("acgan", "dcgan", "hinge_gan", "inpainting", "lsgan", "wgan_gp"), CONVOLUTIONS
+    ),
 }  # fmt: skip
 # quick ones of each kind of model; the others take some minutes
 QUICK = ("gan", "rbm", "vae", "hopfield", "gated_pixelcnn")
@@ -52,7 +65,8 @@ PRESETS = [
 def options(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any], str, Any]]:
     """The options below a node: their paths, the nodes that hold them, names and types.
 
-    An option of gentrain's own that a file of conf/ does not show is put in with its default.
+    An option of gentrain's own that a file of conf/ does not show is put in with its default, but
+    for those of a `_partial_`, which its caller gives.
     """
     if isinstance(node, list):
         for i, item in enumerate(node):
@@ -61,7 +75,7 @@ def options(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any], str, An
         return
     target = locate(node["_target_"], path) if "_target_" in node else None
     hints = argument_types(target) if target else {}
-    if target and node["_target_"].startswith("gentrain."):
+    if target and node["_target_"].startswith("gentrain.") and not node.get("_partial_"):
         for name, parameter in signature(target).items():
             if parameter.default is not inspect.Parameter.empty:
                 node.setdefault(name, parameter.default)
@@ -93,7 +107,7 @@ def others(value: Any, hint: Any) -> list[Any]:
         case list():
             found = [value[:-1], [*value, *value[:1]], *([word] for word in words)]
         case _:
-            found = [*words, *([word] for word in words), True, 1, 2, 3, 0.3]
+            found = [*words, *([word] for word in words), True, 1, 2, 3, 0.3, 0.001]
     accepted = []
     for other in found:
         if other == value:
@@ -183,7 +197,7 @@ def without_effect(config: dict[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_an_option_changes_the_run_or_is_refused(preset: str) -> None:
-    words = WORDS.get(preset, ("data.size=8",))
+    words = WORDS.get(preset, PLAIN)
     config = small(resolve(copy.deepcopy(hydra_composed(f"model={preset}", "steps=2", *words))))
     assert without_effect(config) == []
 
@@ -198,18 +212,30 @@ HOSTS = {
         "inpainting", "stargan", "bigan", "ali", "semi_supervised_vae", "cgan", "sngan",
     ),
 }  # fmt: skip
+# further words for a choice; without any but the size it is of 16 pixels
+MORE = {
+    "real": ("data=two_moons",), "ali": ("data.size=28",),
+    "replay": (*PLAIN, "tricks.replay.size=4"),
+    "historical_averaging": (*PLAIN, "steps=3"),
+    "gp_one_sided": (*PLAIN, "lipschitz.center=0.01"),  # which small networks exceed
+    "label_smoothing": (*PLAIN, "loss=ls"),
+}  # fmt: skip
+CHOICES = [
+    (group, choice)
+    for group in HOSTS
+    for choice in compose.options(group)
+    if choice != "vgg"  # which needs a file of weights
+]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "group, choice", [(group, choice) for group in HOSTS for choice in compose.options(group)]
-)
+@pytest.mark.parametrize("group, choice", CHOICES)
 def test_an_option_of_a_choice_changes_the_run_or_is_refused(group: str, choice: str) -> None:
     word = f"tricks=[{choice}]" if group == "tricks" else f"{group}={choice}"
     refusals = []
     for host in HOSTS[group]:
-        size = ("data.size=28",) if choice == "ali" else ("data.size=8",)
-        words = (*f"model={host}".split(), word, "steps=2", *size)
+        more = MORE.get(choice, CONVOLUTIONS if group == "network" else PLAIN)
+        words = (*f"model={host}".split(), word, "steps=2", *more)
         try:
             config = small(resolve(copy.deepcopy(hydra_composed(*words))))
             initial(config)

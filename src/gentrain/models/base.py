@@ -119,6 +119,7 @@ class SingleObjectiveModel(GenerativeModel):
     """A model that minimises one objective: a likelihood, a bound, an energy or a regression."""
 
     compilable: ClassVar[bool] = True  # `objective` can be compiled as one graph
+    ignores_batches: bool = False  # `objective` is the same for every batch, and not random
     init_images: int = 0  # at most so many training images go to `init_from_data`
     ema_generator: Any = None
 
