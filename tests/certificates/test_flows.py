@@ -63,7 +63,7 @@ def iaf(shape: list[int], **options: Any) -> Reversed:
 
 
 def standardised(shape: list[int]) -> Standardised:
-    flow = Standardised(shape, partial(RealNVP, couplings=3, units=8, blocks=1))
+    flow = Standardised(shape, partial(RealNVPOfPoints, couplings=3, width=8, blocks=1))
     flow.init_from_batch(3 * torch.randn(50, *shape) + 1)
     return flow
 
@@ -309,7 +309,7 @@ def test_a_masked_autoregressive_flow_is_that_of_zuko() -> None:
 
 def test_couplings_are_those_of_zuko() -> None:
     size, units = 4, 9
-    ours = stirred(RealNVP([size], couplings=4, units=units, blocks=1))
+    ours = stirred(RealNVPOfPoints([size], couplings=4, width=units, blocks=1))
 
     class Same(nn.Module):
         """A coupling's network as zuko asks for it: the shown values, and pairs of t and s."""
@@ -328,7 +328,7 @@ def test_couplings_are_those_of_zuko() -> None:
     theirs = zuko.flows.NICE(
         size, transforms=4, univariate=lambda t, s: AffineTransform(t, torch.exp(s))
     ).to(D)
-    for coupling, transform in zip(ours.last.each, theirs.transform.transforms, strict=True):
+    for coupling, transform in zip(ours.each, theirs.transform.transforms, strict=True):
         transform.hyper, transform.mask = Same(coupling), coupling.mask.bool()
     x = torch.randn(40, size, dtype=D)
     torch.testing.assert_close(

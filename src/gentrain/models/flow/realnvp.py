@@ -16,7 +16,6 @@ a batch is that of its samples in training as well.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
