@@ -12,7 +12,7 @@ import copy
 import inspect
 import typing
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -21,15 +21,27 @@ import pytest
 import torch
 from hydra.errors import HydraException
 
+from gentrain.adversarial.lipschitz import GradientPenalty
+from gentrain.adversarial.losses import hinge, js, ls
+from gentrain.adversarial.regularizer import Regularizer
+from gentrain.adversarial.tricks import FeatureMatching, LabelSmoothing
 from gentrain.config import validate
 from gentrain.config.build import build
 from gentrain.config.validate import argument_types, coerced, locate, signature
 from gentrain.data.batches import as_batch
 from gentrain.errors import UserError
 from gentrain.models.base import eval_mode
+from gentrain.models.energy.hopfield import Hopfield
+from gentrain.models.flow import InverseAutoregressive, RealNVP, RealNVPOfPoints
+from gentrain.models.gan.gan import GAN
+from gentrain.networks import ali, autoencoder, biggan, mlp, normfree
+from gentrain.networks.base import Backbone
+from gentrain.networks.conditional import conditional_generator
 from gentrain.training.datamodule import DataModule
+from gentrain.training.single_objective import SingleObjective
 from tests.contracts.test_matrix import Toy, hydra_composed, resolve
 from tests.support import compose
+from tests.support.backbones import criterion
 from tests.support.presets import NAMES, small
 
 # what is read, names and paths, speed and memory; what acts only where an update has diverged
@@ -245,3 +257,60 @@ def test_an_option_of_a_choice_changes_the_run_or_is_refused(group: str, choice:
         assert without_effect(config) == []
         return
     raise AssertionError(refusals)
+
+
+def attached(*tricks: Regularizer, loss: Any = None, lipschitz: Any = None) -> GAN:
+    networks = (Backbone(module, shape=[4], width=4) for module in (mlp.Generator, mlp.Critic))
+    return GAN(*networks, criterion(*tricks, loss=loss, lipschitz=lipschitz))
+
+
+def of_codes(**width: Any) -> Any:
+    return ali.PairCritic(Backbone(ali.Critic, shape=[1, 28, 28], width=4), 3, **width)
+
+
+def trained(**memory: Any) -> SingleObjective:
+    return SingleObjective(Hopfield([1, 2, 2], **memory), {}, accumulate=2)
+
+
+REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
+    "one side of zero": (lambda: GradientPenalty(center=0, one_sided=True), "lipschitz.one_sided"),
+    "groups of nothing": (
+        lambda: attached(lipschitz=GradientPenalty(coupled="within_groups")), "lipschitz=gp,",
+    ),
+    "saturating": (lambda: attached(FeatureMatching(), loss=js(saturating=True)), "saturating"),
+    "c": (lambda: attached(FeatureMatching(), loss=ls(c=0.5)), "loss.c=0.5"),
+    "two targets": (lambda: attached(LabelSmoothing(), loss=js(real_target=0.8)), "real_target"),
+    "two targets of ls": (lambda: attached(LabelSmoothing(), loss=ls(b=0.8)), "loss.b=0.8"),
+    "norm of maxout": (lambda: mlp.Critic([4], maxout=2, norm="batch"), "model.critic.norm=none"),
+    "no hidden layer": (lambda: autoencoder.MLP([4], width=8, depth=1), "null for"),
+    "no width": (lambda: autoencoder.MLP([4], width=None), "model.critic.width"),
+    "bound of gates": (lambda: InverseAutoregressive(4, bound=1.0), "gated=false"),
+    "no embedding": (
+        lambda: conditional_generator(Backbone(biggan.Generator), 3, 5), "model.embedding=null",
+    ),
+    "one objective": (trained, "scheme.accumulate=1"),
+    "realnvp of points": (lambda: RealNVP([2]), "model=realnvp_points"),
+    "points of images": (lambda: RealNVPOfPoints([1, 8, 8]), "model=realnvp"),
+    # a width that must divide
+    "units of two": (lambda: ali.Critic([1, 28, 28], width=7), "model.critic.width.*of 2"),
+    "joint units": (lambda: of_codes(width=7), "model.joint_width.*of 2"),
+    "groups": (lambda: normfree.Block(6, 8, 1), "groups, width.*divisor of 12"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_would_have_no_effect_is_refused_in_a_line(case: str) -> None:
+    make, words = REFUSED[case]
+    with pytest.raises(UserError, match=words) as refused:
+        make()
+    assert "\n" not in str(refused.value) and "; " in str(refused.value)
+
+
+def test_what_has_an_effect_is_not_refused() -> None:
+    attached(FeatureMatching(adversarial=True), loss=js(saturating=True))
+    attached(FeatureMatching(), LabelSmoothing(), loss=ls())
+    autoencoder.MLP([4], width=None, depth=1)
+    trained(unlearning=0.1)
+    of_codes(width=8), of_codes()
+    with pytest.raises(UserError, match="label smoothing"):  # and not of the target
+        attached(LabelSmoothing(), loss=hinge())
