@@ -3,7 +3,7 @@
 The density of a flow is exact. That of an energy is normalised by its sum over a grid.
 
     options='pixels=real steps=3000 data.batch_size=256 schedule=cosine samples.every=0'
-    for data in two_moons checkerboard rings; do for model in planar realnvp maf iaf; do
+    for data in two_moons checkerboard rings; do for model in planar realnvp_points maf iaf; do
         gentrain model=$model data=$data $options scheme.optimizers.model.lr=2e-3 \
             hydra.run.dir=outputs/gallery/$model-$data
     done; done   # and for maf: model.flow.width=64 model.flow.batch_norm=false
@@ -40,7 +40,7 @@ from torch import Tensor
 from gentrain.commands.sample.energy_modes import density_on_grid
 from gentrain.runs.reopen import OpenedRun, reopen
 
-FLOWS = ("planar", "realnvp", "maf", "iaf")
+FLOWS = ("planar", "realnvp_points", "maf", "iaf")
 SQUARE = (-1.0, 1.0, -1.0, 1.0)
 
 

@@ -83,7 +83,7 @@ def test_what_models_do(zoo: Zoo) -> None:
         vae.encode(torch.zeros(3, 1, 32, 32))
 
 
-def test_save_pretrained(zoo: Zoo, tmp_path: Path) -> None:
+def test_save_pretrained(zoo: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = gentrain.load(zoo("gan"))
     folder = run.save_pretrained(tmp_path / "saved")
     assert {file.name for file in folder.iterdir()} == {
@@ -94,6 +94,10 @@ def test_save_pretrained(zoo: Zoo, tmp_path: Path) -> None:
     assert "dcgan on mnist_5k" in (folder / "README.md").read_text()
     with pytest.raises(gentrain.UserError, match="no directory"):
         gentrain.from_pretrained(tmp_path / "none")
+    monkeypatch.setattr("gentrain.runs.tensors.find_spec", lambda name: None)
+    for use in (gentrain.from_pretrained, run.save_pretrained):
+        with pytest.raises(gentrain.UserError, match=r"safetensors .*gentrain\[export\]"):
+            use(folder)
 
 
 def test_import_is_light() -> None:

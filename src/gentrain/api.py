@@ -115,16 +115,18 @@ def from_pretrained(path: str | Path, device: str = "cpu", plugins: list[str] | 
         plugins: the modules of your own code that the model needs.
 
     Raises:
-        UserError: where there is no such model.
+        UserError: where there is no such model, and without the package safetensors.
     """
     import torch
-    from safetensors.torch import load_file
 
     from gentrain.config.build import build
     from gentrain.config.validate import checked
     from gentrain.data.base import Data
     from gentrain.models.base import GenerativeModel
     from gentrain.runs.reopen import OpenedRun
+    from gentrain.runs.tensors import read_tensors, refuse_missing_safetensors
+
+    refuse_missing_safetensors("path")
 
     folder = Path(path) if Path(path).is_dir() else downloaded(str(path))
     if not (folder / CONFIG).is_file():
@@ -136,7 +138,7 @@ def from_pretrained(path: str | Path, device: str = "cpu", plugins: list[str] | 
     plugin_modules.refuse_missing(about.get("plugins", []), str(folder))
     data = build(checked(about["data"], "data"), "data", Data)
     model = build(checked(about["model"], "model"), "model", GenerativeModel)
-    model.load_state_dict(load_file(folder / WEIGHTS) | about["numbers"])
+    model.load_state_dict(read_tensors(folder / WEIGHTS) | about["numbers"])
     opened = OpenedRun(
         run_dir=folder,
         config=about,
@@ -412,15 +414,17 @@ class Run:
         Raises:
             UserError: without the package safetensors.
         """
-        import torch
-        from safetensors.torch import save
-
         from gentrain.files import to_json
+        from gentrain.runs.tensors import (
+            refuse_missing_safetensors,
+            tensors_of,
+            write_tensors,
+        )
         from gentrain.version import __version__
 
+        refuse_missing_safetensors("folder")
         folder = Path(folder)
         state = self.opened.model.state_dict()
-        weights = {name: value for name, value in state.items() if torch.is_tensor(value)}
         about = {
             "format": FORMAT,
             "model": self.config["model"],
@@ -428,17 +432,14 @@ class Run:
             "choices": self.opened.choices,
             "class_names": self.opened.class_names,
             "plugins": self.config.get("plugins", []),
-            "numbers": {name: state[name] for name in state.keys() - weights.keys()},
+            "numbers": {name: state[name] for name in state.keys() - tensors_of(state).keys()},
             "step": self.step,
             "seed": self.config["seed"],
             "version": __version__,
         }
         with report_disk_errors(folder, "folder", "choose another folder"):
             folder.mkdir(parents=True, exist_ok=True)
-            whole = {
-                name: value.detach().cpu().contiguous().clone() for name, value in weights.items()
-            }
-            (folder / WEIGHTS).write_bytes(save(whole, {"format": "pt"}))
+            write_tensors(folder / WEIGHTS, state)
             write_text(folder / CONFIG, to_json(about, indent=2) + "\n")
             write_text(folder / CARD, self.card(about))
         return folder

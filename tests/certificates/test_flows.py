@@ -34,7 +34,14 @@ from gentrain.models.flow.autoregressive import (
 from gentrain.models.flow.base import Flow, FlowDensity, Reversed, Standardised
 from gentrain.models.flow.distillation import Distilled
 from gentrain.models.flow.planar import PlanarMaps
-from gentrain.models.flow.realnvp import RealNVP, checkerboards, halves, squeeze, unsqueeze
+from gentrain.models.flow.realnvp import (
+    RealNVP,
+    RealNVPOfPoints,
+    checkerboards,
+    halves,
+    squeeze,
+    unsqueeze,
+)
 from gentrain.models.pixels import Logit, Real
 from gentrain.training.checkpoint_io import AtomicIO
 from gentrain.training.datamodule import DataModule
@@ -56,7 +63,7 @@ def iaf(shape: list[int], **options: Any) -> Reversed:
 
 
 def standardised(shape: list[int]) -> Standardised:
-    flow = Standardised(shape, partial(RealNVP, couplings=3, units=8, blocks=1))
+    flow = Standardised(shape, partial(RealNVPOfPoints, couplings=3, width=8, blocks=1))
     flow.init_from_batch(3 * torch.randn(50, *shape) + 1)
     return flow
 
@@ -79,7 +86,7 @@ FLOWS: dict[str, tuple[list[int], Callable[[list[int]], Flow]]] = {
     "iaf": ([6], partial(iaf, layers=3, width=20)),
     "iaf, not gated": ([6], partial(iaf, layers=3, width=20, gated=False, bound=2.0)),
     "standardised": ([3], standardised),
-    "realnvp of points": ([3], partial(RealNVP, couplings=4, units=8, blocks=1)),
+    "realnvp of points": ([3], partial(RealNVPOfPoints, couplings=4, width=8, blocks=1)),
     "realnvp": ([1, 4, 4], partial(RealNVP, width=4, blocks=1, scales=2)),
     "realnvp in colour": ([3, 4, 4], partial(RealNVP, width=4, blocks=2, scales=1)),
     "realnvp of one scale": ([1, 5, 5], partial(RealNVP, width=4, blocks=1, scales=0)),
@@ -302,7 +309,7 @@ def test_a_masked_autoregressive_flow_is_that_of_zuko() -> None:
 
 def test_couplings_are_those_of_zuko() -> None:
     size, units = 4, 9
-    ours = stirred(RealNVP([size], couplings=4, units=units, blocks=1))
+    ours = stirred(RealNVPOfPoints([size], couplings=4, width=units, blocks=1))
 
     class Same(nn.Module):
         """A coupling's network as zuko asks for it: the shown values, and pairs of t and s."""
@@ -321,7 +328,7 @@ def test_couplings_are_those_of_zuko() -> None:
     theirs = zuko.flows.NICE(
         size, transforms=4, univariate=lambda t, s: AffineTransform(t, torch.exp(s))
     ).to(D)
-    for coupling, transform in zip(ours.last.each, theirs.transform.transforms, strict=True):
+    for coupling, transform in zip(ours.each, theirs.transform.transforms, strict=True):
         transform.hyper, transform.mask = Same(coupling), coupling.mask.bool()
     x = torch.randn(40, size, dtype=D)
     torch.testing.assert_close(
@@ -489,7 +496,7 @@ def small(node: Any, width: int) -> Any:
     if not isinstance(node, dict):
         return node
     made = "flow.autoregressive" in node.get("_target_", "")
-    sizes = {"width": width if made else 8, "units": 8, "layers": 2, "couplings": 2}
+    sizes = {"width": width if made else 8, "layers": 2, "couplings": 2}
     sizes["teacher_steps"] = 1
     return {k: small(v, width) if isinstance(v, dict) else sizes.get(k, v) for k, v in node.items()}
 
@@ -497,7 +504,7 @@ def small(node: Any, width: int) -> Any:
 TERMS = {"iaf_distilled": {"teacher_nll", "cross_entropy", "negative_entropy", "kl"}}
 COMMANDS = [
     (model, "data=two_moons", "pixels=real")
-    for model in ("maf", "realnvp", "planar", "iaf", "iaf_distilled")
+    for model in ("maf", "realnvp_points", "planar", "iaf", "iaf_distilled")
 ]
 COMMANDS += [
     ("realnvp",),
@@ -547,7 +554,7 @@ def test_a_flow_learns_two_moons(name: str) -> None:
     points = TwoMoons(name="two_moons", shape=(2,), n=20_000).load("train").images
     gaussian = 0.5 * torch.logdet(torch.cov(points.T)) + 1 + math.log(2 * math.pi)
     make = (
-        partial(RealNVP, units=32, blocks=1)
+        partial(RealNVPOfPoints, width=32, blocks=1)
         if name.startswith("realnvp")
         else partial(iaf, layers=3, width=32, gated=False)
     )

@@ -49,6 +49,7 @@ KEYS = {
 DATA = {  # of presets whose own are not the embedded digits themselves
     "planar": "two_moons",
     "iaf": "two_moons",
+    "realnvp_points": "two_moons",
     "pix2pix": "digit_edges",
     "unet": "digit_edges",
     "srgan": "digit_downsampled",

@@ -27,9 +27,15 @@ from gentrain.adversarial import losses
 from gentrain.adversarial.lipschitz import GradientPenalty, Lipschitz, SpectralNorm, WeightClip
 from gentrain.adversarial.regularizer import Regularizer
 from gentrain.adversarial.tricks import MinibatchDiscrimination, Packing, VirtualBatchNormalization
+from gentrain.adversarial.tricks.networks import MinibatchSimilarity
 from gentrain.errors import UserError
 from gentrain.layers.activation import LeakyReLU
-from gentrain.layers.lipschitz_bound import LipschitzBounded, WeightLimits, lipschitz_bound
+from gentrain.layers.lipschitz_bound import (
+    LipschitzBounded,
+    WeightLimits,
+    lipschitz_bound,
+    unbounded_layers,
+)
 from gentrain.layers.normalization import norm2d
 from gentrain.layers.resample import Downsample, Upsample
 from gentrain.models.gan.bigan import pair_critic
@@ -147,6 +153,8 @@ def certify(critic: Any, method: Lipschitz, *tricks: Regularizer, shape: list[in
 def refused(backbone: Backbone[Any], method: str) -> str | None:
     """The layers for which a method must be refused; None where it must hold."""
     options = backbone.keywords
+    if options.get("maxout") and options["norm"] != "none":
+        return "maxout layers have no norm"
     if ".ali" in backbone.func.__module__ and options["norm"].startswith("instance"):
         return "single pixel"
     if method == "clip" and "progan" in backbone.func.__module__:
@@ -167,8 +175,6 @@ def test_every_backbone_is_bounded_or_refused(method: str) -> None:
     torch.manual_seed(0)
     assert len(backbones()) > 35
     for name, backbone in backbones().items():
-        if backbone.keywords.get("maxout") and backbone.keywords["norm"] != "none":
-            continue  # maxout layers have no norm, whatever the option says
         try:
             if reason := refused(backbone, method):
                 with pytest.raises(UserError, match=reason) as error:
@@ -211,7 +217,12 @@ def test_every_wrapper_is_bounded(wrapper: str, method: str) -> None:
 def test_what_tricks_add_is_bounded(method: str) -> None:
     torch.manual_seed(0)
     plain = PLAIN["dcgan"]
-    certify(plain(), METHODS[method](), MinibatchDiscrimination(3, 2))
+    with pytest.raises(UserError, match="grows with the batch"):
+        certify(plain(), METHODS[method](), MinibatchDiscrimination(3, 2))
+    limits = METHODS[method]().limits()
+    assert limits is not None
+    similarity = MinibatchSimilarity(8, 3, 2)  # and so is the layer itself
+    assert unbounded_layers(similarity, limits) == ["(MinibatchSimilarity)"]
     certify(plain(), METHODS[method](), Packing(2), shape=[2, *SHAPE[1:]])
     virtual = VirtualBatchNormalization(["critic"])
     if method == "clip":
@@ -229,7 +240,7 @@ def test_every_declared_bound_is_held_to() -> None:
             critics.append(backbone())
     for trick in (MinibatchDiscrimination(3, 2), VirtualBatchNormalization(["critic"])):
         critics.append(PLAIN["dcgan"](norm="batch"))
-        trick.attach(Player(critics[-1]))  # type: ignore[arg-type]
+        trick.attach(Player(critics[-1], losses.hinge()))  # type: ignore[arg-type]
     seen = {kind for critic in critics for m in critic.modules() for kind in type(m).__mro__}
     own = {kind for kind in subclasses(LipschitzBounded) if "lipschitz_bound" in vars(kind)}
     assert {kind.__name__ for kind in own - seen} == set()
@@ -305,6 +316,19 @@ def test_a_layer_against_its_jacobian(layer: nn.Module) -> None:
         found = torch.linalg.matrix_norm(flat.reshape(-1, math.prod(shape)), 2)
         promised = lipschitz_bound(layer, limits)
         assert 0 < float(found) <= promised * (1 + 1e-9)
+
+
+def test_minibatch_discrimination_is_as_steep_as_its_batch_is_large() -> None:
+    """In a batch of samples that are alike, and within the bound for a batch of that size."""
+    layer = MinibatchSimilarity(1, 1, 1).double()
+    layer.T.weight.data.fill_(1.0)
+    for samples in (2, 4, 64):
+        x = torch.full((samples, 1), 0.5, dtype=torch.float64)
+        x[0] += 1e-6  # a distance has no slope at zero
+        jacobian = torch.autograd.functional.jacobian(layer, x)
+        slope = float(torch.linalg.matrix_norm(jacobian.reshape(2 * samples, samples), 2))
+        limits = WeightLimits(spectral=1.0, samples=samples)
+        assert 0.99 * (samples - 1) < slope <= lipschitz_bound(layer, limits)
 
 
 @pytest.mark.parametrize("layer", [Downsample(), Upsample()], ids=["down", "up"])

@@ -165,6 +165,9 @@ def refusal(preset: str, loss: str, lipschitz: str, tricks: tuple[str, ...]) -> 
         return "conditional"
     if preset == "semi_supervised_gan" and "packing" in tricks:
         return "classifier"
+    of_one_score = preset not in (*PATCHES, "ebgan")
+    if of_one_score and loss.startswith("wasserstein") and "minibatch_discrimination" in tricks:
+        return "grows with the batch"
     if preset == "semi_supervised_gan" and lipschitz == "clip":
         return "weight_norm"
     if preset == "progan" and lipschitz == "clip" and "virtual_batch_norm" not in tricks:
@@ -186,6 +189,8 @@ def refusal(preset: str, loss: str, lipschitz: str, tricks: tuple[str, ...]) -> 
         return "couple samples"
     if preset == "r3gan" and lipschitz.startswith("spectral_norm"):
         return "start at zero"
+    if lipschitz == "gp_grouped" and preset != "progan":
+        return "couples samples"
     if loss.startswith("wasserstein") and lipschitz == "none":
         return "lipschitz=none"
     if loss.startswith("wasserstein") and lipschitz.startswith(("clip", "spectral_norm")):

@@ -27,7 +27,7 @@ from tests.support.compose import composed
 from tests.support.presets import DENSITIES, ENERGIES, PRESETS, first_of_each_class, small
 
 SHORT = {"steps": 3, "n_chains": 5, "buffer": 5, "hidden": 6}  # of energies
-ALONE = ("planar", "iaf", "realnvp")  # no data.size, or sides that do not halve
+ALONE = ("planar", "iaf", "realnvp", "realnvp_points")  # no data.size, or sides that do not halve
 # of the games, those whose images are more than a function of noise, and one that is
 QUICK = ("dcgan", "pix2pix")
 FEW, MANY = 2, 7

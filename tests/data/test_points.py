@@ -232,7 +232,7 @@ def test_refusals_of_options(tmp_path: Path, table: Path) -> None:
 
 
 MODELS = {
-    "realnvp": ("pixels=real",),
+    "realnvp_points": (),
     "maf": ("pixels=real",),
     "planar": ("pixels=real",),
     "vae": ("likelihood=gaussian",),
@@ -290,7 +290,7 @@ def test_chains_in_a_box_are_refused(table: Path) -> None:
 
 
 def test_a_table_of_samples_is_data_again(table: Path, tmp_path: Path) -> None:
-    run = opened("realnvp", table, "pixels=real")
+    run = opened("realnvp_points", table)
     for save, file in (("npz", "images.npz"), ("folder", "points.csv")):
         Grid(30).draw(SampleSession(run), Output(tmp_path / save, save, run.data))
         again = read_table(tmp_path / save / file, None)

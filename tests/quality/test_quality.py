@@ -21,9 +21,11 @@ from gentrain.quality.coverage import ModeCoverage, StackedCoverage
 from gentrain.quality.image_quality import ImageQuality
 from gentrain.quality.likelihood import LogLikelihood
 from gentrain.quality.paired import PairedScores
+from gentrain.quality.plane import PlaneLikelihood
 from gentrain.quality.rotation import Rotation
 from gentrain.quality.test_error import TestError
 from gentrain.quality.translation import RoundTrip
+from tests.support.compose import build_model
 
 NAMES = {
     *(
@@ -184,6 +186,29 @@ def test_refused_before_training(cache, bars, points, model):
         assert metric.key in text and "Sampler does not fit" in text and "choose model=" in text
 
 
+PLANE = ("model=ebm", "experiment=plane", "data=rings")
+
+
+@pytest.mark.parametrize(
+    ("metric", "words", "choice"),
+    [
+        (LogLikelihood(), ("model=rbm", "data.size=8"), "quality=ais"),
+        (Annealed(), ("model=realnvp", "data.size=8"), "quality=nats"),
+        (Annealed(), ("model=planar",), "quality=nats"),
+        (LogLikelihood(), PLANE, "quality=plane"),
+        (Annealed(), PLANE, "quality=plane"),
+        (PlaneLikelihood(), ("model=rbm", "data.size=8"), "quality=ais, or"),
+        (PlaneLikelihood(), ("model=ebm", "data.size=8"), "quality=chains, or"),
+        (PlaneLikelihood(), ("model=hopfield", "data.size=8"), "quality=none, or"),
+    ],
+)
+def test_a_refusal_names_the_quality_that_fits(bars, metric, words, choice):
+    with pytest.raises(UserError) as problem:
+        metric.check(bars, build_model(*words))
+    text = str(problem.value)
+    assert f"choose {choice}" in text and metric.key in text and "\n" not in text
+
+
 # --- few images, one class, constant features ----------------------------------------------------
 
 
@@ -241,10 +266,12 @@ def test_constant_features_leave_out_what_they_do_not_define(tmp_path, bars, mod
     metric = quality(tmp_path, samples=18, prdc_samples=10)
     for _ in range(2):
         scores, _ = scored(metric, Grey(), model())
-    missing = {f"{name}_classifier" for name in ("precision", "recall", "density", "coverage")}
-    assert scores.keys() == NAMES - missing
+    against_real = ("fid", "kid", "precision", "recall", "density", "coverage")
+    missing = {name for name in NAMES if name.startswith(against_real)}
+    assert len(missing) == 8 and scores.keys() == NAMES - missing
     lines = [one.getMessage() for one in caplog.records if "precision" in one.getMessage()]
-    assert len(lines) == 1 and "same features" in lines[0]
+    assert len(lines) == 1 and "fid_classifier, kid_classifier" in lines[0]
+    assert "same features" in lines[0]
     collapsed, _ = scored(quality(tmp_path), bars, model(lambda batch: 0 * batch[0]))
     assert collapsed.keys() == NAMES and collapsed["recall_classifier"] == 0
 

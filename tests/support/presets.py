@@ -70,8 +70,8 @@ def small(node: Any) -> Any:
         sizes["width"] = 64
     if "flow.autoregressive" in node.get("_target_", ""):
         sizes["width"] = 64  # as many hidden units as values of 8 x 8 images, or more
-    if "unet" in node.get("_target_", ""):  # which has norms inside alone
-        sizes["depth"] = 2
+    if "unet" in node.get("_target_", "") or "autoencoder.MLP" in node.get("_target_", ""):
+        sizes["depth"] = 2  # with 1 the one has no norms, and the other no hidden layer
     return {
         key: small(value) if isinstance(value, dict) else sizes.get(key, value)
         for key, value in node.items()

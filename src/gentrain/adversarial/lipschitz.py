@@ -152,6 +152,10 @@ class GradientPenalty(Lipschitz):
                 minibatch standard deviation of progressive GANs. That paper and its code penalise
                 the gradient of the sum of scores: of the sample's own score, and of the scores of
                 its group of 4.
+
+    Raises:
+        UserError: for a one-sided penalty around zero, which no norm is below; where a critic
+            couples samples that must not be coupled; and for `within_groups` where none couples.
     """
 
     def __init__(
@@ -164,6 +168,11 @@ class GradientPenalty(Lipschitz):
         coupled: Literal["refuse", "within_groups"] = "refuse",
     ) -> None:
         super().__init__()
+        if one_sided and not center:
+            raise UserError(
+                "no norm of a gradient is below zero, so both sides of center=0 are one "
+                "(lipschitz.one_sided); write lipschitz.one_sided=false, or lipschitz.center=1"
+            )
         self.weight, self.center, self.one_sided = weight, center, one_sided
         self.points, self.every, self.coupled = points, every, coupled
         self.steps, self.due = 0, True
@@ -177,6 +186,11 @@ class GradientPenalty(Lipschitz):
                 "(lipschitz, model.critic.norm, tricks); use model.critic.norm=layer, and no "
                 "virtual_batch_norm of the critic or minibatch_discrimination; "
                 "lipschitz=gp_grouped is for network=progan"
+            )
+        if self.coupled == "within_groups" and not batch_coupled_layers(model.critic):
+            raise UserError(
+                "no layer of this critic couples samples, within groups or otherwise "
+                "(lipschitz.coupled); choose lipschitz=gp, which is the same for it"
             )
 
     def critic_term(self, critic: CriticFunction, real: Tensor, fake: Tensor) -> Tensor | None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from gentrain.config.types import NonNegative, Positive
 
+CODINGS = ((0.0, 1.0, 1.0), (-1.0, 1.0, 0.0))  # (a, b, c) of least squares, by the paper
 ScoreLoss = Callable[[Tensor, Tensor], Tensor]  # (real scores, fake scores) -> scalar
 
 
@@ -35,6 +36,8 @@ class AdversarialLoss(nn.Module):
         of_energy: scores must be minus an energy, which is never negative.
         unhalved: the factor by which a paper without the 1/2 of this loss differs: 2 for a loss
             that is written with 1/2, else 1.
+        real_target: an option and its value, which is a target for real images other than 1.
+        of_generator: an option that was given for the generator's loss alone.
     """
 
     def __init__(
@@ -48,6 +51,8 @@ class AdversarialLoss(nn.Module):
         swap_roles: Callable[[Tensor], Tensor] = neg,
         of_energy: bool = False,
         unhalved: float = 1.0,
+        real_target: str | None = None,
+        of_generator: str | None = None,
     ) -> None:
         super().__init__()
         self.critic, self.generator = critic, generator
@@ -55,6 +60,7 @@ class AdversarialLoss(nn.Module):
         self.smoothed, self.swap_roles = smoothed, swap_roles
         self.estimates = dict(estimates or {})
         self.unhalved = unhalved
+        self.real_target, self.of_generator = real_target, of_generator
 
     def update(self, scalars: dict[str, Tensor]) -> None:
         """Called after each critic update with the critic's named losses and metrics.
@@ -86,7 +92,13 @@ def js(saturating: bool = False, real_target: float = 1.0) -> AdversarialLoss:
     def generator(real: Tensor, fake: Tensor) -> Tensor:
         return -F.softplus(fake).mean() if saturating else F.softplus(-fake).mean()
 
-    return AdversarialLoss(critic, generator, smoothed=lambda target: js(saturating, target))
+    return AdversarialLoss(
+        critic,
+        generator,
+        smoothed=lambda target: js(saturating, target),
+        real_target=f"loss.real_target={real_target}" if real_target != 1 else None,
+        of_generator="loss.saturating=true" if saturating else None,
+    )
 
 
 def ls(a: float = 0.0, b: float = 1.0, c: float = 1.0) -> AdversarialLoss:
@@ -112,6 +124,8 @@ def ls(a: float = 0.0, b: float = 1.0, c: float = 1.0) -> AdversarialLoss:
         smoothed=lambda target: with_swap_roles(ls(a, target, c), swap_roles),
         swap_roles=swap_roles,
         unhalved=2.0,
+        real_target=f"loss.b={b}" if b != 1 else None,
+        of_generator=None if (a, b, c) in CODINGS else f"loss.c={c}",
     )
 
 

@@ -28,6 +28,7 @@ from gentrain.files import report_disk_errors, temporary, to_json
 from gentrain.models.base import DrawsPixels
 from gentrain.runs import directory
 from gentrain.runs.reopen import reopen
+from gentrain.runs.tensors import read_tensors, refuse_missing_safetensors, write_tensors
 
 TOLERANCE = 1e-4  # of pixels in [-1, 1], between ONNX and the generator
 SIZES = (1, 2, 7)  # of the batches that are compared; the file is traced with another size
@@ -94,7 +95,8 @@ def export(config: dict[str, Any]) -> Path:
 
 def refuse_missing_packages(onnx: bool) -> None:
     """Refuse an installation without the extra `export`."""
-    for package in ("safetensors", *(("onnx", "onnxruntime") if onnx else ())):
+    refuse_missing_safetensors("onnx")
+    for package in ("onnx", "onnxruntime") if onnx else ():
         if find_spec(package) is None:
             raise UserError(f"{package} is not installed (onnx); pip install 'gentrain[export]'")
 
@@ -114,15 +116,8 @@ def refuse_unfit(session: SampleSession, onnx: bool) -> None:
 
 def write_files(session: SampleSession, onnx: bool, folder: Path) -> float | None:
     """Write all files of an export; returns how far ONNX is from the generator."""
-    from safetensors.torch import save
-
     about = description(session)
-    weights = {
-        name: value.detach().contiguous().clone()
-        for name, value in session.generator.state_dict().items()
-        if torch.is_tensor(value)
-    }
-    (folder / "generator.safetensors").write_bytes(save(weights, {"format": "pt"}))
+    write_tensors(folder / "generator.safetensors", session.generator.state_dict())
     (folder / "config.json").write_text(to_json(about, indent=2) + "\n", "utf-8")
     if not onnx:
         return None
@@ -252,9 +247,7 @@ def open_exported(folder: Path) -> tuple[Any, nn.Module]:
     Returns:
         (model, generator); `model.generate(generator, batch, noise)` draws images.
     """
-    from safetensors.torch import load_file
-
     about = json.loads((folder / "config.json").read_text("utf-8"))
     model = build(checked(about["model"], "model"), "model")
-    model.generator.load_state_dict(load_file(folder / "generator.safetensors"))
+    model.generator.load_state_dict(read_tensors(folder / "generator.safetensors"))
     return model, model.generator.eval()

@@ -30,12 +30,13 @@ class WeightLimits:
     Args:
         entry: largest absolute value of a parameter, gains of norms included.
         spectral: largest spectral norm of a weight as a matrix.
-        samples: samples of a batch, on which the bounds of some coupling layers depend.
+        samples: samples of a batch, on which the bounds of some coupling layers depend. By default
+            any number, of which such a layer has no bound.
     """
 
     entry: float = math.inf
     spectral: float = math.inf
-    samples: int = 1
+    samples: float = math.inf
 
     def matrix(self, rows: int, columns: int) -> float:
         """The largest spectral norm of a weight; |W| <= max |w| sqrt(rows columns)."""

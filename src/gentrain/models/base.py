@@ -119,6 +119,7 @@ class SingleObjectiveModel(GenerativeModel):
     """A model that minimises one objective: a likelihood, a bound, an energy or a regression."""
 
     compilable: ClassVar[bool] = True  # `objective` can be compiled as one graph
+    ignores_batches: bool = False  # `objective` is the same for every batch, and not random
     init_images: int = 0  # at most so many training images go to `init_from_data`
     ema_generator: Any = None
 
@@ -266,15 +267,10 @@ class Trace(NamedTuple):
     accepted: Tensor | None  # (T, C) whether a proposal was accepted; None if none is ever rejected
 
 
-class HasTrace(Capability):
+class HasTrace(HasChains):
     """Its chains have a distribution to which they converge, and it says how they move."""
 
     what, examples = "draws by Markov chains that converge", "model=ebm, rbm or boltzmann"
-
-    @property
-    @abstractmethod
-    def starts(self) -> int | None:
-        """See `HasChains`."""
 
     @abstractmethod
     def start(self, n: int, device: torch.device | str) -> Tensor:

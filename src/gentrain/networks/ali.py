@@ -24,6 +24,7 @@ SLOPE = 0.1
 CLAMP = 0.98  # means of pixels nearer to -1 and 1 would leave tanh no slope
 # kernel and stride of the convolutions from an image down to one pixel
 LAYERS = ((5, 1), (4, 2), (4, 1), (4, 2), (4, 1))
+PIECES = 2  # linear maps of a maxout unit
 
 
 class Generator(base.Generator):
@@ -112,10 +113,14 @@ class Critic(base.Critic):
 
     Args:
         shape: (C, H, W) of an image, of 28 or 32 px.
-        width: linear maps of the first layer, which make half as many units; 32 in the paper.
+        width: linear maps of the first layer, which make half as many units, so an even number; 32
+            in the paper.
         norm: after every convolution but the first.
         dropout: share of units that are dropped in training.
         input_dropout: share of the inputs that are dropped in training.
+
+    Raises:
+        UserError: for an odd width.
     """
 
     def __init__(
@@ -127,10 +132,11 @@ class Critic(base.Critic):
         input_dropout: Share = 0.2,
     ) -> None:
         refuse_instance_norm(norm)
+        refuse_incomplete_units(width, "model.critic.width")
         layers: list[nn.Module] = [nn.Dropout(input_dropout)]
-        for number, layer in enumerate(convolutions(shape, width, pieces=2)):
+        for number, layer in enumerate(convolutions(shape, width, PIECES)):
             layers += [layer, norm2d(norm if number else "none", layer.out_channels)]
-            layers += [MaxPieces(2), nn.Dropout(dropout)]
+            layers += [MaxPieces(PIECES), nn.Dropout(dropout)]
         super().__init__(nn.Sequential(*layers, nn.Flatten()), 8 * width)
         self.dropout, self.input_dropout = dropout, input_dropout
         base.gaussian_init(self)
@@ -149,10 +155,15 @@ class PairCritic(base.Critic):
     Args:
         backbone: the critic of images, whose last layers the others are as wide as.
         latent: length of a code.
-        width: linear maps of a layer that sees both; None takes twice those of the image's last.
+        width: linear maps of a layer that sees both, an even number; None takes twice those of the
+            image's last.
+
+    Raises:
+        UserError: for an odd width.
     """
 
     def __init__(self, backbone: base.Backbone[Any], latent: int, width: int | None = None) -> None:
+        refuse_incomplete_units(width or PIECES, "model.joint_width")
         image = backbone()
         features, drop = image.size, image.dropout
         size = width or 4 * features
@@ -214,7 +225,21 @@ def convolutions(shape: list[int], width: int, pieces: int = 1) -> list[nn.Conv2
 
 def maxout(inputs: int, maps: int, dropout: float) -> list[nn.Module]:
     """Maxout units of two linear maps each, with dropout after them."""
-    return [nn.Linear(inputs, maps), MaxPieces(2), nn.Dropout(dropout)]
+    return [nn.Linear(inputs, maps), MaxPieces(PIECES), nn.Dropout(dropout)]
+
+
+def refuse_incomplete_units(maps: int, key: str) -> None:
+    """Refuse a number of linear maps that makes no whole number of maxout units.
+
+    Args:
+        maps: linear maps of a layer.
+        key: the option that gives them.
+    """
+    if maps % PIECES:
+        raise UserError(
+            f"a layer of {maps} linear maps makes no whole number of maxout units of {PIECES} "
+            f"({key}); give a multiple of {PIECES}"
+        )
 
 
 def refuse_instance_norm(norm: Norm) -> None:

@@ -74,21 +74,30 @@ class MLP(Autoencoder):
 
     Args:
         shape: shape of a sample, (C, H, W) or (D,).
-        width: units of a hidden layer.
+        width: units of a hidden layer; None where the depth is 1, since there is none.
         code: length of the code.
         depth: linear layers of the encoder, and of the decoder.
         norm: after every layer but the last.
+
+    Raises:
+        UserError: for a width of no hidden layer, or a hidden layer without a width.
     """
 
     def __init__(
         self,
         shape: list[int],
-        width: Count = 1024,
+        width: Count | None = 1024,
         code: Count = 128,
         depth: Count = 2,
         norm: Norm = "none",
     ) -> None:
-        sizes, points = [math.prod(shape), *[width] * (depth - 1), code], len(shape) == 1
+        if (width is None) != (depth == 1):
+            raise UserError(
+                f"a width of {width} for {depth - 1} hidden layers (model.critic.width, "
+                "model.critic.depth); give a width, or null for model.critic.depth=1"
+            )
+        hidden = [] if width is None else [width] * (depth - 1)
+        sizes, points = [math.prod(shape), *hidden, code], len(shape) == 1
         encoder: list[nn.Module] = [nn.Flatten()]
         for inputs, outputs in pairwise(sizes):
             encoder += [nn.Linear(inputs, outputs), norm1d(norm, outputs), ReLU()]

@@ -16,11 +16,30 @@ from gentrain.networks.base import Backbone
 Conditioning = Literal["concat", "projection"]
 
 
-def conditional_generator(backbone: Backbone[Any], classes: Count, embedding: Count) -> nn.Module:
-    """G(z, y): the backbone itself where it takes labels, else a `LabelledGenerator` of it."""
-    if backbone.func.conditional:  # type: ignore[attr-defined]
-        return backbone(classes=classes)
-    return LabelledGenerator(backbone, classes, embedding)
+EMBEDDING = 50  # of a label beside the noise
+
+
+def conditional_generator(
+    backbone: Backbone[Any], classes: Count, embedding: Count | None
+) -> nn.Module:
+    """G(z, y): the backbone itself where it takes labels, else a `LabelledGenerator` of it.
+
+    Args:
+        backbone: a generator.
+        classes: number of labels.
+        embedding: length of a label's embedding beside the noise; None for 50.
+
+    Raises:
+        UserError: for the length of an embedding that the backbone does not have.
+    """
+    if not backbone.func.conditional:  # type: ignore[attr-defined]
+        return LabelledGenerator(backbone, classes, embedding or EMBEDDING)
+    if embedding is not None:
+        raise UserError(
+            "this network takes labels itself, and none is embedded beside the noise "
+            "(model.embedding, network); write model.embedding=null"
+        )
+    return backbone(classes=classes)
 
 
 def conditional_critic(
@@ -57,7 +76,7 @@ class LabelledGenerator(nn.Module):
         embedding: length of a label's embedding.
     """
 
-    def __init__(self, backbone: Backbone[Any], classes: Count, embedding: Count = 50) -> None:
+    def __init__(self, backbone: Backbone[Any], classes: Count, embedding: Count) -> None:
         super().__init__()
         self.latent, self.classes = backbone.keywords["latent"], classes
         self.generator = backbone(latent=self.latent + embedding)

@@ -100,6 +100,9 @@ class Critic(Perceptron):
         input_dropout: share of the sample's values that are dropped in training.
         code: length of a code beside each sample, which joins at the second hidden layer (BiGAN);
             inputs are then flat pairs. 0 is for samples alone.
+
+    Raises:
+        UserError: for maxout layers with a norm.
     """
 
     def __init__(
@@ -113,6 +116,11 @@ class Critic(Perceptron):
         input_dropout: Share = 0.0,
         code: Whole = 0,
     ) -> None:
+        if maxout and norm != "none":
+            raise UserError(
+                "maxout layers have no norm (model.critic.norm, model.critic.maxout); "
+                "write model.critic.norm=none, or model.critic.maxout=0"
+            )
         pixels = math.prod(shape)
         first: list[nn.Module] = [nn.Flatten()]
         if input_dropout:

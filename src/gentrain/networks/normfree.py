@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from gentrain.config.types import Count
+from gentrain.errors import UserError
 from gentrain.layers.activation import LeakyReLU
 from gentrain.layers.lipschitz_bound import LipschitzBounded, WeightLimits, lipschitz_bound
 from gentrain.layers.resample import Downsample, Upsample
@@ -37,7 +38,7 @@ class Generator(base.Generator):
         latent: length of the noise.
         width: channels between blocks.
         blocks: blocks of a stage.
-        groups: number of groups of the 3x3 convolutions.
+        groups: number of groups of the 3x3 convolutions, a divisor of 2 width.
         norm: there is none.
         prior: distribution of the noise.
     """
@@ -71,7 +72,7 @@ class Critic(base.Critic):
         shape: (C, H, W) of an image.
         width: channels between blocks.
         blocks: blocks of a stage.
-        groups: number of groups of the 3x3 convolutions.
+        groups: number of groups of the 3x3 convolutions, a divisor of 2 width.
         norm: there is none.
     """
 
@@ -118,16 +119,25 @@ class Block(nn.Module, LipschitzBounded):
 
     Args:
         width: channels.
-        groups: the largest number of groups of the 3x3 convolution.
+        groups: number of groups of the 3x3 convolution, a divisor of 2 width.
         all_blocks: L.
+
+    Raises:
+        UserError: for channels that do not divide into the groups.
     """
 
     def __init__(self, width: int, groups: int, all_blocks: int) -> None:
         super().__init__()
         inner = 2 * width
+        if inner % groups:
+            raise UserError(
+                f"the {inner} channels inside a block of width {width} make no {groups} equal "
+                "groups (model.generator, model.critic: groups, width); give a divisor of "
+                f"{inner}"
+            )
         gain = nn.init.calculate_gain("leaky_relu", 0.2) * all_blocks**-0.25
         first = scaled(nn.Conv2d(width, inner, 1), gain)
-        middle = nn.Conv2d(inner, inner, 3, padding=1, groups=math.gcd(groups, inner))
+        middle = nn.Conv2d(inner, inner, 3, padding=1, groups=groups)
         scaled(middle, gain)
         last = scaled(nn.Conv2d(inner, width, 1, bias=False), gain=0.0)
         for conv in (first, middle):

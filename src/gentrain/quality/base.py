@@ -11,16 +11,16 @@ import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from gentrain.capability import Capability, require
+from gentrain.capability import Capability, require, supports
 from gentrain.config.build import build
-from gentrain.config.validate import checked
+from gentrain.config.validate import checked, required, signature
 from gentrain.data.arrays import ArrayDataset, random_rows, to_bytes
 from gentrain.data.base import Data
 from gentrain.data.batches import as_batch, generator
@@ -69,6 +69,7 @@ class Metric(ABC):
     from_samples: ClassVar[bool] = False  # the scores are of images that the model draws
     scores: ClassVar[dict[str, Score]] = {}
     declared: ClassVar[dict[str, Score]] = {}  # the scores of all metrics
+    kinds: ClassVar[list[type[Metric]]] = []  # all metrics
     split: str = "test"  # the held-out split that is scored, or "train"
     optional: bool = False  # where it does not fit, a warning takes the place of the scores
     # the options of `gentrain eval` that it reads, and the attributes that they set
@@ -76,6 +77,7 @@ class Metric(ABC):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
+        Metric.kinds.append(cls)
         for name, score in cls.scores.items():
             Metric.declared.setdefault(name, score)
 
@@ -93,8 +95,26 @@ class Metric(ABC):
         Raises:
             UserError: with the reason and what to choose instead.
         """
-        if self.requires is not None:
-            require(model, self.requires, self.key)
+        if self.requires is None:
+            return
+        if not supports(model, self.requires) and (others := self.alternatives(data, model)):
+            raise UserError(
+                f"{type(model).__name__} does not fit {self.key}, which needs a model that "
+                f"{self.requires.what} ({self.key}); choose {' or '.join(others)}"
+            )
+        require(model, self.requires, self.key)
+
+    def alternatives(self, data: Data, model: GenerativeModel) -> list[str]:
+        """The keys of other metrics that fit, and measure a score of the same name in their way."""
+        keys = set()
+        for kind in Metric.kinds:
+            same, ready = kind.scores.keys() & self.scores.keys(), not required(signature(kind), "")
+            able = kind.requires is not None and supports(model, kind.requires)
+            if same and ready and able and kind.key != self.key:
+                with suppress(UserError):
+                    kind().check(data, model)  # type: ignore[call-arg]
+                    keys.add(kind.key)
+        return sorted(keys)
 
     def prepare(  # noqa: B027 (few metrics need it)
         self, data: Data, model: GenerativeModel, device: torch.device

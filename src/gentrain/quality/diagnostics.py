@@ -47,10 +47,12 @@ class Measurements:
 
     def findings(self) -> list[Finding | None]:
         """The result of every check, the gravest first."""
+        # a loss without a minimum refuses minibatch discrimination
+        trick = "minibatch_discrimination" if self.bounded else "packing"
         return [
             nearly_infinite(self.scalars, "critic"),
             one_label(self),
-            collapsed(self.fakes, self.reals, "'tricks=[minibatch_discrimination]'"),
+            collapsed(self.fakes, self.reals, f"'tricks=[{trick}]'"),
             dropping(self.scalars),
             saturated(self),
             vanished(self),

@@ -273,28 +273,32 @@ class ImageQuality(SampleMetric):
         """Scores of one pass of the feature network."""
         suffix = self.features.suffix
         mean, sd = inception_score(logits, min(SPLITS, self.samples), self.seed)
+        own = {f"is{suffix}_mean": mean, f"is{suffix}_std": sd}
+        return self._against_real(features) | own
+
+    def _against_real(self, features: Tensor) -> dict[str, float]:
+        """Scores against real images, where their features differ.
+
+        Otherwise the features tell nothing apart: a distance of 0 would mean no likeness.
+        """
+        suffix, near = self.features.suffix, self._neighbourhood()
+        if constant(self.real_features):
+            names = ["fid", "kid", *Manifold._fields]
+            self.leave_out(
+                [f"{name}{suffix}" for name in names],
+                "since all real images have the same features",
+            )
+            return {}
         kid = kernel_distance(
             features, self.real_features, self.kid_subsets, self._subset_size(), self.seed
         )
+        manifold = prdc(self.real_features[:near], features[:near], self._neighbours())
         return {
             f"fid{suffix}": frechet_distance(self.real, moments(features)),
             self.floor_name: self.floor["value"],
-            f"is{suffix}_mean": mean,
-            f"is{suffix}_std": sd,
             f"kid{suffix}": kid.mean,
             f"kid{suffix}_std": kid.std,
-        } | self._neighbourhoods(features)
-
-    def _neighbourhoods(self, features: Tensor) -> dict[str, float]:
-        """Precision, recall, density and coverage, where real images differ in their features."""
-        suffix, near = self.features.suffix, self._neighbourhood()
-        real = self.real_features[:near]
-        if (real == real[0]).all():
-            names = [f"{name}{suffix}" for name in Manifold._fields]
-            self.leave_out(names, "since all real images have the same features")
-            return {}
-        manifold = prdc(real, features[:near], self._neighbours())
-        return {f"{name}{suffix}": value for name, value in manifold._asdict().items()}
+        } | {f"{name}{suffix}": value for name, value in manifold._asdict().items()}
 
     def _class_of_source(
         self, data: Data, source: ArrayDataset, logits: Tensor
@@ -373,3 +377,13 @@ class ImageQuality(SampleMetric):
 def share(hits: Tensor) -> float:
     """The share of True."""
     return hits.double().mean().item()
+
+
+def constant(features: Tensor) -> bool:
+    """Whether all features (N, F) are the same, up to what the size of a batch changes.
+
+    >>> constant(torch.tensor([[1.0, 2.0], [1.0, 2.0000001]])), constant(torch.eye(2))
+    (True, False)
+    """
+    first = features[0]
+    return bool((features - first).abs().max() <= 1e-5 * first.abs().max())

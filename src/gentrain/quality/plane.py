@@ -17,7 +17,7 @@ from gentrain.config.types import Count, Positive, Share, Whole
 from gentrain.data.arrays import Frame
 from gentrain.data.base import Data
 from gentrain.errors import UserError
-from gentrain.models.base import HasEnergy, eval_mode
+from gentrain.models.base import HasEnergy, HasTrace, eval_mode
 from gentrain.quality.base import HELD_OUT, HeldOutMetric, Score
 from gentrain.quality.likelihood import held_out_protocol, mean_and_error
 
@@ -108,9 +108,13 @@ class PlaneLikelihood(HeldOutMetric):
     def check(self, data: Data, model: Any) -> None:
         super().check(data, model)
         if not self.fits(model):
+            others = self.alternatives(data, model)
+            if not others:
+                others = ["quality=chains" if supports(model, HasTrace) else "quality=none"]
             raise UserError(
                 f"a grid is for an energy of two numbers, and this one is of {model.units} "
-                f"({self.key}); choose quality=chains, or data=two_moons"
+                f"({self.key}); choose {' or '.join(others)}, or an energy in the plane "
+                "(experiment=plane)"
             )
 
     def ends(self, model: Any) -> tuple[float, float]:

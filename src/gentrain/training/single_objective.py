@@ -30,6 +30,9 @@ class SingleObjective(TrainingModule):
         compile: compile the objective as one graph.
         accumulate: gradient accumulation: average the gradients of this many batches.
         The other arguments are those of `TrainingModule`.
+
+    Raises:
+        UserError: where the objective cannot be compiled, or is the same for every batch.
     """
 
     step_counts_player = "model"
@@ -48,6 +51,11 @@ class SingleObjective(TrainingModule):
     ) -> None:
         super().__init__(model, optimizers, schedule, log_every, on_divergence, divergence_budget)
         self.accumulate = accumulate
+        if accumulate > 1 and model.ignores_batches:
+            raise UserError(
+                "the objective of this model is the same for every batch, and so is the mean of "
+                "several (scheme.accumulate); write scheme.accumulate=1"
+            )
         if compile and not model.compilable:
             raise UserError(
                 "the objective of this model cannot be compiled as one graph (compile); "

@@ -64,8 +64,7 @@ QUICK = {"n": 2, "standing": 4, "taus": [1.0], "steps": 3, "draws": 1, "fid": Fa
 REFUSED = {("grid", "plane"): ("shown",), ("denoise", "stored"): ("draws",)}
 # the runs on which a mode is tried: of the zoo, or untrained ones that are built here
 PLANE = (
-    "model=realnvp", "pixels=real", "data=two_moons", "model.flow.couplings=2",
-    "model.flow.units=8",
+    "model=realnvp_points", "data=two_moons", "model.flow.couplings=2", "model.flow.width=8",
 )  # fmt: skip
 STORED = ("model=hopfield", "data.size=8", "model.memories=3")
 BUILT = {"plane": PLANE, "stored": STORED}

@@ -325,9 +325,8 @@ def test_without_the_extra(
     trained: Path, tmp_path: Path, gentrain: Program, monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:
     """One line names it, and nothing is written."""
-    monkeypatch.setattr(
-        "gentrain.commands.export.find_spec", lambda name: None if name == package else name
-    )
+    for module in ("gentrain.commands.export", "gentrain.runs.tensors"):
+        monkeypatch.setattr(f"{module}.find_spec", lambda name: None if name == package else name)
     refused(
         gentrain("export", f"run={trained / 'gan'}", f"out={tmp_path / 'out'}"),
         package,

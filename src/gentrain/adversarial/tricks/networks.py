@@ -25,9 +25,16 @@ class MinibatchDiscrimination(Regularizer):
     Memory is O(B^2 * kernels * dim): 4 MB for 64 images and 50 kernels of dimension 5, 262 MB for
     512 images.
 
+    Where all samples of a batch of B are alike, the similarities of one are B - 1 times as steep as
+    a single distance. So no bound of the critic's Lipschitz constant holds for every batch size,
+    and the scale of a Wasserstein estimate would be that of the batch.
+
     Args:
         kernels: similarities of a sample.
         dim: length of the vectors whose distance is a similarity.
+
+    Raises:
+        UserError: for a critic without a linear head, and for a Wasserstein loss.
     """
 
     order = Regularizer.NETWORKS + 5
@@ -42,6 +49,13 @@ class MinibatchDiscrimination(Regularizer):
                 raise UserError(
                     "minibatch discrimination comes before a critic's last linear layer, and this "
                     "one has none (tricks=[minibatch_discrimination]); leave the trick out"
+                )
+            if not model.loss.bounded:
+                raise UserError(
+                    "a wasserstein loss needs a Lipschitz critic, and the slope of one with "
+                    "minibatch discrimination grows with the batch "
+                    "(loss, tricks=[minibatch_discrimination]); leave the trick out, or choose "
+                    "another loss"
                 )
             similarity = MinibatchSimilarity(critic.head.in_features, self.kernels, self.dim)
             critic.head = nn.Sequential(similarity, critic.widened_head(self.kernels))
@@ -69,7 +83,10 @@ class MinibatchSimilarity(CouplesSamples, LipschitzBounded):
         return torch.cat([h, o], 1)
 
     def lipschitz_bound(self, limits: WeightLimits) -> float:
-        """Each similarity changes by at most the L1 norms of both vectors' changes."""
+        """Each similarity changes by at most the L1 norms of both vectors' changes.
+
+        It grows with the batch, since a similarity is a sum over all other samples.
+        """
         pairs = 2 * (limits.samples - 1) * math.sqrt(self.dim)
         return math.hypot(1.0, pairs * lipschitz_bound(self.T, limits))
 

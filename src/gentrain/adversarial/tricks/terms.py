@@ -21,6 +21,9 @@ class FeatureMatching(Regularizer):
     Args:
         weight: weight of the term.
         adversarial: keep the adversarial loss beside the term.
+
+    Raises:
+        UserError: for an option of the generator's adversarial loss that is replaced.
     """
 
     order = Regularizer.TERMS
@@ -34,8 +37,15 @@ class FeatureMatching(Regularizer):
         self.weight, self.adversarial = weight, adversarial
 
     def attach(self, model: RegularizedModel) -> None:
-        if not self.adversarial:
-            model.generator_is_adversarial = False
+        if self.adversarial:
+            return
+        if model.loss.of_generator:
+            raise UserError(
+                f"{model.loss.of_generator} is of the generator's adversarial loss, which feature "
+                "matching replaces (loss, tricks=[feature_matching]); leave it out, or choose "
+                "feature_matching_added"
+            )
+        model.generator_is_adversarial = False
 
     def generator_term(self, critic: CriticFunction, real: Tensor, fake: Tensor) -> Tensor:
         with torch.no_grad():
@@ -51,6 +61,9 @@ class LabelSmoothing(Regularizer):
 
     Args:
         target: for real images.
+
+    Raises:
+        UserError: for a loss without targets, or with another target for real images.
     """
 
     order = Regularizer.TERMS + 1
@@ -64,6 +77,11 @@ class LabelSmoothing(Regularizer):
             raise UserError(
                 "label smoothing needs a loss with targets (tricks=[label_smoothing]); "
                 "use loss=js or loss=ls, or leave the trick out"
+            )
+        if model.loss.real_target:
+            raise UserError(
+                f"{model.loss.real_target} is a target for real images already, which label "
+                "smoothing would replace (loss, tricks=[label_smoothing]); leave one of them out"
             )
         model.loss = model.loss.smoothed(self.target)
 

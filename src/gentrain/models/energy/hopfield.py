@@ -73,6 +73,7 @@ class Hopfield(EnergyModel, Memorises):
     ) -> None:
         super().__init__(Signs(), shape, steps)
         self.unlearning, self.order = unlearning, order
+        self.ignores_batches = not unlearning  # it stores the images that it has chosen
         self.weight = nn.Parameter(torch.zeros(self.size, self.size))
         self.register_buffer("memories", torch.ones(memories, self.size))
 

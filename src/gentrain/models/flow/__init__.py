@@ -11,7 +11,7 @@ from gentrain.models.flow.autoregressive import InverseAutoregressive, MaskedAut
 from gentrain.models.flow.base import Flow, FlowDensity, Reversed, Standardised
 from gentrain.models.flow.distillation import Distilled
 from gentrain.models.flow.planar import Planar, PlanarMaps
-from gentrain.models.flow.realnvp import RealNVP
+from gentrain.models.flow.realnvp import RealNVP, RealNVPOfPoints
 
 __all__ = [
     "Distilled",
@@ -22,6 +22,7 @@ __all__ = [
     "Planar",
     "PlanarMaps",
     "RealNVP",
+    "RealNVPOfPoints",
     "Reversed",
     "Standardised",
 ]

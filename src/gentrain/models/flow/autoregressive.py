@@ -209,6 +209,9 @@ class InverseAutoregressive(AutoregressiveFlow):
         context: numbers of each sample that every map may depend on.
         gated: the form of the map.
         bound: bound of the log-slopes, where not gated; see `AutoregressiveFlow`.
+
+    Raises:
+        UserError: for a bound of gated maps.
     """
 
     def __init__(
@@ -221,6 +224,11 @@ class InverseAutoregressive(AutoregressiveFlow):
         gated: bool = True,
         bound: Positive | None = None,
     ) -> None:
+        if gated and bound is not None:
+            raise UserError(
+                "the slope of a gated map is below 1, and has no other bound "
+                "(model.flow: gated, bound); write gated=false, or bound=null"
+            )
         super().__init__(latent, layers, width, depth, context, bound)
         self.gated = gated
 

@@ -16,7 +16,6 @@ a batch is that of its samples in training as well.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -36,21 +35,19 @@ MakeNetwork = Callable[[Tensor], nn.Module]  # the network of a coupling with a 
 
 
 class RealNVP(Flow):
-    """A multi-scale RealNVP for images (C, H, W) of an even side, or for points (D,).
+    """A multi-scale RealNVP for images (C, H, W) of an even side.
 
     Each scale has three checkerboard couplings, a squeeze and three channel couplings. Four
     checkerboard couplings come last.
 
     Args:
-        shape: shape of the data.
+        shape: (C, H, W) of images.
         width: channels of the coupling networks at the full resolution, doubled by each squeeze.
         blocks: residual blocks of each coupling network.
-        scales: the number of squeezes; for images.
-        couplings: the number of couplings, which mask every second value in turn; for points.
-        units: the width of the coupling networks; for points.
+        scales: the number of squeezes.
 
     Raises:
-        UserError: when a side cannot be halved `scales` times.
+        UserError: for points, and when a side cannot be halved `scales` times.
     """
 
     def __init__(
@@ -59,16 +56,14 @@ class RealNVP(Flow):
         width: Count = 32,
         blocks: Count = 4,
         scales: Whole = 1,
-        couplings: Count = 8,
-        units: Count = 64,
     ) -> None:
         super().__init__()
-        self.shape, self.levels = list(shape), nn.ModuleList()
         if len(shape) != 3:
-            network: MakeNetwork = partial(ResidualNetwork, nn.Linear, units, blocks)
-            every_second = torch.arange(math.prod(shape)) % 2 == 0
-            self.last = Couplings(network, [every_second, ~every_second], couplings)
-            return
+            raise UserError(
+                f"this flow is for images, and samples have the shape {list(shape)} (model); "
+                "choose model=realnvp_points"
+            )
+        self.shape, self.levels = list(shape), nn.ModuleList()
         channels, side = shape[0], shape[1]
         refuse_odd_sides(side, scales)
         for scale in range(scales):
@@ -144,6 +139,32 @@ class Couplings(Flow):
             z, log_det = coupling.inverse(z)  # type: ignore[operator]
             total = total + log_det
         return z, total
+
+
+class RealNVPOfPoints(Couplings):
+    """RealNVP of points (D,): couplings that mask every second value in turn.
+
+    Args:
+        shape: (D,) of points.
+        couplings: the number of couplings.
+        width: units of the hidden layers of each coupling network.
+        blocks: residual blocks of each coupling network.
+
+    Raises:
+        UserError: for images.
+    """
+
+    def __init__(
+        self, shape: list[int], couplings: Count = 8, width: Count = 64, blocks: Count = 4
+    ) -> None:
+        if len(shape) != 1:
+            raise UserError(
+                f"this flow is for points, and samples have the shape {list(shape)} (model); "
+                "choose model=realnvp"
+            )
+        every_second = torch.arange(shape[0]) % 2 == 0
+        network = partial(ResidualNetwork, nn.Linear, width, blocks)
+        super().__init__(network, [every_second, ~every_second], couplings)
 
 
 class Coupling(Flow):

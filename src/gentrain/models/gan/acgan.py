@@ -38,7 +38,8 @@ class AuxiliaryClassifierGAN(SingleCriticModel, Classifies):
         critic: a backbone from images to scores.
         criterion: loss, Lipschitz method and tricks.
         classes: number of labels K.
-        embedding: length of the label's embedding beside the noise.
+        embedding: length of the label's embedding beside the noise; None for 50, or for a network
+            that takes labels itself.
         weight: weight of L_C in both objectives.
     """
 
@@ -50,7 +51,7 @@ class AuxiliaryClassifierGAN(SingleCriticModel, Classifies):
         critic: Backbone[Any],
         criterion: AdversarialCriterion,
         classes: Count,
-        embedding: Count = 50,
+        embedding: Count | None = None,
         weight: NonNegative = 1.0,
     ) -> None:
         self.check_backbones(generator, critic, criterion)

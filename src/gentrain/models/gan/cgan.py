@@ -38,8 +38,8 @@ class ConditionalGAN(SingleCriticModel):
         critic: a backbone from images to scores.
         criterion: loss, Lipschitz method and tricks.
         classes: number of labels K.
-        embedding: length of the label's embedding beside the noise. A network that takes labels
-            itself does not use it.
+        embedding: length of the label's embedding beside the noise; None for 50, or for a network
+            that takes labels itself.
         conditioning: how the critic sees the label: as planes beside the image ("concat"), or by
             the product of features and an embedding ("projection").
         matching_aware: also show real images with wrong labels.
@@ -53,7 +53,7 @@ class ConditionalGAN(SingleCriticModel):
         critic: Backbone[Any],
         criterion: AdversarialCriterion,
         classes: Count,
-        embedding: Count = 50,
+        embedding: Count | None = None,
         conditioning: Conditioning = "concat",
         matching_aware: bool = False,
     ) -> None:
