@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from gentrain.commands.compare.directions import best, is_score
-from gentrain.commands.compare.find import find, read_curves
+from gentrain.commands.compare.find import find
 from gentrain.commands.compare.groups import comparable, differing, grouped
 from gentrain.commands.compare.ranking import tables
+from gentrain.commands.compare.records import read_curves
 from tests.support import made_runs as made
 from tests.support.program import Done, Program
 

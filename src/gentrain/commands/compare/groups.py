@@ -184,11 +184,12 @@ def canonical(value: Any) -> str:
 
 def summarise(group: Group) -> None:
     """Compute final and best of everything logged."""
-    for name in sorted({name for run in group.counted for name in run.curves}):
-        values = [run.curves[name][1] for run in group.counted if name in run.curves]
+    counted = group.counted
+    for name in sorted({name for run in counted for name in run.curves}):
+        values = [run.curves[name][1] for run in counted if name in run.curves]
         group.final[name] = spread([curve[-1] for curve in values])
         group.best[name] = spread([best(name)(curve) for curve in values])
-    for run in group.counted if not group.final else ():  # no metrics.csv
+    for run in counted if not group.final else ():  # no metrics.csv
         for name, value in (run.end.get("metrics") or {}).items():
             group.final.setdefault(name, spread([value]))
 

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from gentrain.commands.compare.directions import higher_is_better, is_score
-from gentrain.commands.compare.find import Run, between
+from gentrain.commands.compare.find import Run
 from gentrain.commands.compare.groups import Group, Spread, differing
 from gentrain.commands.compare.pictures import album
 from gentrain.commands.compare.ranking import Table, about, flat_protocol
+from gentrain.commands.compare.records import between
 from gentrain.files import to_json
 
 POINTS = 240  # of a curve; more do not fit in the width of a chart
