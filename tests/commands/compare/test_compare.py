@@ -16,7 +16,7 @@ import pytest
 
 from gentrain.commands.compare.directions import best, is_score
 from gentrain.commands.compare.find import find
-from gentrain.commands.compare.groups import comparable, differing, grouped
+from gentrain.commands.compare.groups import comparable, differing, grouped, hyperparameters
 from gentrain.commands.compare.ranking import tables
 from gentrain.commands.compare.records import read_curves
 from tests.support import made_runs as made
@@ -245,6 +245,25 @@ def test_seeds_make_a_group_and_nothing_else_does(tmp_path: Path) -> None:
         [2],
     ]
     assert differing(groups) == {"steps": [1000, 1000, 2000], "scheme.critic_steps": [1, 2, 1]}
+
+
+def test_hyperparameters_are_what_was_typed_and_no_key_twice(tmp_path: Path) -> None:
+    for i, rate in enumerate((0.1, 0.2, 0.2)):
+        more = {"scheme.lr": rate, "data.size": 28 + 4 * (i == 2)}
+        path = made.run(tmp_path / str(i), "gan", more=more | {"model.shape": "${data.size}"})
+        words = ["scheme.lr=1e-1" if i == 0 else "scheme.lr=2e-1", "seed=0"]
+        (path / ".hydra" / "overrides.yaml").write_text(json.dumps(words))
+    groups = grouped(find([tmp_path]))
+    # what the run has computed with, and not how it was typed; the shape follows from the size
+    assert hyperparameters(groups) == {"scheme.lr": [0.1, 0.2, 0.2], "data.size": [28, 28, 32]}
+    assert set(differing(groups)) == {"scheme.lr", "data.size", "model.shape"}
+    assert hyperparameters(groups[1:2]) == {}
+
+
+def test_a_choice_is_a_hyperparameter(tmp_path: Path) -> None:
+    for name in ("gan", "wgan"):
+        made.run(tmp_path / name, name)
+    assert hyperparameters(grouped(find([tmp_path]))) == {"model": ["gan", "wgan"]}
 
 
 def test_a_copy_of_a_run_is_no_second_seed(tmp_path: Path) -> None:

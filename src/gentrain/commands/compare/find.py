@@ -65,6 +65,11 @@ class Run:
         """How its scores were measured; empty before it ends."""
         return self.end.get("protocols") or {}
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether there is a checkpoint to draw from."""
+        return (self.path / directory.LAST).exists()
+
     @cached_property
     def curves(self) -> dict[str, Curve]:
         """Every logged value against the step."""
