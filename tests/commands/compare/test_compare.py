@@ -149,6 +149,28 @@ def cells(n: int) -> dict[str, Any]:
     }
 
 
+@pytest.mark.parametrize(("score", "best"), [("fid_classifier", "a"), ("recall_classifier", "b")])
+def test_the_best_run_and_its_command(
+    compare: Program, tmp_path: Path, score: str, best: str
+) -> None:
+    """The better seed of the group of rank 1, in the direction of the score."""
+    for name, model, seed, fid, recall in (
+        ("a", "gan", 0, 10.0, 0.1),
+        ("a2", "gan", 1, 12.0, 0.09),
+        ("b", "wgan", 0, 50.0, 0.9),
+    ):
+        columns = {"quality/recall_classifier": [0.5, recall]}
+        run = made.run(tmp_path / "r" / name, model, seed, fid=(300.0, fid), columns=columns)
+        (run / "checkpoints").mkdir()
+        (run / "checkpoints" / "last.ckpt").touch()
+    done = compare("runs=r", "page=false", f"sort={score}")
+    final = {"a": "10", "b": "0.9"}[best]
+    assert f"best run: r/{best} ({final})\n  gentrain sample run=r/{best}\n" in done.stdout
+    (tmp_path / "r" / best / "checkpoints" / "last.ckpt").unlink()
+    done = compare("runs=r", "page=false", f"sort={score}")
+    assert "best run: r/" in done.stdout and "gentrain sample" not in done.stdout
+
+
 def test_runs_that_are_going(compare: Program, tmp_path: Path) -> None:
     """No summary, a last row that is half written; ranked only when it has ended."""
     made.run(tmp_path / "outputs" / "a", "gan", fid=(300.0, 20.0, 10.0), status=None)
