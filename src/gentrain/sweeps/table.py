@@ -145,7 +145,7 @@ def parts(ledger: Ledger, found: list[dict[str, Any]], stream: TextIO) -> Iterat
         if each["status"] in BAD:
             yield f"{each['status']} {each['cell']}: {each['reason']}\n  {each['log']}\n"
     runs = [ledger.dir / name for name in ledger.cells]
-    if any((run / "wandb").is_dir() and not link(run) for run in runs):
+    if any(any(run.glob("wandb/offline-run-*")) and not link(run) for run in runs):
         files = f"{shlex.quote(str(ledger.dir))}/*/wandb/offline-run-*"
         yield f"W&B: upload the sweep with `wandb sync {files}`\n"
 
