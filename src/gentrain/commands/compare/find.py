@@ -121,11 +121,11 @@ class Run:
 
         Scores, pictures and checkpoints are not counted.
         """
-        steps, hours = [0], [0.0]
+        steps, hours, images = [0], [0.0], self.images_until(0)
         for step, rate in zip(*self.curves.get(RATE, ([], [])), strict=True):
             if step > steps[-1] and rate > 0:
-                images = self.images_until(step) - self.images_until(steps[-1])
-                hours.append(hours[-1] + images / rate / 3600)
+                before, images = images, self.images_until(step)
+                hours.append(hours[-1] + (images - before) / rate / 3600)
                 steps.append(step)
         return steps, hours
 

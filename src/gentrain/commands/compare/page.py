@@ -193,8 +193,10 @@ def packed(run: Run, points: int) -> dict[str, Any]:
     curves = {}
     for name, (steps, values) in run.curves.items():
         few = thinned(steps, values, points)
-        at = dict(zip(steps, values, strict=True))
-        curves[name] = [axes.setdefault(tuple(few), len(axes)), [rounded(at[step]) for step in few]]
+        if len(few) < len(steps):
+            at = dict(zip(steps, values, strict=True))
+            values = [at[step] for step in few]
+        curves[name] = [axes.setdefault(tuple(few), len(axes)), [rounded(one) for one in values]]
     return {"axes": list(axes), "of": curves}
 
 
