@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +82,36 @@ def test_what_models_do(zoo: Zoo) -> None:
     assert not torch.equal(stargan.translate(sources, 0), stargan.translate(sources, 1))
     with pytest.raises(gentrain.UserError, match=r"\(x\)"):
         vae.encode(torch.zeros(3, 1, 32, 32))
+
+
+def test_the_table_of_curves(zoo: Zoo, tmp_path: Path) -> None:
+    """Columns of equal length, which pandas takes; None for what was not logged, no half row."""
+    run = gentrain.load(zoo("gan"))
+    file = run.path / "metrics.csv"
+    head, *rows = file.read_text().splitlines()
+    table = run.metrics
+    assert list(table) == head.split(",") and next(iter(table)) == "step"
+    assert {len(column) for column in table.values()} == {len(rows)}
+    for i, row in enumerate(rows):
+        words = [None if not word else float(word) for word in row.split(",")]
+        assert [column[i] for column in table.values()] == words
+    shutil.copytree(run.path, tmp_path / "going")
+    going = gentrain.load(tmp_path / "going")
+    with (going.path / "metrics.csv").open("a") as more:
+        more.write("123,4.")  # of a run that is going
+    assert going.metrics == table
+    (going.path / "metrics.csv").write_text("step,a\n")
+    assert going.metrics == {"step": [], "a": []}
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(table)
+    assert list(frame.columns) == list(table) and len(frame) == len(rows)
+
+
+def test_a_saved_model_has_no_curves(zoo: Zoo, tmp_path: Path) -> None:
+    saved = gentrain.load(zoo("gan")).save_pretrained(tmp_path / "saved")
+    for name, file in (("metrics", "metrics.csv"), ("summary", "summary.json")):
+        with pytest.raises(gentrain.UserError, match=rf"no {file} in .*\(path\); load"):
+            getattr(gentrain.from_pretrained(saved), name)
 
 
 def test_save_pretrained(zoo: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ FLOORS = (
     ("runs",),
     ("data",),
     ("config",),
-    ("capability", "files", "streams"),
+    ("capability", "files", "streams", "tables"),
     ("errors", "version"),
 )
 BESIDE = {("networks", "layers")}  # the one arrow inside a floor

@@ -13,6 +13,7 @@ text is the line that the command would print.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -214,20 +215,48 @@ class Run:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """The content of summary.json: status, best score, protocols, speed."""
-        content: dict[str, Any] = json.loads((self.path / "summary.json").read_text("utf-8"))
+        """The content of summary.json: status, best score, protocols, speed.
+
+        Raises:
+            UserError: where there is none, as beside a saved model.
+        """
+        content: dict[str, Any] = json.loads(self.text_of("summary.json"))
         return content
 
     @property
     def metrics(self) -> dict[str, list[float | None]]:
-        """The curves as columns, which `pandas.DataFrame(run.metrics)` takes as well.
+        """The curves as a table: a dictionary of columns of equal length, a row a logged step.
 
-        A value that was not logged at a step is None.
+        The first column is "step", the others have the names of metrics.csv. A value that was not
+        logged at a step is None. `pandas.DataFrame(run.metrics)` takes it as it is.
+
+        Raises:
+            UserError: where there is none, as beside a saved model.
         """
-        with (self.path / "metrics.csv").open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        names = rows[0].keys() if rows else ()
-        return {name: [float(row[name]) if row[name] else None for row in rows] for name in names}
+        text = self.text_of("metrics.csv")
+        # without a row that is being written
+        rows = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1])))
+        if not rows:
+            return {}
+        columns = zip(*rows[1:], strict=True) if rows[1:] else ((),) * len(rows[0])
+        return {
+            name: [float(word) if word else None for word in column]
+            for name, column in zip(rows[0], columns, strict=True)
+        }
+
+    def text_of(self, name: str) -> str:
+        """A record of the run.
+
+        Raises:
+            UserError: where there is none.
+        """
+        try:
+            return (self.path / name).read_text("utf-8")
+        except FileNotFoundError as error:
+            raise UserError(
+                f"no {name} in {self.path}, which is no run directory or a run that is not over "
+                "(path); load a finished run"
+            ) from error
 
     # --- what it draws ----------------------------------------------------------------------------
 

@@ -96,7 +96,10 @@ def to_json(content: Any, **options: Any) -> str:
     >>> to_json({"nats": math.nan, "where": Path("a"), "steps": (1, math.inf)})
     '{"nats": null, "where": "a", "steps": [1, null]}'
     """
-    return json.dumps(finite(content), allow_nan=False, default=str, **options)
+    try:
+        return json.dumps(content, allow_nan=False, default=str, **options)
+    except ValueError:  # a number that is not finite, which few have
+        return json.dumps(finite(content), allow_nan=False, default=str, **options)
 
 
 def finite(content: Any) -> Any:

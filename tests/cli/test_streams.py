@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from gentrain.cli import main
+from tests.support import made_runs
 from tests.support.shell import GENTRAIN, SMALL, gentrain
 
 TRAIN = (
@@ -25,6 +27,20 @@ def test_a_closed_stream(closed: str, env: dict[str, str], tmp_path: Path) -> No
     words = " ".join([GENTRAIN, *TRAIN, "hydra.run.dir=run"])
     status = subprocess.run(["bash", "-c", f"{words} {closed}"], cwd=tmp_path, env=env).returncode
     assert status == 0 and (tmp_path / "run" / "summary.json").exists()
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", ["list models", "compare r page=false"])
+def test_a_reader_that_is_gone(
+    words: str, unbuffered: str, light: dict[str, str], tmp_path: Path
+) -> None:
+    """gentrain list | head: what is left to print is thrown away, and nothing is said of it."""
+    made_runs.run(tmp_path / "r")
+    done = subprocess.run(
+        ["bash", "-c", f"{GENTRAIN} {words} | true; exit ${{PIPESTATUS[0]}}"],
+        cwd=tmp_path, env=light | {"PYTHONUNBUFFERED": unbuffered}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
 def test_a_name_that_the_locale_has_not(env: dict[str, str], tmp_path: Path) -> None:

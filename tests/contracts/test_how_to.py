@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.support.paths import ROOT
+from tests.support.program import in_process
 from tests.support.shell import gentrain, python
 from tests.support.zoo import Zoo
 
@@ -36,12 +37,13 @@ def blocks(page: str, language: str) -> list[str]:
 @pytest.fixture
 def place(tmp_path: Path, zoo: Zoo) -> Path:
     """A directory with what the page speaks of: pictures, a finished run, code of the user."""
-    os.symlink(zoo("gan"), tmp_path / "RUN")
+    shutil.copytree(zoo("gan"), tmp_path / "RUN")
     (tmp_path / "pictures").mkdir()
     for i in range(20):
         Image.new("RGB", (70, 64), (i * 10, 99, 0)).save(tmp_path / "pictures" / f"{i}.png")
-    digits = np.random.default_rng(0).integers(0, 256, (20, 28, 28, 1), dtype=np.uint8)
-    np.savez(tmp_path / "samples.npz", images=digits)
+    (tmp_path / "theirs").mkdir()
+    for i, digit in enumerate(np.random.default_rng(0).integers(0, 256, (20, 28, 28), np.uint8)):
+        Image.fromarray(digit).save(tmp_path / "theirs" / f"{i}.png")
     rows = np.random.default_rng(0).normal(size=(200, 3))
     np.savetxt(tmp_path / "table.csv", rows, delimiter=",", header="a,b,c", comments="")
     for block in blocks("plugins.md", "python") + blocks("plugins.md", "yaml"):
@@ -66,8 +68,54 @@ def test_commands(page: str, place: Path, env: dict[str, str]) -> None:
         done = gentrain(place, env, *words)
         assert done.returncode == 0, (line, done.stderr)
     if page == "how-to.md":
-        assert len(list((place / "images").rglob("*.png"))) >= 5
+        assert len(list((place / "drawn" / "images").glob("*.png"))) == 5
         assert len(list((place / "outputs" / "sweeps" / "rates").glob("00?"))) == 4
+
+
+WISHES = (
+    "my own folder of images", "my own network, loss or trick", "learning rates and batch sizes",
+    "1,000 images of the best run as PNG", "that I stopped by Ctrl-C", "TensorBoard",
+    "as a tensor", "images that another program made", "plot the losses", "find the log",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("wish", WISHES)
+def test_a_heading_says_the_wish_and_a_few_lines_fulfil_it(wish: str) -> None:
+    text = (ROOT / "docs" / "how-to.md").read_text("utf-8")
+    heading, *rest = re.split(r"^\*\*", text[text.index(wish) :], maxsplit=1, flags=re.MULTILINE)
+    assert "?**" in heading and rest is not None
+    shell = re.findall(r"^ {4}gentrain .*$", heading, re.MULTILINE)
+    code = re.findall(r"^```python\n(.*?)^```$", heading, re.MULTILINE | re.DOTALL)
+    assert shell or code
+    assert len(shell) <= 2 and all(len(block.splitlines()) <= 5 for block in code)
+
+
+def test_commands_that_look_at_runs_and_the_composition_of_the_others(
+    place: Path,
+    env: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What takes no training; the slow test above runs all of them."""
+    program = in_process(place, env, monkeypatch, capsys)
+    for name in ("rows", "outputs/sweeps/rates/000"):
+        shutil.copytree(place / "RUN", place / name)
+    seen = set()
+    for line in commands("how-to.md"):
+        words = shlex.split(line)
+        verb = words[0] if words[0] in ("sample", "eval", "compare") else "train"
+        if verb == "sample":
+            words = [word.replace("n=1000", "n=5") for word in words]
+        elif verb != "compare":
+            # of a sweep, its first cell
+            words = [re.sub(r"(=[^,[]*),.*", r"\1", word) for word in words if word != "-m"]
+            words += ["--cfg", "job"]
+        done = program(*words)
+        assert done.status == 0, (line, done.stderr)
+        seen.add(verb)
+    assert seen == {"train", "sample", "eval", "compare"}
+    assert len(list((place / "drawn" / "images").glob("*.png"))) == 5
+    assert (place / "RUN" / "compare.html").exists() and (place / "RUN" / "train.log").exists()
 
 
 @pytest.mark.parametrize("page", ["how-to.md", "python.md"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import fcntl
+import io
 import json
 import multiprocessing
 from argparse import Namespace
@@ -121,9 +122,9 @@ def test_running_is_believed_while_somebody_holds_the_cell(tmp_path: Path) -> No
 def test_the_table(tmp_path: Path) -> None:
     ledger = filled(tmp_path)
     ledger.record("005", status="failed", reason="killed by SIGKILL")
-    text: list[str] = []
-    print_sweep(ledger, text.append)
-    said = "".join(text)
+    stream = io.StringIO()
+    print_sweep(ledger, stream)
+    said = stream.getvalue()
     assert (
         "quality/fid" in said
         and f"failed 005: killed by SIGKILL\n  {ledger.dir}/005/cell.log" in said
@@ -149,6 +150,32 @@ def test_the_table(tmp_path: Path) -> None:
         and kept[0]["best"] == "10.0"
         and kept[5]["reason"] == "killed by SIGKILL"
     )
+
+
+def test_the_best_run_of_a_sweep(tmp_path: Path) -> None:
+    """Of the final scores, in the direction that the metric has declared; with its command."""
+    ledger = filled(tmp_path)
+    said = io.StringIO()
+    print_sweep(ledger, said)
+    assert f"best run: {ledger.dir}/000 (quality/fid 20)\n" in said.getvalue()
+    assert "gentrain sample" not in said.getvalue()  # there are no weights
+    for name in ("000", "001", "003", "004"):
+        file = ledger.dir / name / "summary.json"
+        end = json.loads(file.read_text()) | {"directions": {"quality/fid": True}}
+        write_json(file, end)
+        (ledger.dir / name / "checkpoints").mkdir()
+        (ledger.dir / name / "checkpoints" / "last.ckpt").touch()
+    said = io.StringIO()
+    print_sweep(ledger, said)
+    best = ledger.dir / "004"
+    assert f"best run: {best} (quality/fid 24)\n  gentrain sample run={best}\n" in said.getvalue()
+
+
+def test_the_table_in_an_ascii_locale(tmp_path: Path) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), "ascii")
+    print_sweep(filled(tmp_path / "é"), stream)
+    stream.seek(0)
+    assert "10.5 +- 0.71" in stream.read()
 
 
 def test_a_damaged_ledger(tmp_path: Path) -> None:

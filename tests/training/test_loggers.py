@@ -25,6 +25,7 @@ from gentrain.training.loggers import Loggers, dashboards, run_name
 from gentrain.training.loggers.wandb import WandbDashboard
 from tests.support.fake_server import Server
 from tests.support.offline_file import read
+from tests.support.program import in_process
 from tests.support.shell import plain, python
 from tests.support.toy import train
 
@@ -135,6 +136,36 @@ def test_an_offline_run_is_complete(run_dir: Path, caplog: pytest.LogCaptureFixt
     folder = next(run_dir.glob("wandb/offline-run-*"))
     assert f"wandb sync {folder}" in caplog.text
     assert_nothing_left()
+
+
+def test_what_is_removed_is_not_to_be_uploaded(
+    tmp_path: Path,
+    env: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A refusal after the dashboards were opened leaves no directory, and speaks of none."""
+    done = in_process(tmp_path, env, monkeypatch, capsys)(
+        "model=gan", "network=mlp", "data=mnist_5k", "quality=none", "trainer=cpu", "steps=1",
+        "data.batch_size=5000", "hydra.run.dir=refused", "logger.mode=offline",
+    )  # fmt: skip
+    assert done.status == 2 and "(data.batch_size)" in done.stderr
+    assert not (tmp_path / "refused").exists()
+    assert "wandb sync" not in done.stdout + done.stderr and "refused/wandb" not in done.stderr
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_how_to_look_at_a_run_is_said_of_one_that_is_kept(
+    run_dir: Path, caplog: pytest.LogCaptureFixture, kept: bool
+) -> None:
+    node = Loggers("offline", tensorboard=True)
+    for logger in node.make(run_dir, CONFIG, CHOICES):
+        logger.log_metrics({"a": 1.0}, step=1)
+    with caplog.at_level("INFO", "gentrain"):
+        node.finish(kept=kept)
+    said = [line.split("`")[1] for line in caplog.messages if "`" in line]
+    folder = next(run_dir.glob("wandb/offline-run-*"))
+    assert said == [f"wandb sync {folder}", f"tensorboard --logdir {run_dir}/tensorboard/"] * kept
 
 
 def test_a_resumed_run_is_the_same_run(run_dir: Path) -> None:

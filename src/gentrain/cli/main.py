@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import signal
 import sys
 from argparse import ArgumentParser, Namespace
@@ -59,7 +60,27 @@ gentrain list shows the models, losses, tricks and data sets; gentrain help show
 def main() -> None:
     """The console script: ends the process with the exit status of the command."""
     open_closed_streams()
-    sys.exit(run(sys.argv[1:]))
+    try:
+        status = run(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not reader_is_gone():
+            raise
+        status = 128 + signal.SIGPIPE
+    sys.exit(status)
+
+
+def reader_is_gone() -> bool:
+    """Whether nobody reads standard output any more, as in `gentrain list | head`.
+
+    What is left to print is then thrown away.
+    """
+    poll = select.poll()
+    poll.register(sys.stdout, select.POLLOUT)
+    gone = any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    if gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return gone
 
 
 def open_closed_streams() -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
+
+UNQUOTED = re.compile(r"[A-Za-z0-9_./+-]+")
 
 
 def quoted(path: Path | str) -> str:
@@ -14,6 +18,17 @@ def quoted(path: Path | str) -> str:
     """
     text = str(path).replace("\\", "\\\\").replace("'", "\\'")
     return f"'{text}'"
+
+
+def command(verb: str, run_dir: Path) -> str:
+    """The command of a verb for a run, as a shell takes it.
+
+    >>> print(command("sample", Path("outputs/gan")), command("sample", Path("a, b")), sep=chr(10))
+    gentrain sample run=outputs/gan
+    gentrain sample "run='a, b'"
+    """
+    value = str(run_dir) if UNQUOTED.fullmatch(str(run_dir)) else quoted(run_dir)
+    return f"gentrain {verb} {shlex.quote(f'run={value}')}"
 
 
 def key_of(override: str) -> str:

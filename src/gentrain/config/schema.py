@@ -150,7 +150,7 @@ class Compare:
     across: list[str] = field(default_factory=list)
     out: str | None = None
     page: bool = True
-    picture_pixels: int = 256
+    picture_pixels: int = 320
     picture_megabytes: float = 16
     debug: bool = False
 

@@ -7,16 +7,19 @@ import math
 import shlex
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
+from gentrain.config.overrides import command
 from gentrain.files import atomic_write
-from gentrain.runs.directory import COLLAPSE, summary
+from gentrain.runs.directory import COLLAPSE, LAST, summary
 from gentrain.sweeps.ablation import effects
 from gentrain.sweeps.ledger import Ledger, Status
+from gentrain.tables import printable, text_table
 
 BAD = ("diverged", "failed")  # a line each below the table
+OPTIONAL = ("at", "seconds", "link")  # a narrow terminal leaves out the last first
 
 
 def rows(ledger: Ledger) -> list[dict[str, Any]]:
@@ -100,38 +103,69 @@ def mean_spread(values: list[float]) -> str:
     return f"{statistics.fmean(finite):.4g}{spread}"
 
 
-def print_sweep(ledger: Ledger, write: Callable[[str], Any] = sys.stdout.write) -> None:
+def print_sweep(ledger: Ledger, stream: TextIO | None = None) -> None:
     """Print the table of a sweep, and write it as table.csv.
 
     Args:
         ledger: the cells.
-        write: where it is printed.
+        stream: where it is printed; None for standard output.
     """
     found = rows(ledger)
     if not found:
         return
     write_csv(ledger.dir / "table.csv", found)
+    stream = stream or sys.stdout
+    for part in parts(ledger, found, stream):
+        stream.write(printable(part, stream))
+
+
+def parts(ledger: Ledger, found: list[dict[str, Any]], stream: TextIO) -> Iterator[str]:
+    """What is printed of a sweep: the cells, their means over seeds, the best, and what failed.
+
+    Args:
+        ledger: the cells.
+        found: their rows.
+        stream: where it is printed.
+    """
     shown = ["cell", *ledger.keys, "status", "steps", "final", "best", "at", "seconds"]
     if any(each["link"] for each in found):
         shown.append("link")
     metrics = sorted({each["metric"] for each in found} - {""})
-    write(f"{ledger.dir}" + (f": {', '.join(metrics)}" if metrics else "") + "\n")
-    write(aligned(found, shown))
+    yield f"{ledger.dir}" + (f": {', '.join(metrics)}" if metrics else "") + "\n"
+    yield aligned(found, shown, stream)
     if "seed" in ledger.keys:
         groups = by_seed(found, ledger.keys)
-        write("\nover seeds, mean ± standard deviation\n" + aligned(groups, list(groups[0])))
+        yield "\nover seeds, mean ± standard deviation\n"
+        yield aligned(groups, list(groups[0]), stream)
     if ledger.ablation and (differences := effects(found, ledger.keys)):
-        title = (
-            "without a trick minus with all of them, pairs of equal seeds, mean ± standard error"
-        )
-        write(f"\n{title}\n{aligned(differences, list(differences[0]))}")
+        yield "\nwithout a trick minus with all of them, pairs of equal seeds, "
+        yield "mean ± standard error\n" + aligned(differences, list(differences[0]), stream)
+    yield best_run(ledger.dir, found)
     for each in found:
         if each["status"] in BAD:
-            write(f"{each['status']} {each['cell']}: {each['reason']}\n  {each['log']}\n")
+            yield f"{each['status']} {each['cell']}: {each['reason']}\n  {each['log']}\n"
     runs = [ledger.dir / name for name in ledger.cells]
-    if any((run / "wandb").is_dir() and not link(run) for run in runs):
+    if any(any(run.glob("wandb/offline-run-*")) and not link(run) for run in runs):
         files = f"{shlex.quote(str(ledger.dir))}/*/wandb/offline-run-*"
-        write(f"W&B: upload the sweep with `wandb sync {files}`\n")
+        yield f"W&B: upload the sweep with `wandb sync {files}`\n"
+
+
+def best_run(sweep_dir: Path, found: list[dict[str, Any]]) -> str:
+    """The path of the cell with the best final score, and the command that draws from it.
+
+    Empty where no cell has a score, or where they have different ones.
+    """
+    scored = [
+        each for each in found if each["status"] == "completed" and math.isfinite(each["final"])
+    ]
+    if not scored or len({each["metric"] for each in scored}) > 1:
+        return ""
+    more = summary(sweep_dir / scored[0]["cell"]).get("directions", {}).get(scored[0]["metric"])
+    choose = max if more else min
+    best = choose(scored, key=lambda each: float(each["final"]))
+    run = sweep_dir / best["cell"]
+    line = f"best run: {run} ({best['metric']} {best['final']:.4g})\n"
+    return line + (f"  {command('sample', run)}\n" if (run / LAST).exists() else "")
 
 
 def write_csv(path: Path, found: list[dict[str, Any]]) -> None:
@@ -143,19 +177,10 @@ def write_csv(path: Path, found: list[dict[str, Any]]) -> None:
         writer.writerows(found)
 
 
-def aligned(found: list[dict[str, Any]], columns: Sequence[str]) -> str:
-    """Rows as text, with columns as wide as they must be, and numbers to the right."""
+def aligned(found: list[dict[str, Any]], columns: Sequence[str], stream: TextIO) -> str:
+    """Rows as a table; a narrow terminal is spared what table.csv has as well."""
     cells = [[cut(each.get(column, "")) for column in columns] for each in found]
-    widths = [max(len(line[i]) for line in [list(columns), *cells]) for i in range(len(columns))]
-    numeric = [all(is_number(line[i]) for line in cells) for i in range(len(columns))]
-
-    def one(line: Sequence[str]) -> str:
-        return "  ".join(
-            text.rjust(w) if right else text.ljust(w)
-            for text, w, right in zip(line, widths, numeric, strict=True)
-        ).rstrip()
-
-    return "\n".join([one(list(columns)), *map(one, cells)]) + "\n"
+    return text_table(columns, cells, OPTIONAL, stream)
 
 
 def cut(value: Any) -> str:
@@ -164,12 +189,3 @@ def cut(value: Any) -> str:
         case float():
             return "" if math.isnan(value) else f"{value:.5g}"
     return str(value)
-
-
-def is_number(text: str) -> bool:
-    """Whether a text of the table is a number, a mean with its spread, or nothing."""
-    try:
-        float(text.split(" ± ")[0] or "0")
-    except ValueError:
-        return False
-    return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -189,7 +190,7 @@ class Job:
             The summary, which is empty until the end.
         """
         started, end = time.time(), dict[str, Any]()
-        status, stopped_by = "failed", None
+        status, stopped_by, kept = "failed", None, True
         try:
             yield end
             status = "completed"
@@ -200,7 +201,11 @@ class Job:
             batch_size = self.config["data"]["batch_size"]
             reason = environment_error(error, self.trainer, self.run_dir, batch_size)
             if reason is not None:
+                kept = self.began
                 raise Unavailable(reason) from error
+            raise
+        except UserError:
+            kept = self.began  # the caller removes a refused run
             raise
         except Interrupted as error:
             status, stopped_by = "interrupted", error.signal
@@ -210,7 +215,7 @@ class Job:
                 end |= self.summary(status, started)
                 if self.trainer.is_global_zero:
                     self.write_summary(end)
-                self.loggers.finish(scores(end), int(status != "completed"))
+                self.loggers.finish(scores(end), int(status != "completed"), kept)
                 directory.unlock(self.run_dir)
                 if stopped_by and self.trainer.is_global_zero:
                     requeue(stopped_by, self.config["resume"] is not None)
@@ -239,7 +244,10 @@ class Job:
             score = f", best {best['metric']} {best['value']:.4g} at step {best['step']}"
         rate = f"{end['images_per_second'] or 0:,.0f} images/s"
         done = f"done: {end['steps']} steps in {end['wall_seconds']:.0f} s, {rate}{score}"
-        return f"{done}; pictures in {self.run_dir / 'samples'}"
+        pictures = self.run_dir / "samples"
+        look = [f"pictures in {pictures}"] if pictures.is_dir() else []
+        curves = f"curves by `gentrain compare {shlex.quote(str(self.run_dir))}`"
+        return f"{done}; {', '.join([*look, curves])}"
 
     def summary(self, status: str, started: float) -> dict[str, Any]:
         """What summary.json holds; callbacks fill in `best` and `verdicts`."""

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from gentrain.commands.compare.directions import best, is_score
-from gentrain.commands.compare.find import find, read_curves
-from gentrain.commands.compare.groups import comparable, differing, grouped
+from gentrain.commands.compare.find import find
+from gentrain.commands.compare.groups import comparable, differing, grouped, hyperparameters
 from gentrain.commands.compare.ranking import tables
+from gentrain.commands.compare.records import read_curves
 from tests.support import made_runs as made
 from tests.support.program import Done, Program
 
@@ -148,6 +149,28 @@ def cells(n: int) -> dict[str, Any]:
     }
 
 
+@pytest.mark.parametrize(("score", "best"), [("fid_classifier", "a"), ("recall_classifier", "b")])
+def test_the_best_run_and_its_command(
+    compare: Program, tmp_path: Path, score: str, best: str
+) -> None:
+    """The better seed of the group of rank 1, in the direction of the score."""
+    for name, model, seed, fid, recall in (
+        ("a", "gan", 0, 10.0, 0.1),
+        ("a2", "gan", 1, 12.0, 0.09),
+        ("b", "wgan", 0, 50.0, 0.9),
+    ):
+        columns = {"quality/recall_classifier": [0.5, recall]}
+        run = made.run(tmp_path / "r" / name, model, seed, fid=(300.0, fid), columns=columns)
+        (run / "checkpoints").mkdir()
+        (run / "checkpoints" / "last.ckpt").touch()
+    done = compare("runs=r", "page=false", f"sort={score}")
+    final = {"a": "10", "b": "0.9"}[best]
+    assert f"best run: r/{best} ({final})\n  gentrain sample run=r/{best}\n" in done.stdout
+    (tmp_path / "r" / best / "checkpoints" / "last.ckpt").unlink()
+    done = compare("runs=r", "page=false", f"sort={score}")
+    assert "best run: r/" in done.stdout and "gentrain sample" not in done.stdout
+
+
 def test_runs_that_are_going(compare: Program, tmp_path: Path) -> None:
     """No summary, a last row that is half written; ranked only when it has ended."""
     made.run(tmp_path / "outputs" / "a", "gan", fid=(300.0, 20.0, 10.0), status=None)
@@ -244,6 +267,25 @@ def test_seeds_make_a_group_and_nothing_else_does(tmp_path: Path) -> None:
         [2],
     ]
     assert differing(groups) == {"steps": [1000, 1000, 2000], "scheme.critic_steps": [1, 2, 1]}
+
+
+def test_hyperparameters_are_what_was_typed_and_no_key_twice(tmp_path: Path) -> None:
+    for i, rate in enumerate((0.1, 0.2, 0.2)):
+        more = {"scheme.lr": rate, "data.size": 28 + 4 * (i == 2)}
+        path = made.run(tmp_path / str(i), "gan", more=more | {"model.shape": "${data.size}"})
+        words = ["scheme.lr=1e-1" if i == 0 else "scheme.lr=2e-1", "seed=0"]
+        (path / ".hydra" / "overrides.yaml").write_text(json.dumps(words))
+    groups = grouped(find([tmp_path]))
+    # what the run has computed with, and not how it was typed; the shape follows from the size
+    assert hyperparameters(groups) == {"scheme.lr": [0.1, 0.2, 0.2], "data.size": [28, 28, 32]}
+    assert set(differing(groups)) == {"scheme.lr", "data.size", "model.shape"}
+    assert hyperparameters(groups[1:2]) == {}
+
+
+def test_a_choice_is_a_hyperparameter(tmp_path: Path) -> None:
+    for name in ("gan", "wgan"):
+        made.run(tmp_path / name, name)
+    assert hyperparameters(grouped(find([tmp_path]))) == {"model": ["gan", "wgan"]}
 
 
 def test_a_copy_of_a_run_is_no_second_seed(tmp_path: Path) -> None:

@@ -6,11 +6,13 @@ import base64
 import io
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image
 
 from gentrain.commands.compare import page as module
@@ -84,6 +86,20 @@ def test_nothing_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert "pip install 'gentrain[compare]'" in data_of(text)["install"]
 
 
+@pytest.mark.parametrize("name", ["a", "a b, c", "it's", "b=1", "$x"])
+def test_the_command_of_a_run_is_one_that_works(tmp_path: Path, name: str) -> None:
+    """A shell and Hydra read it back as the directory; without weights there is none."""
+    path = made.run(tmp_path / "r" / name)
+    assert data_of(page_of(tmp_path / "r"))["runs"][0]["command"] is None
+    (path / "checkpoints").mkdir()
+    (path / "checkpoints" / "last.ckpt").touch()
+    (run,) = data_of(page_of(tmp_path / "r"))["runs"]
+    assert run["directory"] == str(path)
+    verb, one = shlex.split(run["command"])[1:]
+    value = OverridesParser.create().parse_override(one).value()
+    assert (verb, str(value)) == ("sample", str(path))
+
+
 def test_a_spike_survives_thinning() -> None:
     steps, values = list(range(0, 100_000, 10)), [0.0] * 10_000
     values[5_003], values[7_777] = 1e6, -1e6
@@ -132,7 +148,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("page") / "runs"
     for seed in (0, 1):
         loss = {"critic/adversarial": [4.0 + seed, 2.0 + seed, 1.0 + seed, 3.0 + seed]}
-        made.run(
+        run = made.run(
             place / f"a{seed}",
             "gan",
             seed,
@@ -140,6 +156,8 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pictures=4,
             columns=loss,
         )
+        (run / "checkpoints").mkdir()
+        (run / "checkpoints" / "last.ckpt").touch()
         more = {"scheme.critic_steps": 5}
         made.run(
             place / f"b{seed}",
@@ -216,9 +234,8 @@ def test_table(tab: Page) -> None:
     assert text(tab, "#counts li") == ["4 completed", "1 diverged", "1 failed", "1 unfinished"]
     # wgan's other seed diverged: the mean is of one
     (first, second) = [[cell.strip() for cell in row] for row in cells(tab, 0)[:2]]
-    assert first[:5] == ["1", "model=wgan scheme.critic_steps=5", "50", "50", "1"] and first[
-        6:8
-    ] == ["1", "1 completed, 1 diverged"]
+    assert first[:5] == ["1", "model=wgan scheme.critic_steps=5", "50", "50", "1"]
+    assert first[5:7] == ["1", "1 completed, 1 diverged"]  # nothing collapsed: no such column
     assert second[:5] == ["2", "model=gan", "60.5 ± 0.71", "40.5 ± 0.71", "2"]
     assert [row[0] for row in cells(tab, 0)] == ["1", "2", "–", "–"][
         : len(cells(tab, 0))
@@ -285,6 +302,171 @@ def test_curves(tab: Page) -> None:
     tab.choose("#value", "quality/fid_classifier")
     tab.choose("#axis", "steps")
     tab.choose("#seeds", "band")
+
+
+def test_two_curves_share_their_steps(tab: Page) -> None:
+    one = lines(tab)
+    tab.choose("#second", "critic/adversarial")
+    made = tab.run("document.querySelector('#chart').data.map((d) => [d.yaxis, d.xaxis])")
+    assert {tuple(pair) for pair in made} == {("y", None), ("y2", None)}
+    assert lines(tab) == [*one, "model=gan, mean of 2 seeds"]
+    domains = tab.run("['yaxis', 'yaxis2'].map((a) => document.querySelector('#chart').layout[a])")
+    assert [axis["title"]["text"] for axis in domains] == [
+        "quality/fid_classifier",
+        "critic/adversarial",
+    ]
+    assert domains[1]["domain"][1] < domains[0]["domain"][0]  # below, not over it
+    tab.choose("#second", "quality/fid_classifier")  # the same again is one chart
+    assert lines(tab) == one
+    tab.choose("#second", "")
+    assert lines(tab) == one and not tab.run("'yaxis2' in document.querySelector('#chart').layout")
+
+
+def slide(page: Page, element: str, value: float) -> None:
+    """A slider, as a hand moves it."""
+    page.run(
+        f"{{const element = document.querySelector({element!r}); element.value = {value}; "
+        "element.dispatchEvent(new Event('input', {bubbles: true}));}"
+    )
+
+
+def test_smoothing_is_an_unbiased_moving_average(tab: Page) -> None:
+    """Beside a loop of sums: the weight of a value k points ago is w^k."""
+    tab.choose("#value", "critic/adversarial")
+    tab.choose("#seeds", "each")
+    (raw, _) = tab.run("document.querySelector('#chart').data.map((line) => line.y)")
+    slide(tab, "#smoothing", 0.6)
+    (smooth, _) = tab.run("document.querySelector('#chart').data.map((line) => line.y)")
+    for i, value in enumerate(smooth):
+        weights = [0.6 ** (i - j) for j in range(i + 1)]
+        mean = sum(w * y for w, y in zip(weights, raw, strict=False)) / sum(weights)
+        assert value == pytest.approx(mean)
+    assert raw == [4, 2, 1, 3] and text(tab, "#weight") == ["0.6"]
+    slide(tab, "#smoothing", 0)
+    assert tab.run("document.querySelector('#chart').data[0].y") == raw
+    tab.choose("#value", "quality/fid_classifier")
+    tab.choose("#seeds", "band")
+
+
+def points(page: Page, chart: str) -> list[list[Any]]:
+    return page.run(f"document.querySelector({chart!r}).data.map((d) => [d.name, d.x, d.y])")
+
+
+def test_a_score_against_a_hyperparameter(tab: Page) -> None:
+    keys = tab.run("[...document.querySelector('#key').options].map((option) => option.value)")
+    assert keys[:3] == ["model", "scheme.critic_steps", "model.note"]
+    names = {name: (x, y) for name, x, y in points(tab, "#scatter")}
+    assert names["model=gan"] == (["gan"], [60.5])
+    tab.choose("#key", "scheme.critic_steps")
+    tab.choose("#which", "best")
+    names = {name: (x, y) for name, x, y in points(tab, "#scatter")}
+    assert names["model=gan"] == ([1], [40.5])
+    assert names["model=wgan scheme.critic_steps=5"] == ([5], [50])
+    bars = tab.run("document.querySelector('#scatter').data.map((d) => d.error_y.array[0])")
+    assert sorted(bars)[-1] == pytest.approx(0.71, abs=0.01)  # of 40 and 41
+    tab.run("document.querySelector('#log-key').click()")
+    assert tab.run("document.querySelector('#scatter').layout.xaxis.type") == "log"
+    tab.run("document.querySelector('#log-key').click()")
+    # a value that is HTML is a name of an axis like any other
+    tab.choose("#key", "model.note")
+    assert tab.run("document.querySelector('#scatter').layout.xaxis.type") == "category"
+    assert tab.run("document.querySelector('#scatter .xaxislayer-above').textContent.length") > 20
+    tab.choose("#which", "final")
+
+
+def test_parallel_coordinates(tab: Page) -> None:
+    found = {name: (x, y) for name, x, y in points(tab, "#parallel")}
+    keys = tab.run("document.querySelector('#parallel').layout.xaxis.ticktext")
+    assert keys[:2] == ["model", "scheme.critic_steps"] and keys[-1] == "quality/fid_classifier"
+    # less is better, and the better is above; one critic step is below five
+    heights = {name: (y[1], y[-1]) for name, (_, y) in found.items()}
+    assert heights["model=gan"] == (0, pytest.approx((250 - 60.5) / (250 - 9)))
+    assert heights["model=wgan scheme.critic_steps=5"] == (1, pytest.approx(200 / 241))
+    wide = tab.run("document.querySelector('#parallel').data.filter((d) => d.line.width > 2)")
+    assert [line["y"][-1] for line in wide] == [1]
+    tab.run("document.querySelector('#none').click()")
+    assert points(tab, "#parallel") == points(tab, "#scatter") == []
+    tab.run("document.querySelector('#all').click()")
+
+
+def test_a_click_enlarges_a_grid(tab: Page) -> None:
+    opened = "document.querySelector('#viewer').open"
+    picture = (
+        "document.querySelector('button[aria-label=\"enlarge samples of model=gan, seed 0\"]')"
+    )
+    tab.run(f"{picture}.focus(), {picture}.click()")
+    assert tab.run(opened) and text(tab, "#viewer-title") == ["model=gan, seed 0: a0, step 1,000"]
+    newest = tab.run("document.querySelector('#enlarged img').src")
+    assert newest == tab.run(f"{picture}.firstChild.src")
+    assert tab.run("document.querySelector('#enlarged img').clientWidth") > tab.run(
+        f"2 * {picture}.clientWidth"
+    )
+    tab.press("ArrowLeft", 37)
+    assert text(tab, "#viewer-title") == ["model=gan, seed 0: a0, step 750"]
+    assert tab.run("document.querySelector('#enlarged img').src") != newest
+    for _ in range(9):
+        tab.press("ArrowLeft", 37)
+    assert text(tab, "#viewer-title") == ["model=gan, seed 0: a0, step 0"]
+    tab.press("Escape", 27)
+    assert not tab.run(opened) and tab.run(f"document.activeElement === {picture}")
+    tab.press("Enter", 13)  # and by the keyboard
+    assert tab.run(opened)
+    tab.run("document.querySelector('#viewer').click()")  # beside the picture
+    assert not tab.run(opened)
+
+
+def test_where_runs_are_and_how_to_draw_from_them(tab: Page, file: Path) -> None:
+    names = text(tab, "#places tbody th")
+    assert sorted(names) == ["a0", "a1", "b0", "b1", "c", "d", "e"]
+    row = names.index("a0")
+    (directory, command) = tab.run(
+        f"[...document.querySelectorAll('#places tbody tr')[{row}].querySelectorAll('code')]"
+        ".map((code) => code.textContent)"
+    )
+    assert directory == str(file.parent / "a0")
+    assert command == f"gentrain sample run={file.parent / 'a0'}"
+    # without weights there is nothing to draw from
+    assert text(tab, "#places tbody tr")[names.index("d")].endswith("–")
+    button = "document.querySelector('[aria-label=\"copy the command of a0\"]')"
+    for broken in ("false", "true"):  # the clipboard is refused: as by hand
+        tab.run(
+            "window.copied = []; document.addEventListener('copy', () => "
+            "window.copied.push(document.activeElement.value ?? String(getSelection())));"
+            "Object.defineProperty(navigator, 'clipboard', {configurable: true, value: "
+            f"{{writeText: (text) => {broken} ? Promise.reject(Error('refused')) : "
+            "(window.copied.push(text), Promise.resolve())}});"
+        )
+        tab.run(f"{button}.click()")
+        tab.run("new Promise((done) => setTimeout(done, 50))")
+        assert tab.run("window.copied[0]") == command, broken
+        assert text(tab, "#copied") == ["Copied the command of a0."]
+
+
+def test_more_than_twenty_groups_have_pages(tab: Page, file: Path, tmp_path: Path) -> None:
+    place = made.many(tmp_path / "r", groups=23, seeds=1, rows=20, values=4, pictures=1, pixels=30)
+    (place / "compare.html").write_text(page_of(place))
+    tab.open(place / "compare.html")
+    try:
+        assert len(lines(tab)) == 20 and text(tab, "#how-many") == ["20 of 23 groups"]
+        assert len(cells(tab, 0)) == 20 and len(text(tab, "#places tbody tr")) == 20
+        assert len(text(tab, "#settings thead th")) == 20
+        assert text(tab, ".pager output") == ["1–20 of 23"] * 3  # the pictures are of those shown
+        tab.run("document.querySelector('#all').click()")
+        assert len(lines(tab)) == 23 and len(text(tab, "#grids figcaption")) == 21  # and real ones
+        for place_of in ("#tables", "#places", "#settings", "#sample-pages"):
+            tab.run(f"document.querySelector('{place_of} .pager button:last-child').click()")
+        assert len(cells(tab, 0)) == 3 and len(text(tab, "#places tbody tr")) == 3
+        assert len(text(tab, "#settings thead th")) == 3
+        assert len(text(tab, "#grids figcaption")) == 4
+        assert [row[0] for row in cells(tab, 0)] == ["21", "22", "23"]
+        assert tab.run(
+            "[...document.querySelectorAll('.pager button:last-child')].every((b) => b.disabled)"
+        )
+        # a heading sorts all rows, not those of the page
+        tab.run("document.querySelectorAll('#tables thead button')[1].click()")
+        assert cells(tab, 0)[0][1].startswith("model=model_00") and len(cells(tab, 0)) == 20
+    finally:
+        tab.open(file)
 
 
 def test_which_groups_are_shown(tab: Page) -> None:

@@ -20,10 +20,55 @@ from omegaconf.basecontainer import BaseContainer
 from PIL import Image
 
 from gentrain.commands.export import open_exported
+from gentrain.commands.sample.writer import Output
 from gentrain.runs.reopen import reopen
 from tests.support.paths import ROOT
 from tests.support.program import Program, fine, refused
 from tests.support.zoo import Zoo
+
+
+class Plane:
+    """Points as `Output` looks at them."""
+
+    shape = (2,)
+    columns = ("x", "y")
+
+    @staticmethod
+    def in_units(points: torch.Tensor) -> torch.Tensor:
+        return points
+
+
+@pytest.mark.parametrize(
+    ("save", "data", "said", "name"),
+    [
+        ("npz", None, "3 images as an array of numpy in {}", "images.npz"),
+        ("folder", None, "3 images as PNG in {}", "images"),
+        ("npz", Plane(), "3 points as an array of numpy in {}", "images.npz"),
+        ("folder", Plane(), "3 points as a table in {}", "points.csv"),
+        ("none", None, "", ""),
+    ],
+)
+def test_what_was_made_and_where(
+    tmp_path: Path, save: str, data: Any, said: str, name: str
+) -> None:
+    out = Output(tmp_path / "out", save, data)
+    images = torch.zeros(3, 2) if data else torch.zeros(3, 1, 4, 4)
+    out.images(iter([(images, None)]), 3)
+    place = tmp_path / "out" / name
+    assert out.said() == said.format(place) and place.exists()
+    out.picture("grid", torch.zeros(3, 4, 4))
+    out.picture("more", torch.zeros(3, 4, 4))
+    see = f"see {tmp_path / 'out' / 'grid.png'} and 1 more"
+    assert out.said() == (f"{said.format(place)}; {see}" if said else see)
+
+
+def test_the_command_says_where_the_images_are(sample: Program, tmp_path: Path) -> None:
+    done = sample("gan", "n=2", "save=folder")
+    first, second = done.stdout.splitlines()
+    assert first.endswith(f"grid in {tmp_path / 'out'}")
+    place = tmp_path / "out" / "images"
+    assert second == f"2 images as PNG in {place}; see {tmp_path / 'out' / 'grid.png'}"
+    assert len(list(place.glob("*.png"))) == 2
 
 
 @pytest.fixture

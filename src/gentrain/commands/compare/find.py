@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import os
 import re
-from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
 from gentrain.commands.compare import directions
+from gentrain.commands.compare.records import (
+    Curve,
+    read_curves,
+    read_json,
+    read_yaml,
+    saved_config,
+)
 from gentrain.errors import UserError
 from gentrain.runs import directory
 from gentrain.sweeps.ledger import effective_status
@@ -29,8 +29,6 @@ SEEDS = ("seed", "data.seed")
 # a run may be continued with other values of these, and yet they make two runs different
 COMPARED = ("steps", "compile", "trainer.precision")
 RATE = "images_per_second"
-
-Curve = tuple[list[int], list[float]]  # steps, in order, and values
 
 
 @dataclass
@@ -67,6 +65,11 @@ class Run:
         """How its scores were measured; empty before it ends."""
         return self.end.get("protocols") or {}
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether there is a checkpoint to draw from."""
+        return (self.path / directory.LAST).exists()
+
     @cached_property
     def curves(self) -> dict[str, Curve]:
         """Every logged value against the step."""
@@ -80,7 +83,7 @@ class Run:
         verdicts = self.end.get("verdicts")
         return any(name in directory.COLLAPSE for name in verdicts) if verdicts else None
 
-    @property
+    @cached_property
     def step(self) -> int:
         """The last step that is known of."""
         return max([self.end.get("steps") or 0, *(steps[-1] for steps, _ in self.curves.values())])
@@ -118,11 +121,11 @@ class Run:
 
         Scores, pictures and checkpoints are not counted.
         """
-        steps, hours = [0], [0.0]
+        steps, hours, images = [0], [0.0], self.images_until(0)
         for step, rate in zip(*self.curves.get(RATE, ([], [])), strict=True):
             if step > steps[-1] and rate > 0:
-                images = self.images_until(step) - self.images_until(steps[-1])
-                hours.append(hours[-1] + images / rate / 3600)
+                before, images = images, self.images_until(step)
+                hours.append(hours[-1] + (images - before) / rate / 3600)
                 steps.append(step)
         return steps, hours
 
@@ -207,7 +210,7 @@ def read_run(path: Path, name: str) -> Run:
     cell = effective_status(path, read_json(path / "status.json"))
     if not cell and not (path / CONFIG).exists():
         cell = ledger_entry(path)
-    config = directory.flat(directory.saved_config(path)) if (path / CONFIG).exists() else {}
+    config = directory.flat(saved_config(path)) if (path / CONFIG).exists() else {}
     swept = {str(key): as_typed(value) for key, value in (cell.get("overrides") or {}).items()}
     reason, log = cell.get("reason"), cell.get("log")
     unfinished = "unfinished" if config else "missing"
@@ -281,90 +284,3 @@ def is_compared(key: str) -> bool:
 def as_typed(value: Any) -> str:
     """A value as it is typed on a command line."""
     return value if type(value) is str else json.dumps(value, default=str).replace('"', "")
-
-
-# --- files ----------------------------------------------------------------------------------------
-
-
-def read_yaml(path: Path) -> Any:
-    """Plain containers; None where there is no such file, or where it is being written."""
-    try:
-        return OmegaConf.to_container(OmegaConf.load(path)) if path.exists() else None
-    except (YAMLError, OmegaConfBaseException, OSError, UnicodeError):
-        return None
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a record; empty where there is none.
-
-    Raises:
-        UserError: where it cannot be read. Our own records are never half-written.
-    """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise unreadable(path, error.strerror or str(error)) from error
-    except ValueError as error:
-        raise unreadable(path, " ".join(str(error).split())) from error
-    match found:
-        case dict():
-            return found
-        case _:
-            raise UserError(f"{path} is no record of a run (runs); remove it, or give other runs")
-
-
-def unreadable(path: Path, why: str) -> UserError:
-    """The refusal of a damaged record."""
-    return UserError(
-        f"{path} cannot be read: {why[:120]} (runs); mend or remove it, or give other runs"
-    )
-
-
-def read_curves(path: Path) -> dict[str, Curve]:
-    """Read the curves of a metrics.csv.
-
-    A row that is still being written, and a value that is not a finite number, are left out.
-    """
-    try:
-        text = path.read_bytes().decode(errors="replace")
-    except OSError:
-        return {}
-    rows = csv.reader(io.StringIO(text[: text.rfind("\n") + 1]))
-    columns = next(rows, [])
-    if "step" not in columns:
-        return {}
-    at = columns.index("step")
-    curves: dict[str, dict[int, float]] = {}
-    for row in rows:
-        if len(row) != len(columns) or not row[at].isdigit():
-            continue
-        for name, word in zip(columns, row, strict=True):
-            if word and name != "step" and (value := number(word)) is not None:
-                curves.setdefault(name, {})[int(row[at])] = value
-    return {
-        name: (steps := sorted(values), [values[step] for step in steps])
-        for name, values in curves.items()
-    }
-
-
-def number(word: str) -> float | None:
-    """A finite number; None for anything else."""
-    try:
-        value = float(word)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
-
-def between(at: float, xs: list[int], ys: list[float]) -> float:
-    """The value at `at` on the line through some points; the last piece goes on.
-
-    >>> between(5, [0, 10], [0.0, 1.0]), between(20, [0, 10], [0.0, 1.0])
-    (0.5, 2.0)
-    """
-    if len(xs) < 2:
-        return ys[0] if ys else 0.0
-    i = min(max(bisect_right(xs, at), 1), len(xs) - 1)
-    return ys[i - 1] + (ys[i] - ys[i - 1]) * (at - xs[i - 1]) / (xs[i] - xs[i - 1])

@@ -184,11 +184,12 @@ def canonical(value: Any) -> str:
 
 def summarise(group: Group) -> None:
     """Compute final and best of everything logged."""
-    for name in sorted({name for run in group.counted for name in run.curves}):
-        values = [run.curves[name][1] for run in group.counted if name in run.curves]
+    counted = group.counted
+    for name in sorted({name for run in counted for name in run.curves}):
+        values = [run.curves[name][1] for run in counted if name in run.curves]
         group.final[name] = spread([curve[-1] for curve in values])
         group.best[name] = spread([best(name)(curve) for curve in values])
-    for run in group.counted if not group.final else ():  # no metrics.csv
+    for run in counted if not group.final else ():  # no metrics.csv
         for name, value in (run.end.get("metrics") or {}).items():
             group.final.setdefault(name, spread([value]))
 
@@ -250,3 +251,40 @@ def differing(groups: list[Group]) -> dict[str, list[Any]]:
     values = {key: [config.get(key) for config in configs] for key in keys}
     known = [i for i, config in enumerate(configs) if config]
     return {key: row for key, row in values.items() if len({canonical(row[i]) for i in known}) > 1}
+
+
+def hyperparameters(groups: list[Group]) -> dict[str, list[Any]]:
+    """The keys to draw scores against: first what was typed, then the rest of what differs.
+
+    Of keys that say the same (`data.size` and the shapes that follow from it) only the first is
+    kept, and of the rest only those that every group has.
+
+    Returns:
+        For each key its value in every group; None where it is not known.
+    """
+    typed = dict.fromkeys(key for group in groups for key in overrides_of(group))
+    columns = {key: [known(group, key) for group in groups] for key in typed}
+    rest = {key: row for key, row in differing(groups).items() if None not in row}
+    found: dict[str, list[Any]] = {}
+    for key, row in (columns | {key: row for key, row in rest.items() if key not in typed}).items():
+        if len(set(map(canonical, row))) > 1 and partition(row) not in map(
+            partition, found.values()
+        ):
+            found[key] = row
+    return found
+
+
+def known(group: Group, key: str) -> Any:
+    """A key of a group: of its configuration, its choices, or as it was typed."""
+    typed = overrides_of(group).get(key)
+    return group.config.get(key, group.runs[0].choices.get(key, typed))
+
+
+def partition(row: list[Any]) -> list[int]:
+    """Which values of a row are equal: the place of each in the order of their first appearance.
+
+    >>> partition([8, 16, 8, 4]) == partition(["b", "a", "b", "c"]) == [0, 1, 0, 2]
+    True
+    """
+    order = list(dict.fromkeys(map(canonical, row)))
+    return [order.index(canonical(value)) for value in row]

@@ -8,10 +8,11 @@ const data = read("data");
 // eight colours that the colour-blind tell apart, in the light and in the dark; then the same with other strokes
 const COLORS = ["#2f7ed8", "#e07b00", "#2a9d63", "#cc4b9b", "#c0392b", "#8a6fd1", "#8c7a2b", "#2aa7b8"];
 const DASHES = ["solid", "dash", "dot"], BORDERS = ["solid", "dashed", "dotted"];
+const PAGE = 20; // rows, columns or groups of pictures at a time; lines in the charts at first
 data.groups.forEach((group, i) => {
   group.color = COLORS[i % COLORS.length];
   group.stroke = Math.floor(i / COLORS.length) % DASHES.length;
-  group.shown = true;
+  group.shown = i < PAGE;
   group.runs = [];
 });
 data.runs.forEach((run) => data.groups[run.group].runs.push(run));
@@ -47,6 +48,43 @@ function duration(seconds) {
 }
 const spread = (pair) => (!pair ? "–" : pair[1] === null ? digits(pair[0]) : `${digits(pair[0])} ± ${Number(pair[1].toPrecision(2))}`);
 const BAD = ["failed", "diverged", "missing"];
+
+/** Buttons that turn pages of PAGE things; `draw(first, end)` shows those of a page. Not shown where one page is enough. */
+function pager(name, draw) {
+  let first = 0, total = 0;
+  const where = el("output");
+  const back = el("button", { type: "button", "aria-label": `previous ${name}` }, "Previous");
+  const on = el("button", { type: "button", "aria-label": `next ${name}` }, "Next");
+  const turn = (to) => {
+    first = Math.max(0, Math.min(to, PAGE * Math.floor((total - 1) / PAGE)));
+    const end = Math.min(total, first + PAGE);
+    where.textContent = `${first + 1}–${end} of ${total}`;
+    back.disabled = first === 0;
+    on.disabled = end === total;
+    element.hidden = total <= PAGE;
+    draw(first, end);
+  };
+  const element = el("div", { class: "pager", role: "group", "aria-label": `pages of ${name}` }, back, where, on);
+  back.addEventListener("click", () => turn(first - PAGE));
+  on.addEventListener("click", () => turn(first + PAGE));
+  return { element, begin: (count, stay = false) => { total = count; turn(stay ? first : 0); } };
+}
+
+/** Copies a text. A page that was opened from a file may be refused the clipboard; then the selection is copied, as by hand. */
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const area = el("textarea", { "aria-hidden": true });
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    const done = document.execCommand("copy");
+    area.remove();
+    return done;
+  }
+}
 
 // --- how it went ---------------------------------------------------------------------------------------------------------
 
@@ -96,24 +134,28 @@ function scores() {
 function sortable(table) {
   const rows = table.rows.map(([rank, number]) => ({ rank, group: data.groups[number], score: table.score }));
   const body = el("tbody");
-  const heads = COLUMNS.map((column) => {
+  let sorted = rows;
+  const pages = pager("groups", (first, end) => body.replaceChildren(...sorted.slice(first, end).map(line)));
+  const columns = COLUMNS.filter((column) => !column.grave || rows.some((row) => column.of(row)));
+  const heads = columns.map((column) => {
     const button = el("button", { type: "button" }, column.head);
     const head = el("th", { scope: "col", class: column.name ? "name" : column.words ? "words" : null }, button);
     button.addEventListener("click", () => {
       const descending = head.getAttribute("aria-sort") === "ascending";
       heads.forEach((other) => other.removeAttribute("aria-sort"));
       head.setAttribute("aria-sort", descending ? "descending" : "ascending");
-      fill([...rows].sort((a, b) => order(column.of(a), column.of(b)) * (descending && known(column.of(a), column.of(b)) ? -1 : 1)));
+      sorted = [...rows].sort((a, b) => order(column.of(a), column.of(b)) * (descending && known(column.of(a), column.of(b)) ? -1 : 1));
+      pages.begin(rows.length);
     });
     return head;
   });
-  const fill = (sorted) => body.replaceChildren(...sorted.map((row) => el("tr", {}, ...COLUMNS.map((column) => {
+  const line = (row) => el("tr", {}, ...columns.map((column) => {
     const value = column.of(row), text = column.cell ? column.cell(row) : column.text ? column.text(value) : value;
     if (column.name) return el("th", { scope: "row", class: "name" }, el("div", {}, swatch(row.group), el("span", {}, text ?? value)));
     return el("td", { class: column.words ? "words" : column.grave && value ? "bad" : null }, String(text));
-  }))));
-  fill(rows);
-  return el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, ...heads)), body));
+  }));
+  pages.begin(rows.length);
+  return el("div", {}, pages.element, el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, ...heads)), body)));
 }
 
 const known = (a, b) => !missing(a) && !missing(b);
@@ -124,135 +166,17 @@ function order(a, b) {
   return typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b), "en", { numeric: true });
 }
 
-// --- curves --------------------------------------------------------------------------------------------------------------
-
-/** y at x on the line through the points; null outside. */
-function at(x, xs, ys) {
-  if (!xs.length || x < xs[0] || x > xs[xs.length - 1]) return null;
-  let low = 0, high = xs.length - 1;
-  while (high - low > 1) {
-    const middle = (low + high) >> 1;
-    if (xs[middle] <= x) low = middle; else high = middle;
-  }
-  return xs[high] === xs[low] ? ys[low] : ys[low] + ((ys[high] - ys[low]) * (x - xs[low])) / (xs[high] - xs[low]);
-}
-
-function curve(run, value) {
-  const found = run.curves.of[value];
-  return found ? { steps: run.curves.axes[found[0]], values: found[1] } : null;
-}
-
-/** Steps as images, or as hours of the run; beyond the last that is known, at the pace so far. */
-function scale(run, axis, steps) {
-  if (axis === "steps") return steps;
-  const [known, hours, images] = run.clock, last = known.length - 1;
-  const values = axis === "images" ? images : hours;
-  if (last < 1) return steps.map((step) => (axis === "images" ? step * run.images : null));
-  return steps.map((step) => (step <= known[last] ? at(step, known, values) : (values[last] * step) / known[last]));
-}
-
-/** Mean, least and greatest of several seeds at the steps of the first of them that all have. */
-function band(runs, value) {
-  const curves = runs.map((run) => curve(run, value)).filter(Boolean);
-  const longest = curves.reduce((a, b) => (b.steps.length > a.steps.length ? b : a));
-  const mean = [], least = [], greatest = [], steps = [];
-  for (const step of longest.steps) {
-    const values = curves.map((one) => at(step, one.steps, one.values)).filter((y) => y !== null);
-    steps.push(step);
-    mean.push(values.reduce((a, b) => a + b, 0) / values.length);
-    least.push(Math.min(...values));
-    greatest.push(Math.max(...values));
-  }
-  return { steps, mean, least, greatest };
-}
-
-function traces(value, axis, each) {
-  const made = [];
-  for (const group of data.groups.filter((group) => group.shown)) {
-    const runs = group.runs.filter((run) => run.curves.of[value]);
-    const line = { color: group.color, width: 1.8, dash: DASHES[group.stroke] };
-    const hover = (name) => `%{y:.4g} at %{x:.4g}<extra>${plainly(name)}</extra>`;
-    const drawn = (x, y, name) => made.push({
-      type: "scatter", x, y, line, name: plainly(name), hovertemplate: hover(name), mode: y.length === 1 ? "markers" : "lines", marker: { color: group.color },
-    });
-    if (each || runs.length < 2) {
-      for (const run of runs) {
-        const { steps, values } = curve(run, value);
-        drawn(scale(run, axis, steps), values, runs.length < 2 ? group.label : `${group.label}, seed ${run.seed}`);
-      }
-      continue;
-    }
-    const { steps, mean, least, greatest } = band(runs, value);
-    const clocks = runs.map((run) => scale(run, axis, steps));
-    const x = steps.map((_, i) => clocks.reduce((sum, clock) => sum + clock[i], 0) / clocks.length);
-    const edge = { type: "scatter", x, mode: "lines", line: { width: 0 }, hoverinfo: "skip" };
-    made.push({ ...edge, y: least }, { ...edge, y: greatest, fill: "tonexty", fillcolor: group.color + "2e" });
-    drawn(x, mean, `${group.label}, mean of ${runs.length} seeds`);
-  }
-  return made;
-}
-
-/** Plotly reads a few HTML tags in names: shown as they are typed. */
-const plainly = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll("%{", "%\u200b{");
-
-function draw() {
-  const value = $("value").value, axis = $("axis").value;
-  const made = traces(value, axis, $("seeds").value === "each");
-  $("how-many").textContent = `${data.groups.filter((group) => group.shown).length} of ${data.groups.length} groups`;
-  $("nothing").hidden = made.length > 0;
-  for (const group of data.groups) group.entry.classList.toggle("absent", !group.runs.some((run) => run.curves.of[value]));
-  if (!window.Plotly) return;
-  const style = getComputedStyle(document.documentElement), color = (name) => style.getPropertyValue(name).trim();
-  const lines = { gridcolor: color("--line"), linecolor: color("--line"), zeroline: false, automargin: true };
-  const title = (text) => ({ text, standoff: 8 });
-  $("chart").setAttribute("aria-label", `${value} against ${axis}, ${made.length} lines`);
-  Plotly.react($("chart"), made, {
-    xaxis: { ...lines, title: title(axis) },
-    yaxis: { ...lines, title: title(plainly(value)), type: $("log").checked ? "log" : "linear", exponentformat: "power" },
-    autosize: true, margin: { l: 60, r: 12, t: 30, b: 48 }, showlegend: false, hovermode: "closest", hoverlabel: { namelength: -1, align: "left" },
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: color("--ink"), family: "inherit", size: 13 },
-    uirevision: `${value} ${axis}`, modebar: { bgcolor: "rgba(0,0,0,0)", color: color("--faint"), activecolor: color("--accent") },
-  }, { responsive: true, displaylogo: false, displayModeBar: true, modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]] });
-}
-
-function curves() {
-  for (const value of data.values) $("value").append(el("option", { value }, value));
-  if (data.first) $("value").value = data.first;
-  for (const group of data.groups) {
-    group.tick = el("input", { type: "checkbox", checked: true });
-    group.tick.addEventListener("change", () => show((one) => one.tick.checked));
-    group.entry = el("label", {}, group.tick, swatch(group), group.label);
-    $("groups").append(group.entry);
-  }
-  for (const id of ["value", "axis", "seeds", "log"]) $(id).addEventListener("change", draw);
-  $("all").addEventListener("click", () => show(() => true));
-  $("none").addEventListener("click", () => show(() => false));
-  $("top").addEventListener("click", () => show((group) => best().includes(group)));
-  $("install").textContent = data.install;
-  $("install").hidden = !data.install;
-  $("chart").hidden = Boolean(data.install);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
-  draw();
-}
-
-/** The first five of the first table. */
-const best = () => data.tables[0].rows.slice(0, 5).map(([, number]) => data.groups[number]);
-
-function show(wanted) {
-  for (const group of data.groups) group.tick.checked = group.shown = wanted(group);
-  draw();
-  cards.forEach(({ figure, group }) => (figure.hidden = !group.shown));
-}
-
 // --- samples -------------------------------------------------------------------------------------------------------------
 
-let cards = [], moments = [];
+let cards = [], moments = [], samplePages = null;
 
 function samples() {
   const { runs, real } = read("pictures");
   for (const [name, source] of real) {
     const image = el("img", { src: source, alt: `real images, ${name}`, decoding: "async" });
-    $("grids").append(el("figure", {}, image, el("figcaption", {}, `real images`, el("small", {}, name))));
+    const button = el("button", { type: "button", "aria-label": `enlarge real images, ${name}` }, image);
+    button.addEventListener("click", () => enlarge(`real images, ${name}`, [[null, source]], 0));
+    $("grids").append(el("figure", {}, button, el("figcaption", {}, `real images`, el("small", {}, name))));
   }
   data.runs.forEach((run, i) => {
     if (!runs[i].length) return;
@@ -260,9 +184,12 @@ function samples() {
     const image = el("img", { alt: `samples of ${group.label}, seed ${run.seed}`, decoding: "async" });
     const blank = el("div", { class: "blank" }, "none yet");
     const moment = el("small");
-    const figure = el("figure", {}, image, blank, el("figcaption", {}, group.label, moment));
+    const button = el("button", { type: "button", "aria-label": `enlarge samples of ${group.label}, seed ${run.seed}` }, image);
+    const figure = el("figure", {}, button, blank, el("figcaption", {}, group.label, moment));
     paint(figure, group);
-    cards.push({ figure, group, run, image, blank, moment, pictures: runs[i] });
+    const card = { figure, group, run, image, button, blank, moment, pictures: runs[i], now: null };
+    button.addEventListener("click", () => enlarge(`${group.label}, seed ${run.seed}: ${run.name}`, card.pictures, card.pictures.indexOf(card.now)));
+    cards.push(card);
     $("grids").append(figure);
   });
   moments = [...new Set(cards.flatMap((card) => card.pictures.map(([step]) => step)))].sort((a, b) => a - b);
@@ -271,8 +198,17 @@ function samples() {
   $("time").disabled = moments.length < 2;
   $("time").addEventListener("input", pose);
   $("left-out").textContent = data.left_out || (cards.length ? "" : "No run has pictures.");
-  pose();
+  samplePages = pager("groups of pictures", (first, end) => {
+    const here = new Set(withPictures().slice(first, end));
+    cards.forEach(({ figure, group }) => (figure.hidden = !here.has(group)));
+    pose();
+  });
+  $("sample-pages").append(samplePages.element);
+  samplePages.begin(withPictures().length);
 }
+
+/** The groups that are shown and have pictures. */
+const withPictures = () => [...new Set(cards.map(({ group }) => group))].filter((group) => group.shown);
 
 /** Every run as it was at the slider's time. */
 function pose() {
@@ -280,14 +216,60 @@ function pose() {
   const text = end ? "newest of each" : `step ${whole(step)}`;
   $("moment").textContent = text;
   $("time").setAttribute("aria-valuetext", text);
-  for (const { run, image, blank, moment, pictures } of cards) {
-    const found = pictures.findLast(([drawn]) => drawn <= step);
-    image.hidden = !found;
+  for (const card of cards.filter(({ figure }) => !figure.hidden)) {
+    const { run, image, button, blank, moment, pictures } = card;
+    const found = (card.now = pictures.findLast(([drawn]) => drawn <= step));
+    button.hidden = image.hidden = !found;
     blank.hidden = Boolean(found);
     if (found && image.getAttribute("src") !== found[1]) image.src = found[1];
     const after = found ? ` step ${whole(found[0])}` : "";
     moment.textContent = `seed ${run.seed},${after}${run.status === "completed" ? "" : ` (${run.status})`}`;
   }
+}
+
+/** A picture over the page, as large as it gets; `pictures` are of one run, [step, source] each. */
+function enlarge(title, pictures, number) {
+  const viewer = $("viewer");
+  const show = (to) => {
+    number = Math.max(0, Math.min(to, pictures.length - 1));
+    const [step, source] = pictures[number];
+    $("viewer-title").textContent = step === null ? title : `${title}, step ${whole(step)}`;
+    $("enlarged").replaceChildren(el("img", { src: source, alt: $("viewer-title").textContent }));
+    $("earlier").disabled = number === 0;
+    $("later").disabled = number === pictures.length - 1;
+  };
+  $("earlier").hidden = $("later").hidden = pictures.length < 2;
+  $("earlier").onclick = () => show(number - 1);
+  $("later").onclick = () => show(number + 1);
+  $("close").onclick = () => viewer.close();
+  viewer.onclick = (event) => event.target === viewer && viewer.close(); // beside it
+  viewer.onkeydown = (event) => {
+    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (by) show(number + by);
+  };
+  show(number);
+  viewer.showModal(); // Escape closes it, and the focus goes back to the picture
+  $("close").focus();
+}
+
+// --- where the runs are -----------------------------------------------------------------------------------------------------
+
+function places() {
+  const runs = data.groups.flatMap((group) => group.runs), body = el("tbody");
+  const cell = (text, what, name) => {
+    if (!text) return el("td", {}, "–");
+    const button = el("button", { type: "button", "aria-label": `copy the ${what} of ${name}` }, "Copy");
+    button.addEventListener("click", async () => {
+      $("copied").textContent = (await copy(text)) ? `Copied the ${what} of ${name}.` : "This browser lets no page copy: select the text, and copy it.";
+    });
+    return el("td", { class: "copied" }, el("div", {}, button, el("code", {}, text)));
+  };
+  const pages = pager("runs", (first, end) => body.replaceChildren(...runs.slice(first, end).map((run) => el("tr", {},
+    el("th", { scope: "row", class: "name" }, el("div", {}, swatch(data.groups[run.group]), el("span", {}, run.name))),
+    el("td", {}, run.status), cell(run.directory, "directory", run.name), cell(run.command, "command", run.name)))));
+  const heads = ["run", "status", "directory", "command"].map((head, i) => el("th", { scope: "col", class: i ? "words" : "name" }, head));
+  $("places").append(pages.element, el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, ...heads)), body)));
+  pages.begin(runs.length);
 }
 
 // --- configuration and protocols --------------------------------------------------------------------------------------------
@@ -297,19 +279,25 @@ function settings() {
   const shared = keys.filter((key) => data.config[key].every((value, i) => value !== null || !data.groups[i].runs.some((run) => run.of)));
   const rest = keys.filter((key) => !shared.includes(key));
   if (!keys.length) $("settings").append(el("p", { class: "note" }, "The configurations are equal but for the seed."));
-  if (shared.length) $("settings").append(matrix(shared));
+  if (shared.length) $("settings").append(...matrix(shared));
   if (rest.length) {
     const more = el("details", {}, el("summary", {}, `${rest.length} key${rest.length === 1 ? "" : "s"} that only some groups have`));
-    more.addEventListener("toggle", () => more.children.length > 1 || more.append(matrix(rest)));
+    more.addEventListener("toggle", () => more.children.length > 1 || more.append(...matrix(rest)));
     $("settings").append(more);
   }
 }
 
 function matrix(keys) {
-  const heads = data.groups.map((group) => el("th", { scope: "col" }, swatch(group), group.label));
-  const rows = keys.map((key) => el("tr", {}, el("th", { scope: "row" }, key), ...data.config[key].map((value) => el("td", {}, value ?? "–"))));
-  const head = el("thead", {}, el("tr", {}, el("td"), ...heads));
-  return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Configuration keys that differ" }, el("table", {}, head, el("tbody", {}, ...rows)));
+  const table = el("table");
+  const pages = pager("groups", (first, end) => {
+    const heads = data.groups.slice(first, end).map((group) => el("th", { scope: "col" }, swatch(group), group.label));
+    const cells = (key) => data.config[key].slice(first, end).map((value) => el("td", {}, value ?? "–"));
+    const rows = keys.map((key) => el("tr", {}, el("th", { scope: "row" }, key), ...cells(key)));
+    table.replaceChildren(el("thead", {}, el("tr", {}, el("td"), ...heads)), el("tbody", {}, ...rows));
+  });
+  pages.begin(data.groups.length);
+  const region = { class: "scroll", tabindex: 0, role: "region", "aria-label": "Configuration keys that differ" };
+  return [pages.element, el("div", region, table)];
 }
 
 function protocols() {
@@ -319,25 +307,3 @@ function protocols() {
   }
   if (!$("how").children.length) $("how").append(el("p", { class: "note" }, "No run has come to an end with a score."));
 }
-
-/** Half a second of a browser's time: when all else is on the screen. */
-function plotly() {
-  const script = el("script");
-  script.nonce = document.querySelector("script[nonce]").nonce;
-  script.textContent = $("plotly").textContent;
-  document.head.append(script);
-}
-
-header();
-scores();
-curves();
-settings();
-protocols();
-document.addEventListener("DOMContentLoaded", () => { // pictures and plotly, most of the page, are behind this script
-  samples();
-  requestAnimationFrame(() => setTimeout(() => {
-    plotly();
-    draw();
-    document.documentElement.dataset.ready = Math.round(performance.now());
-  }));
-});

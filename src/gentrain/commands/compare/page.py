@@ -16,15 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from gentrain.commands.compare.directions import higher_is_better, is_score
-from gentrain.commands.compare.find import Run, between
-from gentrain.commands.compare.groups import Group, Spread, differing
+from gentrain.commands.compare.find import Run
+from gentrain.commands.compare.groups import Group, Spread, differing, hyperparameters
 from gentrain.commands.compare.pictures import album
 from gentrain.commands.compare.ranking import Table, about, flat_protocol
+from gentrain.commands.compare.records import between
+from gentrain.config.overrides import command
 from gentrain.files import to_json
 
 POINTS = 240  # of a curve; more do not fit in the width of a chart
 ALL_POINTS = 24_000  # of one value in all runs, if that leaves each at least MIN_POINTS
 MIN_POINTS = 40
+SCRIPTS = ("page.js", "curves.js", "hyperparameters.js", "start.js")
 INSTALL = (
     "Curves are drawn by plotly, which is not installed: pip install 'gentrain[compare]', "
     "then compare again."
@@ -51,7 +54,7 @@ def html_page(shown: list[Table], places: list[Path], pixels: int, megabytes: fl
         "DATA": embedded(content(shown, groups, places) | notes),
         "PICTURES": embedded(pictures),
         "PLOTLY": library,
-        "SCRIPT": resource("page.js"),
+        "SCRIPT": "\n".join(map(resource, SCRIPTS)),
     }
     pieces = resource("page.html").split("%%")  # TEXT %%NAME%% TEXT
     return "".join(parts[piece] if i % 2 else piece for i, piece in enumerate(pieces))
@@ -106,6 +109,10 @@ def content(shown: list[Table], groups: list[Group], places: list[Path]) -> dict
         "config": {
             key: [None if value is None else as_text(value) for value in values]
             for key, values in differing(groups).items()
+        },
+        "hyperparameters": {
+            key: [None if value is None else as_text(value) for value in values]
+            for key, values in hyperparameters(groups).items()
         },
     }
 
@@ -164,6 +171,8 @@ def run_content(run: Run, group: int, points: int) -> dict[str, Any]:
         "overrides": " ".join(f"{key}={value}" for key, value in run.overrides.items()),
         "step": run.step,
         "of": run.config.get("steps"),
+        "directory": str(run.path.absolute()),
+        "command": command("sample", run.path.absolute()) if run.has_weights else None,
         "images": run.images_per_step,
         "clock": [
             few,
@@ -184,8 +193,10 @@ def packed(run: Run, points: int) -> dict[str, Any]:
     curves = {}
     for name, (steps, values) in run.curves.items():
         few = thinned(steps, values, points)
-        at = dict(zip(steps, values, strict=True))
-        curves[name] = [axes.setdefault(tuple(few), len(axes)), [rounded(at[step]) for step in few]]
+        if len(few) < len(steps):
+            at = dict(zip(steps, values, strict=True))
+            values = [at[step] for step in few]
+        curves[name] = [axes.setdefault(tuple(few), len(axes)), [rounded(one) for one in values]]
     return {"axes": list(axes), "of": curves}
 
 

@@ -6,6 +6,8 @@ import base64
 import io
 import math
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,19 @@ class Budget:
     def __init__(self, pixels: int, megabytes: float) -> None:
         self.pixels, self.left = pixels, megabytes * 1e6
 
-    def take(self, path: Path) -> str | None:
-        """A picture as a data URI; None for no picture, and for one that is too large."""
-        uri = data_uri(path, self.pixels)
+    def take(self, paths: list[Path]) -> list[str | None]:
+        """Pictures as data URIs; None for no picture, and for one that is too large.
+
+        Pillow works without Python's lock: the threads take as many pictures at a time as there
+        are cores.
+        """
+        if self.left <= 0:
+            return [None] * len(paths)
+        with ThreadPoolExecutor() as threads:
+            return [self.paid(uri) for uri in threads.map(data_uri, paths, repeat(self.pixels))]
+
+    def paid(self, uri: str | None) -> str | None:
+        """The picture, if there is room for it."""
         if uri is None or len(uri) > self.left:
             return None
         self.left -= len(uri)
@@ -46,17 +58,20 @@ def album(found: list[Run], pixels: int, megabytes: float) -> tuple[dict[str, An
     """
     budget = Budget(pixels, megabytes)
     runs: list[dict[int, str]] = [{} for _ in found]
-    real = [
-        [name, uri] for name, path in first_of_data(found) if (uri := budget.take(path)) is not None
-    ]
-    for i, run in enumerate(found):
-        if run.pictures and (uri := budget.take(run.pictures[-1][1])) is not None:
-            runs[i][run.pictures[-1][0]] = uri
-    share = share_of_earlier(found, runs, budget.left)
-    for i, run in enumerate(found):
-        for step, path in evenly(run.pictures[:-1], share):
-            if (uri := budget.take(path)) is not None:
+
+    def add(wanted: list[tuple[int, int, Path]]) -> None:
+        """Take pictures, each with the number of its run and its step."""
+        uris = budget.take([path for _, _, path in wanted])
+        for (i, step, _), uri in zip(wanted, uris, strict=True):
+            if uri is not None:
                 runs[i][step] = uri
+
+    data = first_of_data(found)
+    uris = budget.take([path for _, path in data])
+    real = [[name, uri] for (name, _), uri in zip(data, uris, strict=True) if uri]
+    add([(i, *run.pictures[-1]) for i, run in enumerate(found) if run.pictures])
+    share = share_of_earlier(found, runs, budget.left)
+    add([(i, *each) for i, run in enumerate(found) for each in evenly(run.pictures[:-1], share)])
     kept, wanted = sum(map(len, runs)), sum(len(run.pictures) for run in found)
     note = ""
     if kept < wanted:
@@ -101,16 +116,26 @@ def data_uri(path: Path, pixels: int) -> str | None:
     """A picture of at most `pixels` a side as a PNG in a data URI; None for no picture."""
     try:
         with Image.open(path) as image:
-            halves = image.width >= 2 * pixels
-            image.thumbnail(
-                (pixels, pixels), Image.Resampling.BOX if halves else Image.Resampling.LANCZOS
-            )
-            small = lean(image.convert("RGB"))
+            small = lean(scaled(in_grey(image.convert("RGB")), pixels))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
     buffer = io.BytesIO()
-    small.save(buffer, "PNG")
+    # the highest levels take ten times as long, for a seventh of the bytes
+    small.save(buffer, "PNG", compress_level=1)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def in_grey(image: Image.Image) -> Image.Image:
+    """One channel where all three are equal."""
+    red, green, blue = image.split()
+    return red if red.tobytes() == green.tobytes() == blue.tobytes() else image
+
+
+def scaled(image: Image.Image, pixels: int) -> Image.Image:
+    """At most `pixels` a side."""
+    halves = image.width >= 2 * pixels
+    image.thumbnail((pixels, pixels), Image.Resampling.BOX if halves else Image.Resampling.LANCZOS)
+    return image
 
 
 def lean(image: Image.Image) -> Image.Image:
@@ -118,7 +143,6 @@ def lean(image: Image.Image) -> Image.Image:
 
     That is a quarter of the bytes, and no difference can be seen at this size.
     """
-    red, green, blue = image.split()
-    if red.tobytes() == green.tobytes() == blue.tobytes():
-        return red.point([round(value / 8.226) * 255 // 31 for value in range(256)])
+    if image.mode == "L":
+        return image.point([round(value / 8.226) * 255 // 31 for value in range(256)])
     return image.quantize(128, method=Image.Quantize.FASTOCTREE)

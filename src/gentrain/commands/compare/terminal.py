@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from collections.abc import Iterator
 
 from gentrain.commands.compare.directions import higher_is_better, is_score
 from gentrain.commands.compare.find import Run
 from gentrain.commands.compare.groups import Group
 from gentrain.commands.compare.ranking import Table, about
+from gentrain.config.overrides import command
+from gentrain.tables import text_table
 
-HEAD = ["rank", "", "final", "best", "collapsed", "runs", "steps", "images/s", "time"]
-NAME = 1  # the column of a group's name
+HEAD = ["rank", "group", "final", "best", "collapsed", "runs", "steps", "images/s", "time"]
 ALWAYS = 4  # columns that are shown even when they are empty
+OPTIONAL = ("steps", "time", "images/s")  # a narrow terminal leaves out the last first
 FAILED = ("failed", "diverged", "missing")
 
 
 def report(shown: list[Table]) -> Iterator[str]:
-    """Lines: a table for each protocol, and the runs that failed, by name."""
+    """Lines: a table for each protocol with its best run, and the runs that failed, by name."""
     for table in shown:
         yield heading(table)
-        yield from aligned([HEAD, *(row(table, rank, group) for rank, group in table.rows)])
+        head, *rows = known([HEAD, *(row(table, rank, group) for rank, group in table.rows)])
+        yield from text_table(head, rows, OPTIONAL).splitlines()
+        yield from best_run(table)
         yield ""
     runs = [run for table in shown for _, group in table.rows for run in group.runs]
     for run in sorted(runs, key=lambda run: run.name):
@@ -84,24 +86,23 @@ def failure(run: Run) -> str:
     return f"{cell} {run.status}" + (f": {run.reason}" if run.reason else "") + log
 
 
-def aligned(rows: list[list[str]]) -> Iterator[str]:
-    """Lines whose columns are as wide as their widest cell.
-
-    Columns without any value are left out, and a long name is cut to the terminal's width.
-    """
+def known(rows: list[list[str]]) -> list[list[str]]:
+    """Rows without the columns in which nothing is known."""
     kept = [i for i in range(len(rows[0])) if i < ALWAYS or any(row[i] != "-" for row in rows[1:])]
-    widths = {i: max(len(row[i]) for row in rows) for i in kept}
-    if sys.stdout.isatty():
-        spare = shutil.get_terminal_size().columns - sum(widths[i] + 2 for i in kept)
-        widths[NAME] = min(widths[NAME], max(24, widths[NAME] + spare))
-    for row in rows:
-        yield "  " + "  ".join(cut(row[i], widths[i]).ljust(widths[i]) for i in kept).rstrip()
+    return [[row[i] for i in kept] for row in rows]
 
 
-def cut(text: str, width: int) -> str:
-    """A text of at most `width` characters.
-
-    >>> cut("model=wgan_gp", 9)
-    'model=...'
-    """
-    return text if len(text) <= width else text[: width - 3] + "..."
+def best_run(table: Table) -> Iterator[str]:
+    """The best run of the group of rank 1, and the command that draws from it."""
+    winner = next((group for rank, group in table.rows if rank == 1), None)
+    score = table.score or ""
+    if winner is None:
+        return
+    choose = max if higher_is_better(score) else min
+    runs = [run for run in winner.counted if score in run.curves]
+    if not runs:
+        return
+    run = choose(runs, key=lambda run: run.curves[score][1][-1])
+    yield f"best run: {run.path} ({run.curves[score][1][-1]:.4g})"
+    if run.has_weights:
+        yield f"  {command('sample', run.path)}"

@@ -57,6 +57,8 @@ def sample(config: dict[str, Any], mode_name: str) -> Path:
         finally:
             remove_if_empty(out)
     print(f"{run_dir} at step {run.step}, {weights(session)}: {mode_name} in {out}")
+    if said := writer.said():
+        print(said)
     return out
 
 

@@ -109,12 +109,14 @@ class Translate(Mode):
         total, stream = self.pictures(session)
         out.open()
         shown: list[tuple[Tensor, ...]] = []
-        with atomic_write(out.path / "translated") as part:
+        place = out.path / "translated"
+        with atomic_write(place) as part:
             for picture in progress(stream, total):
                 made = translate(session, picture.source)
                 write(made[0], part / PurePosixPath(picture.name).with_suffix(".png"))
                 if len(shown) < self.shown:
                     shown.append(self.row(session, picture, made))
+        out.kept = (total, place)
         columns = [torch.cat(parts) for parts in zip(*shown, strict=True)]
         third = columns[2] if len(columns) == 3 else None
         across = max(1, round(math.sqrt(len(shown) / len(columns))))

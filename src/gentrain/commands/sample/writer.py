@@ -45,11 +45,29 @@ class Output:
 
     def __init__(self, path: Path, save: str, data: Data | None = None) -> None:
         self.path, self.save, self.data = path, save, data
+        self.pictures: list[Path] = []  # what was drawn
+        self.kept: tuple[int, Path] | None = None  # how many images are kept, and where
 
     def picture(self, name: str, picture: Tensor) -> None:
         """Write a picture (3, H, W) in [0, 1] as NAME.png."""
         self.open()
         save_picture(picture, self.path / f"{name}.png")
+        self.pictures.append(self.path / f"{name}.png")
+
+    def said(self) -> str:
+        """What was made, and where: "1000 images as PNG in out/images; see out/grid.png"."""
+        found = []
+        if self.kept is not None:
+            count, place = self.kept
+            things = "points" if self.data is not None and len(self.data.shape) == 1 else "images"
+            form = {".npz": "as an array of numpy", ".csv": "as a table"}.get(
+                place.suffix, "as PNG"
+            )
+            found.append(f"{count} {things} {form} in {place}")
+        if self.pictures:
+            more = f" and {len(self.pictures) - 1} more" if len(self.pictures) > 1 else ""
+            found.append(f"see {self.pictures[0]}{more}")
+        return "; ".join(found)
 
     def record(self, content: dict[str, Any]) -> None:
         """Write sample.json."""
@@ -69,25 +87,38 @@ class Output:
         """
         self.open()
         shown: list[Tensor] = []
-        with self.saver(total) as put:
+        place = self.place()
+        with self.saver(place, total) as put:
             for images, labels in counted(batches, total):
                 if (missing := first - sum(map(len, shown))) > 0:
                     shown.append(images[:missing].clone())
                 put(images if self.data is None else self.data.in_units(images), labels)
+        self.kept = None if place is None else (total, place)
         return torch.cat(shown) if shown else torch.empty(0)
 
-    def saver(self, total: int) -> AbstractContextManager[Put]:
-        """A context that keeps batches as `save` says."""
-        columns = () if self.data is None else self.data.columns
+    def place(self) -> Path | None:
+        """The file or the folder where images are kept."""
+        points = self.data is not None and len(self.data.shape) == 1
         match self.save:
             case "npz":
-                return npz(self.path / "images.npz", total, columns)
-            case "folder" if self.data is not None and len(self.data.shape) == 1:
-                return lines(self.path / "points.csv", columns)
+                return self.path / "images.npz"
             case "folder":
-                return pngs(self.path / "images")
+                return self.path / ("points.csv" if points else "images")
             case _:
+                return None
+
+    def saver(self, place: Path | None, total: int) -> AbstractContextManager[Put]:
+        """A context that keeps batches in a place."""
+        columns = () if self.data is None else self.data.columns
+        match place:
+            case None:
                 return nullcontext(lambda images, labels: None)
+            case Path(suffix=".npz"):
+                return npz(place, total, columns)
+            case Path(suffix=".csv"):
+                return lines(place, columns)
+            case _:
+                return pngs(place)
 
     def open(self) -> None:
         """Make the directory, and remove what a killed process left in it."""

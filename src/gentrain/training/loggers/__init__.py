@@ -155,7 +155,9 @@ class Loggers:
             config=flat(config) | {f"choices.{key}": name for key, name in choices.items()} | swept,
         )
 
-    def finish(self, summary: Mapping[str, Any] | None = None, exit_status: int = 0) -> None:
+    def finish(
+        self, summary: Mapping[str, Any] | None = None, exit_status: int = 0, kept: bool = True
+    ) -> None:
         """Close every dashboard: upload what is left, and say where the run is.
 
         That of W&B never raises, and waits 20 seconds at most.
@@ -163,9 +165,12 @@ class Loggers:
         Args:
             summary: what is not the newest value of a curve, such as `best/quality/fid`.
             exit_status: exit status of the run.
+            kept: whether the run directory stays; of one that does not, nothing is said.
         """
         for logger in dashboards(self.made):
             logger.close(summary or {}, exit_status)
+            if kept and (advice := logger.advice()):
+                log.info("%s", advice)
 
 
 def dashboards(loggers: Iterable[Logger]) -> Iterator[Dashboard]:

@@ -33,3 +33,7 @@ class Dashboard(ABC):
             summary: what is not the newest value of a curve, such as `best/quality/fid`.
             exit_status: exit status of the run.
         """
+
+    def advice(self) -> str | None:
+        """One line on how to look at the run, said after `close` of a run that is kept."""
+        return None

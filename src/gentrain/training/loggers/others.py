@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -62,6 +63,9 @@ class TensorBoard(TensorBoardLogger, Dashboard):
         self.log_hyperparams(known, {key: float(value) for key, value in summary.items()} or None)
         self.experiment.flush()
         self.experiment.close()
+
+    def advice(self) -> str | None:
+        return f"TensorBoard: `tensorboard --logdir {shlex.quote(self.log_dir)}`"
 
 
 class MLflow(MLFlowLogger, Dashboard):

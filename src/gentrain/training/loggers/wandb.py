@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import secrets
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,7 @@ class WandbDashboard(WandbLogger, Dashboard):
         self.run_dir, self.logged, self.artifact = save_dir, logged, artifact
         self._wandb_init.pop("anonymous", None)  # W&B warns of it
         self.mode, self.init_timeout, self.lost = mode, init_timeout, False
+        self.unsent: Path | None = None  # what is not at the server
 
     @property
     @rank_zero_experiment
@@ -163,7 +165,12 @@ class WandbDashboard(WandbLogger, Dashboard):
         stop_service()
         self.lost, self._experiment = True, None
         if self.mode == "offline" or not finished:
-            log.info("W&B: upload the run with `wandb sync %s`", folder)
+            self.unsent = folder
+
+    def advice(self) -> str | None:
+        if self.unsent is None:
+            return None
+        return f"W&B: upload the run with `wandb sync {shlex.quote(str(self.unsent))}`"
 
     def finished(self, summary: Mapping[str, Any], exit_status: int) -> bool:
         """Write the summary and end the run. Whether all of it arrived."""
