@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import signal
 import sys
 from argparse import ArgumentParser, Namespace
@@ -92,6 +93,7 @@ def run(argv: list[str]) -> int:
     if "--version" in argv:
         print(f"gentrain {__version__}")
         return 0
+    typed = argv
     verb, argv = split_verb(argv)
     if os.environ.get(compose.PARENT):
         from gentrain.sweeps.cell_process import watch_parent
@@ -119,6 +121,8 @@ def run(argv: list[str]) -> int:
             raise
         return print_error(*explained)
     except KeyboardInterrupt:
+        if not os.environ.get(compose.PARENT):
+            say(f"stopped before the end; begin again with: {shlex.join(['gentrain', *typed])}")
         return 128 + signal.SIGINT
     return 0
 
@@ -203,6 +207,10 @@ def train(args: Namespace) -> Path:
         if not job.began:
             directory.remove_directories(made)
         raise
+    except Interrupted:
+        if (job.run_dir / directory.LAST).exists() and not os.environ.get(compose.PARENT):
+            say(f"go on with: {compose.command_to_resume(args, command.cfg, job.run_dir)}")
+        raise
     return job.run_dir
 
 
@@ -222,11 +230,24 @@ def show_list(words: list[str]) -> None:
     print("\n".join(listed(words[0], compose.composed) if words else overview()))
 
 
+def prepare_to_open(cfg: DictConfig, checkpoint: str) -> None:
+    """Refuse a run that is not there, before the import of torch, and import its plugins.
+
+    Raises:
+        UserError: where there is no run, or no such checkpoint.
+    """
+    from gentrain.runs import directory
+
+    directory.checkpoint_file(Path(cfg.run), checkpoint)
+    compose.activate_plugins(cfg)
+    compose.announce_torch()
+
+
 def doctor(cfg: DictConfig) -> None:
     """gentrain doctor run=PATH"""
+    prepare_to_open(cfg, "last")
     from gentrain.commands.doctor import diagnose
 
-    compose.activate_plugins(cfg)
     diagnose(Path(cfg.run), cfg.samples)
 
 
@@ -234,10 +255,10 @@ def sample(cfg: DictConfig) -> None:
     """gentrain sample run=PATH"""
     from hydra.core.hydra_config import HydraConfig
 
+    prepare_to_open(cfg, cfg.checkpoint.name)
     from gentrain.commands.sample import sample
     from gentrain.config.schema import resolved
 
-    compose.activate_plugins(cfg)
     sample(resolved(cfg), HydraConfig.get().runtime.choices["mode"])
 
 
@@ -248,14 +269,16 @@ def evaluate(cfg: DictConfig) -> None:
     from gentrain.commands.eval_request import check_request
     from gentrain.config.schema import resolved
 
-    compose.activate_plugins(cfg)
     config = resolved(cfg)
     check_request(config, map(key_of, HydraConfig.get().overrides.task))
     if config["images"] is None:
+        prepare_to_open(cfg, cfg.checkpoint.name)
         from gentrain.commands.evaluate import evaluate
 
         evaluate(config)
     else:
+        compose.activate_plugins(cfg)
+        compose.announce_torch()
         from gentrain.commands.evaluate_images import evaluate_images
 
         evaluate_images(config, compose.composed)
@@ -263,10 +286,10 @@ def evaluate(cfg: DictConfig) -> None:
 
 def export(cfg: DictConfig) -> None:
     """gentrain export run=PATH"""
+    prepare_to_open(cfg, cfg.checkpoint.name)
     from gentrain.commands.export import export
     from gentrain.config.schema import resolved
 
-    compose.activate_plugins(cfg)
     export(resolved(cfg))
 
 
@@ -289,7 +312,13 @@ TASKS: dict[str, Callable[[DictConfig], Any]] = {
 }
 
 
-# --- errors -----------------------------------------------------------------------------------
+# --- words on stderr ---------------------------------------------------------------------------
+
+
+def say(line: str) -> None:
+    """Print a line on stderr, of a run of several processes only once."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        print(f"gentrain: {line}", file=sys.stderr)
 
 
 def print_error(line: str, status: int) -> int:
