@@ -265,8 +265,12 @@ def test_what_a_sweep_says_of_a_cell(
         wait_until(heard.exists)
         return done()(words)
 
+    def hear(record: logging.LogRecord) -> None:
+        if "step 1/3" in record.getMessage():
+            heard.touch()
+
     handler = logging.Handler()
-    handler.emit = lambda record: heard.touch() if "step 1/3" in record.getMessage() else None  # type: ignore[method-assign]
+    monkeypatch.setattr(handler, "emit", hear)
     monkeypatch.setattr(logging.getLogger("gentrain"), "handlers", [handler])
     train_cell(sweep / "000", [f"hydra.run.dir={sweep / '000'}"], command)
     first, second, third = caplog.messages
