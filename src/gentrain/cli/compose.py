@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gentrain.cli.option_lists import refuse_hidden_options
-from gentrain.config import plugins, schema
+from gentrain.config import plugins
 from gentrain.config.overrides import last_value, quoted, without
 from gentrain.config.paths import add_overlay, conf_dir, overlays
 from gentrain.errors import AlreadyFinished, UserError
 from gentrain.patience import patience
-from gentrain.runs import resolvers
 
 if TYPE_CHECKING:
     from hydra.types import HydraContext
@@ -35,6 +34,9 @@ IMPORT = 3.0  # seconds that the import of torch and Lightning takes
 
 def register() -> None:
     """Make our schemas and resolvers known to Hydra."""
+    from gentrain.config import schema
+    from gentrain.runs import resolvers
+
     schema.register()
     resolvers.register()
 
@@ -54,8 +56,10 @@ class Command:
         """The resolved configuration without Hydra's node."""
         from omegaconf import OmegaConf
 
+        from gentrain.config.schema import resolved
+
         keys = [str(key) for key in self.cfg if key != "hydra"]
-        return schema.resolved(OmegaConf.masked_copy(self.cfg, keys))
+        return resolved(OmegaConf.masked_copy(self.cfg, keys))
 
     def choices(self) -> dict[str, str]:
         """The options of the groups as they were typed: {"model": "wgan_gp", ...}."""

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gentrain.cli import compose
+from gentrain.cli import compose, help
 from gentrain.cli.overrides import (
     defer_job_keys,
     expand_seeds,
@@ -161,6 +161,10 @@ def verb_to_complete() -> str:
 
 def execute(verb: str, argv: list[str]) -> None:
     """Do what a verb and its words ask for."""
+    if set(argv) in help.FLAGS and (page := help.page(verb)) is not None:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # gentrain --help | head
+        print(page)
+        return
     from hydra._internal.utils import get_args_parser
 
     accept_lazy_help()
@@ -174,7 +178,10 @@ def execute(verb: str, argv: list[str]) -> None:
         return
     compose.warn_of_shadowed_files(args)
     compose.register()
-    if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
+    if args.help and not any(word.startswith("hydra") for word in args.overrides):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        print(help.page_with_configuration(verb, args))
+    elif args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # gentrain --help | head
         compose.run_hydra_app(verb, args, TASKS[verb])
     elif args.multirun:
