@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gentrain.cli import compose, help
+from gentrain.cli import completion, compose, help
 from gentrain.cli.overrides import (
     defer_job_keys,
     expand_seeds,
@@ -165,6 +165,12 @@ def execute(verb: str, argv: list[str]) -> None:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # gentrain --help | head
         print(page)
         return
+    if (shell := completion.question(argv)) is not None:
+        offered, more = completion.answers(verb, VERBS)
+        if offered:
+            print("\n".join(offered) if shell == "fish" else " ".join(offered))
+        if not more:
+            return
     from hydra._internal.utils import get_args_parser
 
     accept_lazy_help()
