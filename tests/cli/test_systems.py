@@ -1,4 +1,4 @@
-"""Other systems, imitated: Windows is refused in a line; macOS lacks some functions of Linux.
+"""Other systems, imitated: Windows is refused in a line; macOS lacks some functions of Linux."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@
 - `overrides`: what people type, in Hydra's grammar
 - `aliases`: the words of other programs
 - `completion`, `help`: what answers without Hydra
+- `terminal`: stdout and stderr
 - `hydra_errors`: Hydra's errors in one line
 """
 

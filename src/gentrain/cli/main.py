@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gentrain.cli import completion, compose, help
+from gentrain.cli import completion, compose, help, terminal
 from gentrain.cli.overrides import (
     defer_job_keys,
     expand_seeds,
@@ -59,22 +59,8 @@ gentrain list shows the models, losses, tricks and data sets; gentrain help show
 
 def main() -> None:
     """The console script: ends the process with the exit status of the command."""
-    open_closed_streams()
+    terminal.prepare()
     sys.exit(run(sys.argv[1:]))
-
-
-def open_closed_streams() -> None:
-    """Give a process whose stdout or stderr is closed (`2>&-`) a place to write to.
-
-    Without it, the next file that is opened would take the number of the closed stream.
-    """
-    for number, name in ((1, "stdout"), (2, "stderr")):
-        if getattr(sys, name) is None:
-            nothing = os.open(os.devnull, os.O_WRONLY)
-            if nothing != number:
-                os.dup2(nothing, number)
-                os.close(nothing)
-            setattr(sys, name, os.fdopen(number, "w", encoding="utf-8", closefd=False))
 
 
 def run(argv: list[str]) -> int:

@@ -372,8 +372,9 @@ def redirect_output(output: int) -> None:
     for ours, theirs in ((nothing, 0), (output, 1), (output, 2)):
         os.dup2(ours, theirs)
     # both stay open until the end
-    sys.stdout = open(1, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115
-    sys.stderr = open(2, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115
+    utf8: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape"}
+    sys.stdout = open(1, "w", **utf8, buffering=1, closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", **utf8, buffering=1, closefd=False)  # noqa: SIM115
 
 
 def imitate_start(command: list[str], parent: int) -> None:
