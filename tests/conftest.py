@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers share two cores
+os.environ["GENTRAIN_PATIENCE"] = "3600"  # a slow machine adds no lines to what tests read
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
 pytest.register_assert_rewrite("tests.support")

@@ -34,6 +34,7 @@ FLOORS = (
     ("data",),
     ("config",),
     ("capability", "files", "streams", "tables"),
+    ("patience",),
     ("errors", "version"),
 )
 BESIDE = {("networks", "layers")}  # the one arrow inside a floor

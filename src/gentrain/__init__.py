@@ -12,9 +12,10 @@ torch is imported when a function is called, and not before.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
-from gentrain.errors import Diverged, UserError
+from gentrain.errors import WINDOWS, Diverged, UserError
 from gentrain.version import __version__
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ __all__ = ["Diverged", "Run", "UserError", "__version__", "from_pretrained", "lo
 
 def __getattr__(name: str) -> Any:
     if name in ("Run", "from_pretrained", "load", "train"):
+        if sys.platform == "win32":
+            raise UserError(WINDOWS)
         from gentrain import api
 
         return vars(api)[name]

@@ -2,6 +2,8 @@
 
 import signal
 
+WINDOWS = "Windows is not supported (platform); use Linux, macOS, or the Linux subsystem, WSL"
+
 
 class UserError(Exception):
     """A mistake that the user can fix, printed as one line without a traceback.

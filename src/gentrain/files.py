@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from gentrain.errors import Unavailable, UserError
+from gentrain.patience import say_if_slow
 
 # --- writing ----------------------------------------------------------------------------------
 
@@ -192,12 +193,15 @@ def acquire(path: Path, wait: bool) -> TextIO:
     path.parent.mkdir(parents=True, exist_ok=True)
     file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 (the caller closes it)
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         file.seek(0)
         owner = file.read().strip() or "another process"
-        file.close()
-        raise Locked(owner) from None
+        if not wait:
+            file.close()
+            raise Locked(owner) from None
+        with say_if_slow(f"waiting for {owner}, which makes what is here needed too ({path})"):
+            fcntl.lockf(file, fcntl.LOCK_EX)
     file.truncate(0)
     file.write(f"process {os.getpid()} on {platform.node()}")
     file.flush()

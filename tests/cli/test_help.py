@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.support.shell import GENTRAIN, Done, completed, gentrain, presets
+from gentrain.cli import main
+from gentrain.cli.main import VERBS
+from tests.support.shell import GENTRAIN, Done, completed, gentrain, presets, python
 
 Run = Callable[..., Done]
 
@@ -19,6 +22,36 @@ def test_help(light: dict[str, str], tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "gentrain -m model=wgan_gp,sngan seed=0,1" in done.stdout
     assert "gentrain list models" in done.stdout
+
+
+def test_help_needs_nothing_of_hydra(light: dict[str, str], tmp_path: Path) -> None:
+    code = (
+        "import sys; from gentrain.cli.main import run; run(sys.argv[1:]); "
+        "assert not {'hydra', 'omegaconf'} & sys.modules.keys()"
+    )
+    for words in (["--help"], ["help"], ["--version"], []):
+        done = python(tmp_path, light, "-c", code, *words, cold=True)
+        assert done.returncode == 0 and done.stdout, done
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "list"])
+def test_help_is_what_hydra_would_show(
+    verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Our own is faster, and has the same text."""
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    words = [] if verb == "train" else [verb]
+    assert main.run([*words, "--help"]) == 0
+    ours = capsys.readouterr().out
+    with pytest.raises(SystemExit) as left:  # Hydra answers, and leaves
+        main.run([*words, "--help", "hydra.verbose=false"])
+    assert left.value.code == 0
+    assert ours == capsys.readouterr().out and f"gentrain {' '.join(words)}" in ours
+
+
+def test_help_refuses_a_mistake(run_light: Run) -> None:
+    done = run_light("sample", "--help", "mode=gird")
+    assert done.returncode == 2 and "did you mean grid" in done.stderr
 
 
 def test_configuration(run_light: Run, tmp_path: Path) -> None:

@@ -133,6 +133,12 @@ def test_31_a_name_too_long(run_light: Run, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("verb", ["sample", "eval", "export", "doctor"])
+def test_a_run_that_is_not_there(run_light: Run, tmp_path: Path, verb: str) -> None:
+    """It is refused without torch."""
+    assert_refused(run_light(verb, "run=nowhere"), tmp_path, "no run in nowhere (run)")
+
+
 @pytest.fixture
 def full_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MB."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import signal
 from collections.abc import Callable
@@ -74,14 +75,19 @@ def test_sigterm_and_auto_find_the_run(finished: Path, env: dict[str, str], tmp_
     assert_same_run(run_dir, finished)
 
 
-def test_ctrl_c(env: dict[str, str], tmp_path: Path) -> None:
-    run_dir = tmp_path / "run"
+def test_ctrl_c(finished: Path, env: dict[str, str], tmp_path: Path) -> None:
+    """It says which command goes on."""
+    run_dir = tmp_path / "my run"
     status, stderr = signalled(tmp_path, env, run_dir, 7, signal.SIGINT, *WHOLE)
     assert status == 130 and "Traceback" not in stderr, stderr
     assert (
         summary(run_dir)["status"] == "interrupted"
         and (run_dir / "checkpoints" / "last.ckpt").exists()
     )
+    program, *words = shlex.split(stderr.rpartition("gentrain: go on with: ")[2])
+    assert program == "gentrain" and f"resume={run_dir}" in words
+    assert_fine(gentrain(tmp_path, env, *words))
+    assert_same_run(run_dir, finished)
 
 
 def test_a_signal_is_for_the_whole_multirun(env: dict[str, str], tmp_path: Path) -> None:

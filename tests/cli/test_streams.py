@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,12 +46,49 @@ def test_a_reader_that_is_gone(
 
 
 def test_a_name_that_the_locale_has_not(env: dict[str, str], tmp_path: Path) -> None:
-    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     place = os.fsdecode("é".encode())
-    done = gentrain(tmp_path, env | ascii_only, *TRAIN, f"hydra.run.dir={place}", cold=True)
+    done = gentrain(tmp_path, env | ASCII, *TRAIN, f"hydra.run.dir={place}", cold=True)
     assert done.returncode == 0 and "Logging error" not in done.stderr, done.stderr
     log = (tmp_path / place / "train.log").read_text("utf-8")
     assert "done: 1 steps" in log
+
+
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.mark.slow
+def test_a_sweep_whose_name_the_locale_has_not(env: dict[str, str], tmp_path: Path) -> None:
+    """The bytes of the name come through, and the table has ± in some form."""
+    name = os.fsdecode("é".encode())
+    words = ("-m", "seeds=2", f"sweep.name={name}", *TRAIN)
+    done = gentrain(tmp_path, env | ASCII, *words, cold=True)
+    assert done.returncode == 0 and "Logging error" not in done.stderr, done.stderr
+    sweep = tmp_path / "outputs" / "sweeps" / "é"
+    assert "é" in (sweep / "table.csv").read_text("utf-8")
+    assert "é" in (sweep / "001" / "cell.log").read_text("utf-8")
+    assert "\\xb1 standard deviation" in done.stdout and "é" in done.stdout
+
+
+@pytest.mark.parametrize("what", ["models"])
+def test_a_list_in_ascii(what: str, light: dict[str, str], tmp_path: Path) -> None:
+    done = gentrain(tmp_path, light | ASCII, "list", what, cold=True)
+    assert done.returncode == 0 and done.stdout.isascii() and done.stderr == "", done
+
+
+@pytest.mark.parametrize("words", [("list", "models"), ("sample", "run=\udcff")])
+def test_a_stream_that_lacks_characters(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name with a byte that is no UTF-8 is printed as it is."""
+    written = io.BytesIO()
+    stream = io.TextIOWrapper(written, "ascii", "strict", write_through=True)
+    monkeypatch.setattr(sys, "argv", ["gentrain", *words])
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, stream)
+    with pytest.raises(SystemExit):
+        main.main()
+    assert written.getvalue() and b"Traceback" not in written.getvalue()
+    assert words[0] == "list" or b"no run in \xff (run)" in written.getvalue()
 
 
 @pytest.mark.parametrize("words", [("--help",), ("-m", "model=dcgan", "seed=0,1"), ("list",)])

@@ -25,6 +25,7 @@ TINY = (
     "scheme.log_every=1",
 )  # fmt: skip
 LIMIT = float(os.environ.get("GENTRAIN_TEST_LIMIT", "250"))  # seconds a command
+PATIENCE = "3600"  # a slow machine adds no lines to what commands say
 # variables of the person who runs the tests
 OURS = ("GENTRAIN_", "WANDB_", "HYDRA_", "PYTHON", "LC_", "LANG", "OMP_", "MKL_")
 
@@ -57,6 +58,7 @@ def plain() -> dict[str, str]:
 def environment(cache: Path, home: Path, **more: str) -> dict[str, str]:
     """A user without a GPU, without a W&B key, on one core."""
     own = {"GENTRAIN_CACHE": str(cache), "HOME": str(home), "CUDA_VISIBLE_DEVICES": ""}
+    own["GENTRAIN_PATIENCE"] = PATIENCE
     return plain() | own | more
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import faulthandler
 import json
+import logging
 import multiprocessing
 import os
 import signal
@@ -23,6 +24,8 @@ from gentrain.errors import Stopped
 from gentrain.files import exclusive, write_json
 from gentrain.sweeps.cell_process import LAUNCHER, report, score, train_cell
 from gentrain.sweeps.ledger import Ledger, alive
+from gentrain.sweeps.progress import CellProgress
+from tests.support.shell import wait_until
 
 fork = multiprocessing.get_context("fork")
 
@@ -225,3 +228,54 @@ def hold(file: Path, ready: Any, leave: Any) -> None:
 )
 def test_scores(value: float | None, known: float | None) -> None:
     assert score({"best": {"value": value}}) == known and score({}) is None
+
+
+def test_a_cell_says_how_far_it_is(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its own last line, once."""
+    monkeypatch.setenv("GENTRAIN_PATIENCE", "0")
+    caplog.set_level(logging.INFO, "gentrain")
+    log = sweep / "001" / "cell.log"
+    log.write_text("of the start before\n")
+    progress = CellProgress(Ledger(sweep), "001")
+    progress.start()
+    progress.look()
+    log.write_text("of the start before\n  step 5/9  quality/fid 12.3\nhalf a li")
+    Ledger(sweep).record("000", status="failed")
+    for _ in range(3):
+        progress.due = 0.0
+        progress.look()
+    assert caplog.messages == [
+        "cell 001 (seed=1) starts; 0 of 2 cells done",
+        "cell 001 (seed=1): step 5/9  quality/fid 12.3; 0 of 2 cells done, 1 failed",
+    ]
+
+
+def test_what_a_sweep_says_of_a_cell(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While its process is at work; this one goes when it has been heard."""
+    monkeypatch.setenv("GENTRAIN_PATIENCE", "0")
+    caplog.set_level(logging.INFO, "gentrain")
+    heard = sweep / "heard"
+
+    def command(words: list[str]) -> int:
+        print("step 1/3")
+        wait_until(heard.exists)
+        return done()(words)
+
+    def hear(record: logging.LogRecord) -> None:
+        if "step 1/3" in record.getMessage():
+            heard.touch()
+
+    handler = logging.Handler()
+    monkeypatch.setattr(handler, "emit", hear)
+    monkeypatch.setattr(logging.getLogger("gentrain"), "handlers", [handler])
+    train_cell(sweep / "000", [f"hydra.run.dir={sweep / '000'}"], command)
+    first, second, third = caplog.messages
+    assert first == "cell 000 (seed=0) starts; 0 of 2 cells done"
+    assert second == "cell 000 (seed=0): step 1/3; 0 of 2 cells done"
+    assert third.startswith("cell 000 (seed=0): completed in ") and third.endswith(
+        "score 1.5; 1 of 2 cells done"
+    )

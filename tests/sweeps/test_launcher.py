@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shlex
 import signal
 import threading
 from collections.abc import Callable, Sequence
@@ -222,7 +223,8 @@ def test_a_cell_of_another_process_is_waited_for_and_taken_over(
     drive.conclude()
 
 
-def test_a_driver_that_is_stopped(tmp_path: Path) -> None:
+def test_a_driver_that_is_stopped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It says which command goes on: one that names the sweep."""
     import os
     import signal
 
@@ -235,6 +237,8 @@ def test_a_driver_that_is_stopped(tmp_path: Path) -> None:
     with pytest.raises(Stopped) as left, drive.exclusive_driver():
         drive.launch([["model=gan", "seed=0"]], 0)
     assert left.value.code == 143 and not (tmp_path / "s" / ".stop").exists()
+    words = shlex.split(caplog.messages[-1].removeprefix("stopped; go on with: "))
+    assert words[:2] == ["gentrain", "-m"] and "sweep.name=s" in words
 
 
 @pytest.mark.parametrize("words", [["seed=-1"], ["steps=0"], ["resume=outputs/x"]])

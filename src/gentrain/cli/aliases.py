@@ -145,24 +145,31 @@ def squashed(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
+def hydra_reads(word: str) -> bool:
+    """Whether a word is in Hydra's grammar."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        OverridesParser.create().parse_override(word)
+    except HydraException:
+        return False
+    return True
+
+
 def with_quotes(argv: list[str]) -> list[str]:
     """`data.root=a&b` with quotes around a value that Hydra cannot read.
 
     A value with brackets or quotes of its own is quoted only where it is a path.
     """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
     words = []
     for word in argv:
         key, equals, value = word.partition("=")
         path = PATHS.fullmatch(key.lstrip("+~"))
-        if equals and value and not word.startswith("-") and not PLAIN.fullmatch(value):
-            try:
-                OverridesParser.create().parse_override(word)
-            except HydraException:
-                if path or not re.search(r"""[][{}()'"$,\\]""", value):
-                    word = f"{key}={quoted(Path(value) if path else value)}"
+        special = equals and value and not word.startswith("-") and not PLAIN.fullmatch(value)
+        marked = re.search(r"""[][{}()'"$,\\]""", value)
+        if special and (path or not marked) and not hydra_reads(word):
+            word = f"{key}={quoted(Path(value) if path else value)}"
         words.append(word)
     return words
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Callable
@@ -13,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gentrain.cli.option_lists import refuse_hidden_options
-from gentrain.config import plugins, schema
+from gentrain.config import plugins
 from gentrain.config.overrides import last_value, quoted, without
 from gentrain.config.paths import add_overlay, conf_dir, overlays
 from gentrain.errors import AlreadyFinished, UserError
-from gentrain.runs import resolvers
+from gentrain.patience import patience
 
 if TYPE_CHECKING:
     from hydra.types import HydraContext
@@ -28,10 +29,14 @@ if TYPE_CHECKING:
 VERSION_BASE = "1.3"  # of Hydra's behaviour
 DEFAULT_QUALITY = "classifier"  # of conf/train.yaml, which needs labels
 PARENT = "GENTRAIN_CELL_PARENT"  # set in the process of a sweep's cell
+IMPORT = 3.0  # seconds that the import of torch and Lightning takes
 
 
 def register() -> None:
     """Make our schemas and resolvers known to Hydra."""
+    from gentrain.config import schema
+    from gentrain.runs import resolvers
+
     schema.register()
     resolvers.register()
 
@@ -51,8 +56,10 @@ class Command:
         """The resolved configuration without Hydra's node."""
         from omegaconf import OmegaConf
 
+        from gentrain.config.schema import resolved
+
         keys = [str(key) for key in self.cfg if key != "hydra"]
-        return schema.resolved(OmegaConf.masked_copy(self.cfg, keys))
+        return resolved(OmegaConf.masked_copy(self.cfg, keys))
 
     def choices(self) -> dict[str, str]:
         """The options of the groups as they were typed: {"model": "wgan_gp", ...}."""
@@ -337,11 +344,36 @@ def fix_command_line(args: Namespace, cfg: DictConfig) -> None:
     sys.argv[1:] = [*options, *cfg.hydra.overrides.task, *cfg.hydra.overrides.hydra]
 
 
+def command_to_resume(args: Namespace, cfg: DictConfig, run_dir: Path) -> str:
+    """The command that goes on with a run, to be copied into a shell.
+
+    Args:
+        args: Hydra's arguments.
+        cfg: the configuration of the run, with Hydra's own node.
+        run_dir: where it lies.
+    """
+    options = [f"--config-dir={args.config_dir}"] if args.config_dir else []
+    words = [
+        *without(cfg.hydra.overrides.task, "resume"),
+        *without(cfg.hydra.overrides.hydra, "hydra.run.dir", "hydra.mode"),
+    ]
+    return shlex.join(["gentrain", *options, *words, f"resume={run_dir}"])
+
+
+def announce_torch() -> None:
+    """Say that the import of torch begins, which takes seconds."""
+    if "torch" not in sys.modules and "LOCAL_RANK" not in os.environ and patience() < IMPORT:
+        print("gentrain: loading torch", file=sys.stderr, flush=True)
+
+
 def build_job(
     config: dict[str, Any], choices: dict[str, str], run_dir: Path, checkpoint: Path | None
 ) -> Job:
     """Build a training; the import of torch happens here."""
     logging.getLogger("gentrain").setLevel(logging.INFO)
+    if logging.lastResort:  # until Hydra makes handlers
+        logging.lastResort.setLevel(logging.INFO)
+    announce_torch()
     try:
         from gentrain.training.job import Job
     except RuntimeError as error:

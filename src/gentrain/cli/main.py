@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+import shlex
 import signal
 import sys
 from argparse import ArgumentParser, Namespace
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gentrain.cli import compose
+from gentrain.cli import completion, compose, help, terminal
 from gentrain.cli.overrides import (
     defer_job_keys,
     expand_seeds,
@@ -59,7 +60,7 @@ gentrain list shows the models, losses, tricks and data sets; gentrain help show
 
 def main() -> None:
     """The console script: ends the process with the exit status of the command."""
-    open_closed_streams()
+    terminal.prepare()
     try:
         status = run(sys.argv[1:])
         sys.stdout.flush()
@@ -83,20 +84,6 @@ def reader_is_gone() -> bool:
     return gone
 
 
-def open_closed_streams() -> None:
-    """Give a process whose stdout or stderr is closed (`2>&-`) a place to write to.
-
-    Without it, the next file that is opened would take the number of the closed stream.
-    """
-    for number, name in ((1, "stdout"), (2, "stderr")):
-        if getattr(sys, name) is None:
-            nothing = os.open(os.devnull, os.O_WRONLY)
-            if nothing != number:
-                os.dup2(nothing, number)
-                os.close(nothing)
-            setattr(sys, name, os.fdopen(number, "w", encoding="utf-8", closefd=False))
-
-
 def run(argv: list[str]) -> int:
     """Run a command.
 
@@ -113,6 +100,7 @@ def run(argv: list[str]) -> int:
     if "--version" in argv:
         print(f"gentrain {__version__}")
         return 0
+    typed = argv
     verb, argv = split_verb(argv)
     if os.environ.get(compose.PARENT):
         from gentrain.sweeps.cell_process import watch_parent
@@ -140,6 +128,8 @@ def run(argv: list[str]) -> int:
             raise
         return print_error(*explained)
     except KeyboardInterrupt:
+        if not os.environ.get(compose.PARENT):
+            say(f"stopped before the end; begin again with: {shlex.join(['gentrain', *typed])}")
         return 128 + signal.SIGINT
     return 0
 
@@ -178,6 +168,16 @@ def verb_to_complete() -> str:
 
 def execute(verb: str, argv: list[str]) -> None:
     """Do what a verb and its words ask for."""
+    if set(argv) in help.FLAGS and (page := help.page(verb)) is not None:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # gentrain --help | head
+        print(page)
+        return
+    if (shell := completion.question(argv)) is not None:
+        offered, more = completion.answers(verb, VERBS)
+        if offered:
+            print("\n".join(offered) if shell == "fish" else " ".join(offered))
+        if not more:
+            return
     from hydra._internal.utils import get_args_parser
 
     accept_lazy_help()
@@ -191,7 +191,10 @@ def execute(verb: str, argv: list[str]) -> None:
         return
     compose.warn_of_shadowed_files(args)
     compose.register()
-    if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
+    if args.help and not any(word.startswith("hydra") for word in args.overrides):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        print(help.page_with_configuration(verb, args))
+    elif args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # gentrain --help | head
         compose.run_hydra_app(verb, args, TASKS[verb])
     elif args.multirun:
@@ -224,6 +227,10 @@ def train(args: Namespace) -> Path:
         if not job.began:
             directory.remove_directories(made)
         raise
+    except Interrupted:
+        if (job.run_dir / directory.LAST).exists() and not os.environ.get(compose.PARENT):
+            say(f"go on with: {compose.command_to_resume(args, command.cfg, job.run_dir)}")
+        raise
     return job.run_dir
 
 
@@ -243,11 +250,24 @@ def show_list(words: list[str]) -> None:
     print("\n".join(listed(words[0], compose.composed) if words else overview()))
 
 
+def prepare_to_open(cfg: DictConfig, checkpoint: str) -> None:
+    """Refuse a run that is not there, before the import of torch, and import its plugins.
+
+    Raises:
+        UserError: where there is no run, or no such checkpoint.
+    """
+    from gentrain.runs import directory
+
+    directory.checkpoint_file(Path(cfg.run), checkpoint)
+    compose.activate_plugins(cfg)
+    compose.announce_torch()
+
+
 def doctor(cfg: DictConfig) -> None:
     """gentrain doctor run=PATH"""
+    prepare_to_open(cfg, "last")
     from gentrain.commands.doctor import diagnose
 
-    compose.activate_plugins(cfg)
     diagnose(Path(cfg.run), cfg.samples)
 
 
@@ -255,10 +275,10 @@ def sample(cfg: DictConfig) -> None:
     """gentrain sample run=PATH"""
     from hydra.core.hydra_config import HydraConfig
 
+    prepare_to_open(cfg, cfg.checkpoint.name)
     from gentrain.commands.sample import sample
     from gentrain.config.schema import resolved
 
-    compose.activate_plugins(cfg)
     sample(resolved(cfg), HydraConfig.get().runtime.choices["mode"])
 
 
@@ -269,14 +289,16 @@ def evaluate(cfg: DictConfig) -> None:
     from gentrain.commands.eval_request import check_request
     from gentrain.config.schema import resolved
 
-    compose.activate_plugins(cfg)
     config = resolved(cfg)
     check_request(config, map(key_of, HydraConfig.get().overrides.task))
     if config["images"] is None:
+        prepare_to_open(cfg, cfg.checkpoint.name)
         from gentrain.commands.evaluate import evaluate
 
         evaluate(config)
     else:
+        compose.activate_plugins(cfg)
+        compose.announce_torch()
         from gentrain.commands.evaluate_images import evaluate_images
 
         evaluate_images(config, compose.composed)
@@ -284,10 +306,10 @@ def evaluate(cfg: DictConfig) -> None:
 
 def export(cfg: DictConfig) -> None:
     """gentrain export run=PATH"""
+    prepare_to_open(cfg, cfg.checkpoint.name)
     from gentrain.commands.export import export
     from gentrain.config.schema import resolved
 
-    compose.activate_plugins(cfg)
     export(resolved(cfg))
 
 
@@ -310,7 +332,13 @@ TASKS: dict[str, Callable[[DictConfig], Any]] = {
 }
 
 
-# --- errors -----------------------------------------------------------------------------------
+# --- words on stderr ---------------------------------------------------------------------------
+
+
+def say(line: str) -> None:
+    """Print a line on stderr, of a run of several processes only once."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        print(f"gentrain: {line}", file=sys.stderr)
 
 
 def print_error(line: str, status: int) -> int:

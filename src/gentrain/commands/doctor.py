@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gentrain.errors import UserError
+from gentrain.patience import say_if_slow
 from gentrain.quality.diagnostics import Finding, can_be_examined, examine, measure
 from gentrain.runs.reopen import reopen
 
@@ -20,13 +21,15 @@ def diagnose(run_dir: Path, samples: int) -> list[Finding]:
         UserError: where there is no run, or a model that cannot be examined.
         Unavailable: where no checkpoint of it is whole.
     """
-    run = reopen(run_dir)
+    with say_if_slow(f"opening {run_dir}"):
+        run = reopen(run_dir)
     if not can_be_examined(run.model):
         raise UserError(
             "this model has neither a critic nor a likelihood to examine (run); "
             "see its scores, with gentrain eval"
         )
-    findings = examine(measure(run.model, run.data, run.device, run.latest, samples))
+    with say_if_slow(f"examining {samples} samples"):
+        findings = examine(measure(run.model, run.data, run.device, run.latest, samples))
     count = f"{len(findings)} found" if findings else "nothing found"
     print(f"{run_dir} at step {run.step}: {count}")
     for finding in findings:

@@ -19,6 +19,7 @@ from gentrain.data.base import Data
 from gentrain.errors import UserError
 from gentrain.files import report_disk_errors, write_json
 from gentrain.models.base import GenerativeModel, HasLikelihood, HasLogPartition, HasTrace
+from gentrain.patience import say_if_slow
 from gentrain.quality.base import Metric, error_of, measure, metrics_of, prepare_metric
 from gentrain.quality.chains import ChainMixing
 from gentrain.quality.likelihood import LogLikelihood
@@ -60,7 +61,8 @@ def evaluate(config: dict[str, Any]) -> Path:
     given = given_options(config)
     run_dir = Path(config["run"])
     file = Path(config["out"]) if config["out"] else run_dir / "eval.json"
-    run = reopen(run_dir, config["checkpoint"].name, device(config["device"].name))
+    with say_if_slow(f"opening {run_dir}"):
+        run = reopen(run_dir, config["checkpoint"].name, device(config["device"].name))
     session = SampleSession(run, config["averaged"], given.get("seed", 0))
     scores: dict[str, float] = {}
     protocols: dict[str, Any] = {}

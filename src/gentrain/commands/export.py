@@ -26,6 +26,7 @@ from gentrain.config.validate import checked
 from gentrain.errors import Unavailable, UserError
 from gentrain.files import report_disk_errors, temporary, to_json
 from gentrain.models.base import DrawsPixels
+from gentrain.patience import say_if_slow
 from gentrain.runs import directory
 from gentrain.runs.reopen import reopen
 from gentrain.runs.tensors import read_tensors, refuse_missing_safetensors, write_tensors
@@ -70,7 +71,8 @@ def export(config: dict[str, Any]) -> Path:
     refuse_missing_packages(config["onnx"])
     run_dir = Path(config["run"])
     out = Path(config["out"]) if config["out"] else run_dir / "export"
-    session = SampleSession(reopen(run_dir, config["checkpoint"].name), config["averaged"])
+    with say_if_slow(f"opening {run_dir}"):
+        session = SampleSession(reopen(run_dir, config["checkpoint"].name), config["averaged"])
     refuse_unfit(session, config["onnx"])
     if supports(session.model, DrawsPixels):
         session.model.mean = True  # draws are no function of noise and labels
@@ -78,7 +80,8 @@ def export(config: dict[str, Any]) -> Path:
         part = temporary(out / "export")
         part.mkdir(parents=True)
         try:
-            difference = write_files(session, config["onnx"], part)
+            with say_if_slow("writing the generator" + (", and as ONNX" if config["onnx"] else "")):
+                difference = write_files(session, config["onnx"], part)
             for file in sorted(part.iterdir()):
                 os.replace(file, out / file.name)
         finally:

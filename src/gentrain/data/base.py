@@ -22,6 +22,7 @@ from gentrain.data.degrade import Degradation
 from gentrain.data.labels import Exclusive, LabelKind
 from gentrain.data.validation import SHARE, Rows, divided
 from gentrain.errors import UserError
+from gentrain.patience import say_if_slow
 
 log = logging.getLogger("gentrain")
 
@@ -286,7 +287,8 @@ class Data(ABC):
             )
         if split not in self._samples:
             drawn = split != "test" and self.validation and not self.reads_validation
-            parts = self.divided() if drawn else {split: self.finished(self.read(split), split)}
+            with say_if_slow(f"reading the {split} split of data={self.name}"):
+                parts = self.divided() if drawn else {split: self.finished(self.read(split), split)}
             self._samples |= {name: self.checked(part, name) for name, part in parts.items()}
         return self._samples[split]
 

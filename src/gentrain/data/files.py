@@ -13,6 +13,7 @@ from pathlib import Path
 
 from gentrain.errors import Unavailable, UserError
 from gentrain.files import acquire, atomic_write, report_disk_errors
+from gentrain.patience import say_if_slow
 
 log = logging.getLogger("gentrain")
 
@@ -63,7 +64,8 @@ def download(
     failures = []
     for url in urls:
         try:
-            content = decode(fetched(url, target.parent))
+            with say_if_slow(f"downloading {url}"):
+                content = decode(fetched(url, target.parent))
         except (Rejected, OSError, EOFError, http.client.HTTPException, ValueError) as error:
             failures.append(f"{url}: {reason(error)}")
             log.warning("download failed: %s", failures[-1])

@@ -14,7 +14,7 @@ import logging
 import multiprocessing
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -35,6 +35,7 @@ from gentrain.data.files import locked, writable, written
 from gentrain.data.images import Images
 from gentrain.data.validation import check_own_split, divided
 from gentrain.errors import Unavailable, UserError
+from gentrain.patience import counted
 
 if TYPE_CHECKING:
     from gentrain.data.pictures import Form, Tree
@@ -368,6 +369,11 @@ class ImageFolder(Images):
         Returns:
             The unreadable ones.
         """
+
+        def shown(results: Iterable[list[Bad]]) -> list[Bad]:
+            done = counted(results, len(names), "decoding", size=lambda bad: portion)
+            return [bad for some in done for bad in some]
+
         # few portions, since each opens the zip again
         portion = max(PORTION, -(-len(names) // (4 * cores())))
         jobs = [
@@ -375,14 +381,12 @@ class ImageFolder(Images):
             for start in range(0, len(names), portion)
         ]
         if self.workers == 0 or len(jobs) == 1:
-            return [bad for job in jobs for bad in decode_rows(*job)]
+            return shown(decode_rows(*job) for job in jobs)
         try:
             with ProcessPoolExecutor(
                 min(cores(), len(jobs)), multiprocessing.get_context("fork")
             ) as pool:
-                return [
-                    bad for some in pool.map(decode_rows, *zip(*jobs, strict=True)) for bad in some
-                ]
+                return shown(pool.map(decode_rows, *zip(*jobs, strict=True)))
         except BrokenProcessPool as error:
             raise Unavailable(
                 f"a process that decoded {self.path} was killed (data.{self.key}); "
@@ -486,6 +490,8 @@ def allocate(file: Path, shape: tuple[int, ...]) -> None:
     So a full disk is reported here, and not by a signal in the middle of the work.
     """
     np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape).flush()
+    if "posix_fallocate" not in vars(os):  # macOS
+        return
     with writable(file.parent), file.open("r+b") as handle:
         os.posix_fallocate(handle.fileno(), 0, os.path.getsize(file))
 

@@ -28,6 +28,7 @@ from gentrain.data.base import Data
 from gentrain.data.checks import cores, ensure
 from gentrain.data.pictures import EXTENSIONS, Folder, Zip, opened
 from gentrain.errors import UserError
+from gentrain.patience import counted
 
 log = logging.getLogger("gentrain")
 
@@ -155,7 +156,8 @@ def from_pictures(path: Path, key: str) -> Tensor:
     images, grey = np.empty(0), True
     with ThreadPoolExecutor(cores()) as pool:
         decoding = pool.map(partial(decoded, source, path, key), names)
-        for i, (name, picture) in enumerate(zip(names, decoding, strict=True)):
+        pairs = zip(names, counted(decoding, len(names), "reading"), strict=True)
+        for i, (name, picture) in enumerate(pairs):
             if i == 0:
                 images = np.empty((len(names), *picture.pixels.shape), np.uint8)
             if picture.pixels.shape != images.shape[1:]:

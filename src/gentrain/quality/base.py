@@ -26,6 +26,7 @@ from gentrain.data.base import Data
 from gentrain.data.batches import as_batch, generator
 from gentrain.errors import Diverged, UserError
 from gentrain.models.base import GenerativeModel, fork_rng, warn_of_few_chains
+from gentrain.patience import say_if_slow
 from gentrain.streams import image_streams
 
 log = logging.getLogger("gentrain")
@@ -354,7 +355,10 @@ def prepare_metric(
         split: the split to score: "validation", "test" or "train".
     """
     metric.split = split
-    with fork_rng(metric.seed, device):
+    with (
+        say_if_slow(f"preparing {metric.key} for the {split} split"),
+        fork_rng(metric.seed, device),
+    ):
         metric.prepare(data, model, device)
     drawn = model.sample_protocol() if metric.from_samples else {}
     return metric.protocol(data, model) | drawn
@@ -372,7 +376,7 @@ def measure(
     The random numbers are those of the metric's seed; the caller's are not touched. Scores that
     are not finite numbers are left out: neither JSON nor a chart has a place for them.
     """
-    with fork_rng(metric.seed, device):
+    with say_if_slow(f"scoring, {metric.key}"), fork_rng(metric.seed, device):
         scores = metric.compute(data, model, device)
     for name in [name for name, value in scores.items() if not math.isfinite(value)]:
         metric.leave_out([name], f"since it is {scores.pop(name)} at this step")

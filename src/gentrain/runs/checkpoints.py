@@ -111,11 +111,12 @@ def flushing(file: int) -> Iterator[None]:
         file: the number of the open file.
     """
     done = threading.Event()
+    sync = vars(os).get("fdatasync", os.fsync)  # macOS has the second one only
 
     def flush() -> None:
         with suppress(OSError):  # the thread that writes reports a full disk
             while not done.wait(0.005):
-                os.fdatasync(file)
+                sync(file)
 
     thread = threading.Thread(target=flush, daemon=True)
     thread.start()

@@ -238,6 +238,31 @@ def installed_version(package: str) -> str | None:
         return None
 
 
+def checkpoint_file(run_dir: Path, checkpoint: str) -> Path:
+    """The path of a checkpoint.
+
+    Args:
+        run_dir: a run directory.
+        checkpoint: "last" or "best".
+
+    Raises:
+        UserError: where there is none.
+    """
+    if not (run_dir / CONFIG).exists():
+        raise UserError(
+            f"no run in {run_dir} (run); give a run directory, such as outputs/dcgan-mnist/..."
+        )
+    file = run_dir / "checkpoints" / f"{checkpoint}.ckpt"
+    if not file.exists():
+        remedy = (
+            "train on, or give another run"
+            if checkpoint == "last"
+            else "it has no scores yet; give checkpoint=last"
+        )
+        raise UserError(f"no {file.relative_to(run_dir)} in {run_dir} (run, checkpoint); {remedy}")
+    return file
+
+
 # --- runs of older versions -------------------------------------------------------------------
 
 

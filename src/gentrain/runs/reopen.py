@@ -54,7 +54,7 @@ def reopen(run_dir: Path, checkpoint: str = "last", device: str = "cpu") -> Open
         UserError: where there is no run or no such checkpoint.
         Unavailable: where no checkpoint of it is whole.
     """
-    file = checkpoint_file(run_dir, checkpoint)
+    file = directory.checkpoint_file(run_dir, checkpoint)
     saved = load(
         newest_valid(file, "(run, checkpoint); no whole checkpoint is left there, give another run")
     )
@@ -102,23 +102,6 @@ def saved_weights(run_dir: Path, key: str) -> tuple[dict[str, Any], dict[str, An
     saved = load(whole)
     refuse_version(whole, saved, key)
     return directory.saved_config(run_dir), saved["state_dict"]
-
-
-def checkpoint_file(run_dir: Path, checkpoint: str) -> Path:
-    """The path of a checkpoint. Raises UserError where there is none."""
-    if not (run_dir / ".hydra" / "config.yaml").exists():
-        raise UserError(
-            f"no run in {run_dir} (run); give a run directory, such as outputs/dcgan-mnist/..."
-        )
-    file = run_dir / "checkpoints" / f"{checkpoint}.ckpt"
-    if not file.exists():
-        remedy = (
-            "train on, or give another run"
-            if checkpoint == "last"
-            else "it has no scores yet; give checkpoint=last"
-        )
-        raise UserError(f"no {file.relative_to(run_dir)} in {run_dir} (run, checkpoint); {remedy}")
-    return file
 
 
 def load_weights(model: Any, state_dict: dict[str, Any], run_dir: Path, file: Path) -> None:

@@ -36,6 +36,7 @@ from gentrain.errors import Stopped, UserError
 from gentrain.files import exclusive
 from gentrain.runs import directory
 from gentrain.sweeps.ledger import CELL_LOCK, LOG, Ledger, Status
+from gentrain.sweeps.progress import CellProgress, tally, title
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -138,12 +139,14 @@ def train_cell(
             freeze_memory()
         started = time.time()
         record_start(ledger, name, before["attempts"] + 1, started)
+        progress = CellProgress(ledger, name, slots)
+        progress.start()
         with one_gpu(run_dir.parent, slots if gpus else 0, gpus):
-            code, stopped_by = run_command(command, run_dir, main)
+            code, stopped_by = run_command(command, run_dir, main, progress.look)
         seconds = round(before.get("seconds", 0.0) + time.time() - started, 2)
         outcome = read_outcome(run_dir, code, started)
         end = ledger.record(name, **outcome, exit=code, seconds=seconds)
-    log.info("%s", report(end, run_dir))
+    log.info("%s; %s", report(end, run_dir), tally(ledger))
     if stopped_by is not None:
         exit_on_signal(stopped_by)
     return end["score"]
@@ -247,7 +250,10 @@ Child = tuple[Callable[[], int | None], Callable[[int], None]]
 
 
 def run_command(
-    command: list[str], run_dir: Path, main: Main | None
+    command: list[str],
+    run_dir: Path,
+    main: Main | None,
+    look: Callable[[], None] = lambda: None,
 ) -> tuple[int, signal.Signals | None]:
     """Run a command to its end; what it prints goes to cell.log.
 
@@ -255,6 +261,7 @@ def run_command(
         command: the words after `gentrain`.
         run_dir: the directory of the cell.
         main: what a forked process runs; None starts a new interpreter.
+        look: called many times while the command runs.
 
     Returns:
         The exit status, or minus the number of the signal that ended it; and the signal, if any,
@@ -270,6 +277,7 @@ def run_command(
         while (code := poll()) is None:
             if signals.received is None and must_stop():
                 signals.forward(signal.SIGTERM, None)
+            look()
             time.sleep(POLL)
     return code, signals.received
 
@@ -364,8 +372,9 @@ def redirect_output(output: int) -> None:
     for ours, theirs in ((nothing, 0), (output, 1), (output, 2)):
         os.dup2(ours, theirs)
     # both stay open until the end
-    sys.stdout = open(1, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115
-    sys.stderr = open(2, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115
+    utf8: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape"}
+    sys.stdout = open(1, "w", **utf8, buffering=1, closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", **utf8, buffering=1, closefd=False)  # noqa: SIM115
 
 
 def imitate_start(command: list[str], parent: int) -> None:
@@ -497,11 +506,10 @@ def last_error(file: Path) -> str | None:
 
 def report(end: Status, run_dir: Path) -> str:
     """cell 003 (model=wgan, seed=1): completed in 24 s, score 12.3"""
-    what = ", ".join(f"{key}={value}" for key, value in end["overrides"].items())
     if end["status"] != "completed":
         how = f"{end['status']}: {end['reason']}; see {run_dir / end['log']}"
     elif end["score"] is None:
         how = f"completed in {end['seconds']:.0f} s"
     else:
         how = f"completed in {end['seconds']:.0f} s, score {end['score']:.4g}"
-    return f"cell {end['cell']} ({what}): {how}"
+    return f"{title(end)}: {how}"

@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import secrets
+import shlex
 import signal
 import subprocess
 import time
@@ -124,7 +125,7 @@ class SweepLauncher:
         self.run_until_done(here, initial_job_idx)
         self.take_over(elsewhere, initial_job_idx)
         if self.stopped_by:
-            log.warning("stopped; run the same command again to continue")
+            log.warning("stopped; go on with: %s", self.command_to_go_on())
             raise Stopped(128 + self.stopped_by)
         return [self.returned(job, name) for job, name in zip(job_overrides, names, strict=True)]
 
@@ -355,11 +356,23 @@ class SweepLauncher:
                 1,
             )
 
+    def command_to_go_on(self) -> str:
+        """The command that trains what is left of the sweep, to be copied into a shell."""
+        typed = self.config.hydra.overrides
+        ours = ("hydra.output_subdir", "hydra/job_logging", "hydra.mode")
+        overlays = [
+            f"--config-dir={source.path}"
+            for source in self.config.hydra.runtime.config_sources
+            if source.provider == "command-line"
+        ]
+        words = [*overlays, *typed.task, *without(typed.hydra, *ours)]
+        return shlex.join(["gentrain", "-m", *words])
+
     def failure_message(self, bad: list[Status], count: int) -> str:
         """The line for cells that have not completed, of `count` in all."""
         first = bad[0]
         if any(status["status"] in ("interrupted", "missing") for status in bad):
-            remedy = "start the same command again to go on"
+            remedy = f"go on with: {self.command_to_go_on()}"
         else:
             remedy = f"see {self.dir / first['cell'] / first['log']}"
         return (

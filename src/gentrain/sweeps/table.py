@@ -171,7 +171,8 @@ def best_run(sweep_dir: Path, found: list[dict[str, Any]]) -> str:
 def write_csv(path: Path, found: list[dict[str, Any]]) -> None:
     """Write rows with all of their columns."""
     columns = list(dict.fromkeys(key for each in found for key in each))
-    with atomic_write(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+    utf8: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape"}
+    with atomic_write(path) as part, part.open("w", **utf8, newline="") as file:
         writer = csv.DictWriter(file, fieldnames=columns)
         writer.writeheader()
         writer.writerows(found)

@@ -8,6 +8,7 @@ from typing import Any
 
 from lightning.fabric.plugins import TorchCheckpointIO
 
+from gentrain.patience import say_if_slow
 from gentrain.runs.checkpoints import load, save
 
 
@@ -29,7 +30,8 @@ class AtomicIO(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
     ) -> None:
         """Raise `Unavailable` when the disk is full or read-only; the old file then stays."""
-        save(checkpoint, Path(path), self.keep)
+        with say_if_slow(f"saving {path}"):
+            save(checkpoint, Path(path), self.keep)
 
     def load_checkpoint(
         self,

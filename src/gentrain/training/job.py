@@ -22,6 +22,7 @@ from gentrain.errors import AlreadyFinished, Diverged, Interrupted, Unavailable,
 from gentrain.files import remove_unfinished, report_disk_errors, write_json
 from gentrain.layers.precision import default_dtype
 from gentrain.models.base import GenerativeModel
+from gentrain.patience import say_if_slow
 from gentrain.quality.base import TEST, Metric, higher_is_better
 from gentrain.runs import directory
 from gentrain.runs.checkpoints import newest_valid, refuse_foreign, refuse_other_data, step_of
@@ -73,8 +74,9 @@ class Job:
         self.choices = choices | {"tricks": " ".join(config["tricks"])}
         quiet()
         L.seed_everything(config["seed"], workers=True, verbose=False)
-        self.data: Data = build(self.config["data"], "data", Data)
-        self.scheme = self.make_training_module()
+        with say_if_slow(f"building model={choices.get('model')}"):
+            self.data: Data = build(self.config["data"], "data", Data)
+            self.scheme = self.make_training_module()
         if self.checkpoint:
             refuse_foreign(self.checkpoint, self.scheme)
             if step_of(self.checkpoint) > config["steps"]:
@@ -160,7 +162,9 @@ class Job:
             os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
         step = step_of(self.checkpoint) if self.checkpoint else None
         with self.summarised() as end:
-            self.trainer.loggers = self.loggers.make(self.run_dir, self.config, self.choices, step)
+            with say_if_slow("opening the dashboards (logger)"):
+                made = self.loggers.make(self.run_dir, self.config, self.choices, step)
+                self.trainer.loggers = made
             if self.trainer.is_global_zero:
                 log.info("%s", self.introduction(step))
             with interruptible(), default_dtype(self.dtype):
@@ -215,7 +219,8 @@ class Job:
                 end |= self.summary(status, started)
                 if self.trainer.is_global_zero:
                     self.write_summary(end)
-                self.loggers.finish(scores(end), int(status != "completed"), kept)
+                with say_if_slow("closing the dashboards (logger)"):
+                    self.loggers.finish(scores(end), int(status != "completed"), kept)
                 directory.unlock(self.run_dir)
                 if stopped_by and self.trainer.is_global_zero:
                     requeue(stopped_by, self.config["resume"] is not None)
@@ -235,7 +240,11 @@ class Job:
         )
         where = f"from step {step} " if step is not None else ""
         device = device_name(self.trainer)
-        return f"{names}: {where}to step {self.config['steps']} on {device}, in {self.run_dir}"
+        count = self.trainer.world_size
+        others = f", with {count - 1} more processes that start now" if count > 1 else ""
+        return (
+            f"{names}: {where}to step {self.config['steps']} on {device}{others}, in {self.run_dir}"
+        )
 
     def conclusion(self, end: dict[str, Any]) -> str:
         """The line at the end."""

@@ -7,6 +7,7 @@ import logging
 import math
 from abc import ABC
 from collections.abc import Callable
+from itertools import count
 from typing import Any, ClassVar
 
 import lightning as L
@@ -20,6 +21,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from gentrain.errors import Diverged
 from gentrain.layers.lazy_buffers import HasRankLocalBuffers
 from gentrain.models.objective import Objective
+from gentrain.patience import say_if_slow
 from gentrain.training.curves import Clock, Curves
 from gentrain.training.distributed import gathered
 from gentrain.training.divergence import DivergenceGuard, OnDivergence
@@ -387,4 +389,12 @@ def compiled(objective: Callable[[Batch], Objective]) -> Callable[[Batch], Objec
     If the graph broke off before a gradient penalty, torch would differentiate the compiled part
     twice, which it cannot do.
     """
-    return torch.compile(objective, fullgraph=True, dynamic=False)
+    fast, calls = torch.compile(objective, fullgraph=True, dynamic=False), count()
+
+    def called(batch: Batch) -> Objective:
+        if next(calls):
+            return fast(batch)
+        with say_if_slow("compiling the objective, once a run (compile)"):
+            return fast(batch)
+
+    return called

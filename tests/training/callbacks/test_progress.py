@@ -62,3 +62,26 @@ def test_headlines_are_the_first_of_each_group() -> None:
         "quality/fid": 12.0,
     }
     assert headlines(latest) == ["critic/adversarial -3.21", "quality/fid 12"]
+
+
+def test_a_log_file_has_lines_beside_a_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen, file = Terminal(), tmp_path / "train.log"
+    handler = logging.FileHandler(file)
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
+    train(tmp_path, 6, [progress(seconds=0)], log_every=3)
+    handler.close()
+    said = [line for line in file.read_text().splitlines() if line.startswith("step")]
+    assert [line.split("  ")[0] for line in said] == ["step 3/6", "step 6/6"]
+    assert "step 3/6" not in screen.getvalue()
+
+
+def test_the_first_line_waits_neither_for_scalars_nor_for_its_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("GENTRAIN_PATIENCE", "0")
+    with caplog.at_level(logging.INFO, "gentrain"):
+        train(tmp_path, 6, [Lines(seconds=3600)], log_every=100)
+    said = [r.getMessage() for r in caplog.records if r.getMessage().startswith("step")]
+    assert re.fullmatch(r"step 1/6  [\d,]+ images/s  \d\d:\d\d left", said[0]), said
+    assert [line.split("  ")[0] for line in said] == ["step 1/6", "step 6/6"]

@@ -20,6 +20,7 @@ from gentrain.config.types import Count, NonNegative
 from gentrain.config.validate import coerced
 from gentrain.errors import UserError
 from gentrain.files import report_disk_errors, write_text
+from gentrain.patience import say_if_slow
 
 CHECKED = {"picture_pixels": Count, "picture_megabytes": NonNegative}
 
@@ -39,14 +40,16 @@ def compare(config: dict[str, Any]) -> Path:
     config |= {key: coerced(config[key], hint, key) for key, hint in CHECKED.items()}
     places = [Path(place) for place in listed(config["runs"])]
     out = place_of_reports(config["out"], places)
-    groups = grouped(find(places), config["across"])
+    with say_if_slow(f"reading the runs below {', '.join(map(str, places))}"):
+        groups = grouped(find(places), config["across"])
     descending = {"auto": None, "ascending": False, "descending": True}[config["order"].name]
     shown = tables(groups, chosen(config["sort"], groups), descending, config["across"])
     reports = {"compare.csv": as_csv(group_rows(shown)), "runs.csv": as_csv(run_rows(shown))}
     if config["page"]:
-        reports["compare.html"] = html_page(
-            shown, places, config["picture_pixels"], config["picture_megabytes"]
-        )
+        with say_if_slow("making the page"):
+            reports["compare.html"] = html_page(
+                shown, places, config["picture_pixels"], config["picture_megabytes"]
+            )
     with report_disk_errors(out, "out"):
         out.mkdir(parents=True, exist_ok=True)
         for name, text in reports.items():

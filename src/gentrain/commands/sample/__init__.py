@@ -31,13 +31,15 @@ def sample(config: dict[str, Any], mode_name: str) -> Path:
     from gentrain.commands.sample.session import SampleSession
     from gentrain.commands.sample.writer import Output, remove_if_empty
     from gentrain.files import report_disk_errors
+    from gentrain.patience import say_if_slow
     from gentrain.runs.reopen import reopen
 
     run_dir, mode = Path(config["run"]), build_mode(config)
     out = Path(config["out"]) if config["out"] else run_dir / f"samples-{mode_name}"
     typed = [key for key in SHARED if config[key] is not None]
     config = with_defaults(config)
-    run = reopen(run_dir, config["checkpoint"].name, device(config["device"].name))
+    with say_if_slow(f"opening {run_dir}"):
+        run = reopen(run_dir, config["checkpoint"].name, device(config["device"].name))
     session = SampleSession(
         run,
         config["averaged"],
@@ -52,7 +54,8 @@ def sample(config: dict[str, Any], mode_name: str) -> Path:
     with report_disk_errors(out, "out"):
         try:
             writer = Output(out, config["save"].name, session.data)
-            results = mode.draw(session, writer)
+            with say_if_slow(f"drawing, mode={mode_name}"):
+                results = mode.draw(session, writer)
             writer.record(record(config, mode_name, session) | {"results": results})
         finally:
             remove_if_empty(out)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import logging
 import sys
-import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -22,15 +20,12 @@ from gentrain.data.arrays import to_bytes
 from gentrain.data.base import Data
 from gentrain.data.grids import save as save_picture
 from gentrain.files import atomic_write, remove_unfinished, write_json
-
-log = logging.getLogger("gentrain")
+from gentrain.patience import counted as counted_items
 
 Item = TypeVar("Item")
 # images (B, C, H, W) in [-1, 1], or points (B, D); labels (B,)
 Batch = tuple[Tensor, Tensor | None]
 Put = Callable[[Tensor, Tensor | None], None]  # keeps one batch
-
-SECONDS = 10.0  # between two lines where there is no terminal
 
 
 class Output:
@@ -240,15 +235,7 @@ def progress(
                 yield item
                 bar.update(size(item))
         return
-    done, began = 0, time.monotonic()
-    next_line = began + SECONDS
-    for item in items:
-        yield item
-        done += size(item)
-        if (now := time.monotonic()) >= next_line:
-            rate, next_line = done / (now - began), now + SECONDS
-            left = tqdm.format_interval((total - done) / rate)
-            log.info("%s/%s images  %s images/s  %s left", done, total, f"{rate:,.0f}", left)
+    yield from counted_items(items, total, "images", size)
 
 
 def remove_if_empty(path: Path) -> None:

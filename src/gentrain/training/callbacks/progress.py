@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from gentrain.config.types import NonNegative
+from gentrain.patience import patience
 
 log = logging.getLogger("gentrain")
 
@@ -24,17 +25,28 @@ def progress(seconds: NonNegative = 10.0, refresh: NonNegative = 0.5) -> Progres
         seconds: at least so many between two lines.
         refresh: seconds between two looks of the bar.
     """
-    return Bar(refresh) if sys.stderr.isatty() else Lines(seconds)
+    return Bar(refresh, seconds) if sys.stderr.isatty() else Lines(seconds)
 
 
 class Bar(TQDMProgressBar):
-    """Lightning's bar, counting steps of the whole training instead of batches of an epoch."""
+    """Lightning's bar, counting steps of the whole training instead of batches of an epoch.
+
+    The log file has lines all the same.
+
+    Args:
+        refresh: seconds between two looks of the bar.
+        seconds: at least so many between two lines of the log file.
+    """
 
     BAR_FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 
-    def __init__(self, refresh: float = 0.5) -> None:
+    def __init__(self, refresh: float = 0.5, seconds: float = 10.0) -> None:
         super().__init__()
-        self.refresh, self.meter = refresh, Meter()
+        self.refresh, self.meter, self.lines = refresh, Meter(), FileLines(seconds)
+
+    def disable(self) -> None:
+        super().disable()
+        self.lines.disable()
 
     def init_train_tqdm(self) -> Tqdm:
         return Tqdm(
@@ -49,8 +61,9 @@ class Bar(TQDMProgressBar):
             bar_format=self.BAR_FORMAT,
         )
 
-    def on_train_start(self, *_: Any) -> None:
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         super().on_train_start()
+        self.lines.on_train_start(trainer, pl_module)
         self.redirected = logging_redirect_tqdm()  # a line that is logged stands above the bar
         self.redirected.__enter__()
 
@@ -66,8 +79,10 @@ class Bar(TQDMProgressBar):
             rate = f"{self.meter.images_per_second(pl_module):,.0f} images/s"
             postfix = "  ".join([rate, *headlines(pl_module.latest)])
             self.train_progress_bar.set_postfix_str(postfix, refresh=False)
+        self.lines.on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
-    def on_train_end(self, *_: Any) -> None:
+    def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        self.lines.on_train_end(trainer, pl_module)
         self.close()
 
     def on_exception(self, *_: Any) -> None:
@@ -83,6 +98,8 @@ class Lines(ProgressBar):
     """Logs a line when there are new scalars and some seconds have passed, and at the end.
 
         step 500/3000  critic/adversarial -3.21  2,345 images/s  03:20 left
+
+    The first line comes sooner, and none waits long for new scalars.
 
     Args:
         seconds: at least so many between two lines.
@@ -101,12 +118,13 @@ class Lines(ProgressBar):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         self.first, self.began = trainer.global_step, time.monotonic()
-        self.next = self.began + self.seconds
+        self.next = self.began + min(self.seconds, patience())
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if pl_module.due(pl_module.log_every) and time.monotonic() >= self.next:
+        late = time.monotonic() - self.next
+        if late >= 0 and (pl_module.due(pl_module.log_every) or late > patience()):
             self.line(trainer, pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
@@ -126,7 +144,21 @@ class Lines(ProgressBar):
             f"{rate:,.0f} images/s",
             f"{Tqdm.format_interval(left)} left",
         ]
-        log.info("  ".join(parts))
+        self.write("  ".join(parts))
+
+    def write(self, text: str) -> None:
+        log.info("%s", text)
+
+
+class FileLines(Lines):
+    """The same lines in the log file alone, where a terminal has a bar."""
+
+    def write(self, text: str) -> None:
+        record = log.makeRecord(log.name, logging.INFO, __file__, 0, text, (), None)
+        for handler in logging.getLogger().handlers:
+            match handler:
+                case logging.FileHandler():
+                    handler.handle(record)
 
 
 class Meter:

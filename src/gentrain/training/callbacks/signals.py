@@ -20,9 +20,8 @@ from gentrain.config.types import Count
 from gentrain.errors import Interrupted
 
 log = logging.getLogger("gentrain")
-ON_WINDOWS = sys.platform == "win32"  # which lacks SIGUSR1, SIGUSR2 and SIGCHLD
 # what a user of a cluster asks to be sent as a warning
-WARNINGS = [] if ON_WINDOWS else [signal.SIGUSR1, signal.SIGUSR2]
+WARNINGS = [signal.SIGUSR1, signal.SIGUSR2]
 CAUGHT = [signal.SIGTERM, signal.SIGINT, *WARNINGS]
 SIGINT_STATUS = 128 + signal.SIGINT
 
@@ -107,7 +106,7 @@ def ignore_sigchld() -> Iterator[None]:
     torch raises an error wherever it hears of a dead worker, also a second time while the first
     error is being reported.
     """
-    if ON_WINDOWS or threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
