@@ -42,6 +42,8 @@ def place(tmp_path: Path, zoo: Zoo) -> Path:
         Image.new("RGB", (70, 64), (i * 10, 99, 0)).save(tmp_path / "pictures" / f"{i}.png")
     digits = np.random.default_rng(0).integers(0, 256, (20, 28, 28, 1), dtype=np.uint8)
     np.savez(tmp_path / "samples.npz", images=digits)
+    colours = np.random.default_rng(0).integers(0, 256, (20, 3, 32, 32), dtype=np.uint8)
+    np.savez(tmp_path / "arrays.npz", images=colours, labels=np.arange(20) % 2)
     rows = np.random.default_rng(0).normal(size=(200, 3))
     np.savetxt(tmp_path / "table.csv", rows, delimiter=",", header="a,b,c", comments="")
     for block in blocks("plugins.md", "python") + blocks("plugins.md", "yaml"):

@@ -20,6 +20,7 @@ class                  chosen by                     what it is
 `TwoMoons`             data=two_moons                two half circles
 `Checkerboard`         data=checkerboard             8 squares
 `Rings`                data=rings                    4 circles
+`Tensors`              data=tensors                  images in arrays: .npz, .npy, .safetensors
 `Points`               data=points                   rows of a table, of any dimension
 =====================  ============================  ============================================
 
@@ -46,6 +47,7 @@ from gentrain.data.pairs import Pairs, SideBySide, Unpaired
 from gentrain.data.plane import Checkerboard, Plane, Rings, TwoMoons
 from gentrain.data.points import Points
 from gentrain.data.stacked_mnist import StackedMNIST
+from gentrain.data.tensors import Tensors
 
 __all__ = [
     "CIFAR10",
@@ -72,6 +74,7 @@ __all__ = [
     "SideBySide",
     "StackedMNIST",
     "StaticMNIST",
+    "Tensors",
     "TwoMoons",
     "Unpaired",
 ]
