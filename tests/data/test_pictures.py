@@ -164,6 +164,19 @@ def test_orientation_and_crop() -> None:
     assert (turned[:4] == 255).all() and (turned[4:] == 0).all()
 
 
+def test_height_comes_before_width() -> None:
+    """A band in the middle of a tall picture: cut to [2, 4] it is all there is, squeezed it is a
+    quarter."""
+    pixels = np.zeros((80, 40, 3), np.uint8)
+    pixels[30:50] = 255
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "PNG")
+    cut = decoded(content.getvalue(), Form((20, 40), 3, True))
+    assert cut.shape == (3, 20, 40) and (cut == 255).all()
+    squeezed = decoded(content.getvalue(), Form((20, 40), 3, False))
+    assert squeezed.shape == (3, 20, 40) and abs(float(squeezed.mean()) / 255 - 0.25) < 0.01
+
+
 def test_shrinking_is_antialiased() -> None:
     checker = np.indices((64, 64)).sum(0) % 2 * 255
     assert (
