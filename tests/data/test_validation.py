@@ -116,7 +116,12 @@ FRESH = ("stacked_mnist", "gaussian_ring", "gaussian_grid", "two_moons", "checke
 
 # the same digits as data=mnist_5k and digit_edges have
 SLOW = {"digit_holes", "digit_downsampled"}
-NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in CONFIGS]
+ELSEWHERE = {"huggingface"}  # needs a package that the tests may lack: test_huggingface.py
+NAMES = [
+    pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
+    for name in CONFIGS
+    if name not in ELSEWHERE
+]
 
 
 @pytest.mark.parametrize("name", NAMES)

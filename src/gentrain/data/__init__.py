@@ -20,6 +20,7 @@ class                  chosen by                     what it is
 `TwoMoons`             data=two_moons                two half circles
 `Checkerboard`         data=checkerboard             8 squares
 `Rings`                data=rings                    4 circles
+`HuggingFace`          data=huggingface              images of the hub, or of a copy of it
 `Tensors`              data=tensors                  images in arrays: .npz, .npy, .safetensors
 `Points`               data=points                   rows of a table, of any dimension
 =====================  ============================  ============================================
@@ -38,6 +39,7 @@ from gentrain.data.batches import Batches, BatchSampler
 from gentrain.data.cifar10 import CIFAR10
 from gentrain.data.coloured_digits import ColouredDigits, DigitDomains
 from gentrain.data.gaussians import GaussianGrid, GaussianRing, Gaussians
+from gentrain.data.huggingface import HuggingFace
 from gentrain.data.image_folder import ImageFolder
 from gentrain.data.images import Images
 from gentrain.data.mnist import MNIST, FashionMNIST
@@ -64,6 +66,7 @@ __all__ = [
     "GaussianGrid",
     "GaussianRing",
     "Gaussians",
+    "HuggingFace",
     "ImageFolder",
     "Images",
     "MNIST5k",

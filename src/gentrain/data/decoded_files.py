@@ -4,6 +4,7 @@ import json
 import logging
 import multiprocessing
 import os
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from gentrain.data.files import writable, written
 from gentrain.errors import Unavailable
 
 if TYPE_CHECKING:
-    from gentrain.data.pictures import Form
+    from gentrain.data.pictures import Form, Source
 
 log = logging.getLogger("gentrain")
 
@@ -28,16 +29,18 @@ Bad = tuple[str, str]  # a picture, and what is wrong with it
 
 @dataclass(frozen=True)
 class Decoder:
-    """Decodes pictures of a folder or zip.
+    """Decodes pictures of a folder, a zip, or another source.
 
     Args:
-        root: the folder or .zip.
+        open: opens the source, in every process that decodes.
+        root: the folder or .zip, for messages.
         key: the key that names it, in messages.
         form: what every picture becomes.
         on_bad: what an unreadable picture does: stop or skip.
         workers: 0 decodes in this process.
     """
 
+    open: Callable[[], "Source"]
     root: Path
     key: str
     form: "Form"
@@ -82,7 +85,7 @@ class Decoder:
         # few portions, since each opens the zip again
         portion = max(PORTION, -(-len(names) // (4 * cores())))
         jobs = [
-            (self.root, file, names[start : start + portion], start, self.form)
+            (self.open, file, names[start : start + portion], start, self.form)
             for start in range(0, len(names), portion)
         ]
         if self.workers == 0 or len(jobs) == 1:
@@ -101,11 +104,13 @@ class Decoder:
             ) from error
 
 
-def decode_rows(root: Path, file: Path, names: list[str], start: int, form: "Form") -> list[Bad]:
+def decode_rows(
+    open_source: Callable[[], "Source"], file: Path, names: list[str], start: int, form: "Form"
+) -> list[Bad]:
     """Decode pictures into the rows of `file` from `start` on; returns the unreadable ones."""
-    from gentrain.data.pictures import decoded, source
+    from gentrain.data.pictures import decoded
 
-    pictures, rows, bad = source(root), np.load(file, mmap_mode="r+"), []
+    pictures, rows, bad = open_source(), np.load(file, mmap_mode="r+"), []
     for row, name in enumerate(names, start):
         try:
             rows[row] = decoded(pictures.read(name), form)

@@ -13,6 +13,7 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -33,7 +34,7 @@ from gentrain.data.validation import check_own_split, divided
 from gentrain.errors import UserError
 
 if TYPE_CHECKING:
-    from gentrain.data.pictures import Form, Tree
+    from gentrain.data.pictures import Form, Source, Tree
 
 log = logging.getLogger("gentrain")
 
@@ -148,7 +149,7 @@ class ImageFolder(Images):
     @property
     def decoder(self) -> Decoder:
         """What decodes them."""
-        return Decoder(self.path, self.key, self.form, self.on_bad, self.workers)
+        return Decoder(self.open, self.path, self.key, self.form, self.on_bad, self.workers)
 
     @property
     def pixel_range(self) -> tuple[float, float] | None:
@@ -163,17 +164,28 @@ class ImageFolder(Images):
         """The folder or .zip."""
         return Path(self.root or "").expanduser()
 
+    @property
+    def open(self) -> Callable[[], "Source"]:
+        """What opens the folder or .zip; other processes get it, too."""
+        from gentrain.data.pictures import source
+
+        return partial(source, self.path)
+
+    def check_path(self) -> None:
+        """Refuse a path that there is not."""
+        ensure(
+            self.path.exists(),
+            f"no such folder or file {self.path} (data.{self.key}); "
+            "give a folder or a .zip of images",
+        )
+
     def tree(self) -> "Tree":
         """The pictures and folders. Raises UserError where there are none."""
-        from gentrain.data.pictures import EXTENSIONS, source
+        from gentrain.data.pictures import EXTENSIONS
 
         try:
-            ensure(
-                self.path.exists(),
-                f"no such folder or file {self.path} (data.{self.key}); "
-                "give a folder or a .zip of images",
-            )
-            tree = source(self.path).tree()
+            self.check_path()
+            tree = self.open().tree()
             self.report(tree)
         except OSError as error:
             raise UserError(
@@ -284,11 +296,9 @@ class ImageFolder(Images):
         Returns:
             uint8 (N, C, H, W), and the names of the N pictures.
         """
-        from gentrain.data.pictures import source
-
         place = self.cache_dir / "image_folder"
         stamps = {name: tree.files[name] for name in names}
-        content = digest_of_files(self.path, stamps, source(self.path).read, place)
+        content = digest_of_files(self.path, stamps, self.open().read, place)
         key = hashlib.sha256(repr((FORMAT, content, self.form, self.on_bad)).encode())
         target = place / f"{key.hexdigest()[:24]}.npy"
         skipped = target.with_suffix(".skipped.json")

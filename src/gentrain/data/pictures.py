@@ -20,7 +20,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image, ImageOps, features
@@ -180,6 +180,16 @@ class Tree(NamedTuple):
         files = {name: stamp for name, stamp in self.files.items() if name.startswith(prefix)}
         folders = {name for name in self.folders if name.startswith(prefix)}
         return Tree(files, folders, self.left_out)
+
+
+class Source(Protocol):
+    """Where pictures are."""
+
+    def tree(self) -> Tree:
+        """What there is."""
+
+    def read(self, name: str) -> bytes:
+        """The bytes of one picture, by its path."""
 
 
 class Folder:
