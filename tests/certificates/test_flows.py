@@ -233,14 +233,14 @@ def test_a_squeeze_takes_the_places_of_a_square_apart() -> None:
     x = torch.arange(2 * 3 * 4 * 6).view(2, 3, 4, 6).float()
     y = squeeze(x)
     assert y.shape == (2, 12, 2, 3) and torch.equal(unsqueeze(y), x)
-    black = checkerboards(3, 6)[0][:, :4].expand(2, -1, -1, -1)
+    black = checkerboards(3, [6, 6])[0][:, :4].expand(2, -1, -1, -1)
     # half of the channels is one colour of the board
     assert set(y[:, :6].flatten().tolist()) == set(x[black].tolist())
     assert torch.equal(y[:, :3], x[:, :, ::2, ::2])
 
 
 def test_masks_are_halves_and_each_others_rest() -> None:
-    for one, other in (checkerboards(2, 4), halves(6)):
+    for one, other in (checkerboards(2, [4, 4]), halves(6)):
         assert torch.equal(one, ~other) and one.float().mean() == 0.5
 
 
@@ -267,7 +267,8 @@ def test_every_value_has_an_effect_on_every_other() -> None:
 
 def test_a_side_that_cannot_be_halved_is_refused() -> None:
     with pytest.raises(
-        UserError, match=r"a side of 28 cannot be halved 3 times \(model.flow.scales\); at most 2"
+        UserError,
+        match=r"sides of 28 and 28 cannot be halved 3 times \(model.flow.scales\); at most 2",
     ):
         RealNVP([1, 28, 28], scales=3)
 

@@ -18,7 +18,10 @@ from gentrain.runs import resolvers
 from tests.support.data_files import idx_files
 from tests.support.paths import CONF
 
-OF_FILES = {"points": ("shape=[2]",)}  # what is read from a file that is not there
+OF_FILES = {
+    "points": ("shape=[2]",),
+    "tensors": ("shape=[1,8,8]",),
+}  # what is read from a file that is not there
 
 
 @pytest.fixture(autouse=True)
@@ -100,8 +103,21 @@ def picture_root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def tensor_file(tmp_path: Path) -> Path:
+    """Arrays of 60 images that are no squares, and their labels."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (60, 12, 16, 3), dtype=np.uint8)
+    np.savez(tmp_path / "arrays.npz", images=images, labels=np.arange(60) % 2)
+    return tmp_path / "arrays.npz"
+
+
+@pytest.fixture
 def sets(
-    make: Callable[..., Any], idx_root: Path, cifar_root: Path, picture_root: Path
+    make: Callable[..., Any],
+    idx_root: Path,
+    cifar_root: Path,
+    picture_root: Path,
+    tensor_file: Path,
 ) -> Callable[[str], Any]:
     """Every data set by a name, small enough to read in a moment."""
     commands = {
@@ -118,6 +134,7 @@ def sets(
             "classes=2",
             "channels=1",
         ),
+        "tensors": ("tensors", f"file={tensor_file}", "shape=[3,12,16]", "classes=2"),
         "gaussian_ring": ("gaussian_ring", "n=1000"),
         "gaussian_grid": ("gaussian_grid", "n=1000"),
         "two_moons": ("two_moons", "n=1000"),

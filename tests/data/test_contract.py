@@ -31,6 +31,7 @@ SETS = [
     "cifar10",
     "image_folder",
     "image_folder_classes",
+    "tensors",
 ]
 SETS += [
     "gaussian_ring",
@@ -135,7 +136,7 @@ def test_resumes_exactly_at_every_position(resident: bool, sets: Make) -> None:
         assert same(first(module.train_dataloader(), 10 - position), whole[position:])
 
 
-@pytest.mark.parametrize("name", ["mnist", "image_folder", "gaussian_ring"])
+@pytest.mark.parametrize("name", ["mnist", "image_folder", "tensors", "gaussian_ring"])
 def test_workers_give_the_batches_of_the_resident_tensor(name: str, sets: Make) -> None:
     flip = "false" if name == "gaussian_ring" else "true"
     state = torch.get_rng_state()
@@ -370,7 +371,8 @@ def test_wrong_values_are_refused_before_reading(override: str, words: str, make
 
 def test_a_batch_larger_than_the_data_is_refused(sets: Make) -> None:
     with pytest.raises(
-        UserError, match=r"60 training samples of mnist \(data.batch_size\); at most 60"
+        UserError,
+        match=r"60 training samples of mnist \(data.batch_size\); give at most data.batch_size=60$",
     ):
         sets("mnist", "batch_size=61").batches()
 

@@ -18,8 +18,8 @@ import pytest
 import torch
 from PIL import Image, features
 
-from gentrain.data import image_folder
-from gentrain.data.image_folder import natural
+from gentrain.data import decoded_files
+from gentrain.data.label_files import natural
 from gentrain.data.pictures import Form, decoded
 from gentrain.errors import UserError
 from gentrain.runs.checkpoints import refuse_other_data, save
@@ -88,7 +88,7 @@ def test_a_moved_folder_is_decoded_once(
     identity = before.load("train") and before.identity()
     assert identity["classes"] == ["cat", "dog"]
     moved = shutil.copytree(picture_root, picture_root.parent / "elsewhere")
-    monkeypatch.setattr(image_folder, "decode_rows", None)  # would fail
+    monkeypatch.setattr(decoded_files, "decode_rows", None)  # would fail
     assert make("image_folder", f"root={moved}", *words).identity() == identity
 
 
@@ -361,7 +361,7 @@ def test_the_range_of_pixels(
 
 def test_a_range_leaves_transparency(tmp_path: Path) -> None:
     clear = plain(tmp_path, "x.png", (0, 0, 0, 0), "RGBA")  # type: ignore[arg-type]
-    form = Form(8, 1, True, range=(0, 10))
+    form = Form((8, 8), 1, True, range=(0, 10))
     assert (decoded(clear.read_bytes(), form) == 255).all()  # over white
     palette = Image.new("P", (8, 8), 1)
     palette.putpalette([0, 0, 0, 5, 5, 5])

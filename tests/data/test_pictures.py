@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gentrain.data import image_folder
+from gentrain.data import decoded_files
 from gentrain.data.pictures import Form, decoded
 from gentrain.errors import UserError
 
@@ -53,7 +53,9 @@ def test_labels_follow_the_names_of_the_folders(make: Make, picture_root: Path) 
         "train"
     )
     assert labels.tolist() == [0] * 30 + [1] * 30
-    pixels = decoded((picture_root / "train" / "dog" / "0.png").read_bytes(), Form(16, 3, True))
+    pixels = decoded(
+        (picture_root / "train" / "dog" / "0.png").read_bytes(), Form((16, 16), 3, True)
+    )
     assert torch.equal(images[30], torch.from_numpy(pixels.copy()))
 
 
@@ -83,7 +85,7 @@ def test_a_class_may_be_called_train(make: Make, picture_root: Path) -> None:
 
 def test_decoded_once(make: Make, picture_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     digest = make("image_folder", f"root={picture_root}", "size=16").digest()
-    monkeypatch.setattr(image_folder, "decode_rows", None)  # would fail
+    monkeypatch.setattr(decoded_files, "decode_rows", None)  # would fail
     assert make("image_folder", f"root={picture_root}", "size=16").digest() == digest
     file, later = picture_root / "train" / "cat" / "0.png", os.stat(picture_root).st_mtime_ns
     os.utime(file, (1, 1))  # the content is what counts
@@ -98,8 +100,8 @@ def test_processes_decode_what_one_would(
     make: Make, picture_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = make("image_folder", f"root={picture_root}", "size=16", "workers=0").digest()
-    monkeypatch.setattr(image_folder, "PORTION", 7)
-    monkeypatch.setattr(image_folder, "cores", lambda: 2)
+    monkeypatch.setattr(decoded_files, "PORTION", 7)
+    monkeypatch.setattr(decoded_files, "cores", lambda: 2)
     assert (
         make(
             "image_folder", f"root={picture_root}", "size=16", "cache=${oc.env:GENTRAIN_CACHE}2"
@@ -119,7 +121,7 @@ def content(picture: Image.Image, kind: str = "png", **options: Any) -> bytes:
 
 def colour(data: bytes, channels: int = 3) -> list[int]:
     """The one colour of a picture after decoding."""
-    pixels = decoded(data, Form(8, channels, True))
+    pixels = decoded(data, Form((8, 8), channels, True))
     assert pixels.shape == (channels, 8, 8)
     assert (pixels == pixels[:, :1, :1]).all()
     return pixels[:, 0, 0].tolist()
@@ -148,8 +150,8 @@ def test_orientation_and_crop() -> None:
     pixels = np.zeros((8, 16, 3), np.uint8)
     pixels[:, 4:12] = 255  # the centre square is white
     wide = Image.fromarray(pixels)
-    assert (decoded(content(wide), Form(8, 3, True)) == 255).all()
-    assert decoded(content(wide), Form(8, 3, False))[0, 0].tolist() == pytest.approx(
+    assert (decoded(content(wide), Form((8, 8), 3, True)) == 255).all()
+    assert decoded(content(wide), Form((8, 8), 3, False))[0, 0].tolist() == pytest.approx(
         [0, 0, 255, 255, 255, 255, 0, 0], abs=70
     )
     # white on the left
@@ -158,17 +160,30 @@ def test_orientation_and_crop() -> None:
     )
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: right is up
-    turned = decoded(content(left, exif=exif), Form(8, 1, True))[0]
+    turned = decoded(content(left, exif=exif), Form((8, 8), 1, True))[0]
     assert (turned[:4] == 255).all() and (turned[4:] == 0).all()
+
+
+def test_height_comes_before_width() -> None:
+    """A band in the middle of a tall picture: cut to [2, 4] it is all there is, squeezed it is a
+    quarter."""
+    pixels = np.zeros((80, 40, 3), np.uint8)
+    pixels[30:50] = 255
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "PNG")
+    cut = decoded(content.getvalue(), Form((20, 40), 3, True))
+    assert cut.shape == (3, 20, 40) and (cut == 255).all()
+    squeezed = decoded(content.getvalue(), Form((20, 40), 3, False))
+    assert squeezed.shape == (3, 20, 40) and abs(float(squeezed.mean()) / 255 - 0.25) < 0.01
 
 
 def test_shrinking_is_antialiased() -> None:
     checker = np.indices((64, 64)).sum(0) % 2 * 255
     assert (
         abs(
-            decoded(content(Image.fromarray(checker.astype(np.uint8))), Form(8, 1, True)).astype(
-                int
-            )
+            decoded(
+                content(Image.fromarray(checker.astype(np.uint8))), Form((8, 8), 1, True)
+            ).astype(int)
             - 127
         ).max()
         < 12
@@ -237,7 +252,7 @@ def test_bad_pictures_stop_or_are_skipped(
     assert torch.equal(
         clean[0],
         torch.from_numpy(
-            decoded((picture_root / "train/dog/0.png").read_bytes(), Form(16, 3, True)).copy()
+            decoded((picture_root / "train/dog/0.png").read_bytes(), Form((16, 16), 3, True)).copy()
         ),
     )
 

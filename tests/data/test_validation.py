@@ -62,7 +62,9 @@ def write_amat(file: Path, count: int, seed: int) -> np.ndarray:
 
 
 @pytest.fixture
-def world(root: Path, idx_root: Path, cifar_root: Path) -> dict[str, tuple[str, ...]]:
+def world(
+    root: Path, idx_root: Path, cifar_root: Path, tensor_file: Path
+) -> dict[str, tuple[str, ...]]:
     """The overrides by which each data set of conf/data is small enough to read in a moment."""
     digits = (f"root={idx_root}", "verify=false")
     of_digits = ("digits=mnist", *digits)
@@ -89,6 +91,7 @@ def world(root: Path, idx_root: Path, cifar_root: Path) -> dict[str, tuple[str, 
         "pairs": two,
         "unpaired": two,
         "points": (f"file={root / 'table.csv'}", "shape=[3]", "standardise=false"),
+        "tensors": (f"file={tensor_file}", "shape=[3,12,16]", "classes=2"),
         "gaussian_ring": points,
         "gaussian_grid": points,
         "two_moons": points,
@@ -113,7 +116,12 @@ FRESH = ("stacked_mnist", "gaussian_ring", "gaussian_grid", "two_moons", "checke
 
 # the same digits as data=mnist_5k and digit_edges have
 SLOW = {"digit_holes", "digit_downsampled"}
-NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in CONFIGS]
+ELSEWHERE = {"huggingface"}  # needs a package that the tests may lack: test_huggingface.py
+NAMES = [
+    pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
+    for name in CONFIGS
+    if name not in ELSEWHERE
+]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -22,7 +22,7 @@ from gentrain.quality.image_quality import ImageQuality
 from gentrain.quality.likelihood import LogLikelihood
 from gentrain.quality.paired import PairedScores
 from gentrain.quality.plane import PlaneLikelihood
-from gentrain.quality.rotation import Rotation
+from gentrain.quality.rotation import RotatedImages, Rotation
 from gentrain.quality.test_error import TestError
 from gentrain.quality.translation import RoundTrip
 from tests.support.compose import build_model
@@ -247,6 +247,34 @@ def test_one_class_is_refused_where_classes_are_learned(cache, bars, model, scor
     )
     scores, _ = scored(turned, one, model())
     assert "fid_rotation" in scores and "class_entropy" not in scores
+
+
+class Wide(Data):
+    """A dark upper half and a bright lower one, darker on the left: no mirroring keeps it."""
+
+    def __init__(self):
+        super().__init__(name="wide", shape=(1, 16, 24), validation=0)
+
+    def read(self, split):
+        images = torch.zeros(40, 1, 16, 24)
+        images[:, :, 8:] = 150
+        images += torch.arange(24) * 2 + torch.rand(40, 1, 16, 24) * 40
+        return ArrayDataset(images.byte(), None)
+
+
+def test_images_that_are_no_squares_are_mirrored(cache):
+    """Not, up and down, left and right, both; squares are turned as before."""
+    data = Wide()
+    found = RotatedImages(data).load("train")
+    x = data.load("train").images
+    assert found.images.shape == (160, 1, 16, 24)
+    for label, axes in enumerate(((), (2,), (3,), (2, 3))):
+        kind = found.images[found.labels == label]
+        assert torch.equal(kind, x.flip(axes) if axes else x)
+    features = Rotation(updates=60, batch_size=32)
+    features.check(data)
+    features.prepare(data, cache)
+    assert features.accuracy > 0.9 and features.protocol()["task"] == "mirrorings"
 
 
 class Grey(Data):

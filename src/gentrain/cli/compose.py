@@ -241,9 +241,8 @@ def compose_for_data(args: Namespace) -> Command:
     by_default = chosen is None and command.choices().get("quality") == DEFAULT_QUALITY
     if not by_default or data["classes"] is not None:
         return command
-    shape = data["shape"]
-    turns = len(shape) == 3 and shape[1] == shape[2]
-    quality = ["quality=rotation", "quality.optional=true"] if turns else ["quality=none"]
+    of_images = len(data["shape"]) == 3
+    quality = ["quality=rotation", "quality.optional=true"] if of_images else ["quality=none"]
     given = [last_value(args.overrides, word.partition("=")[0]) for word in quality]
     args.overrides = [
         *(word for word, own in zip(quality, given, strict=True) if own is None),

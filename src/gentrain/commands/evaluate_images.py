@@ -170,9 +170,11 @@ def comparable(images: Tensor, path: Path, data: Data) -> tuple[Tensor, bool]:
             f"images of {path} have {named(shape[0])} and those of {data.name} "
             f"{named(data.shape[0])} (images, against); save them alike, or give another against"
         )
+    height, width = shape[1:]
+    size = height if height == width else f"[{height},{width}]"
     raise UserError(
         f"images of {path} are {shape} and those of {data.name} {data.shape} (images, against); "
-        f"give others, or a data set at their size, against='{data.name} data.size={shape[-1]}'"
+        f"give others, or a data set at their size, against='{data.name} data.size={size}'"
     )
 
 

@@ -20,6 +20,8 @@ class                  chosen by                     what it is
 `TwoMoons`             data=two_moons                two half circles
 `Checkerboard`         data=checkerboard             8 squares
 `Rings`                data=rings                    4 circles
+`HuggingFace`          data=huggingface              images of the hub, or of a copy of it
+`Tensors`              data=tensors                  images in arrays: .npz, .npy, .safetensors
 `Points`               data=points                   rows of a table, of any dimension
 =====================  ============================  ============================================
 
@@ -37,6 +39,7 @@ from gentrain.data.batches import Batches, BatchSampler
 from gentrain.data.cifar10 import CIFAR10
 from gentrain.data.coloured_digits import ColouredDigits, DigitDomains
 from gentrain.data.gaussians import GaussianGrid, GaussianRing, Gaussians
+from gentrain.data.huggingface import HuggingFace
 from gentrain.data.image_folder import ImageFolder
 from gentrain.data.images import Images
 from gentrain.data.mnist import MNIST, FashionMNIST
@@ -46,6 +49,7 @@ from gentrain.data.pairs import Pairs, SideBySide, Unpaired
 from gentrain.data.plane import Checkerboard, Plane, Rings, TwoMoons
 from gentrain.data.points import Points
 from gentrain.data.stacked_mnist import StackedMNIST
+from gentrain.data.tensors import Tensors
 
 __all__ = [
     "CIFAR10",
@@ -62,6 +66,7 @@ __all__ = [
     "GaussianGrid",
     "GaussianRing",
     "Gaussians",
+    "HuggingFace",
     "ImageFolder",
     "Images",
     "MNIST5k",
@@ -72,6 +77,7 @@ __all__ = [
     "SideBySide",
     "StackedMNIST",
     "StaticMNIST",
+    "Tensors",
     "TwoMoons",
     "Unpaired",
 ]

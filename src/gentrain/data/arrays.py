@@ -83,13 +83,13 @@ def to_bytes(images: Tensor) -> Tensor:
     return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
-def resized(images: Tensor, size: int) -> Tensor:
-    """uint8 (N, C, H, W) -> uint8 (N, C, size, size): antialiased bilinear, rounded."""
-    if images.shape[-2:] == (size, size):
+def resized(images: Tensor, sides: tuple[int, int]) -> Tensor:
+    """uint8 (N, C, H', W') -> uint8 (N, C, H, W) of (H, W): antialiased bilinear, rounded."""
+    if images.shape[-2:] == sides:
         return images
-    out = torch.empty(*images.shape[:2], size, size, dtype=torch.uint8)
+    out = torch.empty(*images.shape[:2], *sides, dtype=torch.uint8)
     for chunk, target in zip(images.split(CHUNK), out.split(CHUNK), strict=True):
-        smooth = F.interpolate(chunk.float(), (size, size), mode="bilinear", antialias=True)
+        smooth = F.interpolate(chunk.float(), sides, mode="bilinear", antialias=True)
         target.copy_(smooth.round_().clamp_(0, 255))
     return out
 

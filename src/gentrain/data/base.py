@@ -467,7 +467,7 @@ class Data(ABC):
             order.per_epoch > 0,
             f"a batch of {self.batch_size} on {order.world} process(es) exceeds the {order.rows} "
             f"training {what} of {self.name} (data.batch_size); "
-            f"at most {order.rows // order.world}",
+            f"give at most data.batch_size={order.rows // order.world}",
         )
 
     @property

@@ -72,7 +72,7 @@ class CIFAR10(Images):
         pixels, labels = (
             torch.from_numpy(np.concatenate(part)) for part in zip(*parts, strict=True)
         )
-        return with_labels(resized(pixels.view(-1, 3, 32, 32), self.size), labels)
+        return with_labels(resized(pixels.view(-1, 3, 32, 32), self.sides), labels)
 
     def located(self, file: str) -> Path:
         """The path of a pickle or its binary twin, in data.root or in the cache.

@@ -39,7 +39,7 @@ class OfDigits(Images):
     @cached_property
     def plain(self) -> Images:
         """The digits themselves, with a validation split where `read` makes one of theirs."""
-        shape = (1, self.size, self.size)
+        shape = (1, *self.sides)
         validation = self.validation if self.reads_validation else 0.0
         if self.digits == "mnist_5k":
             return MNIST5k(name=self.digits, shape=shape, size=self.size, validation=validation)

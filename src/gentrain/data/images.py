@@ -1,51 +1,67 @@
-"""Square images of one size, and what is done to them for training."""
+"""Images of one size, and what is done to them for training."""
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from gentrain.data.arrays import CHUNK, ArrayDataset, to_bytes, to_float
+from gentrain.data.arrays import (
+    CHUNK,
+    LOOKED_AT,
+    ArrayDataset,
+    drawn,
+    to_bytes,
+    to_float,
+)
 from gentrain.data.base import Data
 from gentrain.data.batches import generator
-from gentrain.data.checks import ensure, is_count
+from gentrain.data.checks import ensure, has_type, is_count
 from gentrain.data.degrade import DEGRADATIONS, Degradation, source_shape
+
+log = logging.getLogger("gentrain")
+
+DARK = 80  # of 255; pictures without any brighter pixel are not of the range that was assumed
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Images(Data):
-    """Square images of `size` pixels; images of another size are resized once.
+    """Images of `size` pixels; images of another size are resized once.
 
     `degrade` makes sources of them (see degrade.py). For training they are made of each batch, so
     that random holes are always new. Those that `load` gives are the same at each call, and are
     kept in memory.
 
     Args:
-        size: pixels of a side.
+        size: pixels of a side, or [HEIGHT, WIDTH].
         degrade: a name in `DEGRADATIONS`; null for none.
-        jitter: enlarge training images, and their sources, by so many pixels, and cut `size` out
-            at a random place.
+        jitter: enlarge training images, and their sources, by so many pixels a side, and cut
+            `size` out at a random place.
         The other arguments are those of `Data`.
     """
 
-    size: int = 28
+    size: int | Sequence[int] = 28
     degrade: str | None = None
     jitter: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._said: set[str] = set()
+        said = (self.shape[0], *self.sides)
         ensure(
-            is_count(self.size),
-            f"size must be a whole number >= 1, not {self.size!r} (data.size); e.g. 32",
-        )
-        square = (self.shape[0], self.size, self.size)
-        ensure(
-            self.shape == square,
-            f"shape {self.shape} is not that of the size, {square} (data.shape); "
+            self.shape == said,
+            f"shape {self.shape} is not that of the size, {said} (data.shape); "
             "set data.size instead",
         )
         self.check_degrade()
         self.check_jitter()
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return sides_of(self.size)
 
     def check_jitter(self) -> None:
         """Refuse a jitter that is no number, or that sources of another size cannot take."""
@@ -99,8 +115,58 @@ class Images(Data):
         """
         if (degradation := self.degradation) is None:
             return samples
-        count, draws = len(samples.images), degradation.draws
-        numbers = torch.rand(count, draws, generator=generator(0, "degrade", split))
+        count = len(samples.images)
+        numbers = torch.rand(count, degradation.draws, generator=generator(0, "degrade", split))
         pairs = zip(samples.images.split(CHUNK), numbers.split(CHUNK), strict=True)
-        sources = [to_bytes(degradation.make(to_float(images), drawn)) for images, drawn in pairs]
+        sources = [to_bytes(degradation.make(to_float(images), draws)) for images, draws in pairs]
         return samples._replace(sources=torch.cat(sources))
+
+    def warn_of_darkness(self, images: Tensor, where: str) -> None:
+        """Warn where no picture comes near the largest value, as of 12 bits in 16."""
+        brightest = max(int(some.max()) for some in drawn(images, LOOKED_AT).split(CHUNK))
+        self.say_once(
+            f"{where}: the pictures are dark, no pixel is above {brightest} of 255 "
+            "(data.range); give the values that are black and white, such as "
+            "data.range=[0,4095] for 12 bits of 16",
+            brightest < DARK,
+            logging.WARNING,
+        )
+
+    def say_once(self, text: str, wanted: bool = True, level: int = logging.INFO) -> None:
+        """Write a line into the log, unless this data set has written it already."""
+        if wanted and text not in self._said:
+            self._said.add(text)
+            log.log(level, "%s", text)
+
+
+def sides_of(size: Any) -> tuple[int, int]:
+    """Height and width of a size, which is a number or a pair.
+
+    Raises:
+        UserError: for what is neither.
+
+    >>> sides_of(32), sides_of([32, 48])
+    ((32, 32), (32, 48))
+    """
+    match size:
+        case [_, _]:
+            sides = list(size)
+        case _:
+            sides = [size, size]
+    ensure(
+        all(map(is_count, sides)),
+        f"size must be a whole number >= 1, or two of them, [HEIGHT,WIDTH], not {size!r} "
+        "(data.size); e.g. 32 or [32,48]",
+    )
+    return sides[0], sides[1]
+
+
+def check_range(values: Sequence[float] | None) -> None:
+    """Refuse what is not two numbers, the lower one first."""
+    if values is None:
+        return
+    pair = list(values) if not isinstance(values, str) else []
+    ensure(
+        len(pair) == 2 and all(has_type(each, float) for each in pair) and pair[0] < pair[1],
+        f"range is {values!r} (data.range); give the values of black and white, e.g. [0,4095]",
+    )

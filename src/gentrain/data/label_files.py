@@ -9,6 +9,7 @@ second of two columns, or in one called class, label, category or target. A data
 import csv
 import io
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -153,3 +154,14 @@ def ends(name: str) -> list[str]:
     """
     parts = PurePosixPath(name).parts
     return ["/".join(parts[start:]) for start in range(len(parts))]
+
+
+def natural(name: str) -> tuple[list[Any], str]:
+    """A key that sorts numbers in names by their values.
+
+    >>> sorted(["10", "2", "b", "a10", "a9"], key=natural)
+    ['2', '10', 'a9', 'a10', 'b']
+    """
+    parts: list[Any] = re.split(r"(\d+)", name)
+    parts[1::2] = [int(number) for number in parts[1::2]]
+    return parts, name

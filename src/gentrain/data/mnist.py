@@ -65,7 +65,7 @@ class IDX(Images):
             f"{targets} has labels above 9 (data.root); delete it and retry",
         )
         return with_labels(
-            resized(torch.from_numpy(images)[:, None], self.size), torch.from_numpy(labels)
+            resized(torch.from_numpy(images)[:, None], self.sides), torch.from_numpy(labels)
         )
 
     def array(self, file: str, magic: int) -> tuple[Path, np.ndarray]:

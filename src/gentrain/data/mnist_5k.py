@@ -30,7 +30,7 @@ class MNIST5k(Images):
         by_class = table.view(10, PER_CLASS, 785)
         part = by_class[:, :-HELD_OUT] if split == "train" else by_class[:, -HELD_OUT:]
         rows = part.reshape(-1, 785)
-        return with_labels(resized(rows[:, :784].reshape(-1, 1, 28, 28), self.size), rows[:, 784])
+        return with_labels(resized(rows[:, :784].reshape(-1, 1, 28, 28), self.sides), rows[:, 784])
 
 
 def located() -> Path:

@@ -51,7 +51,7 @@ class StaticMNIST(Images):
         super().__post_init__()
         check_own_split(self.validation, f"data={self.name}", self.files["validation"][0])
         ensure(
-            self.size == 28 and not self.jitter,
+            self.sides == (28, 28) and not self.jitter,
             f"images of data={self.name} resized would be grey (data.size, data.jitter); "
             "leave 28 and 0",
         )

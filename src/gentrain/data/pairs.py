@@ -16,7 +16,9 @@ from torch import Tensor
 
 from gentrain.data.arrays import ArrayDataset
 from gentrain.data.checks import ensure
-from gentrain.data.image_folder import ImageFolder, drawn, layout, listed, unwrapped
+from gentrain.data.decoded_files import listed
+from gentrain.data.folder_layout import drawn, layout, unwrapped
+from gentrain.data.image_folder import ImageFolder
 from gentrain.data.images import Images
 
 if TYPE_CHECKING:
@@ -99,7 +101,7 @@ class TwoFolders(Images, ABC):
         b: the second.
         direction: a2b or b2a.
         channels: 3 for colour, 1 for grey.
-        crop: cut the centre square; false squeezes the whole to a square.
+        crop: cut the middle, of the shape of `size`; false squeezes the whole to it.
         range: the values of pixels that become black and white; null for those of the type.
         on_bad: what an unreadable image does: stop or skip. Of a pair both are skipped.
         draw_seed: which tenth is held out where there is no test/.
@@ -109,7 +111,7 @@ class TwoFolders(Images, ABC):
     a: str | Path | None = None
     b: str | Path | None = None
     direction: str = "a2b"
-    size: int = 64
+    size: int | Sequence[int] = 64
     channels: int = 3
     crop: bool = True
     range: Sequence[float] | None = None

@@ -1,4 +1,4 @@
-"""Picture files of any kind -> uint8 squares.
+"""Picture files of any kind -> uint8 images of one size.
 
 Pillow decodes them. What happens to a picture, in this order:
 
@@ -8,8 +8,8 @@ Pillow decodes them. What happens to a picture, in this order:
 - transparency (RGBA, LA, palettes with a transparent colour) is laid over white;
 - everything else (palette, CMYK, YCbCr, 1-bit) becomes RGB, or grey by the luma of ITU-R 601 where
   one channel is asked for;
-- the centre square is cut (`crop`) or the whole is squeezed to a square, and resized by an
-  antialiased bilinear filter.
+- the largest part in the middle that has the wanted proportions is cut out (`crop`), or the whole
+  is squeezed to them, and resized by an antialiased bilinear filter.
 """
 
 import io
@@ -20,7 +20,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image, ImageOps, features
@@ -53,15 +53,15 @@ class Form(NamedTuple):
     """What every picture becomes.
 
     Args:
-        size: pixels of a side.
+        sides: height and width in pixels.
         channels: 3 for colour, 1 for grey.
-        crop: cut the centre square; false squeezes the whole to a square.
-        across: pictures side by side in one file. Each becomes a square, and their channels come
+        crop: cut the middle, of the wanted proportions; false squeezes the whole to them.
+        across: pictures side by side in one file. Each becomes an image, and their channels come
             one after the other.
         range: the values that become black and white; None for those of the type.
     """
 
-    size: int
+    sides: tuple[int, int]
     channels: int
     crop: bool
     across: int = 1
@@ -69,7 +69,7 @@ class Form(NamedTuple):
 
 
 def decoded(content: bytes, form: Form) -> np.ndarray:
-    """Decode one file's bytes: uint8 (across * channels, size, size).
+    """Decode one file's bytes: uint8 (across * channels, height, width).
 
     Raises whatever Pillow raises, and ValueError for what Pillow lets pass.
     """
@@ -84,7 +84,7 @@ def decoded(content: bytes, form: Form) -> np.ndarray:
         if form.across > 1
         else [flat]
     )
-    return np.concatenate([squared(part, form) for part in parts])
+    return np.concatenate([fitted(part, form) for part in parts])
 
 
 def opened(content: bytes, mode: str, values: Range | None = None) -> Image.Image:
@@ -106,15 +106,13 @@ def opened(content: bytes, mode: str, values: Range | None = None) -> Image.Imag
             return in_mode(ImageOps.exif_transpose(picture), mode, values)
 
 
-def squared(flat: Image.Image, form: Form) -> np.ndarray:
-    """A picture as a square: uint8 (channels, size, size)."""
-    square = (form.size, form.size)
-    if flat.size != square:
+def fitted(flat: Image.Image, form: Form) -> np.ndarray:
+    """A picture of the wanted size: uint8 (channels, height, width)."""
+    height, width = form.sides
+    if flat.size != (width, height):
         fit = ImageOps.fit if form.crop else Image.Image.resize
-        flat = fit(flat, square, Image.Resampling.BILINEAR)
-    return (
-        np.asarray(flat, np.uint8).reshape(form.size, form.size, form.channels).transpose(2, 0, 1)
-    )
+        flat = fit(flat, (width, height), Image.Resampling.BILINEAR)
+    return np.asarray(flat, np.uint8).reshape(height, width, form.channels).transpose(2, 0, 1)
 
 
 def in_mode(picture: Image.Image, mode: str, values: Range | None = None) -> Image.Image:
@@ -182,6 +180,16 @@ class Tree(NamedTuple):
         files = {name: stamp for name, stamp in self.files.items() if name.startswith(prefix)}
         folders = {name for name in self.folders if name.startswith(prefix)}
         return Tree(files, folders, self.left_out)
+
+
+class Source(Protocol):
+    """Where pictures are."""
+
+    def tree(self) -> Tree:
+        """What there is."""
+
+    def read(self, name: str) -> bytes:
+        """The bytes of one picture, by its path."""
 
 
 class Folder:

@@ -67,8 +67,8 @@ class Perceptual:
         """(B, C, H, W) in [-1, 1] -> (B, 512, H // 16, W // 16)."""
         if min(x.shape[2:]) < 16:
             raise UserError(
-                f"images of {x.shape[2]} pixels leave VGG nothing after four poolings "
-                "(content, data.size); take content=l2"
+                f"images of {x.shape[2]} x {x.shape[3]} pixels leave VGG nothing after four "
+                "poolings (content, data.size); take content=l2"
             )
         self.network.to(x.device)
         mean, sd = (torch.tensor(values, device=x.device)[:, None, None] for values in (MEAN, SD))

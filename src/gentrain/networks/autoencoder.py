@@ -125,7 +125,7 @@ class DCGAN(Autoencoder):
     """
 
     def __init__(self, shape: list[int], width: Count = 64, norm: Norm = "none") -> None:
-        side, downs = halvings(shape)
+        smallest, downs = halvings(shape)
         channels, bias = stage_channels(width, downs), norm != "batch"
         encoder: list[nn.Module] = [nn.Conv2d(shape[0], channels[0], 4, 2, 1), LeakyReLU(0.2)]
         for inputs, outputs in pairwise(channels):
@@ -134,7 +134,7 @@ class DCGAN(Autoencoder):
                 norm2d(norm, outputs),
                 LeakyReLU(0.2),
             ]
-        decoder: list[nn.Module] = [nn.Unflatten(1, (channels[-1], side, side))]
+        decoder: list[nn.Module] = [nn.Unflatten(1, (channels[-1], *smallest))]
         for inputs, outputs in pairwise(channels[::-1]):
             decoder += [
                 nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=bias),
@@ -145,6 +145,6 @@ class DCGAN(Autoencoder):
         super().__init__(
             nn.Sequential(*encoder, nn.Flatten()),
             nn.Sequential(*decoder),
-            channels[-1] * side * side,
+            channels[-1] * math.prod(smallest),
         )
         base.gaussian_init(self)

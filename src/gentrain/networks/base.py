@@ -277,18 +277,3 @@ def gaussian_init(network: nn.Module, sd: float = 0.02) -> nn.Module:
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
     return network
-
-
-def stages(side: int, smallest: int = 7) -> tuple[int, int]:
-    """Halve a side until it is at most `smallest`, or odd.
-
-    Returns:
-        The side of the smallest map, and how many halvings lead there.
-
-    >>> stages(28), stages(32), stages(64), stages(128)
-    ((7, 2), (4, 3), (4, 4), (4, 5))
-    """
-    halvings = 0
-    while side > smallest and side % 2 == 0:
-        side, halvings = side // 2, halvings + 1
-    return side, halvings

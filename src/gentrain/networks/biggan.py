@@ -33,8 +33,8 @@ class Generator(base.Generator):
         latent: length of the noise, a multiple of the number of chunks.
         embedding: length of e(y).
         width: channels of the last block; see `resnet.generator_channels`.
-        attention: side of the map that attends to itself; the nearest side that the network has is
-            taken, and 0 means no attention.
+        attention: longer side of the map that attends to itself; the nearest that the network has
+            is taken, and 0 means no attention.
         prior: distribution of the noise.
 
     Raises:

@@ -6,6 +6,7 @@ Miyato & Koyama, "cGANs with projection discriminator", 2018; Zhang, Goodfellow,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
@@ -29,8 +30,8 @@ class Generator(base.Generator):
         classes: number of labels.
         latent: length of the noise.
         width: channels of the last block; see `resnet.generator_channels`.
-        attention: side of the map that attends to itself; the nearest side that the network has is
-            taken, and 0 means no attention.
+        attention: longer side of the map that attends to itself; the nearest that the network has
+            is taken, and 0 means no attention.
         prior: distribution of the noise.
     """
 
@@ -75,10 +76,11 @@ class ConditionalBody(nn.Module):
         attention: int = 0,
     ) -> None:
         super().__init__()
-        side, ups = halvings(shape)
+        smallest, ups = halvings(shape)
         channels = generator_channels(shape, width)
         self.first = nn.Sequential(
-            nn.Linear(inputs, channels[0] * side * side), nn.Unflatten(1, (channels[0], side, side))
+            nn.Linear(inputs, channels[0] * math.prod(smallest)),
+            nn.Unflatten(1, (channels[0], *smallest)),
         )
         self.blocks = nn.ModuleList(UpBlock(c, d, condition_map) for c, d in pairwise(channels))
         self.last = nn.Sequential(
@@ -88,7 +90,8 @@ class ConditionalBody(nn.Module):
             nn.Tanh(),
         )
         # never at the image's own side: attention takes memory with the square of its pixels
-        self.attended = nearest(attention, [side * 2 ** (i + 1) for i in range(max(1, ups - 1))])
+        sides = [max(smallest) * 2 ** (i + 1) for i in range(max(1, ups - 1))]
+        self.attended = nearest(attention, sides)
         self.attention = (
             nn.Identity() if self.attended is None else SelfAttention(channels[self.attended + 1])
         )

@@ -55,17 +55,17 @@ class Translator(base.Translator):
                 f"sources of {source_shape[1:]} and images of {list(shape[1:])} differ in size "
                 "(network, data), and a context encoder keeps it; choose network=srresnet"
             )
-        side, stages = halvings(shape)
+        smallest, stages = halvings(shape)
         channels = [width * 2 ** max(0, i - max(0, stages - WIDENING)) for i in range(stages)]
         encoder = self.encoder(source_shape[0], channels, norm)
         middle = [
-            nn.Conv2d(channels[-1], bottleneck, side, bias=False),
+            nn.Conv2d(channels[-1], bottleneck, smallest, bias=False),
             nn.Flatten(),
             norm1d(norm, bottleneck),
             nn.LeakyReLU(0.2),
             nn.Unflatten(1, (bottleneck, 1, 1)),
         ]
-        decoder = self.decoder(shape[0], channels[::-1], norm, bottleneck, side)
+        decoder = self.decoder(shape[0], channels[::-1], norm, bottleneck, smallest)
         super().__init__(base.gaussian_init(nn.Sequential(*encoder, *middle, *decoder)))
         self.needs_two = norm == "batch"
 
@@ -80,10 +80,10 @@ class Translator(base.Translator):
 
     @staticmethod
     def decoder(
-        outputs: int, channels: list[int], norm: Norm, bottleneck: int, side: int
+        outputs: int, channels: list[int], norm: Norm, bottleneck: int, sides: tuple[int, int]
     ) -> list[nn.Module]:
         """The smallest map from the vector, and doublings."""
-        first = nn.ConvTranspose2d(bottleneck, channels[0], side, bias=False)
+        first = nn.ConvTranspose2d(bottleneck, channels[0], sides, bias=False)
         layers = [first, norm2d(norm, channels[0]), nn.ReLU()]
         for before, after in pairwise(channels):
             up = nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False)

@@ -6,6 +6,7 @@ adversarial networks", 2016.
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 from torch import nn
@@ -16,6 +17,7 @@ from gentrain.layers.activation import LeakyReLU
 from gentrain.layers.normalization import Norm, norm2d
 from gentrain.networks import base
 
+LONGEST = 7  # pixels of a side of the smallest map
 MAX_FACTOR = 8  # channels grow from width to MAX_FACTOR * width
 
 
@@ -40,12 +42,12 @@ class Generator(base.Generator):
         norm: Norm = "batch",
         prior: base.Prior = "normal",
     ) -> None:
-        side, doublings = halvings(shape)
+        smallest, doublings = halvings(shape)
         channels = stage_channels(width, doublings)[::-1]
         bias = norm != "batch"
         layers: list[nn.Module] = [
             nn.Unflatten(1, (latent, 1, 1)),
-            nn.ConvTranspose2d(latent, channels[0], side, bias=bias),
+            nn.ConvTranspose2d(latent, channels[0], smallest, bias=bias),
             norm2d(norm, channels[0]),
             nn.ReLU(),
         ]
@@ -71,7 +73,7 @@ class Critic(base.Critic):
     """
 
     def __init__(self, shape: list[int], width: Count = 64, norm: Norm = "batch") -> None:
-        side, downs = halvings(shape)
+        smallest, downs = halvings(shape)
         channels = stage_channels(width, downs)
         layers: list[nn.Module] = [nn.Conv2d(shape[0], channels[0], 4, 2, 1), LeakyReLU(0.2)]
         for inputs, outputs in pairwise(channels):
@@ -80,7 +82,7 @@ class Critic(base.Critic):
                 norm2d(norm, outputs),
                 LeakyReLU(0.2),
             ]
-        super().__init__(nn.Sequential(*layers, nn.Flatten()), channels[-1] * side * side)
+        super().__init__(nn.Sequential(*layers, nn.Flatten()), channels[-1] * math.prod(smallest))
         base.gaussian_init(self)
 
 
@@ -93,23 +95,26 @@ def stage_channels(width: int, stages: int) -> list[int]:
     return [width * min(2**i, MAX_FACTOR) for i in range(stages)]
 
 
-def halvings(shape: list[int]) -> tuple[int, int]:
-    """The side of the smallest map, and how many halvings lead from an image to it.
+def halvings(shape: list[int]) -> tuple[tuple[int, int], int]:
+    """Height and width of the smallest map, and how many halvings lead from an image to it.
 
     Args:
         shape: (C, H, W) of an image.
 
     Raises:
-        UserError: for anything but square images with a side of 2^k * (4 to 7), k >= 1.
+        UserError: unless the longer side is 2^k * (4 to 7) and the other 2^k * (1 to 7), k >= 1.
 
-    >>> halvings([3, 64, 64])
-    (4, 4)
+    >>> halvings([3, 64, 64]), halvings([3, 32, 48])
+    (((4, 4), 4), ((4, 6), 3))
     """
-    square = len(shape) == 3 and shape[1] == shape[2]
-    side, n = base.stages(shape[1]) if square else (0, 0)
-    if not n or side > 7:
+    height, width = shape[1:] if len(shape) == 3 else (0, 0)
+    n = 0
+    while max(height, width) > LONGEST and height % 2 == width % 2 == 0:
+        height, width, n = height // 2, width // 2, n + 1
+    if not n or max(height, width) > LONGEST:
         raise UserError(
-            "these convolutional networks make square images whose side is 2^k * (4 to 7), not "
-            f"{shape} (network, data.size); set data.size=28|32|64|128, or network=mlp"
+            "these convolutional networks make images whose longer side is 2^k * (4 to 7), and "
+            f"the other 2^k * (1 to 7), not {shape} (network, data.size); "
+            "set data.size=28|32|64|128|[32,48]|[64,96], or network=mlp"
         )
-    return side, n
+    return (height, width), n

@@ -65,14 +65,14 @@ class Conv(nn.Module):
     ) -> None:
         super().__init__()
         self.unit_pixels = unit_pixels
-        side, downs = halvings(shape)
+        smallest, downs = halvings(shape)
         layers: list[nn.Module] = []
         channels = [shape[0], *(width * 2**i for i in range(downs))]
         for above, below in pairwise(channels):
             layers += [nn.Conv2d(above, below, 4, 2, 1), nn.SiLU()]
         layers += [
             nn.Flatten(),
-            nn.Linear(channels[-1] * side**2, 8 * width),
+            nn.Linear(channels[-1] * math.prod(smallest), 8 * width),
             nn.SiLU(),
             nn.Linear(8 * width, 1),
         ]

@@ -53,10 +53,10 @@ class Generator(base.Generator):
         norm: base.NoNorm = "none",
         prior: base.Prior = "normal",
     ) -> None:
-        side, ups = halvings(shape)
+        smallest, ups = halvings(shape)
         all_blocks = blocks * (ups + 1)
         layers: list[nn.Module] = [
-            GenerativeBasis(latent, width, side),
+            GenerativeBasis(latent, width, smallest),
             stage(width, blocks, groups, all_blocks),
         ]
         for _ in range(ups):
@@ -86,14 +86,14 @@ class Critic(base.Critic):
         groups: Count = 16,
         norm: base.NoNorm = "none",
     ) -> None:
-        side, downs = halvings(shape)
+        smallest, downs = halvings(shape)
         all_blocks = blocks * (downs + 1)
         layers: list[nn.Module] = [scaled(nn.Conv2d(shape[0], width, 1, bias=False))]
         for _ in range(downs):
             layers += [stage(width, blocks, groups, all_blocks), Downsample()]
         layers += [
             stage(width, blocks, groups, all_blocks),
-            scaled(nn.Conv2d(width, width, side, groups=width, bias=False)),
+            scaled(nn.Conv2d(width, width, smallest, groups=width, bias=False)),
             nn.Flatten(),
         ]
         head = scaled(nn.Linear(width, 1, bias=False))
@@ -153,19 +153,19 @@ class Block(nn.Module, LipschitzBounded):
 
 
 class GenerativeBasis(nn.Module):
-    """A learned map (width, side, side), whose channels are scaled by a linear map of the noise.
+    """A learned map (width, H, W), whose channels are scaled by a linear map of the noise.
 
     Args:
         latent: length of the noise.
         width: channels.
-        side: side length of the map.
+        sides: H and W of the map.
     """
 
-    def __init__(self, latent: int, width: int, side: int) -> None:
+    def __init__(self, latent: int, width: int, sides: tuple[int, int]) -> None:
         super().__init__()
-        self.basis = nn.Parameter(torch.randn(width, side, side))
+        self.basis = nn.Parameter(torch.randn(width, *sides))
         self.scale = scaled(nn.Linear(latent, width, bias=False))
 
     def forward(self, z: Tensor) -> Tensor:
-        """(B, latent) -> (B, width, side, side)."""
+        """(B, latent) -> (B, width, H, W)."""
         return self.basis * self.scale(z)[:, :, None, None]

@@ -14,6 +14,7 @@ any larger image down to its level. So data, scores and samples do not depend on
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import Any
 
@@ -45,7 +46,8 @@ class Growing(nn.Module):
     def __init__(self, shape: list[int]) -> None:
         super().__init__()
         smallest, doublings = halvings(shape)
-        self.sides = [smallest * 2**i for i in range(doublings + 1)]
+        self.smallest = smallest
+        self.sides = [max(smallest) * 2**i for i in range(doublings + 1)]
         self.level = doublings
         self.register_buffer("alpha", torch.ones(()))
 
@@ -61,7 +63,7 @@ class Growing(nn.Module):
 
     @property
     def side(self) -> int:
-        """The side of the level's images."""
+        """The longer side of the level's images."""
         return self.sides[self.level]
 
     def blend(self, old: Tensor, new: Tensor) -> Tensor:
@@ -143,12 +145,12 @@ class GeneratorBody(Growing):
 
     def __init__(self, shape: list[int], latent: int, width: int) -> None:
         super().__init__(shape)
-        channels, side = level_channels(self.sides, width), self.sides[0]
-        self.full = shape[1]
+        channels, smallest = level_channels(self.sides, width), self.smallest
+        self.full = shape[1:]
         self.first = nn.Sequential(
             PixelNorm(),
-            equalized(nn.Linear(latent, channels[0] * side * side)),
-            nn.Unflatten(1, (channels[0], side, side)),
+            equalized(nn.Linear(latent, channels[0] * math.prod(smallest))),
+            nn.Unflatten(1, (channels[0], *smallest)),
             LeakyReLU(0.2),
             PixelNorm(),
             *conv(channels[0], channels[0]),
@@ -190,7 +192,7 @@ class CriticBody(Growing, LipschitzBounded):
 
     def __init__(self, shape: list[int], width: int, group: int) -> None:
         super().__init__(shape)
-        channels, side = level_channels(self.sides, width), self.sides[0]
+        channels, smallest = level_channels(self.sides, width), self.smallest
         self.from_image = nn.ModuleList(
             nn.Sequential(equalized(nn.Conv2d(shape[0], c, 1)), LeakyReLU(0.2)) for c in channels
         )
@@ -201,12 +203,12 @@ class CriticBody(Growing, LipschitzBounded):
             MinibatchStddev(group),
             *conv(channels[0] + 1, channels[0]),
             nn.Flatten(),
-            equalized(nn.Linear(channels[0] * side * side, width)),
+            equalized(nn.Linear(channels[0] * math.prod(smallest), width)),
             LeakyReLU(0.2),
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, H) of the level's size or a larger one -> (B, width)."""
+        """(B, C, H, W) of the level's size or a larger one -> (B, width)."""
         x, level = average_pool_to(x, self.side), self.level
         h = self.from_image[level](x)
         if level:
@@ -250,5 +252,9 @@ def halved(x: Tensor) -> Tensor:
 
 
 def average_pool_to(x: Tensor, side: int) -> Tensor:
-    """(B, C, H, H) -> (B, C, side, side), by means of squares; it inverts nearest up-sampling."""
-    return F.avg_pool2d(x, x.shape[-1] // side) if x.shape[-1] != side else x
+    """Make the longer side of (B, C, H, W) so long by means of squares.
+
+    It inverts nearest up-sampling.
+    """
+    longer = max(x.shape[-2:])
+    return F.avg_pool2d(x, longer // side) if longer != side else x

@@ -42,11 +42,11 @@ class Generator(base.Generator):
         norm: Norm = "batch",
         prior: base.Prior = "normal",
     ) -> None:
-        side, _ = halvings(shape)
+        smallest, _ = halvings(shape)
         channels = generator_channels(shape, width)
         body = nn.Sequential(
-            nn.Linear(latent, channels[0] * side * side),
-            nn.Unflatten(1, (channels[0], side, side)),
+            nn.Linear(latent, channels[0] * math.prod(smallest)),
+            nn.Unflatten(1, (channels[0], *smallest)),
             *(UpBlock(inputs, outputs, norm) for inputs, outputs in pairwise(channels)),
             norm2d(norm, channels[-1]),
             nn.ReLU(),
@@ -67,7 +67,7 @@ class Critic(base.Critic):
         shape: (C, H, W) of an image.
         width: channels of the first block.
         norm: inside of the blocks; the first has none.
-        attention: side of the map that attends to itself (SAGAN); the nearest side that the
+        attention: longer side of the map that attends to itself (SAGAN); the nearest that the
             network has is taken, and 0 means no attention.
         pool: over pixels, before the head: the sum of SN-GAN and its successors, or the mean of
             WGAN-GP.
@@ -82,16 +82,17 @@ class Critic(base.Critic):
         pool: Pool = "sum",
     ) -> None:
         _, downs = halvings(shape)
-        small = shape[1] <= 32
+        small = max(shape[1:]) <= 32
         channels = [width] * 2 if small else [width * 2**i for i in range(downs)]
         blocks: list[nn.Module] = [FirstDownBlock(shape[0], channels[0])]
         blocks += [DownBlock(inputs, outputs, norm) for inputs, outputs in pairwise(channels)]
-        sides = [shape[1] // 2 ** (i + 1) for i in range(len(channels))]
+        sides = [max(shape[1:]) // 2 ** (i + 1) for i in range(len(channels))]
         if (i := nearest(attention, sides)) is not None:
             blocks.insert(i + 1, SelfAttention(channels[i]))
         for _ in range(2 if small else 1):
             blocks.append(DownBlock(channels[-1], channels[-1], norm, down=False))
-        pooled = PixelPool(pool, sides[-1])
+        pixels = math.prod(side // 2 ** len(channels) for side in shape[1:])
+        pooled = PixelPool(pool, pixels)
         super().__init__(nn.Sequential(*blocks, ReLU(), pooled), channels[-1])
         glorot_init(self)
 
@@ -111,7 +112,7 @@ def generator_channels(shape: list[int], width: int) -> list[int]:
     [1024, 1024, 512, 256, 128, 64]
     """
     _, ups = halvings(shape)
-    if shape[1] <= 32:
+    if max(shape[1:]) <= 32:
         return [width] * (ups + 1)
     return [width * 2 ** min(ups - i, ups - 1) for i in range(ups + 1)]
 
@@ -210,19 +211,19 @@ class PixelPool(nn.Module, LipschitzBounded):
 
     Args:
         kind: sum or mean.
-        side: H = W of the maps.
+        pixels: H * W of the maps.
     """
 
-    def __init__(self, kind: Pool, side: int) -> None:
+    def __init__(self, kind: Pool, pixels: int) -> None:
         super().__init__()
-        self.kind, self.side = kind, side
+        self.kind, self.pixels = kind, pixels
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C)."""
         return x.mean((2, 3)) if self.kind == "mean" else x.sum((2, 3))
 
     def lipschitz_bound(self, limits: WeightLimits) -> float:
-        return 1 / self.side if self.kind == "mean" else float(self.side)
+        return self.pixels**-0.5 if self.kind == "mean" else self.pixels**0.5
 
 
 def glorot_init(network: nn.Module) -> nn.Module:

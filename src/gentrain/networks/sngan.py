@@ -6,6 +6,7 @@ Miyato, Kataoka, Koyama & Yoshida, "Spectral normalization for generative advers
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 from torch import nn
@@ -40,11 +41,11 @@ class Generator(base.Generator):
         norm: Norm = "batch",
         prior: base.Prior = "normal",
     ) -> None:
-        side, doublings = halvings(shape)
+        smallest, doublings = halvings(shape)
         channels = stage_channels(width, doublings + 1)[::-1]
         layers: list[nn.Module] = [
-            nn.Linear(latent, channels[0] * side * side),
-            nn.Unflatten(1, (channels[0], side, side)),
+            nn.Linear(latent, channels[0] * math.prod(smallest)),
+            nn.Unflatten(1, (channels[0], *smallest)),
             norm2d(norm, channels[0]),
             nn.ReLU(),
         ]
@@ -71,7 +72,7 @@ class Critic(base.Critic):
     """
 
     def __init__(self, shape: list[int], width: Count = 64, norm: Norm = "none") -> None:
-        side, downs = halvings(shape)
+        smallest, downs = halvings(shape)
         *pairs, last = stage_channels(width, downs + 1)
         layers: list[nn.Module] = []
         size = shape[0]
@@ -80,7 +81,7 @@ class Critic(base.Critic):
             layers += convolution(channels, channels, 4, 2, norm)
             size = channels
         layers += convolution(size, last, 3, 1, norm)
-        super().__init__(nn.Sequential(*layers, nn.Flatten()), last * side * side)
+        super().__init__(nn.Sequential(*layers, nn.Flatten()), last * math.prod(smallest))
         base.gaussian_init(self)
 
 

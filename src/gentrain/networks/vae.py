@@ -186,12 +186,12 @@ class ConvEncoder(Encoder):
         classes: Whole = 0,
         context: Whole = 0,
     ) -> None:
-        side, downs = halvings(shape)
+        smallest, downs = halvings(shape)
         channels = [shape[0] + classes, *(width * 2**i for i in range(downs))]
         layers: list[nn.Module] = []
         for above, below in pairwise(channels):
             layers += [nn.Conv2d(above, below, 4, 2, 1), nn.ELU()]
-        layers += [nn.Flatten(), nn.Linear(channels[-1] * side * side, hidden), nn.ELU()]
+        layers += [nn.Flatten(), nn.Linear(channels[-1] * math.prod(smallest), hidden), nn.ELU()]
         super().__init__(hidden, latent, classes, context)
         self.body = nn.Sequential(*layers)
 
@@ -222,14 +222,14 @@ class ConvDecoder(Decoder):
         parameters: Count = 1,
         classes: Whole = 0,
     ) -> None:
-        side, ups = halvings(shape)
+        smallest, ups = halvings(shape)
         channels = [width * 2**i for i in reversed(range(ups))]
         layers: list[nn.Module] = [
             nn.Linear(latent + classes, hidden),
             nn.ELU(),
-            nn.Linear(hidden, channels[0] * side * side),
+            nn.Linear(hidden, channels[0] * math.prod(smallest)),
             nn.ELU(),
-            nn.Unflatten(1, (channels[0], side, side)),
+            nn.Unflatten(1, (channels[0], *smallest)),
         ]
         for above, below in pairwise([*channels, channels[-1]]):
             layers += [nn.ConvTranspose2d(above, below, 4, 2, 1), nn.ELU()]

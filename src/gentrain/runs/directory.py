@@ -26,7 +26,7 @@ from gentrain.version import __version__
 OPERATIONAL = (
     "steps", "resume", "force", "debug", "trainer", "logger", "callbacks", "samples", "checkpoint",
     "quality", "compile", "sweep", "cluster", "seeds", "probe", "scheme.log_every",
-    "scheme.compile", "data.root", "data.labels",
+    "scheme.compile", "data.root", "data.labels", "data.file", "data.a", "data.b",
     "data.on_bad", "data.workers", "data.resident", "data.cache", "data.mirrors",
     "data.verify", "plugins",
 )  # fmt: skip

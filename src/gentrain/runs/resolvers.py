@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import secrets
+from typing import Any
 
 from hydra.core.utils import setup_globals
 from omegaconf import OmegaConf
@@ -17,6 +18,8 @@ def register() -> None:
     OmegaConf.register_new_resolver("unique", unique, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("degraded", degraded_shape, replace=True)
     OmegaConf.register_new_resolver("points_shape", points_shape, replace=True)
+    OmegaConf.register_new_resolver("image_shape", image_shape, replace=True)
+    OmegaConf.register_new_resolver("tensors_shape", tensors_shape, replace=True)
 
 
 def minutes(hours: float) -> int:
@@ -44,3 +47,21 @@ def points_shape(file: str | None, key: str | None) -> list[int]:
     from gentrain.data import points
 
     return points.points_shape(file, key)
+
+
+def image_shape(channels: int, size: Any) -> list[Any]:
+    """[C, H, W] of images of a size, which is a side or [HEIGHT, WIDTH].
+
+    A wrong size makes a wrong shape, which the data set refuses.
+    """
+    match size:
+        case [*sides]:
+            return [channels, *sides]
+    return [channels, size, size]
+
+
+def tensors_shape(file: str | None, *options: Any) -> list[int]:
+    """The shape [C, H, W] of images in a file of arrays; the options are key, layout and size."""
+    from gentrain.data import tensors
+
+    return tensors.tensors_shape(file, *options)

@@ -137,6 +137,13 @@ def test_pictures_are_small_and_few_enough(tmp_path: Path) -> None:
     assert album(runs, 200, 0)[0] == {"runs": [[], [], []], "real": []}
 
 
+def test_real_pictures_of_each_size(tmp_path: Path) -> None:
+    for i, size in enumerate((32, [32, 48], [32, 48])):
+        made.run(tmp_path / "r" / str(i), pictures=1, more={"data.size": size})
+    real = album(find([tmp_path / "r"]), 200, 100)[0]["real"]
+    assert [name for name, _ in real] == ["mnist, 32 px", "mnist, 32 x 48 px"]
+
+
 # --- in a browser ---------------------------------------------------------------------------------
 
 

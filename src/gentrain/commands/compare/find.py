@@ -27,7 +27,7 @@ from gentrain.sweeps.ledger import effective_status
 CONFIG = Path(".hydra", "config.yaml")
 SEEDS = ("seed", "data.seed")
 # a run may be continued with other values of these, and yet they make two runs different
-COMPARED = ("steps", "compile", "trainer.precision")
+COMPARED = ("steps", "compile", "trainer.precision", "data.file", "data.a", "data.b")
 RATE = "images_per_second"
 
 

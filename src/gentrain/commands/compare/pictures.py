@@ -15,6 +15,8 @@ from PIL import Image
 
 from gentrain.commands.compare.find import Run
 
+SOURCES = ("root", "file", "a", "b")  # keys of data that say where they are
+
 
 class Budget:
     """Pictures of at most `pixels` a side, until `megabytes` are spent."""
@@ -97,9 +99,22 @@ def first_of_data(found: Iterable[Run]) -> list[tuple[str, Path]]:
     for run in found:
         if (path := run.path / "samples" / "real.png").exists():
             name, size = run.choices.get("data", "data"), run.config.get("data.size")
-            title = f"{name}, {size} px" if size else name
-            paths.setdefault((name, size, run.config.get("data.root")), (title, path))
+            title = f"{name}, {in_pixels(size)}" if size else name
+            source = [str(run.config.get(f"data.{key}")) for key in ("size", *SOURCES)]
+            paths.setdefault((name, *source), (title, path))
     return list(paths.values())
+
+
+def in_pixels(size: Any) -> str:
+    """`data.size` in words.
+
+    >>> in_pixels(32), in_pixels([32, 48])
+    ('32 px', '32 x 48 px')
+    """
+    match size:
+        case [height, width]:
+            return f"{height} x {width} px"
+    return f"{size} px"
 
 
 def evenly(items: list[Any], share: float) -> list[Any]:

@@ -16,6 +16,7 @@ a batch is that of its samples in training as well.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -35,7 +36,7 @@ MakeNetwork = Callable[[Tensor], nn.Module]  # the network of a coupling with a 
 
 
 class RealNVP(Flow):
-    """A multi-scale RealNVP for images (C, H, W) of an even side.
+    """A multi-scale RealNVP for images (C, H, W) of even sides.
 
     Each scale has three checkerboard couplings, a squeeze and three channel couplings. Four
     checkerboard couplings come last.
@@ -64,17 +65,17 @@ class RealNVP(Flow):
                 "choose model=realnvp_points"
             )
         self.shape, self.levels = list(shape), nn.ModuleList()
-        channels, side = shape[0], shape[1]
-        refuse_odd_sides(side, scales)
+        channels, sides = shape[0], shape[1:]
+        refuse_odd_sides(sides, scales)
         for scale in range(scales):
             network = convolutional(width * 2**scale, blocks)
-            before = Couplings(network, checkerboards(channels, side), 3)
-            channels, side = 4 * channels, side // 2
+            before = Couplings(network, checkerboards(channels, sides), 3)
+            channels, sides = 4 * channels, [side // 2 for side in sides]
             network = convolutional(width * 2 ** (scale + 1), blocks)
             self.levels.append(Level(before, Couplings(network, halves(channels), 3)))
             channels //= 2
         network = convolutional(width * 2**scales, blocks)
-        self.last = Couplings(network, checkerboards(channels, side), 4)
+        self.last = Couplings(network, checkerboards(channels, sides), 4)
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> Pair:
         x, done, total = z.unflatten(1, self.shape), [], z.new_zeros(len(z))
@@ -248,19 +249,21 @@ def convolutional(width: int, blocks: int) -> MakeNetwork:
     return partial(ResidualNetwork, partial(nn.Conv2d, kernel_size=3, padding=1), width, blocks)
 
 
-def refuse_odd_sides(side: int, scales: int) -> None:
-    """Refuse a side that cannot be halved `scales` times."""
-    if side % 2**scales:
-        most = (side & -side).bit_length() - 1
+def refuse_odd_sides(sides: list[int], scales: int) -> None:
+    """Refuse sides that cannot be halved `scales` times."""
+    common = math.gcd(*sides)
+    if common % 2**scales:
+        most = (common & -common).bit_length() - 1
         raise UserError(
-            f"a side of {side} cannot be halved {scales} times (model.flow.scales); "
-            f"at most {most}, or another data.size"
+            f"sides of {sides[0]} and {sides[1]} cannot be halved {scales} times "
+            f"(model.flow.scales); at most {most}, or another data.size"
         )
 
 
-def checkerboards(channels: int, side: int) -> list[Tensor]:
-    """Both checkerboard masks, (C, side, side)."""
-    black = (torch.arange(side)[:, None] + torch.arange(side)) % 2 == 0
+def checkerboards(channels: int, sides: list[int]) -> list[Tensor]:
+    """Both checkerboard masks, (C, H, W) of sides H and W."""
+    height, width = sides
+    black = (torch.arange(height)[:, None] + torch.arange(width)) % 2 == 0
     return [black.expand(channels, -1, -1).clone(), (~black).expand(channels, -1, -1).clone()]
 
 
