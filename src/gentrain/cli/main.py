@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gentrain.cli import compose
+from gentrain.cli import compose, overlay
 from gentrain.cli.overrides import (
     defer_job_keys,
     expand_seeds,
@@ -169,6 +169,7 @@ def execute(verb: str, argv: list[str]) -> None:
         show_list(args.overrides)
         return
     compose.warn_of_shadowed_files(args)
+    overlay.refuse_misplaced(args.overrides)
     compose.register()
     if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # gentrain --help | head
