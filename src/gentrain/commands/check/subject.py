@@ -18,6 +18,7 @@ from gentrain.data.base import Data
 from gentrain.errors import UserError
 from gentrain.models.base import GenerativeModel, SingleObjectiveModel
 from gentrain.models.gan.base import AdversarialModel
+from gentrain.runs.directory import CONFIG
 from gentrain.training.job import Job
 
 BATCH = 8
@@ -76,8 +77,11 @@ class Subject:
 
     @cached_property
     def trained(self) -> Job:
-        """The training after its end."""
+        """The training after its end, in a run directory as `gentrain sample` opens it."""
         self.job.fit()
+        file = self.job.run_dir / CONFIG
+        file.parent.mkdir(exist_ok=True)
+        OmegaConf.save(OmegaConf.create(self.config), file)
         return self.job
 
     def resumed(self) -> Job:

@@ -71,7 +71,8 @@ def shapes(model: GenerativeModel, batch: Batch) -> str:
         Fault: naming what has another shape.
     """
     images = batch[0]
-    samples = of_network("the generator", lambda: model.sample(batch))
+    asked = (images, batch[-1]) if model.semi_supervised else batch
+    samples = of_network("the generator", lambda: model.sample(asked))
     expect("a sample", samples, tuple(images.shape))
     if not samples.isfinite().all():
         raise Fault("samples have values that are not finite numbers")
