@@ -73,7 +73,8 @@ class Option:
         """With what it is tried: the training in its comment, then what suits its group."""
         own = [self.own_command()] if self.own_command() is not None else []
         suited = [words.split() for words in TRIED.get(self.group, OTHERS)]
-        return [[*(words or []), *self.words] for words in (*own, *suited)]
+        attempts = [[*(words or []), *self.words] for words in (*own, *suited)]
+        return [one for i, one in enumerate(attempts) if one not in attempts[:i]]
 
     def own_command(self) -> list[str] | None:
         """The words of the training in its comment, `gentrain model=...`, beside its own."""

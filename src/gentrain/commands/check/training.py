@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ def check_training(
     if not report.run("builds", builds):
         return
     (subject,) = found
-    if report.run("shapes", lambda: shapes(subject.fresh().model, subject.batch)):
+    if report.run("shapes", lambda: shapes(shown_a_batch(subject), subject.batch)):
         report.run("gradients", lambda: gradients(subject.fresh().model, subject.batch))
         report.run("processes", lambda: processes(subject.fresh().model, subject.batch))
         if report.run("trains", lambda: trains(subject)):
@@ -90,19 +90,27 @@ def shapes(model: GenerativeModel, batch: Batch) -> str:
     return said
 
 
-def of_network(what: str, call: Any) -> Tensor:
+def shown_a_batch(subject: Subject) -> GenerativeModel:
+    """The model after its first batch.
+
+    Raises:
+        Fault: where a network cannot take it.
+    """
+    return of_network("a network", lambda: subject.fresh().model, "a first batch")
+
+
+def of_network(what: str, call: Callable[[], Any], of: str = "a batch") -> Any:
     """What a network gives; RuntimeErrors of its layers are told as its own."""
     try:
-        found = call()
+        return call()
     except RuntimeError as error:
-        raise Fault(f"{what} fails on a batch: {str(error).splitlines()[0]}") from error
+        raise Fault(f"{what} fails on {of}: {str(error).splitlines()[0]}") from error
+
+
+def expect(what: str, found: Any, shape: tuple[int, ...]) -> None:
+    """Raise Fault for anything but a tensor of a shape."""
     if not torch.is_tensor(found):
-        raise Fault(f"{what} gives a {type(found).__name__}, not a tensor")
-    return found
-
-
-def expect(what: str, found: Tensor, shape: tuple[int, ...]) -> None:
-    """Raise Fault for another shape."""
+        raise Fault(f"{what} is a {type(found).__name__}, not a tensor")
     if tuple(found.shape) != shape:
         raise Fault(f"{what} has the shape {shown(found)}, not {shape}")
 
@@ -139,7 +147,7 @@ def gradients(model: GenerativeModel, batch: Batch) -> str:
                 unused = []
         if unused:
             raise Fault(
-                f"{', '.join(unused[:3])} of the {player} gets no gradient: no loss hangs on it; "
+                f"no gradient reaches {', '.join(unused[:3])} of the {player}: no loss hangs on it; "
                 "use it in forward, or leave it out"
             )
         found = {name: gradient for name, gradient in used.items() if gradient is not None}
