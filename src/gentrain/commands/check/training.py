@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gentrain.capability import supports
 from gentrain.commands.check.documentation import check_documentation
@@ -25,8 +25,8 @@ from gentrain.commands.check.subject import (
 )
 from gentrain.errors import UserError
 from gentrain.models.base import GenerativeModel, HasCritic
-from gentrain.models.gan.base import AdversarialModel
 from gentrain.models.objective import Objective
+from gentrain.networks.progan import Growing
 
 Batch = tuple[Tensor, ...]
 
@@ -141,13 +141,12 @@ def gradients(model: GenerativeModel, batch: Batch) -> str:
                     f"the loss {name} of the {player} has no gradient: it hangs on none of the "
                     f"{player}'s weights; compute it without detach(), item() and no_grad()"
                 )
-        unused = [name for name, gradient in used.items() if gradient is None]
-        match model:
-            case AdversarialModel(grows=True):
-                unused = []
+        later = used_later(players(model)[player])
+        unused = [n for n, each in used.items() if each is None and not n.startswith(later)]
         if unused:
+            names = ", ".join(unused[:3])
             raise Fault(
-                f"no gradient reaches {', '.join(unused[:3])} of the {player}: no loss hangs on it; "
+                f"no gradient reaches {names} of the {player}: no loss hangs on it; "
                 "use it in forward, or leave it out"
             )
         found = {name: gradient for name, gradient in used.items() if gradient is not None}
@@ -158,6 +157,12 @@ def gradients(model: GenerativeModel, batch: Batch) -> str:
             raise Fault(f"every gradient of the {player} is zero")
         counts.append(f"{len(found)} of the {player}")
     return f"reach every parameter: {', '.join(counts)}"
+
+
+def used_later(player: nn.Module) -> tuple[str, ...]:
+    """Where the layers of a network lie that grows, and so uses some of them later."""
+    modules = player.named_modules()
+    return tuple(f"{path}." for path, module in modules if supports(module, Growing))
 
 
 def backward(
