@@ -5,44 +5,63 @@ fails with the line that names its fault.
 from __future__ import annotations
 
 import importlib
+import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 from gentrain.cli.compose import composed, register
 from gentrain.commands.check import check
+from gentrain.commands.check.options import Option
+from gentrain.commands.check.subject import Subject, configured, start
+from gentrain.commands.check.training import gradients, processes, shapes
 from gentrain.config import paths, plugins
 from gentrain.config.schema import Compiler
 from gentrain.errors import ChecksFailed
+from tests.contracts.test_samples import opened
 from tests.support.paths import ROOT
+from tests.support.presets import DENSITIES, ENERGIES, REGRESSIONS, first_of_each_class
 from tests.support.shell import assert_refused, gentrain
 
 EXAMPLES = ROOT / "examples" / "plugins"
 MODULES = sorted(file.stem for file in EXAMPLES.glob("*.py"))
 QUICK = ("coordinates", "walk_mode", "sliced_wasserstein")
 
-Checked = Callable[..., tuple[int, dict[str, str]]]
+Checked = Any  # see the fixture
+
+
+def subject_of(words: tuple[str, ...], place: Path) -> Subject:
+    """A training of four steps."""
+    option = Option("model", "none", place / "none.yaml", ())
+    return configured(option, list(words), composed, place)
 
 
 @pytest.fixture
 def checked(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Iterator[Checked]:
     """`checked(module, directory)`: the exit status, and the line of each check that has failed.
 
+    `checked.enter(directory, *modules)` makes plugins known, as --config-dir and plugins=[...] do.
     In this process, in the directory, whose folder `conf` or `own` has the YAML files.
     """
     modules = set(sys.modules)
     monkeypatch.setattr(plugins, "active", {})
     monkeypatch.setattr(sys, "path", [*sys.path])
 
-    def run(module: str, place: Path, compiler: str = "none") -> tuple[int, dict[str, str]]:
+    def enter(place: Path, *names: str) -> None:
         monkeypatch.chdir(place)
         paths.overlays[:] = [each for each in (place / "conf", place / "own") if each.is_dir()]
         register()
-        plugins.activate([module])
+        plugins.activate(names)
+
+    def run(module: str, place: Path, compiler: str = "none") -> tuple[int, dict[str, str]]:
+        enter(place, module)
         status = 0
         try:
             check({"plugin": module, "compile": Compiler[compiler]}, composed)
@@ -51,6 +70,7 @@ def checked(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Iterator[Checked]:
         lines = [line.split(None, 2) for line in capsys.readouterr().out.splitlines()]
         return status, {line[1]: line[2] for line in lines if line[0] == "FAIL"}
 
+    run.enter = enter  # type: ignore[attr-defined]
     yield run
     paths.overlays.clear()
     for name in set(sys.modules) - modules:
@@ -74,6 +94,116 @@ def test_there_is_an_example_of_each_kind() -> None:
 def test_an_example_passes(module: str, checked: Checked) -> None:
     status, failed = checked(module, EXAMPLES)
     assert not failed and status == 0, failed
+
+
+TOGETHER = (
+    "model=gan", "network=coordinates", "loss=relativistic_hinge", "lipschitz=parseval",
+    "tricks=[consistency]", "optimizer=lion", "quality=sliced_wasserstein", "quality.samples=8",
+    "quality.every=2", "quality.batch_size=8",
+)  # fmt: skip
+ALONE = ("model=moment_matching", "data=spirals", "model.network.width=8")
+
+
+@pytest.mark.parametrize("words", [TOGETHER, ALONE])
+def test_the_examples_train(words: tuple[str, ...], checked: Checked, tmp_path: Path) -> None:
+    """A few steps with each example; the others are in the one run or in the other."""
+    checked.enter(EXAMPLES, *MODULES)
+    subject = subject_of(words, tmp_path)
+    latest = subject.trained.scheme.latest
+    if words == ALONE:
+        assert latest["model/mmd"] > 0 and subject.data.shape == (2,)
+        return
+    assert latest["critic/consistency"] >= 0 and latest["quality/sliced_wasserstein"] > 0
+    assert [type(each).__name__ for each in subject.job.trainer.optimizers] == ["Lion", "Lion"]
+    matrices = [p.flatten(1) for p in subject.model.critic.parameters() if p.ndim > 1]
+    assert all(torch.linalg.matrix_norm(m, 2) < 1.01 for m in matrices)
+
+
+# --- the mathematics of the examples --------------------------------------------------------------
+
+
+def example(name: str) -> Any:
+    return importlib.import_module(name)
+
+
+def test_formulas(checked: Checked) -> None:
+    """Each example against a loop or a closed form."""
+    checked.enter(EXAMPLES, *MODULES)
+    real, fake = torch.randn(2, 5, dtype=torch.float64)
+    loss = example("relativistic_hinge").RelativisticHinge()
+    a = [float(x) - float(fake.mean()) for x in real]
+    b = [float(x) - float(real.mean()) for x in fake]
+    critic = sum(max(0, 1 - x) for x in a) / 5 + sum(max(0, 1 + x) for x in b) / 5
+    generator = sum(max(0, 1 + x) for x in a) / 5 + sum(max(0, 1 - x) for x in b) / 5
+    assert float(loss.critic(real, fake)) == pytest.approx(critic)
+    assert float(loss.generator(real, fake)) == pytest.approx(generator)
+
+    # a copy is moved by whole pixels: the middle of each is a window of the image
+    x = torch.arange(2 * 9 * 9.0).view(2, 1, 9, 9)
+    moved = example("consistency").Consistency(shift=2).moved(x)
+    for one, copy in zip(x, moved, strict=True):
+        windows = [one[:, i : i + 5, j : j + 5] for i in range(5) for j in range(5)]
+        assert any(torch.equal(copy[:, 2:7, 2:7], window) for window in windows)
+
+    # Parseval's step has the fixed point W W^T = I, and goes towards it
+    layer, parseval = nn.Linear(6, 3), example("parseval").Parseval(rate=0.5)
+    model = SimpleNamespace(critic=layer)
+    parseval.on_train_start(model)
+    for _ in range(60):
+        parseval.after_critic_step(model)
+    torch.testing.assert_close(layer.weight @ layer.weight.T, torch.eye(3), atol=1e-5, rtol=0)
+
+    matching = example("moment_matching").MomentMatching(nn.Identity, widths=(0.5,))
+    y, z = torch.randn(4, 3), torch.randn(5, 3)
+
+    def k(one: torch.Tensor, two: torch.Tensor) -> float:
+        pairs = [(i, j) for i in one for j in two]
+        return sum(math.exp(-float((i - j).square().mean()) / 2) for i, j in pairs) / len(pairs)
+
+    expected = k(y, y) + k(z, z) - 2 * k(y, z)
+    assert float(matching.mmd2(y, z)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_lion_and_sliced_wasserstein(checked: Checked) -> None:
+    checked.enter(EXAMPLES, *MODULES)
+    weight = nn.Parameter(torch.tensor([1.0, -2.0]))
+    lion = example("lion").Lion([weight], lr=0.1, betas=(0.5, 0.75), weight_decay=0.5)
+    w, m = [1.0, -2.0], [0.0, 0.0]
+    for gradient in ([3.0, -1.0], [-8.0, -1.0], [0.5, 0.5]):
+        weight.grad = torch.tensor(gradient)
+        lion.step()
+        for i, g in enumerate(gradient):
+            u = math.copysign(1, 0.5 * m[i] + 0.5 * g)
+            w[i] -= 0.1 * (u + 0.5 * w[i])
+            m[i] = 0.75 * m[i] + 0.25 * g
+    torch.testing.assert_close(weight.detach(), torch.tensor(w))
+    # of a set moved by a vector v, the distance is the mean of |u v|: |v| times that of a cosine
+    metric = example("sliced_wasserstein").SlicedWasserstein(directions=20_000)
+    x, v = torch.randn(50, 2), torch.tensor([0.6, 0.8])
+    assert float(metric.distance(x + v, x)) == pytest.approx(2 / math.pi, rel=0.02)
+
+
+# --- gentrain's own models ------------------------------------------------------------------------
+
+ONE_PLAYER = first_of_each_class((*DENSITIES, *ENERGIES, *REGRESSIONS))
+
+
+@pytest.mark.parametrize(
+    "preset",
+    [
+        each if each in ("vae", "rbm") else pytest.param(each, marks=pytest.mark.slow)
+        for each in ONE_PLAYER
+        if each != "iaf_distilled"
+    ],
+)
+def test_models_of_one_player(preset: str) -> None:
+    """Those of two players are in test_backbones.py."""
+    model: Any = opened(preset).model
+    data = opened(preset).data
+    batch = next(iter(data.batches()))
+    batch = tuple(each[:8] for each in batch)
+    start(model, batch)
+    assert shapes(model, batch) and gradients(model, batch) and processes(model, batch)
 
 
 # --- code that breaks its contract ----------------------------------------------------------------

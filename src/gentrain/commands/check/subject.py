@@ -119,7 +119,7 @@ def prepared(
     refusals: list[Exception] = []
     for number, words in enumerate(option.attempts() if attempts is None else attempts):
         try:
-            subject = composed(option, words, compose, place / str(number), *more)
+            subject = configured(option, words, compose, place / str(number), *more)
             accept(subject)
             return subject
         except Exception as error:
@@ -127,7 +127,7 @@ def prepared(
     raise refusals[0]
 
 
-def composed(
+def configured(
     option: Option, words: list[str], compose: Compose, place: Path, *more: str
 ) -> Subject:
     """An option in the training of a command."""
