@@ -12,6 +12,7 @@ import pytest
 
 from gentrain.cli.compose import composed, register
 from gentrain.cli.overlay import refuse_misplaced
+from gentrain.cli.overrides import normalize_overrides
 from gentrain.config import paths, plugins
 from gentrain.config.build import build
 from gentrain.config.validate import check
@@ -80,6 +81,20 @@ def test_a_file_beside_a_plugin_hides_no_module_of_python(place: Path) -> None:
     written(place, {"mine.py": "import colorsys", "colorsys.py": "raise RuntimeError"})
     plugins.activate(["mine"])
     assert sys.modules["colorsys"].__file__ != str(place / "colorsys.py")
+
+
+@pytest.mark.parametrize(
+    ("verb", "typed", "meant"),
+    [
+        ("train", "plugins=one,two", "plugins=['one','two']"),
+        ("sample", "plugin=one", "plugins=['one']"),
+        ("eval", "plugins=[one,two]", "plugins=[one,two]"),
+        ("check", "plugins=one", "plugin=one"),
+        ("check", "plugin=one", "plugin=one"),
+    ],
+)
+def test_one_plugin_or_several(verb: str, typed: str, meant: str) -> None:
+    assert normalize_overrides(verb, [typed]) == [meant]
 
 
 def test_several_plugins_without_brackets(tmp_path: Path, light: dict[str, str]) -> None:

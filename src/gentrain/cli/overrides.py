@@ -71,8 +71,10 @@ def normalize_overrides(command: str, argv: list[str]) -> list[str]:
     argv = [re.sub(r"^\+(?=experiment=)", "", word) for word in argv]
     argv = aliases.with_named_paths(command, aliases.without_dashes(argv, OPTIONS))
     argv = aliases.with_whole_numbers(aliases.with_known_options(argv))
-    argv = [as_list(word, "runs" if command == "compare" else "plugins") for word in argv]
+    if command == "compare":
+        argv = [as_list(word, "runs") for word in argv]
     argv = aliases.with_quotes(aliases.translate(command, aliases.with_quotes(argv)))
+    argv = [as_list(word, "plugins") for word in argv]
     given = {key_of(word) for word in argv}
     if command == "sample" and "source" in given and "mode" not in given:
         return [*argv, "mode=translate"]  # the only mode that takes a source
