@@ -30,10 +30,10 @@ def supports(thing: object, *capabilities: type[Any]) -> bool:
 
 
 def require(thing: object, capability: type[Capability], key: str) -> None:
-    """Refuse a model or a data set that lacks a capability.
+    """Refuse a model that lacks a capability.
 
     Args:
-        thing: a model or a data set.
+        thing: the model.
         capability: what it must inherit from.
         key: what asks for it, as the user typed it, such as "mode=cycle".
 
@@ -42,6 +42,6 @@ def require(thing: object, capability: type[Capability], key: str) -> None:
     """
     if not supports(thing, capability):
         raise UserError(
-            f"{type(thing).__name__} does not fit {key}, which needs one that {capability.what} "
+            f"{key} needs a model that {capability.what}, and {type(thing).__name__} is not one "
             f"({key}); choose {capability.examples}"
         )

@@ -27,6 +27,12 @@ class Diverged(Exception):
     status = 1
 
 
+class ChecksFailed(Exception):
+    """A check of the user's own code has failed; the lines that say so are printed."""
+
+    status = 1
+
+
 class Interrupted(Exception):
     """A signal stopped a training between two batches; everything is saved.
 

@@ -102,6 +102,16 @@ def test_compare_answers_at_once(light: dict[str, str], tmp_path: Path) -> None:
     }
 
 
+def test_check_answers_at_once(light: dict[str, str], tmp_path: Path) -> None:
+    done = gentrain(tmp_path, light, "check", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "gentrain check plugin=my_loss --config-dir own" in done.stdout
+    assert "gentrain check plugin=my_loss" in gentrain(tmp_path, light, "--help").stdout
+    assert completed(tmp_path, light, "gentrain check comp") == {"compile="}
+    nothing = gentrain(tmp_path, light, "check")
+    assert nothing.returncode == 2 and "no value for plugin (plugin)" in nothing.stderr
+
+
 def test_completion_in_bash(light: dict[str, str], tmp_path: Path) -> None:
     """As the README says: eval "$(gentrain -sc install=bash)"; then what bash does on TAB."""
     script = """

@@ -383,14 +383,13 @@ def test_one_of_each_kind_outside(
 BROKEN = {
     "no_such_module": (None, "no module no_such_module"),
     "not a name": (None, "is no name of a module"),
-    "bad_syntax": ("def f(:\n", "SyntaxError"),
     "bad_import": ("import torhc\n", "imports torhc"),
-    "bad_value": ("x = 1 / 0\n", "bad_value.py:1"),
 }
 
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_plugin_that_cannot_be_imported(name: str, tmp_path: Path, light: dict[str, str]) -> None:
+    """On the command line; more of them are in test_plugin_mistakes.py."""
     text, said = BROKEN[name]
     if text:
         (tmp_path / f"{name}.py").write_text(text)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from gentrain.commands.check.training import gradients, processes, shapes
 from gentrain.config import validate
 from gentrain.errors import UserError
 from tests.support.compose import composed, options
@@ -53,18 +54,14 @@ def batch(model: Any, data: dict[str, Any], n: int = 8) -> tuple[torch.Tensor, .
 
 
 def assert_trains(model: Any, data: dict[str, Any]) -> None:
-    """Finite losses whose gradients reach each player, samples and scores of the right shapes."""
+    """Samples, scores and finite losses of the right shapes; gradients reach every parameter, and
+    do so in every process: the checks of `gentrain check`.
+    """
     real = batch(model, data)
     model.init_from_batch(real)
-    for player, loss in (("critic", model.critic_loss), ("generator", model.generator_loss)):
-        model.zero_grad()
-        total = sum(loss(real).losses.values())
-        assert torch.isfinite(total)
-        total.backward()
-        gradients = [p.grad for p in model.player(player).parameters() if p.grad is not None]
-        assert any(gradient.abs().sum() > 0 for gradient in gradients)
-    assert model.sample(real).shape == real[0].shape
-    assert model.critic_scores(real).shape == (len(real[0]),)
+    shapes(model, real)
+    gradients(model, real)
+    processes(model, real)
 
 
 def test_every_network_is_here() -> None:

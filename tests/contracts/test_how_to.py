@@ -68,13 +68,15 @@ def test_commands(page: str, place: Path, env: dict[str, str]) -> None:
         if "data=huggingface" in line and find_spec("datasets") is None:
             continue
         words = shlex.split(line)
-        verb = words[0] if words[0] in ("sample", "eval", "compare") else "train"
+        verb = words[0] if words[0] in ("sample", "eval", "compare", "check") else "train"
         if verb == "train":
             words += [w for w in SHORT if not ("batch_size=" in line and "batch_size" in w)]
         elif verb == "sample":
             words = [word.replace("n=1000", "n=5") for word in words]
         elif verb == "eval":
             words.append("n=20")
+        elif verb == "check":
+            words.append("compile=none")
         done = gentrain(place, env, *words)
         assert done.returncode == 0, (line, done.stderr)
     if page == "how-to.md":

@@ -25,6 +25,7 @@ from gentrain.adversarial.lipschitz import GradientPenalty
 from gentrain.adversarial.losses import hinge, js, ls
 from gentrain.adversarial.regularizer import Regularizer
 from gentrain.adversarial.tricks import FeatureMatching, LabelSmoothing
+from gentrain.commands.check.equality import difference
 from gentrain.config import validate
 from gentrain.config.build import build
 from gentrain.config.validate import argument_types, coerced, locate, signature
@@ -168,22 +169,10 @@ def outcome(config: dict[str, Any]) -> list[Any]:
     return [scheme.state_dict(), logged, states, samples]
 
 
-def same(a: Any, b: Any) -> bool:
-    """Whether two outcomes are equal, bit for bit; a NaN equals a NaN."""
-    match a, b:
-        case torch.Tensor(), torch.Tensor():
-            return a.shape == b.shape and torch.equal(a.nan_to_num(), b.nan_to_num())
-        case dict(), dict():
-            return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-        case ((list() | tuple()), (list() | tuple())):
-            return len(a) == len(b) and all(map(same, a, b))
-    return a == b or (a != a and b != b)
-
-
 def without_effect(config: dict[str, Any]) -> list[str]:
     """The options of a configuration of which a value is taken, and none changes the run."""
     found, at_start, as_it_is = [], initial(config), outcome(config)
-    assert same(outcome(config), as_it_is)
+    assert difference(outcome(config), as_it_is) is None
     paths = [path for key in ("model", "scheme") for path, *_ in options(config[key], key)]
     for path in paths:
         if path.rsplit(".", 1)[-1] in ELSEWHERE:
@@ -199,7 +188,9 @@ def without_effect(config: dict[str, Any]) -> list[str]:
         for other in others(node[name], hint):
             node[name] = other
             with suppress(UserError):
-                if not same(initial(changed), at_start) or not same(outcome(changed), as_it_is):
+                if difference(initial(changed), at_start) is not None:
+                    break
+                if difference(outcome(changed), as_it_is) is not None:
                     break
                 taken.append(other)
         else:

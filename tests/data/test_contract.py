@@ -15,6 +15,7 @@ import torch
 from hydra.utils import get_class
 from lightning.pytorch import LightningModule, Trainer
 
+from gentrain.commands.check.datasets import batches, digest, ranks, samples
 from gentrain.data.arrays import ArrayDataset
 from gentrain.data.batches import Batches, BatchSampler
 from gentrain.data.gaussians import GaussianGrid, GaussianRing
@@ -70,48 +71,14 @@ def test_keys_of_the_yaml_are_those_of_the_constructor(name: str, config: Make) 
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_samples(name: str, sets: Make) -> None:
-    data = sets(name)
-    for split in ("train", "test"):
-        images, labels, _ = data.load(split)
-        assert images.shape[1:] == data.shape
-        assert images.is_contiguous()
-        if len(data.shape) == 3:
-            assert images.dtype == torch.uint8
-        else:
-            assert images.dtype == torch.float32
-            assert images.abs().max() < 1
-        if data.classes is None:
-            assert labels is None
-        else:
-            assert labels.dtype == torch.int64
-            assert labels.shape == images.shape[:1]
-            assert 0 <= labels.min() <= labels.max() < data.classes
-    assert data.load("train") is data.load("train")
+@pytest.mark.parametrize("check", [samples, digest, batches, ranks])
+def test_contract(check: Callable[..., str], name: str, sets: Make) -> None:
+    """What `gentrain check` checks of a data set."""
 
+    def make(**options: Any) -> Any:
+        return sets(name, "batch_size=16", *(f"{key}={value}" for key, value in options.items()))
 
-@pytest.mark.parametrize("name", SETS)
-def test_digest_names_the_data_and_not_the_run(name: str, sets: Make) -> None:
-    digest = sets(name).digest()
-    assert digest == sets(name, "seed=8", "batch_size=3").digest()
-    assert digest != sets(name).digest("test")
-    assert len(digest) == 64
-
-
-@pytest.mark.parametrize("name", SETS)
-def test_stream(name: str, sets: Make) -> None:
-    state = torch.get_rng_state()
-    data = sets(name, "batch_size=16")
-    batches = first(data.batches(), 5)
-    for images, *labels in batches:
-        assert images.shape == (16, *data.shape)
-        assert images.dtype == torch.float32
-        assert images.is_contiguous()
-        assert -1 <= images.min() < images.max() <= 1
-        assert [label.shape for label in labels] == ([] if data.classes is None else [(16,)])
-    assert same(batches, first(sets(name, "batch_size=16").batches(), 5))
-    assert not same(batches, first(sets(name, "batch_size=16", "seed=8").batches(), 5))
-    assert torch.equal(state, torch.get_rng_state())
+    assert check(make() if check is samples else make)
 
 
 def test_images_and_labels_stay_together_and_keep_their_values(sets: Make) -> None:

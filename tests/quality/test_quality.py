@@ -183,7 +183,7 @@ def test_refused_before_training(cache, bars, points, model):
     assert "stacked_mnist" in refusal(StackedCoverage(Classifier()), bars)
     for metric in (LogLikelihood(), Annealed(), TestError(), RoundTrip(Classifier())):
         text = refusal(metric, bars)
-        assert metric.key in text and "Sampler does not fit" in text and "choose model=" in text
+        assert metric.key in text and "and Sampler is not one" in text and "choose model=" in text
 
 
 PLANE = ("model=ebm", "experiment=plane", "data=rings")

@@ -20,7 +20,7 @@ from gentrain.config.validate import nearest
 # plugins of Hydra, and the extra of gentrain that brings each
 EXTRAS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray", "optuna": "optuna"}
 
-VERBS = ("sample", "eval", "export", "compare", "doctor", "list", "help")
+VERBS = ("sample", "eval", "export", "compare", "doctor", "check", "list", "help")
 
 # how Hydra's parser of overrides complains
 UNREADABLE = (

@@ -1,4 +1,4 @@
-"""gentrain [train|eval|sample|export|compare|doctor|list] key=value ...
+"""gentrain [train|eval|sample|export|compare|doctor|check|list] key=value ...
 
 torch is imported only when a run is built or opened, so help and refusals come at once.
 """
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gentrain.cli import completion, compose, help, terminal
+from gentrain.cli import completion, compose, help, overlay, terminal
 from gentrain.cli.overrides import (
     defer_job_keys,
     expand_seeds,
@@ -28,6 +28,7 @@ from gentrain.config.overrides import key_of
 from gentrain.config.paths import conf_dir
 from gentrain.errors import (
     AlreadyFinished,
+    ChecksFailed,
     Diverged,
     Interrupted,
     Stopped,
@@ -39,7 +40,7 @@ from gentrain.version import __version__
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-VERBS = ("train", "eval", "sample", "export", "compare", "doctor", "list")
+VERBS = ("train", "eval", "sample", "export", "compare", "doctor", "check", "list")
 
 # what a disk that is full, read-only or gone answers; any other OSError is a fault of ours
 OF_THE_DISK = {
@@ -119,6 +120,8 @@ def run(argv: list[str]) -> int:
         return error.status
     except Diverged as error:
         return print_error(str(error), error.status)
+    except ChecksFailed as error:
+        return error.status
     except UserError as error:
         if debug:
             raise
@@ -190,6 +193,7 @@ def execute(verb: str, argv: list[str]) -> None:
         show_list(args.overrides)
         return
     compose.warn_of_shadowed_files(args)
+    overlay.refuse_misplaced(args.overrides)
     compose.register()
     if args.help and not any(word.startswith("hydra") for word in args.overrides):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -321,6 +325,17 @@ def compare(cfg: DictConfig) -> None:
     compare(resolved(cfg))
 
 
+def check(cfg: DictConfig) -> None:
+    """gentrain check plugin=MODULE"""
+    from gentrain.commands.check import check
+    from gentrain.config import plugins
+    from gentrain.config.schema import resolved
+
+    config = resolved(cfg)
+    plugins.activate(plugins.requested([config["plugin"]]))
+    check(config, compose.composed)
+
+
 # what Hydra runs for each verb: of a training, the jobs of a multirun
 TASKS: dict[str, Callable[[DictConfig], Any]] = {
     "train": train_cell,
@@ -329,6 +344,7 @@ TASKS: dict[str, Callable[[DictConfig], Any]] = {
     "export": export,
     "compare": compare,
     "doctor": doctor,
+    "check": check,
 }
 
 

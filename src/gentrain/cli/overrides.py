@@ -72,8 +72,9 @@ def normalize_overrides(command: str, argv: list[str]) -> list[str]:
     argv = aliases.with_named_paths(command, aliases.without_dashes(argv, OPTIONS))
     argv = aliases.with_whole_numbers(aliases.with_known_options(argv))
     if command == "compare":
-        argv = [as_list(word) for word in argv]
+        argv = [as_list(word, "runs") for word in argv]
     argv = aliases.with_quotes(aliases.translate(command, aliases.with_quotes(argv)))
+    argv = [as_list(word, "plugins") for word in argv]
     given = {key_of(word) for word in argv}
     if command == "sample" and "source" in given and "mode" not in given:
         return [*argv, "mode=translate"]  # the only mode that takes a source
@@ -126,14 +127,14 @@ def rename_networks(argv: list[str]) -> list[str]:
     return renamed
 
 
-def as_list(override: str) -> str:
-    """`runs=a,b`, which Hydra takes for a sweep, as a list of paths.
+def as_list(override: str, name: str) -> str:
+    """`runs=a,b`, which Hydra takes for a sweep, as a list.
 
-    >>> as_list("runs=a,b")
+    >>> as_list("runs=a,b", "runs")
     "runs=['a','b']"
     """
     key, equals, value = override.partition("=")
-    if key != "runs" or not value or value.startswith(("[", "'", '"')):
+    if key != name or not value or value.startswith(("[", "'", '"')):
         return override
     return f"{key}{equals}[{','.join(quoted(Path(place)) for place in value.split(',') if place)}]"
 

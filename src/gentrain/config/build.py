@@ -8,6 +8,8 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from gentrain.config.plugins import place_in
+from gentrain.config.validate import dotted
 from gentrain.errors import UserError
 
 
@@ -35,12 +37,19 @@ def build(node: Any, path: str, kind: type = object, /, **extra: Any) -> Any:
             # Lightning's MisconfigurationException, without an import of Lightning
             case cause if "Misconfiguration" in type(cause).__name__:
                 pass
+            case cause if place_in(cause):
+                pass
             case _:
                 raise
         message = " ".join(str(cause).split())
+        if (place := place_in(cause)) is not None:
+            what = f"{type(cause).__name__}: {message}, in {place}"
+            raise UserError(f"{what} ({path}); mend it there") from error
         remedy = "; define it" if "abstract" in message else ""
         raise UserError(f"{message} ({path}){remedy}") from error
     if not isinstance(built, kind):
-        name = type(built).__name__
-        raise UserError(f"{name} is no {kind.__name__} ({path}); inherit from {kind.__name__}")
+        base = f"{kind.__module__}.{kind.__name__}"
+        raise UserError(
+            f"{dotted(type(built))} is no {kind.__name__} ({path}); inherit from {base}"
+        )
     return built

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import importlib.machinery
 import os
 import re
 import sys
+import sysconfig
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
@@ -57,8 +59,9 @@ def activate(names: Iterable[str]) -> None:
 def imported(name: str) -> ModuleType:
     """Import a module from the working directory or the environment."""
     here = os.getcwd()
+    refuse_taken(name, here)
     if here not in sys.path:
-        sys.path.insert(0, here)
+        sys.path.insert(after_standard_library(), here)
         importlib.invalidate_caches()
     try:
         return importlib.import_module(name)
@@ -72,13 +75,69 @@ def imported(name: str) -> ModuleType:
             f"no module {name} in {here} or in the environment (plugins); "
             "start gentrain where it lies, or install it"
         ) from error
+    except SyntaxError as error:
+        raise UserError(
+            f"{name} cannot be imported: {error.msg}, in {error.filename}:{error.lineno} "
+            "(plugins); mend it there"
+        ) from error
+    except SystemExit as error:
+        raise UserError(
+            f"{name} cannot be imported: it ends the program, in {own_line(error, here)} "
+            '(plugins); put what it runs below if __name__ == "__main__":'
+        ) from error
     except Exception as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise UserError(
-            f"{name} cannot be imported: {reason}, in {last.filename}:{last.lineno} (plugins); "
+            f"{name} cannot be imported: {reason}, in {own_line(error, here)} (plugins); "
             "mend it there"
         ) from error
+
+
+def refuse_taken(name: str, here: str) -> None:
+    """Refuse a name that Python or gentrain has already given to a module of its own."""
+    top = name.partition(".")[0]
+    owner = {"gentrain": "gentrain itself"} | dict.fromkeys(sys.stdlib_module_names, "Python")
+    if top in owner:
+        raise UserError(
+            f"{top} is the name of a module of {owner[top]} (plugins); rename yours, such as "
+            f"my_{top}.py with plugins=[my_{top}]"
+        )
+    places = [place for place in sys.path if place not in ("", here)]
+    other = importlib.machinery.PathFinder.find_spec(top, places)
+    yours = next((f for f in (Path(here, f"{top}.py"), Path(here, top)) if f.exists()), None)
+    if yours is None or other is None or other.origin is None:
+        return
+    if not Path(other.origin).resolve().is_relative_to(yours.resolve()):
+        raise UserError(
+            f"{yours} has the name of the installed {other.origin} (plugins); rename yours, such "
+            f"as my_{top}.py with plugins=[my_{top}]"
+        )
+
+
+def after_standard_library() -> int:
+    """The place in `sys.path` at which a file statistics.py hides no module of Python."""
+    own = {str(Path(sysconfig.get_path(each))) for each in ("stdlib", "platstdlib")}
+    last = [i for i, place in enumerate(sys.path) if place in own or "lib-dynload" in place]
+    return max(last, default=-1) + 1
+
+
+def own_line(error: BaseException, here: str) -> str:
+    """The last line of the user's own files in a traceback, as FILE:LINE; else the last of all."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename.startswith(here)]
+    frame = (own or list(frames))[-1]
+    return f"{frame.filename}:{frame.lineno}"
+
+
+def place_in(error: BaseException) -> str | None:
+    """The last line of a plugin in a traceback, as FILE:LINE; None where no plugin is in it."""
+    frames = traceback.walk_tb(error.__traceback__)
+    own = [
+        f"{frame.f_code.co_filename}:{line}"
+        for frame, line in frames
+        if provides(frame.f_globals.get("__name__", ""))
+    ]
+    return own[-1] if own else None
 
 
 def digest(module: ModuleType) -> str:

@@ -132,6 +132,23 @@ class Doctor:
     debug: bool = False
 
 
+class Compiler(Enum):
+    """How far compiled objectives are checked."""
+
+    inductor = 1
+    graph = 2
+    none = 3
+
+
+@dataclass
+class Check:
+    """`gentrain check plugin=MODULE`: whether code of the user keeps the contract of its kind."""
+
+    plugin: str = MISSING
+    compile: Compiler = Compiler.inductor
+    debug: bool = False
+
+
 class Order(Enum):
     """How runs are sorted; auto: the best first."""
 
@@ -205,6 +222,7 @@ SCHEMAS = {
     "eval_schema": Evaluate,
     "compare_schema": Compare,
     "doctor_schema": Doctor,
+    "check_schema": Check,
 }
 
 

@@ -6,6 +6,7 @@ import difflib
 import inspect
 import logging
 import sys
+import types
 import typing
 from collections.abc import Iterable
 from inspect import Parameter
@@ -30,11 +31,12 @@ PASSED_BY_JOB = {"scheme.model"}
 CHOICES = ("loss", "lipschitz", "tricks", "likelihood", "content", "pixels")
 
 
-def check(config: dict[str, Any]) -> dict[str, Any]:
+def check(config: dict[str, Any], kinds: dict[str, type] | None = None) -> dict[str, Any]:
     """Check a whole configuration.
 
     Args:
         config: plain containers, resolved.
+        kinds: what the class of a key must inherit from, such as {"model": GenerativeModel}.
 
     Returns:
         The same configuration, with every constructor argument converted to its annotated type.
@@ -44,6 +46,8 @@ def check(config: dict[str, Any]) -> dict[str, Any]:
             target that may not be constructed.
     """
     check_run(config)
+    for key, kind in (kinds or {}).items():
+        refuse_other_kind(config[key], kind, key)
     first = {key: checked(config[key], key) for key in CHOICES if key in config}
     return first | {key: checked(node, key) for key, node in config.items() if key not in first}
 
@@ -84,6 +88,7 @@ def checked(node: Any, path: str) -> Any:
         case list():
             return [checked(item, f"{path}.{i}") for i, item in enumerate(node)]
         case dict():
+            refuse_other_kinds(node, path)
             node = {key: checked(value, f"{path}.{key}") for key, value in node.items()}
             return arguments(node, path) if "_target_" in node else node
     return node
@@ -109,8 +114,6 @@ def arguments(node: dict[str, Any], path: str) -> dict[str, Any]:
     if node["_target_"].startswith("torch.optim.") and "lr" in given:
         check_optimizer(target, given, path)
     hints = argument_types(target)
-    for key in given.keys() & hints.keys():
-        refuse_other_kind(given[key], hints[key], f"{path}.{key}")
     return node | {
         key: coerced(value, hints[key], f"{path}.{key}")
         for key, value in given.items()
@@ -118,21 +121,79 @@ def arguments(node: dict[str, Any], path: str) -> dict[str, Any]:
     }
 
 
+def refuse_other_kinds(node: dict[str, Any], path: str) -> None:
+    """Refuse arguments of a constructor whose classes are none that it takes."""
+    if "_target_" in node:
+        hints = argument_types(locate(node["_target_"], path))
+        for key in node.keys() & hints.keys():
+            refuse_other_kind(node[key], hints[key], f"{path}.{key}")
+
+
 def refuse_other_kind(value: Any, hint: Any, path: str) -> None:
     """Refuse a `_target_` whose class is none that the argument takes.
 
-    Only classes are compared: a function, or a factory by `_partial_`, is left to its caller.
+    Only classes are compared: a function is left to its caller. With `_partial_`, the class is
+    compared with what the argument makes: X of `partial[X]` or of `Callable[..., X]`.
     """
-    if not isinstance(value, dict) or "_target_" not in value or value.get("_partial_"):
+    if not isinstance(value, dict):
         return
-    target = locate(value["_target_"], path)
-    kinds = [kind for kind in (typing.get_args(hint) or (hint,)) if inspect.isclass(kind)]
-    kinds = [kind for kind in kinds if kind is not type(None) and kind.__module__ != "typing"]
-    if not inspect.isclass(target) or not kinds or "Callable" in str(hint):
+    path = path.removeprefix("model.criterion.")  # of loss, lipschitz and tricks
+    named = next(
+        (
+            typing.get_args(each)[1]
+            for each in alternatives_of(hint)
+            if typing.get_origin(each) is dict
+        ),
+        None,
+    )
+    if "_target_" not in value:
+        for name, each in value.items() if named else ():
+            refuse_other_kind(each, named, f"{path}.{name}")
         return
-    if not issubclass(target, tuple(kinds)):
-        names = " or ".join(kind.__name__ for kind in kinds)
-        raise UserError(f"{target.__name__} is no {names} ({path}); inherit from {names}")
+    if named:
+        raise UserError(
+            f"{value['_target_']} stands where names are expected ({path}); put it one level "
+            f"deeper, below its name: {path.rpartition('.')[2]}: {{my_name: {{_target_: ...}}}}"
+        )
+    target, partial = locate(value["_target_"], path), value.get("_partial_", False)
+    if not partial and inspect.isclass(target) and issubclass(target, kinds_of(hint, True)):
+        raise UserError(
+            f"{dotted(target)} is built later, by what takes it ({path}); "
+            "write _partial_: true below its _target_"
+        )
+    kinds = kinds_of(hint, partial)
+    if inspect.isclass(target) and kinds and not issubclass(target, kinds):
+        words = " or ".join(kind.__name__ for kind in kinds)
+        bases = " or ".join(f"{kind.__module__}.{kind.__name__}" for kind in kinds)
+        raise UserError(f"{dotted(target)} is no {words} ({path}); inherit from {bases}")
+
+
+def kinds_of(hint: Any, partial: bool) -> tuple[type, ...]:
+    """The classes of which an argument of some type takes objects; none where any will do.
+
+    Args:
+        hint: the annotated type.
+        partial: the argument gets a factory, and the classes are those of what it makes.
+    """
+    alternatives = alternatives_of(hint)
+    if partial:
+        made = [typing.get_args(each)[-1] for each in alternatives if typing.get_args(each)]
+        alternatives = [kind for each in made for kind in alternatives_of(each)]
+    elif any("Callable" in str(each) for each in alternatives):
+        return ()
+    kinds = [kind for kind in alternatives if inspect.isclass(kind) and kind is not type(None)]
+    return tuple(kind for kind in kinds if kind.__module__ != "typing")
+
+
+def alternatives_of(hint: Any) -> list[Any]:
+    """The parts of a union; any other type is its only part."""
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    return list(typing.get_args(hint)) if union else [hint]
+
+
+def dotted(target: Any) -> str:
+    """The name of a class or a function, with its module."""
+    return f"{target.__module__}.{target.__qualname__}"
 
 
 def required(parameters: dict[str, Parameter], path: str) -> set[str]:
@@ -170,7 +231,8 @@ def locate(name: str, path: str) -> Any:
     refusal = f"{name} may not be constructed from a configuration ({path}._target_)"
     if not (name.startswith(ALLOWED) or plugins.provides(name)):
         raise UserError(
-            f"{refusal}; only {', '.join(ALLOWED)}* may, and classes of plugins=[MODULE]"
+            f"{refusal}; only {', '.join(ALLOWED)}* may, and classes of yours with "
+            f"plugins=[{name.rpartition('.')[0] or 'MODULE'}]"
         )
     from hydra.utils import get_object
 

@@ -2,9 +2,9 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import Field, fields
+from dataclasses import fields
 from types import GenericAlias
-from typing import TYPE_CHECKING, Any, get_args, get_origin
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from gentrain.errors import UserError
 
@@ -41,24 +41,24 @@ def check_types(data: "DataclassInstance") -> None:
     Raises:
         UserError: naming the field, its type and the value.
     """
+    kinds = get_type_hints(type(data))  # also where annotations are kept as strings
     for field in fields(data):
-        if is_container(field):
+        kind = kinds[field.name]
+        if is_container(kind):
             continue
         value = data.__dict__[field.name]
-        name = field.type.__name__ if type(field.type) is type else str(field.type)
+        name = kind.__name__ if type(kind) is type else str(kind)
         ensure(
-            has_type(value, field.type),
+            has_type(value, kind),
             f"{field.name} must be of type {name}, not {value!r} (data.{field.name}); "
             "fix the value",
         )
 
 
-def is_container(field: "Field[Any]") -> bool:
-    """Whether a field holds a sequence or another generic type."""
-    kinds = (field.type, *get_args(field.type))
-    return get_origin(field.type) is Sequence or any(
-        isinstance(kind, GenericAlias) for kind in kinds
-    )
+def is_container(kind: Any) -> bool:
+    """Whether a type is that of a sequence or another generic one."""
+    parts = (kind, *get_args(kind))
+    return get_origin(kind) is Sequence or any(isinstance(part, GenericAlias) for part in parts)
 
 
 def has_type(value: object, kind: Any) -> bool:

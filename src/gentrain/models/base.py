@@ -187,7 +187,7 @@ class HasLogProb(Capability):
 class HasLogPartition(Capability):
     """It can estimate, or enumerate, the logarithm of its normalising constant Z."""
 
-    what, examples = "gives log Z", "model=rbm"
+    what, examples = "gives log Z, the logarithm of its normalising constant", "model=rbm"
     pixels: Pixels  # what the likelihood is of, and so its unit
 
     @property
@@ -288,7 +288,7 @@ class DrawsPixels(Capability):
     noise than the data. Reconstructions are means.
     """
 
-    what = "draws pixels from a distribution, of which there is a mean"
+    what = "draws its pixels at random around means"
     examples = "model=vae, rbm or boltzmann"
     pixel_distribution: ClassVar[str] = "p(x|z)"
     mean: bool = False  # samples show the means of that distribution
@@ -305,7 +305,7 @@ class HasTemperature(Capability):
     At 1 they are of the model's own distribution; towards 0 they go to one mode of it.
     """
 
-    what, examples = "has a temperature", "model=gated_pixelcnn, realnvp or vae"
+    what, examples = "can be sampled at a temperature", "model=gated_pixelcnn, realnvp or vae"
     temperature: float = 1.0
 
 

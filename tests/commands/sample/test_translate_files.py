@@ -198,7 +198,7 @@ def test_mistakes(sample: Program, pictures: Path, tmp_path: Path) -> None:
     told(("edges", "source=/nowhere"), "no such file or folder /nowhere (source)")
     told(
         ("noise", f"source={pictures}"),
-        "does not fit mode=translate, which needs one that translates",
+        "mode=translate needs a model that translates images, and GAN is not one",
     )
     told(("edges", f"source={pictures}", "mode.size=own"), "sees whole pictures", "(mode.size)")
     told(

@@ -75,9 +75,10 @@ def with_defaults(config: dict[str, Any]) -> dict[str, Any]:
 
 def build_mode(config: dict[str, Any]) -> Mode:
     """Build the mode, after the numbers beside it were checked under the names that were typed."""
+    from gentrain.commands.sample.mode import Mode
     from gentrain.config.build import build
     from gentrain.config.types import Count
-    from gentrain.config.validate import check_seed, checked, coerced
+    from gentrain.config.validate import check_seed, checked, coerced, refuse_other_kind
     from gentrain.errors import UserError
 
     if config["seed"] is not None:
@@ -86,7 +87,8 @@ def build_mode(config: dict[str, Any]) -> Mode:
         coerced(config["n"], Count, "n")
         if "n" not in config["mode"]:
             raise UserError("this mode draws a number of images of its own (n); leave it out")
-    return build(checked(config["mode"], "mode"), "mode")
+    refuse_other_kind(config["mode"], Mode, "mode")
+    return build(checked(config["mode"], "mode"), "mode", Mode)
 
 
 def device(name: str) -> str:

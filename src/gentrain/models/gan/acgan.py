@@ -11,8 +11,6 @@ the critic maximises L_S + L_C and the generator L_C - L_S.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,7 +20,7 @@ from gentrain.config.types import Count, NonNegative
 from gentrain.models.base import Batch, Classifies
 from gentrain.models.gan.base import SingleCriticModel
 from gentrain.models.objective import Objective
-from gentrain.networks.base import Backbone
+from gentrain.networks.base import Backbone, Critic, Generator, Translator
 from gentrain.networks.classifier import ClassifierCritic, accuracy
 from gentrain.networks.conditional import conditional_generator
 
@@ -47,8 +45,8 @@ class AuxiliaryClassifierGAN(SingleCriticModel, Classifies):
 
     def __init__(
         self,
-        generator: Backbone[Any],
-        critic: Backbone[Any],
+        generator: Backbone[Generator | Translator],
+        critic: Backbone[Critic],
         criterion: AdversarialCriterion,
         classes: Count,
         embedding: Count | None = None,

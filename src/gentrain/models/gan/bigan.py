@@ -234,11 +234,11 @@ class BiGAN(AdversarialModel, Encodes, Reconstructs):
 
     def __init__(
         self,
-        generator: base.Backbone[Any],
-        critic: base.Backbone[Any],
+        generator: base.Backbone[base.Generator | base.Translator],
+        critic: base.Backbone[base.Critic],
         criterion: AdversarialCriterion,
         encoder_norm: Norm | None = "batch",
-        encoder: base.Backbone[Any] | None = None,
+        encoder: base.Backbone[base.Critic] | None = None,
         stochastic: bool = False,
         joint_width: Count | None = None,
         information: NonNegative = 0.0,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -14,7 +12,7 @@ from gentrain.errors import UserError
 from gentrain.models.base import Batch
 from gentrain.models.gan.base import ConditionedCritic, SingleCriticModel
 from gentrain.models.objective import Objective
-from gentrain.networks.base import Backbone
+from gentrain.networks.base import Backbone, Critic, Generator, Translator
 from gentrain.networks.conditional import (
     Conditioning,
     conditional_critic,
@@ -49,8 +47,8 @@ class ConditionalGAN(SingleCriticModel):
 
     def __init__(
         self,
-        generator: Backbone[Any],
-        critic: Backbone[Any],
+        generator: Backbone[Generator | Translator],
+        critic: Backbone[Critic],
         criterion: AdversarialCriterion,
         classes: Count,
         embedding: Count | None = None,

@@ -30,7 +30,7 @@ from gentrain.models.base import Batch, TranslatesBack, eval_mode
 from gentrain.models.content_loss import l1
 from gentrain.models.gan.base import AdversarialModel
 from gentrain.models.objective import Objective
-from gentrain.networks.base import Backbone, with_options
+from gentrain.networks.base import Backbone, Critic, Generator, Translator, with_options
 
 
 class TwoTranslators(nn.Module):
@@ -120,8 +120,8 @@ class CycleGAN(AdversarialModel, TranslatesBack):
 
     def __init__(
         self,
-        generator: Backbone[Any],
-        critic: Backbone[Any],
+        generator: Backbone[Generator | Translator],
+        critic: Backbone[Critic],
         criterion: AdversarialCriterion,
         cycle: Positive = 10.0,
         identity: NonNegative = 0.5,

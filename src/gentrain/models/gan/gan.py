@@ -6,11 +6,9 @@ DCGAN, EBGAN or R3GAN: see the presets in `conf/model`.
 
 from __future__ import annotations
 
-from typing import Any
-
 from gentrain.adversarial.criterion import AdversarialCriterion
 from gentrain.models.gan.base import SingleCriticModel
-from gentrain.networks.base import Backbone
+from gentrain.networks.base import Backbone, Critic, Generator, Translator
 
 
 class GAN(SingleCriticModel):
@@ -23,7 +21,10 @@ class GAN(SingleCriticModel):
     """
 
     def __init__(
-        self, generator: Backbone[Any], critic: Backbone[Any], criterion: AdversarialCriterion
+        self,
+        generator: Backbone[Generator | Translator],
+        critic: Backbone[Critic],
+        criterion: AdversarialCriterion,
     ) -> None:
         self.check_backbones(generator, critic, criterion)
         super().__init__(generator(), critic(), criterion)

@@ -27,7 +27,7 @@ from gentrain.errors import UserError
 from gentrain.models.base import Batch, Completes
 from gentrain.models.content_loss import Content
 from gentrain.models.gan.pix2pix import Pix2Pix
-from gentrain.networks.base import Backbone
+from gentrain.networks.base import Backbone, Critic, Generator, Translator
 
 
 class Inpainting(Pix2Pix, Completes):
@@ -46,8 +46,8 @@ class Inpainting(Pix2Pix, Completes):
 
     def __init__(
         self,
-        generator: Backbone[Any],
-        critic: Backbone[Any],
+        generator: Backbone[Generator | Translator],
+        critic: Backbone[Critic],
         criterion: AdversarialCriterion,
         *,
         content: Content,

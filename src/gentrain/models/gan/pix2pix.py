@@ -25,7 +25,7 @@ from gentrain.models.base import Batch, InitialWeights, Translates
 from gentrain.models.content_loss import Content
 from gentrain.models.gan.base import ConditionedCritic, SingleCriticModel
 from gentrain.models.objective import Objective
-from gentrain.networks.base import Backbone
+from gentrain.networks.base import Backbone, Critic, Generator, Translator
 
 
 class Pix2Pix(SingleCriticModel, Translates):
@@ -48,8 +48,8 @@ class Pix2Pix(SingleCriticModel, Translates):
 
     def __init__(
         self,
-        generator: Backbone[Any],
-        critic: Backbone[Any],
+        generator: Backbone[Generator | Translator],
+        critic: Backbone[Critic],
         criterion: AdversarialCriterion,
         *,
         content: Content,

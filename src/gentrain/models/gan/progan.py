@@ -20,7 +20,7 @@ from gentrain.config.types import Count
 from gentrain.models.base import Batch
 from gentrain.models.gan.gan import GAN
 from gentrain.models.objective import Objective
-from gentrain.networks.base import Backbone
+from gentrain.networks.base import Backbone, Critic, Generator, Translator
 from gentrain.networks.progan import Growing, average_pool_to, doubled, halved
 
 log = logging.getLogger("gentrain")
@@ -133,8 +133,8 @@ class ProgressiveGAN(GAN):
 
     def __init__(
         self,
-        generator: Backbone[Any],
-        critic: Backbone[Any],
+        generator: Backbone[Generator | Translator],
+        critic: Backbone[Critic],
         criterion: AdversarialCriterion,
         growth: Growth,
     ) -> None:

@@ -13,7 +13,6 @@ authors' code, a moving average of the critic's weights names the classes.
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +23,7 @@ from gentrain.config.types import Count, Positive, Share
 from gentrain.models.base import Batch, Classifies
 from gentrain.models.gan.base import SingleCriticModel
 from gentrain.models.objective import Objective
-from gentrain.networks.base import Backbone
+from gentrain.networks.base import Backbone, Critic, Generator, Translator
 from gentrain.networks.classifier import LogitCritic, accuracy
 
 
@@ -48,8 +47,8 @@ class SemiSupervisedGAN(SingleCriticModel, Classifies):
 
     def __init__(
         self,
-        generator: Backbone[Any],
-        critic: Backbone[Any],
+        generator: Backbone[Generator | Translator],
+        critic: Backbone[Critic],
         criterion: AdversarialCriterion,
         classes: Count,
         weight: Positive = 1.0,

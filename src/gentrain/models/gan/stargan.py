@@ -30,7 +30,7 @@ from gentrain.models.base import Batch, Classifies, TranslatesBack, eval_mode
 from gentrain.models.content_loss import l1
 from gentrain.models.gan.base import SingleCriticModel
 from gentrain.models.objective import Objective
-from gentrain.networks.base import Backbone
+from gentrain.networks.base import Backbone, Critic, Generator, Translator
 from gentrain.networks.classifier import ClassifierCritic
 from gentrain.networks.conditional import LabelledTranslator
 
@@ -57,8 +57,8 @@ class StarGAN(SingleCriticModel, Classifies, TranslatesBack):
 
     def __init__(
         self,
-        generator: Backbone[Any],
-        critic: Backbone[Any],
+        generator: Backbone[Generator | Translator],
+        critic: Backbone[Critic],
         criterion: AdversarialCriterion,
         classes: Count,
         label_kind: LabelKind,

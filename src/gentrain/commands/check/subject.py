@@ -1,0 +1,170 @@
+"""What is checked, built: an option in a training of its own."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+
+from gentrain.commands.check.options import Compose, Option
+from gentrain.config import schema
+from gentrain.data.base import Data
+from gentrain.errors import UserError
+from gentrain.models.base import GenerativeModel, SingleObjectiveModel
+from gentrain.models.gan.base import AdversarialModel
+from gentrain.runs.directory import CONFIG
+from gentrain.training.job import Job
+
+BATCH = 8
+STEPS = 4
+# of every training that is made here
+SHORT = (
+    "trainer=cpu", "logger=csv", "samples.every=0", "samples.n=4", "checkpoint.every=2",
+    "scheme.log_every=1", f"data.batch_size={BATCH}", f"steps={STEPS}", "seed=0", "data.workers=0",
+)  # fmt: skip
+LEFT_OUT = ("progress", "doctor")  # callbacks that only say something
+
+
+@dataclass
+class Subject:
+    """An option, and the training in which it is tried.
+
+    Args:
+        option: what is checked.
+        words: the training's command.
+        config: the resolved configuration.
+        choices: the groups of that configuration.
+        place: a directory that is removed afterwards.
+    """
+
+    option: Option
+    words: list[str]
+    config: dict[str, Any]
+    choices: dict[str, str]
+    place: Path
+
+    @cached_property
+    def job(self) -> Job:
+        """The training, built and not yet started."""
+        return Job(self.config, self.choices, self.place / "whole")
+
+    @property
+    def model(self) -> GenerativeModel:
+        """The model; where the training has been started, a trained one."""
+        return self.job.scheme.model
+
+    @property
+    def data(self) -> Data:
+        """The data set."""
+        return self.job.data
+
+    def fresh(self) -> Any:
+        """The same training module, built anew and shown a first batch."""
+        job = Job(self.config, self.choices, self.place / "fresh")
+        start(job.scheme.model, self.batch)
+        return job.scheme
+
+    @cached_property
+    def batch(self) -> tuple[torch.Tensor, ...]:
+        """The first training batch."""
+        return next(iter(self.data.batches()))  # type: ignore[return-value]
+
+    @cached_property
+    def trained(self) -> Job:
+        """The training after its end, in a run directory as `gentrain sample` opens it."""
+        self.job.fit()
+        file = self.job.run_dir / CONFIG
+        file.parent.mkdir(exist_ok=True)
+        OmegaConf.save(OmegaConf.create(self.config), file)
+        return self.job
+
+    def resumed(self) -> Job:
+        """A training that goes on from the checkpoint in the middle of `trained`, after its end."""
+        middle = self.trained.run_dir / "checkpoints" / "last-1.ckpt"
+        again = self.place / "resumed" / "checkpoints" / "last.ckpt"
+        again.parent.mkdir(parents=True)
+        shutil.copy(middle, again)
+        job = Job(self.config, self.choices, self.place / "resumed", again)
+        job.fit()
+        return job
+
+
+def prepared(
+    option: Option,
+    compose: Compose,
+    place: Path,
+    *more: str,
+    attempts: list[list[str]] | None = None,
+    accept: Callable[[Subject], Any] = lambda subject: subject.job,
+) -> Subject:
+    """An option in the first training that takes it.
+
+    Args:
+        option: what is checked.
+        compose: gives the configuration of a command.
+        place: an empty directory.
+        more: further words of the command.
+        attempts: the commands that are tried; None for those of the option.
+        accept: builds the training, or does more; raises where it does not fit.
+
+    Raises:
+        UserError: of the first attempt, where none fits.
+    """
+    refusals: list[Exception] = []
+    for number, words in enumerate(option.attempts() if attempts is None else attempts):
+        try:
+            subject = configured(option, words, compose, place / str(number), *more)
+            accept(subject)
+            return subject
+        except Exception as error:
+            refusals.append(error)
+    raise refusals[0]
+
+
+def configured(
+    option: Option, words: list[str], compose: Compose, place: Path, *more: str
+) -> Subject:
+    """An option in the training of a command."""
+    scored = () if any(word.startswith("quality=") for word in words) else ("quality=none",)
+    found = compose("train", [*words, *SHORT, *scored, *more])
+    config = schema.resolved(OmegaConf.create(found.values))
+    for name in LEFT_OUT:
+        config["callbacks"].pop(name, None)
+    choices = {group: str(name) for group, name in found.choices.items() if name is not None}
+    return Subject(option, words, config, choices, place)
+
+
+def start(model: GenerativeModel, batch: tuple[torch.Tensor, ...]) -> None:
+    """Show a model what it sees before its first update."""
+    torch.manual_seed(0)
+    match model:
+        case SingleObjectiveModel(init_images=count) if count:
+            model.init_from_data(batch)
+    model.init_from_batch(batch)
+
+
+def objectives(model: GenerativeModel) -> dict[str, Any]:
+    """What each player minimises, by the player's name."""
+    match model:
+        case AdversarialModel():
+            return {"critic": model.critic_loss, "generator": model.generator_loss}
+        case SingleObjectiveModel():
+            return {"model": model.objective}
+    raise UserError(
+        f"{type(model).__name__} has no objective (model); inherit from "
+        "gentrain.models.gan.base.AdversarialModel or gentrain.models.base.SingleObjectiveModel"
+    )
+
+
+def players(model: GenerativeModel) -> dict[str, torch.nn.Module]:
+    """The module of each player, by its name."""
+    match model:
+        case AdversarialModel():
+            return {"critic": model.critic, "generator": model.generator}
+    return {"model": model}

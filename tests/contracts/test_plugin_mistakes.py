@@ -1,0 +1,254 @@
+"""Mistakes in code and YAML files of the user, each in one line: what, which key, what to do."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+from gentrain.cli.compose import composed, register
+from gentrain.cli.overlay import refuse_misplaced
+from gentrain.cli.overrides import normalize_overrides
+from gentrain.config import paths, plugins
+from gentrain.config.build import build
+from gentrain.config.validate import check
+from gentrain.errors import UserError
+from tests.support.shell import SMALL, assert_refused, gentrain
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The working directory, where modules are found; `own` is named by --config-dir."""
+    modules = set(sys.modules)
+    monkeypatch.setattr(plugins, "active", {})
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own").mkdir()
+    paths.overlays[:] = [tmp_path / "own"]
+    yield tmp_path
+    paths.overlays.clear()
+    for name in {"mine", "pkg", "pkg.sub"} & (set(sys.modules) - modules):
+        del sys.modules[name]
+
+
+def written(place: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_text(dedent(text).lstrip())
+
+
+def message(call: Callable[[], Any]) -> str:
+    with pytest.raises(UserError) as refused:
+        call()
+    text = str(refused.value)
+    assert "\n" not in text and "(" in text and ";" in text, text
+    return text
+
+
+# --- modules --------------------------------------------------------------------------------------
+
+MODULES = {
+    "syntax": ("mine", {"mine.py": "x = 1\ndef f(:\n"}, "invalid syntax, in {}/mine.py:2"),
+    "syntax of a part": (
+        "pkg", {"pkg/__init__.py": "import pkg.sub", "pkg/sub.py": "x = 1\n(\n"}, "{}/pkg/sub.py:2",
+    ),
+    "raises": ("mine", {"mine.py": "x = 1\ny = x / 0"}, "ZeroDivisionError: division by zero, in"),
+    # the line is the user's, not that of the library which raises
+    "raises below": ("mine", {"mine.py": "import json\n\njson.loads('{')"}, "{}/mine.py:3"),
+    "leaves": ("mine", {"mine.py": "raise SystemExit(0)"}, 'if __name__ == "__main__":'),
+    "standard": ("statistics", {"statistics.py": ""}, "a module of Python (plugins); rename"),
+    "standard package": ("json", {"json/__init__.py": ""}, "such as my_json.py"),
+    "installed": ("torch", {"torch.py": ""}, "{}/torch.py has the name of the installed"),
+    "gentrain": ("gentrain", {}, "a module of gentrain itself"),
+    "missing": ("mine", {}, "no module mine in {}"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_that_cannot_be_a_plugin(name: str, place: Path) -> None:
+    module, files, said = MODULES[name]
+    written(place, files)
+    assert said.format(place) in message(lambda: plugins.activate([module]))
+
+
+def test_a_file_beside_a_plugin_hides_no_module_of_python(place: Path) -> None:
+    """A file colorsys.py of the user, say: Python's own goes on to be imported."""
+    sys.modules.pop("colorsys", None)
+    written(place, {"mine.py": "import colorsys", "colorsys.py": "raise RuntimeError"})
+    plugins.activate(["mine"])
+    assert sys.modules["colorsys"].__file__ != str(place / "colorsys.py")
+
+
+@pytest.mark.parametrize(
+    ("verb", "typed", "meant"),
+    [
+        ("train", "plugins=one,two", "plugins=['one','two']"),
+        ("sample", "plugin=one", "plugins=['one']"),
+        ("eval", "plugins=[one,two]", "plugins=[one,two]"),
+        ("check", "plugins=one", "plugin=one"),
+        ("check", "plugin=one", "plugin=one"),
+    ],
+)
+def test_one_plugin_or_several(verb: str, typed: str, meant: str) -> None:
+    assert normalize_overrides(verb, [typed]) == [meant]
+
+
+def test_several_plugins_without_brackets(tmp_path: Path, light: dict[str, str]) -> None:
+    done = gentrain(tmp_path, light, "plugins=one,two", "model=dcgan", *SMALL)
+    assert_refused(done, tmp_path, "no module one", "(plugins)")
+
+
+# --- YAML files -----------------------------------------------------------------------------------
+
+NETWORK = "generator: {_target_: mine.Net}\n"
+FILES = {
+    "network without its header": (
+        "own/network/net.yaml", NETWORK, "network=net", "the line '# @package model' as its first",
+    ),
+    "header below a comment": (
+        "own/network/net.yaml", f"# a net\n# @package model\n{NETWORK}", "network=net",
+        "'# @package model'",
+    ),
+    "another header": (
+        "own/model/net.yaml", f"# @package model\n{NETWORK}", "model=net", "'# @package _global_'",
+    ),
+    "optimizer": ("own/optimizer/net.yaml", "x: 1\n", "optimizer=net", "scheme.optimizers"),
+    "mode": ("own/mode/net.yaml", "x: 1\n", "mode=net", "'# @package _global_'"),
+    "name of the folder": (
+        "own/networks/net.yaml", NETWORK, "network=net",
+        "own/networks/net.yaml (network); move it to {}/own/network/net.yaml",
+    ),
+    "name of the folder, and of the group": (
+        "own/networks/net.yaml", NETWORK, "networks=net",
+        "own/networks is no group of gentrain (networks); did you mean network",
+    ),
+    "without a folder": ("own/net.yaml", NETWORK, "network=net", "move it to {}/own/network/net"),
+    "yml": ("own/loss/net.yml", NETWORK, "loss=net", "move it to {}/own/loss/net.yaml"),
+    "one of a list": ("own/trick/net.yaml", NETWORK, "tricks=[ema,net]", "own/tricks/net.yaml"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_misplaced_file(name: str, place: Path) -> None:
+    file, text, word, said = FILES[name]
+    written(place, {file: text})
+    assert said.format(place) in message(lambda: refuse_misplaced([word, "steps=1"]))
+
+
+def test_files_that_are_right(place: Path) -> None:
+    header = "# @package model\n"
+    written(place, {"own/network/net.yaml": header + NETWORK, "own/loss/net.yaml": "x: 1\n"})
+    refuse_misplaced(["network=net", "loss=net", "+experiment=quick", "model.x=net", "tricks=[]"])
+
+
+def test_the_command_line_says_so(tmp_path: Path, light: dict[str, str]) -> None:
+    written(tmp_path, {"own/network/net.yaml": NETWORK})
+    words = ("model=dcgan", "network=net", "--config-dir", "own", *SMALL)
+    done = gentrain(tmp_path, light, *words)
+    assert_refused(done, tmp_path, "net.yaml", "(network)", "'# @package model'")
+
+
+# --- classes --------------------------------------------------------------------------------------
+
+CLASSES = """
+    from torch import nn
+    from gentrain.networks import base
+
+    class Net(nn.Module):
+        def __init__(self, shape=None, **others):
+            super().__init__()
+
+    class Other:
+        def __init__(self, **others): ...
+
+    class Late(base.Generator):
+        def __init__(self, shape, prior="normal"):
+            self.layer = nn.Linear(2, 2)
+
+    class Wrong(base.Generator):
+        def __init__(self, shape, prior="normal"):
+            super().__init__(nn.Linear(1, shape), 1)
+"""
+GAN = "model=dcgan"
+
+
+def of(key: str, name: str, *more: str, partial: bool = False) -> list[str]:
+    """The words that put a class at a key."""
+    words = [f"{key}._target_=mine.{name}", *([f"++{key}._partial_=true"] if partial else [])]
+    return [*words, *more]
+
+
+KINDS = {
+    "network": (
+        of("model.generator", "Net"), "mine.Net is no Generator or Translator (model.generator); "
+        "inherit from gentrain.networks.base.Generator or gentrain.networks.base.Translator",
+    ),
+    "critic": (
+        of("model.critic", "Net"),
+        "mine.Net is no Critic (model.critic); inherit from gentrain.networks.base.Critic",
+    ),
+    "encoder of a VAE": (
+        ["model=vae", *of("model.encoder", "Net")], "inherit from gentrain.networks.vae.Encoder",
+    ),
+    "model": (of("model", "Other"), "inherit from gentrain.models.base.GenerativeModel"),
+    "loss": (of("loss", "Other"), "(loss); inherit from gentrain.adversarial.losses.Adversa"),
+    "lipschitz": (of("lipschitz", "Other"), "(lipschitz); inherit from gentrain.adversarial.reg"),
+    "trick": (
+        ["tricks=[ema]", *of("tricks.ema", "Other")],
+        "mine.Other is no Regularizer (tricks.ema); inherit from gentrain.adversarial.regularizer",
+    ),
+    "level of a trick": (
+        ["++tricks._target_=mine.Other"], "stands where names are expected (tricks); put it one",
+    ),
+    "data": (of("data", "Other"), "mine.Other is no Data (data); inherit from gentrain.data.base"),
+    "metric": (of("quality", "Other"), "(quality); inherit from gentrain.quality.base.Metric"),
+    "optimizer": (
+        of("scheme.optimizers.critic", "Other"),
+        "mine.Other is no Optimizer (scheme.optimizers.critic); inherit from torch.optim",
+    ),
+    "without _partial_": (
+        of("model.generator", "Late", "model.generator._partial_=false"),
+        "mine.Late is built later, by what takes it (model.generator); write _partial_: true",
+    ),
+    "constructor before Module.__init__": (
+        of("model.generator", "Late"), "AttributeError: cannot assign module before",
+    ),
+    "constructor with a mistake": (of("model.generator", "Wrong"), "TypeError: "),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_class_of_another_kind(name: str, place: Path) -> None:
+    from omegaconf import OmegaConf
+
+    from gentrain.config.schema import resolved
+    from gentrain.training.job import KINDS as OF_KEYS
+
+    words, said = KINDS[name]
+    written(place, {"mine.py": CLASSES})
+    register()
+    plugins.activate(["mine"])
+    words = words if words[0] == "model=vae" else [GAN, *words]
+
+    def built() -> None:
+        config = resolved(OmegaConf.create(composed("train", words).values))
+        config["model"]["generator"] = of_the_class(config["model"].get("generator"))
+        checked = check(config, OF_KEYS)
+        build(checked["model"], "model")
+
+    found = message(built)
+    assert said in found
+    if "constructor" in name:
+        line = 13 if "before" in name else 17
+        assert f"{place}/mine.py:{line} (model); mend it there" in found
+
+
+def of_the_class(node: dict[str, Any] | None) -> Any:
+    """A generator's node, without options that classes of these tests have not."""
+    if node is None or not node["_target_"].startswith("mine."):
+        return node
+    return {key: value for key, value in node.items() if key in ("shape", "prior") or key[0] == "_"}
