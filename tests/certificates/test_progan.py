@@ -462,8 +462,10 @@ def test_other_penalties_and_other_couplings_are_refused() -> None:
             build_model("model=progan", f"lipschitz={lipschitz}", *NARROW)
     with pytest.raises(UserError, match="couple samples"):
         build_model("model=dcgan", "lipschitz=gp_grouped")
-    with pytest.raises(UserError, match="couple samples"):
-        build_model("model=progan", "tricks=[minibatch_discrimination]", *NARROW)
+    for loss, reason in (("hinge", "couple samples"), ("wasserstein", "grows with the batch")):
+        words = (f"loss={loss}", "tricks=[minibatch_discrimination]")
+        with pytest.raises(UserError, match=reason):
+            build_model("model=progan", *words, *NARROW)
 
 
 def test_what_else_is_refused_and_what_works() -> None:

@@ -199,6 +199,8 @@ def refusal(preset: str, loss: str, lipschitz: str, tricks: tuple[str, ...]) -> 
             return "attention=0"
         if lipschitz != "clip" and critic.get("norm") in ("batch", "layer", "instance"):
             return "norm=none"  # whose gains only clipping bounds
+    if "feature_matching" in tricks and loss == "js_saturating":
+        return "loss.saturating"
     if "label_smoothing" in tricks and not loss.startswith(("js", "ls")):
         return "label_smoothing"
     if preset in ("bigan", "ali") and "feature_matching" in tricks:

@@ -20,7 +20,7 @@ FAMILIES = {"mlp": mlp, "dcgan": dcgan, "resnet": resnet, "normfree": normfree}
 @pytest.mark.parametrize("family", FAMILIES)
 def test_shapes_ranges_gradients(family: str, channels: int, side: int) -> None:
     shape, module = [channels, side, side], FAMILIES[family]
-    width = {"width": 4} if family != "mlp" else {"width": 16}
+    width = {"width": {"mlp": 16, "normfree": 8}.get(family, 4)}
     generator, critic = module.Generator(shape, latent=8, **width), module.Critic(shape, **width)
     x = generator(generator.noise(3, "cpu"))
     assert x.shape == (3, *shape)

@@ -73,6 +73,6 @@ def small(node: Any) -> Any:
     if "unet" in node.get("_target_", "") or "autoencoder.MLP" in node.get("_target_", ""):
         sizes["depth"] = 2  # with 1 the one has no norms, and the other no hidden layer
     return {
-        key: small(value) if isinstance(value, dict) else sizes.get(key, value)
+        key: small(value) if value is None or isinstance(value, dict) else sizes.get(key, value)
         for key, value in node.items()
     }

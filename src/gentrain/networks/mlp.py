@@ -118,8 +118,9 @@ class Critic(Perceptron):
     ) -> None:
         if maxout and norm != "none":
             raise UserError(
-                "maxout layers have no norm (model.critic.norm, model.critic.maxout); "
-                "write model.critic.norm=none, or model.critic.maxout=0"
+                "maxout layers have no norm (model.critic.norm, model.encoder_norm, "
+                "model.critic.maxout); write model.critic.norm=none and model.encoder_norm=null, "
+                "or model.critic.maxout=0"
             )
         pixels = math.prod(shape)
         first: list[nn.Module] = [nn.Flatten()]
