@@ -129,6 +129,7 @@ def test_the_table(tmp_path: Path) -> None:
         "quality/fid" in said
         and f"failed 005: killed by SIGKILL\n  {ledger.dir}/005/cell.log" in said
     )
+    assert f"side by side: `gentrain compare {ledger.dir}`\n" in said
     first, second = by_seed(rows(ledger), ledger.keys)
     assert (first["model"], first["seeds"], first["done"], first["best"], first["final"]) == (
         "gan",

@@ -141,6 +141,7 @@ def parts(ledger: Ledger, found: list[dict[str, Any]], stream: TextIO) -> Iterat
         yield "\nwithout a trick minus with all of them, pairs of equal seeds, "
         yield "mean ± standard error\n" + aligned(differences, list(differences[0]), stream)
     yield best_run(ledger.dir, found)
+    yield f"side by side: `gentrain compare {shlex.quote(str(ledger.dir))}`\n"
     for each in found:
         if each["status"] in BAD:
             yield f"{each['status']} {each['cell']}: {each['reason']}\n  {each['log']}\n"

@@ -143,5 +143,5 @@ function show(wanted) {
   for (const group of data.groups) group.tick.checked = group.shown = wanted(group);
   draw();
   study();
-  samplePages.begin(withPictures().length);
+  samplePages?.begin(withPictures().length);
 }

@@ -71,7 +71,7 @@ function parallel(groups) {
   $("parallel").setAttribute("aria-label", `${axes.length} hyperparameters and ${score} of ${made.length} groups`);
   Plotly.react($("parallel"), made, {
     ...layout, annotations: ticks, uirevision: score, margin: { ...layout.margin, r: 84 },
-    xaxis: { ...axis, tickvals: every.map((_, d) => d), ticktext: every.map((one) => plainly(ending(one.key))), range: [-0.1, every.length - 0.9], gridwidth: 2 },
+    xaxis: { ...axis, tickvals: every.map((_, d) => d), ticktext: every.map((one) => plainly(ending(one.key))), range: [-0.1, every.length - 0.9], gridwidth: 2, ticklabeloverflow: "allow" },
     yaxis: { ...axis, visible: false, range: [-0.06, 1.06], fixedrange: true },
   }, config);
 }

@@ -67,7 +67,7 @@ function pager(name, draw) {
   const element = el("div", { class: "pager", role: "group", "aria-label": `pages of ${name}` }, back, where, on);
   back.addEventListener("click", () => turn(first - PAGE));
   on.addEventListener("click", () => turn(first + PAGE));
-  return { element, begin: (count, stay = false) => { total = count; turn(stay ? first : 0); } };
+  return { element, begin: (count) => { total = count; turn(0); } };
 }
 
 /** Copies a text. A page that was opened from a file may be refused the clipboard; then the selection is copied, as by hand. */

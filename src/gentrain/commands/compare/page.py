@@ -11,6 +11,7 @@ import html
 import math
 import secrets
 import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -44,14 +45,17 @@ def html_page(shown: list[Table], places: list[Path], pixels: int, megabytes: fl
         megabytes: the limit for all pictures.
     """
     groups = [group for table in shown for _, group in table.rows]
-    pictures, left_out = album([run for group in groups for run in group.runs], pixels, megabytes)
-    library = plotly()
+    runs = [run for group in groups for run in group.runs]
+    with ThreadPoolExecutor(1) as aside:  # pictures are made while the curves are written
+        begun = aside.submit(album, runs, pixels, megabytes)
+        told, library = content(shown, groups, places), plotly()
+        pictures, left_out = begun.result()
     notes = {"left_out": left_out, "install": "" if library else INSTALL}
     parts = {
         "NONCE": secrets.token_hex(16),
         "TITLE": html.escape(", ".join(map(str, places))),
         "STYLE": resource("page.css"),
-        "DATA": embedded(content(shown, groups, places) | notes),
+        "DATA": embedded(told | notes),
         "PICTURES": embedded(pictures),
         "PLOTLY": library,
         "SCRIPT": "\n".join(map(resource, SCRIPTS)),
