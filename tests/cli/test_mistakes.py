@@ -163,6 +163,14 @@ def test_30_a_full_disk(run: Run, tmp_path: Path, full_disk: Path) -> None:
     ), done.stderr
 
 
+@pytest.mark.slow
+def test_30_a_sweep_on_a_full_disk(run: Run, full_disk: Path) -> None:
+    (full_disk / "ballast").write_bytes(b"0" * (1 << 20))
+    done = run("-m", "seed=0,1", f"hydra.sweep.dir={full_disk}/sweep", "steps=2", *SMALL)
+    assert done.returncode == 4 and "No space left" in done.stderr.splitlines()[-1], done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_6_a_batch_larger_than_the_data(run: Run, tmp_path: Path) -> None:
     done = run("data.batch_size=4501", *SMALL)
     assert_refused(done, tmp_path, "(data.batch_size)", "at most 4050", lines_before=1)
