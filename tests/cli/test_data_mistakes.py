@@ -147,6 +147,26 @@ IDX = {
 }
 
 
+@pytest.mark.parametrize(
+    ("classes", "count", "words"),
+    [
+        (3, 5, ["the test split gives 1 real images, too few for scores", "quality=none"]),
+        (1, 15, ["quality=classifier learns to tell classes apart", "has 1 (data.classes)"]),
+        (2, 2, ["of the 4 training samples of pictures is 0 (data.validation)"]),
+    ],
+    ids=["09-one-test-image", "11-one-class", "four-pictures"],
+)
+def test_too_little_for_a_score(
+    classes: int, count: int, words: list[str], run: Run, tmp_path: Path
+) -> None:
+    for number in range(classes):
+        fill(tmp_path / "pictures" / f"c{number}", count)
+    own = ("data.size=8", f"data.classes={classes}", "data.batch_size=2", "quality=classifier")
+    done = run("model=dcgan", *FOLDER[:2], *SMALL[:2], "steps=2", "network=mlp", *own)
+    lines = len(done.stderr.splitlines())
+    assert_refused(done, tmp_path, *words, lines_before=lines - 1)
+
+
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory, env: dict[str, str]) -> Done:
     """The rows of PICTURES as the jobs of one multirun: the import of torch costs more than they

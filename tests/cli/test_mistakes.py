@@ -38,6 +38,26 @@ COMPOSITION = {
     "9-open-quote": (["steps='1"], ["steps='1", "quotes"]),
     "10-missing-value": (["steps=???"], ["(steps)", "give it a value"]),
     "10-bad-interpolation": (["steps=${nope}"], ["(steps)", "nope"]),
+    "no-number": (["steps=10x"], ["'10x' is no whole number (steps)", "steps=..."]),
+    "an-open-bracket": (["model=gan", "seed=[1,2"], ["override 'seed=[1,2': the [ stays open"]),
+    "an-open-quote": (["model=gan", "seed='1"], ["override \"seed='1\": the ' stays open"]),
+    "a-closing-bracket": (["model=gan", "seed=1]"], ["'seed=1]': the ] closes nothing"]),
+    "a-space-in-a-key": (["model=gan", "x y=3"], ["override 'x y=3': a key has no ' '"]),
+    "an-unknown-option": (["--multi-run"], ["no option --multi-run (command line)", "--multirun"]),
+    "an-unknown-letter": (["model=gan", "-x"], ["no option -x (command line)"]),
+    "cfg-of-what": (["--cfg", "jobs"], ["(command line)", "jobs"]),
+    "added-key": (["model=gan", "+stepz=3"], ["no option stepz (stepz)", "did you mean steps"]),
+    "added-key-twice": (["++nothing=3"], ["no option nothing (nothing)"]),
+    "key-taken-away": (["model=gan", "~steps"], ["steps cannot be taken away (steps)"]),
+    "hydra-key": (["hydra.run.dr=x"], ["(hydra.run.dr)", "did you mean hydra.run.dir"]),
+    "key-of-other-data": (
+        ["model=gan", "data.root=pictures"],
+        ["no option data.root here (data.root)", "data=image_folder or data="],
+    ),
+    "key-of-another-quality": (
+        ["quality.features.updates=3", "quality=nats"],
+        ["(quality.features.updates)", "quality=classifier"],
+    ),
     "21-no-such-run": (["resume=nowhere"], ["(resume)", "nowhere does not exist"]),
     "21-no-checkpoint": (["resume=."], ["(resume)", "checkpoints/last.ckpt"]),
     "21-url": (["resume=https://example.org/last.ckpt"], ["(resume)", "is a URL"]),
@@ -161,6 +181,14 @@ def test_30_a_full_disk(run: Run, tmp_path: Path, full_disk: Path) -> None:
         and "No space left" in last
         and "Traceback" not in done.stderr
     ), done.stderr
+
+
+@pytest.mark.slow
+def test_30_a_sweep_on_a_full_disk(run: Run, full_disk: Path) -> None:
+    (full_disk / "ballast").write_bytes(b"0" * (1 << 20))
+    done = run("-m", "seed=0,1", f"hydra.sweep.dir={full_disk}/sweep", "steps=2", *SMALL)
+    assert done.returncode == 4 and "No space left" in done.stderr.splitlines()[-1], done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_6_a_batch_larger_than_the_data(run: Run, tmp_path: Path) -> None:

@@ -121,6 +121,18 @@ def test_fewer_steps_than_were_made(finished: Path, env: dict[str, str], tmp_pat
     assert (stopped / "summary.json").read_bytes() == before
 
 
+@pytest.mark.parametrize("typed", ["resume={}", 'resume="{}"'])
+def test_a_run_that_was_moved(
+    finished: Path, env: dict[str, str], tmp_path: Path, typed: str
+) -> None:
+    """Into a directory whose name has an equals sign."""
+    shutil.copytree(finished, tmp_path / "lr=0.1" / "r")
+    done = gentrain(tmp_path, env, *WHOLE, f"steps={STEPS + 1}", typed.format("lr=0.1/r"))
+    assert_fine(done)
+    assert f"from step {STEPS}" in done.stderr
+    assert summary(tmp_path / "lr=0.1" / "r")["steps"] == STEPS + 1
+
+
 def test_more_steps_from_a_checkpoint(finished: Path, env: dict[str, str], tmp_path: Path) -> None:
     checkpoint = finished / "checkpoints" / "last.ckpt"
     done = gentrain(

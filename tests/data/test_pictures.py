@@ -292,6 +292,23 @@ def test_odd_names(make: Make, picture_root: Path, tmp_path: Path) -> None:
     assert sum(len(data.load(split).images) for split in ("train", "validation")) == 60
 
 
+def test_what_programs_leave_behind_is_no_picture_and_no_class(
+    make: Make, picture_root: Path
+) -> None:
+    """Of macOS, of notebooks, of Windows, of thumbnailers; beside the classes and within them."""
+    before = make("image_folder", f"root={picture_root}", "size=16", "classes=2")
+    left = (
+        "__MACOSX/cat/._0.png", ".DS_Store", "train/.DS_Store", "train/cat/._1.png",
+        "train/.ipynb_checkpoints/0.png", "train/cat/.ipynb_checkpoints/0-checkpoint.png",
+        "train/cat/Thumbs.db", "train/.thumbnails/normal/x.png", "train/@eaDir/0.png",
+    )  # fmt: skip
+    for name in left:
+        (picture_root / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(picture_root / "train" / "cat" / "0.png", picture_root / name)
+    after = make("image_folder", f"root={picture_root}", "size=16", "classes=2")
+    assert after.identity() == before.identity()
+
+
 @pytest.mark.parametrize("channels", [0, 2, 4])
 def test_channels(channels: int, make: Make, picture_root: Path) -> None:
     assert "1 (grey) or 3" in told(

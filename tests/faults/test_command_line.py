@@ -220,6 +220,12 @@ def test_23_a_checkpoint_of_another_model(
         "holds model=dcgan network=dcgan, and this is model=gan network=mlp",
         "model.",
     )
+    assert_refused(
+        resumed(tmp_path, env, "tricks=[ema]", "loss=ls", "force=true"),
+        tmp_path,
+        "holds model=dcgan network=dcgan loss=js tricks=ema replay historical_averaging, and this "
+        "is model=dcgan network=dcgan loss=ls tricks=ema: model.regularizers.historical",
+    )
     assert_fine(gentrain(tmp_path, env, *GAME, *gan, "steps=1", "hydra.run.dir=other"))
     shutil.copy(tmp_path / LAST, tmp_path / "other" / "checkpoints" / "last.ckpt")
     done = gentrain(tmp_path, env, *GAME, *gan, "hydra.run.dir=other", "resume=auto")

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.support.paths import ROOT
-from tests.support.shell import Done, plain, python
+from tests.support.shell import Done, curves, plain, python
 
 NARROW = ("model.generator.width=8", "model.critic.width=8")
 SMALL = ("data.batch_size=8", "samples.n=4", "quality=none", "logger=csv")
@@ -103,6 +103,17 @@ def test_two_processes_stay_equal_and_resume_exactly(tmp_path: Path) -> None:
     assert len(checkpoint(tmp_path / "parts")["rng"]) == 2
     run(tmp_path / "parts", *options, "steps=4", "resume=auto")
     assert_same_run(tmp_path / "whole", tmp_path / "parts", processes=2, steps=3, batches=6)
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path) -> None:
+    """Two, then one, then two; each step once."""
+    options = ("model=dcgan", "checkpoint.every=0", "samples.every=0", "scheme.log_every=1")
+    for steps, devices in ((2, TWO), (4, ("trainer=cpu",)), (6, TWO)):
+        more = ("resume=auto",) if steps > 2 else ()
+        run(tmp_path / "run", *options, *devices, f"steps={steps}", *more)
+        assert checkpoint(tmp_path / "run")["global_step"] == steps
+    assert [int(row["step"]) for row in curves(tmp_path / "run")] == list(range(1, 7))
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from hydra.errors import HydraException
 from hydra.initialize import initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
+from gentrain.cli.aliases import hydra_reads
 from gentrain.cli.overrides import RENAMED_NETWORKS
 from gentrain.config.overrides import key_of
 from gentrain.config.paths import groups, option_files
@@ -21,6 +22,17 @@ from gentrain.config.validate import nearest
 EXTRAS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray", "optuna": "optuna"}
 
 VERBS = ("sample", "eval", "export", "compare", "doctor", "check", "list", "help")
+
+QUOTES = ("'", '"')
+CLOSING = {")": "(", "]": "[", "}": "{"}
+HYDRA_KEYS = (
+    "hydra.run.dir",
+    "hydra.sweep.dir",
+    "hydra.sweep.subdir",
+    "hydra.verbose",
+    "hydra.searchpath",
+)
+KINDS = {"Integer": "whole number", "Float": "number", "Boolean": "true or false"}
 
 # how Hydra's parser of overrides complains
 UNREADABLE = (
@@ -58,6 +70,9 @@ def one_line(error: Exception, argv: list[str], conf: Path, verb: str = "train")
         return unknown_key(found[1], text, argv, conf, verb)
     if found := re.search(r"Error merging override (\S+?)=", text):
         problem = str(error.__cause__ or error).splitlines()[0]
+        if kind := re.match(r"Value '(.*)' of type '\w+' could not be converted to (\w+)", problem):
+            wanted = KINDS.get(kind[2], kind[2])
+            return f"{kind[1]!r} is no {wanted} ({found[1]}); give one, {found[1]}=..."
         return f"{problem} ({found[1]}); mend the value"
     if "missing EQUAL" in text:
         word = next((word for word in argv if "=" not in word), argv[0])
@@ -65,18 +80,43 @@ def one_line(error: Exception, argv: list[str], conf: Path, verb: str = "train")
         hint = f"did you mean gentrain {close[0]}?" if close else "such as model=wgan_gp"
         return f"{word!r} is no option (command line); write key=value, {hint}"
     if any(sign in text for sign in UNREADABLE):
-        word = next((word for word in argv if word in str(error)), " ".join(argv))
-        return (
-            f"cannot read the override {word!r}: {parser_reason(text)} (command line); "
-            "balance its brackets and quotes"
-        )
+        bad = (word for word in argv if "=" in word and not hydra_reads(word))
+        word = next(bad, " ".join(argv))
+        reason, remedy = trouble(word, text)
+        return f"cannot read the override {word!r}: {reason} (command line); {remedy}"
     return f"{text[:300]} (command line); gentrain --help lists the options"
 
 
-def parser_reason(text: str) -> str:
-    """What Hydra's parser says, without the link and the arrow to the place."""
+def trouble(word: str, text: str) -> tuple[str, str]:
+    """What is wrong with an override, and what to do.
+
+    Args:
+        word: the override.
+        text: what Hydra's parser says.
+
+    >>> trouble("seed=[1,2", "")
+    ('the [ stays open', 'balance brackets and quotes')
+    >>> trouble("a b=3", "")
+    ("a key has no ' '", 'write key=value')
+    """
+    key, _, value = word.partition("=")
+    if bad := re.search(r"[^\w./@:+~-]", key):
+        return f"a key has no {bad[0]!r}", "write key=value"
+    left: list[str] = []  # what is open
+    for character in re.sub(r"\\.", "", value):
+        if left and left[-1] in QUOTES:
+            if character == left[-1]:
+                left.pop()
+        elif character in QUOTES or character in CLOSING.values():
+            left.append(character)
+        elif character in CLOSING and (not left or left.pop() != CLOSING[character]):
+            return f"the {character} closes nothing", "take it away, or quote the value"
+    if left:
+        return f"the {left[-1]} stays open", "balance brackets and quotes"
     reason = text.split("See https")[0].strip()
-    return re.sub(r"^\w+Exception: .*", "a quote or bracket stays open", reason)[:160]
+    found = re.search(r"at input '(.*)'", reason)
+    where = f"near {found[1]!r}" if found else "Hydra's grammar has no such value"
+    return where, f"""quote the value, {key}="'...'\""""
 
 
 def unknown_option(group: str, option: str) -> str:
@@ -99,7 +139,25 @@ def unknown_key(key: str, text: str, argv: list[str], conf: Path, verb: str) -> 
     trick = option.partition(".")[0]
     if group == "tricks" and trick in option_files(group):
         return f"tricks=[{trick}] is not chosen ({bare}); add it to tricks=[...], or leave this out"
-    return f"no option {bare} ({bare}){nearest(bare, similar_keys(argv, bare, conf, verb))}"
+    known = similar_keys(argv, bare, conf, verb)
+    owners = options_with(group, option)
+    if owners and not difflib.get_close_matches(bare, known, n=1, cutoff=0.85):
+        chosen = " or ".join(f"{group}={owner}" for owner in owners[:4])
+        return f"no option {bare} here ({bare}); {chosen} would have one"
+    return f"no option {bare} ({bare}){nearest(bare, known)}"
+
+
+def options_with(group: str, key: str) -> list[str]:
+    """The options of a group whose files set a key; of data those of the user's own come first."""
+    if group not in groups() or not key or group == "model":
+        return []
+    pattern = re.compile(rf"(?m)^{re.escape(key.partition('.')[0])}:")
+    found = [
+        name
+        for name, file in option_files(group).items()
+        if pattern.search(file.read_text("utf-8"))
+    ]
+    return sorted(found, key=lambda name: name != "image_folder")
 
 
 def similar_keys(argv: list[str], bad: str, conf: Path, verb: str) -> list[str]:
@@ -108,6 +166,8 @@ def similar_keys(argv: list[str], bad: str, conf: Path, verb: str) -> list[str]:
     The command is composed without the unknown key. These are the keys under the same parent or,
     where there are none, all keys of the same depth and the groups.
     """
+    if bad.startswith("hydra."):
+        return list(HYDRA_KEYS)
     good = [word for word in argv if "=" in word and key_of(word.lstrip("+~")) != bad]
     GlobalHydra.instance().clear()
     try:

@@ -21,6 +21,8 @@ from gentrain.cli.overrides import (
     defer_job_keys,
     expand_seeds,
     normalize_overrides,
+    refuse_new_keys,
+    refuse_option,
     sweep_overrides,
 )
 from gentrain.commands.list import PLURALS
@@ -185,13 +187,16 @@ def execute(verb: str, argv: list[str]) -> None:
 
     accept_lazy_help()
     # intermixed: options may stand among overrides, as in model=gan -m seed=0,1
-    args = get_args_parser().parse_intermixed_args(argv)
+    parser = get_args_parser()
+    parser.error = refuse_option  # type: ignore[method-assign]
+    args = parser.parse_intermixed_args(argv)
     if verb == "train":
         expand_seeds(args)
     compose.refuse_other_config(args)
     if verb == "list":
         show_list(args.overrides)
         return
+    refuse_new_keys(verb, args.overrides)
     compose.warn_of_shadowed_files(args)
     overlay.refuse_misplaced(args.overrides)
     compose.register()

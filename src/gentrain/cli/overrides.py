@@ -7,13 +7,15 @@ import re
 import secrets
 import sys
 from argparse import Namespace
+from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from gentrain.cli import aliases
 from gentrain.config.overrides import key_of, last_value, quoted, without
-from gentrain.config.paths import conf_dir
+from gentrain.config.paths import conf_dir, groups
+from gentrain.config.validate import nearest
 from gentrain.errors import UserError
 
 if TYPE_CHECKING:
@@ -79,6 +81,46 @@ def normalize_overrides(command: str, argv: list[str]) -> list[str]:
     if command == "sample" and "source" in given and "mode" not in given:
         return [*argv, "mode=translate"]  # the only mode that takes a source
     return rename_networks(several_loggers(argv)) if command == "train" else argv
+
+
+def refuse_new_keys(command: str, overrides: list[str]) -> None:
+    """Refuse `+key=value` and `~key` at the top, where all keys are known, and all are needed.
+
+    Args:
+        command: "train", "sample", ...
+        overrides: as typed.
+
+    Raises:
+        UserError: for a key that would have no effect, or without which nothing works.
+    """
+    for word in overrides:
+        key = key_of(word.lstrip("+~"))
+        if not word.startswith(("+", "~")) or re.search(r"[./@]", key) or key in groups():
+            continue
+        if word.startswith("~"):
+            raise UserError(f"{key} cannot be taken away ({key}); give it a value, {key}=...")
+        known = top_keys(command)
+        if key not in known:
+            raise UserError(f"no option {key} ({key}){nearest(key, [*known, *groups()])}")
+
+
+def top_keys(command: str) -> list[str]:
+    """The keys at the top of a command's configuration."""
+    from gentrain.config.schema import SCHEMAS
+
+    name = "schema" if command == "train" else f"{command}_schema"
+    return [field.name for field in fields(SCHEMAS[name])]
+
+
+def refuse_option(message: str) -> NoReturn:
+    """What the parser of options does with a mistake: one line in place of its usage.
+
+    Raises:
+        UserError: always.
+    """
+    if found := re.match(r"unrecognized arguments: (\S+)", message):
+        raise UserError(f"no option {found[1]} (command line){nearest(found[1], OPTIONS)}")
+    raise UserError(f"{message} (command line); gentrain --help shows the options")
 
 
 def several_loggers(argv: list[str]) -> list[str]:

@@ -310,6 +310,9 @@ def has_target(value: Any) -> bool:
     return False
 
 
+SHOWN = 40  # words of a list in a message
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint for a word that is not known: the words that look like it, or all of them.
 
@@ -319,4 +322,5 @@ def nearest(word: str, known: Iterable[str]) -> str:
     known = list(known)
     if close := difflib.get_close_matches(word, known, n=3, cutoff=0.5):
         return f"; did you mean {' or '.join(close)}?"
-    return f"; there are {', '.join(sorted(known))}" if known else "; it takes none"
+    more = f" and {len(known) - SHOWN} more" if len(known) > SHOWN else ""
+    return f"; there are {', '.join(sorted(known)[:SHOWN])}{more}" if known else "; it takes none"

@@ -27,6 +27,7 @@ from PIL import Image, ImageOps, features
 
 from gentrain.errors import UserError
 
+LEFT_BEHIND = ("__MACOSX", "@eaDir")  # folders of shadows and thumbnails, by macOS and Synology
 EXTENSIONS = (
     ".png",
     ".jpg",
@@ -294,8 +295,8 @@ def is_picture(name: str) -> bool:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a path is a dot file, or one that macOS adds to a zip."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+    """Whether a path is a dot file, or in a folder that a system has left behind."""
+    return any(part.startswith(".") or part in LEFT_BEHIND for part in name.split("/"))
 
 
 def is_folder(entry: "os.DirEntry[str]") -> bool:

@@ -319,10 +319,16 @@ def refuse_foreign(path: Path, module: Any) -> None:
         for origin in (theirs, ours)
     )
     directory.refuse_changes(path, before, now)
-    groups = ("model", "network")
+    old, new = before[1], now[1]
+    other = [
+        group
+        for group in sorted(old.keys() | new.keys())
+        if old.get(group) != new.get(group) and not directory.is_operational(group)
+    ]
+    groups = dict.fromkeys(["model", "network", *other])
     names = [
-        " ".join(f"{group}={choices.get(group)}" for group in groups)
-        for _, choices in (before, now)
+        " ".join(f"{group}={choices.get(group) or 'none'}" for group in groups)
+        for choices in (old, new)
     ]
     what = f"{path} holds {names[0]}, and this is {names[1]}"
     fill(module, saved, what, "(resume); resume it as what it is")

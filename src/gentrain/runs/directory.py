@@ -230,14 +230,6 @@ def versions() -> dict[str, str | None]:
     return {"python": platform.python_version(), "gentrain": __version__, **found}
 
 
-def installed_version(package: str) -> str | None:
-    """The version of an installed package, or None."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
 def checkpoint_file(run_dir: Path, checkpoint: str) -> Path:
     """The path of a checkpoint.
 
@@ -261,6 +253,14 @@ def checkpoint_file(run_dir: Path, checkpoint: str) -> Path:
         )
         raise UserError(f"no {file.relative_to(run_dir)} in {run_dir} (run, checkpoint); {remedy}")
     return file
+
+
+def installed_version(package: str) -> str | None:
+    """The version of an installed package, or None."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 # --- runs of older versions -------------------------------------------------------------------

@@ -443,6 +443,9 @@ def test_mistakes(compare: Program, tmp_path: Path) -> None:
         "critic/adversarial",
         "wall_seconds",
     )
+    near = compare("runs=r", "sort=fid")
+    refused(near, "no run has fid (sort); did you mean quality/fid_classifier?")
+    assert "wall_seconds" not in near.stderr
     refused(compare("runs=r", "srot=name"), "(srot)", "did you mean sort")
     refused(compare("runs=r", "order=up"), "(order)")
     refused(compare("runs=r", "out=file/here"), "(out)", status=4)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from gentrain.commands.compare.directions import PREFIXES, higher_is_better, is_score
 from gentrain.commands.compare.groups import Group, as_number, comparable, differing
+from gentrain.config.validate import nearest
 from gentrain.errors import UserError
 from gentrain.runs import directory
 
@@ -37,7 +38,9 @@ def chosen(sort: str, groups: list[Group]) -> str:
     for name in (sort, f"quality/{sort}"):
         if name in known:
             return name
-    raise UserError(f"no run has {sort} (sort); there are {', '.join(known)}")
+    near = [name for name in known if sort.lower() in name.lower()]
+    hint = f"; did you mean {' or '.join(near[:3])}?" if sort and near else nearest(sort, known)
+    raise UserError(f"no run has {sort} (sort){hint}")
 
 
 def tables(
