@@ -276,8 +276,8 @@ class Run:
         Args:
             n: how many.
             seed: seed for all noise.
-            labels: classes that take turns, by name or number; None for all, where the model has
-                labels.
+            labels: at most n classes that take turns, by name or number; None for all, where the
+                model has labels.
             domain: the target of a translation between several domains.
             truncation: draw normal noise again where |z| is above this (Brock et al., 2019).
             temperature: of an autoregressive model, a flow or a VAE.
@@ -302,6 +302,7 @@ class Run:
                     f"truncation needs normal noise, and this model's is {session.prior} "
                     "(truncation); leave it out"
                 )
+            session.take_turns(n)
             noise = truncated(session.noise(n), truncation)
             return self.data.in_units(session.images(noise, session.labels(n)))
 

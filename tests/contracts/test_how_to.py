@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import tarfile
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -52,6 +53,12 @@ def place(tmp_path: Path, zoo: Zoo) -> Path:
     for i, pixels in enumerate(colours.transpose(0, 2, 3, 1)):
         (tmp_path / "copy" / str(i % 2)).mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).resize((64, 64)).save(tmp_path / "copy" / str(i % 2) / f"{i}.png")
+    (tmp_path / "shards").mkdir()
+    with tarfile.open(tmp_path / "shards" / "0.tar", "w") as archive:
+        for i in range(20):
+            (tmp_path / "class").write_text(str(i % 2))
+            archive.add(tmp_path / "pictures" / f"{i}.png", f"{i}.png")
+            archive.add(tmp_path / "class", f"{i}.cls")
     rows = np.random.default_rng(0).normal(size=(200, 3))
     np.savetxt(tmp_path / "table.csv", rows, delimiter=",", header="a,b,c", comments="")
     for block in blocks("plugins.md", "python") + blocks("plugins.md", "yaml"):

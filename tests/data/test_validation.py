@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 from collections import Counter
 from collections.abc import Callable
 from itertools import islice
@@ -42,6 +43,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for file in (root / "b").iterdir():  # pairs have equal names
         file.rename(file.with_name("2" + file.name[1:]))
     pictures(root / "wide", 30, 4, width=16)
+    (root / "shards").mkdir()
+    with tarfile.open(root / "shards" / "0.tar", "w") as archive:
+        for i, file in enumerate(sorted((root / "classes" / "cat").iterdir())):
+            (root / "label").write_text(str(i % 2))
+            archive.add(file, file.name)
+            archive.add(root / "label", f"{file.stem}.cls")
     pictures(root / "faces", 60, 5)
     table = [f"5-{i:02d}.png {2 * (i % 3 > 0) - 1} {2 * (i % 3 == 0) - 1}" for i in range(60)]
     lines = ["60", "Grey Red", *table]
@@ -91,6 +98,7 @@ def world(
         "pairs": two,
         "unpaired": two,
         "points": (f"file={root / 'table.csv'}", "shape=[3]", "standardise=false"),
+        "shards": (f"root={root / 'shards'}", "size=8", "classes=2"),
         "tensors": (f"file={tensor_file}", "shape=[3,12,16]", "classes=2"),
         "gaussian_ring": points,
         "gaussian_grid": points,

@@ -21,6 +21,7 @@ class                  chosen by                     what it is
 `Checkerboard`         data=checkerboard             8 squares
 `Rings`                data=rings                    4 circles
 `HuggingFace`          data=huggingface              images of the hub, or of a copy of it
+`Shards`               data=shards                   pictures in .tar files
 `Tensors`              data=tensors                  images in arrays: .npz, .npy, .safetensors
 `Points`               data=points                   rows of a table, of any dimension
 =====================  ============================  ============================================
@@ -48,6 +49,7 @@ from gentrain.data.mnist_static import StaticMNIST
 from gentrain.data.pairs import Pairs, SideBySide, Unpaired
 from gentrain.data.plane import Checkerboard, Plane, Rings, TwoMoons
 from gentrain.data.points import Points
+from gentrain.data.shards import Shards
 from gentrain.data.stacked_mnist import StackedMNIST
 from gentrain.data.tensors import Tensors
 
@@ -74,6 +76,7 @@ __all__ = [
     "Plane",
     "Points",
     "Rings",
+    "Shards",
     "SideBySide",
     "StackedMNIST",
     "StaticMNIST",

@@ -1,6 +1,7 @@
 """What every data set comes down to: one tensor of images (or points), and one of labels."""
 
 import hashlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 CHUNK = 4096  # images handled at a time where a float copy of all of them would be too large
+PART = 2**21  # bytes of images that are copied at a time
 LOOKED_AT = 65536  # at most so many images are looked at for one single colour
 
 
@@ -117,5 +119,13 @@ def drawn(images: Tensor, at_most: int, seed: int = 0) -> Tensor:
 
 def constant_images(images: Tensor, at_most: int = LOOKED_AT) -> int:
     """How many of at most `at_most` images, drawn at random, have one value in each channel."""
-    chunks = (images[rows] for rows in random_rows(len(images), at_most).split(CHUNK))
+    chunks = looked_at(images, at_most)
     return sum(int((chunk == chunk[..., :1, :1]).flatten(1).all(1).sum()) for chunk in chunks)
+
+
+def looked_at(images: Tensor, at_most: int) -> Iterator[Tensor]:
+    """At most `at_most` images, drawn at random, a few at a time: a part of a file in memory."""
+    each = images[0].numel() * images.element_size() if len(images) else 1
+    size = max(1, min(CHUNK, PART // each))
+    for rows in random_rows(len(images), at_most).split(size):
+        yield images[rows]

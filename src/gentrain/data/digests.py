@@ -63,6 +63,8 @@ def combined(names: Sequence[str], read: Callable[[str], bytes]) -> str:
 
     whole = hashlib.sha256()
     with ThreadPoolExecutor(cores()) as pool:
-        for name, digest in zip(names, pool.map(of, names), strict=True):
-            whole.update(json.dumps([name, digest]).encode())
+        for start in range(0, len(names), MANY):  # what waits for a thread takes memory
+            some = names[start : start + MANY]
+            for name, digest in zip(some, pool.map(of, some), strict=True):
+                whole.update(json.dumps([name, digest]).encode())
     return whole.hexdigest()

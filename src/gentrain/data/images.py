@@ -12,7 +12,7 @@ from gentrain.data.arrays import (
     CHUNK,
     LOOKED_AT,
     ArrayDataset,
-    drawn,
+    looked_at,
     to_bytes,
     to_float,
 )
@@ -123,7 +123,7 @@ class Images(Data):
 
     def warn_of_darkness(self, images: Tensor, where: str) -> None:
         """Warn where no picture comes near the largest value, as of 12 bits in 16."""
-        brightest = max(int(some.max()) for some in drawn(images, LOOKED_AT).split(CHUNK))
+        brightest = max(int(some.max()) for some in looked_at(images, LOOKED_AT))
         self.say_once(
             f"{where}: the pictures are dark, no pixel is above {brightest} of 255 "
             "(data.range); give the values that are black and white, such as "

@@ -136,6 +136,27 @@ def test_labels_take_turns() -> None:
         session(labelled(), names=ordinals, labels=["dog"])
 
 
+def test_a_list_of_labels_that_is_not_of_n_is_told_or_refused(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "gentrain")
+    for labels, n, words in (
+        ([1, 2], 7, "the 2 labels take turns: 4 of b, 3 of cat"),
+        ([1, 2], 4, "the 2 labels take turns: 2 of b, 2 of cat"),
+        ([1, 2], 2, None),
+        ([3], 7, None),
+        (None, 7, None),
+    ):
+        caplog.clear()
+        list(session(labelled(), names=("a", "b", "cat", "d"), labels=labels).stream(n))
+        assert caplog.messages == ([words] if words else [])
+        assert all((r.levelname == "WARNING") == (n == 7) for r in caplog.records)
+    with pytest.raises(
+        UserError, match=r"^3 labels, and 2 images do not .* \(labels, n\); give n=3"
+    ):
+        list(session(labelled(), labels=[0, 1, 2]).stream(2))
+
+
 @pytest.mark.parametrize(
     ("model", "labels", "words"),
     [(labelled, [4], "0 to 3"), (unconditional, [0], "no labels"), (labelled, [], "empty")],

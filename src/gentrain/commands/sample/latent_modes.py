@@ -102,6 +102,7 @@ class Interpolate(Mode):
         ends = session.noise(2 * self.n).unflatten(0, (self.n, 2))
         t = torch.linspace(0, 1, self.steps)
         z = torch.cat([self.paths[self.path](z0, z1, t) for z0, z1 in ends])
+        session.take_turns(self.n)
         labels = repeat_labels(session.labels(self.n), self.steps)
         draw_table(session, out, self.name, z, labels, self.steps)
         return {}
@@ -121,6 +122,7 @@ class Sphere(Mode):
     def draw(self, session: SampleSession, out: Output) -> dict[str, Any]:
         corners = session.noise(4 * self.n).unflatten(0, (self.n, 4))
         z = torch.cat([octant(four, self.steps) for four in corners])
+        session.take_turns(self.n)
         images = keep(session, out, z, repeat_labels(session.labels(self.n), self.steps**2))
         for i, picture in enumerate(images.split(self.steps**2)):
             name = self.name if self.n == 1 else f"{self.name}-{i}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -15,7 +16,7 @@ from gentrain.config.validate import coerced
 from gentrain.data.arrays import ArrayDataset, random_rows
 from gentrain.data.base import Data
 from gentrain.data.batches import as_batch
-from gentrain.data.labels import number_of
+from gentrain.data.labels import FEW, number_of
 from gentrain.errors import Diverged, UserError
 from gentrain.models.base import (
     DrawsPixels,
@@ -26,6 +27,8 @@ from gentrain.models.base import (
 )
 from gentrain.runs.reopen import OpenedRun
 from gentrain.streams import image_streams
+
+log = logging.getLogger("gentrain")
 
 # Images are drawn in blocks of this size, and noise too: image i of a seed is the same for every n.
 BLOCK = 100
@@ -73,6 +76,7 @@ class SampleSession:
             self.model.ema_generator = None
         self.model.eval().requires_grad_(False)
         self.classes = self.choose_classes(labels)
+        self.chosen = labels is not None
         self.domain = None if domain is None else self.target(str(domain))
         choose_draws(self.model, mean, temperature)
         # some models draw more random numbers than their noise
@@ -169,10 +173,35 @@ class SampleSession:
             return None
         return torch.tensor(self.classes)[torch.arange(start, start + n) % len(self.classes)]
 
+    def take_turns(self, n: int) -> None:
+        """Say how often each label of the user's list is drawn, where the list is shorter than n.
+
+        Raises:
+            UserError: for a list that n images do not reach the end of.
+        """
+        if not self.chosen or self.classes is None or len(self.classes) in (1, n):
+            return
+        count = len(self.classes)
+        if count > n:
+            raise UserError(
+                f"{count} labels, and {n} image{'s do' if n > 1 else ' does'} not reach the last "
+                f"of them (labels, n); give n={count}, or fewer labels"
+            )
+        names = self.class_names or [str(i) for i in range(self.data.classes or 0)]
+        each = [len(range(i, n, count)) for i in range(count)]
+        parts = [f"{k} of {names[y]}" for k, y in zip(each, self.classes, strict=True)]
+        log.log(
+            logging.WARNING if n % count else logging.INFO,
+            "the %d labels take turns: %s",
+            count,
+            ", ".join(parts[:FEW]) + (", ..." if count > FEW else ""),
+        )
+
     # --- images -----------------------------------------------------------------------------------
 
     def stream(self, n: int) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Draw n images with their labels, on the CPU; one block at a time is in memory."""
+        self.take_turns(n)
         warn_of_few_chains(self.model, n)
         blocks = self.blocks() if self.prior else None
         for start in range(0, n, BLOCK):

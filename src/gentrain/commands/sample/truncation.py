@@ -84,6 +84,7 @@ class Truncation(Mode):
         metric = quality_of(session) if self.fid else None
         truncated_model = TruncatedModel(session.model)
         protocol = {} if metric is None else self.prepare(metric, session)
+        session.take_turns(self.n)
         z, labels, results, drawn = session.noise(self.n), session.labels(self.n), [], []
         for tau in [None, *self.taus]:
             truncated_model.tau = tau
