@@ -20,11 +20,12 @@ from torch import nn
 from gentrain.cli.compose import composed, register
 from gentrain.commands.check import check
 from gentrain.commands.check.options import Option
+from gentrain.commands.check.outcome import Report
 from gentrain.commands.check.subject import Subject, configured, start
 from gentrain.commands.check.training import gradients, processes, shapes
 from gentrain.config import paths, plugins
 from gentrain.config.schema import Compiler
-from gentrain.errors import ChecksFailed
+from gentrain.errors import ChecksFailed, Interrupted, Unavailable
 from tests.contracts.test_samples import opened
 from tests.support.paths import ROOT
 from tests.support.presets import DENSITIES, ENERGIES, REGRESSIONS, first_of_each_class
@@ -405,6 +406,16 @@ def test_python_that_looks_at_values_is_no_graph(checked: Checked, tmp_path: Pat
     module = TRICK.format(term=term, after="pass")
     _, failed = checked("broken", written(tmp_path, module, "tricks", TRICK_YAML), "graph")
     assert list(failed) == ["compile"] and "is no single graph" in failed["compile"], failed
+
+
+@pytest.mark.parametrize("error", [Interrupted(2), Unavailable("no network (data); wait")])
+def test_what_is_no_fault_ends_the_command(error: Exception, capsys: Any) -> None:
+    def check() -> str:
+        raise error
+
+    with pytest.raises(type(error)):
+        Report().run("builds", check)
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import torch
 from omegaconf import OmegaConf
 
 from gentrain.commands.check.options import Compose, Option
+from gentrain.commands.check.outcome import STOPS
 from gentrain.config import schema
 from gentrain.data.base import Data
 from gentrain.errors import UserError
@@ -122,6 +123,8 @@ def prepared(
             subject = configured(option, words, compose, place / str(number), *more)
             accept(subject)
             return subject
+        except STOPS:
+            raise
         except Exception as error:
             refusals.append(error)
     raise refusals[0]
