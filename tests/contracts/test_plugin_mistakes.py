@@ -287,5 +287,5 @@ def test_a_node_that_names_no_class(where: str, place: Path) -> None:
         node = node[key]
     del node["_target_"]
     assert message(lambda: check(config)).startswith(
-        f"nothing says what is built here (model.criterion.{where}); add the line _target_: "
+        f"nothing says what is built here ({where}); add the line _target_: "
     )

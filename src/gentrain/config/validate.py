@@ -293,7 +293,7 @@ def coerced(value: Any, hint: Any, path: str) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         if first["type"] == "is_instance_of" and isinstance(value, dict):
-            where = ".".join([path, *map(str, first["loc"])])
+            where = ".".join([path.removeprefix("model.criterion."), *map(str, first["loc"])])
             raise UserError(
                 f"nothing says what is built here ({where}); add the line _target_: MODULE.CLASS "
                 f"of {first['ctx']['class']} to its YAML"
