@@ -137,11 +137,12 @@ def in_cache(path: Path) -> bool:
 
 
 def python_files() -> tuple[Path, ...]:
-    return files("src/**/*.py", "tests/**/*.py", "scripts/*.py", "benchmarks/*.py")
+    places = ("src/**/*.py", "tests/**/*.py", "scripts/*.py", "benchmarks/*.py")
+    return files(*places, "examples/**/*.py")
 
 
 def config_files() -> tuple[Path, ...]:
-    return files("conf/**/*.yaml")
+    return files("conf/**/*.yaml", "examples/**/*.yaml")
 
 
 def prose_files() -> tuple[Path, ...]:

@@ -128,6 +128,11 @@ FILES = {
     ),
     "without a folder": ("own/net.yaml", NETWORK, "network=net", "move it to {}/own/network/net"),
     "yml": ("own/loss/net.yml", NETWORK, "loss=net", "move it to {}/own/loss/net.yaml"),
+    "open bracket": (
+        "own/loss/net.yaml", "_target_: mine.Net\nrate: [1\n", "loss=net",
+        "{}/own/loss/net.yaml:3 is no YAML: expected ',' or ']', but got",
+    ),
+    "tab": ("own/loss/net.yaml", "_target_: mine.Net\n\trate: 1\n", "loss=net", "net.yaml:2 is no"),
     "one of a list": ("own/trick/net.yaml", NETWORK, "tricks=[ema,net]", "own/tricks/net.yaml"),
 }  # fmt: skip
 
@@ -137,6 +142,12 @@ def test_a_misplaced_file(name: str, place: Path) -> None:
     file, text, word, said = FILES[name]
     written(place, {file: text})
     assert said.format(place) in message(lambda: refuse_misplaced([word, "steps=1"]))
+
+
+def test_a_file_that_is_no_text(place: Path) -> None:
+    written(place, {"own/loss/net.yaml": ""})
+    (place / "own/loss/net.yaml").write_bytes(b"\xff\xfe")
+    assert "is no UTF-8 text (loss); save" in message(lambda: refuse_misplaced(["loss=net"]))
 
 
 def test_files_that_are_right(place: Path) -> None:
@@ -155,7 +166,9 @@ def test_the_command_line_says_so(tmp_path: Path, light: dict[str, str]) -> None
 # --- classes --------------------------------------------------------------------------------------
 
 CLASSES = """
+    from abc import ABC, abstractmethod
     from torch import nn
+    from gentrain.adversarial.losses import AdversarialLoss
     from gentrain.networks import base
 
     class Net(nn.Module):
@@ -164,6 +177,12 @@ CLASSES = """
 
     class Other:
         def __init__(self, **others): ...
+
+    class Half(AdversarialLoss, ABC):
+        def __init__(self, **others):
+            super().__init__(self.of_both, self.of_both)
+        @abstractmethod
+        def of_both(self, real, fake): ...
 
     class Late(base.Generator):
         def __init__(self, shape, prior="normal"):
@@ -214,6 +233,8 @@ KINDS = {
         of("model.generator", "Late", "model.generator._partial_=false"),
         "mine.Late is built later, by what takes it (model.generator); write _partial_: true",
     ),
+    "a method is missing": (of("loss", "Half"), "of_both"),
+    "a module": (["loss._target_=mine"], "mine is a module (loss._target_); name a class of it"),
     "constructor before Module.__init__": (
         of("model.generator", "Late"), "AttributeError: cannot assign module before",
     ),
@@ -243,7 +264,7 @@ def test_a_class_of_another_kind(name: str, place: Path) -> None:
     found = message(built)
     assert said in found
     if "constructor" in name:
-        line = 13 if "before" in name else 17
+        line = 21 if "before" in name else 25
         assert f"{place}/mine.py:{line} (model); mend it there" in found
 
 
@@ -252,3 +273,19 @@ def of_the_class(node: dict[str, Any] | None) -> Any:
     if node is None or not node["_target_"].startswith("mine."):
         return node
     return {key: value for key, value in node.items() if key in ("shape", "prior") or key[0] == "_"}
+
+
+@pytest.mark.parametrize("where", ["loss", "tricks.ema"])
+def test_a_node_that_names_no_class(where: str, place: Path) -> None:
+    from omegaconf import OmegaConf
+
+    from gentrain.config.schema import resolved
+
+    config = resolved(OmegaConf.create(composed("train", [GAN, "tricks=[ema]"]).values))
+    node = config["model"]["criterion"]
+    for key in where.split("."):
+        node = node[key]
+    del node["_target_"]
+    assert message(lambda: check(config)).startswith(
+        f"nothing says what is built here ({where}); add the line _target_: "
+    )

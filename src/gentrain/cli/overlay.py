@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+import yaml
+
 from gentrain.config.overrides import key_of
 from gentrain.config.paths import conf_dir, overlays
 from gentrain.config.validate import nearest
@@ -29,7 +31,10 @@ def refuse_misplaced(overrides: Iterable[str]) -> None:
                 continue
             for option in re.findall(r"[\w-]+", word.partition("=")[2]):
                 refuse_folder(place, group, option)
-                refuse_header(place / group / f"{option}.yaml", group)
+                file = place / group / f"{option}.yaml"
+                if file.exists():
+                    refuse_broken(file, group)
+                    refuse_header(file, group)
 
 
 def refuse_folder(place: Path, group: str, option: str) -> None:
@@ -53,13 +58,27 @@ def refuse_folder(place: Path, group: str, option: str) -> None:
             )
 
 
+def refuse_broken(file: Path, group: str) -> None:
+    """Refuse a file that is no YAML, or no text."""
+    try:
+        yaml.safe_load(file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file} is no UTF-8 text ({group}); save it as such") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = "" if mark is None else f":{mark.line + 1}"
+        raise UserError(
+            f"{file}{line} is no YAML: {error.problem or error.context} ({group}); mend it there"
+        ) from error
+
+
 def refuse_header(file: Path, group: str) -> None:
     """Refuse an option without the first line that puts it where it belongs.
 
     Where it belongs is where gentrain's own options of the group are put.
     """
     wanted = packages(group)
-    if len(wanted) != 1 or not file.exists():
+    if len(wanted) != 1:
         return
     (package,) = wanted
     if package is not None and package_of(file) != package:

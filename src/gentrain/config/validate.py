@@ -245,6 +245,10 @@ def locate(name: str, path: str) -> Any:
         classes = [each for each, value in there.items() if inspect.isclass(value)]
         reason = nearest(wanted, classes) if classes else f"; {str(error).splitlines()[-1]}"
         raise UserError(f"{name} does not exist ({path}._target_){reason}") from error
+    if inspect.ismodule(found):
+        raise UserError(
+            f"{name} is a module ({path}._target_); name a class of it, such as {name}.MyClass"
+        )
     home = str(getattr(found, "__module__", None))
     if not (f"{home}.".startswith(ALLOWED) or plugins.provides(home)):
         raise UserError(f"{refusal}; it is no part of {', '.join(ALLOWED)}*")
@@ -287,7 +291,14 @@ def coerced(value: Any, hint: Any, path: str) -> Any:
     try:
         return adapter.validate_python(value)
     except ValidationError as error:
-        expected = expectation(error.errors()[0]["msg"])
+        first = error.errors()[0]
+        if first["type"] == "is_instance_of" and isinstance(value, dict):
+            where = ".".join([path.removeprefix("model.criterion."), *map(str, first["loc"])])
+            raise UserError(
+                f"nothing says what is built here ({where}); add the line _target_: MODULE.CLASS "
+                f"of {first['ctx']['class']} to its YAML"
+            ) from error
+        expected = expectation(first["msg"])
         raise UserError(f"{expected}, not {value!r} ({path}); mend the value") from error
 
 

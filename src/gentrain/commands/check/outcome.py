@@ -9,8 +9,10 @@ import warnings
 from collections.abc import Callable, Iterator
 
 from gentrain.config.plugins import place_in
+from gentrain.errors import Interrupted, Unavailable
 
 WIDTH = 12  # columns of the name of a check
+STOPS = (Interrupted, Unavailable)  # what ends the command, and is no fault of what is checked
 
 
 class Fault(Exception):
@@ -37,13 +39,15 @@ class Report:
         Args:
             name: what is checked.
             check: returns what was found; raises Fault or Skipped. Any other exception is a fault,
-                too.
+                too, but for those that are no fault of what is checked.
 
         Returns:
             Whether the next checks can go on.
         """
         try:
             found = check()
+        except STOPS:
+            raise
         except Skipped as reason:
             self.skipped(name, str(reason))
             return True

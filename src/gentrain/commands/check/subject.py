@@ -13,7 +13,9 @@ import torch
 from omegaconf import OmegaConf
 
 from gentrain.commands.check.options import Compose, Option
+from gentrain.commands.check.outcome import STOPS
 from gentrain.config import schema
+from gentrain.config.build import build
 from gentrain.data.base import Data
 from gentrain.errors import UserError
 from gentrain.models.base import GenerativeModel, SingleObjectiveModel
@@ -64,11 +66,13 @@ class Subject:
         """The data set."""
         return self.job.data
 
-    def fresh(self) -> Any:
-        """The same training module, built anew and shown a first batch."""
-        job = Job(self.config, self.choices, self.place / "fresh")
-        start(job.scheme.model, self.batch)
-        return job.scheme
+    def fresh(self) -> GenerativeModel:
+        """The same model, built anew and shown a first batch."""
+        torch.manual_seed(0)
+        model: GenerativeModel = build(self.job.config["model"], "model")
+        model.to(memory_format=model.memory_format)
+        start(model, self.batch)
+        return model
 
     @cached_property
     def batch(self) -> tuple[torch.Tensor, ...]:
@@ -122,6 +126,8 @@ def prepared(
             subject = configured(option, words, compose, place / str(number), *more)
             accept(subject)
             return subject
+        except STOPS:
+            raise
         except Exception as error:
             refusals.append(error)
     raise refusals[0]

@@ -53,8 +53,8 @@ def check_training(
         return
     (subject,) = found
     if report.run("shapes", lambda: shapes(shown_a_batch(subject), subject.batch)):
-        report.run("gradients", lambda: gradients(subject.fresh().model, subject.batch))
-        report.run("processes", lambda: processes(subject.fresh().model, subject.batch))
+        report.run("gradients", lambda: gradients(subject.fresh(), subject.batch))
+        report.run("processes", lambda: processes(subject.fresh(), subject.batch))
         if report.run("trains", lambda: trains(subject)):
             report.run("checkpoint", lambda: checkpoint(subject))
         report.run("compile", lambda: compiles(subject, compiler))
@@ -96,7 +96,7 @@ def shown_a_batch(subject: Subject) -> GenerativeModel:
     Raises:
         Fault: where a network cannot take it.
     """
-    return of_network("a network", lambda: subject.fresh().model, "a first batch")
+    return of_network("a network", subject.fresh, "a first batch")
 
 
 def of_network(what: str, call: Callable[[], Any], of: str = "a batch") -> Any:
@@ -286,7 +286,7 @@ def compiles(subject: Subject, compiler: str) -> str:
     """
     if compiler == "none":
         raise Skipped("compile=none")
-    model = subject.fresh().model
+    model = subject.fresh()
     refuse_declared(subject)
     no_compiler = not any(map(shutil.which, ("g++", "clang++", "c++")))
     backend = "aot_eager" if compiler == "graph" or no_compiler else "inductor"
