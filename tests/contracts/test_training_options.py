@@ -60,7 +60,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "iaf_distilled": (*PLAIN, "model.teacher_steps=1"),
     "improved_gan": (*CONVOLUTIONS, "steps=3"),  # the first mean is of the weights themselves
     "wgan": (
-        *CONVOLUTIONS, "scheme.critic_warmup.steps=2", "scheme.critic_warmup.first=1",
+        *CONVOLUTIONS, "scheme.critic_warmup.steps=6", "scheme.critic_warmup.first=1",
         "scheme.critic_warmup.every=2",
     ),
     **dict.fromkeys(
@@ -229,7 +229,8 @@ MORE = {
     "real": ("data=two_moons",), "ali": ("data.size=28",),
     "replay": (*PLAIN, "tricks.replay.size=4"),
     "historical_averaging": (*PLAIN, "steps=3"),
-    "gp_one_sided": (*PLAIN, "lipschitz.center=0.01"),  # which small networks exceed
+    "gp_one_sided": (*PLAIN, "lipschitz.center=0.1"),  # some norms are above, and some below
+    "gp_grouped": (*PLAIN, "model.growth.stable=1"),  # of progan
     "label_smoothing": (*PLAIN, "loss=ls"),
 }  # fmt: skip
 CHOICES = [
