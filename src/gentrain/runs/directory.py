@@ -8,7 +8,7 @@ import os
 import platform
 import shutil
 from contextlib import suppress
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -220,11 +220,22 @@ def finished(run_dir: Path, steps: int) -> bool:
     return end.get("status") == "completed" and end.get("steps", 0) >= steps
 
 
-def versions() -> dict[str, str]:
-    """The versions of Python, gentrain and the libraries that decide a run's numbers."""
+def versions() -> dict[str, str | None]:
+    """The versions of Python, gentrain and the libraries that decide a run's numbers.
+
+    None stands for a library that is not installed, as W&B for a run with another logger.
+    """
     packages = ("torch", "torchvision", "lightning", "hydra-core", "torchmetrics", "wandb")
-    found = {name: version(name) for name in packages}
+    found = {name: installed_version(name) for name in packages}
     return {"python": platform.python_version(), "gentrain": __version__, **found}
+
+
+def installed_version(package: str) -> str | None:
+    """The version of an installed package, or None."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 # --- runs of older versions -------------------------------------------------------------------

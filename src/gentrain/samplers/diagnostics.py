@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -71,7 +73,7 @@ def effective_sample_size(draws: Tensor) -> Tensor:
     kept = (pairs > 0).to(x).cumprod(0)
     tau = 2 * (pairs.cummin(0).values * kept).sum(0) - 1
     # antithetic chains may beat independent draws, but not without limit
-    return t * c / tau.clamp_min(1 / torch.tensor(float(t * c)).log10())
+    return t * c / tau.clamp_min(1 / math.log10(t * c))
 
 
 def halves(draws: Tensor) -> Tensor:
