@@ -61,7 +61,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "iaf_distilled": (*PLAIN, "model.teacher_steps=1"),
     "improved_gan": (*CONVOLUTIONS, "steps=3"),  # the first mean is of the weights themselves
     "wgan": (
-        *CONVOLUTIONS, "scheme.critic_warmup.steps=2", "scheme.critic_warmup.first=1",
+        *CONVOLUTIONS, "scheme.critic_warmup.steps=6", "scheme.critic_warmup.first=1",
         "scheme.critic_warmup.every=2",
     ),
     **dict.fromkeys(
@@ -114,7 +114,7 @@ def others(value: Any, hint: Any) -> list[Any]:
         case int():
             found = [2 * value, value + 1, value - 1, value // 2, 1, 0, *words]
         case float():
-            found = [value * 0.75, value * 1.5, 0.25, 0.75, 0.01, *words]
+            found = [value * 0.75, value * 1.5, 0.25, 0.75, 0.01, 1e-6, *words]
         case list() if value and isinstance(value[0], (int, float)):
             found = [[each * 0.5 for each in value], [each + 1 for each in value], value[:-1]]
         case list():
@@ -220,7 +220,9 @@ MORE = {
     "real": ("data=two_moons",), "ali": ("data.size=28",),
     "replay": (*PLAIN, "tricks.replay.size=4"),
     "historical_averaging": (*PLAIN, "steps=3"),
-    "gp_one_sided": (*PLAIN, "lipschitz.center=0.01"),  # which small networks exceed
+    "gp_one_sided": (*PLAIN, "lipschitz.center=0.1"),  # some norms are above, and some below
+    **dict.fromkeys(("energy_conv", "energy_conv_spectral", "energy_mlp"), PLAIN),
+    "gp_grouped": (*PLAIN, "model.growth.stable=1"),  # of progan
     "label_smoothing": (*PLAIN, "loss=ls"),
 }  # fmt: skip
 CHOICES = [
