@@ -33,7 +33,8 @@ class CellProgress:
         self.file = ledger.dir / name / LOG
         self.title = title(ledger.read_status(name))
         self.seconds = SECONDS * max(1, jobs)
-        self.due, self.last = time.monotonic() + min(self.seconds, patience()), ""
+        self.pause = min(self.seconds, patience())  # until the next line; it doubles with each
+        self.due, self.last = time.monotonic() + self.pause, ""
 
     def start(self) -> None:
         """Say that the cell starts."""
@@ -46,9 +47,10 @@ class CellProgress:
             return
         if (line := last_line(self.file)) not in ("", self.last):
             log.info("%s: %s; %s", self.title, line, tally(self.ledger))
-            self.due, self.last = time.monotonic() + self.seconds, line
+            self.pause = min(self.seconds, 2 * self.pause)
+            self.due, self.last = time.monotonic() + self.pause, line
         else:
-            self.due = time.monotonic() + min(self.seconds, 1.0)
+            self.due = time.monotonic() + min(self.pause, 1.0)
 
 
 def title(status: Status) -> str:
