@@ -90,6 +90,8 @@ class Turns:
 def work_alone(args: argparse.Namespace) -> None:
     """Be one variant until no more iterations are asked for."""
     channel = Channel()
+    if args.threads:
+        os.environ["OMP_NUM_THREADS"] = str(args.threads)
     import lightning as L
     import loop
     import torch
@@ -97,8 +99,6 @@ def work_alone(args: argparse.Namespace) -> None:
     from gentrain.training.devices import mallopt
     from gentrain.training.job import Job
 
-    if args.threads:
-        torch.set_num_threads(args.threads)
     mallopt()
     overrides, more = VARIANTS[args.variant], {"model": "benchmark", "data": "mnist_5k"}
     work = loop.WORKS[args.work[0]]

@@ -33,7 +33,7 @@ FLOORS = (
     ("runs",),
     ("data",),
     ("config",),
-    ("capability", "files", "streams"),
+    ("capability", "cores", "files", "streams"),
     ("errors", "version"),
 )
 BESIDE = {("networks", "layers")}  # the one arrow inside a floor

@@ -349,6 +349,7 @@ class TrainingModule(L.LightningModule, ABC):
         checkpoint["latest"], checkpoint["protocols"] = self.latest, self.protocols
         checkpoint["origin"], checkpoint["divergences"] = self.origin, self.guard.used
         chosen = {player: self.steps[player].compiled for player in self.chosen}
+        checkpoint["threads"] = torch.get_num_threads()
         checkpoint["compiled"] = {"asked": self.compile_when, "chosen": chosen}
         # the buffers of a single process are in its state_dict
         if self.trainer.world_size > 1 and (own := self.rank_local()):
