@@ -92,6 +92,9 @@ def work_alone(args: argparse.Namespace) -> None:
     channel = Channel()
     if args.threads:
         os.environ["OMP_NUM_THREADS"] = str(args.threads)
+    from gentrain.cores import wait_politely
+
+    wait_politely()
     import lightning as L
     import loop
     import torch
@@ -139,7 +142,14 @@ def work_alone(args: argparse.Namespace) -> None:
 class Variant:
     """A process that runs iterations when it is asked to."""
 
-    def __init__(self, name: str, work: str, args: argparse.Namespace, folder: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        work: str,
+        args: argparse.Namespace,
+        folder: Path,
+        env: dict[str, str] | None = None,
+    ) -> None:
         self.name, self.work = name, work
         self.log = (folder / f"{work}-{name.replace(' ', '-')}.log").open("w+")
         words = ["--variant", name, "--work", work, "--device", args.device]
@@ -149,6 +159,7 @@ class Variant:
             stdout=subprocess.PIPE,
             stderr=self.log,
             text=True,
+            env=env,
         )
         self.seconds: list[float] = []
         self.cpu: list[float] = []

@@ -136,15 +136,18 @@ class CompiledStep(GradientStep):
         self.tolerance, self.device = tolerance(precision, device), device
         self.rounds = precision.itemsize < 4
         self.on_gpu = device.type == "cuda"
-        self.function = self.traced()
         self.gave_up = False
         self.before: Snapshot | None = None  # of the call in which a graph is being built
         self.calls = 0  # of the newest graph
         self.started: float | None = None
+        self.function = self.traced()
 
     def traced(self) -> Callable[..., Any]:
         """The losses, their names, and the gradients, as a function of a batch."""
-        torch._dynamo.config.trace_autograd_ops = True  # type: ignore[attr-defined]
+        try:
+            torch._dynamo.config.trace_autograd_ops = True  # type: ignore[attr-defined]
+        except AttributeError:
+            self.give_up("torch traces no gradients before version 2.11")
         objective, parameters = self.objective, list(self.parameters)
 
         def losses_and_gradients(batch: Batch, share: float, scale: Tensor | None) -> Any:
