@@ -486,6 +486,7 @@ def one_heap() -> None:
 
 def publish(report: Iterator[str], threads: int, out: Path | None) -> None:
     """Print a report while it is measured, and write it to a file as well."""
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # a run leaves the number as it is
     torch.set_num_threads(threads)
     one_heap()
     mallopt()

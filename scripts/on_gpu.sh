@@ -12,7 +12,8 @@ mkdir -p "$out"
 export PYTHONPATH="src${PYTHONPATH:+:$PYTHONPATH}" WANDB_MODE=offline
 "$python" -m pytest -q -m gpu -p no:cacheprovider 2>&1 | tee "$out/gpu-tests-$device.txt"
 status=${PIPESTATUS[0]}
-"$python" benchmarks/loop.py --out "$out/loop-$device.md"
+"$python" benchmarks/variants.py --device cuda --quick --out "$out/variants-$device.md"
+"$python" benchmarks/loop.py --device cuda --quick --out "$out/loop-$device.md"
 "$python" -m gentrain model=wgan_gp trainer=gpu logger=csv steps=3000 quality.every=1000 \
   hydra.run.dir="$out/wgan_gp-$device" "$@"
 exit "$status"

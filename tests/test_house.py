@@ -33,7 +33,7 @@ FLOORS = (
     ("runs",),
     ("data",),
     ("config",),
-    ("capability", "files", "streams", "tables"),
+    ("capability", "cores", "files", "streams", "tables"),
     ("patience",),
     ("errors", "version"),
 )

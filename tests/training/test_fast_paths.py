@@ -25,7 +25,8 @@ from gentrain.errors import UserError
 from gentrain.layers.activation import LeakyReLU, ReLU
 from gentrain.models.gan.base import AdversarialModel
 from gentrain.models.objective import Objective
-from gentrain.training.adversarial import AdversarialModule
+from gentrain.training import gradients
+from gentrain.training.adversarial import OPPONENT, AdversarialModule
 from tests.support.compose import composed
 from tests.support.tensors import tensors
 
@@ -123,12 +124,11 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     `aot_eager` traces, differentiates and functionalises as inductor does, without its ten seconds
     of C++.
     """
-    original = torch.compile
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
 
     def choose(name: str) -> None:
-        monkeypatch.setattr(torch, "compile", partial(original, backend=name))
+        monkeypatch.setattr(gradients, "BACKEND", name)
 
     choose("aot_eager")
     yield choose
@@ -191,7 +191,7 @@ def formula(model: AdversarialModel, real: Tensor, fake: Tensor, eps: Tensor) ->
     return terms
 
 
-def gradients(loss: Tensor, player: nn.Module) -> dict[str, Tensor]:
+def gradients_of(loss: Tensor, player: nn.Module) -> dict[str, Tensor]:
     names, parameters = zip(*player.named_parameters(), strict=True)
     found = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
     return dict(zip(names, found, strict=True))
@@ -211,7 +211,7 @@ def expected(
     else:
         assert reference.loss.generator is not None
         terms = {"adversarial": reference.loss.generator(fake, reference.critic(fake))}
-    return terms, gradients(sum(terms.values()), getattr(reference, player))
+    return terms, gradients_of(sum(terms.values()), getattr(reference, player))
 
 
 def assert_close(got: dict[str, Tensor], want: dict[str, Tensor], tolerance: float) -> None:
@@ -229,14 +229,14 @@ def assert_close(got: dict[str, Tensor], want: dict[str, Tensor], tolerance: flo
 
 def check(
     model: AdversarialModel,
-    run: Callable[[tuple[Tensor, ...]], Objective],
+    run: Callable[[tuple[Tensor, ...]], tuple[Objective, dict[str, Tensor]]],
     player: str,
     drawn: Draws,
     tolerance: float,
 ) -> None:
     real = batch()
     terms, grads = expected(model, real[0], drawn, player)
-    objective = run(real)
+    objective, found = run(real)
     assert objective.losses.keys() == terms.keys()
     for name, term in terms.items():
         torch.testing.assert_close(
@@ -246,7 +246,36 @@ def check(
             atol=tolerance,
             check_dtype=False,
         )
-    assert_close(gradients(objective.loss, getattr(model, player)), grads, tolerance)
+    assert_close(found, grads, tolerance)
+
+
+def eagerly(
+    model: AdversarialModel, player: str, data: tuple[Tensor, ...]
+) -> tuple[Objective, dict[str, Tensor]]:
+    objective = getattr(model, f"{player}_loss")(data)
+    return objective, gradients_of(objective.loss, getattr(model, player))
+
+
+def compiled(
+    model: AdversarialModel, player: str, data: tuple[Tensor, ...]
+) -> tuple[Objective, dict[str, Tensor]]:
+    """The compiled step, which must not have given up."""
+    step = compiled_step(model, player)
+    objective = step(data, 1.0, False)
+    assert step.compiled
+    weights = getattr(model, player).named_parameters()
+    return objective, {
+        name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in weights
+    }
+
+
+def compiled_step(model: AdversarialModel, player: str) -> gradients.CompiledStep:
+    model.player(OPPONENT[player]).requires_grad_(False)
+    weights = list(getattr(model, player).requires_grad_(True).parameters())
+    objective = getattr(model, f"{player}_loss")
+    eager = gradients.EagerStep(objective, weights, lambda loss: loss.backward())
+    precision = torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32
+    return gradients.CompiledStep(player, eager, model, None, precision, torch.device("cpu"))
 
 
 # --- eager, and compiled --------------------------------------------------------------------------
@@ -258,7 +287,7 @@ def check(
 def test_eager_equals_float64(name: str, channels_last: bool, player: str, draws: Draws) -> None:
     overrides = (PENALISED | OTHERS)[name]
     model = draws.fix(scheme(*overrides).model if channels_last else build_model(*overrides))
-    check(model, getattr(model, f"{player}_loss"), player, draws, 1e-5)
+    check(model, partial(eagerly, model, player), player, draws, 1e-5)
 
 
 @pytest.mark.parametrize("player", ["critic", "generator"])
@@ -266,12 +295,10 @@ def test_eager_equals_float64(name: str, channels_last: bool, player: str, draws
 def test_compiled_equals_float64(
     name: str, player: str, draws: Draws, backend: Callable[[str], None]
 ) -> None:
-    """The whole objective, the penalty's inner gradient included, in one graph; the outer gradient
-    is taken outside, as in training.
-    """
-    model = scheme(*(PENALISED | OTHERS)[name], compile=True)
-    draws.fix(model.model)
-    check(model.model, model.objectives[player], player, draws, 1e-5)
+    """The whole update, the penalty's inner gradient and the outer one included, in one graph."""
+    model = scheme(*(PENALISED | OTHERS)[name]).model
+    draws.fix(model)
+    check(model, partial(compiled, model, player), player, draws, 1e-5)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
 
 
@@ -281,9 +308,9 @@ def test_compiled_by_inductor_equals_float64(
     name: str, draws: Draws, backend: Callable[[str], None]
 ) -> None:
     backend("inductor")
-    model = scheme(*(PENALISED | OTHERS)[name], compile=True)
-    draws.fix(model.model)
-    check(model.model, model.objectives["critic"], "critic", draws, 1e-5)
+    model = scheme(*(PENALISED | OTHERS)[name]).model
+    draws.fix(model)
+    check(model, partial(compiled, model, "critic"), "critic", draws, 1e-5)
 
 
 class Toy(L.LightningDataModule):
@@ -354,6 +381,86 @@ def descent(lr: float) -> dict[str, Any]:
     }
 
 
+def test_a_wrong_graph_is_found_and_not_used(
+    draws: Draws, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first call of a graph is compared with eager code: the player goes on as if it had never
+    been compiled, and one line says why.
+    """
+    model = draws.fix(scheme("model=wgan_gp", "network=mlp", *NARROW).model)
+    want, grads = eagerly(copy.deepcopy(model), "critic", batch())
+
+    def lost(graph: Any, inputs: Any) -> Any:
+        def run(*given: Any) -> Any:
+            found = graph(*given)
+            return [x * 0 if x is not None and x.ndim == 2 else x for x in found]
+
+        return run
+
+    monkeypatch.setattr(torch._dynamo, "lookup_backend", lambda name: lost)
+    monkeypatch.setattr(gradients, "BACKEND", "a wrong one")
+    torch._dynamo.reset()
+    step, data = compiled_step(model, "critic"), batch()
+    state = torch.get_rng_state()
+    for _ in range(2):
+        found = step(data, 1.0, False)
+        assert found.losses.keys() == want.losses.keys()
+        assert_close({name: p.grad for name, p in model.critic.named_parameters()}, grads, 1e-6)
+    assert not step.compiled
+    assert torch.equal(state, torch.get_rng_state())
+    (line,) = [r.message for r in caplog.records if "not compiled" in r.message]
+    assert "the gradient of critic." in line and line.endswith("(compile)")
+    torch._dynamo.reset()
+
+
+def test_what_cannot_be_traced_goes_on_eagerly(
+    backend: Callable[[str], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    model = scheme("model=wgan_gp", "network=mlp", *NARROW).model
+    plain_loss = model.critic_loss
+
+    def untraceable(data: tuple[Tensor, ...]) -> Objective:
+        torch._dynamo.graph_break()
+        return plain_loss(data)
+
+    model.critic_loss = untraceable  # type: ignore[method-assign]
+    step = compiled_step(model, "critic")
+    assert step(batch(), 1.0, False).loss.isfinite()
+    assert not step.compiled
+    assert [r.message for r in caplog.records if "not compiled" in r.message]
+
+
+def test_the_check_leaves_no_trace(backend: Callable[[str], None]) -> None:
+    """Random numbers and buffers are those of a call without a comparison."""
+    steps = {}
+    for way in ("first", "later"):
+        model = scheme("model=sngan", "network=mlp", *NARROW).model
+        step, data = compiled_step(model, "critic"), batch()
+        start = copy.deepcopy(model.state_dict())
+        for _ in range(1 if way == "first" else 2):
+            model.load_state_dict(start)
+            torch.manual_seed(5)
+            step(data, 1.0, False)
+        assert step.compiled
+        steps[way] = [*(p.grad for p in step.parameters), *model.buffers(), torch.get_rng_state()]
+    assert all(torch.equal(a, b) for a, b in zip(*steps.values(), strict=True))
+
+
+@pytest.mark.parametrize(("seconds", "worth"), [(10.0, False), (1e4, True)])
+def test_auto_compiles_what_takes_long(
+    seconds: float, worth: bool, monkeypatch: pytest.MonkeyPatch, backend: Callable[[str], None]
+) -> None:
+    """The rest of the run counts: 3 steps here, of 2 critic updates each."""
+    from gentrain.training import module
+
+    monkeypatch.setattr(module, "seconds_of", lambda *_: seconds / 6)
+    run = trained(
+        "model=wgan_gp", "network=mlp", *NARROW, critic_steps=2, compile="auto", log_every=1
+    )
+    assert run.chosen == {"critic": worth, "generator": worth}
+    assert run.steps["critic"].compiled == worth
+
+
 @pytest.mark.parametrize(("every", "graphs"), [(1, 2), (4, 3)])
 def test_a_long_run_compiles_each_objective_once(
     every: int, graphs: int, backend: Callable[[str], None]
@@ -403,12 +510,12 @@ def test_bf16_is_near_and_its_penalty_in_float32(
     """bfloat16 has 8 bits: scores within 2%, the gradient within 5% of its length; the penalty at
     the same fakes is float32's.
     """
-    model = scheme(*PENALISED[name], compile=compile)
-    draws.fix(model.model)
+    model = scheme(*PENALISED[name]).model
+    draws.fix(model)
     real = batch()
-    terms, grads = expected(model.model, real[0], draws, "critic")
+    terms, grads = expected(model, real[0], draws, "critic")
     with torch.autocast("cpu", torch.bfloat16):
-        objective = model.objectives["critic"](real)
+        objective, found = (compiled if compile else eagerly)(model, "critic", real)
     assert objective.losses["gradient_penalty"].dtype == torch.float32
     torch.testing.assert_close(
         objective.losses["gradient_penalty"].double(),
@@ -416,9 +523,7 @@ def test_bf16_is_near_and_its_penalty_in_float32(
         rtol=2e-2,
         atol=1e-2,
     )
-    got = torch.cat(
-        [g.double().flatten() for g in gradients(objective.loss, model.model.critic).values()]
-    )
+    got = torch.cat([g.double().flatten() for g in found.values()])
     want = torch.cat([g.flatten() for g in grads.values()])
     assert (got - want).norm() <= 0.05 * want.norm()
 

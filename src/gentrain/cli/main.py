@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gentrain import cores
 from gentrain.cli import completion, compose, help, overlay, terminal
 from gentrain.cli.overrides import (
     defer_job_keys,
@@ -110,6 +111,7 @@ def run(argv: list[str]) -> int:
 
         watch_parent()
     debug = "debug=true" in argv
+    cores.wait_politely()
     try:
         argv = normalize_overrides(verb, argv)
         execute(verb, argv)

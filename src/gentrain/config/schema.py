@@ -56,7 +56,7 @@ class Run:
     seed: int | None = 0  # null draws one and records it
     resume: str | None = None  # auto | a run directory | a checkpoint
     force: bool = False  # resume with another loss, learning rate or seed
-    compile: bool = False
+    compile: Any = False  # true | false | auto
     debug: bool = False  # show tracebacks for mistakes too
     data: Any = MISSING
     model: Any = MISSING

@@ -274,6 +274,11 @@ def step_of(path: Path) -> int:
     return load(path, mmap=True)["global_step"]
 
 
+def threads_of(path: Path) -> int | None:
+    """The number of threads of the run that saved a checkpoint; None in older ones."""
+    return load(path, mmap=True).get("threads")
+
+
 # --- whose it is ------------------------------------------------------------------------------
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,14 +14,13 @@ from torch import Tensor
 from gentrain.config.types import Count, Whole
 from gentrain.errors import UserError
 from gentrain.models.gan.base import AdversarialModel
-from gentrain.models.objective import Objective
 from gentrain.training.divergence import OnDivergence
+from gentrain.training.gradients import Compile
 from gentrain.training.module import (
     Batch,
     OptimizerFactory,
     ScheduleFactory,
     TrainingModule,
-    compiled,
 )
 
 log = logging.getLogger("gentrain")
@@ -68,7 +67,6 @@ class AdversarialModule(TrainingModule):
             last n batches as one. At most `critic_steps`.
         pretraining: updates of the critic as a plain autoencoder before all others, with the
             generator at rest, for a critic that is an energy. Their curves are `pretraining/*`.
-        compile: compile both players' objectives as one graph each, gradient penalty included.
         accumulate: gradient accumulation: average the gradients of n batches in each update, which
             acts as one batch of n times the size in the memory of one (BigGAN). What looks at a
             batch as a whole (batch norm, feature matching, a mean in the loss) still sees each of
@@ -86,7 +84,7 @@ class AdversarialModule(TrainingModule):
         critic_steps: Count = 1,
         schedule: ScheduleFactory | None = None,
         log_every: Count = 50,
-        compile: bool = False,
+        compile: Compile = False,
         on_divergence: OnDivergence = "stop",
         divergence_budget: Whole = 10,
         accumulate: Count = 1,
@@ -94,21 +92,18 @@ class AdversarialModule(TrainingModule):
         generator_batch: Count = 1,
         pretraining: Whole = 0,
     ) -> None:
-        super().__init__(model, optimizers, schedule, log_every, on_divergence, divergence_budget)
+        super().__init__(
+            model, optimizers, schedule, log_every, compile, on_divergence, divergence_budget
+        )
         self.critic_steps, self.accumulate = critic_steps, accumulate
         self.critic_warmup, self.generator_batch = critic_warmup, generator_batch
         self.pretraining, self.pretrained = pretraining, 0  # updates wanted, and made
         self.critic_updates = 0  # since the last update of the generator
         refuse_rounds(critic_steps, critic_warmup, generator_batch)
         refuse_pretraining(model, pretraining)
-        self.objectives: dict[str, Callable[[Batch], Objective]] = {
-            "critic": model.critic_loss,
-            "generator": model.generator_loss,
-        }
-        if compile:
+        self.objectives = {"critic": model.critic_loss, "generator": model.generator_loss}
+        if compile is True:
             refuse_uncompilable(model)
-            for player, objective in self.objectives.items():
-                self.objectives[player] = compiled(objective)
 
     def setup(self, stage: str) -> None:
         batches = self.critic_steps * self.accumulate
@@ -144,6 +139,13 @@ class AdversarialModule(TrainingModule):
                 self.train_generator(generator, batches)
         self.end_step(sum(len(batch[0]) for batch in batches))
 
+    def updates_per_step(self, player: str) -> int:
+        return self.critic_steps if player == "critic" else 1
+
+    @property
+    def compilable(self) -> bool:
+        return all(regularizer.compiles for regularizer in self.model.each_regularizer())
+
     def updates_before_generator(self) -> int:
         """Critic updates before the next update of the generator."""
         if self.critic_warmup is None:
@@ -172,8 +174,8 @@ class AdversarialModule(TrainingModule):
         """Update the critic as an autoencoder, and log its own curves."""
         for i in range(0, len(batches), self.accumulate):
             part = batches[i : i + self.accumulate]
-            objective = self.model.pretraining_loss
-            if self.update("critic", optimizer, objective, part, "pretraining") is not None:
+            step = self.eager_step("critic", self.model.pretraining_loss)
+            if self.update("critic", optimizer, step, part, "pretraining") is not None:
                 self.model.after_pretraining_step()
             self.pretrained += 1
             done = self.pretrained >= self.pretraining
@@ -198,7 +200,8 @@ class AdversarialModule(TrainingModule):
     ) -> dict[str, Tensor] | None:
         """Update one player while the other's weights get no gradient; see `update`."""
         with self.frozen(OPPONENT[player]):
-            return self.update(player, optimizer, self.objectives[player], batches)
+            step = self.gradient_step(player, batches)
+            return self.update(player, optimizer, step, batches)
 
     @contextmanager
     def frozen(self, player: str) -> Iterator[None]:

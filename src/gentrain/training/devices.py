@@ -96,6 +96,8 @@ def quiet() -> None:
         "lightning.fabric.utilities.seed",
     ):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # a machine with CUDA's headers and no GPU is told so where anything is compiled
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     texts = (
         ".*does not have many workers.*",
         ".*GPU available but not used.*",

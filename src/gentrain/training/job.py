@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import shlex
@@ -12,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import ProgressBar
 
+from gentrain import cores
 from gentrain.config.build import build
 from gentrain.config.plugins import active
 from gentrain.config.validate import check
@@ -25,7 +28,13 @@ from gentrain.models.base import GenerativeModel
 from gentrain.patience import say_if_slow
 from gentrain.quality.base import TEST, Metric, higher_is_better
 from gentrain.runs import directory
-from gentrain.runs.checkpoints import newest_valid, refuse_foreign, refuse_other_data, step_of
+from gentrain.runs.checkpoints import (
+    newest_valid,
+    refuse_foreign,
+    refuse_other_data,
+    step_of,
+    threads_of,
+)
 from gentrain.runs.reopen import saved_weights
 from gentrain.training.callbacks.evaluation import Evaluation
 from gentrain.training.callbacks.signals import ignore_sigchld, interruptible, requeue
@@ -91,6 +100,7 @@ class Job:
         self.callbacks = self.make_callbacks()
         self.loggers = build(self.config["logger"], "logger")
         self.trainer = self.make_trainer()
+        self.threads = self.choose_threads()
         # before a checkpoint is read: float32 would round its weights
         self.dtype = working_dtype(self.config["trainer"]["precision"])
         self.scheme.to(self.dtype)
@@ -145,6 +155,22 @@ class Job:
             log_every_n_steps=1,
             **({} if "profiler" in node else {"profiler": Unprofiled()}),
         )
+
+    def choose_threads(self) -> str:
+        """Set the number of threads; returns why it is that, for the first line.
+
+        A resumed run keeps its number, and with it its bits. Several processes share the cores as
+        Lightning sees fit.
+        """
+        chosen = cores.choose()
+        if chosen.number is None or self.trainer.world_size > 1:
+            return chosen.reason if chosen.number is None else ""
+        kept = threads_of(self.checkpoint) if self.checkpoint else None
+        number = min(chosen.number, torchs_own_threads())
+        torch.set_num_threads(kept or number)
+        if kept and kept != number:
+            return "as before, so that the numbers stay the same"
+        return chosen.reason
 
     # --- running ----------------------------------------------------------------------------------
 
@@ -243,6 +269,8 @@ class Job:
         )
         where = f"from step {step} " if step is not None else ""
         device = device_name(self.trainer)
+        if self.threads and self.trainer.strategy.root_device.type == "cpu":
+            device += f" ({self.threads})"
         count = self.trainer.world_size
         others = f", with {count - 1} more processes that start now" if count > 1 else ""
         return (
@@ -295,6 +323,12 @@ class Job:
         except Unavailable:
             if end["status"] == "completed":
                 raise
+
+
+@functools.cache
+def torchs_own_threads() -> int:
+    """The number of threads before the first run of this process: one for each physical core."""
+    return torch.get_num_threads()
 
 
 def scores(end: dict[str, Any]) -> dict[str, float]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import logging
 import math
-from abc import ABC
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from typing import Any, ClassVar
 
@@ -25,6 +26,14 @@ from gentrain.patience import say_if_slow
 from gentrain.training.curves import Clock, Curves
 from gentrain.training.distributed import gathered
 from gentrain.training.divergence import DivergenceGuard, OnDivergence
+from gentrain.training.gradients import (
+    Compile,
+    CompiledStep,
+    EagerStep,
+    GradientStep,
+    seconds_of,
+    worth_compiling,
+)
 
 log = logging.getLogger("gentrain")
 Batch = tuple[Tensor, ...]
@@ -43,6 +52,8 @@ class TrainingModule(L.LightningModule, ABC):
         optimizers: makes the optimizer of each player from its parameters.
         schedule: makes a learning-rate schedule, which advances once a step; None keeps the rates.
         log_every: steps between two logged steps.
+        compile: compile each player's whole update as one function. auto does so where the run is
+            long enough to pay for that; see `worth_compiling`.
         on_divergence: what happens to an update with a gradient that is not finite; see
             `DivergenceGuard`.
         divergence_budget: updates that may be skipped or rolled back.
@@ -50,6 +61,7 @@ class TrainingModule(L.LightningModule, ABC):
 
     step_counts_player: ClassVar[str]
     model: Any
+    objectives: dict[str, Callable[[Batch], Objective]]  # what each player minimises
 
     def __init__(
         self,
@@ -57,6 +69,7 @@ class TrainingModule(L.LightningModule, ABC):
         optimizers: dict[str, OptimizerFactory],
         schedule: ScheduleFactory | None,
         log_every: int,
+        compile: Compile,
         on_divergence: OnDivergence,
         divergence_budget: int,
     ) -> None:
@@ -65,6 +78,9 @@ class TrainingModule(L.LightningModule, ABC):
         self.model = model.to(memory_format=model.memory_format)
         self.optimizer_factories, self.make_schedule = optimizers, schedule
         self.log_every, self.guard = log_every, DivergenceGuard(on_divergence, divergence_budget)
+        self.compile_when = compile
+        self.chosen: dict[str, bool] = {}  # whether each player's update is compiled
+        self.steps: dict[str, GradientStep] = {}  # of each player, from its first update on
         self.resumed = False
         self.stepped = False  # the last training step updated the weights of `step_counts_player`
         self.scored_at: int | None = None  # the step of the latest scores, on every process
@@ -167,7 +183,7 @@ class TrainingModule(L.LightningModule, ABC):
         self,
         player: str,
         optimizer: LightningOptimizer,
-        objective: Callable[[Batch], Objective],
+        step: GradientStep,
         batches: list[Batch],
         curves: str | None = None,
     ) -> dict[str, Tensor] | None:
@@ -176,7 +192,7 @@ class TrainingModule(L.LightningModule, ABC):
         Args:
             player: whose weights are updated.
             optimizer: the player's.
-            objective: what it minimises on a batch.
+            step: gives the gradient of a batch.
             batches: whose gradients are averaged.
             curves: the group of the scalars' names; None takes the player's name.
 
@@ -184,30 +200,86 @@ class TrainingModule(L.LightningModule, ABC):
             The player's named losses and metrics; None where the gradient was not finite and the
             weights were left as they are.
         """
-        parts: list[Objective] = []
-        for batch in batches:
-            part = objective(batch)
-            if not parts:
-                # only now, so that the memory of the old gradients serves the new ones
-                optimizer.zero_grad()
-            parts.append(self.add_gradient(part, 1 / len(batches)))
-        found = mean_objective(parts)
+        share = 1 / len(batches)
+        found = mean_objective([step(batch, share, i > 0) for i, batch in enumerate(batches)])
         scalars = found.losses | found.metrics
         if self.scaler is None:
             scalars["gradient_norm"] = gradient_norm(self.players[player])
             if not self.guard.check_gradients(scalars["gradient_norm"], self, player, found.losses):
                 return None
         self.step_optimizer(optimizer, counts=player == self.step_counts_player)
+        step.release()
         self.curves.add(curves or player, scalars)
         return scalars
 
-    def add_gradient(self, objective: Objective, share: float) -> Objective:
-        """Add `share` of an objective's gradient; returns the objective without its graph."""
-        loss = objective.loss * share if share < 1 else objective.loss
-        # Lightning's manual_backward, without its calls of every callback
+    def gradient_step(self, player: str, batches: list[Batch]) -> GradientStep:
+        """How a player's gradient is computed: eagerly or compiled, chosen in its first update."""
+        if player not in self.steps:
+            self.steps[player] = self.make_step(player, batches)
+        return self.steps[player]
+
+    def make_step(self, player: str, batches: list[Batch]) -> GradientStep:
+        """Choose how a player's gradient is computed; a resumed run goes on as it was.
+
+        The gradients of several processes are averaged while torch differentiates, which must then
+        happen outside of the compiled function.
+        """
+        eager = self.eager_step(player, self.objectives[player])
+        if self.compile_when is False:
+            return eager
+        if self.trainer.world_size > 1:
+            if self.compile_when == "auto":
+                log.info("compile=auto leaves a run of several processes as it is")
+                return eager
+            log.info("of a run of several processes, the objective is compiled alone (compile)")
+            return self.eager_step(player, compiled(self.objectives[player]))
+        if player not in self.chosen:
+            self.chosen[player] = self.compile_when is True or self.pays(player, eager, batches)
+        if not self.chosen[player]:
+            return eager
+        one = torch.ones((), device=self.device)
+        scale = None if self.scaler is None else partial(self.scaler.scale, one)
+        return CompiledStep(player, eager, self.model, scale, self.computed_in(), self.device)
+
+    def eager_step(self, player: str, objective: Callable[[Batch], Objective]) -> EagerStep:
+        """A player's gradient, operation by operation."""
+        return EagerStep(objective, self.players[player], self.backward_loss)
+
+    def backward_loss(self, loss: Tensor) -> None:
+        """Lightning's manual_backward, without its calls of every callback."""
         self.trainer.strategy.pre_backward(loss)  # DDP looks for the weights of this graph
         (loss if self.scaler is None else self.scaler.scale(loss)).backward()
-        return Objective(detached(objective.losses), detached(objective.metrics))
+
+    def computed_in(self) -> torch.dtype:
+        """The type in which most is computed."""
+        names = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+        kept = next(self.model.parameters()).dtype
+        return names.get(str(self.trainer.precision), kept)
+
+    def pays(self, player: str, eager: GradientStep, batches: list[Batch]) -> bool:
+        """Whether compiling a player's update saves more time than it takes."""
+        if not self.compilable:
+            log.info("compile=auto: the %s's update cannot be compiled", player)
+            return False
+        seconds = seconds_of(eager, batches, self.model, self.device)
+        left = (self.trainer.max_steps - self.global_step) * self.updates_per_step(player)
+        worth = worth_compiling(seconds * left, self.device.type)
+        log.info(
+            "compile=auto: %.3g s of gradients for the %s, %s",
+            seconds * left,
+            player,
+            "which are compiled" if worth else "too few to compile them",
+        )
+        return worth
+
+    def updates_per_step(self, player: str) -> int:
+        """How often a player is updated in a training step."""
+        return 1
+
+    @property
+    @abstractmethod
+    def compilable(self) -> bool:
+        """Whether the objectives can be traced."""
 
     def step_optimizer(self, optimizer: LightningOptimizer, counts: bool) -> None:
         """Make an optimizer's step, without Lightning's calls of every callback.
@@ -278,6 +350,9 @@ class TrainingModule(L.LightningModule, ABC):
         checkpoint["window"] = self.curves.state_dict()
         checkpoint["latest"], checkpoint["protocols"] = self.latest, self.protocols
         checkpoint["origin"], checkpoint["divergences"] = self.origin, self.guard.used
+        chosen = {player: self.steps[player].compiled for player in self.chosen}
+        checkpoint["threads"] = torch.get_num_threads()
+        checkpoint["compiled"] = {"asked": self.compile_when, "chosen": chosen}
         # the buffers of a single process are in its state_dict
         if self.trainer.world_size > 1 and (own := self.rank_local()):
             on_cpu = {name: buffer.cpu() for name, buffer in own.items()}
@@ -287,6 +362,9 @@ class TrainingModule(L.LightningModule, ABC):
         self.curves.load_state_dict(checkpoint["window"])
         self.latest, self.protocols = checkpoint["latest"], checkpoint["protocols"]
         self.resumed, self.guard.used = True, checkpoint["divergences"]
+        before = checkpoint.get("compiled", {})
+        if before.get("asked") == self.compile_when:
+            self.chosen = before["chosen"]
         self.rank_local_of_all = checkpoint.get("own", [])
 
     def rank_local(self) -> dict[str, Tensor]:
@@ -309,11 +387,6 @@ class TrainingModule(L.LightningModule, ABC):
             for name, buffer in self.rank_local().items():
                 buffer.copy_(saved[name])
         self.rank_local_of_all = []
-
-
-def detached(scalars: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Scalars without their graphs."""
-    return {name: value.detach() for name, value in scalars.items()}
 
 
 def mean_objective(parts: list[Objective]) -> Objective:

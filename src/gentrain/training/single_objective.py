@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from gentrain.config.types import Count, Whole
@@ -10,14 +9,13 @@ from gentrain.data.arrays import random_rows
 from gentrain.data.batches import as_batch
 from gentrain.errors import UserError
 from gentrain.models.base import SingleObjectiveModel
-from gentrain.models.objective import Objective
 from gentrain.training.divergence import OnDivergence
+from gentrain.training.gradients import Compile
 from gentrain.training.module import (
     Batch,
     OptimizerFactory,
     ScheduleFactory,
     TrainingModule,
-    compiled,
 )
 
 
@@ -27,7 +25,6 @@ class SingleObjective(TrainingModule):
     A model that asks for it looks at training images before the first step.
 
     Args:
-        compile: compile the objective as one graph.
         accumulate: gradient accumulation: average the gradients of this many batches.
         The other arguments are those of `TrainingModule`.
 
@@ -44,26 +41,30 @@ class SingleObjective(TrainingModule):
         optimizers: dict[str, OptimizerFactory],
         schedule: ScheduleFactory | None = None,
         log_every: Count = 50,
-        compile: bool = False,
+        compile: Compile = False,
         on_divergence: OnDivergence = "stop",
         divergence_budget: Whole = 10,
         accumulate: Count = 1,
     ) -> None:
-        super().__init__(model, optimizers, schedule, log_every, on_divergence, divergence_budget)
+        super().__init__(
+            model, optimizers, schedule, log_every, compile, on_divergence, divergence_budget
+        )
         self.accumulate = accumulate
         if accumulate > 1 and model.ignores_batches:
             raise UserError(
                 "the objective of this model is the same for every batch, and so is the mean of "
                 "several (scheme.accumulate); write scheme.accumulate=1"
             )
-        if compile and not model.compilable:
+        if compile is True and not model.compilable:
             raise UserError(
                 "the objective of this model cannot be compiled as one graph (compile); "
                 "use compile=false"
             )
-        self.objective: Callable[[Batch], Objective] = (
-            compiled(model.objective) if compile else model.objective
-        )
+        self.objectives = {"model": model.objective}
+
+    @property
+    def compilable(self) -> bool:
+        return self.model.compilable
 
     def configure_optimizers(self) -> Any:
         return self.with_schedules(self.make_optimizers({"model": self.model}))
@@ -81,7 +82,7 @@ class SingleObjective(TrainingModule):
     def training_step(self, batches: list[Batch], batch_idx: int) -> None:
         self.restore_rank_local()
         optimizer: Any = self.optimizers()
-        scalars = self.update("model", optimizer, self.objective, batches)
+        scalars = self.update("model", optimizer, self.gradient_step("model", batches), batches)
         self.stepped = scalars is not None
         if self.stepped:
             self.model.after_step()
