@@ -14,13 +14,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gentrain.errors import Diverged, UserError
+from gentrain.errors import Diverged, Interrupted, UserError
 from gentrain.version import __version__
 
 if TYPE_CHECKING:
     from gentrain.api import Run, from_pretrained, load, train
 
-__all__ = ["Diverged", "Run", "UserError", "__version__", "from_pretrained", "load", "train"]
+__all__ = [
+    "Diverged", "Interrupted", "Run", "UserError", "__version__", "from_pretrained", "load",
+    "train",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
