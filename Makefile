@@ -4,7 +4,7 @@ BIN := .venv/bin
 WORKERS ?= 2
 
 .PHONY: help setup train test lint test-slow torture test-cluster test-gpu bench results docs \
-	gpu clean
+	notebooks gpu clean
 help:
 	@echo "make train         set up, train WGAN-GP on real digits (some minutes on two cores)"
 	@echo "make test          set up, lint, run the tests that fit in 6 minutes on two cores"
@@ -17,6 +17,7 @@ help:
 	@echo "make bench         time the loop beside hand-written ones"
 	@echo "make results       write the table of docs/results.md from the runs in outputs/results"
 	@echo "make docs          write docs/departures.md from the first lines of conf/model"
+	@echo "make notebooks     run the notebooks of examples/, and keep their outputs in them"
 	@echo "make gpu           tests, benchmark and a training on a GPU"
 	@echo "make clean         remove .venv, builds and caches"
 
@@ -65,7 +66,10 @@ test-cluster: setup
 		$(BIN)/python -m pytest -q -m cluster; \
 		status=$$?; scripts/local_slurm.sh stop $(SLURM); exit $$status
 
-test-gpu: setup
+test-notebooks: setup
+	$(BIN)/python scripts/notebooks.py
+
+gpu: setup
 	$(BIN)/python -m pytest -q -m gpu
 
 bench: setup
@@ -76,6 +80,9 @@ results: setup
 
 docs: setup
 	$(BIN)/python scripts/departures.py
+
+notebooks: setup
+	$(BIN)/python scripts/notebooks.py
 
 gpu: setup
 	scripts/on_gpu.sh $(BIN)/python

@@ -15,13 +15,16 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from gentrain.errors import WINDOWS, Diverged, UserError
+from gentrain.errors import WINDOWS, Diverged, Interrupted, UserError
 from gentrain.version import __version__
 
 if TYPE_CHECKING:
     from gentrain.api import Run, from_pretrained, load, train
 
-__all__ = ["Diverged", "Run", "UserError", "__version__", "from_pretrained", "load", "train"]
+__all__ = [
+    "Diverged", "Interrupted", "Run", "UserError", "__version__", "from_pretrained", "load",
+    "train",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

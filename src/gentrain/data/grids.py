@@ -144,6 +144,15 @@ def unit(images: Tensor) -> Tensor:
 def save(picture: Tensor, path: Path) -> None:
     """Write a picture (3, H, W) in [0, 1] as a PNG; the file is whole or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = picture.mul(255).add_(0.5).clamp_(0, 255).to(torch.uint8).permute(1, 2, 0)
     with atomic_write(path) as part:
-        Image.fromarray(pixels.contiguous().numpy()).save(part, format="png")
+        as_image(picture).save(part, format="png")
+
+
+def as_image(picture: Tensor) -> Image.Image:
+    """A picture (3, H, W) in [0, 1] as one of Pillow.
+
+    >>> as_image(torch.ones(3, 2, 4)).size
+    (4, 2)
+    """
+    pixels = picture.mul(255).add_(0.5).clamp_(0, 255).to(torch.uint8).permute(1, 2, 0)
+    return Image.fromarray(pixels.contiguous().numpy())

@@ -18,6 +18,7 @@ import torch
 
 from gentrain.config.types import Count
 from gentrain.errors import Interrupted
+from gentrain.runs.process import Process
 
 log = logging.getLogger("gentrain")
 # what a user of a cluster asks to be sent as a warning
@@ -29,7 +30,8 @@ SIGINT_STATUS = 128 + signal.SIGINT
 class Signals(L.Callback):
     """SIGTERM, SIGINT, SIGUSR1 or SIGUSR2 raises `Interrupted` at the end of the batch.
 
-    A second SIGINT ends the process at once. This callback is the last of the list, so that
+    A second SIGINT ends the process at once, or the training alone in a process that is not
+    gentrain's own. This callback is the last of the list, so that
     whatever is due after that batch is done before; `Checkpoint` then saves, on the exception.
 
     Args:
@@ -59,6 +61,8 @@ class Signals(L.Callback):
         if os.getpid() != self.pid:  # a DataLoader's worker, which the trainer ends
             return
         if signum == signal.SIGINT and self.signum == signal.SIGINT:
+            if not Process.own:
+                raise KeyboardInterrupt
             stderr = sys.__stderr__.fileno() if sys.__stderr__ else 2
             os.write(stderr, b"\ngentrain: stopped at once, without saving\n")
             os._exit(SIGINT_STATUS)
