@@ -166,6 +166,7 @@ def from_pretrained(path: str | Path, device: str = "cpu", plugins: list[str] | 
     data = build(checked(about["data"], "data"), "data", Data)
     with torch.random.fork_rng(devices=[]):
         model = build(checked(about["model"], "model"), "model", GenerativeModel)
+    model.to(memory_format=model.memory_format)  # another one rounds in another way
     model.load_state_dict(read_tensors(folder / WEIGHTS) | about["numbers"])
     opened = OpenedRun(
         run_dir=folder,

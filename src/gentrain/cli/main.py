@@ -98,11 +98,8 @@ def run(argv: list[str]) -> int:
         The exit status: 0 done, 1 failed or diverged, 2 the user's mistake, 4 something outside
         is missing, 128 + N stopped by signal N after saving.
     """
-    if not argv:
-        print(WELCOME)
-        return 0
-    if "--version" in argv:
-        print(f"gentrain {__version__}")
+    if not argv or "--version" in argv:
+        print(f"gentrain {__version__}" if argv else WELCOME)
         return 0
     typed = argv
     verb, argv = split_verb(argv)
