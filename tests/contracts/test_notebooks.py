@@ -22,7 +22,10 @@ NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 SHORT = {
     "STEPS": 1, "CGAN_STEPS": 1, "TEMPERATURES": 2, "IMAGES": 2, "SIDE": 12,
 }  # fmt: skip
-NARROW = {"network.width=16": "network.width=4", "network.depth=3": "network.depth=1"}
+NARROW = {
+    "network.width=16": "network.width=4", "network.depth=3": "network.depth=1",
+    "range(3)": "range(1)",
+}  # fmt: skip
 PUBLIC = {"gentrain", "matplotlib", "torch", "math"}
 FAMILIES = {"gan", "vae", "flow", "autoregressive", "energy"}  # the packages of models
 
