@@ -208,7 +208,8 @@ def files(tmp_path_factory: pytest.TempPathFactory, env: dict[str, str]) -> Done
 def assert_told(done: Done, job: int, words: list[str]) -> None:
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
-    told = [line for line in done.stderr.splitlines() if line.startswith(f"cell {job:03d} (")]
+    lines = [line for line in done.stderr.splitlines() if line.startswith(f"cell {job:03d} (")]
+    told = [line for line in lines if "): failed: " in line]
     assert len(told) == 1 and all(word in told[0] for word in words), done.stderr
 
 

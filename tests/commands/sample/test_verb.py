@@ -258,9 +258,8 @@ def test_what_does_not_fit(
         (("device=cuda",), ["(device)"]),
     ],
 )
-def test_mistakes(gentrain: Program, words: tuple[str, ...], said: list[str]) -> None:
-    """Before a run is looked for: there is none here."""
-    refused(gentrain("sample", "run=nowhere", *words), *said)
+def test_mistakes(sample: Program, words: tuple[str, ...], said: list[str]) -> None:
+    refused(sample("gan", *words), *said)
 
 
 def test_no_run_given(gentrain: Program) -> None:
