@@ -54,6 +54,7 @@ def test_a_documented_command_composes(
     monkeypatch.chdir(tmp_path)
     Path("X.csv").write_text("a,b\n1,2\n3,4\n", encoding="utf-8")
     np.save("X.npy", np.eye(3))
+    np.savez("X.npz", images=np.zeros((2, 32, 32), np.uint8))
     checked = composed(*(word for word in words if word not in PLACEHOLDERS))
     checked.pop("callbacks", None)
     validate.check(checked)

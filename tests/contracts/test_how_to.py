@@ -68,12 +68,15 @@ def place(tmp_path: Path, zoo: Zoo) -> Path:
     return tmp_path
 
 
+@pytest.mark.timeout(900)  # a score of commands, on a busy machine
 @pytest.mark.parametrize("page", [pytest.param("how-to.md", marks=pytest.mark.slow), "plugins.md"])
 def test_commands(page: str, place: Path, env: dict[str, str]) -> None:
     assert commands(page)
     for line in commands(page):
-        if "data=huggingface" in line and find_spec("datasets") is None:
-            continue
+        if "data=huggingface" in line:
+            if find_spec("datasets") is None:
+                continue
+            env = env | {"PYTHONPATH": os.environ.get("PYTHONPATH", ""), "HF_HOME": str(place)}
         words = shlex.split(line)
         verb = words[0] if words[0] in ("sample", "eval", "compare", "check") else "train"
         if verb == "train":
