@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 from hydra.core.utils import setup_globals
-from omegaconf import OmegaConf
+from omegaconf import ListConfig, OmegaConf
 
 
 def register() -> None:
@@ -16,10 +17,25 @@ def register() -> None:
     OmegaConf.register_new_resolver("minutes", minutes, replace=True)
     # the cache gives one value a configuration; two runs of the same second get two directories
     OmegaConf.register_new_resolver("unique", unique, use_cache=True, replace=True)
-    OmegaConf.register_new_resolver("degraded", degraded_shape, replace=True)
-    OmegaConf.register_new_resolver("points_shape", points_shape, replace=True)
-    OmegaConf.register_new_resolver("image_shape", image_shape, replace=True)
-    OmegaConf.register_new_resolver("tensors_shape", tensors_shape, replace=True)
+
+    shapes: dict[str, Callable[..., Any]] = {
+        "degraded": degraded_shape,
+        "points_shape": points_shape,
+        "image_shape": image_shape,
+        "tensors_shape": tensors_shape,
+    }
+    for name, shape in shapes.items():
+        OmegaConf.register_new_resolver(name, as_node(shape), replace=True)
+
+
+def as_node(shape: Callable[..., Any]) -> Callable[..., ListConfig | None]:
+    """A resolver whose lists are nodes, which `gentrain --cfg job --resolve` needs."""
+
+    def node(*args: Any) -> ListConfig | None:
+        found = shape(*args)
+        return None if found is None else ListConfig(list(found))
+
+    return node
 
 
 def minutes(hours: float) -> int:
