@@ -27,8 +27,11 @@ def command(verb: str, run_dir: Path) -> str:
     gentrain sample run=outputs/gan
     gentrain sample "run='a, b'"
     """
-    value = str(run_dir) if UNQUOTED.fullmatch(str(run_dir)) else quoted(run_dir)
-    return f"gentrain {verb} {shlex.quote(f'run={value}')}"
+    if UNQUOTED.fullmatch(str(run_dir)):
+        return f"gentrain {verb} run={run_dir}"
+    word = f"run={quoted(run_dir)}"
+    # easier to read than what shlex makes of single quotes
+    return f"gentrain {verb} " + (shlex.quote(word) if set(word) & set('"$`\\!') else f'"{word}"')
 
 
 def key_of(override: str) -> str:
