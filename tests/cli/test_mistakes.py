@@ -193,7 +193,7 @@ def test_30_a_sweep_on_a_full_disk(run: Run, full_disk: Path) -> None:
 
 def test_6_a_batch_larger_than_the_data(run: Run, tmp_path: Path) -> None:
     done = run("data.batch_size=4501", *SMALL)
-    assert_refused(done, tmp_path, "(data.batch_size)", "at most 4050", lines_before=1)
+    assert_refused(done, tmp_path, "(data.batch_size)", "at most 4500", lines_before=1)
 
 
 def test_45_builds_that_do_not_belong_together(run: Run, tmp_path: Path) -> None:

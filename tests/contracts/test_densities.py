@@ -22,7 +22,7 @@ from tests.support.compose import composed
 from tests.support.presets import DENSITIES, small
 
 B = 6
-OF_POINTS = ("planar", "iaf")
+OF_POINTS = ("planar", "iaf", "realnvp_points")
 CHOICES = {
     "vae, convolutional and logistic": ("vae", "network=vae_conv", "likelihood=logistic"),
     "vae, gaussian": ("vae", "likelihood=gaussian"),

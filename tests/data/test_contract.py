@@ -339,7 +339,7 @@ def test_wrong_values_are_refused_before_reading(override: str, words: str, make
 def test_a_batch_larger_than_the_data_is_refused(sets: Make) -> None:
     with pytest.raises(
         UserError,
-        match=r"60 training samples of mnist \(data.batch_size\); give at most data.batch_size=60$",
+        match=r"60 training samples of mnist .*; give at most 60: data.batch_size=60$",
     ):
         sets("mnist", "batch_size=61").batches()
 

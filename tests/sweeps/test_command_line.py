@@ -131,7 +131,7 @@ def test_5_6_7_a_mistake_is_told_before_anything_starts(
 
 def test_40_a_shadow_is_told(run_light: Run, tmp_path: Path) -> None:
     (tmp_path / "mine" / "model").mkdir(parents=True)
-    (tmp_path / "mine" / "model" / "gan.yaml").write_text("steps: 1\n")
+    (tmp_path / "mine" / "model" / "gan.yaml").write_text("# @package _global_\nsteps: 1\n")
     done = run_light("--config-dir", "mine", "model=gan", "--cfg", "job")
     assert done.returncode == 0 and "warning: model/gan.yaml of mine is not used" in done.stderr
 

@@ -295,7 +295,7 @@ def keep_settings(cfg: DictConfig, kept: dict[str, Any]) -> None:
 
     for key, value in kept.items():
         logging.getLogger("gentrain").warning(
-            "the run was made before there was %s, and goes on with %s=%s", key, key, value
+            "the run was made with %s=%s, and goes on with it", key, value
         )
         OmegaConf.update(cfg, key, value)
         with read_write(cfg.hydra), open_dict(cfg.hydra):

@@ -463,11 +463,12 @@ class Data(ABC):
 
     def refuse_small(self, order: BatchSampler, what: str) -> None:
         """Refuse a global batch that is larger than the data."""
+        most = order.rows // order.world
         ensure(
             order.per_epoch > 0,
             f"a batch of {self.batch_size} on {order.world} process(es) exceeds the {order.rows} "
             f"training {what} of {self.name} (data.batch_size); "
-            f"give at most data.batch_size={order.rows // order.world}",
+            f"give at most {most}: data.batch_size={most}",
         )
 
     @property

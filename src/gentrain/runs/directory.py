@@ -186,6 +186,9 @@ def in_todays_terms(config: dict[str, Any]) -> dict[str, Any]:
 def settings_kept(run_dir: Path, config: dict[str, Any]) -> dict[str, Any]:
     """What a run that is resumed keeps: keys that came later, where the command has the default.
 
+    The default of `data.validation` depends on `quality`, which a resume may change. The rows that
+    are held out stay those of the run.
+
     Args:
         run_dir: the run.
         config: the configuration of the command.
@@ -194,11 +197,19 @@ def settings_kept(run_dir: Path, config: dict[str, Any]) -> dict[str, Any]:
         The values of the run, by dotted keys.
     """
     saved, asked = flat(saved_config(run_dir)), flat(config)
-    return {
+    kept = {
         key: before
         for key, (default, before) in LATER.items()
         if saved.get(key) == before and asked.get(key) == default
     }
+    held_out = saved.get("data.validation")
+    if (
+        held_out
+        and not asked.get("data.validation")
+        and asked.get("quality._target_") == resolvers.NO_SCORES
+    ):
+        kept["data.validation"] = held_out
+    return kept
 
 
 def saved_choices(run_dir: Path) -> dict[str, str]:

@@ -8,7 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 from hydra.core.utils import setup_globals
-from omegaconf import ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+# scores are classes of this package, or of a plugin
+SCORES, NO_SCORES = "gentrain.quality.", "gentrain.quality.base.no_metric"
+HELD_OUT_SHARE = 0.1
 
 
 def register() -> None:
@@ -17,7 +21,7 @@ def register() -> None:
     OmegaConf.register_new_resolver("minutes", minutes, replace=True)
     # the cache gives one value a configuration; two runs of the same second get two directories
     OmegaConf.register_new_resolver("unique", unique, use_cache=True, replace=True)
-
+    OmegaConf.register_new_resolver("held_out_share", held_out_share, replace=True)
     shapes: dict[str, Callable[..., Any]] = {
         "degraded": degraded_shape,
         "points_shape": points_shape,
@@ -46,6 +50,16 @@ def minutes(hours: float) -> int:
 def unique() -> str:
     """Four random hexadecimal digits."""
     return secrets.token_hex(2)
+
+
+def held_out_share(*, _root_: DictConfig) -> float:
+    """The share of the training split that scores need: 0.1, or 0 for a run without scores."""
+    quality = _root_.get("quality")
+    callbacks = (_root_.get("callbacks") or {}).values()
+    scores = [node["_target_"] for node in (quality, *callbacks) if node and "_target_" in node]
+    chooses = any(each.startswith(SCORES) and each != NO_SCORES for each in scores)
+    plugin = quality is not None and not quality.get("_target_", SCORES).startswith("gentrain.")
+    return HELD_OUT_SHARE if chooses or plugin else 0.0
 
 
 def degraded_shape(shape: list[int], degrade: str | None) -> list[int] | None:
