@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gentrain.data.image_folder import allocate
+from gentrain.data.decoded_files import allocate
 from gentrain.runs import checkpoints
 from tests.support.shell import TINY, assert_fine, python, summary
 
