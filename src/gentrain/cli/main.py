@@ -23,6 +23,7 @@ from gentrain.cli.overrides import (
     expand_seeds,
     normalize_overrides,
     refuse_new_keys,
+    refuse_null,
     refuse_option,
     sweep_overrides,
 )
@@ -196,6 +197,7 @@ def execute(verb: str, argv: list[str]) -> None:
         show_list(args.overrides)
         return
     refuse_new_keys(verb, args.overrides)
+    refuse_null(verb, args.overrides)
     compose.warn_of_shadowed_files(args)
     overlay.refuse_misplaced(args.overrides)
     compose.register()

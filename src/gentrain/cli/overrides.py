@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from gentrain.cli import aliases
 from gentrain.config.overrides import key_of, last_value, quoted, without
-from gentrain.config.paths import conf_dir, groups
+from gentrain.config.paths import conf_dir, groups, option_files
 from gentrain.config.validate import nearest
 from gentrain.errors import UserError
 
@@ -102,6 +102,32 @@ def refuse_new_keys(command: str, overrides: list[str]) -> None:
         known = top_keys(command)
         if key not in known:
             raise UserError(f"no option {key} ({key}){nearest(key, [*known, *groups()])}")
+
+
+def refuse_null(command: str, overrides: list[str]) -> None:
+    """Refuse `quality=null` and its like: a part that is always there, and can be told to do less.
+
+    Args:
+        command: "train", "sample", ...
+        overrides: as typed.
+
+    Raises:
+        UserError: with what switches the part off, or what else can be chosen.
+    """
+    parts = {*groups(), "samples", "checkpoint"}
+    for word in overrides if command == "train" else ():
+        key, _, value = word.partition("=")
+        if value != "null" or key not in parts:
+            continue
+        off = {
+            "experiment": "leave it out",
+            "samples": "write samples.every=0",
+            "checkpoint": "write checkpoint.every=0",
+            "callbacks": "one is switched off by callbacks.NAME=null",
+        }
+        options = option_files(key)
+        another = f"write {key}=none" if "none" in options else f"choose {' or '.join(options)}"
+        raise UserError(f"{key}=null is no choice ({key}); {off.get(key, another)}")
 
 
 def top_keys(command: str) -> list[str]:

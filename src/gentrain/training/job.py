@@ -127,7 +127,8 @@ class Job:
         nodes = {name: self.config[name] for name in ("quality", "samples", "checkpoint")}
         built = {name: build(node, name) for name, node in nodes.items()}
         for name, node in self.config["callbacks"].items():
-            built[name] = build(node, f"callbacks.{name}")
+            if node is not None:  # callbacks.paired=null switches it off
+                built[name] = build(node, f"callbacks.{name}")
         metrics = {name: one for name, one in built.items() if isinstance(one, Metric)}
         others = [one for name, one in built.items() if name not in metrics and one is not None]
         self.evaluation = Evaluation(metrics)
