@@ -58,7 +58,7 @@ def test_15_corrupt_pictures(run: Run, tmp_path: Path) -> None:
     assert_refused(
         done,
         tmp_path,
-        "2 of 8 images",
+        "2 of 9 images",
         "'cut.png'",
         "'nothing.png' (zero bytes)",
         "(data.on_bad)",
@@ -135,8 +135,8 @@ PICTURES = {
     "13-a-file": ["cannot read a_file", "(data.root)", ".zip"],
     "13-missing": ["no such folder or file missing (data.root)"],
     "14-empty-folder": ["0 images in empty (data.root)", ".png .jpg"],
-    "27-not-a-number": ["1 of 7 images", "'nan.tiff'", "floating-point pixels", "(data.on_bad)"],
-    "17-bomb": ["1 of 7 images", "'bomb.png'", "limit", "(data.on_bad)"],
+    "27-not-a-number": ["1 of 8 images", "'nan.tiff'", "floating-point pixels", "(data.on_bad)"],
+    "17-bomb": ["1 of 8 images", "'bomb.png'", "limit", "(data.on_bad)"],
 }
 IDX = {
     "18-cut-off": ["is truncated: 984 bytes", "its header says 47,040", "(data.root)"],
