@@ -158,4 +158,4 @@ def test_the_command_that_resumes_has_the_settings_that_the_run_keeps(
     keep_settings(cfg, {"data.validation": 0.0})
     assert cfg.data.validation == 0
     assert cfg.hydra.overrides.task == ["model=gan", "data.validation=0.0"]
-    assert "goes on with data.validation=0.0" in caplog.text
+    assert "made with data.validation=0.0, and goes on with it" in caplog.text

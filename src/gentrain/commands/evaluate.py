@@ -7,6 +7,7 @@ from few labels by its error too, and every other model by the metrics of its ow
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from gentrain.commands.sample.session import SampleSession, choose_draws
 from gentrain.config.types import Count, Whole
 from gentrain.config.validate import coerced
 from gentrain.data.base import Data
+from gentrain.data.validation import SHARE
 from gentrain.errors import UserError
 from gentrain.files import report_disk_errors, write_json
 from gentrain.models.base import GenerativeModel, HasLikelihood, HasLogPartition, HasTrace
@@ -27,6 +29,7 @@ from gentrain.quality.plane import PlaneLikelihood
 from gentrain.quality.test_error import TestError
 from gentrain.runs import directory
 from gentrain.runs.reopen import OpenedRun, reopen
+from gentrain.runs.resolvers import NO_SCORES
 
 BATCH = 100  # images at a time, of a model with a likelihood
 IMPORTANCE = 100  # samples of its bound
@@ -63,6 +66,7 @@ def evaluate(config: dict[str, Any]) -> Path:
     file = Path(config["out"]) if config["out"] else run_dir / "eval.json"
     with say_if_slow(f"opening {run_dir}"):
         run = reopen(run_dir, config["checkpoint"].name, device(config["device"].name))
+        run.data = split_for_scores(run.data, run.config)
     session = SampleSession(run, config["averaged"], given.get("seed", 0))
     scores: dict[str, float] = {}
     protocols: dict[str, Any] = {}
@@ -94,6 +98,22 @@ def evaluate(config: dict[str, Any]) -> Path:
     print(f"{run_dir} at step {run.step}, {weights}; all of it in {file}")
     print("\n".join(f"  {line}" for line in table(scores, protocols)))
     return file
+
+
+def split_for_scores(data: Data, trained: dict[str, Any]) -> Data:
+    """The data of a run as its scores divide them.
+
+    A run that was trained without scores has used the whole training split. Features are learned
+    from nine tenths of it, as in runs with scores, so that their scores can be compared.
+
+    Args:
+        data: the run's.
+        trained: the configuration of the run.
+    """
+    without = trained.get("quality", {}).get("_target_") == NO_SCORES
+    if not without or data.validation or len(data.load("train").images) < round(1 / SHARE):
+        return data
+    return replace(data, validation=SHARE)
 
 
 def given_options(config: dict[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from gentrain.config.validate import checked, nearest
 from gentrain.data.arrays import ArrayDataset, random_rows, sha256_of, to_float
 from gentrain.data.base import Data
 from gentrain.data.loose_images import LEAST, LooseImages, is_grey, read_images
+from gentrain.data.validation import SHARE
 from gentrain.errors import UserError
 from gentrain.files import report_disk_errors, write_json
 from gentrain.models.base import Batch, GenerativeModel
@@ -137,7 +138,7 @@ def reference(against: str, compose: Compose) -> Data:
         if option.partition(".")[0] not in values["data"]:
             raise UserError(f"no option {key} ({key}, against){nearest(option, values['data'])}")
     composed = OmegaConf.create({key: values[key] for key in ("data", "seed")})
-    composed.merge_with_dotlist(options)
+    composed.merge_with_dotlist([f"data.validation={SHARE}", *options])  # as of runs with scores
     node = resolved(composed)["data"]
     try:
         data: Data = build(checked(node, "data"), "data", Data)
