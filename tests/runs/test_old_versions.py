@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 from gentrain import __version__
+from gentrain.cli.compose import composed
 from gentrain.errors import UserError
 from gentrain.runs import directory
+from gentrain.runs.resolvers import NO_SCORES
 from tests.support.shell import Done, assert_refused
 
 Run = Callable[..., Done]
@@ -159,3 +162,25 @@ def test_the_command_that_resumes_has_the_settings_that_the_run_keeps(
     assert cfg.data.validation == 0
     assert cfg.hydra.overrides.task == ["model=gan", "data.validation=0.0"]
     assert "made with data.validation=0.0, and goes on with it" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("words", "share"),
+    [
+        ([], 0.1),
+        (["quality=none"], 0.0),
+        (["quality=none", "data.validation=0.2"], 0.2),
+        (["model=semi_supervised_gan", "quality=none"], 0.1),  # its error rate chooses
+        (["model=vae", "quality=nats"], 0.1),
+    ],
+)
+def test_rows_are_held_out_where_scores_choose(words: list[str], share: float) -> None:
+    assert OmegaConf.create(composed("train", words).values).data.validation == share
+
+
+def test_a_resume_without_scores_keeps_the_rows_that_were_held_out(tmp_path: Path) -> None:
+    run_dir = run_without_validation(tmp_path / "run", validation=0.1)
+    saved = directory.saved_config(run_dir)
+    quality = {"_target_": NO_SCORES}
+    asked = saved | {"data": {"name": "mnist_5k", "validation": 0.0}, "quality": quality}
+    assert directory.settings_kept(run_dir, asked) == {"data.validation": 0.1}
