@@ -122,8 +122,12 @@ def test_the_lines_of_a_training(env: dict[str, str], tmp_path: Path) -> None:
     ("words", "line"),
     [
         (("sample", "n=4", "save=none"), "drawing, mode=grid"),
-        (("eval", "quality=classifier", "n=20"), "scoring, quality=classifier"),
-        (("doctor", "samples=8"), "examining 8 samples"),
+        pytest.param(
+            ("eval", "quality=classifier", "n=20"),
+            "scoring, quality=classifier",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(("doctor", "samples=8"), "examining 8 samples", marks=pytest.mark.slow),
     ],
 )
 def test_the_lines_of_commands(

@@ -70,7 +70,8 @@ def place(tmp_path: Path, zoo: Zoo) -> Path:
 
 
 @pytest.mark.timeout(900)  # a score of commands, on a busy machine
-@pytest.mark.parametrize("page", [pytest.param("how-to.md", marks=pytest.mark.slow), "plugins.md"])
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["how-to.md", "plugins.md"])
 def test_commands(page: str, place: Path, env: dict[str, str]) -> None:
     assert commands(page)
     for line in commands(page):

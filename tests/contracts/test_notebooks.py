@@ -63,6 +63,9 @@ def test_each_family_has_one() -> None:
     assert {file.stem for file in NOTEBOOKS} == FAMILIES | {"translation"}
 
 
+LONG = ("gan", "translation")  # to run
+
+
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
 def test_form(file: Path, runner: ModuleType) -> None:
     notebook = read(file)
@@ -84,7 +87,13 @@ def test_form(file: Path, runner: ModuleType) -> None:
                 pytest.fail(f"{file.name} imports from {node.module}, and not the public API")
 
 
-@pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file",
+    [
+        pytest.param(file, marks=[pytest.mark.slow] if file.stem in LONG else [], id=file.stem)
+        for file in NOTEBOOKS
+    ],
+)
 def test_cells_run(
     file: Path,
     runner: ModuleType,

@@ -87,6 +87,7 @@ def test_silent_on_a_healthy_wasserstein_run() -> None:
     assert names(*trained("model=wgan_gp", *SMALL, "scheme.critic_steps=2", steps=100)) == set()
 
 
+@pytest.mark.slow
 def test_a_critic_fifty_times_too_strong() -> None:
     rates = ("scheme.optimizers.critic.lr=1e-2", "scheme.optimizers.generator.lr=2e-6")
     found = examined(*trained("model=dcgan", *SMALL, *rates))

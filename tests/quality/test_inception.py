@@ -44,6 +44,7 @@ def test_features_are_torch_fidelitys(weights, bars, tmp_path):
     assert len(ours.hash) == 12
 
 
+@pytest.mark.slow
 def test_scores_are_called_fid(weights, model, scored, bars, tmp_path):
     data = type(bars)(classes=None, sizes=(8, 4))
     sampler = model()

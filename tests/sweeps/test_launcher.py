@@ -185,7 +185,7 @@ def leave_a_cell(cell: Path, lock: str, ready: Any, release: Any, ends: str | No
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-@pytest.mark.parametrize("lock", [CELL_LOCK, RUN_LOCK])
+@pytest.mark.parametrize("lock", [CELL_LOCK, pytest.param(RUN_LOCK, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("ends", "score"), [(None, 7.5), ("completed", 3.0), ("interrupted", 7.5)])
 def test_a_cell_of_another_process_is_waited_for_and_taken_over(
     tmp_path: Path, lock: str, ends: str | None, score: float

@@ -224,7 +224,8 @@ def test_other_games_of_two_processes(options: tuple[str, ...], tmp_path: Path) 
     assert_ranks_equal(tmp_path)
 
 
-@pytest.mark.parametrize("accumulate", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("accumulate", [1, 2])
 def test_two_processes_of_eight_are_one_of_sixteen(tmp_path: Path, accumulate: int) -> None:
     """The mean of the processes' gradients is the gradient of the joint batch, for networks that do
     not mix its samples.

@@ -79,8 +79,6 @@ WITH_A_FORMULA = [*PENALISED, "spectral norm", "batch norm, two forwards"]
 COMPILED = (
     "dcgan",
     "spectral norm",
-    "batch norm, two forwards",
-    "lazy",
     "labels",
 )
 

@@ -336,7 +336,7 @@ def test_an_online_run_arrives(
     assert_nothing_left()
 
 
-@pytest.mark.parametrize("answer", ["refuses", "is silent"])
+@pytest.mark.parametrize("answer", ["refuses", pytest.param("is silent", marks=pytest.mark.slow)])
 def test_a_server_that_is_not_there(
     run_dir: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -357,6 +357,7 @@ print(peaks[1] - peaks[0])
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_n(tmp_path: Path) -> None:
     """18,000 images more are 14 MB as bytes and 56 MB as floats."""
     done = subprocess.run(
