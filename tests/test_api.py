@@ -84,6 +84,14 @@ def test_what_models_do(zoo: Zoo) -> None:
         vae.encode(torch.zeros(3, 1, 32, 32))
 
 
+def test_a_mistake_in_the_words_is_the_line_of_the_command() -> None:
+    for word in ("quality=null", "quality=false", "checkpoint=null"):
+        with pytest.raises(gentrain.UserError, match="is no choice"):
+            gentrain.train("model=gan", word)
+    with pytest.raises(gentrain.UserError, match=r"\(model.classes\).* give data.classes=N"):
+        gentrain.train("model=cgan", "data=image_folder", "data.root=pictures")
+
+
 def test_the_table_of_curves(zoo: Zoo, tmp_path: Path) -> None:
     """Columns of equal length, which pandas takes; None for what was not logged, no half row."""
     run = gentrain.load(zoo("gan"))

@@ -47,6 +47,7 @@ COMPOSITION = {
     "an-unknown-letter": (["model=gan", "-x"], ["no option -x (command line)"]),
     "cfg-of-what": (["--cfg", "jobs"], ["(command line)", "jobs"]),
     "null-quality": (["model=gan", "quality=null"], ["(quality)", "write quality=none"]),
+    "false-quality": (["model=gan", "quality=false"], ["quality=false", "write quality=none"]),
     "null-samples": (["model=gan", "samples=null"], ["(samples)", "write samples.every=0"]),
     "null-trainer": (["model=gan", "trainer=null"], ["(trainer)", "choose auto or"]),
     "added-key": (["model=gan", "+stepz=3"], ["no option stepz (stepz)", "did you mean steps"]),

@@ -62,10 +62,15 @@ def place(tmp_path: Path, zoo: Zoo) -> Path:
             archive.add(tmp_path / "class", f"{i}.cls")
     rows = np.random.default_rng(0).normal(size=(200, 3))
     np.savetxt(tmp_path / "table.csv", rows, delimiter=",", header="a,b,c", comments="")
-    for block in blocks("plugins.md", "python") + blocks("plugins.md", "yaml"):
-        name = block.splitlines()[0].removeprefix("# ")
+    modules = [block.partition("\n") for block in blocks("plugins.md", "python")]
+    files = {first.removeprefix("# "): text for first, _, text in modules}
+    page = (ROOT / "docs" / "plugins.md").read_text("utf-8")
+    named = r"^In `(own/\S+)`:\n\n```yaml\n(.*?)^```$"
+    files |= dict(re.findall(named, page, re.MULTILINE | re.DOTALL))
+    assert len(files) == len(modules) + len(blocks("plugins.md", "yaml"))
+    for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(block.partition("\n")[2], encoding="utf-8")
+        (tmp_path / name).write_text(text, encoding="utf-8")
     return tmp_path
 
 

@@ -340,7 +340,11 @@ def fix_command_line(args: Namespace, cfg: DictConfig) -> None:
     Options come first: Lightning appends overrides, and argparse takes only one group of them.
     """
     options = [f"--config-dir={args.config_dir}"] if args.config_dir else []
-    sys.argv[1:] = [*options, *cfg.hydra.overrides.task, *cfg.hydra.overrides.hydra]
+    sys.argv[1:] = [
+        *options,
+        *without(cfg.hydra.overrides.task),
+        *without(cfg.hydra.overrides.hydra),
+    ]
 
 
 def command_to_resume(args: Namespace, cfg: DictConfig, run_dir: Path) -> str:

@@ -33,7 +33,8 @@ def parse(words: Sequence[str]) -> Namespace:
     """
     from hydra._internal.utils import get_args_parser
 
-    from gentrain.cli.overrides import normalize_overrides
+    from gentrain.cli import overlay
+    from gentrain.cli.overrides import normalize_overrides, refuse_new_keys, refuse_null
 
     for word in words:
         if not isinstance(word, str):
@@ -50,7 +51,14 @@ def parse(words: Sequence[str]) -> Namespace:
             f"{reason[0].partition(': error: ')[2] or reason[0]} (words); "
             'give words such as "model=wgan_gp"'
         ) from error
-    if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
+    if (
+        "--version" in words
+        or args.help
+        or args.hydra_help
+        or args.cfg
+        or args.info
+        or args.shell_completion
+    ):
         raise UserError(
             "gentrain.train trains, and answers no questions such as --help or --cfg (words); "
             "ask them in a shell"
@@ -60,6 +68,9 @@ def parse(words: Sequence[str]) -> Namespace:
             "gentrain.train trains one model in this process (words); use the command gentrain "
             "for a sweep, seeds= or trainer=ddp"
         )
+    refuse_new_keys("train", args.overrides)
+    refuse_null("train", args.overrides)
+    overlay.refuse_misplaced(args.overrides)
     return args
 
 

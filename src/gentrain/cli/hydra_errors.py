@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from gentrain.cli.aliases import hydra_reads
 from gentrain.cli.overrides import RENAMED_NETWORKS
 from gentrain.config.overrides import key_of
-from gentrain.config.paths import groups, option_files
+from gentrain.config.paths import groups, option_files, overlays
 from gentrain.config.validate import nearest
 
 # plugins of Hydra, and the extra of gentrain that brings each
@@ -63,7 +63,7 @@ def one_line(error: Exception, argv: list[str], conf: Path, verb: str = "train")
             "give one, or sweep over them with -m (--multirun)"
         )
     if found := re.search(r"Could not (?:find|load) '([^']*)/([^'/]*)'", text):
-        return unknown_option(found[1], found[2])
+        return unknown_option(found[1], found[2], argv)
     if found := re.search(r"Could not override '([^']+)'", text) or re.search(
         r"[Kk]ey '([^']+)' is not in struct", text
     ):
@@ -119,12 +119,17 @@ def trouble(word: str, text: str) -> tuple[str, str]:
     return where, f"""quote the value, {key}="'...'\""""
 
 
-def unknown_option(group: str, option: str) -> str:
+def unknown_option(group: str, option: str, argv: list[str]) -> str:
     """For `group=option` without a file of that name."""
     if extra := EXTRAS.get(option):
         return f"{option} is not installed (cluster, sweep); pip install 'gentrain[{extra}]'"
     if group == "network" and (instead := RENAMED_NETWORKS.get(option)):
         return f"{group}={option} has another name now ({group}); give {instead}"
+    if not overlays and any(key_of(word) == "plugins" for word in argv):
+        return (
+            f"no option {option} ({group}); the YAML files of plugins are found with "
+            "--config-dir=DIR"
+        )
     return f"no option {option} ({group}){nearest(option, option_files(group))}"
 
 

@@ -339,7 +339,12 @@ def check(cfg: DictConfig) -> None:
 
     config = resolved(cfg)
     plugins.activate(plugins.requested([config["plugin"]]))
-    check(config, compose.composed)
+
+    def composed(name: str, words: list[str]) -> compose.Composed:
+        overlay.refuse_misplaced(words)
+        return compose.composed(name, words)
+
+    check(config, composed)
 
 
 # what Hydra runs for each verb: of a training, the jobs of a multirun

@@ -83,6 +83,9 @@ def normalize_overrides(command: str, argv: list[str]) -> list[str]:
     return rename_networks(several_loggers(argv)) if command == "train" else argv
 
 
+NO_NAME = re.compile(r"null|true|false|[-+]?\d+(\.\d*)?", re.IGNORECASE)  # of an option
+
+
 def refuse_new_keys(command: str, overrides: list[str]) -> None:
     """Refuse `+key=value` and `~key` at the top, where all keys are known, and all are needed.
 
@@ -105,7 +108,7 @@ def refuse_new_keys(command: str, overrides: list[str]) -> None:
 
 
 def refuse_null(command: str, overrides: list[str]) -> None:
-    """Refuse `quality=null` and its like: a part that is always there, and can be told to do less.
+    """Refuse `quality=null`, `quality=false` and their like: parts that are always there.
 
     Args:
         command: "train", "sample", ...
@@ -117,7 +120,7 @@ def refuse_null(command: str, overrides: list[str]) -> None:
     parts = {*groups(), "samples", "checkpoint"}
     for word in overrides if command == "train" else ():
         key, _, value = word.partition("=")
-        if value != "null" or key not in parts:
+        if not NO_NAME.fullmatch(value) or key not in parts:
             continue
         off = {
             "experiment": "leave it out",
@@ -127,7 +130,7 @@ def refuse_null(command: str, overrides: list[str]) -> None:
         }
         options = option_files(key)
         another = f"write {key}=none" if "none" in options else f"choose {' or '.join(options)}"
-        raise UserError(f"{key}=null is no choice ({key}); {off.get(key, another)}")
+        raise UserError(f"{key}={value} is no choice ({key}); {off.get(key, another)}")
 
 
 def top_keys(command: str) -> list[str]:

@@ -251,7 +251,7 @@ def with_errors(scores: dict[str, float]) -> list[str]:
     for name, value in scores.items():
         if name in errors.values():  # it is in the line of its score
             continue
-        line, error = f"{name:<28}{value:.5g}", errors[name]
+        line, error = f"{name:<27} {value:.5g}", errors[name]
         if error is not None:
             sign = "+-" if error.endswith("_error") else "sd"
             line += f" {sign} {scores[error]:.2g}"

@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 UNQUOTED = re.compile(r"[A-Za-z0-9_./+-]+")
 
@@ -55,4 +56,23 @@ def last_value(overrides: Iterable[str], key: str) -> str | None:
 
 def without(overrides: Iterable[str], *keys: str) -> list[str]:
     """The overrides of all other keys."""
-    return [word for word in overrides if key_of(word) not in keys]
+    return [word for word in as_typed(overrides) if key_of(word) not in keys]
+
+
+def as_typed(words: Iterable[str]) -> list[str]:
+    """Words of a command; those that Hydra keeps still have their `${...}`.
+
+    An item of a ListConfig is resolved when it is read, so that `b.lr=${a.lr}` would become one
+    value of it.
+
+    >>> from omegaconf import OmegaConf
+    >>> as_typed(OmegaConf.create({"words": ["a=1", "b=${other}"], "other": 2}).words)
+    ['a=1', 'b=${other}']
+    """
+    from omegaconf import ListConfig, OmegaConf  # --help does without
+
+    match words:
+        case ListConfig():
+            kept: Any = OmegaConf.to_container(words, resolve=False)
+            return [str(word) for word in kept]
+    return list(words)

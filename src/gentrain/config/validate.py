@@ -31,6 +31,10 @@ PASSED_BY_JOB = {"scheme.model"}
 CHOICES = ("loss", "lipschitz", "tricks", "likelihood", "content", "pixels")
 
 
+# where a value of the data is missing that the model needs
+REMEDIES = {"model.classes": "this model needs labels: give data.classes=N, or choose other data"}
+
+
 def check(config: dict[str, Any], kinds: dict[str, type] | None = None) -> dict[str, Any]:
     """Check a whole configuration.
 
@@ -299,7 +303,8 @@ def coerced(value: Any, hint: Any, path: str) -> Any:
                 f"of {first['ctx']['class']} to its YAML"
             ) from error
         expected = expectation(first["msg"])
-        raise UserError(f"{expected}, not {value!r} ({path}); mend the value") from error
+        remedy = REMEDIES.get(path, "mend the value") if value is None else "mend the value"
+        raise UserError(f"{expected}, not {value!r} ({path}); {remedy}") from error
 
 
 def expectation(message: str) -> str:

@@ -157,10 +157,9 @@ class Tensors(Images):
         array, name = file.labels(split), file.splits[split].labels
         if self.classes is None:
             if array is not None and split == "train":
-                count = len(np.unique(array))
-                self.say_once(
-                    f"{file.where(str(name))} are left out; data.classes={count} reads them"
-                )
+                count = class_count(array)
+                remedy = f"; data.classes={count} reads them" if count else ""
+                self.say_once(f"{file.where(str(name))} are left out{remedy}")
             return None
         if array is None:
             raise UserError(
@@ -285,3 +284,19 @@ def tensors_shape(
     where = found.where(found.splits["train"].images)
     own = image_shape(shape, layout_of(shape, layout, where))
     return own if size is None else [own[0], *sides_of(size)]
+
+
+def class_count(labels: np.ndarray) -> int | None:
+    """How many classes labels name; None where they are no labels of classes.
+
+    >>> class_count(np.array([5, 9])), class_count(np.array(["cat", "dog", "cat"]))
+    (10, 2)
+    >>> class_count(np.array([-1, 1])), class_count(np.array([0.5, 0.7]))
+    (None, None)
+    """
+    match labels.dtype.kind:
+        case "i" | "u" if labels.size and labels.min() >= 0:
+            return int(labels.max()) + 1
+        case "U" | "S" | "b":
+            return len(np.unique(labels))
+    return None

@@ -31,7 +31,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from gentrain.config.overrides import key_of, last_value, quoted
+from gentrain.config.overrides import last_value, quoted, without
 from gentrain.errors import Stopped, UserError
 from gentrain.files import exclusive
 from gentrain.runs import directory
@@ -91,7 +91,7 @@ def run_cell(cfg: DictConfig, main: Main) -> float | None:
     sources = hydra_cfg.runtime.config_sources
     overlays = [source.path for source in sources if source.provider == "command-line"]
     command = [
-        *(word for word in hydra_cfg.overrides.task if key_of(word) not in ("resume", "probe")),
+        *without(hydra_cfg.overrides.task, "resume", "probe"),
         f"hydra.run.dir={quoted(run_dir)}",
         "resume=auto",
         *(f"--config-dir={path}" for path in overlays),

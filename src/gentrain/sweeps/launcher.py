@@ -28,7 +28,7 @@ from hydra.core.override_parser.types import QuotedString
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from gentrain.config.overrides import last_value, without
+from gentrain.config.overrides import as_typed, last_value, without
 from gentrain.config.schema import resolved
 from gentrain.config.validate import check_run
 from gentrain.errors import Stopped, UserError
@@ -365,7 +365,7 @@ class SweepLauncher:
             for source in self.config.hydra.runtime.config_sources
             if source.provider == "command-line"
         ]
-        words = [*overlays, *typed.task, *without(typed.hydra, *ours)]
+        words = [*overlays, *as_typed(typed.task), *without(typed.hydra, *ours)]
         return shlex.join(["gentrain", "-m", *words])
 
     def failure_message(self, bad: list[Status], count: int) -> str:
