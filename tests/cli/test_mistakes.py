@@ -200,6 +200,7 @@ def test_6_a_batch_larger_than_the_data(run: Run, tmp_path: Path) -> None:
     assert_refused(done, tmp_path, "(data.batch_size)", "at most 4500", lines_before=1)
 
 
+@pytest.mark.slow
 def test_45_builds_that_do_not_belong_together(run: Run, tmp_path: Path) -> None:
     package = tmp_path / "path" / "torchvision"
     package.mkdir(parents=True)

@@ -61,7 +61,7 @@ DATA = {  # of presets whose own are not the embedded digits themselves
 }
 OTHERS = tuple(sorted(presets() - set(BARE)))
 # of every family; the others are in the slow tests, and every GAN class trains in the matrix
-FIRST = ("cgan", "pix2pix", "vae", "realnvp", "gated_pixelcnn", "rbm")
+FIRST = ("cgan", "pix2pix", "vae", "gated_pixelcnn")
 
 
 def assert_complete(run_dir: Path, model: str, pictures: set[str]) -> None:
@@ -92,7 +92,8 @@ def assert_complete(run_dir: Path, model: str, pictures: set[str]) -> None:
     )
 
 
-@pytest.mark.parametrize("model", ["gan", pytest.param("wgan_gp", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["gan", "wgan_gp"])
 def test_a_bare_preset(run: Run, tmp_path: Path, model: str) -> None:
     done = run(f"model={model}", "steps=2", "trainer=cpu")
     assert_fine(done)
@@ -177,7 +178,8 @@ def test_a_command_of_the_readme(run: Run, tmp_path: Path, name: str) -> None:
     assert float(curves(run_dir)[-1][curve]) == pytest.approx(summary(run_dir)["metrics"][curve])
 
 
-@pytest.mark.parametrize("seeds", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [1, 2])
 def test_a_multirun_with_a_mistake(run: Run, tmp_path: Path, seeds: int) -> None:
     """The job that cannot be built is named; the others train; the status tells."""
     done = run(
@@ -233,6 +235,7 @@ def test_a_key_that_only_the_jobs_of_a_multirun_have(word: str, becomes: str) ->
     assert defer_job_keys("train", overrides) == ["model=vae,maf", becomes, "seed=0,1"]
 
 
+@pytest.mark.slow
 def test_31_43_a_strange_place(env: dict[str, str], tmp_path: Path) -> None:
     """Spaces, letters of other alphabets and `=` in the path; no locale, no HOME, no terminal."""
     here = tmp_path / "a b"

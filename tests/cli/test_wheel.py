@@ -77,6 +77,7 @@ def test_the_page_of_compare_is_inside(site: Path) -> None:
     assert parts == {".py", ".html", ".css", ".js"}
 
 
+@pytest.mark.slow
 def test_it_trains(site: Path, env: dict[str, str], tmp_path: Path) -> None:
     assert_fine(installed(site, tmp_path, env, "model=sngan", "steps=2", *TINY))
     assert summary(only_run(tmp_path))["status"] == "completed"

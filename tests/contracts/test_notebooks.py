@@ -63,7 +63,7 @@ def test_each_family_has_one() -> None:
     assert {file.stem for file in NOTEBOOKS} == FAMILIES | {"translation"}
 
 
-LONG = ("gan", "translation")  # to run
+LONG = ("gan", "vae", "translation")  # to run
 
 
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)

@@ -74,6 +74,7 @@ def test_the_share_of_pairs_in_which_the_first_is_larger() -> None:
 SMALL = ("model.generator.width=16", "model.critic.width=16")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
     ["dcgan", *(pytest.param(other, marks=pytest.mark.slow) for other in ("lsgan", "hinge_gan"))],

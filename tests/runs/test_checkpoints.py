@@ -200,6 +200,7 @@ def test_the_csv_file_has_a_union_of_columns_and_no_doubles(tmp_path: Path) -> N
     assert rows(tmp_path) == [{"step": "0", "z": "1"}]
 
 
+@pytest.mark.slow
 def test_csv_alone_never_imports_wandb(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from gentrain.training.loggers import Loggers\n"

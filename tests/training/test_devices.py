@@ -86,6 +86,7 @@ def assert_same_run(
 # --- two processes --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_two_processes_stay_equal_and_resume_exactly(tmp_path: Path) -> None:
     """k:1 steps with a gradient penalty; a run resumed after its third step equals, in both
     processes, the one that was not stopped.

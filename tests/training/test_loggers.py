@@ -360,6 +360,7 @@ def test_a_server_that_is_not_there(
     assert_nothing_left()
 
 
+@pytest.mark.slow
 def test_a_server_that_goes_away(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
