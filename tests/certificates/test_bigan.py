@@ -317,6 +317,7 @@ def test_the_joint_critic_unpacks_what_was_packed() -> None:
         BiGAN(generator, image, criterion(tricks.Packing()))
 
 
+@pytest.mark.slow
 def test_the_encoder_inverts_the_generator() -> None:
     """The paper's theorem at work, on a square: G(E(x)) lies nearer to x than G of a random code,
     or of another sample's, does.

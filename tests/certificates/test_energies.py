@@ -531,6 +531,7 @@ def test_the_density_on_a_grid_is_the_energys_by_the_integral() -> None:
         energy_modes.Density().check(session)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_parts_that_lie_apart_get_their_weights() -> None:
     """Two spots of 80 and 20 % of the points: wide proposals pass between them, so the energy
     learns what each weighs (on a grid), and comes near their entropy; all mass is in the box,

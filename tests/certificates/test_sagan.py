@@ -208,6 +208,7 @@ def test_cgan_may_have_the_networks() -> None:
     assert model.generate(model.generator, batch(model)).shape == (8, 1, 28, 28)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["sagan", "biggan"])
 def test_images_are_of_the_label_asked_for(model: str) -> None:
     """Classes that differ in brightness alone, which a generator blind to labels gets right half of

@@ -45,6 +45,7 @@ def test_a_reader_that_is_gone(
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
+@pytest.mark.slow
 def test_a_name_that_the_locale_has_not(env: dict[str, str], tmp_path: Path) -> None:
     place = os.fsdecode("é".encode())
     done = gentrain(tmp_path, env | ASCII, *TRAIN, f"hydra.run.dir={place}", cold=True)

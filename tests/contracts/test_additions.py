@@ -348,6 +348,7 @@ ALL_TOYS = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_one_of_each_kind_outside(
     tmp_path: Path, env: dict[str, str], light: dict[str, str]
 ) -> None:

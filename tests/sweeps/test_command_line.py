@@ -80,6 +80,7 @@ def sweep(tmp_path: Path) -> Path:
     return tmp_path / "outputs" / "sweeps" / "s"
 
 
+@pytest.mark.slow
 def test_cells_that_diverge_and_a_grid_that_grows(run: Run, sweep: Path) -> None:
     """A cell that diverges stops no other; started again nothing is trained, and a larger grid
     trains what is new.
