@@ -66,10 +66,7 @@ test-cluster: setup
 		$(BIN)/python -m pytest -q -m cluster; \
 		status=$$?; scripts/local_slurm.sh stop $(SLURM); exit $$status
 
-test-notebooks: setup
-	$(BIN)/python scripts/notebooks.py
-
-gpu: setup
+test-gpu: setup
 	$(BIN)/python -m pytest -q -m gpu
 
 bench: setup

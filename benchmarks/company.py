@@ -24,7 +24,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "src")]
 
-from variants import IMAGES, Variant  # noqa: E402
+from variants import IMAGES, Variant, publish  # noqa: E402
 
 CORES = os.cpu_count() or 1
 SETTINGS = {
@@ -115,13 +115,8 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    args, lines = arguments(), []
-    for line in report(args):
-        print(line, flush=True)
-        lines.append(line)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text("\n".join(lines) + "\n")
+    args = arguments()
+    publish(report(args), args.out)
 
 
 if __name__ == "__main__":

@@ -316,13 +316,18 @@ def main() -> None:
     if args.variant:
         work_alone(args)
         return
+    publish(report(args), args.out)
+
+
+def publish(report: Iterator[str], out: Path | None) -> None:
+    """Print the lines of a report as they come, and write them to a file at the end."""
     lines = []
-    for line in report(args):
+    for line in report:
         print(line, flush=True)
         lines.append(line)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text("\n".join(lines) + "\n")
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
 pytest.register_assert_rewrite("tests.support")
 collect_ignore = ["support"]  # else --doctest-modules would import all of it
 
+from tests.support.program import Program, in_process  # noqa: E402
 from tests.support.shell import Done, environment, gentrain, without_torch  # noqa: E402
 from tests.support.zoo import Zoo  # noqa: E402
 
@@ -51,6 +52,17 @@ def light(env: dict[str, str]) -> dict[str, str]:
 def zoo(shared: Path, env: dict[str, str]) -> Zoo:
     """Tiny finished runs, each trained once for all workers."""
     return Zoo(shared / "zoo", env)
+
+
+@pytest.fixture
+def program(
+    env: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Program:
+    """`program('sample', 'run=...')` in an empty directory, in the process of the test."""
+    return in_process(tmp_path, env, monkeypatch, capsys)
 
 
 @pytest.fixture

@@ -8,18 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.program import Program, in_process
+from tests.support.program import Program
 from tests.support.shell import GENTRAIN
-
-
-@pytest.fixture
-def program(
-    env: dict[str, str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Program:
-    return in_process(tmp_path, env, monkeypatch, capsys)
 
 
 @pytest.fixture(autouse=True)

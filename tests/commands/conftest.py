@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from tests.support.program import Program, in_process
+from tests.support.program import Program
 
 
 @pytest.fixture
-def gentrain(
-    env: dict[str, str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Program:
-    return in_process(tmp_path, env, monkeypatch, capsys)
+def gentrain(program: Program) -> Program:
+    return program

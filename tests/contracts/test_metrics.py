@@ -38,7 +38,7 @@ from gentrain.quality.base import Metric, measure, metrics_of, prepare_metric
 from gentrain.quality.inception import Inception
 from tests.support.compose import options
 from tests.support.presets import NAMES, first_of_each_class, small
-from tests.support.program import in_process
+from tests.support.program import Program
 from tests.support.program import refused as assert_refused_in_one_line
 from tests.support.zoo import Zoo
 
@@ -290,18 +290,13 @@ def test_every_quality_scores_a_model_or_is_refused(preset: str, env: dict[str, 
 
 
 def test_the_program_refuses_a_quality_before_anything_is_written(
-    zoo: Zoo,
-    tmp_path: Path,
-    env: dict[str, str],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    zoo: Zoo, tmp_path: Path, program: Program
 ) -> None:
-    run = in_process(tmp_path, env, monkeypatch, capsys)
     words = "model=rbm", "quality=nats", "steps=1", "trainer=cpu", "logger=csv"
-    assert_refused_in_one_line(run(*words, "data.size=8", "hydra.run.dir=r"), "quality=nats")
+    assert_refused_in_one_line(program(*words, "data.size=8", "hydra.run.dir=r"), "quality=nats")
     out = tmp_path / "eval.json"
-    done = run("eval", f"run={zoo('rbm')}", "quality=nats", f"out={out}")
+    done = program("eval", f"run={zoo('rbm')}", "quality=nats", f"out={out}")
     assert_refused_in_one_line(done, "quality=nats")
-    done = run("eval", f"run={zoo('rbm')}", "n=1", f"out={out}")
+    done = program("eval", f"run={zoo('rbm')}", "n=1", f"out={out}")
     assert_refused_in_one_line(done, "at least 2", "(n")
     assert list(tmp_path.iterdir()) == []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.program import fine, in_process
+from tests.support.program import Program, fine
 from tests.support.shell import presets, summary
 
 WORDS = (
@@ -24,14 +24,7 @@ WORDS = (
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("model", sorted(presets()))
-def test_every_preset_trains_on_a_gpu(
-    model: str,
-    tmp_path: Path,
-    env: dict[str, str],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    program = in_process(tmp_path, env, monkeypatch, capsys)
+def test_every_preset_trains_on_a_gpu(model: str, tmp_path: Path, program: Program) -> None:
     teacher = () if model != "iaf_distilled" else ("quality=none",)
     done = program(f"model={model}", *WORDS, *teacher, "hydra.run.dir=run")
     assert done.status == 0, done.stderr[-3000:]

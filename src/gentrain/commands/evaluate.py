@@ -14,10 +14,10 @@ from typing import Any
 from gentrain.capability import supports
 from gentrain.commands.sample import device
 from gentrain.commands.sample.session import SampleSession, choose_draws
+from gentrain.config.schema import SHARE
 from gentrain.config.types import Count, Whole
 from gentrain.config.validate import coerced
 from gentrain.data.base import Data
-from gentrain.data.validation import SHARE
 from gentrain.errors import UserError
 from gentrain.files import report_disk_errors, write_json
 from gentrain.models.base import GenerativeModel, HasLikelihood, HasLogPartition, HasTrace

@@ -19,12 +19,11 @@ from gentrain.commands.evaluate import given_options, override, table
 from gentrain.commands.sample import device
 from gentrain.config.build import build
 from gentrain.config.overrides import key_of
-from gentrain.config.schema import resolved
+from gentrain.config.schema import SHARE, resolved
 from gentrain.config.validate import checked, nearest
 from gentrain.data.arrays import ArrayDataset, random_rows, sha256_of, to_float
 from gentrain.data.base import Data
 from gentrain.data.loose_images import LEAST, LooseImages, is_grey, read_images
-from gentrain.data.validation import SHARE
 from gentrain.errors import UserError
 from gentrain.files import report_disk_errors, write_json
 from gentrain.models.base import Batch, GenerativeModel

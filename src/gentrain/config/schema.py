@@ -12,6 +12,8 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from gentrain.errors import UserError
 
+SHARE = 0.1  # of a training split that is held out for the scores that choose
+
 
 @dataclass
 class Sweep:

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 
 from gentrain.capability import Capability
+from gentrain.config.schema import SHARE
 from gentrain.data.arrays import LOOKED_AT, ArrayDataset, Frame, constant_images, sha256_of
 from gentrain.data.batches import Batches, BatchSampler, ZippedBatches, fits, generator, zero
 from gentrain.data.checks import check_types, cores, ensure, is_count
 from gentrain.data.degrade import Degradation
 from gentrain.data.labels import Exclusive, LabelKind
-from gentrain.data.validation import SHARE, Rows, divided
+from gentrain.data.validation import Rows, divided
 from gentrain.errors import UserError
 from gentrain.patience import say_if_slow
 

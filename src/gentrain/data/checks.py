@@ -18,6 +18,18 @@ def ensure(condition: bool, message: str) -> None:
         raise UserError(message)
 
 
+def check_drawn_split(test: float, draw_seed: int) -> None:
+    """Check how a test split is drawn from data that come without one."""
+    ensure(
+        0 < test < 1,
+        f"test is a share above 0 and below 1, not {test!r} (data.test); e.g. 0.1",
+    )
+    ensure(
+        is_count(draw_seed, 0),
+        f"draw_seed must be a whole number >= 0, not {draw_seed!r} (data.draw_seed); e.g. 0",
+    )
+
+
 def is_count(value: object, least: int = 1) -> bool:
     """Whether a value is a whole number of at least `least`; True and False are not numbers.
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from gentrain.data.arrays import ArrayDataset, Frame
 from gentrain.data.base import Data
 from gentrain.data.batches import generator
-from gentrain.data.checks import ensure, is_count
+from gentrain.data.checks import check_drawn_split, ensure
 from gentrain.data.validation import divided
 from gentrain.errors import UserError
 
@@ -62,15 +62,7 @@ class Points(Data):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        ensure(
-            0 < self.test < 1,
-            f"test is a share above 0 and below 1, not {self.test!r} (data.test); e.g. 0.1",
-        )
-        ensure(
-            is_count(self.draw_seed, 0),
-            f"draw_seed must be a whole number >= 0, not {self.draw_seed!r} (data.draw_seed); "
-            "e.g. 0",
-        )
+        check_drawn_split(self.test, self.draw_seed)
         ensure(not self.flip, "points have no left and right (data.flip); write false")
         ensure(self.classes is None, "points have no labels (data.classes); write null")
         self._parts: dict[str, np.ndarray] = {}

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from gentrain.data.arrays import CHUNK, ArrayDataset, resized
 from gentrain.data.batches import generator
-from gentrain.data.checks import ensure, is_count
+from gentrain.data.checks import check_drawn_split, ensure
 from gentrain.data.images import Images, check_range, sides_of
 from gentrain.data.label_files import natural
 from gentrain.data.tensor_files import TensorFile, image_shape, in_order, layout_of
@@ -60,15 +60,7 @@ class Tensors(Images):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range(self.range)
-        ensure(
-            0 < self.test < 1,
-            f"test is a share above 0 and below 1, not {self.test!r} (data.test); e.g. 0.1",
-        )
-        ensure(
-            is_count(self.draw_seed, 0),
-            f"draw_seed must be a whole number >= 0, not {self.draw_seed!r} (data.draw_seed); "
-            "e.g. 0",
-        )
+        check_drawn_split(self.test, self.draw_seed)
         self._names: list[str] = []
 
     @property

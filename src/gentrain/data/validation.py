@@ -10,10 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gentrain.config.schema import SHARE
 from gentrain.data.batches import generator
 from gentrain.data.checks import ensure
-
-SHARE = 0.1  # of the training split, by default
 
 
 class Rows(NamedTuple):

@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from packaging.version import Version
 from yaml import YAMLError
 
+from gentrain.config.schema import SHARE
 from gentrain.errors import Unavailable, UserError
 from gentrain.files import Locked, acquire, report_disk_errors
 from gentrain.runs import resolvers
@@ -32,7 +33,7 @@ OPERATIONAL = (
 )  # fmt: skip
 
 # keys that came later: their default, and what runs without them have computed
-LATER = {"data.validation": (0.1, 0.0)}
+LATER = {"data.validation": (SHARE, 0.0)}
 
 # options that came later, with the value that they had before: such a value is as good as no key
 AS_BEFORE = {"model.generator.bounded": True}

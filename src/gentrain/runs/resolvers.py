@@ -10,9 +10,10 @@ from typing import Any
 from hydra.core.utils import setup_globals
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-# scores are classes of this package, or of a plugin
+from gentrain.config.schema import SHARE
+
+# callbacks of this package are scores; `quality` may be of a plugin
 SCORES, NO_SCORES = "gentrain.quality.", "gentrain.quality.base.no_metric"
-HELD_OUT_SHARE = 0.1
 
 
 def register() -> None:
@@ -54,12 +55,15 @@ def unique() -> str:
 
 def held_out_share(*, _root_: DictConfig) -> float:
     """The share of the training split that scores need: 0.1, or 0 for a run without scores."""
-    quality = _root_.get("quality")
-    callbacks = (_root_.get("callbacks") or {}).values()
-    scores = [node["_target_"] for node in (quality, *callbacks) if node and "_target_" in node]
-    chooses = any(each.startswith(SCORES) and each != NO_SCORES for each in scores)
-    plugin = quality is not None and not quality.get("_target_", SCORES).startswith("gentrain.")
-    return HELD_OUT_SHARE if chooses or plugin else 0.0
+    quality = target_of(_root_.get("quality"))
+    callbacks = map(target_of, (_root_.get("callbacks") or {}).values())
+    chooses = quality not in ("", NO_SCORES) or any(each.startswith(SCORES) for each in callbacks)
+    return SHARE if chooses else 0.0
+
+
+def target_of(node: DictConfig | None) -> str:
+    """The class that a node builds; "" where there is none."""
+    return "" if node is None else node.get("_target_", "")
 
 
 def degraded_shape(shape: list[int], degrade: str | None) -> list[int] | None:

@@ -172,9 +172,9 @@ class AdversarialModule(TrainingModule):
 
     def pretrain(self, optimizer: LightningOptimizer, batches: list[Batch]) -> None:
         """Update the critic as an autoencoder, and log its own curves."""
+        step = self.eager_step("critic", self.model.pretraining_loss)
         for i in range(0, len(batches), self.accumulate):
             part = batches[i : i + self.accumulate]
-            step = self.eager_step("critic", self.model.pretraining_loss)
             if self.update("critic", optimizer, step, part, "pretraining") is not None:
                 self.model.after_pretraining_step()
             self.pretrained += 1

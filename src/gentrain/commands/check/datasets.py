@@ -13,7 +13,7 @@ from gentrain.commands.check.documentation import check_documentation
 from gentrain.commands.check.equality import difference
 from gentrain.commands.check.options import Compose, Option
 from gentrain.commands.check.outcome import Fault, Report
-from gentrain.commands.check.subject import Subject, prepared
+from gentrain.commands.check.subject import first_built
 from gentrain.commands.check.training import checkpoint, trains
 from gentrain.config.build import build
 from gentrain.config.validate import checked
@@ -27,15 +27,9 @@ def check_data(
     option: Option, report: Report, compose: Compose, place: Path, compiler: str
 ) -> None:
     """Check a data set; see `check_training` for the arguments."""
-    found: list[Subject] = []
-
-    def builds() -> str:
-        found.append(prepared(option, compose, place))
-        return f"in a training of {' '.join(found[0].words)}"
-
-    if not report.run("builds", builds):
+    subject = first_built(report, option, compose, place)
+    if subject is None:
         return
-    (subject,) = found
 
     def make(**options: Any) -> Data:
         return build(checked(subject.config["data"] | options, "data"), "data", Data)

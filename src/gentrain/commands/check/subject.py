@@ -13,7 +13,7 @@ import torch
 from omegaconf import OmegaConf
 
 from gentrain.commands.check.options import Compose, Option
-from gentrain.commands.check.outcome import STOPS
+from gentrain.commands.check.outcome import STOPS, Report
 from gentrain.config import schema
 from gentrain.config.build import build
 from gentrain.data.base import Data
@@ -97,6 +97,24 @@ class Subject:
         job = Job(self.config, self.choices, self.place / "resumed", again)
         job.fit()
         return job
+
+
+def first_built(report: Report, option: Option, compose: Compose, place: Path) -> Subject | None:
+    """Check that an option is built in a training; None where it is not.
+
+    Args:
+        report: where the result goes.
+        option: what is checked.
+        compose: gives the configuration of a command.
+        place: an empty directory.
+    """
+    found: list[Subject] = []
+
+    def builds() -> str:
+        found.append(prepared(option, compose, place))
+        return f"in a training of {' '.join(found[0].words)}"
+
+    return found[0] if report.run("builds", builds) else None
 
 
 def prepared(

@@ -19,9 +19,9 @@ from gentrain.commands.check.outcome import Fault, Report, Skipped
 from gentrain.commands.check.subject import (
     STEPS,
     Subject,
+    first_built,
     objectives,
     players,
-    prepared,
 )
 from gentrain.errors import UserError
 from gentrain.models.base import GenerativeModel, HasCritic
@@ -43,15 +43,9 @@ def check_training(
         place: an empty directory.
         compiler: "inductor", "graph" or "none".
     """
-    found: list[Subject] = []
-
-    def builds() -> str:
-        found.append(prepared(option, compose, place))
-        return f"in a training of {' '.join(found[0].words)}"
-
-    if not report.run("builds", builds):
+    subject = first_built(report, option, compose, place)
+    if subject is None:
         return
-    (subject,) = found
     if report.run("shapes", lambda: shapes(shown_a_batch(subject), subject.batch)):
         report.run("gradients", lambda: gradients(subject.fresh(), subject.batch))
         report.run("processes", lambda: processes(subject.fresh(), subject.batch))
