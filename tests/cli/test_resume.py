@@ -45,9 +45,9 @@ def test_nothing_to_go_on_from(run: Run, tmp_path: Path) -> None:
 def test_a_killed_run_goes_on_as_if_nothing_had_been(
     finished: Path, env: dict[str, str], tmp_path: Path
 ) -> None:
-    """In cold processes: each has hashes of its own."""
+    """In a cold process, which has hashes of its own."""
     run_dir = tmp_path / "run"
-    status, _ = signalled(tmp_path, env, run_dir, 7, signal.SIGKILL, *WHOLE, cold=True)
+    status, _ = signalled(tmp_path, env, run_dir, 7, signal.SIGKILL, *WHOLE)
     assert status == -signal.SIGKILL and not (run_dir / "summary.json").exists()
     done = gentrain(tmp_path, env, *WHOLE, "hydra.run.dir=run", "resume=auto", cold=True)
     assert_fine(done)
