@@ -60,6 +60,7 @@ FIRST = tuple(
 )
 OTHERS = tuple(preset for preset in PRESETS if preset not in FIRST)
 QUICK = ("dcgan", "cyclegan", "progan")  # by default; the others are slow
+LARGE = ("cyclegan", "progan")
 EVERY = [
     preset if preset in QUICK else pytest.param(preset, marks=pytest.mark.slow)
     for preset in (*FIRST, *OTHERS)
@@ -231,11 +232,14 @@ def assert_built_or_refused(preset: str, loss: str, lipschitz: str, trick: str) 
 
 @pytest.mark.parametrize("preset", EVERY)
 def test_every_pair_of_choices_is_built_or_refused(preset: str) -> None:
-    """Each loss with each Lipschitz method, and each trick with some of both."""
-    tricks = random.Random(preset).sample(TRICKS, len(TRICKS))
+    """Each loss with each Lipschitz method, and each trick with some of both; by default of dcgan,
+    and of larger models a third: the slow test below has all of them.
+    """
+    tricks = itertools.cycle(random.Random(preset).sample(TRICKS, len(TRICKS)))
     for i, loss in enumerate(losses(preset)):
         for j, lipschitz in enumerate(LIPSCHITZ):
-            assert_built_or_refused(preset, loss, lipschitz, tricks[(i + j) % len(tricks)])
+            if preset not in LARGE or (i + j) % 3 == 0:
+                assert_built_or_refused(preset, loss, lipschitz, next(tricks))
 
 
 @pytest.mark.slow
@@ -280,7 +284,7 @@ def covering(presets: tuple[str, ...]) -> list[tuple[str, ...]]:
     todo = set().union(*map(pairs, every))
     draw, chosen = random.Random(0), []
     while todo:
-        candidates = draw.sample(every, 400)
+        candidates = draw.sample(every, 100)
         best = max(candidates, key=lambda c: len(pairs(c) & todo))
         if not pairs(best) & todo:
             wanted = next(iter(sorted(todo, key=str)))
@@ -424,13 +428,13 @@ def train(preset: str, loss: str, lipschitz: str, *tricks: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "part", [0, *(pytest.param(part, marks=pytest.mark.slow) for part in (1, 2, 3))]
+    "part", [0, *(pytest.param(part, marks=pytest.mark.slow) for part in range(1, 8))]
 )
 @pytest.mark.parametrize(
     "presets", [FIRST, pytest.param(PRESETS, marks=pytest.mark.slow)], ids=["first", "all"]
 )
 def test_a_covering_set_trains(presets: tuple[str, ...], part: int) -> None:
-    for cell in covering(presets)[part::4]:
+    for cell in covering(presets)[part::8]:
         try:
             train(*cell)
         except Exception as error:
