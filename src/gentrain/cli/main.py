@@ -67,8 +67,7 @@ def main() -> None:
     """The console script: ends the process with the exit status of the command."""
     terminal.prepare()
     try:
-        status = run(sys.argv[1:])
-        sys.stdout.flush()
+        status = flushed(run(sys.argv[1:]))
     except BrokenPipeError:
         if not reader_is_gone():
             raise
@@ -85,8 +84,25 @@ def reader_is_gone() -> bool:
     poll.register(sys.stdout, select.POLLOUT)
     gone = any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
     if gone:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        throw_output_away()
     return gone
+
+
+def flushed(status: int) -> int:
+    """The exit status after what was printed has been written; not 0 where it cannot be."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError:  # `run` has said so, and Python would say it again
+        throw_output_away()
+        return status or Unavailable.status
+    return status
+
+
+def throw_output_away() -> None:
+    """Keep what is left to print from the end of the process, which would fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def run(argv: list[str]) -> int:
@@ -99,9 +115,6 @@ def run(argv: list[str]) -> int:
         The exit status: 0 done, 1 failed or diverged, 2 the user's mistake, 4 something outside
         is missing, 128 + N stopped by signal N after saving.
     """
-    if not argv or "--version" in argv:
-        print(f"gentrain {__version__}" if argv else WELCOME)
-        return 0
     typed = argv
     verb, argv = split_verb(argv)
     if os.environ.get(compose.PARENT):
@@ -111,8 +124,12 @@ def run(argv: list[str]) -> int:
     debug = "debug=true" in argv
     cores.wait_politely()
     try:
-        argv = normalize_overrides(verb, argv)
-        execute(verb, argv)
+        if not typed or "--version" in typed:
+            print(f"gentrain {__version__}" if typed else WELCOME)
+        else:
+            argv = normalize_overrides(verb, argv)
+            execute(verb, argv)
+        sys.stdout.flush()
     except Stopped as error:
         return int(error.code or 1)
     except Interrupted as error:
