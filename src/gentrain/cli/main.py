@@ -28,8 +28,9 @@ from gentrain.cli.overrides import (
     sweep_overrides,
 )
 from gentrain.commands.list import PLURALS
+from gentrain.config import plugins
 from gentrain.config.overrides import key_of
-from gentrain.config.paths import conf_dir
+from gentrain.config.paths import conf_dir, why_broken
 from gentrain.errors import (
     AlreadyFinished,
     ChecksFailed,
@@ -43,6 +44,8 @@ from gentrain.version import __version__
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+    from gentrain.training.job import Job
 
 VERBS = ("train", "eval", "sample", "export", "compare", "doctor", "check", "list")
 
@@ -258,7 +261,20 @@ def train(args: Namespace) -> Path:
         if (job.run_dir / directory.LAST).exists() and not os.environ.get(compose.PARENT):
             say(f"go on with: {compose.command_to_resume(args, command.cfg, job.run_dir)}")
         raise
+    except Exception as error:
+        if (mistake := of_plugin(error, job)) is None:
+            raise
+        raise mistake from error
     return job.run_dir
+
+
+def of_plugin(error: Exception, job: Job) -> UserError | None:
+    """The mistake of the user's own code that ended a training, if it was one."""
+    if not plugins.active:
+        return None
+    from gentrain.commands.check.blame import blamed
+
+    return blamed(error, job)
 
 
 def train_cell(cfg: DictConfig) -> float | None:
@@ -351,7 +367,6 @@ def compare(cfg: DictConfig) -> None:
 def check(cfg: DictConfig) -> None:
     """gentrain check plugin=MODULE"""
     from gentrain.commands.check import check
-    from gentrain.config import plugins
     from gentrain.config.schema import resolved
 
     config = resolved(cfg)
@@ -396,6 +411,7 @@ def explain(error: Exception, argv: list[str], verb: str = "train") -> tuple[str
 
     None for any other error, which is a fault of ours.
     """
+    import yaml
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -404,6 +420,9 @@ def explain(error: Exception, argv: list[str], verb: str = "train") -> tuple[str
             from gentrain.cli.hydra_errors import one_line
 
             return one_line(error, argv, conf_dir(), verb), UserError.status
+        case yaml.MarkedYAMLError(problem_mark=mark) if mark is not None:
+            what, remedy = why_broken(error, mark.name)
+            return f"{what} (--config-dir); {remedy}", UserError.status
         case OSError(errno=number) if number in OF_THE_DISK:
             place = error.filename or "the disk or the working directory"
             reason = f"{place}: {error.strerror} (file system)"
