@@ -274,6 +274,9 @@ def check_optimizer(target: Any, given: dict[str, Any], path: str) -> None:
     from gentrain.config.types import Positive
 
     coerced(given["lr"], Positive, f"{path}.lr")
+    if "params" in given:
+        name = dotted(target)
+        raise UserError(f"{name} gets its params from the program ({path}.params); leave it out")
     try:
         target([torch.nn.Parameter(torch.zeros(1))], **given)
     except (ValueError, TypeError) as error:
