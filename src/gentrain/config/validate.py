@@ -334,8 +334,14 @@ def argument_types(target: Any) -> dict[str, Any]:
         return {}
 
 
-def coerced(value: Any, hint: Any, path: str) -> Any:
+def coerced(value: Any, hint: Any, path: str, remedy: str = "mend the value") -> Any:
     """A plain value as its annotated type; a node with a `_target_` is left as it is.
+
+    Args:
+        value: what was given.
+        hint: the type.
+        path: the dotted key or the argument, for the message.
+        remedy: what to do; the end of the message.
 
     Raises:
         UserError: for a value of another type, or out of range.
@@ -360,9 +366,9 @@ def coerced(value: Any, hint: Any, path: str) -> Any:
                 f"of {first['ctx']['class']} to its YAML"
             ) from error
         expected = expectation(first["msg"])
-        remedy = REMEDIES.get(path, "mend the value") if value is None else "mend the value"
+        remedy = REMEDIES.get(path, remedy) if value is None else remedy
         path = path.removeprefix("model.criterion.")  # of loss, lipschitz and tricks
-        raise UserError(f"{expected}, not {value!r} ({path}); {remedy}") from error
+        raise UserError(f"{expected}, not {shown(value)} ({path}); {remedy}") from error
 
 
 def expectation(message: str) -> str:
@@ -371,7 +377,21 @@ def expectation(message: str) -> str:
     >>> expectation("Input should be a valid integer, unable to parse string as an integer")
     'expected a valid integer'
     """
-    return message.split(", unable to parse")[0].replace("Input should be", "expected", 1)
+    message = message.removeprefix("Value error, ").split(", unable to parse")[0]
+    return message.replace("Input should be", "expected", 1)
+
+
+LONGEST = 60  # characters of a value in a message
+
+
+def shown(value: Any) -> str:
+    """A value in one line.
+
+    >>> shown("3"), len(shown(list(range(1000))))
+    ("'3'", 60)
+    """
+    text = " ".join(repr(value).split())
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 4]} ..."
 
 
 def has_target(value: Any) -> bool:
