@@ -33,7 +33,7 @@ FLOORS = (
     ("runs",),
     ("data",),
     ("config",),
-    ("capability", "cores", "files", "streams", "tables"),
+    ("capability", "cores", "files", "imports", "streams", "tables"),
     ("patience",),
     ("errors", "version"),
 )

@@ -303,7 +303,7 @@ def prepare_to_open(cfg: DictConfig, checkpoint: str) -> None:
 
     directory.checkpoint_file(Path(cfg.run), checkpoint)
     compose.activate_plugins(cfg)
-    compose.announce_torch()
+    compose.load_torch()
 
 
 def doctor(cfg: DictConfig) -> None:
@@ -341,7 +341,7 @@ def evaluate(cfg: DictConfig) -> None:
         evaluate(config)
     else:
         compose.activate_plugins(cfg)
-        compose.announce_torch()
+        compose.load_torch()
         from gentrain.commands.evaluate_images import evaluate_images
 
         evaluate_images(config, compose.composed)
