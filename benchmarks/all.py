@@ -80,7 +80,8 @@ def run_all(names: list[str], folder: Path, minutes: float) -> dict[str, str]:
         sys.stdout.flush()
         if why is not None:
             failures[name] = why
-    print(f"{len(names) - len(failures)} of {len(names)} in {(time.monotonic() - began) / 60:.1f} min")
+    done, minutes = len(names) - len(failures), (time.monotonic() - began) / 60
+    print(f"{done} of {len(names)} in {minutes:.1f} min")
     return failures
 
 
