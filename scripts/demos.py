@@ -36,7 +36,7 @@ def main() -> None:
     for name in parser.parse_args().names:
         began = time.monotonic()
         preset = yaml.safe_load((PRESETS / f"{name}.yaml").read_text("utf-8"))
-        demo = build_demo({"seed": 0, "demo": preset | {"seed": 0}})
+        demo = build_demo({"seed": None, "demo": preset})
         shown = made(demo)
         shown.figure.savefig(PAGES / f"{name}.png", dpi=110)
         seconds = time.monotonic() - began

@@ -22,10 +22,9 @@ PAGES = Path(__file__).parents[2] / "docs/demos"
 
 def build(name: str, tiny: bool = True) -> Demo:
     preset = yaml.safe_load((conf_dir() / "demo" / f"{name}.yaml").read_text("utf-8"))
-    preset["seed"] = 0
-    demo = build_demo({"seed": 0, "demo": preset})
+    demo = build_demo({"seed": None, "demo": preset})
     if tiny:
-        demo = build_demo({"seed": 0, "demo": preset | dict(demo.tiny)})
+        demo = build_demo({"seed": None, "demo": preset | dict(demo.tiny)})
     return demo
 
 
@@ -95,6 +94,8 @@ def test_an_unknown_demonstration_is_refused() -> None:
         gentrain.demo("best_critik")
     with pytest.raises(UserError, match=r"demo\.steps"):
         gentrain.demo("best_critic", steps=0)
+    with pytest.raises(UserError, match=r"no random numbers \(seed\)"):
+        gentrain.demo("bilinear_game", seed=1)
 
 
 @pytest.mark.slow

@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from gentrain.commands.demo.base import Shown
 
 
-def demo(name: str, seed: int = 0, **numbers: Any) -> Shown:
+def demo(name: str, seed: int | None = None, **numbers: Any) -> Shown:
     """Show a claim of the field's lectures, or fail to.
 
     Args:
         name: as after `gentrain demo`, such as "best_critic".
-        seed: of its random numbers.
+        seed: of its random numbers; None for 0.
         numbers: its options, such as `steps=500`; `gentrain list demo=NAME` shows them.
 
     Returns:
@@ -36,4 +36,4 @@ def demo(name: str, seed: int = 0, **numbers: Any) -> Shown:
         raise UserError(f"no demonstration {name!r} (name){nearest(str(name), files)}")
     refuse_missing_matplotlib()
     preset = yaml.safe_load(files[name].read_text("utf-8"))
-    return made(build_demo({"seed": seed, "demo": preset | {"seed": seed} | numbers}))
+    return made(build_demo({"seed": seed, "demo": preset | numbers}))

@@ -156,7 +156,7 @@ class Demonstrate:
     """`gentrain demo NAME`: a claim of the field's lectures, as an experiment."""
 
     demo: Any = MISSING
-    seed: int = 0
+    seed: int | None = None  # null: 0
     out: str = MISSING
     plugins: list[str] = field(default_factory=list)
     debug: bool = False

@@ -49,7 +49,7 @@ class BestCritic(Demo):
     q: ClassVar = ((-0.5, 1.0), (2.5, 0.7))
 
     def __init__(
-        self, steps: Count = 3000, batch_size: Count = 512, width: Count = 64, seed: int = 0
+        self, steps: Count = 2000, batch_size: Count = 256, width: Count = 64, seed: int = 0
     ) -> None:
         self.steps, self.batch_size, self.width, self.seed = steps, batch_size, width, seed
 

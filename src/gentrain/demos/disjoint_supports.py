@@ -46,7 +46,7 @@ class DisjointSupports(Demo):
     tiny: ClassVar = {"steps": 3, "batch_size": 16, "points": 2}
 
     def __init__(
-        self, steps: Count = 400, batch_size: Count = 128, points: Count = 9, seed: int = 0
+        self, steps: Count = 300, batch_size: Count = 64, points: Count = 5, seed: int = 0
     ) -> None:
         self.steps, self.batch_size, self.points, self.seed = steps, batch_size, points, seed
 
@@ -76,7 +76,7 @@ class DisjointSupports(Demo):
         generator = torch.Generator().manual_seed(self.seed)
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
-            critic = Critic([2], width=64, depth=2)
+            critic = Critic([2], width=32, depth=2)
             optimizer = torch.optim.Adam(critic.parameters(), lr=2e-3, betas=(0.5, 0.9))
             for _ in range(self.steps):
                 real = line(0.0, self.batch_size, generator)

@@ -54,10 +54,16 @@ def build_demo(config: dict[str, Any]) -> Demo:
     from gentrain.commands.demo.base import Demo
     from gentrain.config.build import build
     from gentrain.config.validate import check_seed, checked, refuse_other_kind
+    from gentrain.errors import UserError
 
-    check_seed(config["seed"])
-    refuse_other_kind(config["demo"], Demo, "demo")
-    return build(checked(config["demo"], "demo"), "demo", Demo)
+    numbers, seed = dict(config["demo"]), config["seed"]
+    if "seed" in numbers:
+        numbers["seed"] = 0 if seed is None else seed
+        check_seed(numbers["seed"])
+    elif seed is not None:
+        raise UserError("this demonstration draws no random numbers (seed); leave it out")
+    refuse_other_kind(numbers, Demo, "demo")
+    return build(checked(numbers, "demo"), "demo", Demo)
 
 
 def made(demo: Demo) -> Shown:
