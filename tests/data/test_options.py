@@ -123,7 +123,8 @@ WORDS = {
     "digit_colours": "digits=mnist root={idx} verify=false",
     "image_folder": FOLDER, "facades": FOLDER,
     "pairs": "a={one} b={negative} size=8", "unpaired": "a={one} b={negative} size=8",
-    "celeba": "root={faces} size=8 table={one.txt} validation=0.3 attributes=[Black_Hair,Blond_Hair,Brown_Hair]",
+    "celeba": "root={faces} size=8 table={one.txt} validation=0.3 "
+    "attributes=[Black_Hair,Blond_Hair,Brown_Hair]",
     "celeba_attributes": "root={faces} size=8 table={one.txt} validation=0.3",
     "shards": "root={shards_one} size=8",
     "points": "file={points_one.npz} key=one shape=[2]",
