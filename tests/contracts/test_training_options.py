@@ -43,9 +43,10 @@ from gentrain.networks.base import Backbone
 from gentrain.networks.conditional import conditional_generator
 from gentrain.training.datamodule import DataModule
 from gentrain.training.single_objective import SingleObjective
-from tests.contracts.test_matrix import Toy, hydra_composed, resolve
+from tests.contracts.test_matrix import Toy
 from tests.support import compose
 from tests.support.backbones import criterion
+from tests.support.compose import resolve, unresolved
 from tests.support.presets import NAMES, small
 
 # what is read, names and paths, speed and memory; what acts only where an update has diverged
@@ -204,7 +205,7 @@ def without_effect(config: dict[str, Any]) -> list[str]:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_an_option_changes_the_run_or_is_refused(preset: str) -> None:
     words = WORDS.get(preset, PLAIN)
-    config = small(resolve(copy.deepcopy(hydra_composed(f"model={preset}", "steps=2", *words))))
+    config = small(resolve(unresolved(f"model={preset}", "steps=2", *words)))
     assert without_effect(config) == []
 
 
@@ -290,7 +291,7 @@ def test_an_option_of_a_choice_changes_the_run_or_is_refused(group: str, choice:
         more = MORE.get(choice, CONVOLUTIONS if group == "network" else PLAIN)
         words = (*f"model={host}".split(), word, "steps=2", *more)
         try:
-            config = small(resolve(copy.deepcopy(hydra_composed(*words))))
+            config = small(resolve(unresolved(*words)))
             initial(config)
         except (UserError, HydraException) as error:
             refusals.append(f"{words}: {error}")

@@ -268,8 +268,7 @@ class ImageQuality(SampleMetric):
 
     def compute(self, data: Data, model: GenerativeModel, device: torch.device) -> dict[str, float]:
         source = data.load(self._sample_split(data))
-        images = self.images(model, source, device)
-        features, logits = self.features.of(images, self.batch_size, self.device)
+        features, logits = self._of_samples(model, source, device)
         scores = {"n": float(self.samples)} | self._distances(features, logits)
         if self.features.knows_classes:
             seen = class_histogram(logits)._asdict()
@@ -278,6 +277,17 @@ class ImageQuality(SampleMetric):
             scores |= self._label_agreement(model, source, logits)
             scores |= self._class_of_reconstruction(data, model, device)
         return scores
+
+    def _of_samples(
+        self, model: GenerativeModel, source: ArrayDataset, device: torch.device
+    ) -> tuple[Tensor, Tensor]:
+        """Features and logits of all samples; of their images no more than a batch is kept."""
+        batches = (
+            self.features.of(to_bytes(images), self.batch_size, self.device)
+            for images in self.draw(model, source, device)
+        )
+        features, logits = zip(*batches, strict=True)
+        return torch.cat(features), torch.cat(logits)
 
     def _sample_split(self, data: Data) -> str:
         """The split whose labels, or whose sources, samples are made for.
