@@ -18,7 +18,7 @@ from gentrain.config import plugins
 from gentrain.config.overrides import last_value, quoted, without
 from gentrain.config.paths import add_overlay, conf_dir, overlays
 from gentrain.errors import AlreadyFinished, UserError
-from gentrain.patience import patience
+from gentrain.patience import announce_torch
 
 if TYPE_CHECKING:
     from hydra.types import HydraContext
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 VERSION_BASE = "1.3"  # of Hydra's behaviour
 DEFAULT_QUALITY = "classifier"  # of conf/train.yaml, which needs labels
 PARENT = "GENTRAIN_CELL_PARENT"  # set in the process of a sweep's cell
-IMPORT = 3.0  # seconds that the import of torch and Lightning takes
 
 
 def register() -> None:
@@ -209,6 +208,9 @@ def prepare(args: Namespace) -> tuple[Command, Job]:
     from gentrain.config.validate import check_run
     from gentrain.runs import directory
 
+    logging.getLogger("gentrain").setLevel(logging.INFO)
+    if logging.lastResort:  # until Hydra makes handlers
+        logging.lastResort.setLevel(logging.INFO)
     command = compose_for_data(args)
     draw_seed(command.cfg)
     activate_plugins(command.cfg)
@@ -363,19 +365,10 @@ def command_to_resume(args: Namespace, cfg: DictConfig, run_dir: Path) -> str:
     return shlex.join(["gentrain", *options, *words, f"resume={run_dir}"])
 
 
-def announce_torch() -> None:
-    """Say that the import of torch begins, which takes seconds."""
-    if "torch" not in sys.modules and "LOCAL_RANK" not in os.environ and patience() < IMPORT:
-        print("gentrain: loading torch", file=sys.stderr, flush=True)
-
-
 def build_job(
     config: dict[str, Any], choices: dict[str, str], run_dir: Path, checkpoint: Path | None
 ) -> Job:
     """Build a training; the import of torch happens here."""
-    logging.getLogger("gentrain").setLevel(logging.INFO)
-    if logging.lastResort:  # until Hydra makes handlers
-        logging.lastResort.setLevel(logging.INFO)
     announce_torch()
     try:
         from gentrain.training.job import Job

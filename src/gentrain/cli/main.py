@@ -40,6 +40,7 @@ from gentrain.errors import (
     Unavailable,
     UserError,
 )
+from gentrain.patience import announce_torch
 from gentrain.version import __version__
 
 if TYPE_CHECKING:
@@ -303,7 +304,7 @@ def prepare_to_open(cfg: DictConfig, checkpoint: str) -> None:
 
     directory.checkpoint_file(Path(cfg.run), checkpoint)
     compose.activate_plugins(cfg)
-    compose.announce_torch()
+    announce_torch()
 
 
 def doctor(cfg: DictConfig) -> None:
@@ -341,7 +342,7 @@ def evaluate(cfg: DictConfig) -> None:
         evaluate(config)
     else:
         compose.activate_plugins(cfg)
-        compose.announce_torch()
+        announce_torch()
         from gentrain.commands.evaluate_images import evaluate_images
 
         evaluate_images(config, compose.composed)
@@ -407,7 +408,7 @@ def print_error(line: str, status: int) -> int:
 
 
 def explain(error: Exception, argv: list[str], verb: str = "train") -> tuple[str, int] | None:
-    """An error of Hydra about a command line, or of a disk, as one line with its exit status.
+    """An error of Hydra, of a disk, or of the user's own code, as one line with its exit status.
 
     None for any other error, which is a fault of ours.
     """
@@ -427,6 +428,9 @@ def explain(error: Exception, argv: list[str], verb: str = "train") -> tuple[str
             place = error.filename or "the disk or the working directory"
             reason = f"{place}: {error.strerror} (file system)"
             return f"{reason}; make room, or use another directory", Unavailable.status
+    if verb != "train" and (place := plugins.place_in(error)) is not None:
+        text = f"{type(error).__name__}: {error}, in {place} (plugins)"
+        return f"{text}; mend it there (debug=true shows the traceback)", UserError.status
     return None
 
 

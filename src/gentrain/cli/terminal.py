@@ -21,7 +21,7 @@ def prepare() -> None:
             case TextIOWrapper():
                 stream.reconfigure(errors=ESCAPED)
     if sys.stderr is sys.__stderr__:
-        sys.stderr = sys.__stderr__ = messages_to(2, sys.stderr.encoding, ESCAPED)
+        sys.stderr = messages_to(2, sys.stderr.encoding, ESCAPED)
 
 
 def open_closed_streams() -> None:

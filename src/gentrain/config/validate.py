@@ -146,7 +146,7 @@ def arguments(node: dict[str, Any], path: str) -> dict[str, Any]:
 
 def refuse_missing(missing: list[str], target: str, path: str) -> None:
     """Refuse a constructor without the values that it needs; of a user's class with its YAML."""
-    key, file = missing[0], paths.file_naming(target)
+    key, file = missing[0], paths.file_naming(target, missing[0])
     if file is None:
         raise UserError(f"no value for {key} ({path}.{key}); give it on the command line")
     base = "defaults: [_base, _self_] and " if path == "data" and "batch_size" in missing else ""
@@ -390,7 +390,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     >>> nearest("modle", ["model", "data"])
     '; did you mean model?'
     """
-    known = list(known)
+    known = list(dict.fromkeys(known))
     if close := difflib.get_close_matches(word, known, n=3, cutoff=0.5):
         return f"; did you mean {' or '.join(close)}?"
     more = f" and {len(known) - SHOWN} more" if len(known) > SHOWN else ""
