@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import os
 import re
+from itertools import takewhile
 from pathlib import Path
 
 from hydra import compose
@@ -170,8 +170,9 @@ def nearest_below(bad: str, known: list[str]) -> str:
     >>> nearest_below("model.flow.blok", ["model.flow.blocks", "model.flow.width"])
     '; did you mean model.flow.blocks?'
     """
-    shared = os.path.commonprefix([bad, *known]).rpartition(".")[0]
-    start = len(shared) + 1 if shared else 0
+    levels = zip(*(key.split(".")[:-1] for key in (bad, *known)), strict=False)
+    shared = takewhile(lambda names: len(set(names)) == 1, levels)
+    start = sum(len(names[0]) + 1 for names in shared)
     close = difflib.get_close_matches(bad[start:], [key[start:] for key in known], cutoff=0.5)
     if close:
         return f"; did you mean {' or '.join(bad[:start] + key for key in close)}?"

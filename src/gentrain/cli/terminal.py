@@ -20,7 +20,7 @@ def prepare() -> None:
         match stream:
             case TextIOWrapper():
                 stream.reconfigure(errors=ESCAPED)
-    if sys.stderr is sys.__stderr__:
+    if sys.__stderr__ is not None and sys.stderr is sys.__stderr__:
         sys.stderr = messages_to(2, sys.stderr.encoding, ESCAPED)
 
 
