@@ -168,7 +168,7 @@ def test_the_import_of_torch_is_said(
                 plugins.active.clear()
                 plugins.activate(["quick_plugin"])
             case "tensors":
-                resolvers.tensors_shape(str(tmp_path / "images.npy"), None, "NHWC", None)
+                resolvers.tensors_shape(str(tmp_path / "images.npy"), None, None, "nhwc", None)
 
     imports()  # so that no module is imported for the first time without torch
     monkeypatch.setenv("GENTRAIN_PATIENCE", "0")

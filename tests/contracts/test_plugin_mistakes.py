@@ -245,7 +245,7 @@ KINDS = {
         "the constructor of mine.Unfinished does not call super().__init__(...), in ",
     ),
     "constructor before Module.__init__": (
-        of("model.generator", "Late"), "AttributeError: cannot assign module before",
+        of("model.generator", "Late"), "of mine.Late does not call super().__init__(",
     ),
     "constructor with a mistake": (of("model.generator", "Wrong"), "TypeError: "),
 }  # fmt: skip
@@ -273,8 +273,7 @@ def test_a_class_of_another_kind(name: str, place: Path) -> None:
     found = message(built)
     assert said in found
     if "mend it there" in found:
-        line = 21 if "before" in name else 25
-        assert f"{place}/mine.py:{line} (model); mend it there" in found
+        assert f"{place}/mine.py:25 (model); mend it there" in found
 
 
 def of_the_class(node: dict[str, Any] | None) -> Any:
@@ -332,7 +331,7 @@ TRAININGS = {
     "a number": ("loss", "Number", "the loss of the critic is a float, not a tensor (loss)"),
     "raises": ("loss", "Raises", "AttributeError: 'Tensor' object has no attribute 'nothing', in "),
     "trick": ("tricks.bad", "Trick", "the loss bad of the critic has the shape (16,)"),
-    "network": ("model.generator", "Net", "RuntimeError: "),
+    "network": ("model.generator", "Net", "a sample has the shape (16, 3), not (16, 2) "),
 }
 QUICK = (
     "model=gan", "network=mlp", "data=gaussian_ring", "data.batch_size=16", "model.critic.width=4",
@@ -412,7 +411,7 @@ def test_keys_that_a_data_set_lacks(place: Path) -> None:
     register()
     cfg = OmegaConf.create(composed("train", ["model=gan", "network=mlp", "data=net"]).values)
     said = message(lambda: resolved(cfg))
-    assert "(data.shape); add defaults: [_base, _self_] and the line shape: ... to " in said
+    assert "(data.shape); add the line shape: ... to " in said
     assert said.endswith(f"{place}/own/data/net.yaml")
 
 

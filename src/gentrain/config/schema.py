@@ -274,10 +274,9 @@ def refuse_missing_source(cfg: DictConfig, error: OmegaConfBaseException) -> Non
     group, key = found.groups()
     file = paths.file_naming(str(node.get("_target_", "")), key)
     where = f"to {file}" if file else f"to the YAML of {group}="
-    base = "defaults: [_base, _self_] and " if group == "data" and "batch_size" not in node else ""
     raise UserError(
         f"{error.full_key} takes its value from {group}.{key}, which is not there ({group}.{key}); "
-        f"add {base}the line {key}: ... {where}"
+        f"add the line {key}: ... {where}"
     ) from error
 
 

@@ -149,9 +149,8 @@ def refuse_missing(missing: list[str], target: str, path: str) -> None:
     key, file = missing[0], paths.file_naming(target, missing[0])
     if file is None:
         raise UserError(f"no value for {key} ({path}.{key}); give it on the command line")
-    base = "defaults: [_base, _self_] and " if path == "data" and "batch_size" in missing else ""
     raise UserError(
-        f"{target} needs values for {', '.join(missing)} ({path}.{key}); add {base}the line "
+        f"{target} needs values for {', '.join(missing)} ({path}.{key}); add the line "
         f"{key}: ... to {file}"
     )
 
