@@ -1,4 +1,4 @@
-"""gentrain [train|eval|sample|export|compare|doctor|check|list] key=value ...
+"""gentrain [train|eval|sample|export|compare|doctor|check|demo|list] key=value ...
 
 torch is imported only when a run is built or opened, so help and refusals come at once.
 """
@@ -40,7 +40,6 @@ from gentrain.errors import (
     Unavailable,
     UserError,
 )
-from gentrain.patience import announce_torch
 from gentrain.version import __version__
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ if TYPE_CHECKING:
 
     from gentrain.training.job import Job
 
-VERBS = ("train", "eval", "sample", "export", "compare", "doctor", "check", "list")
+VERBS = ("train", "eval", "sample", "export", "compare", "doctor", "check", "demo", "list")
 
 # what a disk that is full, read-only or gone answers; any other OSError is a fault of ours
 OF_THE_DISK = {
@@ -214,6 +213,8 @@ def execute(verb: str, argv: list[str]) -> None:
     if verb == "train":
         expand_seeds(args)
     compose.refuse_other_config(args)
+    if verb == "demo" and not args.help and args.overrides in ([], ["demo=list"]):
+        verb, args.overrides = "list", ["demo"]
     if verb == "list":
         show_list(args.overrides)
         return
@@ -304,7 +305,7 @@ def prepare_to_open(cfg: DictConfig, checkpoint: str) -> None:
 
     directory.checkpoint_file(Path(cfg.run), checkpoint)
     compose.activate_plugins(cfg)
-    announce_torch()
+    compose.load_torch()
 
 
 def doctor(cfg: DictConfig) -> None:
@@ -342,7 +343,7 @@ def evaluate(cfg: DictConfig) -> None:
         evaluate(config)
     else:
         compose.activate_plugins(cfg)
-        announce_torch()
+        compose.load_torch()
         from gentrain.commands.evaluate_images import evaluate_images
 
         evaluate_images(config, compose.composed)
@@ -380,6 +381,18 @@ def check(cfg: DictConfig) -> None:
     check(config, composed)
 
 
+def demo(cfg: DictConfig) -> None:
+    """gentrain demo NAME"""
+    from hydra.core.hydra_config import HydraConfig
+
+    compose.activate_plugins(cfg)
+    compose.announce_torch()
+    from gentrain.commands.demo import demonstrate
+    from gentrain.config.schema import resolved
+
+    demonstrate(resolved(cfg), HydraConfig.get().runtime.choices["demo"])
+
+
 # what Hydra runs for each verb: of a training, the jobs of a multirun
 TASKS: dict[str, Callable[[DictConfig], Any]] = {
     "train": train_cell,
@@ -389,6 +402,7 @@ TASKS: dict[str, Callable[[DictConfig], Any]] = {
     "compare": compare,
     "doctor": doctor,
     "check": check,
+    "demo": demo,
 }
 
 

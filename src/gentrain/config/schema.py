@@ -153,6 +153,17 @@ class Check:
     debug: bool = False
 
 
+@dataclass
+class Demonstrate:
+    """`gentrain demo NAME`: a claim of the field's lectures, as an experiment."""
+
+    demo: Any = MISSING
+    seed: int | None = None  # null: 0
+    out: str = MISSING
+    plugins: list[str] = field(default_factory=list)
+    debug: bool = False
+
+
 class Order(Enum):
     """How runs are sorted; auto: the best first."""
 
@@ -227,6 +238,7 @@ SCHEMAS = {
     "compare_schema": Compare,
     "doctor_schema": Doctor,
     "check_schema": Check,
+    "demo_schema": Demonstrate,
 }
 
 
