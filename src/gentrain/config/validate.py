@@ -62,7 +62,6 @@ def check(config: dict[str, Any]) -> dict[str, Any]:
             target that may not be constructed.
     """
     check_run(config)
-    refuse_nameless(config)
     return check_nodes(config)
 
 
@@ -73,6 +72,7 @@ def check_before_lightning(config: dict[str, Any]) -> None:
 
 def check_nodes(config: dict[str, Any]) -> dict[str, Any]:
     """Check some keys of a configuration, or all, against what they name; see `check`."""
+    refuse_nameless(config)
     for key, kind in KINDS.items():
         if key in config:
             refuse_other_kind(config[key], locate(kind, key), key)
