@@ -43,6 +43,7 @@ class Inception(Features):
     """
 
     name = "inception-v3-compat"
+    choice = "inception"
     suffix = ""
 
     def __init__(self, weights: str | None = None) -> None:
