@@ -20,11 +20,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "src")]
-
-from variants import IMAGES, Variant, publish  # noqa: E402
+import frame
+from variants import IMAGES, Variant
 
 CORES = os.cpu_count() or 1
 SETTINGS = {
@@ -55,8 +54,8 @@ def busy(number: int, settle: float) -> Iterator[None]:
             process.wait()
 
 
-def rows(number: int, args: argparse.Namespace, folder: Path) -> Iterator[str]:
-    """The lines of one load."""
+def rows(number: int, args: argparse.Namespace, folder: Path) -> Iterator[Any]:
+    """The table of one load."""
     clean = {name: value for name, value in os.environ.items() if name not in OURS}
     (folder / str(number)).mkdir()
     found: dict[str, Variant] = {}
@@ -70,53 +69,40 @@ def rows(number: int, args: argparse.Namespace, folder: Path) -> Iterator[str]:
         for one in found.values():
             one.seconds.clear()
         for turn in range(args.rounds):
-            for label in list(SETTINGS) if turn % 2 == 0 else list(SETTINGS)[::-1]:
+            for label in frame.order(SETTINGS, turn):
                 found[label].turn(args.seconds, 600)
     rates = {
         label: [IMAGES[args.work] / seconds for seconds in one.seconds]
         for label, one in found.items()
     }
-    best = max(statistics.median(rate) for rate in rates.values() if rate)
-    for label, rate in rates.items():
-        if not rate:
-            yield f"| {number} | {label} | failed: {found[label].failure} | |"
-            continue
-        middle = statistics.median(rate)
-        spread = f"{middle:,.0f} [{min(rate):,.0f}-{max(rate):,.0f}]"
-        yield f"| {number} | {label} | {spread} | {middle / best:.2f} |"
+    best = max(rates, key=lambda label: statistics.median(rates[label] or [0]))
+    title = f"Beside {number} busy process(es)"
+    yield frame.Table(title, rates, (best,), "images/s", 1, 0)
+    for label, one in found.items():
+        if one.failure:
+            yield f"\n{label}: {one.failure}"
     for one in found.values():
         one.close()
 
 
-def report(args: argparse.Namespace) -> Iterator[str]:
-    from loop import WORKS, provenance
+def report(args: argparse.Namespace) -> Iterator[Any]:
+    from loop import WORKS
 
-    yield "# A run beside other work\n"
-    yield from provenance(args)
-    yield f"{WORKS[args.work].name}. Images a second, medians of {args.rounds} turns.\n"
-    yield "| busy processes | threads | images/s | of the best |"
-    yield "|---|---|---|---|"
+    yield f"{WORKS[args.work].name}. Images a second; ratios are to the best."
     with tempfile.TemporaryDirectory() as folder:
         for number in args.busy:
             yield from rows(number, args, Path(folder))
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Time runs beside busy processes.")
+def main() -> None:
+    parser = frame.parser(__doc__, rounds=5)
     parser.add_argument("--work", default="nf16", choices=IMAGES)
     parser.add_argument("--busy", nargs="+", type=int, default=[0, 1, 2, 4])
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each turn")
     parser.add_argument("--settle", type=float, default=30.0, help="until the load shows")
-    parser.add_argument("--out", type=Path, help="also write the table to a file")
+    parser.set_defaults(threads=0)
     args = parser.parse_args()
-    args.device, args.threads = "cpu", 0
-    return args
-
-
-def main() -> None:
-    args = arguments()
-    publish(report(args), args.out)
+    frame.publish("A run beside other work", report(args), args)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ class AdversarialLoss(nn.Module):
     Args:
         critic: (real scores, fake scores) -> the critic's loss.
         generator: (real scores, fake scores) -> the generator's loss.
-        bounded: the critic's loss has a minimum for a free critic. Without one the critic must be
+        bounded: the critic's loss has a minimum without a Lipschitz bound. Without one the critic must be
             kept Lipschitz.
         relative: the generator's loss compares fake with real scores, so it needs both.
         smoothed: the same loss with another target for real images; None without targets.
