@@ -243,3 +243,25 @@ def test_weights_of_another_model_are_refused(zoo: Zoo, tmp_path: Path) -> None:
     shutil.copy(other / "model.safetensors", one)
     with pytest.raises(gentrain.UserError, match=r"another model: .* differ \(path\)"):
         gentrain.from_pretrained(one)
+
+
+def test_a_training_leaves_no_names_of_its_config_dir(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later mistake is not compared with options that are no longer there."""
+    from gentrain.cli import main
+    from gentrain.config import paths
+
+    (tmp_path / "mine" / "loss").mkdir(parents=True)
+    (tmp_path / "mine" / "loss" / "hingest.yaml").write_text("# @package loss\n")
+    seen = []
+
+    def stopped(args: object) -> Path:
+        seen.append(list(paths.option_files("loss")))
+        raise gentrain.UserError("stopped (test); go on")
+
+    monkeypatch.setattr(main, "train", stopped)
+    for words in (["--config-dir", "mine"], []):
+        with pytest.raises(gentrain.UserError, match="stopped"):
+            gentrain.train("model=gan", *words)
+    assert "hingest" in seen[0] and "hingest" not in seen[1] and not paths.overlays

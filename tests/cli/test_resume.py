@@ -40,6 +40,8 @@ def test_nothing_to_go_on_from(run: Run, tmp_path: Path) -> None:
     done = run(*WHOLE, "steps=1", "hydra.run.dir=run", "resume=auto")
     assert_fine(done)
     assert "from step" not in done.stderr and summary(tmp_path / "run")["steps"] == 1
+    said = "no unfinished run of these options in run (resume=auto): a new one begins"
+    assert done.stderr.count(said) == 1
 
 
 @pytest.mark.parametrize("cold", [False, pytest.param(True, marks=pytest.mark.slow)])

@@ -53,6 +53,11 @@ def quality(cache, **changes) -> ImageQuality:
     return ImageQuality(features=Classifier(updates=60, batch_size=32), **(settings | changes))
 
 
+def test_a_metric_is_named_as_it_was_chosen():
+    for features, name in ((Classifier(), "classifier"), (Rotation(), "rotation")):
+        assert ImageQuality(features=features).key == f"quality={name}"
+
+
 def test_scores_and_protocol(cache, bars, model, scored):
     scores, protocol = scored(quality(cache), bars, model())
     assert scores.keys() == NAMES

@@ -37,11 +37,12 @@ def train(*words: str) -> Run:
     environment, settings of torch and of Hydra. A sweep (`-m`) and `trainer=ddp` start processes of
     their own: use the command for them.
     """
-    from gentrain.cli import compose, embedded, main
+    from gentrain.cli import compose, embedded, main, overlay
 
     args = embedded.parse(words)
     with embedded.restored():
         compose.refuse_other_config(args)
+        overlay.refuse_misplaced(args.overrides)
         compose.register()
         try:
             run_dir = main.train(args)

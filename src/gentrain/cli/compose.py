@@ -8,7 +8,7 @@ import secrets
 import shlex
 import sys
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gentrain.cli.option_lists import refuse_hidden_options
 from gentrain.config import plugins
-from gentrain.config.overrides import last_value, quoted, without
+from gentrain.config.overrides import key_of, last_value, quoted, without
 from gentrain.config.paths import add_overlay, conf_dir, overlays
 from gentrain.errors import AlreadyFinished, UserError
 from gentrain.imports import import_wandb, wandb_is_wanted, without_collection
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from gentrain.training.job import Job
+
+log = logging.getLogger("gentrain")
 
 VERSION_BASE = "1.3"  # of Hydra's behaviour
 DEFAULT_QUALITY = "classifier"  # of conf/train.yaml, which needs labels
@@ -223,11 +225,14 @@ def prepare(args: Namespace) -> tuple[Command, Job]:
     directory.check_can_create(run_dir)
     if "LOCAL_RANK" not in os.environ or config["resume"]:
         given = last_value(args.overrides, "hydra.run.dir") is not None
-        run_dir, checkpoint = find_run(config, choices, run_dir, given)
+        typed = {key_of(word) for word in args.overrides}
+        run_dir, checkpoint = find_run(config, choices, run_dir, given, typed)
         if checkpoint and directory.finished(run_dir, config["steps"]):
             raise AlreadyFinished(run_dir)
         if checkpoint:
-            keep_settings(command.cfg, directory.settings_kept(checkpoint.parents[1], config))
+            keep_settings(
+                command.cfg, directory.settings_kept(checkpoint.parents[1], config, typed)
+            )
             config = command.plain()
     if (run_dir / directory.CONFIG.parent).is_dir():
         directory.lock(run_dir)  # before Hydra overwrites what is there
@@ -262,7 +267,11 @@ def compose_for_data(args: Namespace) -> Command:
 
 
 def find_run(
-    config: dict[str, Any], choices: dict[str, str], run_dir: Path, given: bool
+    config: dict[str, Any],
+    choices: dict[str, str],
+    run_dir: Path,
+    given: bool,
+    typed: Collection[str],
 ) -> tuple[Path, Path | None]:
     """The run directory, and the checkpoint to start from, if any.
 
@@ -271,6 +280,7 @@ def find_run(
         choices: the options of its groups as they were typed.
         run_dir: hydra.run.dir.
         given: whether the user chose it.
+        typed: the keys of the user's overrides.
 
     Raises:
         UserError: where `resume` and `hydra.run.dir` do not fit what is there.
@@ -288,15 +298,28 @@ def find_run(
             return run_dir, None
         case "auto" if given:
             if not last.exists():
+                say_new_run(run_dir)
                 return run_dir, None
-            directory.refuse_other_config(run_dir, config, choices)
+            directory.refuse_other_config(run_dir, config, choices, typed)
             return run_dir, last
         case "auto":
-            found = directory.newest_unfinished(run_dir.parent, config)
+            found = directory.newest_unfinished(run_dir.parent, config, typed)
+            if found is None:
+                say_new_run(run_dir.parent)
             return (found, found / directory.LAST) if found else (run_dir, None)
         case path:
-            found, checkpoint = directory.resolve_resume(path, config, choices)
+            found, checkpoint = directory.resolve_resume(path, config, choices, typed)
             return (run_dir if given else found), checkpoint
+
+
+def say_new_run(place: Path) -> None:
+    """Say that `resume=auto` has found nothing to continue."""
+    if "LOCAL_RANK" not in os.environ:
+        print(
+            f"gentrain: no unfinished run of these options in {place} (resume=auto): a new one "
+            "begins",
+            file=sys.stderr,
+        )
 
 
 def keep_settings(cfg: DictConfig, kept: dict[str, Any]) -> None:
@@ -304,9 +327,7 @@ def keep_settings(cfg: DictConfig, kept: dict[str, Any]) -> None:
     from omegaconf import OmegaConf, open_dict, read_write
 
     for key, value in kept.items():
-        logging.getLogger("gentrain").warning(
-            "the run was made with %s=%s, and goes on with it", key, value
-        )
+        log.warning("the run was made with %s=%s, and goes on with it", key, value)
         OmegaConf.update(cfg, key, value)
         with read_write(cfg.hydra), open_dict(cfg.hydra):
             task = cfg.hydra.overrides.task

@@ -66,7 +66,7 @@ class Metric(ABC):
     name that fits counts. A score that is not defined is left out, with one line in the log.
     """
 
-    key: ClassVar[str] = "quality"  # what chooses this metric, as typed: "quality=nats"
+    key: str = "quality"  # what chooses this metric, as typed: "quality=nats"
     requires: ClassVar[type[Capability] | None] = None  # what the model must be able to do
     from_samples: ClassVar[bool] = False  # the scores are of images that the model draws
     scores: ClassVar[dict[str, Score]] = {}

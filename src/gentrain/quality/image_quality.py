@@ -125,6 +125,7 @@ class ImageQuality(SampleMetric):
                 f"KID cannot draw subsets of {kid_subset_size} from {samples} samples "
                 f"(quality.kid_subset_size); give 2 to {most}, or null"
             )
+        self.key = f"quality={features.choice or features.name}"
         self.features, self.cache = features, Path(cache).expanduser()
         self.of_train, self.reference_samples = reference == "train", reference_samples
         self.wanted, self.optional = samples, optional

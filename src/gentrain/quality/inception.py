@@ -43,6 +43,7 @@ class Inception(Features):
     """
 
     name = "inception-v3-compat"
+    choice = "inception"
     suffix = ""
     size = 2048
 
