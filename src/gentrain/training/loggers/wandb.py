@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import math
-import os
 import secrets
 import shlex
 from collections.abc import Callable, Mapping
