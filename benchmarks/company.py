@@ -1,9 +1,11 @@
 """What a run makes beside other work: the threads that gentrain chooses, and fixed numbers of them.
 
 Busy processes are started, then whole runs take turns: each is stopped between its turns, so that
-only one of them computes at a time.
+only one of them computes at a time. With --together, several trainings compute at once, and the sum
+of what they make is compared with one alone.
 
     python benchmarks/company.py [--busy 0 1 2 4] [--work nf16] [--out FILE]
+    python benchmarks/company.py --together 1 2 4 [--work nf16] [--out FILE]
 
 See README.md beside this file for how to read the table.
 """
@@ -88,6 +90,61 @@ def rows(number: int, args: argparse.Namespace, folder: Path) -> Iterator[str]:
         one.close()
 
 
+def sums(number: int, args: argparse.Namespace, folder: Path) -> list[float]:
+    """Images a second of several trainings together, in each round.
+
+    They start at once, each with the threads that it chooses, and compute at once.
+    """
+    clean = {name: value for name, value in os.environ.items() if name not in OURS}
+    places = [folder / f"{number}-{i}" for i in range(number)]
+    for place in places:
+        place.mkdir()
+    each = [Variant("eager", args.work, args, place, clean) for place in places]
+    for one in each:
+        one.answer(600)
+    found = []
+    for _ in range(1 + args.rounds):
+        for one in each:
+            one.ask(args.seconds)
+        for one in each:
+            one.note(600)
+        if failures := [one.failure for one in each if one.failure is not None]:
+            raise SystemExit(f"a training failed: {failures[0]}")
+        found.append(sum(IMAGES[args.work] / one.seconds[-1] for one in each))
+    for one in each:
+        one.close()
+    return found[1:]  # the first turn gives the length of the others
+
+
+def at_once(args: argparse.Namespace) -> Iterator[str]:
+    """Several trainings at once, in rounds with one alone before and after."""
+    from loop import WORKS, provenance
+
+    yield "# Trainings at once\n"
+    yield from provenance(args)
+    yield (
+        f"{WORKS[args.work].name}. Images a second of all together, medians of {args.rounds} turns "
+        "[least-most]. At least 0.8 of one alone is asked.\n"
+    )
+    yield "| trainings | images/s | of one alone |"
+    yield "|---|---|---|"
+    with tempfile.TemporaryDirectory() as folder:
+        first = sums(1, args, made(Path(folder) / "first"))
+        found = {number: sums(number, args, Path(folder)) for number in args.together}
+        alone = statistics.median(first + sums(1, args, made(Path(folder) / "last")))
+    yield f"| one alone, before and after | {alone:,.0f} | 1.00 |"
+    for number, rates in found.items():
+        middle = statistics.median(rates)
+        spread = f"{middle:,.0f} [{min(rates):,.0f}-{max(rates):,.0f}]"
+        yield f"| {number} | {spread} | {middle / alone:.2f} |"
+
+
+def made(place: Path) -> Path:
+    """A new directory."""
+    place.mkdir()
+    return place
+
+
 def report(args: argparse.Namespace) -> Iterator[str]:
     from loop import WORKS, provenance
 
@@ -105,6 +162,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Time runs beside busy processes.")
     parser.add_argument("--work", default="nf16", choices=IMAGES)
     parser.add_argument("--busy", nargs="+", type=int, default=[0, 1, 2, 4])
+    parser.add_argument("--together", nargs="+", type=int, help="trainings at once, such as 1 2 4")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each turn")
     parser.add_argument("--settle", type=float, default=30.0, help="until the load shows")
@@ -116,7 +174,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = arguments()
-    publish(report(args), args.out)
+    publish(at_once(args) if args.together else report(args), args.out)
 
 
 if __name__ == "__main__":
