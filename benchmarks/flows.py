@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import frame
 import loop
 import torch
 import zuko
@@ -57,7 +58,7 @@ class ByHand:
             self.optimizer.step()
 
 
-def training(args: argparse.Namespace, folder: Path) -> Iterator[str]:
+def training(args: argparse.Namespace, folder: Path) -> Iterator[Any]:
     job = Job(loop.configuration(WORK, "cpu"), {"model": "benchmark", "data": "mnist_5k"}, folder)
     theirs = zuko.flows.MAF(SIZE, transforms=LAYERS, hidden_features=(WIDTH,))
     ours = FlowDensity(
@@ -71,11 +72,9 @@ def training(args: argparse.Namespace, folder: Path) -> Iterator[str]:
         "gentrain's flow, a loop by hand": ByHand(job, ours, lambda v: -ours.log_prob(v)),
         "gentrain": loop.Gentrain(job),
     }
-    yield f"\n## A training step: {WORK.name}\n\n| | ms | to zuko |\n|---|---|---|"
     times = loop.interleaved(found, args.rounds, args.seconds, "cpu")
-    for name, own in times.items():
-        ratio = loop.spread(loop.ratio(own, times["zuko, a loop by hand"]))
-        yield f"| {name} | {loop.spread([t * 1e3 for t in own], 1)} | {ratio} |"
+    base = "zuko, a loop by hand"
+    yield frame.Table(f"A training step: {WORK.name}", times, (base,), digits=1)
     found["gentrain"].close()
 
 
@@ -91,12 +90,14 @@ def whole_passes(flow: MaskedAutoregressive, x: torch.Tensor) -> None:
     unwrapped: Any = flow
     network = unwrapped.maps[0]
     for _ in range(PASSES):
-        unwrapped.back(x, *network(x, None).unbind(1))
+        unwrapped.invert(x, *network(x, None).unbind(1))
 
 
-def sampling(args: argparse.Namespace) -> Iterator[str]:
-    """The tables of samples: a teacher in two ways, and its student."""
-    teacher = stirred(MaskedAutoregressive(SHAPE, LAYERS, WIDTH, bound=5.0))
+def sampling(args: argparse.Namespace) -> Iterator[Any]:
+    """The tables of samples: the teacher of model=iaf_distilled in two ways, and its student."""
+    teacher = stirred(
+        MaskedAutoregressive(SHAPE, LAYERS, WIDTH, depth=2, bound=5.0, batch_norm=True)
+    )
     student = stirred(
         Reversed(
             SHAPE, partial(InverseAutoregressive, layers=4, width=WIDTH, gated=False, bound=5.0)
@@ -110,43 +111,28 @@ def sampling(args: argparse.Namespace) -> Iterator[str]:
             "student (iaf), one pass": partial(student.inverse, u),
         }
         with torch.no_grad():
-            times = loop.in_turn(calls, args.rounds)
+            times = frame.in_turn(calls, args.rounds)
         naive, _, own = times
         times[naive] = [t * SIZE * LAYERS / PASSES for t in times[naive]]
-        yield f"\n## {n} sample(s) of {SIZE} values\n\n| | ms | to the student |\n|---|---|---|"
-        for name, each in times.items():
-            ratio = loop.spread(loop.ratio(each, times[own]), 1)
-            yield f"| {name} | {loop.spread([t * 1e3 for t in each], 1)} | {ratio} |"
+        yield frame.Table(f"{n} sample(s) of {SIZE} values", times, (own,), digits=1)
     yield (
         "\nThe whole passes are scaled up from ten; that they give the same samples is a test "
         "(tests/certificates/test_flows.py)."
     )
 
 
-def report(args: argparse.Namespace) -> Iterator[str]:
-    yield "# Autoregressive flows: training and sampling\n"
-    yield from loop.provenance(args)
-    yield (
-        f"zuko {zuko.__version__}. Medians of {args.rounds} rounds [least-most]; ratios are taken "
-        "in each round."
-    )
+def report(args: argparse.Namespace) -> Iterator[Any]:
     with tempfile.TemporaryDirectory() as folder:
         yield from training(args, Path(folder))
     yield from sampling(args)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Time autoregressive flows.")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument(
-        "--seconds", type=float, default=1.0, help="of each block of training steps"
-    )
+    parser = frame.parser(__doc__, rounds=9)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each block of steps")
     parser.add_argument("--samples", type=int, nargs="+", default=[1, 64])
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, help="also write the tables to a file")
     args = parser.parse_args()
-    args.device = "cpu"
-    loop.publish(report(args), args.threads, args.out)
+    frame.publish_in_process("Autoregressive flows: training and sampling", report(args), args)
 
 
 if __name__ == "__main__":

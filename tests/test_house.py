@@ -21,6 +21,7 @@ PACKAGE = ROOT / "src" / "gentrain"
 # An import may only point to a lower floor. A package may also use its own modules.
 FLOORS = (
     ("__init__", "__main__"),
+    ("demos",),
     ("api",),
     ("cli",),
     ("commands",),

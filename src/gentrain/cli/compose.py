@@ -237,14 +237,19 @@ def prepare(args: Namespace) -> tuple[Command, Job]:
 def compose_for_data(args: Namespace) -> Command:
     """Compose a training, with scores that need no labels where the data have none.
 
-    So it is unless the user or a preset chose the scores. Points without labels get none.
+    So it is unless the user or a preset chose the scores. Points without labels get none. Scores of
+    images that nobody chose are left out, with a warning, where they do not fit.
     """
     command = compose_command("train", args)
     data, chosen = command.plain()["data"], last_value(args.overrides, "quality")
     by_default = chosen is None and command.choices().get("quality") == DEFAULT_QUALITY
-    if not by_default or data["classes"] is not None:
+    if not by_default:
         return command
     of_images = len(data["shape"]) == 3
+    if data["classes"] is not None:
+        if of_images and last_value(args.overrides, "quality.optional") is None:
+            command.cfg.quality.optional = True
+        return command
     quality = ["quality=rotation", "quality.optional=true"] if of_images else ["quality=none"]
     given = [last_value(args.overrides, word.partition("=")[0]) for word in quality]
     args.overrides = [
