@@ -20,7 +20,7 @@ from gentrain.config.overrides import last_value, quoted, without
 from gentrain.config.paths import add_overlay, conf_dir, overlays
 from gentrain.errors import AlreadyFinished, UserError
 from gentrain.imports import import_wandb, wandb_is_wanted, without_collection
-from gentrain.patience import patience
+from gentrain.patience import announce_torch
 from gentrain.runs.process import Process
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 VERSION_BASE = "1.3"  # of Hydra's behaviour
 DEFAULT_QUALITY = "classifier"  # of conf/train.yaml, which needs labels
 PARENT = "GENTRAIN_CELL_PARENT"  # set in the process of a sweep's cell
-IMPORT = 3.0  # seconds that the import of torch and Lightning takes
 
 
 def register() -> None:
@@ -212,6 +211,9 @@ def prepare(args: Namespace) -> tuple[Command, Job]:
     from gentrain.config.validate import check_run
     from gentrain.runs import directory
 
+    logging.getLogger("gentrain").setLevel(logging.INFO)
+    if logging.lastResort:  # until Hydra makes handlers
+        logging.lastResort.setLevel(logging.INFO)
     command = compose_for_data(args)
     draw_seed(command.cfg)
     activate_plugins(command.cfg)
@@ -371,12 +373,6 @@ def command_to_resume(args: Namespace, cfg: DictConfig, run_dir: Path) -> str:
     return shlex.join(["gentrain", *options, *words, f"resume={run_dir}"])
 
 
-def announce_torch() -> None:
-    """Say that the import of torch begins, which takes seconds."""
-    if "torch" not in sys.modules and "LOCAL_RANK" not in os.environ and patience() < IMPORT:
-        print("gentrain: loading torch", file=sys.stderr, flush=True)
-
-
 def load_torch() -> None:
     """Import torch; a line says so."""
     announce_torch()
@@ -390,9 +386,6 @@ def build_job(
     """Build a training; the import of torch happens here."""
     from gentrain.config.validate import check_before_lightning
 
-    logging.getLogger("gentrain").setLevel(logging.INFO)
-    if logging.lastResort:  # until Hydra makes handlers
-        logging.lastResort.setLevel(logging.INFO)
     announce_torch()
     try:
         anew = "lightning" not in sys.modules

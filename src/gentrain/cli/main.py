@@ -422,7 +422,7 @@ def print_error(line: str, status: int) -> int:
 
 
 def explain(error: Exception, argv: list[str], verb: str = "train") -> tuple[str, int] | None:
-    """An error of Hydra about a command line, or of a disk, as one line with its exit status.
+    """An error of Hydra, of a disk, or of the user's own code, as one line with its exit status.
 
     None for any other error, which is a fault of ours.
     """
@@ -442,6 +442,9 @@ def explain(error: Exception, argv: list[str], verb: str = "train") -> tuple[str
             place = error.filename or "the disk or the working directory"
             reason = f"{place}: {error.strerror} (file system)"
             return f"{reason}; make room, or use another directory", Unavailable.status
+    if verb != "train" and (place := plugins.place_in(error)) is not None:
+        text = f"{type(error).__name__}: {error}, in {place} (plugins)"
+        return f"{text}; mend it there (debug=true shows the traceback)", UserError.status
     return None
 
 

@@ -70,6 +70,7 @@ def normalize_overrides(command: str, argv: list[str]) -> list[str]:
     Raises:
         UserError: for a word of another program that has no counterpart here.
     """
+    refuse_joined(argv)
     # Other programs need the plus; here experiment is in the defaults, and Hydra refuses it.
     argv = [re.sub(r"^\+(?=experiment=)", "", word) for word in argv]
     argv = aliases.with_named_paths(command, aliases.without_dashes(argv, OPTIONS))
@@ -77,11 +78,30 @@ def normalize_overrides(command: str, argv: list[str]) -> list[str]:
     if command == "compare":
         argv = [as_list(word, "runs") for word in argv]
     argv = aliases.with_quotes(aliases.translate(command, aliases.with_quotes(argv)))
+    if command == "check":
+        argv = [as_one(word, "plugin") for word in argv]
     argv = [as_list(word, "plugins") for word in argv]
     given = {key_of(word) for word in argv}
     if command == "sample" and "source" in given and "mode" not in given:
         return [*argv, "mode=translate"]  # the only mode that takes a source
     return rename_networks(several_loggers(argv)) if command == "train" else argv
+
+
+def refuse_joined(argv: list[str]) -> None:
+    """Refuse several words that a pair of quotes has made one, such as "--config-dir own".
+
+    Raises:
+        UserError: with the words as they should be typed.
+    """
+    for word in argv:
+        key, _, rest = word.partition("=")
+        option = re.match(r"(--?[a-z-]+)\s+\S", word)
+        several = re.fullmatch(r"[^\s'\"\[{]+(\s+[+~]*[\w./@]+=[^\s'\"\[{]*)+", rest)
+        if option or (several and not aliases.PATHS.fullmatch(key)):
+            raise UserError(
+                f"{word!r} is one word to a shell that keeps its spaces (command line); "
+                f"leave out the quotes around it: {' '.join(word.split())}"
+            )
 
 
 NO_NAME = re.compile(r"null|true|false|[-+]?\d+(\.\d*)?", re.IGNORECASE)  # of an option
@@ -235,6 +255,28 @@ def as_list(override: str, name: str) -> str:
     if key != name or not value or value.startswith(("[", "'", '"')):
         return override
     return f"{key}{equals}[{','.join(quoted(Path(place)) for place in value.split(',') if place)}]"
+
+
+def as_one(override: str, name: str) -> str:
+    """`plugin=[a]` as `plugin=a`.
+
+    >>> as_one("plugin=[a]", "plugin")
+    'plugin=a'
+
+    Raises:
+        UserError: for several.
+    """
+    key, _, value = override.partition("=")
+    if key != name or not re.fullmatch(r"\[.*\]|[\w.]+(,[\w.]+)+", value):
+        return override
+    found = [each for each in re.split(r"[\s,'\"]+", value.strip("[]")) if each]
+    if len(found) != 1:
+        raise UserError(
+            f"{override} names {len(found)}, and this command takes one ({key}); "
+            f"give {key}={found[0] if found else 'NAME'}"
+            + (", and then the others" if found else "")
+        )
+    return f"{key}={found[0]}"
 
 
 # --- multirun ---------------------------------------------------------------------------------

@@ -20,8 +20,8 @@ def prepare() -> None:
         match stream:
             case TextIOWrapper():
                 stream.reconfigure(errors=ESCAPED)
-    if sys.stderr is sys.__stderr__:
-        sys.stderr = sys.__stderr__ = messages_to(2, sys.stderr.encoding, ESCAPED)
+    if sys.__stderr__ is not None and sys.stderr is sys.__stderr__:
+        sys.stderr = messages_to(2, sys.stderr.encoding, ESCAPED)
 
 
 def open_closed_streams() -> None:

@@ -43,15 +43,18 @@ def option_files(group: str) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def file_naming(target: str) -> Path | None:
-    """The user's YAML file that names a class; None where there is none, or the class is ours."""
-    for place in overlays:
-        for file in sorted(place.glob("*/*.yaml")):
-            if re.search(
-                rf"_target_: *['\"]?{re.escape(target)}\b", file.read_text("utf-8", "replace")
-            ):
-                return file
-    return None
+def file_naming(target: str, lacking: str) -> Path | None:
+    """The user's YAML file that names a class; None where there is none, or the class is ours.
+
+    Args:
+        target: the class.
+        lacking: a key; of several files the first without it is taken.
+    """
+    named = re.compile(rf"""_target_: *['"]?{re.escape(target)}\b""")
+    files = [file for place in overlays for file in sorted(place.glob("*/*.yaml"))]
+    texts = {file: file.read_text("utf-8", "replace") for file in files}
+    found = [file for file, text in texts.items() if named.search(text)]
+    return min(found, key=lambda file: f"{lacking}:" in texts[file], default=None)
 
 
 def why_broken(error: Exception, file: Path | str) -> tuple[str, str]:

@@ -280,16 +280,15 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
 def refuse_missing_source(cfg: DictConfig, error: OmegaConfBaseException) -> None:
     """Refuse an option of the user whose YAML lacks a key from which others take their value."""
     found = re.match(r"Interpolation key '(\w+)\.([\w.]+)' not found", str(error))
-    node = OmegaConf.select(cfg, found[1]) if found else None
+    node: Any = OmegaConf.select(cfg, found[1]) if found else None
     if found is None or not OmegaConf.is_dict(node):
         return
     group, key = found.groups()
-    file = paths.file_naming(str(node.get("_target_", "")))
+    file = paths.file_naming(str(node.get("_target_", "")), key)
     where = f"to {file}" if file else f"to the YAML of {group}="
-    base = "defaults: [_base, _self_] and " if group == "data" and "batch_size" not in node else ""
     raise UserError(
         f"{error.full_key} takes its value from {group}.{key}, which is not there ({group}.{key}); "
-        f"add {base}the line {key}: ... {where}"
+        f"add the line {key}: ... {where}"
     ) from error
 
 

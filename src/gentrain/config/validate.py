@@ -62,7 +62,6 @@ def check(config: dict[str, Any]) -> dict[str, Any]:
             target that may not be constructed.
     """
     check_run(config)
-    refuse_nameless(config)
     return check_nodes(config)
 
 
@@ -73,6 +72,7 @@ def check_before_lightning(config: dict[str, Any]) -> None:
 
 def check_nodes(config: dict[str, Any]) -> dict[str, Any]:
     """Check some keys of a configuration, or all, against what they name; see `check`."""
+    refuse_nameless(config)
     for key, kind in KINDS.items():
         if key in config:
             refuse_other_kind(config[key], locate(kind, key), key)
@@ -175,12 +175,11 @@ def arguments(node: dict[str, Any], path: str) -> dict[str, Any]:
 
 def refuse_missing(missing: list[str], target: str, path: str) -> None:
     """Refuse a constructor without the values that it needs; of a user's class with its YAML."""
-    key, file = missing[0], paths.file_naming(target)
+    key, file = missing[0], paths.file_naming(target, missing[0])
     if file is None:
         raise UserError(f"no value for {key} ({path}.{key}); give it on the command line")
-    base = "defaults: [_base, _self_] and " if path == "data" and "batch_size" in missing else ""
     raise UserError(
-        f"{target} needs values for {', '.join(missing)} ({path}.{key}); add {base}the line "
+        f"{target} needs values for {', '.join(missing)} ({path}.{key}); add the line "
         f"{key}: ... to {file}"
     )
 
@@ -442,7 +441,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     >>> nearest("modle", ["model", "data"])
     '; did you mean model?'
     """
-    known = list(known)
+    known = list(dict.fromkeys(known))
     if close := difflib.get_close_matches(word, known, n=3, cutoff=0.5):
         return f"; did you mean {' or '.join(close)}?"
     more = f" and {len(known) - SHOWN} more" if len(known) > SHOWN else ""

@@ -244,8 +244,12 @@ def require_source_shape(source_shape: list[int] | None) -> list[int]:
     return list(source_shape)
 
 
-def require_image(shape: list[int]) -> None:
+def require_image(shape: list[int], instead: str = "mlp") -> None:
     """Refuse points in the plane.
+
+    Args:
+        shape: of a sample.
+        instead: the network that makes points.
 
     Raises:
         UserError: for any shape but (C, H, W).
@@ -253,7 +257,7 @@ def require_image(shape: list[int]) -> None:
     if len(shape) != 3:
         raise UserError(
             f"this network is for images, and samples have the shape {list(shape)} "
-            "(network, data); choose network=mlp"
+            f"(network, data); choose network={instead}"
         )
 
 

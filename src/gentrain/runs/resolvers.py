@@ -11,6 +11,7 @@ from hydra.core.utils import setup_globals
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from gentrain.config.schema import SHARE
+from gentrain.patience import announce_torch
 
 # callbacks of this package are scores; `quality` may be of a plugin
 SCORES, NO_SCORES = "gentrain.quality.", "gentrain.quality.base.no_metric"
@@ -74,6 +75,7 @@ def degraded_shape(shape: list[int], degrade: str | None) -> list[int] | None:
     if degrade is None:
         return None
     # here and not above, because it imports torch, which --help and refusals do without
+    announce_torch()
     from gentrain.data.degrade import source_shape
 
     return source_shape(tuple(shape), degrade)
@@ -81,6 +83,7 @@ def degraded_shape(shape: list[int], degrade: str | None) -> list[int] | None:
 
 def points_shape(file: str | None, key: str | None) -> list[int]:
     """The shape [D] of points in a file."""
+    announce_torch()
     from gentrain.data import points
 
     return points.points_shape(file, key)
@@ -99,6 +102,7 @@ def image_shape(channels: int, size: Any) -> list[Any]:
 
 def tensors_shape(file: str | None, *options: Any) -> list[int]:
     """The shape [C, H, W] of images in a file of arrays; the options are key, layout and size."""
+    announce_torch()
     from gentrain.data import tensors
 
     return tensors.tensors_shape(file, *options)

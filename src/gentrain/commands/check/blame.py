@@ -22,6 +22,8 @@ from gentrain.models.base import GenerativeModel
 from gentrain.models.gan.base import AdversarialModel
 from gentrain.training.job import Job
 
+NOUNS = {"generator": "sample", "critic": "score"}  # what a network gives
+
 log = logging.getLogger("gentrain")
 
 NO_MISTAKES = (UserError, Interrupted, Diverged, OSError, MemoryError, torch.OutOfMemoryError)
@@ -44,10 +46,10 @@ def blamed(error: Exception, job: Job) -> UserError | None:
         return None
     name, mistake = found
     log_to_file(error)
-    key = next((key for key, target in classes.items() if target == name), "plugins")
+    key = ", ".join(key for key, target in classes.items() if target in name.split(" or "))
     folder = f" --config-dir {os.path.relpath(paths.overlays[0])}" if paths.overlays else ""
     return UserError(
-        f"{name}: {mistake} ({key}); mend it there, and try it with `gentrain check "
+        f"{name}: {mistake} ({key or 'plugins'}); mend it there, and try it with `gentrain check "
         f"plugin={plugin_of(name)}{folder}`; the traceback is in {job.run_dir / 'train.log'}"
     )
 
@@ -100,10 +102,8 @@ def broken_contract(job: Job, classes: dict[str, str]) -> tuple[str, str] | None
             check_first_batch(job)
     except Fault as fault:
         mistake = str(fault)
-        suspect = next((key for key in parts if key.rpartition(".")[2] in mistake), min(parts))
-        others = sorted(set(parts.values()) - {parts[suspect]})
-        more = f", or of {', '.join(others)}" if others else ""
-        return parts[suspect], f"{mistake}{more}"
+        said = [key for key in parts if NOUNS.get(last := key.rpartition(".")[2], last) in mistake]
+        return " or ".join(parts[key] for key in said or parts), mistake
     except Exception as again:
         return raised_in(again)
     return None
