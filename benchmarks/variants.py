@@ -179,6 +179,11 @@ class Variant:
 
     def turn(self, seconds: float, patience: float) -> None:
         """Run for some seconds, and note what an iteration took."""
+        self.ask(seconds)
+        self.note(patience)
+
+    def ask(self, seconds: float) -> None:
+        """Let it run for some seconds."""
         if self.failure is not None:
             return
         assert self.process.stdin is not None
@@ -188,8 +193,10 @@ class Variant:
             self.process.stdin.flush()
         except OSError:
             self.fail("")
-            return
-        if self.answer(patience):
+
+    def note(self, patience: float) -> None:
+        """Wait for the end of its turn, and note what an iteration took."""
+        if self.failure is None and self.answer(patience):
             self.seconds.append(self.last["seconds"])
             self.cpu.append(self.last["cpu"])
 

@@ -88,7 +88,7 @@ class Run:
         """The last step that is known of."""
         return max([self.end.get("steps") or 0, *(steps[-1] for steps, _ in self.curves.values())])
 
-    @property
+    @cached_property
     def images_per_step(self) -> int:
         """Real images that one step takes.
 
