@@ -87,7 +87,9 @@ def test_adam_in_one_pass_makes_the_same_updates(preset: str, players: tuple[str
         node["fused"] for node in composed(f"model={preset}")["scheme"]["optimizers"].values()
     )
     ours, theirs = (
-        trained(preset, "64-true", *(f"{word}={fused}" for word in words))[0].state_dict()
+        dict(
+            trained(preset, "64-true", *(f"{word}={fused}" for word in words))[0].named_parameters()
+        )
         for fused in ("true", "false")
     )
     for name, value in ours.items():
