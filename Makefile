@@ -4,7 +4,7 @@ BIN := .venv/bin
 WORKERS ?= 2
 
 .PHONY: help setup train test lint test-slow torture test-cluster test-gpu bench results docs \
-	notebooks gpu clean
+	notebooks demos gpu clean
 help:
 	@echo "make train         set up, train WGAN-GP on real digits (some minutes on two cores)"
 	@echo "make test          set up, lint, run the tests that fit in 6 minutes on two cores"
@@ -19,6 +19,7 @@ help:
 	@echo "make docs          write docs/departures.md from the first lines of conf/model, and the"
 	@echo "                   tables of docs/scaling.md by counting a step of each preset (minutes)"
 	@echo "make notebooks     run the notebooks of examples/, and keep their outputs in them"
+	@echo "make demos         make the demonstrations, and write their pages (docs/demos)"
 	@echo "make gpu           tests, benchmark and a training on a GPU"
 	@echo "make clean         remove .venv, builds and caches"
 
@@ -82,6 +83,9 @@ docs: setup
 
 notebooks: setup
 	$(BIN)/python scripts/notebooks.py
+
+demos: setup
+	$(BIN)/python scripts/demos.py
 
 gpu: setup
 	scripts/on_gpu.sh $(BIN)/python

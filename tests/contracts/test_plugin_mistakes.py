@@ -247,7 +247,6 @@ def test_a_class_of_another_kind(name: str, place: Path) -> None:
     from omegaconf import OmegaConf
 
     from gentrain.config.schema import resolved
-    from gentrain.training.job import KINDS as OF_KEYS
 
     words, said = KINDS[name]
     written(place, {"mine.py": CLASSES})
@@ -258,7 +257,7 @@ def test_a_class_of_another_kind(name: str, place: Path) -> None:
     def built() -> None:
         config = resolved(OmegaConf.create(composed("train", words).values))
         config["model"]["generator"] = of_the_class(config["model"].get("generator"))
-        checked = check(config, OF_KEYS)
+        checked = check(config)
         build(checked["model"], "model")
 
     found = message(built)

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from gentrain.config import validate
 from gentrain.config.build import build
+from gentrain.config.validate import PRECISIONS, check_run
 from gentrain.errors import UserError
 from gentrain.layers.precision import default_dtype
 from gentrain.training.datamodule import DataModule
-from gentrain.training.devices import PRECISIONS, check_precision, working_dtype
+from gentrain.training.devices import check_precision, working_dtype
 from tests.contracts.test_matrix import Toy
 from tests.support.compose import composed
 from tests.support.presets import NAMES, first_of_each_class, small
@@ -120,9 +121,12 @@ def test_float64_is_not_float32() -> None:
 @pytest.mark.parametrize("precision", [*PRECISIONS, "bf16-true", "16-true", "8"])
 def test_which_precisions_there_are(precision: str) -> None:
     node = {"precision": precision, "accelerator": "cpu"}
+    config = {"steps": 1, "seed": 0, "trainer": node}
     if precision in ("32-true", "64-true", "bf16-mixed"):
+        check_run(config)
         check_precision(node)
         return
     with pytest.raises(UserError, match=r"trainer\.precision\); .*bf16-mixed") as refused:
+        check_run(config)
         check_precision(node)
     assert "\n" not in str(refused.value)

@@ -9,6 +9,7 @@ import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,7 +19,9 @@ from gentrain.config import plugins
 from gentrain.config.overrides import last_value, quoted, without
 from gentrain.config.paths import add_overlay, conf_dir, overlays
 from gentrain.errors import AlreadyFinished, UserError
+from gentrain.imports import import_wandb, wandb_is_wanted, without_collection
 from gentrain.patience import patience
+from gentrain.runs.process import Process
 
 if TYPE_CHECKING:
     from hydra.types import HydraContext
@@ -234,14 +237,19 @@ def prepare(args: Namespace) -> tuple[Command, Job]:
 def compose_for_data(args: Namespace) -> Command:
     """Compose a training, with scores that need no labels where the data have none.
 
-    So it is unless the user or a preset chose the scores. Points without labels get none.
+    So it is unless the user or a preset chose the scores. Points without labels get none. Scores of
+    images that nobody chose are left out, with a warning, where they do not fit.
     """
     command = compose_command("train", args)
     data, chosen = command.plain()["data"], last_value(args.overrides, "quality")
     by_default = chosen is None and command.choices().get("quality") == DEFAULT_QUALITY
-    if not by_default or data["classes"] is not None:
+    if not by_default:
         return command
     of_images = len(data["shape"]) == 3
+    if data["classes"] is not None:
+        if of_images and last_value(args.overrides, "quality.optional") is None:
+            command.cfg.quality.optional = True
+        return command
     quality = ["quality=rotation", "quality.optional=true"] if of_images else ["quality=none"]
     given = [last_value(args.overrides, word.partition("=")[0]) for word in quality]
     args.overrides = [
@@ -369,16 +377,31 @@ def announce_torch() -> None:
         print("gentrain: loading torch", file=sys.stderr, flush=True)
 
 
+def load_torch() -> None:
+    """Import torch; a line says so."""
+    announce_torch()
+    with without_collection(keep=Process.own and "torch" not in sys.modules):
+        import torch  # noqa: F401
+
+
 def build_job(
     config: dict[str, Any], choices: dict[str, str], run_dir: Path, checkpoint: Path | None
 ) -> Job:
     """Build a training; the import of torch happens here."""
+    from gentrain.config.validate import check_before_lightning
+
     logging.getLogger("gentrain").setLevel(logging.INFO)
     if logging.lastResort:  # until Hydra makes handlers
         logging.lastResort.setLevel(logging.INFO)
     announce_torch()
     try:
-        from gentrain.training.job import Job
+        anew = "lightning" not in sys.modules
+        with without_collection(keep=Process.own and anew):
+            check_before_lightning(config)
+            if anew and wandb_is_wanted(config["logger"]):
+                with suppress(Exception):  # the logger says why it cannot be imported
+                    import_wandb()
+            from gentrain.training.job import Job
     except RuntimeError as error:
         if "torchvision::nms" in str(error):
             raise UserError(

@@ -23,6 +23,15 @@ EXTRAS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray", "o
 
 VERBS = ("sample", "eval", "export", "compare", "doctor", "check", "list", "help")
 
+# what chooses nothing, in groups without an option `none`
+NONE = {
+    "tricks": "write tricks=[] for no trick",
+    "callbacks": "one of them is switched off by callbacks.NAME=null",
+    "logger": "write logger=csv, which keeps metrics.csv alone",
+    "experiment": "leave it out",
+    "schedule": "write schedule=constant",
+}
+
 QUOTES = ("'", '"')
 CLOSING = {")": "(", "]": "[", "}": "{"}
 HYDRA_KEYS = (
@@ -125,6 +134,8 @@ def unknown_option(group: str, option: str, argv: list[str]) -> str:
         return f"{option} is not installed (cluster, sweep); pip install 'gentrain[{extra}]'"
     if group == "network" and (instead := RENAMED_NETWORKS.get(option)):
         return f"{group}={option} has another name now ({group}); give {instead}"
+    if option == "none" and group in NONE:
+        return f"no option none ({group}); {NONE[group]}"
     if not overlays and any(key_of(word) == "plugins" for word in argv):
         return (
             f"no option {option} ({group}); the YAML files of plugins are found with "

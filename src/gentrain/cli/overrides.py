@@ -6,11 +6,12 @@ import os
 import re
 import secrets
 import sys
+import typing
 from argparse import Namespace
-from dataclasses import fields
+from dataclasses import is_dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from gentrain.cli import aliases
 from gentrain.config.overrides import key_of, last_value, quoted, without
@@ -87,7 +88,9 @@ NO_NAME = re.compile(r"null|true|false|[-+]?\d+(\.\d*)?", re.IGNORECASE)  # of a
 
 
 def refuse_new_keys(command: str, overrides: list[str]) -> None:
-    """Refuse `+key=value` and `~key` at the top, where all keys are known, and all are needed.
+    """Refuse `+key=value` and `~key` where all keys are known, and all are needed.
+
+    That is at the top, and below keys such as `sweep`, whose own keys the schema has.
 
     Args:
         command: "train", "sample", ...
@@ -98,13 +101,42 @@ def refuse_new_keys(command: str, overrides: list[str]) -> None:
     """
     for word in overrides:
         key = key_of(word.lstrip("+~"))
-        if not word.startswith(("+", "~")) or re.search(r"[./@]", key) or key in groups():
+        if not word.startswith(("+", "~")) or re.search(r"[/@]", key) or key in groups():
             continue
-        if word.startswith("~"):
+        parent, name, known = where_known(command, key)
+        if word.startswith("~") and name in known:
             raise UserError(f"{key} cannot be taken away ({key}); give it a value, {key}=...")
-        known = top_keys(command)
-        if key not in known:
-            raise UserError(f"no option {key} ({key}){nearest(key, [*known, *groups()])}")
+        if word.startswith("+") and known and name not in known:
+            near = nearest(f"{parent}{name}", [f"{parent}{each}" for each in known])
+            raise UserError(f"no option {key} ({key}){near}")
+
+
+def where_known(command: str, key: str) -> tuple[str, str, list[str]]:
+    """The first part of a dotted key that the schema may lack.
+
+    Returns:
+        The key above it with a dot at its end, its name, and the names that the schema has there:
+        none where any may be added.
+
+    >>> where_known("train", "sweep.nme")[:2], where_known("train", "data.x.y")[2]
+    (('sweep.', 'nme'), [])
+    """
+    from hydra.conf import HydraConf
+
+    from gentrain.config.schema import SCHEMAS
+
+    kind: Any = SCHEMAS["schema" if command == "train" else f"{command}_schema"]
+    above, parts = "", key.split(".")
+    while is_dataclass(kind):
+        known = typing.get_type_hints(kind)
+        if not above:
+            chosen = groups() if command == "train" else ()
+            known = dict.fromkeys(chosen) | known | {"hydra": HydraConf}
+        name = parts.pop(0)
+        if name not in known or not parts:
+            return above, name, [each for each in known if each not in ("hydra", "mode") or above]
+        kind, above = known[name], f"{above}{name}."
+    return above, ".".join(parts), []
 
 
 def refuse_null(command: str, overrides: list[str]) -> None:
@@ -133,14 +165,6 @@ def refuse_null(command: str, overrides: list[str]) -> None:
         raise UserError(f"{key}={value} is no choice ({key}); {off.get(key, another)}")
 
 
-def top_keys(command: str) -> list[str]:
-    """The keys at the top of a command's configuration."""
-    from gentrain.config.schema import SCHEMAS
-
-    name = "schema" if command == "train" else f"{command}_schema"
-    return [field.name for field in fields(SCHEMAS[name])]
-
-
 def refuse_option(message: str) -> NoReturn:
     """What the parser of options does with a mistake: one line in place of its usage.
 
@@ -167,6 +191,9 @@ def several_loggers(argv: list[str]) -> list[str]:
             words.append(word)
             continue
         names = [name.strip() for name in word[len("logger=[") :].rstrip("]").split(",")]
+        if names == [""]:
+            words.append(word)  # no choice, which is refused as in any group
+            continue
         extra = [name for name in names if name in ("tensorboard", "mlflow")]
         first = [name for name in names if name not in extra] or ["csv"]
         if len(first) > 1 or first[0] not in ("auto", "csv", "wandb"):

@@ -40,6 +40,7 @@ class Features(nn.Module, ABC):
     name: str
     suffix: str  # ends the names of the scores, so that only Inception's are called FID, IS and KID
     hash: str  # of the weights
+    size: int  # F
     knows_classes: bool = False  # the logits are of the classes of this very data set
 
     @abstractmethod

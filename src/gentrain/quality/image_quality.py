@@ -24,7 +24,7 @@ from gentrain.data.base import Data
 from gentrain.data.batches import as_batch
 from gentrain.errors import UserError
 from gentrain.models.base import GenerativeModel, Reconstructs
-from gentrain.quality.base import BINOMIAL, COUNT, ROUNDING, SampleMetric, Score, split_of
+from gentrain.quality.base import BINOMIAL, COUNT, LEAST, ROUNDING, SampleMetric, Score, split_of
 from gentrain.quality.cache import cached
 from gentrain.quality.distances import (
     Manifold,
@@ -40,7 +40,6 @@ from gentrain.quality.distances import (
 from gentrain.quality.features import Features
 
 KEPT = 10_000  # reference features on disk, for KID and neighbours; the moments are of all of them
-LEAST = 100  # held-out images for scores that nobody asked for
 SPLITS = 10  # of the Inception score
 NEIGHBOURS = 5  # of precision, recall, density and coverage
 # why a score has no error of its own; see `Score.error`
@@ -152,12 +151,37 @@ class ImageQuality(SampleMetric):
         if held_out < least:
             raise UserError(
                 f"the {self.split} split of data={data.name} has {held_out} images, too few for "
-                f"scores, which need {least} (data, quality); give more data, or quality=none"
+                f"scores, which need {least} (data, quality); give more data"
+                + ("" if self.optional else ", or quality=none")
             )
+        self.warn_of_few(data, min(size, held_out))
         if (self.kid_subset_size or 0) > self.samples:  # `eval` may have changed the number
             raise UserError(
                 f"KID cannot draw subsets of {self.kid_subset_size} from {self.samples} samples "
                 "(n, quality.kid_subset_size); give more samples, or null"
+            )
+
+    def warn_of_few(self, data: Data, real: int) -> None:
+        """Say which numbers of images are too small for the scores that were asked for.
+
+        The covariance of N features of F values has a rank of at most N - 1. Below F it is
+        singular, and the distance is of the noise of the estimate.
+        """
+        size, split = self.features.size, f"{self.reference} images of data={data.name}"
+        if real < LEAST:
+            self.warn(
+                f"{real} {split} are too few for scores that mean anything, since {LEAST} are the "
+                "least; give more data, or quality=none"
+            )
+        elif real <= size:
+            self.warn(
+                f"{real} {split} for {size} features: their covariance is singular, and FID is "
+                "too high; compare with equal numbers alone"
+            )
+        if self.samples <= size:
+            self.warn(
+                f"{self.samples} samples for {size} features: their covariance is singular, and "
+                f"FID is too high (n, quality.samples); give more than {size}, 5000 is usual"
             )
 
     @property

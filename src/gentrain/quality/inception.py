@@ -44,6 +44,7 @@ class Inception(Features):
 
     name = "inception-v3-compat"
     suffix = ""
+    size = 2048
 
     def __init__(self, weights: str | None = None) -> None:
         super().__init__()

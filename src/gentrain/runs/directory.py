@@ -242,19 +242,20 @@ def versions() -> dict[str, str | None]:
     return {"python": platform.python_version(), "gentrain": __version__, **found}
 
 
-def checkpoint_file(run_dir: Path, checkpoint: str) -> Path:
+def checkpoint_file(run_dir: Path, checkpoint: str, key: str = "run") -> Path:
     """The path of a checkpoint.
 
     Args:
         run_dir: a run directory.
         checkpoint: "last" or "best".
+        key: what names the directory, for messages.
 
     Raises:
         UserError: where there is none.
     """
     if not (run_dir / CONFIG).exists():
         raise UserError(
-            f"no run in {run_dir} (run); give a run directory, such as outputs/dcgan-mnist/..."
+            f"no run in {run_dir} ({key}); give a run directory, such as outputs/dcgan-mnist/..."
         )
     file = run_dir / "checkpoints" / f"{checkpoint}.ckpt"
     if not file.exists():
@@ -263,7 +264,9 @@ def checkpoint_file(run_dir: Path, checkpoint: str) -> Path:
             if checkpoint == "last"
             else "it has no scores yet; give checkpoint=last"
         )
-        raise UserError(f"no {file.relative_to(run_dir)} in {run_dir} (run, checkpoint); {remedy}")
+        raise UserError(
+            f"no {file.relative_to(run_dir)} in {run_dir} ({key}, checkpoint); {remedy}"
+        )
     return file
 
 

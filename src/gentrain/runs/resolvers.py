@@ -61,9 +61,12 @@ def held_out_share(*, _root_: DictConfig) -> float:
     return SHARE if chooses else 0.0
 
 
-def target_of(node: DictConfig | None) -> str:
+def target_of(node: Any) -> str:
     """The class that a node builds; "" where there is none."""
-    return "" if node is None else node.get("_target_", "")
+    match node:
+        case DictConfig():
+            return str(node.get("_target_", ""))
+    return ""
 
 
 def degraded_shape(shape: list[int], degrade: str | None) -> list[int] | None:

@@ -56,9 +56,6 @@ from gentrain.version import __version__
 
 log = logging.getLogger("gentrain")
 
-# what the classes of these keys must inherit from
-KINDS: dict[str, type] = {"data": Data, "model": GenerativeModel, "quality": Metric}
-
 
 class Job:
     """One run, built and not yet started. Whatever cannot work has been refused when this exists.
@@ -81,7 +78,7 @@ class Job:
         run_dir: Path,
         checkpoint: Path | None = None,
     ) -> None:
-        self.config, self.run_dir = check(config, KINDS), run_dir
+        self.config, self.run_dir = check(config), run_dir
         self.checkpoint = checkpoint and newest_valid(checkpoint)
         self.choices = choices | {"tricks": " ".join(config["tricks"])}
         quiet()
