@@ -14,7 +14,7 @@ help:
 	@echo "make test-gpu      the tests that need a CUDA device"
 	@echo "make test-cluster  sweeps on a real SLURM of one node, and on Ray where it is installed"
 	@echo "                   (as root; apt-get install slurm-wlm munge)"
-	@echo "make bench         all benchmarks, 15 minutes on two quiet cores; benchmarks/results/page.html"
+	@echo "make bench         all benchmarks, 15 minutes on two quiet cores, and a page of them"
 	@echo "make results       write the table of docs/results.md from the runs in outputs/results"
 	@echo "make docs          write docs/departures.md from the first lines of conf/model, and the"
 	@echo "                   tables of docs/scaling.md by counting a step of each preset (minutes)"

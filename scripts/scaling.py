@@ -249,7 +249,7 @@ def between(name: str) -> re.Pattern[str]:
 def written(page: str, counts: list[Count]) -> str:
     for name, lines in tables(counts).items():
         text = "\n".join(("", *lines, "", ""))
-        page = between(name).sub(lambda _, text=text: text, page)  # type: ignore[misc]
+        page = between(name).sub(lambda _, text=text: text, page, count=1)  # type: ignore[misc]
     return page
 
 
