@@ -92,6 +92,6 @@ def test_wandb_comes_before_lightning(
     monkeypatch.setattr(compose, "Process", type("Another", (), {"own": False}))
     monkeypatch.delitem(sys.modules, "lightning")
     monkeypatch.setitem(sys.modules, "gentrain.training.job", None)
-    with pytest.raises(ImportError, match="gentrain.training.job"):
+    with pytest.raises(ImportError, match=r"gentrain.training.job"):
         program("model=wgan_gp", f"logger={logger}")
     assert found == imported

@@ -24,15 +24,18 @@ TRAIN = (
 # what an interpreter makes of streams that were closed before it started
 CLOSED = """
 import os, sys
-sys.stdout = sys.stderr = sys.__stdout__ = sys.__stderr__ = None
-os.close(1), os.close(2)
+for number in map(int, sys.argv.pop()):
+    os.close(number)
+    for name in (["stdout", "__stdout__"], ["stderr", "__stderr__"])[number - 1]:
+        setattr(sys, name, None)
 from gentrain.cli.main import main
 main()
 """
 
 
-def test_closed_streams(env: dict[str, str], tmp_path: Path) -> None:
-    done = python(tmp_path, env, "-c", CLOSED, *TRAIN, "hydra.run.dir=run")
+@pytest.mark.parametrize("closed", ["1", "2", "12"])
+def test_closed_streams(closed: str, env: dict[str, str], tmp_path: Path) -> None:
+    done = python(tmp_path, env, "-c", CLOSED, *TRAIN, "hydra.run.dir=run", closed)
     assert done.returncode == 0 and (tmp_path / "run" / "summary.json").exists()
 
 

@@ -11,6 +11,7 @@ import copy
 import io
 import itertools
 import json
+import re
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -108,6 +109,8 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     broken(pictures(place / "broken", range(40)))
     for path in pictures(place / "negative", range(40)).iterdir():
         Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+    pictures(place / "splits" / "train", range(20)), pictures(place / "splits" / "test", range(9))
+    np.savez(place / "splits.npz", x_train=PIXELS[:20], x_test=PIXELS[20:30])
     shard(place / "shards_broken" / "0.tar", range(40), b"no picture")
     return place
 
@@ -123,7 +126,7 @@ WORDS = {
     "digit_colours": "digits=mnist root={idx} verify=false",
     "image_folder": FOLDER, "facades": FOLDER,
     "pairs": "a={one} b={negative} size=8", "unpaired": "a={one} b={negative} size=8",
-    "celeba": "root={faces} size=8 table={one.txt} validation=0.3 attributes=[Black_Hair,Blond_Hair,Brown_Hair]",
+    "celeba": "root={faces} size=8 table={one.txt} validation=0.3",
     "celeba_attributes": "root={faces} size=8 table={one.txt} validation=0.3",
     "shards": "root={shards_one} size=8",
     "points": "file={points_one.npz} key=one shape=[2]",
@@ -159,7 +162,7 @@ MORE |= {
     ("tensors", "layout"): "key=odd layout=nhwc",
 }  # fmt: skip
 # one of each kind of source; the others take longer, or differ in their files alone
-QUICK = ("mnist", "celeba", "two_moons", "tensors")
+QUICK = ("mnist", "celeba_attributes", "two_moons", "tensors")
 
 
 def slow(name: str) -> Any:
@@ -269,3 +272,44 @@ def test_an_option_changes_what_is_given_or_is_refused(
             if path not in ELSEWHERE and (taken or not refused):
                 without.append(f"{path}={taken[:1]}")
     assert without == []
+
+
+REFUSED = {
+    "a folder of the embedded digits": ("coloured_digits", "root=DIR", "data.root"),
+    "their sums": ("digit_domains", "verify=false", "data.verify"),
+    "attributes of few": ("celeba_attributes", "root={faces} labelled=5", "data.labelled"),
+    "other attributes": (
+        "celeba_attributes", "root={faces} label_kind.names=[a,b]", "data.label_kind.names",
+    ),
+    "a draw that is none": ("image_folder", "root={splits} draw_seed=1", "data.draw_seed"),
+    "a draw of two folders": ("pairs", "a={splits} b={splits} draw_seed=1", "data.draw_seed"),
+    "a draw of two domains": ("unpaired", "a={splits} b={splits} draw_seed=1", "data.draw_seed"),
+    "a draw of arrays": ("tensors", "file={splits.npz} shape=[3,8,8] size=8 test=0.2", "data.test"),
+    "labels of no classes": ("tensors", "file={tensors_one.npz} key=images label_key=kinds "
+                             "shape=[3,8,8] size=8", "data.label_key"),
+    "files of no classes": ("shards", "root={shards_one} label=txt", "data.label"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_changes_nothing_is_refused_in_a_line(
+    case: str, make: Callable[..., Any], places: Callable[[str], str]
+) -> None:
+    name, words, key = REFUSED[case]
+    with pytest.raises(UserError, match=rf"\(.*{re.escape(key)}.*\); ") as refused:
+        make(name, *places(words).split()).load("train")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_draw_of_one_of_two_domains_is_not_refused(
+    make: Callable[..., Any], places: Callable[[str], str]
+) -> None:
+    data = make("unpaired", *places("a={splits} b={one} draw_seed=1 size=8").split())
+    assert len(data.load("train").images) == 36
+
+
+def test_the_folder_of_the_environment_is_nobodys_word(
+    make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GENTRAIN_DATA_DIR", "/anywhere")
+    assert make("coloured_digits", "size=8").load("test").rows

@@ -165,6 +165,11 @@ class Data(ABC):
             "write null",
         )
         ensure(
+            self.label_kind.one_class,
+            f"images of data={self.name} are of several classes at once, so that no few of them "
+            "are as many of each (data.labelled); write null",
+        )
+        ensure(
             is_count(self.labelled),
             f"labelled must be a whole number >= 1, not {self.labelled!r} (data.labelled); "
             "e.g. 100",

@@ -15,8 +15,6 @@ from gentrain.adversarial.losses import wasserstein
 from gentrain.commands.demo.base import Demo, Finding, Row, Shown, figure
 from gentrain.config.types import Count, Positive
 
-Game = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # (theta, psi) -> its two gradients
-
 
 class BilinearGame(Demo):
     """min over theta, max over psi of psi * theta, the Dirac-GAN with a linear critic psi x.

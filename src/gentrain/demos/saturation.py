@@ -120,7 +120,7 @@ class Saturation(Demo):
         return Shown(made, rows, findings)
 
 
-def slopes(critic: Critic, fake: Tensor) -> Row:
+def slopes(critic: Critic, fake: Tensor) -> dict[str, float]:
     """|d loss / d theta| of each loss, where theta is added to all samples."""
     found: dict[str, float] = {}
     for name, loss in LOSSES.items():

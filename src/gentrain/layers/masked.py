@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
 BLOCKS = 4  # of a triangular mask: with more of them, calls cost what arithmetic is saved
 BLOCK = 2**16  # weights of a block, at least
 

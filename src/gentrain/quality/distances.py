@@ -15,7 +15,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-
 CHUNK = 5_000  # features that are held in float64 at a time
 
 

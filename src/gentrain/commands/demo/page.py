@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,18 +29,26 @@ def markdown(name: str, demo: Demo, shown: Shown, picture: str) -> str:
     head, cells = columns_of(shown.rows)
     parts = [
         f"# {demo.title}",
-        f"**The claim.** {demo.claim}",
-        f"$$\n{demo.formula}\n$$",
-        sources(demo),
+        filled(f"**The claim.** {demo.claim}"),
+        f"$$\n{filled(demo.formula)}\n$$",
+        filled(sources(demo)),
         f"    gentrain demo {name}",
         f"![{demo.title}]({picture})",
-        *([demo.notes] if demo.notes else []),
+        *([filled(demo.notes)] if demo.notes else []),
         "\n".join([row(head), row(["---"] * len(head)), *map(row, cells)]),
-        "\n".join(f"- {finding}" for finding in shown.findings),
-        f"**Code.** {', '.join(map(link, demo.code))}; this experiment: {link(type(demo))}.",
-        f"**Exercise.** {demo.exercise}",
+        "\n".join(filled(f"- {finding}", "  ") for finding in shown.findings),
+        "**Code.** The experiment and what it uses:\n\n"
+        + "\n".join(f"- {link(each)}" for each in (type(demo), *demo.code)),
+        filled(f"**Exercise.** {demo.exercise}"),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def filled(text: str, indent: str = "") -> str:
+    """A paragraph in lines of at most 100 columns."""
+    return textwrap.fill(
+        text, 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def sources(demo: Demo) -> str:
