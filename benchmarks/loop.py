@@ -102,6 +102,8 @@ def model_of(job: Job) -> Any:
 class ByHand:
     """A loop as one writes it for one paper: no trainer, no log, no checkpoint."""
 
+    fused: bool | None = None  # Adam in one pass over all weights; None for torch's default
+
     def __init__(self, job: Job, device: str) -> None:
         scheme, model = job.config["scheme"], copy.deepcopy(model_of(job)).to(device)
         self.generator, self.critic, self.device = model.generator, model.critic, device
@@ -112,9 +114,10 @@ class ByHand:
         data = build(job.config["data"], "data")
         self.batches = iter(data.batches(torch.device(device)))
 
-    @staticmethod
-    def adam(network: nn.Module, node: dict[str, Any]) -> torch.optim.Adam:
-        return torch.optim.Adam(network.parameters(), float(node["lr"]), betas=tuple(node["betas"]))
+    def adam(self, network: nn.Module, node: dict[str, Any]) -> torch.optim.Adam:
+        return torch.optim.Adam(
+            network.parameters(), float(node["lr"]), betas=tuple(node["betas"]), fused=self.fused
+        )
 
     def iterate(self, n: int) -> None:
         """n generator iterations."""
@@ -183,6 +186,8 @@ class SameArithmetic(ByHand):
     It has gentrain's rectifier and channels_last weights, scores both batches in one forward where
     the critic allows it, and computes no gradients of the critic's weights in the generator's step.
     """
+
+    fused = True
 
     def scores(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         if not self.penalised:  # a critic with batch norm

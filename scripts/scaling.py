@@ -71,7 +71,7 @@ class Count:
 
     columns: ClassVar = (
         "preset", "images", "MFLOP/image", "weights", "operations", "fp32 ms", "bf16 ms",
-        "Adam ms", "host ms", "bound by", "images/s at most", "MB to reduce",
+        "Adam ms", "host ms", "bound by", "eager", "graph",
     )  # fmt: skip
 
     @property
@@ -92,6 +92,7 @@ class Count:
         floors = self.floors
         bound = max(floors, key=lambda reason: floors[reason])
         times = (self.flop / FP32, *floors.values())
+        without_host = max(floors["arithmetic"], floors["memory"])
         return [
             self.preset,
             f"{self.images:,}",
@@ -100,8 +101,8 @@ class Count:
             f"{self.operations:,}",
             *(short(seconds * 1e3) for seconds in times),
             bound,
-            short(self.images / max(floors["arithmetic"], floors["memory"])),
-            short(self.reduced / 1e6),
+            short(self.images / max(floors.values())),
+            short(self.images / without_host) if self.flop else "",
         ]
 
 
@@ -248,7 +249,7 @@ def between(name: str) -> re.Pattern[str]:
 def written(page: str, counts: list[Count]) -> str:
     for name, lines in tables(counts).items():
         text = "\n".join(("", *lines, "", ""))
-        page = between(name).sub(lambda _, text=text: text, page)  # type: ignore[misc]
+        page = between(name).sub(lambda _, text=text: text, page, count=1)  # type: ignore[misc]
     return page
 
 
