@@ -13,7 +13,7 @@ import pytest
 
 from gentrain.cli.hydra_errors import unknown_option
 from gentrain.cli.option_lists import refuse_lists
-from gentrain.cli.overrides import normalize_overrides, refuse_new_keys
+from gentrain.cli.overrides import normalize_overrides, refuse_keys_of_sweeps, refuse_new_keys
 from gentrain.errors import UserError
 from tests.support.shell import SMALL, Done, assert_refused
 
@@ -117,6 +117,14 @@ def refusal(call: Callable[[], object]) -> str:
 )
 def test_keys_that_the_schema_lacks(verb: str, word: str, said: str) -> None:
     assert said in refusal(lambda: refuse_new_keys(verb, [word]))
+
+
+@pytest.mark.parametrize(
+    "word", ["sweep.trials=5", "sweep=tpe", "cluster=slurm", "cluster.gpus=3", "++probe=true"]
+)
+def test_what_only_a_sweep_reads_is_refused_without_m(word: str) -> None:
+    said = refusal(lambda: refuse_keys_of_sweeps(["model=gan", word, "steps=2"]))
+    assert "has an effect in a sweep alone" in said and "add -m" in said
 
 
 def test_keys_that_may_be_added() -> None:

@@ -282,13 +282,22 @@ class SpectralNorm(Lipschitz):
         return WeightLimits(spectral=1.0)
 
     def on_train_start(self, model: RegularizedModel) -> None:
-        if layers := layers_before_norms(model.player("critic")):
-            log.warning(
-                "lipschitz=spectral_norm has no effect on %s of the critic: the norm after such a "
-                "layer undoes its scale; add model.critic.norm=none",
-                ", ".join(layers),
-            )
+        for player in self.players:
+            if layers := layers_before_norms(model.player(player)):
+                log.warning(
+                    "lipschitz=spectral_norm has no effect on %s of the %s: the norm after such a "
+                    "layer undoes its scale; %s",
+                    ", ".join(layers),
+                    player,
+                    REMEDY[player],
+                )
 
+
+# of a norm behind a layer with spectral norm
+REMEDY: dict[Player, str] = {
+    "critic": "add model.critic.norm=none",
+    "generator": "normalise the critic alone, lipschitz=spectral_norm",
+}
 
 MatrixLayer = nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.Embedding
 

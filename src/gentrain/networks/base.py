@@ -116,6 +116,7 @@ class Critic(nn.Module, LipschitzBounded):
     grows: ClassVar[bool] = False  # it grows level by level, as in a progressive GAN
     is_energy: ClassVar[bool] = False  # scores are minus an energy, which is never negative
     source_shape: list[int] | None = None  # of the image that it sees beside each image
+    summed: int = 1  # pixels that each feature is the sum of
 
     def __init__(
         self,
@@ -285,3 +286,19 @@ def gaussian_init(network: nn.Module, sd: float = 0.02) -> nn.Module:
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
     return network
+
+
+@torch.no_grad()
+def divide_weights(layer: nn.Module, summed: int) -> None:
+    """Divide the weights of a layer whose inputs are sums, so that its outputs start near one.
+
+    The authors' critics have spectral norm, which undoes it. Without it, scores would start with a
+    standard deviation of 20.
+
+    Args:
+        layer: a linear layer or an embedding.
+        summed: how many values each input is the sum of.
+    """
+    for weight in layer.parameters():
+        if weight.dim() > 1:
+            weight /= summed

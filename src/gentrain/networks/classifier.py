@@ -107,6 +107,7 @@ class Classifier(nn.Module):
         critic = network(shape=shape)
         self.body, self.neck = critic.body, critic.neck
         self.head = nn.Linear(critic.head.in_features, classes)
+        base.divide_weights(self.head, critic.summed)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, *shape) -> logits (B, K)."""

@@ -332,7 +332,7 @@ class ImageQuality(SampleMetric):
             f"fid{suffix}": frechet_distance(self.real, moments(features)),
             self.floor_name: self.floor["value"],
             f"kid{suffix}": kid.mean,
-            f"kid{suffix}_std": kid.std,
+            **({} if kid.std is None else {f"kid{suffix}_std": kid.std}),
         } | {f"{name}{suffix}": value for name, value in manifold._asdict().items()}
 
     def _class_of_source(

@@ -81,6 +81,7 @@ class Encoder(nn.Module):
         self.body, self.stochastic, self.bounded = critic.body, stochastic, prior == "uniform"
         self.shape: list[int] = backbone.keywords["shape"]
         self.head = nn.Linear(critic.head.in_features, latent * (2 if stochastic else 1))
+        base.divide_weights(self.head, critic.summed)
         if stochastic and self.bounded:
             raise UserError(
                 "normal codes leave the cube of uniform noise (model.stochastic, "

@@ -14,6 +14,7 @@ from gentrain.data.arrays import ArrayDataset, random_rows
 from gentrain.data.batches import as_batch
 from gentrain.data.grids import POINTS, grid, save, scatter, sheet
 from gentrain.models.base import fork_rng, warn_of_few_chains
+from gentrain.patience import say_if_slow
 from gentrain.streams import image_streams
 from gentrain.training.loggers import dashboards
 
@@ -69,7 +70,8 @@ class SampleGrids(L.Callback):
         """Draw one grid into a file, and send it to the loggers."""
         path = directory(trainer) / name
         streams = image_streams(self.seed, range(len(self.batch[0])))
-        with fork_rng(self.seed, pl_module.device), streams:
+        slow = say_if_slow(f"drawing {len(self.batch[0]):,} samples for {path.name}")
+        with fork_rng(self.seed, pl_module.device), streams, slow:
             images = pl_module.sample(self.batch)
         if self.translates:
             target = self.batch[0] if self.aligned else None
