@@ -77,6 +77,7 @@ class GenerativeModel(nn.Module, ABC):
     def prior(self) -> str | None:
         """The distribution of the noise that a sample is a function of: "normal" or "uniform".
 
+        "mixed" where codes join it (`HasCodes`).
         None where a sample is no function of noise alone: a translation, or a Markov chain.
         """
         return None
@@ -392,6 +393,38 @@ class Classifies(Capability):
     @abstractmethod
     def classify(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> logits (B, K)."""
+
+
+class Clusters(Capability):
+    """It sorts images into groups that nobody named."""
+
+    what, examples = "sorts images into groups of its own", "model=infogan"
+    categories: int  # how many groups; 0 where it was trained without
+
+    @abstractmethod
+    def cluster(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> logits (B, categories). Nothing is updated."""
+
+
+class HasCodes(Capability):
+    """Its noise has codes, each of which shall mean something: categories, and numbers in [-1, 1].
+
+    `categories` are those of its first categorical code; 0 for none.
+    """
+
+    what, examples = "has codes beside its noise", "model=infogan"
+    categories: int
+    continuous: int  # how many continuous codes
+
+    @abstractmethod
+    def with_codes(self, z: Tensor, category: int | None, values: dict[int, float]) -> Tensor:
+        """The same noise (B, latent) with other codes.
+
+        Args:
+            z: noise, as `noise` draws it.
+            category: of the first categorical code; None leaves it.
+            values: of continuous codes, by their numbers.
+        """
 
 
 class Translates(Capability):

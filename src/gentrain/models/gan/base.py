@@ -47,6 +47,7 @@ class AdversarialModel(GenerativeModel, HasCritic, ABC):
     domains: ClassVar[tuple[str, ...]] = ("",)  # kinds of images with a critic each
     generator_input: ClassVar[str] = "noise"  # what the generator makes images of
     critic_is_labelled: ClassVar[bool] = False  # the critic sees the label beside each image
+    critic_reads_codes: ClassVar[bool] = False  # the critic reads codes from single fakes
     critic_heads: ClassVar[tuple[HeadKind, ...]] = ("linear", "patches", "decoder")
     grows: ClassVar[bool] = False  # both networks must grow level by level
 
@@ -59,7 +60,7 @@ class AdversarialModel(GenerativeModel, HasCritic, ABC):
         self.loss = criterion.loss
         self.generator_is_adversarial = True
         sources = any(network.source_shape for network in self.critics())
-        self.critic_is_conditional = self.labelled or sources
+        self.critic_is_conditional = self.labelled or sources or self.critic_reads_codes
         self.ema_generator: Any = None
         self.regularizers = nn.ModuleDict(criterion.regularizers())
         for regularizer in self.each_regularizer():
