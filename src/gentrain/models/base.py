@@ -417,13 +417,13 @@ class HasCodes(Capability):
     continuous: int  # how many continuous codes
 
     @abstractmethod
-    def with_codes(self, z: Tensor, category: int | None, values: dict[int, float]) -> Tensor:
+    def with_codes(self, z: Tensor, category: int | None, values: dict[int, Tensor]) -> Tensor:
         """The same noise (B, latent) with other codes.
 
         Args:
             z: noise, as `noise` draws it.
             category: of the first categorical code; None leaves it.
-            values: of continuous codes, by their numbers.
+            values: (B,) each, of continuous codes, by their numbers.
         """
 
 

@@ -49,8 +49,7 @@ class LabelMetric(Metric):
         super().check(data, model)
         if data.classes is None:
             raise UserError(
-                f"data={data.name} has no labels to compare with ({self.key}); "
-                "leave the metric out"
+                f"data={data.name} has no labels to compare with ({self.key}); leave the metric out"
             )
         if not (layers := mixing_layers(model)):
             return

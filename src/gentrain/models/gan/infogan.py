@@ -109,9 +109,7 @@ class Codes:
 
     def draw(self, n: int, device: torch.device | str) -> Tensor:
         """(n, size) codes from their prior."""
-        hot = [
-            F.one_hot(torch.randint(k, (n,), device=device), k).float() for k in self.categories
-        ]
+        hot = [F.one_hot(torch.randint(k, (n,), device=device), k).float() for k in self.categories]
         return torch.cat([*hot, torch.rand(n, self.continuous, device=device) * 2 - 1], 1)
 
     def log_q(self, outputs: Tensor, c: Tensor) -> dict[str, tuple[float, Tensor]]:
@@ -295,7 +293,7 @@ class InfoGAN(SingleCriticModel, HasCodes, Clusters):
     def continuous(self) -> int:
         return self.codes.continuous
 
-    def with_codes(self, z: Tensor, category: int | None, values: dict[int, float]) -> Tensor:
+    def with_codes(self, z: Tensor, category: int | None, values: dict[int, Tensor]) -> Tensor:
         z = z.clone()
         start = self.generator.rest
         if category is not None:
