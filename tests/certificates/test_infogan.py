@@ -16,7 +16,6 @@ from gentrain.adversarial import losses, tricks
 from gentrain.adversarial.regularizer import Regularizer
 from gentrain.config.build import build
 from gentrain.data.arrays import ArrayDataset, to_float
-from gentrain.data.base import Data
 from gentrain.data.labels import Attributes
 from gentrain.errors import UserError
 from gentrain.models.gan.bigan import BiGAN

@@ -330,10 +330,30 @@ class HasCritic(Capability):
         """(B,) scores of a batch of real images, or of `fake` ones. Nothing is updated."""
 
 
+class MakesImagesOfNoise(Capability):
+    """Its images are a function of the noise, differentiable unless its codes are exact."""
+
+    what, examples = "makes images of noise", "model=dcgan, vae or realnvp"
+
+    @abstractmethod
+    def images_of(self, z: Tensor, batch: Batch) -> Tensor:
+        """The images of noise (B, ...), with gradients: means where pixels are drawn.
+
+        Args:
+            z: as `noise` draws it.
+            batch: its size and labels count.
+        """
+
+    def nearest_noise(self, z: Tensor) -> Tensor:
+        """The noise nearest to z (B, ...) that the prior can draw."""
+        return z
+
+
 class Encodes(Capability):
     """It maps images to codes."""
 
     what, examples = "encodes images", "model=vae or bigan"
+    exact: ClassVar[bool] = False  # the image of a code is the image again
 
     @abstractmethod
     def encode(self, x: Tensor) -> Tensor:

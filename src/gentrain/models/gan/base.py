@@ -23,12 +23,19 @@ from gentrain.adversarial.regularizer import (
 from gentrain.capability import supports
 from gentrain.errors import UserError
 from gentrain.layers.coupling import batch_coupled_layers
-from gentrain.models.base import Batch, Classifies, GenerativeModel, HasCritic, eval_mode
+from gentrain.models.base import (
+    Batch,
+    Classifies,
+    GenerativeModel,
+    HasCritic,
+    MakesImagesOfNoise,
+    eval_mode,
+)
 from gentrain.models.objective import Objective
 from gentrain.networks.base import Backbone, HeadKind
 
 
-class AdversarialModel(GenerativeModel, HasCritic, ABC):
+class AdversarialModel(GenerativeModel, HasCritic, MakesImagesOfNoise, ABC):
     """A generator against a critic.
 
     Each player is a module, which one optimizer updates; it may hold several networks.
@@ -164,6 +171,12 @@ class AdversarialModel(GenerativeModel, HasCritic, ABC):
         generator = self.ema_generator or self.generator
         with eval_mode(generator):
             return self.generate(generator, batch, noise)
+
+    def images_of(self, z: Tensor, batch: Batch) -> Tensor:
+        return self.generate(self.ema_generator or self.generator, batch, z)
+
+    def nearest_noise(self, z: Tensor) -> Tensor:
+        return self.generator.nearest_noise(z)
 
     # --- what each player minimises ---------------------------------------------------------------
 

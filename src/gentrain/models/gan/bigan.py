@@ -142,6 +142,10 @@ class BidirectionalGenerator(nn.Module):
         """Draw (n, latent) from the prior."""
         return self.generator.noise(n, device)
 
+    def nearest_noise(self, z: Tensor) -> Tensor:
+        """The noise nearest to z (B, latent) that the prior can draw."""
+        return self.generator.nearest_noise(z)
+
     def forward(self, z: Tensor) -> Tensor:
         """(B, latent) -> (B, *shape)."""
         return self.generator(z)

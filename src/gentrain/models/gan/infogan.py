@@ -112,6 +112,12 @@ class Codes:
         hot = [F.one_hot(torch.randint(k, (n,), device=device), k).float() for k in self.categories]
         return torch.cat([*hot, torch.rand(n, self.continuous, device=device) * 2 - 1], 1)
 
+    def nearest(self, c: Tensor) -> Tensor:
+        """The codes nearest to c (B, size): a whole category each, and numbers in [-1, 1]."""
+        *hot, values = c.split([*self.categories, self.continuous], 1)
+        whole = [F.one_hot(h.argmax(1), h.shape[1]).to(c) for h in hot]
+        return torch.cat([*whole, values.clamp(-1, 1)], 1)
+
     def log_q(self, outputs: Tensor, c: Tensor) -> dict[str, tuple[float, Tensor]]:
         """H(c) and log q(c | x), (B,) nats, of the kinds of codes that there are.
 
@@ -169,6 +175,11 @@ class CodedGenerator(nn.Module):
         """Draw (n, latent): z from the backbone's prior, then the codes."""
         z = self.generator.noise(n, device)[:, : self.rest]
         return torch.cat([z, self.codes.draw(n, device)], 1)
+
+    def nearest_noise(self, z: Tensor) -> Tensor:
+        """The noise nearest to z (B, latent) that the prior can draw."""
+        rest, c = z.split([self.rest, self.codes.size], 1)
+        return torch.cat([self.generator.nearest_noise(rest), self.codes.nearest(c)], 1)
 
     def forward(self, z: Tensor) -> Tensor:
         """(B, latent) -> (B, *shape)."""
