@@ -419,7 +419,11 @@ class Clusters(Capability):
     """It sorts images into groups that nobody named."""
 
     what, examples = "sorts images into groups of its own", "model=infogan"
-    categories: int  # how many groups; 0 where it was trained without
+
+    @property
+    @abstractmethod
+    def categories(self) -> int:
+        """How many groups; 0 where it was trained without."""
 
     @abstractmethod
     def cluster(self, x: Tensor) -> Tensor:
@@ -427,14 +431,19 @@ class Clusters(Capability):
 
 
 class HasCodes(Capability):
-    """Its noise has codes, each of which shall mean something: categories, and numbers in [-1, 1].
-
-    `categories` are those of its first categorical code; 0 for none.
-    """
+    """Its noise has codes that shall mean something: categories, and numbers in [-1, 1]."""
 
     what, examples = "has codes beside its noise", "model=infogan"
-    categories: int
-    continuous: int  # how many continuous codes
+
+    @property
+    @abstractmethod
+    def categories(self) -> int:
+        """K of its first categorical code; 0 for none."""
+
+    @property
+    @abstractmethod
+    def continuous(self) -> int:
+        """How many continuous codes it has."""
 
     @abstractmethod
     def with_codes(self, z: Tensor, category: int | None, values: dict[int, Tensor]) -> Tensor:

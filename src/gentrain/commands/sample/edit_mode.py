@@ -9,7 +9,8 @@ means along them:
             in InterFaceGAN (Shen, Gu, Tang & Zhou, 2020)
 
 Codes are those of labelled training images, where the model has an encoder. Otherwise they are
-noise, and a classifier of pixels names the group of each image that is made of it.
+noise: as in InterFaceGAN, a classifier scores the images that are made of many draws, and the draws
+of the highest and of the lowest scores are the groups. Here it is a linear one of few pixels.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ from gentrain.models.base import MakesImagesOfNoise
 SIDE = 16  # pixels of a side, of what the classifier of pixels sees
 SEEN = 5000  # training images that it learns from
 RIDGE = 1e-2  # of its weights, for each image
-FEWEST = 10  # codes of a group
+SHARE = 0.2  # of the draws of noise, in each group
 
 
 class Edit(Mode):
@@ -62,7 +63,8 @@ class Edit(Mode):
         by: the difference of the means, or the normal of a linear classifier of codes.
         steps: images in a strip.
         reach: the largest step, in distances of the groups.
-        codes: how many labelled codes the direction is of.
+        codes: how many codes the direction is of: images, half of each group where there are so
+            many, or draws of the noise, of which each group is a fifth.
     """
 
     requires = (MakesImagesOfNoise,)
@@ -110,7 +112,7 @@ class Edit(Mode):
 
     def draw(self, session: SampleSession, out: Output) -> dict[str, Any]:
         probe = PixelProbe(session)
-        of_a, of_b = self.group_codes(session, probe)
+        of_a, of_b = self.coded(session) if encodes(session) else self.scored(session, probe)
         direction = self.directions[self.by](of_a, of_b)
         names, middle = self.middles(session)
         t = torch.linspace(-self.reach, self.reach, self.steps)
@@ -119,7 +121,8 @@ class Edit(Mode):
         images = keep(session, out, z, None)
         heads = [f"{round(value, 2) + 0.0:g}" for value in t.tolist()]
         out.picture(self.name, labelled(images, [], heads))
-        shares = self.shares(session, probe.labels(images)).unflatten(0, (-1, self.steps)).mean(0)
+        named = self.members(session, probe.labels(images))[-1].float()
+        shares = named.unflatten(0, (-1, self.steps)).mean(0)
         print(
             f"{self.groups[-1]} are {shares[0]:.0%} of the images at {-self.reach:g}, and "
             f"{shares[-1]:.0%} at {self.reach:g}, by a classifier of pixels that is right for "
@@ -128,7 +131,7 @@ class Edit(Mode):
         return {
             "pictures": names,
             "codes": [len(of_a), len(of_b)],
-            "codes_are": "of the encoder" if encodes(session) else "noise, by the images' pixels",
+            "codes_are": "of the encoder" if encodes(session) else "noise, by their images' pixels",
             "direction": direction.tolist(),
             "shares_of_last_group": shares.tolist(),
             "accuracy_of_pixels": probe.accuracy,
@@ -141,40 +144,41 @@ class Edit(Mode):
         names, x, _ = pictures(session, self.source, self.n)
         return names, project(session, x, None, Search()).z
 
-    def group_codes(self, session: SampleSession, probe: PixelProbe) -> tuple[Tensor, Tensor]:
-        """Codes (N, L) of group a, and of group b.
+    def coded(self, session: SampleSession) -> tuple[Tensor, Tensor]:
+        """Codes (N, L) of training images of group a, and of group b.
 
         Raises:
-            UserError: for a group of so few codes that it has no mean.
+            UserError: for a group without images.
         """
-        if encodes(session):
-            images, labels, _ = session.data.load("train")
-            assert labels is not None
-            rows = random_rows(len(images), self.codes, session.seed)
-            x = to_float(images[rows.to(images.device)].cpu())
-            codes, labels = encoded(session, x, None), labels[rows.to(labels.device)].cpu()
-        else:
-            codes = session.noise(self.codes)
-            labels = probe.labels(images_of(session, codes, None))
-        *first, last = self.shares_of_groups(session, labels)
+        images, labels, _ = session.data.load("train")
+        assert labels is not None
+        order, found = random_rows(len(images), seed=session.seed), []
+        *first, last = self.members(session, labels.cpu())
         groups = [first[0] if first else ~last, last]
-        found = [codes.flatten(1)[group] for group in groups]
-        for word, group in zip([self.groups[0], self.groups[-1]], found, strict=True):
-            if len(group) < FEWEST:
+        for word, group in zip([self.groups[0], self.groups[-1]], groups, strict=True):
+            rows = order[group[order]][: self.codes // 2]
+            if not len(rows):
                 raise UserError(
-                    f"{len(group)} of {len(codes)} codes are of {word}, and its mean needs "
-                    f"{FEWEST} (mode.codes, mode.groups); give more codes, or another class"
+                    f"no training image of data={session.data.name} is of group {word} "
+                    "(mode.groups); choose another class"
                 )
+            x = to_float(images[rows.to(images.device)].cpu())
+            found.append(encoded(session, x, None).flatten(1))
         return found[0], found[1]
 
-    def shares_of_groups(self, session: SampleSession, labels: Tensor) -> list[Tensor]:
+    def scored(self, session: SampleSession, probe: PixelProbe) -> tuple[Tensor, Tensor]:
+        """Noise (N, L) whose images look most like group a, and most like group b."""
+        z = session.noise(self.codes)
+        scores = probe.scores(images_of(session, z, None))
+        *first, last = self.numbers(session)
+        towards = scores[:, last] - (scores[:, first[0]] if first else 0)
+        order, count = towards.argsort(stable=True), round(SHARE * len(z))
+        return z[order[:count]].flatten(1), z[order[-count:]].flatten(1)
+
+    def members(self, session: SampleSession, labels: Tensor) -> list[Tensor]:
         """For each class of the groups, whether labels (N, ...) say it, bool (N,)."""
         vectors = session.data.label_kind.vectors(labels, session.data.classes or 0)
         return [vectors[:, number] > 0 for number in self.numbers(session)]
-
-    def shares(self, session: SampleSession, labels: Tensor) -> Tensor:
-        """1 for labels (N, ...) of the last group, else 0, (N,)."""
-        return self.shares_of_groups(session, labels)[-1].float()
 
 
 # --- directions -----------------------------------------------------------------------------------
@@ -252,10 +256,14 @@ class PixelProbe:
 
     def inputs(self, images: Tensor) -> Tensor:
         """(B, C, H, W) in [-1, 1] -> (B, D + 1)."""
-        size = [min(side, SIDE) for side in images.shape[2:]]
+        size = min(images.shape[2], SIDE), min(images.shape[3], SIDE)
         x = F.adaptive_avg_pool2d(images, size).flatten(1).double()
         return torch.cat([x, torch.ones(len(x), 1, dtype=torch.float64)], 1)
 
+    def scores(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) in [-1, 1] -> (B, K), about 1 for what an image shows, else -1."""
+        return self.inputs(images) @ self.weights
+
     def labels(self, images: Tensor) -> Tensor:
-        """The most likely labels of images (B, C, H, W) in [-1, 1]."""
-        return self.data.label_kind.predict(self.inputs(images) @ self.weights)
+        """The most likely labels of images (B, C, H, W)."""
+        return self.data.label_kind.predict(self.scores(images))

@@ -228,18 +228,19 @@ class Traverse(Mode):
     def draw_codes(self, session: SampleSession, out: Output) -> dict[str, Any]:
         """A picture for each continuous code, or one of the categories alone."""
         model = session.model
-        codes = self.latents or list(range(model.continuous))[: self.n]
-        rows = list(range(model.categories)) or [None]
-        pictures = [self.columns(session, code) for code in codes or [None]]
+        codes: list[int | None] = [*(self.latents or range(min(self.n, model.continuous)))]
+        rows: list[int | None] = [*range(model.categories)]
+        codes, rows = codes or [None], rows or [None]
+        pictures = [self.columns(session, code) for code in codes]
         z = torch.cat(
             [model.with_codes(z, row, values) for z, values, _ in pictures for row in rows]
         )
         images = keep(session, out, z, None).unflatten(0, (len(pictures), -1))
         names = [] if rows == [None] else [f"c={row}" for row in rows]
-        for code, part, (_, _, heads) in zip(codes or [None], images, pictures, strict=True):
+        for code, part, (_, _, heads) in zip(codes, images, pictures, strict=True):
             name = self.name if code is None else f"{self.name}-{code}"
             out.picture(name, labelled(part, names, heads))
-        return {"codes": codes, "categories": model.categories}
+        return {"codes": [code for code in codes if code is not None], "categories": len(names)}
 
     def columns(
         self, session: SampleSession, code: int | None
