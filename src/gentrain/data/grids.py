@@ -51,7 +51,7 @@ def tile(images: Tensor, columns: int) -> Tensor:
     return picture
 
 
-def labelled(images: Tensor, rows: list[str], columns: list[str]) -> Tensor:
+def annotated(images: Tensor, rows: list[str], columns: list[str]) -> Tensor:
     """Lay images side by side, with words before the rows and above the columns.
 
     Args:

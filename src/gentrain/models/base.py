@@ -445,6 +445,11 @@ class HasCodes(Capability):
     def continuous(self) -> int:
         """How many continuous codes it has."""
 
+    @property
+    @abstractmethod
+    def noise_parts(self) -> list[tuple[str, int]]:
+        """What the noise consists of, in order: "normal", "uniform" or "one-hot", and a length."""
+
     @abstractmethod
     def with_codes(self, z: Tensor, category: int | None, values: dict[int, Tensor]) -> Tensor:
         """The same noise (B, latent) with other codes.

@@ -37,7 +37,7 @@ from gentrain.commands.sample.session import SampleSession
 from gentrain.commands.sample.writer import Output
 from gentrain.config.types import Count, Positive
 from gentrain.data.arrays import random_rows, to_float
-from gentrain.data.grids import labelled
+from gentrain.data.grids import annotated
 from gentrain.data.labels import number_of
 from gentrain.errors import UserError
 from gentrain.models.base import MakesImagesOfNoise
@@ -120,7 +120,7 @@ class Edit(Mode):
         z = session.model.nearest_noise((middle[:, None] + along).flatten(0, 1))
         images = keep(session, out, z, None)
         heads = [f"{round(value, 2) + 0.0:g}" for value in t.tolist()]
-        out.picture(self.name, labelled(images, [], heads))
+        out.picture(self.name, annotated(images, [], heads))
         named = self.members(session, probe.labels(images))[-1].float()
         shares = named.unflatten(0, (-1, self.steps)).mean(0)
         print(

@@ -25,7 +25,7 @@ from gentrain.commands.sample.mode import (
 from gentrain.commands.sample.session import SampleSession
 from gentrain.commands.sample.writer import Output
 from gentrain.config.types import Count, Positive
-from gentrain.data.grids import labelled, scatter
+from gentrain.data.grids import annotated, scatter
 from gentrain.errors import UserError
 from gentrain.models.base import Encodes, HasCodes
 
@@ -239,7 +239,7 @@ class Traverse(Mode):
         names = [] if rows == [None] else [f"c={row}" for row in rows]
         for code, part, (_, _, heads) in zip(codes, images, pictures, strict=True):
             name = self.name if code is None else f"{self.name}-{code}"
-            out.picture(name, labelled(part, names, heads))
+            out.picture(name, annotated(part, names, heads))
         return {"codes": [code for code in codes if code is not None], "categories": len(names)}
 
     def columns(

@@ -23,7 +23,7 @@ from gentrain.commands.sample.session import BLOCK, SampleSession
 from gentrain.commands.sample.user_pictures import UserPictures, mode_of
 from gentrain.commands.sample.writer import Output
 from gentrain.config.types import Count, Positive, Whole
-from gentrain.data.grids import labelled
+from gentrain.data.grids import annotated
 from gentrain.data.pictures import opened
 from gentrain.errors import UserError
 from gentrain.models.base import Encodes, MakesImagesOfNoise
@@ -117,7 +117,7 @@ class Project(Mode):
             code = encoded(session, x, found.labels)
             rows["encoder"] = images_of(session, code, found.labels)
         heads = [f"{value:.1f}" for value in found.levels(found.rms)]
-        out.picture(self.name, labelled(torch.cat(list(rows.values())), list(rows), heads))
+        out.picture(self.name, annotated(torch.cat(list(rows.values())), list(rows), heads))
         ends = {kind: found.levels(rms) for kind, rms in found.ends.items()}
         medians = [f"{FROM[kind]} {median(values):.2f}" for kind, values in ends.items()]
         print(

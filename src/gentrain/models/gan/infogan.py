@@ -304,6 +304,12 @@ class InfoGAN(SingleCriticModel, HasCodes, Clusters):
     def continuous(self) -> int:
         return self.codes.continuous
 
+    @property
+    def noise_parts(self) -> list[tuple[str, int]]:
+        rest = self.generator.generator.prior, self.generator.rest
+        parts = [rest, *(("one-hot", k) for k in self.codes.categories)]
+        return [*parts, ("uniform", self.codes.continuous)]
+
     def with_codes(self, z: Tensor, category: int | None, values: dict[int, Tensor]) -> Tensor:
         z = z.clone()
         start = self.generator.rest
