@@ -51,6 +51,7 @@ class LabelMetric(Metric):
             raise UserError(
                 f"data={data.name} has no labels to compare with ({self.key}); leave the metric out"
             )
+        self.warn_of_rough_means(data)
         if not (layers := mixing_layers(model)):
             return
         if self.given not in (None, data.batch_size):
