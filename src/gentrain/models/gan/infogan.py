@@ -165,7 +165,7 @@ class CodedGenerator(nn.Module):
         super().__init__()
         self.rest, self.codes = backbone.keywords["latent"], codes
         self.latent = self.rest + codes.size
-        self.generator = backbone(latent=self.latent)
+        self.generator = base.with_options(backbone, latent=self.latent)()
 
     def backbones(self) -> list[nn.Module]:
         """The networks with a body."""
