@@ -5,6 +5,7 @@ every preset whose images are made of noise.
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +25,13 @@ from gentrain.commands.sample.edit_mode import (
     probe_direction,
 )
 from gentrain.commands.sample.mode import Mode
-from gentrain.commands.sample.projection import Project, Search, images_of, project
+from gentrain.commands.sample.projection import (
+    Project,
+    Search,
+    enough_starts,
+    images_of,
+    project,
+)
 from gentrain.commands.sample.session import SampleSession
 from gentrain.commands.sample.writer import Output
 from gentrain.config import validate
@@ -33,6 +40,9 @@ from gentrain.data.arrays import ArrayDataset, random_rows, to_float
 from gentrain.data.base import Data
 from gentrain.errors import UserError
 from gentrain.models.base import Batch, Encodes, GenerativeModel, MakesImagesOfNoise
+from gentrain.models.gan.infogan import InfoGAN
+from gentrain.networks import mlp
+from tests.support.backbones import criterion
 from tests.support.compose import composed
 from tests.support.presets import DENSITIES, PRESETS, small
 from tests.support.toy import Noise
@@ -170,6 +180,23 @@ def test_a_draw_does_not_depend_on_the_number_of_pictures() -> None:
     torch.testing.assert_close(many.z[:2], few.z)
 
 
+def test_every_category_of_a_code_is_tried() -> None:
+    """A search stays in its category, so each has a start of its own."""
+    torch.manual_seed(0)
+    model = InfoGAN(
+        partial(mlp.Generator, shape=list(SHAPE), latent=2, width=16, prior="uniform"),
+        partial(mlp.Critic, shape=list(SHAPE), width=16),
+        criterion(),
+        categories=[6],
+    )
+    opened = session(model)
+    z = torch.cat([model.with_codes(z, k, {}) for k, z in enumerate(opened.noise(6).split(1))])
+    x = images_of(opened, z, None)
+    found = project(opened, x, None, Search(enough_starts(opened), steps=150))
+    assert found.z[:, 2:8].argmax(1).tolist() == list(range(6)) and (found.rms < 0.01).all()
+    assert torch.equal(found.z[:, 2:8], z[:, 2:8]) and enough_starts(session(Linear())) == 4
+
+
 def test_pictures_become_files(tmp_path: Path) -> None:
     opened = session(Linear())
     x = images_of(opened, opened.noise(1), None)[0, 0]
@@ -247,12 +274,12 @@ def test_without_an_encoder_pixels_name_the_groups(tmp_path: Path) -> None:
     opened = session(model)
     probe = PixelProbe(opened)
     assert probe.accuracy > 0.98
-    result = drawn(Edit(["1", "2"], n=4, codes=500), opened, tmp_path)
+    result = drawn(Edit(["1", "2"], n=4, codes=3000), opened, tmp_path)
     d = result["direction"]
     assert d[0] < -0.5 and d[1] > 0.5 and abs(d[2]) < 0.15
     assert result["codes_are"].startswith("noise")
-    one = drawn(Edit(["2"], n=4, codes=500), opened, tmp_path / "one")  # against all others
-    assert one["codes"] == [100, 100] and one["direction"][1] > 0.5
+    one = drawn(Edit(["2"], n=4, codes=3000), opened, tmp_path / "one")  # against all others
+    assert one["codes"] == [150, 150] and one["direction"][1] > 0.5
 
 
 @pytest.mark.parametrize(

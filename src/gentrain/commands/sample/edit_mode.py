@@ -28,6 +28,7 @@ from gentrain.commands.sample.projection import (
     Search,
     encoded,
     encodes,
+    enough_starts,
     images_of,
     pictures,
     project,
@@ -45,7 +46,7 @@ from gentrain.models.base import MakesImagesOfNoise
 SIDE = 16  # pixels of a side, of what the classifier of pixels sees
 SEEN = 5000  # training images that it learns from
 RIDGE = 1e-2  # of its weights, for each image
-SHARE = 0.2  # of the draws of noise, in each group
+SHARE = 0.05  # of the draws of noise, in each group
 
 
 class Edit(Mode):
@@ -64,7 +65,7 @@ class Edit(Mode):
         steps: images in a strip.
         reach: the largest step, in distances of the groups.
         codes: how many codes the direction is of: images, half of each group where there are so
-            many, or draws of the noise, of which each group is a fifth.
+            many, or draws of the noise, of which each group is a twentieth.
     """
 
     requires = (MakesImagesOfNoise,)
@@ -83,7 +84,7 @@ class Edit(Mode):
         by: Literal["means", "probe"] = "means",
         steps: Steps = 7,
         reach: Positive = 1.0,
-        codes: Annotated[int, Field(ge=100)] = 1000,
+        codes: Annotated[int, Field(ge=100)] = 5000,
     ) -> None:
         refuse_number(source, n)
         self.groups, self.source, self.n = groups, source, n or self.STRIPS
@@ -142,7 +143,7 @@ class Edit(Mode):
         if self.source is None:
             return None, session.noise(self.n)
         names, x, _ = pictures(session, self.source, self.n)
-        return names, project(session, x, None, Search()).z
+        return names, project(session, x, None, Search(starts=enough_starts(session))).z
 
     def coded(self, session: SampleSession) -> tuple[Tensor, Tensor]:
         """Codes (N, L) of training images of group a, and of group b.

@@ -26,7 +26,7 @@ from gentrain.config.types import Count, Positive, Whole
 from gentrain.data.grids import annotated
 from gentrain.data.pictures import opened
 from gentrain.errors import UserError
-from gentrain.models.base import Encodes, MakesImagesOfNoise
+from gentrain.models.base import Encodes, HasCodes, MakesImagesOfNoise
 
 HELD_OUT = 8  # images without a source, where the user names no number
 STARTS, STEPS, RATE = 4, 200, 0.1  # where the user names no numbers
@@ -65,7 +65,8 @@ class Project(Mode):
     Args:
         source: a picture, or a folder or .zip of pictures; null takes `n` held-out images.
         n: held-out images, without a source; null for 8.
-        starts: draws of the prior from which each search starts; null for 4.
+        starts: draws of the prior from which each search starts; null for 4, or for one of each
+            category of a model with codes, in whose category a search stays.
         steps: steps of each search; null for 200, and 0 for the starts themselves.
         rate: of Adam at the first step; null for 0.1.
     """
@@ -109,7 +110,10 @@ class Project(Mode):
 
     def draw(self, session: SampleSession, out: Output) -> dict[str, Any]:
         names, x, labels = pictures(session, self.source, self.n)
-        found = project(session, x, labels, self.search)
+        search = self.search
+        if self.given["starts"] is None:
+            search = search._replace(starts=enough_starts(session))
+        found = project(session, x, labels, search)
         images = images_of(session, found.z, found.labels)
         out.images(iter([(images, found.labels)]), len(x))
         rows = {"picture": x, "nearest": images}
@@ -169,6 +173,16 @@ def pictures(
 def encodes(session: SampleSession) -> bool:
     """Whether the model's codes are noise of its generator."""
     return supports(session.model, Encodes, MakesImagesOfNoise)
+
+
+def categories(session: SampleSession) -> int:
+    """How many categories the noise has; 0 for none."""
+    return session.model.categories if supports(session.model, HasCodes) else 0
+
+
+def enough_starts(session: SampleSession) -> int:
+    """How many draws of the prior a search starts from, where the user names no number."""
+    return max(STARTS, categories(session))
 
 
 def encoded(session: SampleSession, x: Tensor, labels: Tensor | None) -> Tensor:
@@ -249,7 +263,9 @@ def starts(
             return
     if draws:
         each = session.noise(len(x) * draws).unflatten(0, (len(x), draws))
-        yield from (("draws", each[:, i]) for i in range(draws))
+        for i, z in enumerate(each.unbind(1)):
+            kinds = categories(session)
+            yield "draws", session.model.with_codes(z, i % kinds, {}) if kinds else z
 
 
 def descend(
