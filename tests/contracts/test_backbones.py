@@ -28,6 +28,7 @@ FITTING = {
     "gan": FROM_NOISE | ENERGIES,
     "cgan": FROM_NOISE | ENERGIES | {"sagan"},
     "acgan": FROM_NOISE | {"sagan"},
+    "infogan": FROM_NOISE,
     "bigan": PLAIN - {"maxout"} | WITH_ENCODER,
     "semi_supervised_gan": FROM_NOISE,
     "ebgan": ENERGIES,

@@ -69,7 +69,7 @@ WORDS: dict[str, tuple[str, ...]] = {
         "scheme.critic_warmup.every=2",
     ),
     **dict.fromkeys(
-        ("acgan", "dcgan", "hinge_gan", "inpainting", "lsgan", "wgan_gp"), CONVOLUTIONS
+        ("acgan", "dcgan", "hinge_gan", "infogan", "inpainting", "lsgan", "wgan_gp"), CONVOLUTIONS
     ),
 }  # fmt: skip
 # quick ones of each kind of model; the others take some minutes

@@ -65,6 +65,10 @@ class Generator(ImageMaker):
             return torch.rand(n, self.latent, device=device) * 2 - 1
         return torch.randn(n, self.latent, device=device)
 
+    def nearest_noise(self, z: Tensor) -> Tensor:
+        """The noise nearest to z (B, latent) that the prior can draw."""
+        return z.clamp(-1, 1) if self.prior == "uniform" else z
+
     def init_from_images(self, x: Tensor) -> None:
         """Data-dependent initialisation by a first batch of real images (B, *shape)."""
 

@@ -25,8 +25,8 @@ class ClassifierCritic(nn.Module, LipschitzBounded):
     def __init__(self, backbone: base.Backbone[Any], classes: Count) -> None:
         super().__init__()
         self.critic = backbone()
-        self.classifier = nn.Linear(self.critic.size, classes)
-        base.init_like(self.classifier, self.critic.head)
+        classifier = nn.Linear(self.critic.size, classes)
+        self.classifier: nn.Module = base.init_like(classifier, self.critic.head)
 
     def backbones(self) -> list[nn.Module]:
         """The networks with a body."""

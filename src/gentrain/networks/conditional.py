@@ -91,6 +91,10 @@ class LabelledGenerator(nn.Module):
         """Draw (n, latent) from the prior."""
         return self.generator.noise(n, device)[:, : self.latent]
 
+    def nearest_noise(self, z: Tensor) -> Tensor:
+        """The noise nearest to z (B, latent) that the prior can draw."""
+        return self.generator.nearest_noise(z)
+
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
         """(B, latent), (B,) -> (B, *shape)."""
         return self.generator(torch.cat([z, self.embed(y)], 1))
