@@ -41,6 +41,7 @@ from gentrain.quality.features import Features
 
 KEPT = 10_000  # reference features on disk, for KID and neighbours; the moments are of all of them
 LEAST = 100  # held-out images for scores that nobody asked for
+OTHERS = {"points": "modes", "sounds": "spectral"}  # scores of what is no image
 SPLITS = 10  # of the Inception score
 NEIGHBOURS = 5  # of precision, recall, density and coverage
 # why a score has no error of its own; see `Score.error`
@@ -137,8 +138,8 @@ class ImageQuality(SampleMetric):
         super().check(data, model)
         if len(data.shape) != 3:
             raise UserError(
-                f"this quality is of images, and data={data.name} gives points (quality); "
-                "choose quality=modes or none"
+                f"this quality is of images, and data={data.name} gives {data.things} (quality); "
+                f"choose quality={OTHERS[data.things]} or none"
             )
         self.features.check(data)
         size = len(data.load(self.reference).images[: self.reference_samples])

@@ -38,7 +38,7 @@ class Density(Mode):
         if tuple(session.data.shape) != (2,):
             raise UserError(
                 f"mode=density is for points in the plane, and data={session.data.name} gives "
-                f"{'points of other dimensions' if session.points else 'images'} (mode); "
+                f"{'points of other dimensions' if session.points else session.data.things} (mode); "
                 "choose mode=grid"
             )
         model = session.model

@@ -153,6 +153,12 @@ class WandbDashboard(WandbLogger, Dashboard):
         if step > self.logged:
             super().log_image(name, [str(path)], step=step, caption=[caption])
 
+    @fail_open
+    def play(self, name: str, path: Path, step: int, caption: str) -> None:
+        """Offer a sound to be heard, with a caption."""
+        if step > self.logged:
+            super().log_audio(f"{name}_audio", [str(path)], step=step, caption=[caption])
+
     log_hyperparams = fail_open(WandbLogger.log_hyperparams)
 
     @rank_zero_only
