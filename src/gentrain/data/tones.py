@@ -142,9 +142,9 @@ class Tones(Sounds, HasTones):
         near, note = semitones.abs().nan_to_num(math.inf).min(1)
         note[near > QUARTER_TONE] = len(self.notes)
         found = harmonics_of(waves, hertz, self.rate)
-        likeness = torch.nn.functional.normalize(found) @ torch.nn.functional.normalize(
-            templates()
-        ).T
+        likeness = (
+            torch.nn.functional.normalize(found) @ torch.nn.functional.normalize(templates()).T
+        )
         best, timbre = likeness.max(1)
         timbre[~(best >= ALIKE)] = len(TIMBRES)
         return hertz, note, timbre

@@ -10,8 +10,8 @@ et al., "Intriguing properties of neural networks", 2014, section 4.3). For a we
     transposed convolution  the same times sqrt(product of s)
     norm                    max |gain| / sqrt(eps)
 
-of kernel k and stride s in each dimension: a pixel is in so many patches. A norm divides by sd(x), and eps alone
-bounds the result where x is nearly constant.
+of kernel k and stride s in each dimension: a pixel is in so many patches. A norm divides by sd(x),
+and eps alone bounds the result where x is nearly constant.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def lipschitz_bound(layer: nn.Module, limits: WeightLimits) -> float:
             return max((lipschitz_bound(each, limits) for each in layer), default=1.0)
         case nn.Linear():
             return limits.matrix(layer.out_features, layer.in_features)
-        case nn.Conv1d() | nn.ConvTranspose1d() | nn.Conv2d() | nn.ConvTranspose2d():
+        case nn.Conv1d() | nn.Conv2d() | nn.ConvTranspose1d() | nn.ConvTranspose2d():
             return of_convolution(layer, limits)
         case nn.modules.batchnorm._NormBase() | nn.GroupNorm() | nn.LayerNorm():
             return limits.norm(layer.weight is not None, layer.eps)

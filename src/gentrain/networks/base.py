@@ -202,7 +202,7 @@ class Critic(nn.Module, LipschitzBounded):
         return head
 
 
-def with_inputs(layer: Any, m: int) -> nn.Linear | nn.Conv1d | nn.Conv2d:
+def with_inputs(layer: Any, m: int) -> Any:
     """A linear layer or a convolution as `layer`, with m times the inputs."""
     match layer:
         case nn.Linear():

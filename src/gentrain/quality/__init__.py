@@ -12,7 +12,7 @@ class               chosen by                    scores
 `PlaneLikelihood`   quality=plane                -log p of an energy in the plane, log Z by a grid
 `ChainMixing`       quality=chains               acceptance, effective sample size, R-hat of chains
 `SoundQuality`      quality=spectral             the same of the mel spectrograms of sounds
-`ToneQuality`       quality=tones                the same, and the pitch and timbre of notes by rules
+`ToneQuality`       quality=tones                the same, and pitch and timbre by exact rules
 `ModeCoverage`      quality=modes                modes of a mixture of Gaussians that are reached
 `StackedCoverage`   quality=stacked              modes of Stacked MNIST that are reached
 `RoundTrip`         quality=translation          what a translation there and back keeps

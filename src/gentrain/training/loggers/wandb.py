@@ -157,7 +157,10 @@ class WandbDashboard(WandbLogger, Dashboard):
     def play(self, name: str, path: Path, step: int, caption: str) -> None:
         """Offer a sound to be heard, with a caption."""
         if step > self.logged:
-            super().log_audio(f"{name}_audio", [str(path)], step=step, caption=[caption])
+            import wandb
+
+            # alone and not in a list, for which W&B needs another package
+            self.log_metrics({f"{name}_audio": wandb.Audio(str(path), caption=caption)}, step)
 
     log_hyperparams = fail_open(WandbLogger.log_hyperparams)
 
