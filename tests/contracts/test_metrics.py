@@ -55,8 +55,10 @@ SCORED = {
     "PairedScores": ("pix2pix", "paired"),
     "PlaneLikelihood": ("ebm", "plane"),
     "RoundTrip": ("cyclegan", "translation"),
+    "SoundQuality": ("wavegan", "spectral"),
     "StackedCoverage": ("dcgan", "stacked"),
     "TestError": ("semi_supervised_gan", "error_rate"),
+    "ToneQuality": ("wavegan", "tones"),
 }
 OUTSIDE = ("logger", "callbacks", "samples", "checkpoint", "quality", "trainer")
 DATA = {

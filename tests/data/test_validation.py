@@ -105,6 +105,7 @@ def world(
         "two_moons": points,
         "checkerboard": points,
         "rings": points,
+        "tones": points,
     }
 
 
@@ -119,7 +120,10 @@ def of(data: Any, images: torch.Tensor) -> list[bytes]:
 
 
 OWN = ("mnist_static",)  # a validation split of their own
-FRESH = ("stacked_mnist", "gaussian_ring", "gaussian_grid", "two_moons", "checkerboard", "rings")
+FRESH = (
+    *("stacked_mnist", "gaussian_ring", "gaussian_grid", "two_moons", "checkerboard", "rings"),
+    "tones",
+)
 
 
 # the same digits as data=mnist_5k and digit_edges have
