@@ -134,7 +134,8 @@ FRESH = (
 
 # the same digits as data=mnist_5k and digit_edges have
 SLOW = {"digit_holes", "digit_downsampled"}
-ELSEWHERE = {"huggingface"}  # needs a package that the tests may lack: test_huggingface.py
+# need packages that the tests may lack: test_huggingface.py, test_audio_folder.py
+ELSEWHERE = {"huggingface", "audio_folder"}
 NAMES = [
     pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
     for name in CONFIGS

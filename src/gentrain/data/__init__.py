@@ -24,6 +24,7 @@ class                  chosen by                     what it is
 `Shards`               data=shards                   pictures in .tar files
 `Tensors`              data=tensors                  images in arrays: .npz, .npy, .safetensors
 `Points`               data=points                   rows of a table, of any dimension
+`AudioFolder`          data=audio_folder             any folder or zip of sounds
 `Tones`                data=tones                    notes of several pitches and timbres
 =====================  ============================  ============================================
 
@@ -37,6 +38,7 @@ images=PATH` scores.
 
 from gentrain.data.arrays import ArrayDataset
 from gentrain.data.attributes import AttributeTable
+from gentrain.data.audio_folder import AudioFolder
 from gentrain.data.base import Data
 from gentrain.data.batches import Batches, BatchSampler
 from gentrain.data.cifar10 import CIFAR10
@@ -61,6 +63,7 @@ __all__ = [
     "MNIST",
     "ArrayDataset",
     "AttributeTable",
+    "AudioFolder",
     "BatchSampler",
     "Batches",
     "Checkerboard",

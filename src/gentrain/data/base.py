@@ -162,6 +162,7 @@ class Data(ABC):
         self._samples: dict[str, ArrayDataset] = {}
         self._digests: dict[str, str] = {}
         self._rows: dict[str, Rows] = {}
+        self._said: set[str] = set()
         ensure(
             0 <= self.validation < 1,
             f"validation is a share from 0 to below 1, not {self.validation!r} (data.validation); "
@@ -556,3 +557,9 @@ class Data(ABC):
     def cache_dir(self) -> Path:
         """The cache, as a path."""
         return Path(self.cache).expanduser()
+
+    def say_once(self, text: str, wanted: bool = True, level: int = logging.INFO) -> None:
+        """Write a line into the log, unless this data set has written it already."""
+        if wanted and text not in self._said:
+            self._said.add(text)
+            log.log(level, "%s", text)
