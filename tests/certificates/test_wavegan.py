@@ -196,6 +196,25 @@ def test_every_tone_is_heard_as_what_it_is() -> None:
     assert torch.equal(data.listen(noisy).note, labels[:20] % 8)
 
 
+def test_notes_are_the_sum_of_their_formula() -> None:
+    """Of a reed's A, begun at a quarter of its period, by a loop; with phase=0 all begin alike."""
+    numbers = torch.tensor([[0.25, 0.5, 0.5, 0.0], [0.75, 0.5, 0.5, 0.0]])
+    data = tones(notes=[66, 69, 72], classes=12)
+    note = data.play(torch.tensor([1 * 3 + 1, 0]), numbers)[0, 0]
+    x = []
+    for i in range(4096):
+        t, amplitudes = i / RATE, {1: 1.0, 3: 0.7, 5: 0.5, 7: 0.35}
+        envelope = min(1.0, t / 0.0125) * math.exp(-5 * t)
+        harmonics = (
+            a * math.sin(2 * math.pi * k * (440 * t + 0.25)) for k, a in amplitudes.items()
+        )
+        x.append(envelope * sum(harmonics))
+    peak = max(map(abs, x))
+    torch.testing.assert_close(note, torch.tensor([0.5 * value / peak for value in x]))
+    alike = tones(phase=0.0).play(torch.tensor([9, 9]), numbers)
+    torch.testing.assert_close(alike[0], alike[1])
+
+
 def test_a_pitch_beyond_a_quarter_tone_is_no_note() -> None:
     """Around A of 440 Hz, a note at 69: 45 cents away are in tune, 55 are not."""
     data = tones(notes=[66, 69, 72], classes=12)
@@ -245,6 +264,7 @@ def test_the_parts_of_the_rules_are_their_formulas() -> None:
         ({"shape": (2, 4096)}, "1 channel"),
         ({"flip": True}, "data.flip"),
         ({"n": 3}, "data.n"),
+        ({"phase": 2.0}, "data.phase"),
     ],
 )
 def test_wrong_options_of_tones_are_refused(options: dict[str, Any], words: str) -> None:

@@ -84,7 +84,7 @@ class Heard(Dashboard):
     def show(self, name: str, path: Path, step: int, caption: str) -> None:
         self.shown.append(("show", name, path.name))
 
-    def play(self, name: str, path: Path, step: int, caption: str) -> None:
+    def play_sound(self, name: str, path: Path, step: int, caption: str) -> None:
         assert path.exists()
         self.shown.append(("play", name, path.name))
 

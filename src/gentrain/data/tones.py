@@ -1,6 +1,6 @@
 """Notes that are synthesised additively, each with a pitch and a timbre as its label.
 
-With the amplitudes a_k of a timbre, the frequency f of a note and u ~ U(0, 1), a note is
+With the amplitudes a_k of a timbre, the frequency f of a note and u ~ U(0, `phase`), a note is
 
     x(t) = c e(t) sum over k of a_k sin(2 pi k (f t + u)),    e(t) = min(1, t / T) exp(-d t),
 
@@ -46,6 +46,8 @@ class Tones(Sounds, HasTones):
     Args:
         notes: pitches as numbers of MIDI, 69 for 440 Hz, in rising order. Neighbours are two
             semitones or more apart, so that a quarter tone around each leaves pitches out.
+        phase: the part of a period within which notes begin; with 0 all begin alike, as struck
+            strings do.
         n: notes for "train"; "test" has a tenth as many, and "validation" the share `validation`
             as many. All are fresh draws.
         draw_seed: which notes are drawn. It is not the run's seed, so that runs with other seeds
@@ -56,6 +58,7 @@ class Tones(Sounds, HasTones):
     from_seed = True
 
     notes: Sequence[int] = field(default_factory=lambda: [55, 58, 61, 64, 67, 70, 73, 76])
+    phase: float = 1.0
     n: int = 4000
     draw_seed: int = 0
 
@@ -79,6 +82,10 @@ class Tones(Sounds, HasTones):
             self.classes == count,
             f"{len(self.notes)} notes in {len(TIMBRES)} timbres are {count} classes, not "
             f"{self.classes!r} (data.classes); give {count}",
+        )
+        ensure(
+            0 <= self.phase <= 1,
+            f"phase is a share of a period, not {self.phase!r} (data.phase); give 0 to 1",
         )
         ensure(self.shape[0] == 1, f"tones have 1 channel, not {self.shape[0]} (data.shape)")
         ensure(
@@ -122,7 +129,7 @@ class Tones(Sounds, HasTones):
         f = self.pitches[labels % len(self.notes)][:, None]
         amplitudes = templates()[labels // len(self.notes)]
         t = torch.arange(self.length, dtype=torch.float64) / self.rate
-        turns = 2 * math.pi * (f * t + phase)
+        turns = 2 * math.pi * (f * t + self.phase * phase)
         x = torch.zeros_like(turns)
         for k in range(HARMONICS):
             x += amplitudes[:, k, None] * torch.sin((k + 1) * turns)

@@ -92,7 +92,7 @@ class SampleGrids(L.Callback):
         for dashboard in dashboards(trainer.loggers):
             dashboard.show(name, path, step, caption)
             for sound in heard:
-                dashboard.play(name, sound, step, caption)
+                dashboard.play_sound(name, sound, step, caption)
 
     def picture(self, images: Tensor) -> Tensor:
         """Points as densities, images as a grid, sounds as a grid of spectrograms."""

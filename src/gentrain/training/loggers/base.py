@@ -22,7 +22,7 @@ class Dashboard(ABC):
             caption: one line below it.
         """
 
-    def play(  # noqa: B027 (few dashboards can)
+    def play_sound(  # noqa: B027 (few dashboards can)
         self, name: str, path: Path, step: int, caption: str
     ) -> None:
         """Offer a sound to be heard, where that is possible.

@@ -55,7 +55,7 @@ class TensorBoard(TensorBoardLogger, Dashboard):
         self.experiment.add_image(name, picture, step, dataformats="HWC")
 
     @rank_zero_only
-    def play(self, name: str, path: Path, step: int, caption: str) -> None:
+    def play_sound(self, name: str, path: Path, step: int, caption: str) -> None:
         with wave.open(str(path)) as file:
             rate, content = file.getframerate(), file.readframes(file.getnframes())
             sound = np.frombuffer(content, "<i2").reshape(-1, file.getnchannels())
@@ -109,7 +109,7 @@ class MLflow(MLFlowLogger, Dashboard):
     def show(self, name: str, path: Path, step: int, caption: str) -> None:
         self.experiment.log_artifact(self.run_id, str(path), name)
 
-    play = show
+    play_sound = show
 
     @rank_zero_only
     def close(self, summary: Mapping[str, Any], exit_status: int) -> None:

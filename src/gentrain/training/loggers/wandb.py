@@ -154,7 +154,7 @@ class WandbDashboard(WandbLogger, Dashboard):
             super().log_image(name, [str(path)], step=step, caption=[caption])
 
     @fail_open
-    def play(self, name: str, path: Path, step: int, caption: str) -> None:
+    def play_sound(self, name: str, path: Path, step: int, caption: str) -> None:
         """Offer a sound to be heard, with a caption."""
         if step > self.logged:
             import wandb
