@@ -4,7 +4,7 @@ BIN := .venv/bin
 WORKERS ?= 2
 
 .PHONY: help setup train test lint test-slow torture test-cluster test-gpu bench results docs \
-	notebooks gpu clean
+	notebooks demos gpu clean
 help:
 	@echo "make train         set up, train WGAN-GP on real digits (some minutes on two cores)"
 	@echo "make test          set up, lint, run the tests that fit in 6 minutes on two cores"
@@ -14,10 +14,12 @@ help:
 	@echo "make test-gpu      the tests that need a CUDA device"
 	@echo "make test-cluster  sweeps on a real SLURM of one node, and on Ray where it is installed"
 	@echo "                   (as root; apt-get install slurm-wlm munge)"
-	@echo "make bench         time the loop beside hand-written ones"
+	@echo "make bench         all benchmarks, 15 minutes on two quiet cores, and a page of them"
 	@echo "make results       write the table of docs/results.md from the runs in outputs/results"
-	@echo "make docs          write docs/departures.md from the first lines of conf/model"
+	@echo "make docs          write docs/departures.md from the first lines of conf/model, and the"
+	@echo "                   tables of docs/scaling.md by counting a step of each preset (minutes)"
 	@echo "make notebooks     run the notebooks of examples/, and keep their outputs in them"
+	@echo "make demos         make the demonstrations, and write their pages (docs/demos)"
 	@echo "make gpu           tests, benchmark and a training on a GPU"
 	@echo "make clean         remove .venv, builds and caches"
 
@@ -70,16 +72,20 @@ test-gpu: setup
 	$(BIN)/python -m pytest -q -m gpu
 
 bench: setup
-	$(BIN)/python benchmarks/loop.py --out benchmarks/results/loop-cpu.md
+	$(BIN)/python benchmarks/all.py
 
 results: setup
 	$(BIN)/python scripts/results.py outputs/results --out docs/results.md
 
 docs: setup
 	$(BIN)/python scripts/departures.py
+	$(BIN)/python scripts/scaling.py
 
 notebooks: setup
 	$(BIN)/python scripts/notebooks.py
+
+demos: setup
+	$(BIN)/python scripts/demos.py
 
 gpu: setup
 	scripts/on_gpu.sh $(BIN)/python

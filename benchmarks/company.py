@@ -1,9 +1,10 @@
 """What a run makes beside other work: the threads that gentrain chooses, and fixed numbers of them.
 
 Busy processes are started, then whole runs take turns: each is stopped between its turns, so that
-only one of them computes at a time.
+only one of them computes at a time. With --together, several trainings compute at once.
 
     python benchmarks/company.py [--busy 0 1 2 4] [--work nf16] [--out FILE]
+    python benchmarks/company.py --together 2 4 [--work nf16] [--out FILE]
 
 See README.md beside this file for how to read the table.
 """
@@ -20,11 +21,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "src")]
-
-from variants import IMAGES, Variant, publish  # noqa: E402
+import frame
+from variants import IMAGES, Variant
 
 CORES = os.cpu_count() or 1
 SETTINGS = {
@@ -55,8 +55,8 @@ def busy(number: int, settle: float) -> Iterator[None]:
             process.wait()
 
 
-def rows(number: int, args: argparse.Namespace, folder: Path) -> Iterator[str]:
-    """The lines of one load."""
+def rows(number: int, args: argparse.Namespace, folder: Path) -> Iterator[Any]:
+    """The table of one load."""
     clean = {name: value for name, value in os.environ.items() if name not in OURS}
     (folder / str(number)).mkdir()
     found: dict[str, Variant] = {}
@@ -70,53 +70,85 @@ def rows(number: int, args: argparse.Namespace, folder: Path) -> Iterator[str]:
         for one in found.values():
             one.seconds.clear()
         for turn in range(args.rounds):
-            for label in list(SETTINGS) if turn % 2 == 0 else list(SETTINGS)[::-1]:
+            for label in frame.order(SETTINGS, turn):
                 found[label].turn(args.seconds, 600)
     rates = {
         label: [IMAGES[args.work] / seconds for seconds in one.seconds]
         for label, one in found.items()
     }
-    best = max(statistics.median(rate) for rate in rates.values() if rate)
-    for label, rate in rates.items():
-        if not rate:
-            yield f"| {number} | {label} | failed: {found[label].failure} | |"
-            continue
-        middle = statistics.median(rate)
-        spread = f"{middle:,.0f} [{min(rate):,.0f}-{max(rate):,.0f}]"
-        yield f"| {number} | {label} | {spread} | {middle / best:.2f} |"
+    best = max(rates, key=lambda label: statistics.median(rates[label] or [0]))
+    title = f"Beside {number} busy process(es)"
+    yield frame.Table(title, rates, (best,), "images/s", 1, 0)
+    for label, one in found.items():
+        if one.failure:
+            yield f"\n{label}: {one.failure}"
     for one in found.values():
         one.close()
 
 
-def report(args: argparse.Namespace) -> Iterator[str]:
-    from loop import WORKS, provenance
+def sums(number: int, args: argparse.Namespace, folder: Path) -> list[float]:
+    """Images a second of several trainings together, in each round.
 
-    yield "# A run beside other work\n"
-    yield from provenance(args)
-    yield f"{WORKS[args.work].name}. Images a second, medians of {args.rounds} turns.\n"
-    yield "| busy processes | threads | images/s | of the best |"
-    yield "|---|---|---|---|"
+    They start at once, each with the threads that it chooses, and compute at once.
+    """
+    clean = {name: value for name, value in os.environ.items() if name not in OURS}
+    places = [folder / f"{number}-{i}" for i in range(number)]
+    for place in places:
+        place.mkdir()
+    each = [Variant("eager", args.work, args, place, clean) for place in places]
+    for one in each:
+        one.answer(600)
+    found = []
+    for _ in range(1 + args.rounds):
+        for one in each:
+            one.ask(args.seconds)
+        for one in each:
+            one.note(600)
+        if failures := [one.failure for one in each if one.failure is not None]:
+            raise SystemExit(f"a training failed: {failures[0]}")
+        found.append(sum(IMAGES[args.work] / one.seconds[-1] for one in each))
+    for one in each:
+        one.close()
+    return found[1:]  # the first turn gives the length of the others
+
+
+def at_once(args: argparse.Namespace) -> Iterator[Any]:
+    """One training alone, several at once, and one alone again."""
+    from loop import WORKS
+
+    yield f"{WORKS[args.work].name}. Images a second of all together; 0.8 of one alone is asked."
+    with tempfile.TemporaryDirectory() as folder:
+        places = [Path(folder) / name for name in ("first", "several", "last")]
+        for place in places:
+            place.mkdir()
+        rates = {"one alone": sums(1, args, places[0])}
+        rates |= {f"{number} at once": sums(number, args, places[1]) for number in args.together}
+        rates["one alone, afterwards"] = sums(1, args, places[2])
+    yield frame.Table("", rates, ("one alone",), "images/s", 1, 0)
+
+
+def report(args: argparse.Namespace) -> Iterator[Any]:
+    from loop import WORKS
+
+    yield f"{WORKS[args.work].name}. Images a second; ratios are to the best."
     with tempfile.TemporaryDirectory() as folder:
         for number in args.busy:
             yield from rows(number, args, Path(folder))
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Time runs beside busy processes.")
+def main() -> None:
+    parser = frame.parser(__doc__, rounds=5)
     parser.add_argument("--work", default="nf16", choices=IMAGES)
     parser.add_argument("--busy", nargs="+", type=int, default=[0, 1, 2, 4])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--together", nargs="+", type=int, help="trainings at once, such as 2 4")
     parser.add_argument("--seconds", type=float, default=3.0, help="of each turn")
     parser.add_argument("--settle", type=float, default=30.0, help="until the load shows")
-    parser.add_argument("--out", type=Path, help="also write the table to a file")
+    parser.set_defaults(threads=0)
     args = parser.parse_args()
-    args.device, args.threads = "cpu", 0
-    return args
-
-
-def main() -> None:
-    args = arguments()
-    publish(report(args), args.out)
+    if args.together:
+        frame.publish("Trainings at once", at_once(args), args)
+    else:
+        frame.publish("A run beside other work", report(args), args)
 
 
 if __name__ == "__main__":

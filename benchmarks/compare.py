@@ -14,8 +14,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import loop
+import frame
 
 from gentrain.cli.main import run
 
@@ -68,9 +69,7 @@ def grids(file: Path) -> list[str]:
     return file.read_text(encoding="utf-8").split("data:image/png")[1:]
 
 
-def report(args: argparse.Namespace) -> Iterator[str]:
-    yield "# The page of gentrain compare\n"
-    yield from loop.provenance(args)
+def report(args: argparse.Namespace) -> Iterator[Any]:
     with tempfile.TemporaryDirectory() as folder:
         place = many(Path(folder) / "runs", args.groups, args.seeds)
         began, processor = time.perf_counter(), time.process_time()
@@ -83,28 +82,21 @@ def report(args: argparse.Namespace) -> Iterator[str]:
         file = place / "compare.html"
         size = file.stat().st_size / 1e6
         yield f"The page: {size:.1f} MB, {len(grids(file))} sample grids among them.\n"
-        yield (
-            "Milliseconds from the start of loading until all is drawn; medians of "
-            f"{args.rounds} rounds [least-most].\n"
-        )
-        yield "| | by the clock | processor time of the page |\n|---|---|---|"
-        for name, times in measured(file, args.rounds).items():
-            columns = (loop.spread([pair[i] for pair in times], 0) for i in (0, 1))
-            yield f"| {name} | {' | '.join(columns)} |"
+        yield "Milliseconds from the start of loading until all is drawn."
+        times = measured(file, args.rounds)
+    for number, clock in enumerate(("by the clock", "processor time of the page")):
+        columns = {name: [pair[number] for pair in pairs] for name, pairs in times.items()}
+        yield frame.Table(clock, columns, (next(iter(columns)),), scale=1, digits=0)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Time the comparison of many runs.")
+    parser = frame.parser(__doc__, rounds=7)
     parser.add_argument("--groups", type=int, default=20)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, help="also write the table to a file")
     args = parser.parse_args()
-    args.device = "cpu"
     if CHROMIUM is None:
         raise SystemExit("no Chromium on this machine (apt-get install chromium)")
-    loop.publish(report(args), args.threads, args.out)
+    frame.publish_in_process("The page of gentrain compare", report(args), args)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,10 @@ import argparse
 import math
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from itertools import pairwise
 from typing import Any
 
-import loop
+import frame
 import torch
 from sklearn.neural_network import BernoulliRBM
 from torch import Tensor
@@ -29,7 +29,7 @@ BARE, THEIRS = "two products and the random numbers", "scikit-learn"
 STEP = "gentrain: RBM.run_chain"
 
 
-def step(args: argparse.Namespace) -> Iterator[str]:
+def step(args: argparse.Namespace) -> Iterator[Any]:
     """The table of one Gibbs step and its parts, on tensors of equal sizes."""
     model = RBM(BinaryUnits(), SHAPE, args.hidden, n_chains=args.chains)
     v, h = model.noise(args.chains, "cpu"), torch.rand(args.chains, args.hidden).round()
@@ -54,12 +54,9 @@ def step(args: argparse.Namespace) -> Iterator[str]:
         STEP: lambda: model.run_chain(v, INNER),
     }
     with torch.no_grad():
-        times = loop.in_turn(calls, args.rounds)
-    yield f"\n## A Gibbs step of {args.chains} chains, 784 visible and {args.hidden} hidden units\n"
-    yield f"| | us | to {BARE} |\n|---|---|---|"
-    for name, own in times.items():
-        ratio = loop.spread(loop.ratio(own, times[BARE]))
-        yield f"| {name} | {loop.spread([t / INNER * 1e6 for t in own], 1)} | {ratio} |"
+        times = frame.in_turn(calls, args.rounds)
+    title = f"A Gibbs step of {args.chains} chains, 784 visible and {args.hidden} hidden units"
+    yield frame.Table(title, times, (BARE,), "us", 1e6 / INNER, 1)
 
 
 class Theirs:
@@ -119,14 +116,15 @@ def digits() -> tuple[Tensor, Callable[[RBM], float]]:
 
     Returns:
         Float images (N, 1, 28, 28), and a function that gives the mean pseudo-likelihood of the
-        held-out digits in nats, by 20 flips each.
+        held-out digits in nats, over all units.
     """
     data = MNIST5k(name="mnist_5k", shape=(1, 28, 28), classes=10)
     x, test = (to_float(data.load(split).images) for split in ("train", "test"))
-    return x, lambda model: model.pseudo_log_likelihood((test,), 20).mean().item()
+    flat = test.gt(0).float().flatten(1)  # RBMs of this file threshold
+    return x, lambda model: model.pseudo_log_likelihood(flat).mean().item()
 
 
-def training(args: argparse.Namespace) -> Iterator[str]:
+def training(args: argparse.Namespace) -> Iterator[Any]:
     """The table of epochs, all with the same rate and batches."""
     x, nats = digits()
     ours = Ours(args.hidden, x)
@@ -138,7 +136,7 @@ def training(args: argparse.Namespace) -> Iterator[str]:
     yield (
         f"\n## Epochs of {len(x):,} digits: PCD-1, batches of 100, a rate of 0.05, "
         f"{args.hidden} hidden units\n\nSeconds so far, and the pseudo-likelihood in nats of the "
-        "held-out digits, by 20 flips each.\n"
+        "held-out digits, over all units.\n"
     )
     yield f"| epoch | {' | | '.join(machines)} | |\n|---|{'---|---|' * len(machines)}"
     curves: dict[str, list[tuple[float, float]]] = {name: [(0.0, -math.inf)] for name in machines}
@@ -149,6 +147,11 @@ def training(args: argparse.Namespace) -> Iterator[str]:
         cells = (f"{curve[-1][0]:.2f} | {curve[-1][1]:.1f}" for curve in curves.values())
         yield f"| {epoch} | {' | '.join(cells)} |"
     yield from conclusions(curves)
+    epochs = {
+        name: [after[0] - before[0] for before, after in pairwise(curve)]
+        for name, curve in curves.items()
+    }
+    yield frame.Table("An epoch of these", epochs, (THEIRS,), "s", 1)
 
 
 def conclusions(curves: dict[str, list[tuple[float, float]]]) -> Iterator[str]:
@@ -206,14 +209,8 @@ def by_default(args: argparse.Namespace) -> Iterator[str]:
         yield f"| {name} | {times} | {score:.1f} | {faster} |"
 
 
-def report(args: argparse.Namespace) -> Iterator[str]:
+def report(args: argparse.Namespace) -> Iterator[Any]:
     torch.manual_seed(0)
-    yield "# The restricted Boltzmann machine\n"
-    yield from loop.provenance(args)
-    yield (
-        f"Medians of {args.rounds} rounds [least-most] of {INNER} steps; ratios are taken in each "
-        "round."
-    )
     yield from step(args)
     if args.epochs:
         yield from training(args)
@@ -221,16 +218,12 @@ def report(args: argparse.Namespace) -> Iterator[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Time the RBM's Gibbs step and its training.")
+    parser = frame.parser(__doc__, rounds=21)
     parser.add_argument("--chains", type=int, default=100)
     parser.add_argument("--hidden", type=int, default=500)
-    parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, help="also write the tables to a file")
     args = parser.parse_args()
-    args.device = "cpu"
-    loop.publish(report(args), args.threads, args.out)
+    frame.publish_in_process("The restricted Boltzmann machine", report(args), args)
 
 
 if __name__ == "__main__":

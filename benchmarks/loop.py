@@ -10,24 +10,17 @@ See README.md beside this file for what is compared and how to read the table.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import copy
-import ctypes
-import logging
-import os
-import platform
-import shlex
-import statistics
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import frame
 import lightning as L
 import torch
 import torch.nn.functional as F
@@ -39,7 +32,6 @@ from gentrain.cli.compose import register
 from gentrain.config import paths, schema
 from gentrain.config.build import build
 from gentrain.layers.activation import LeakyReLU, ReLU
-from gentrain.training.devices import mallopt
 from gentrain.training.job import Job
 
 QUIET = (
@@ -110,6 +102,8 @@ def model_of(job: Job) -> Any:
 class ByHand:
     """A loop as one writes it for one paper: no trainer, no log, no checkpoint."""
 
+    fused: bool | None = None  # Adam in one pass over all weights; None for torch's default
+
     def __init__(self, job: Job, device: str) -> None:
         scheme, model = job.config["scheme"], copy.deepcopy(model_of(job)).to(device)
         self.generator, self.critic, self.device = model.generator, model.critic, device
@@ -120,9 +114,10 @@ class ByHand:
         data = build(job.config["data"], "data")
         self.batches = iter(data.batches(torch.device(device)))
 
-    @staticmethod
-    def adam(network: nn.Module, node: dict[str, Any]) -> torch.optim.Adam:
-        return torch.optim.Adam(network.parameters(), float(node["lr"]), betas=tuple(node["betas"]))
+    def adam(self, network: nn.Module, node: dict[str, Any]) -> torch.optim.Adam:
+        return torch.optim.Adam(
+            network.parameters(), float(node["lr"]), betas=tuple(node["betas"]), fused=self.fused
+        )
 
     def iterate(self, n: int) -> None:
         """n generator iterations."""
@@ -191,6 +186,8 @@ class SameArithmetic(ByHand):
     It has gentrain's rectifier and channels_last weights, scores both batches in one forward where
     the critic allows it, and computes no gradients of the critic's weights in the generator's step.
     """
+
+    fused = True
 
     def scores(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         if not self.penalised:  # a critic with batch norm
@@ -360,149 +357,58 @@ def interleaved(
     block = max(1, round(seconds / min(timed(c.iterate, 2, device) for c in found.values())))
     times: dict[str, list[float]] = {name: [] for name in found}
     for number in range(rounds):
-        for name in list(found) if number % 2 == 0 else list(found)[::-1]:
+        for name in frame.order(found, number):
             times[name].append(timed(found[name].iterate, block, device))
     return times
 
 
-def in_turn(contenders: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every contender in every round: A B C, then C B A. Round 0 does not count."""
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    for number in range(rounds + 1):
-        for name in list(contenders) if number % 2 == 0 else list(contenders)[::-1]:
-            began = time.perf_counter()
-            contenders[name]()
-            if number:
-                times[name].append(time.perf_counter() - began)
-    return times
-
-
-def rows(work: Work, device: str, rounds: int, seconds: float, folder: Path) -> Iterator[str]:
-    """The lines of one training's table."""
+def compared(work: Work, device: str, args: argparse.Namespace, folder: Path) -> Iterator[Any]:
+    """One training's table."""
     found = contenders(work, device, folder)
     distance = apart(found)
     # Equal arithmetic must give equal weights. Sums in another order may differ by what float32 and
     # three steps of Adam make of it.
     if distance["the same arithmetic by hand"] > 1e-4 or max(distance.values()) > 1e-2:
         raise SystemExit(f"{work.name}: the contenders do not compute the same: {distance}")
-    times = interleaved(found, rounds, seconds, device)
-    for name, own in times.items():
-        ratios = (spread(ratio(own, times[base])) for base in list(times)[:2])
-        ms = spread([t * 1e3 for t in own])
-        yield f"| {name} | {ms} | {' | '.join(ratios)} | {distance[name]:.0e} |"
+    times = interleaved(found, args.rounds, args.seconds, device)
+    cells = {name: f"{value:.0e}" for name, value in distance.items()}
+    yield frame.Table(work.name, times, tuple(list(times)[:2]), more={"apart": cells})
     if "no arithmetic" in work.name:
         pairs = zip(times["gentrain"], times["the same arithmetic by hand"], strict=True)
-        more = spread([(a - b) * 1e6 for a, b in pairs], 0)
+        more = frame.spread([(a - b) * 1e6 for a, b in pairs], 0)
         yield f"\nWhat gentrain adds to one critic and one generator step: {more} µs."
     for contender in found.values():
         if isinstance(contender, Gentrain):
             contender.close()
 
 
-def ratio(times: list[float], base: list[float]) -> list[float]:
-    """The ratios of two contenders, round by round."""
-    return [a / b for a, b in zip(times, base, strict=True)]
-
-
-def spread(values: list[float], digits: int = 3) -> str:
-    """Format values as "median [least-most]"."""
-    return "{} [{}-{}]".format(
-        *(f"{v:.{digits}f}" for v in (statistics.median(values), min(values), max(values)))
-    )
-
-
-def heading(args: argparse.Namespace) -> Iterator[str]:
-    """The title, the command, the machine, and how to read the table."""
-    yield "# The training loop beside hand-written ones\n"
-    yield from provenance(args)
+def report(args: argparse.Namespace) -> Iterator[Any]:
     yield (
-        f"Milliseconds a generator iteration; medians of {args.rounds} rounds [least-most]; ratios "
-        "are taken in each round. `apart`: relative distance of the weights from gentrain's after "
-        "three iterations with the same draws."
+        "Milliseconds a generator iteration. `apart`: relative distance of the weights from "
+        "gentrain's after three iterations with the same draws."
     )
-
-
-def provenance(args: argparse.Namespace) -> Iterator[str]:
-    """The command and the day, and the machine with its versions and load."""
-    command = " ".join(["python", sys.argv[0], shlex.join(sys.argv[1:])]).strip()
-    yield f"`{command}`, {time.strftime('%Y-%m-%d')}.\n"
-    device = torch.cuda.get_device_name() if args.device == "cuda" else processor()
-    versions = (
-        f"Python {platform.python_version()}, torch {torch.__version__}, lightning {L.__version__}"
-    )
-    yield (
-        f"{device}, {os.cpu_count()} cores, {args.threads} thread(s); "
-        f"load {os.getloadavg()[0]:.1f} at the start; {versions}.\n"
-    )
-
-
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next(
-        (line.split(":")[1].strip() for line in lines if line.startswith("model name")),
-        platform.machine(),
-    )
-
-
-def report(args: argparse.Namespace) -> Iterator[str]:
-    yield from heading(args)
     with tempfile.TemporaryDirectory() as folder:
         for key in args.work:
-            yield f"\n## {WORKS[key].name}\n"
-            yield "| | ms | to the minimal loop | to the same arithmetic | apart |"
-            yield "|---|---|---|---|---|"
-            yield from rows(WORKS[key], args.device, args.rounds, args.seconds, Path(folder, key))
+            yield from compared(WORKS[key], args.device, args, Path(folder, key))
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Time gentrain's loop beside hand-written ones.")
+    parser = frame.parser(__doc__, rounds=11)
     parser.add_argument("--work", nargs="+", choices=WORKS, default=list(WORKS))
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each block")
     parser.add_argument(
         "--quick", action="store_true", help="under a minute: fewer and shorter rounds, no nf=64"
     )
-    parser.add_argument("--out", type=Path, help="also write the table to a file")
     args = parser.parse_args()
     if args.quick:
         args.work, args.rounds, args.seconds = [w for w in args.work if w != "nf64"], 5, 0.3
     return args
 
 
-def one_heap() -> None:
-    """Let all threads share one heap.
-
-    glibc gives each thread a heap of its own, whose pages must be faulted in. Here gentrain's
-    trainer runs in a thread, and must not pay for that.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").mallopt(-8, 1)  # M_ARENA_MAX
-
-
-def publish(report: Iterator[str], threads: int, out: Path | None) -> None:
-    """Print a report while it is measured, and write it to a file as well."""
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # a run leaves the number as it is
-    torch.set_num_threads(threads)
-    one_heap()
-    mallopt()
-    lines = []
-    for line in report:
-        logging.getLogger("gentrain").setLevel(logging.WARNING)
-        print(line, flush=True)
-        lines.append(line)
-    if out:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text("\n".join(lines) + "\n")
-
-
 def main() -> None:
     args = arguments()
-    publish(report(args), args.threads, args.out)
+    frame.publish_in_process("The training loop beside hand-written ones", report(args), args)
 
 
 if __name__ == "__main__":

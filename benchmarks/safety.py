@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import frame
 import loop
 import torch
 from torch import Tensor
@@ -40,20 +41,12 @@ def ours(state: dict[str, Any], path: Path) -> None:
     AtomicIO().save_checkpoint(state, path)
 
 
-def table(times: dict[str, list[float]], unit: float, *bases: str) -> Iterator[str]:
-    for name, own in times.items():
-        ratios = (loop.spread(loop.ratio(own, times[base])) for base in bases)
-        yield f"| {name} | {loop.spread([t * unit for t in own], 1)} | {' | '.join(ratios)} |"
-
-
-def saving(megabytes: int, rounds: int, folder: Path) -> Iterator[str]:
+def saving(megabytes: int, rounds: int, folder: Path) -> Iterator[Any]:
     """A model of 20 tensors and Adam's two moments of each."""
     state = {
         "state": {i: torch.randn(megabytes * 250_000 // 60) for i in range(60)},
         "global_step": 1,
     }
-    yield f"\n## A checkpoint of {megabytes} MB\n"
-    yield "| | ms | to torch.save | to torch.save and fsync |\n|---|---|---|---|"
     with tempfile.TemporaryDirectory(dir=folder) as place:
         names = {
             "torch.save": plain,
@@ -64,7 +57,8 @@ def saving(megabytes: int, rounds: int, folder: Path) -> Iterator[str]:
             name: partial(save, state, Path(place, f"{save.__name__}.ckpt"))
             for name, save in names.items()
         }
-        yield from table(loop.in_turn(calls, rounds), 1e3, *list(names)[:2])
+        times = frame.in_turn(calls, rounds)
+    yield frame.Table(f"A checkpoint of {megabytes} MB", times, tuple(list(names)[:2]), digits=1)
 
 
 class Unguarded(DivergenceGuard):
@@ -74,7 +68,7 @@ class Unguarded(DivergenceGuard):
         return True
 
 
-def guarding(work: loop.Work, rounds: int, folder: Path) -> Iterator[str]:
+def guarding(work: loop.Work, rounds: int, folder: Path) -> Iterator[Any]:
     """The same run with and without the check of the gradient's norm.
 
     Both compute the norm, because it is logged.
@@ -90,38 +84,27 @@ def guarding(work: loop.Work, rounds: int, folder: Path) -> Iterator[str]:
             job.scheme.guard = Unguarded("stop", 0)
         runs[name] = loop.Gentrain(job)
         runs[name].iterate(3)
-    times = loop.in_turn({name: partial(run.iterate, 10) for name, run in runs.items()}, rounds)
-    yield f"\n## The guard: {work.name}\n"
-    yield "| | ms a generator iteration | to unguarded |\n|---|---|---|"
-    yield from table(times, 1e2, "unguarded")
+    calls = {name: partial(run.iterate, 10) for name, run in runs.items()}
+    times = frame.in_turn(calls, rounds)
+    yield frame.Table(f"The guard: {work.name}", times, ("unguarded",), scale=100, digits=1)
     for run in runs.values():
         run.close()
 
 
-def report(args: argparse.Namespace) -> Iterator[str]:
-    yield "# What safety costs\n"
-    yield from loop.provenance(args)
-    yield f"Medians of {args.rounds} rounds [least-most]; ratios are taken in each round."
+def report(args: argparse.Namespace) -> Iterator[Any]:
     yield from saving(args.megabytes, args.rounds, args.folder)
     with tempfile.TemporaryDirectory() as folder:
         yield from guarding(loop.WORKS["mlp"], args.rounds, Path(folder))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Time checkpoints and the guard.")
+    parser = frame.parser(__doc__, rounds=15)
     parser.add_argument("--megabytes", type=int, default=100)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument(
-        "--folder",
-        type=Path,
-        default=Path.cwd(),
-        help="a folder on the disk to be measured",
+        "--folder", type=Path, default=Path.cwd(), help="a folder on the disk to be measured"
     )
-    parser.add_argument("--out", type=Path, help="also write the table to a file")
     args = parser.parse_args()
-    args.device = "cpu"
-    loop.publish(report(args), args.threads, args.out)
+    frame.publish_in_process("What safety costs", report(args), args)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Batches of data=shards, mapped from the cache by worker processes, beside those of a tensor in
 memory.
 
-    python benchmarks/shards.py [--images 20000] [--size 64] [--batches 200] [--rounds 5]
+    python benchmarks/shards.py [--images 20000] [--size 64] [--batches 200] [--out FILE]
 
 The pictures are made up. Each round times both, so that a busy machine slows both down.
 """
@@ -11,12 +11,14 @@ from __future__ import annotations
 import argparse
 import io
 import itertools
-import statistics
 import tarfile
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import frame
 import numpy as np
 from PIL import Image
 
@@ -60,21 +62,26 @@ def seconds(folder: Path, size: int, resident: bool, workers: int, batches: int)
     return time.perf_counter() - began
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    for name, value in (("images", 20_000), ("size", 64), ("batches", 200), ("rounds", 5)):
-        parser.add_argument(f"--{name}", type=int, default=value)
-    options = parser.parse_args()
+def report(args: argparse.Namespace) -> Iterator[Any]:
+    yield f"{args.images:,} pictures of {args.size} px; images a second."
+    rates: dict[str, list[float]] = {"in memory": [], "mapped, two workers": []}
     with tempfile.TemporaryDirectory() as place:
-        folder, ratios = Path(place), []
-        write(folder, options.images, options.size)
-        for _ in range(options.rounds):
-            resident = seconds(folder, options.size, True, 0, options.batches)
-            mapped = seconds(folder, options.size, False, 2, options.batches)
-            ratios.append(resident / mapped)
-            rates = [f"{options.batches * BATCH / each:,.0f}" for each in (resident, mapped)]
-            print(f"resident {rates[0]} images/s, mapped {rates[1]} images/s")
-    print(f"mapped / resident: {statistics.median(ratios):.2f} in the median")
+        folder = Path(place)
+        write(folder, args.images, args.size)
+        for _ in range(args.rounds):
+            for (_, found), resident in zip(rates.items(), (True, False), strict=True):
+                workers = 0 if resident else 2
+                took = seconds(folder, args.size, resident, workers, args.batches)
+                found.append(args.batches * BATCH / took)
+    yield frame.Table("", rates, ("in memory",), "images/s", 1, 0)
+
+
+def main() -> None:
+    parser = frame.parser(__doc__, rounds=5)
+    for name, value in (("images", 20_000), ("size", 64), ("batches", 200)):
+        parser.add_argument(f"--{name}", type=int, default=value)
+    args = parser.parse_args()
+    frame.publish_in_process("Batches from shards", report(args), args)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """What a sweep adds to the time of its cells.
 
-Trivial cells are trained through joblib; then the table of a thousand finished cells is printed.
+Trivial cells are trained through joblib. Tables of thousands of finished cells are printed.
 
-    python benchmarks/sweeps.py [--cells 200] [--jobs 2] [--rows 1000] [--out FILE]
+    python benchmarks/sweeps.py [--cells 200] [--jobs 2] [--rows 1000 10000] [--out FILE]
 
 See README.md beside this file for what is counted.
 """
@@ -12,15 +12,15 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import loop
+import frame
 
 from gentrain.files import write_json
 from gentrain.sweeps.ledger import Ledger
@@ -51,8 +51,8 @@ def gentrain(place: Path, *overrides: str) -> float:
     return time.perf_counter() - began
 
 
-def overhead(cells: int, jobs: int) -> Iterator[str]:
-    """The lines of the table about a whole sweep."""
+def overhead(cells: int, jobs: int) -> Iterator[Any]:
+    """The table of a whole sweep."""
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         alone = min(gentrain(place, *TRIVIAL, f"seed={seed}") for seed in range(3))
@@ -63,13 +63,18 @@ def overhead(cells: int, jobs: int) -> Iterator[str]:
         own = [json.loads(file.read_text())["seconds"] for file in statuses]
         again = gentrain(place, *sweep)
     assert len(own) == cells
-    by_hand = alone * cells / jobs
-    yield f"| {cells} cells, {jobs} at a time, from the command to its end | {whole:.0f} s |"
-    yield f"| the cells' own times, all of them / {jobs} | {sum(own) / jobs:.0f} s |"
-    yield f"| ratio | {whole / (sum(own) / jobs):.3f} |"
-    yield f"| such a cell as a command of its own (least of 3) | {alone:.1f} s |"
-    yield f"| all of them as commands of their own / {jobs}, by that | {by_hand:.0f} s |"
-    yield f"| the same command again, with nothing left to train | {again:.1f} s |"
+    yield frame.Table(
+        f"{cells} cells, {jobs} at a time",
+        {
+            "from the command to its end": [whole],
+            "the cells' own times / jobs": [sum(own) / jobs],
+            "each as a command of its own / jobs (by the least of 3)": [alone * cells / jobs],
+            "the same command again, with nothing left to train": [again],
+        },
+        ("the cells' own times / jobs",),
+        "s",
+        1,
+    )
 
 
 def table(count: int) -> Iterator[str]:
@@ -96,29 +101,22 @@ def table(count: int) -> Iterator[str]:
             print_sweep(Ledger(ledger.dir), io.StringIO())
             times.append(time.perf_counter() - began)
     median = sorted(times)[2]
-    yield f"| the table of {count:,} cells, read and printed (median of 5) | {median:.2f} s |"
+    yield f"\nThe table of {count:,} cells, read and printed: {median:.2f} s (median of 5)."
 
 
-def report(args: argparse.Namespace) -> Iterator[str]:
-    yield "# Sweeps\n"
-    yield from loop.provenance(args)
-    yield "| | |"
-    yield "|---|---|"
-    yield from table(args.rows)
+def report(args: argparse.Namespace) -> Iterator[Any]:
+    for rows in args.rows:
+        yield from table(rows)
     yield from overhead(args.cells, args.jobs)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Time what a sweep adds to the time of its cells.")
+    parser = frame.parser(__doc__, rounds=1)
     parser.add_argument("--cells", type=int, default=200)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--rows", type=int, default=1000, help="cells of the table")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, help="also write the table to a file")
+    parser.add_argument("--rows", type=int, nargs="+", default=[1000, 10_000], help="of tables")
     args = parser.parse_args()
-    args.device, args.rounds = "cpu", 1
-    os.environ["OMP_NUM_THREADS"] = str(args.threads)
-    loop.publish(report(args), args.threads, args.out)
+    frame.publish_in_process("Sweeps", report(args), args)
 
 
 if __name__ == "__main__":

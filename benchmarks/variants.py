@@ -14,17 +14,16 @@ import argparse
 import json
 import os
 import select
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "src")]
+import frame
 
 VARIANTS: dict[str, tuple[str, ...] | None] = {
     "minimal loop": None,
@@ -180,6 +179,11 @@ class Variant:
 
     def turn(self, seconds: float, patience: float) -> None:
         """Run for some seconds, and note what an iteration took."""
+        self.ask(seconds)
+        self.note(patience)
+
+    def ask(self, seconds: float) -> None:
+        """Let it run for some seconds."""
         if self.failure is not None:
             return
         assert self.process.stdin is not None
@@ -189,8 +193,10 @@ class Variant:
             self.process.stdin.flush()
         except OSError:
             self.fail("")
-            return
-        if self.answer(patience):
+
+    def note(self, patience: float) -> None:
+        """Wait for the end of its turn, and note what an iteration took."""
+        if self.failure is None and self.answer(patience):
             self.seconds.append(self.last["seconds"])
             self.cpu.append(self.last["cpu"])
 
@@ -238,28 +244,26 @@ def measured(args: argparse.Namespace, works: list[str], folder: Path) -> list[V
     return found
 
 
-def table(args: argparse.Namespace, works: list[str], folder: Path) -> Iterator[str]:
-    from loop import WORKS, ratio, spread
+def tables(args: argparse.Namespace, works: list[str], folder: Path) -> Iterator[Any]:
+    from loop import WORKS
 
     found = measured(args, works, folder)
     for work in works:
-        yield f"\n## {WORKS[work].name}\n"
-        yield "| | ms | to the minimal loop | to eager | processor ms | images/s | MiB |"
-        yield "|---|---|---|---|---|---|---|"
         mine = {one.name: one for one in found if one.work == work}
+        done = {name: one for name, one in mine.items() if one.seconds}
+        more = {
+            "processor ms": {n: frame.spread([t * 1e3 for t in o.cpu]) for n, o in done.items()},
+            "images/s": {
+                n: f"{IMAGES[work] / statistics.median(o.seconds):,.0f}" for n, o in done.items()
+            },
+            "MiB": {n: f"{o.last['memory']:.0f}" for n, o in done.items()},
+        }
+        seconds = {name: one.seconds for name, one in mine.items()}
+        yield frame.Table(WORKS[work].name, seconds, ("minimal loop", "eager"), more=more)
         for one in mine.values():
-            if one.failure is not None or not one.seconds:
-                yield f"| {one.name} | failed: {one.failure} | | | | | |"
-                continue
-            against = partial(compared, one, mine)
-            ms, cpu = (spread([t * 1e3 for t in each]) for each in (one.seconds, one.cpu))
-            rate = IMAGES[work] / sorted(one.seconds)[len(one.seconds) // 2]
-            cells = [ms, against("minimal loop", ratio, spread), against("eager", ratio, spread)]
-            yield f"| {one.name} | {' | '.join([*cells, cpu])} | {rate:,.0f} | " + (
-                f"{one.last['memory']:.0f} |"
-            )
-        for one in mine.values():
-            if one.failure is None and "compiled" in one.name and one.last.get("eager"):
+            if one.failure is not None:
+                yield f"\n{one.name} failed: {one.failure}"
+            elif "compiled" in one.name and one.last.get("eager"):
                 yield f"\n{one.name}: {', '.join(one.last['eager'])} went on eagerly. {one.said()}"
         states = {one.last.get("tf32") for one in mine.values() if one.failure is None}
         if args.device == "cuda":
@@ -271,38 +275,22 @@ def table(args: argparse.Namespace, works: list[str], folder: Path) -> Iterator[
 IMAGES = {"nf16": 320, "nf64": 320, "mlp": 320, "dcgan": 128, "tiny": 4}  # of an iteration
 
 
-def compared(one: Variant, mine: dict[str, Variant], name: str, ratio: Any, spread: Any) -> str:
-    """Ratios to another variant, round by round."""
-    base = mine[name].seconds
-    return spread(ratio(one.seconds, base)) if len(base) == len(one.seconds) else ""
-
-
-def report(args: argparse.Namespace) -> Iterator[str]:
-    from loop import provenance
-
-    yield "# Eager, compiled, bf16 and both\n"
-    yield from provenance(args)
-    yield (
-        f"Milliseconds of a generator iteration: medians of {args.rounds} rounds [least-most]; "
-        "ratios are taken in each round. Whole runs, each in a process of its own."
-    )
+def report(args: argparse.Namespace) -> Iterator[Any]:
+    yield "Milliseconds of a generator iteration of whole runs, each in a process of its own."
     groups = [args.work] if args.device == "cuda" else [[work] for work in args.work]
     with tempfile.TemporaryDirectory() as folder:
         for works in groups:
-            yield from table(args, works, Path(folder))
+            yield from tables(args, works, Path(folder))
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Time eager, compiled and bf16 runs in turn.")
+    parser = frame.parser(__doc__, rounds=7)
     parser.add_argument("--work", nargs="+", default=["nf16", "nf64"])
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--threads", type=int, default=1, help="0: as a run chooses them")
-    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each turn")
     parser.add_argument("--patience", type=float, default=600.0, help="seconds to compile in")
     parser.add_argument("--quick", action="store_true", help="on a GPU, within 90 seconds")
     parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)
-    parser.add_argument("--out", type=Path, help="also write the table to a file")
     args = parser.parse_args()
     if args.quick:
         args.rounds, args.seconds = 3, 0.4
@@ -316,18 +304,7 @@ def main() -> None:
     if args.variant:
         work_alone(args)
         return
-    publish(report(args), args.out)
-
-
-def publish(report: Iterator[str], out: Path | None) -> None:
-    """Print the lines of a report as they come, and write them to a file at the end."""
-    lines = []
-    for line in report:
-        print(line, flush=True)
-        lines.append(line)
-    if out:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text("\n".join(lines) + "\n")
+    frame.publish("Eager, compiled, bf16 and both", report(args), args)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -48,7 +50,7 @@ def test_train_and_use() -> None:
 
 
 def test_a_mistake_raises_the_line_of_the_command(tmp_path: Path) -> None:
-    with pytest.raises(gentrain.UserError, match=r"no run in .*\(run\)"):
+    with pytest.raises(gentrain.UserError, match=r"no run in .*\(path\)"):
         gentrain.load("nowhere")
     with pytest.raises(gentrain.UserError, match=r"\(steps\)"):
         gentrain.train(*WORDS, "steps=0")
@@ -145,3 +147,121 @@ def test_import_is_light() -> None:
         [sys.executable, "-c", code], env={"PYTHONPATH": str(LIGHT)}, capture_output=True
     )
     assert done.returncode == 0, done.stderr
+
+
+# a value of each type that is none of it, and one that is out of range
+WRONG: dict[str, tuple[object, ...]] = {
+    "n": ("3", 0, True, 1.5, None, 2**70, [3]),
+    "seed": ("3", -1, 2**70, True, None),
+    "steps": ("3", 0), "draws": (0,), "samples": (0, "3"), "chains": (0, 1), "temperatures": (0,),
+    "columns": (0, -1, "3", 1.5), "zoom": (0, None, "2"),
+    "labels": (1.5, [None], [1.5], True, object()), "domain": (1.5, []),
+    "truncation": (0, -1, float("nan"), "1"), "temperature": (-1, "1", float("inf")),
+    "mean": (1, "yes"), "transitions": ((), -1, ("1",), (1.5,), None),
+    "x": ("3", None, {}, torch.tensor([float("nan")])), "z": (None, "z", [None]),
+    "images": (None, "x", 1.0), "known": (None, [1.5], torch.zeros(28)), "log_z": ("1", [], True),
+    "name": (None, 3, "loss"), "split": (3, "val"), "folder": (None, 3), "path": (None, 3, ""),
+    "checkpoint": ("first", 3), "averaged": ("yes", 1), "device": ("tpu", 3),
+    "plugins": ("my_module", [3]),
+}  # fmt: skip
+HELPERS = {
+    "ask", "batch", "image", "numbers", "log_prob_of_energy", "session", "text_of", "with_prior",
+}  # fmt: skip
+METHODS = sorted(
+    name
+    for name, method in inspect.getmembers(gentrain.Run, inspect.isfunction)
+    if name[0] != "_" and name not in HELPERS and len(inspect.signature(method).parameters) > 1
+)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_wrong_argument_is_refused_in_one_line(zoo: Zoo, name: str) -> None:
+    method = getattr(gentrain.load(zoo("gan")), name)
+    right = {"x": torch.zeros(1, 1, 28, 28), "z": torch.zeros(1, 100), "known": torch.ones(28) > 0}
+    right |= {"images": right["x"]}
+    parameters = inspect.signature(method).parameters
+    given = {key: right[key] for key in parameters.keys() & right.keys()}
+    for key in parameters:
+        for value in WRONG[key]:
+            with pytest.raises(gentrain.UserError, match=rf"\({key}\); ") as error:
+                method(**given | {key: value})
+            assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["path", "checkpoint", "averaged", "device", "plugins"])
+def test_a_wrong_argument_opens_nothing(zoo: Zoo, key: str) -> None:
+    for value in WRONG[key]:
+        with pytest.raises(gentrain.UserError, match=rf"\({key}"):
+            gentrain.load(**{"path": zoo("gan"), key: value})
+        if key in inspect.signature(gentrain.from_pretrained).parameters:
+            with pytest.raises(gentrain.UserError, match=rf"\({key}"):
+                gentrain.from_pretrained(**{"path": zoo("gan"), key: value})
+
+
+def test_numbers_of_numpy_and_single_classes_are_arguments(zoo: Zoo) -> None:
+    run = gentrain.load(zoo("cgan"))
+    wanted = run.sample(3, seed=1, labels=[3])
+    for labels in (3, "3", np.int64(3), (3,), np.array([3]), torch.tensor(3)):
+        assert torch.equal(run.sample(np.int64(3), seed=np.uint8(1), labels=labels), wanted)
+
+
+def test_bytes_are_no_images(zoo: Zoo) -> None:
+    run = gentrain.load(zoo("vae"))
+    for images in (torch.full((1, 1, 28, 28), 255.0), torch.full((1, 1, 28, 28), 255)):
+        with pytest.raises(gentrain.UserError, match=r"\(x\); give floats in \[-1, 1\]"):
+            run.encode(images)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("model.safetensors", None, r"no model.safetensors in .*\(path\)"),
+        ("model.safetensors", b"", r"model.safetensors is damaged: .*\(path\)"),
+        ("model.safetensors", 0.5, r"model.safetensors is damaged: .*\(path\)"),
+        ("config.json", b"{", r"config.json cannot be read: .*\(path\)"),
+        ("config.json", b"[]", r"config.json is not of the format .*\(path\)"),
+        ("config.json", b'{"format": "gentrain model 1"}', r"is not of the format .*\(path\)"),
+    ],
+)
+def test_a_damaged_saved_model(
+    zoo: Zoo, tmp_path: Path, name: str, content: bytes | float | None, message: str
+) -> None:
+    folder = gentrain.load(zoo("gan")).save_pretrained(tmp_path / "saved")
+    file = folder / name
+    whole = file.read_bytes()
+    file.unlink()
+    if content is not None:
+        file.write_bytes(whole[: len(whole) // 2] if content == 0.5 else content)
+    with pytest.raises(gentrain.UserError, match=message) as error:
+        gentrain.from_pretrained(folder)
+    assert "\n" not in str(error.value)
+
+
+def test_weights_of_another_model_are_refused(zoo: Zoo, tmp_path: Path) -> None:
+    one = gentrain.load(zoo("gan")).save_pretrained(tmp_path / "one")
+    other = gentrain.load(zoo("vae")).save_pretrained(tmp_path / "other")
+    shutil.copy(other / "model.safetensors", one)
+    with pytest.raises(gentrain.UserError, match=r"another model: .* differ \(path\)"):
+        gentrain.from_pretrained(one)
+
+
+def test_a_training_leaves_no_names_of_its_config_dir(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later mistake is not compared with options that are no longer there."""
+    from gentrain.cli import main
+    from gentrain.config import paths
+
+    (tmp_path / "mine" / "loss").mkdir(parents=True)
+    (tmp_path / "mine" / "loss" / "hingest.yaml").write_text("# @package loss\n")
+    seen = []
+
+    def stopped(args: object) -> Path:
+        seen.append(list(paths.option_files("loss")))
+        raise gentrain.UserError("stopped (test); go on")
+
+    monkeypatch.setattr(main, "train", stopped)
+    for words in (["--config-dir", "mine"], []):
+        with pytest.raises(gentrain.UserError, match="stopped"):
+            gentrain.train("model=gan", *words)
+    assert "hingest" in seen[0] and "hingest" not in seen[1] and not paths.overlays

@@ -77,6 +77,21 @@ def test_a_quota_is_kept(machine: Path, files: dict[str, str], number: int) -> N
     assert cores.choose(machine).number == number
 
 
+@pytest.mark.parametrize(
+    ("loadavg", "own", "free"),
+    [
+        ("9.00 1 1 1/100 1", 1, 8),  # the load of the last minute does not count
+        ("0.00 1 1 4/100 1", 1, 5),
+        ("0.00 1 1 4/100 1", 3, 7),
+        ("0.00 1 1 12/100 1", 1, 0),
+        ("nonsense", 3, 3),
+    ],
+)
+def test_cores_that_are_free_now(machine: Path, loadavg: str, own: int, free: int) -> None:
+    write(machine / "proc/loadavg", loadavg)
+    assert cores.free_beside(own, machine) == free
+
+
 @pytest.mark.parametrize("name", cores.USERS)
 def test_the_users_number_wins(machine: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "3")

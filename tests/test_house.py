@@ -21,6 +21,7 @@ PACKAGE = ROOT / "src" / "gentrain"
 # An import may only point to a lower floor. A package may also use its own modules.
 FLOORS = (
     ("__init__", "__main__"),
+    ("demos",),
     ("api",),
     ("cli",),
     ("commands",),
@@ -33,7 +34,7 @@ FLOORS = (
     ("runs",),
     ("data",),
     ("config",),
-    ("capability", "cores", "files", "streams", "tables"),
+    ("capability", "cores", "files", "imports", "streams", "tables"),
     ("patience",),
     ("errors", "version"),
 )

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from gentrain.cli import compose, main
+from gentrain import patience
+from gentrain.cli import main
+from gentrain.config import plugins
 from gentrain.errors import UserError
 from gentrain.files import acquire, exclusive
 from gentrain.patience import counted, say_if_slow
+from gentrain.runs import resolvers
 from gentrain.training import module
 from tests.support.shell import SMALL, gentrain, plain, running, wait_until
 from tests.support.zoo import Zoo
@@ -140,15 +143,41 @@ def test_the_lines_of_commands(
     assert f"opening {run}" in done.stderr and line in done.stderr, done.stderr
 
 
+@pytest.mark.parametrize("reason", ["job", "plugin", "tensors"])
 def test_the_import_of_torch_is_said(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    reason: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
+    """Once, before whatever imports it first: a training, a plugin, or the shape of data."""
+    import numpy as np
+
+    np.save(tmp_path / "images.npy", np.zeros((4, 8, 8, 1), "uint8"))
+    (tmp_path / "quick_plugin.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(patience, "announced", [])
+    monkeypatch.setattr(plugins, "active", {})
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+    def imports() -> None:
+        match reason:
+            case "job":
+                patience.announce_torch()
+            case "plugin":
+                plugins.active.clear()
+                plugins.activate(["quick_plugin"])
+            case "tensors":
+                resolvers.tensors_shape(str(tmp_path / "images.npy"), None, None, "nhwc", None)
+
+    imports()  # so that no module is imported for the first time without torch
     monkeypatch.setenv("GENTRAIN_PATIENCE", "0")
-    compose.announce_torch()
-    assert capsys.readouterr().err == "", "it is there already"
+    imports()
+    assert "loading torch" not in capsys.readouterr().err, "it is there already"
     monkeypatch.delitem(sys.modules, "torch")
-    compose.announce_torch()
-    assert capsys.readouterr().err == "gentrain: loading torch\n"
+    imports()
+    imports()
+    assert capsys.readouterr().err.count("gentrain: loading torch\n") == 1
 
 
 @pytest.mark.parametrize("words", [("sample", "run=a b"), ("eval", "run=x"), ("model=gan",)])

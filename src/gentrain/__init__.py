@@ -19,16 +19,16 @@ from gentrain.errors import WINDOWS, Diverged, Interrupted, UserError
 from gentrain.version import __version__
 
 if TYPE_CHECKING:
-    from gentrain.api import Run, from_pretrained, load, train
+    from gentrain.api import Run, demo, from_pretrained, load, train
 
 __all__ = [
-    "Diverged", "Interrupted", "Run", "UserError", "__version__", "from_pretrained", "load",
-    "train",
+    "Diverged", "Interrupted", "Run", "UserError", "__version__", "demo", "from_pretrained",
+    "load", "train",
 ]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Run", "from_pretrained", "load", "train"):
+    if name in ("Run", "demo", "from_pretrained", "load", "train"):
         if sys.platform == "win32":
             raise UserError(WINDOWS)
         from gentrain import api

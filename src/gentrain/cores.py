@@ -44,6 +44,20 @@ def choose(root: Path = Path("/")) -> Threads:
     return Threads(free, "")
 
 
+def free_beside(own: int, root: Path = Path("/")) -> int:
+    """The cores that are free at this moment for a process that computes with some threads.
+
+    Args:
+        own: its threads, which are running as well.
+        root: below which `proc` and `sys` are.
+    """
+    match text(root / "proc/loadavg").split():
+        case [_, _, _, running, *_]:
+            others = max(0, int(running.partition("/")[0]) - own)
+            return max(0, int(cores(root)) - others)
+    return own
+
+
 def wait_politely() -> None:
     """Let waiting threads of OpenMP spin briefly, then sleep; the user's setting wins.
 

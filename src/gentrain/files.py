@@ -6,6 +6,7 @@ Every part of the program that writes a file which somebody else may read uses t
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import math
 import os
@@ -167,6 +168,31 @@ def report_disk_errors(place: Path, key: str, remedy: str = "") -> Iterator[None
         remedy = remedy or f"make room, or give another {key}=DIR"
         reason = error.strerror or error
         raise Unavailable(f"cannot write in {place}: {reason} ({key}); {remedy}") from error
+
+
+class Lossy(io.FileIO):
+    """A file for messages: what cannot be written is lost, and no error of the program.
+
+    Without it, a training whose stderr lies on a full disk would end.
+    """
+
+    def write(self, content: Any) -> int:
+        try:
+            return super().write(content)
+        except OSError:
+            return len(content)
+
+
+def messages_to(number: int, encoding: str, errors: str) -> TextIO:
+    """A stream of lines to an open file, which stays open; what cannot be written is lost.
+
+    Args:
+        number: of the open file.
+        encoding: such as "utf-8".
+        errors: what is done with characters that the encoding lacks.
+    """
+    buffer = io.BufferedWriter(Lossy(number, "w", closefd=False))
+    return io.TextIOWrapper(buffer, encoding, errors, line_buffering=True)
 
 
 # --- locks ------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +22,9 @@ log = logging.getLogger("gentrain")
 Item = TypeVar("Item")
 
 SECONDS = 10.0  # between two lines of one thing
+IMPORT = 3.0  # seconds that the import of torch and Lightning takes
+
+announced: list[str] = []  # imports of which a line was said
 
 
 def patience() -> float:
@@ -36,6 +40,15 @@ def patience() -> float:
         raise UserError(
             f"{given!r} is no number of seconds (GENTRAIN_PATIENCE); give one, or unset it"
         ) from None
+
+
+def announce_torch() -> None:
+    """Say that the import of torch begins, which takes seconds; once in a process."""
+    if "torch" in sys.modules or "LOCAL_RANK" in os.environ or patience() >= IMPORT:
+        return
+    if not announced:
+        announced.append("torch")
+        print("gentrain: loading torch", file=sys.stderr, flush=True)
 
 
 @contextmanager

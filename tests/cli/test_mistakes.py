@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from gentrain.cli.hydra_errors import unknown_option
+from gentrain.cli.option_lists import refuse_lists
+from gentrain.cli.overrides import normalize_overrides, refuse_new_keys
+from gentrain.errors import UserError
 from tests.support.shell import SMALL, Done, assert_refused
 
 Run = Callable[..., Done]
@@ -52,6 +56,20 @@ COMPOSITION = {
     "null-trainer": (["model=gan", "trainer=null"], ["(trainer)", "choose auto or"]),
     "added-key": (["model=gan", "+stepz=3"], ["no option stepz (stepz)", "did you mean steps"]),
     "added-key-twice": (["++nothing=3"], ["no option nothing (nothing)"]),
+    "added-key-below": (["++foo.bar=1"], ["no option foo.bar (foo.bar)"]),
+    "key-of-no-part": (
+        ["model=gan", "model.generator.prio=3"],
+        ["did you mean model.generator.prior?"],
+    ),
+    "key-without-its-parent": (
+        ["model=realnvp", "model.critic.width=3"],
+        ["(model.critic.width); did you mean model.flow.width?"],
+    ),
+    "key-like-no-other": (
+        ["model=realnvp", "model.flow.x=3"],
+        ["there are model.flow.blocks, model.flow.scales, model.flow.width"],
+    ),
+    "a-list-of-one": (["data=[mnist_5k]"], ["(data)", "write data=mnist_5k"]),
     "key-taken-away": (["model=gan", "~steps"], ["steps cannot be taken away (steps)"]),
     "hydra-key": (["hydra.run.dr=x"], ["(hydra.run.dr)", "did you mean hydra.run.dir"]),
     "key-of-other-data": (
@@ -74,6 +92,88 @@ COMPOSITION = {
 def test_composition(run_light: Run, tmp_path: Path, row: str) -> None:
     words, told = COMPOSITION[row]
     assert_refused(run_light(*words), tmp_path, *told)
+
+
+def refusal(call: Callable[[], object]) -> str:
+    """What is said, in one line with a key and a remedy."""
+    with pytest.raises(UserError) as refused:
+        call()
+    text = str(refused.value)
+    assert "\n" not in text and "(" in text and "; " in text, text
+    return text
+
+
+@pytest.mark.parametrize(
+    ("verb", "word", "said"),
+    [
+        ("train", "+foo=1", "no option foo (foo)"),
+        ("train", "++foo.bar=1", "no option foo.bar (foo.bar)"),
+        ("train", "+sweep.nme=x", "did you mean sweep.name"),
+        ("train", "+cluster.jbs=1", "did you mean cluster.jobs"),
+        ("train", "+hydra.run.folder=x", "did you mean hydra.run.dir"),
+        ("train", "~sweep.trials", "cannot be taken away (sweep.trials)"),
+        ("sample", "+foo=1", "there are averaged, checkpoint, debug, device"),
+    ],
+)
+def test_keys_that_the_schema_lacks(verb: str, word: str, said: str) -> None:
+    assert said in refusal(lambda: refuse_new_keys(verb, [word]))
+
+
+def test_keys_that_may_be_added() -> None:
+    words = ["+model.x=1", "++sweep.name=a", "+callbacks.mine.x=1", "~callbacks.doctor", "+steps=3"]
+    refuse_new_keys("train", [*words, "+experiment=quick", "+hydra.run.dir=x", "sweep.nme=1"])
+
+
+@pytest.mark.parametrize(
+    ("group", "options", "said"),
+    [
+        ("quality", ["none", "rotation"], "write quality=none, or a run of each with -m quality="),
+        ("data", ["mnist_5k"], "write data=mnist_5k"),
+        ("mode", ["grid"], "write mode=grid"),
+        ("callbacks", [], "callbacks.NAME=null"),
+        ("experiment", [], "leave it out"),
+        ("logger", [], "give one, logger=..."),
+    ],
+)
+def test_lists_where_one_is_chosen(group: str, options: list[str], said: str) -> None:
+    assert said in refusal(lambda: refuse_lists(group, options))
+
+
+@pytest.mark.parametrize(
+    ("group", "options"),
+    [("tricks", []), ("tricks", ["ema", "replay"]), ("callbacks", ["default", "mine"])],
+)
+def test_lists_where_several_are_chosen(group: str, options: list[str]) -> None:
+    refuse_lists(group, options)
+
+
+@pytest.mark.parametrize("group", ["tricks", "callbacks", "logger", "schedule"])
+def test_none_where_there_is_no_such_option(group: str) -> None:
+    assert "; there are" not in unknown_option(group, "none", [])
+
+
+@pytest.mark.parametrize(
+    "words", [["--config-dir own"], ["-m seed=1,2"], ["model=gan steps=3"], ["+steps=3 seed=1"]]
+)
+def test_words_that_quotes_have_joined(words: list[str]) -> None:
+    said = refusal(lambda: normalize_overrides("train", words))
+    assert said.endswith(f"leave out the quotes around it: {words[0]}")
+
+
+@pytest.mark.parametrize("word", ["data.root=a b=c", "logger.group=a b", "logger.group='a b=c'"])
+def test_values_with_spaces(word: str) -> None:
+    normalize_overrides("train", [word])
+
+
+@pytest.mark.parametrize("word", ["plugin=a,b", "plugin=[a,b]", "plugin=[]"])
+def test_check_takes_one_plugin(word: str) -> None:
+    assert "this command takes one (plugin)" in refusal(
+        lambda: normalize_overrides("check", [word])
+    )
+    assert normalize_overrides("check", ["plugin=['a']", "plugin=a.b"]) == [
+        "plugin=a",
+        "plugin=a.b",
+    ]
 
 
 CONSTRUCTION = {

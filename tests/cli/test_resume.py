@@ -23,10 +23,10 @@ from tests.support.shell import (
     signalled,
     summary,
 )
-from tests.support.zoo import LONG, Zoo
+from tests.support.zoo import LONG, STEPS, Zoo
 
 Run = Callable[..., Done]
-STEPS, WHOLE = 60, LONG
+WHOLE = LONG
 
 
 @pytest.fixture
@@ -40,16 +40,19 @@ def test_nothing_to_go_on_from(run: Run, tmp_path: Path) -> None:
     done = run(*WHOLE, "steps=1", "hydra.run.dir=run", "resume=auto")
     assert_fine(done)
     assert "from step" not in done.stderr and summary(tmp_path / "run")["steps"] == 1
+    said = "no unfinished run of these options in run (resume=auto): a new one begins"
+    assert done.stderr.count(said) == 1
 
 
+@pytest.mark.parametrize("cold", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_killed_run_goes_on_as_if_nothing_had_been(
-    finished: Path, env: dict[str, str], tmp_path: Path
+    finished: Path, env: dict[str, str], tmp_path: Path, cold: bool
 ) -> None:
-    """In cold processes: each has hashes of its own."""
+    """A cold process has hashes of its own."""
     run_dir = tmp_path / "run"
-    status, _ = signalled(tmp_path, env, run_dir, 7, signal.SIGKILL, *WHOLE, cold=True)
+    status, _ = signalled(tmp_path, env, run_dir, 7, signal.SIGKILL, *WHOLE)
     assert status == -signal.SIGKILL and not (run_dir / "summary.json").exists()
-    done = gentrain(tmp_path, env, *WHOLE, "hydra.run.dir=run", "resume=auto", cold=True)
+    done = gentrain(tmp_path, env, *WHOLE, "hydra.run.dir=run", "resume=auto", cold=cold)
     assert_fine(done)
     assert "from step " in done.stderr
     assert summary(run_dir)["status"] == "completed" and [

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from gentrain.cli import main
+from gentrain.files import messages_to
 from tests.support import made_runs
-from tests.support.shell import GENTRAIN, SMALL, gentrain
+from tests.support.shell import GENTRAIN, SMALL, gentrain, python
 
 TRAIN = (
     "model=dcgan", "steps=1", "data.batch_size=8", "model.generator.width=4",
@@ -21,14 +22,63 @@ TRAIN = (
 )  # fmt: skip
 
 
-EACH = [pytest.param(closed, marks=pytest.mark.slow) for closed in ("2>&-", "1>&-")]
+# what an interpreter makes of streams that were closed before it started
+CLOSED = """
+import os, sys
+for number in map(int, sys.argv.pop()):
+    os.close(number)
+    for name in (["stdout", "__stdout__"], ["stderr", "__stderr__"])[number - 1]:
+        setattr(sys, name, None)
+from gentrain.cli.main import main
+main()
+"""
 
 
-@pytest.mark.parametrize("closed", ["1>&- 2>&-", *EACH])
+@pytest.mark.parametrize("closed", ["1", "2", "12"])
+def test_closed_streams(closed: str, env: dict[str, str], tmp_path: Path) -> None:
+    done = python(tmp_path, env, "-c", CLOSED, *TRAIN, "hydra.run.dir=run", closed)
+    assert done.returncode == 0 and (tmp_path / "run" / "summary.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("closed", ["1>&- 2>&-", "2>&-", "1>&-", "2>/dev/full"])
 def test_a_closed_stream(closed: str, env: dict[str, str], tmp_path: Path) -> None:
     words = " ".join([GENTRAIN, *TRAIN, "hydra.run.dir=run"])
     status = subprocess.run(["bash", "-c", f"{words} {closed}"], cwd=tmp_path, env=env).returncode
     assert status == 0 and (tmp_path / "run" / "summary.json").exists()
+
+
+needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has /dev/full")
+
+
+@needs_full
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [("model=gann 2>/dev/full", 2), ("bs=3 nothing=3 2>/dev/full", 2), ("list 2>/dev/full", 0)],
+)
+def test_messages_that_cannot_be_written_are_lost(
+    words: str, status: int, light: dict[str, str], tmp_path: Path
+) -> None:
+    done = subprocess.run(["bash", "-c", f"{GENTRAIN} {words}"], cwd=tmp_path, env=light)
+    assert done.returncode == status
+
+
+@needs_full
+@pytest.mark.parametrize("words", ["--version", "list models"])
+def test_results_that_cannot_be_written_are_an_error(
+    words: str, light: dict[str, str], tmp_path: Path
+) -> None:
+    command = ["bash", "-c", f"{GENTRAIN} {words} >/dev/full"]
+    done = subprocess.run(command, cwd=tmp_path, env=light, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 4 and done.stderr.count("\n") == 1, done.stderr
+    assert "No space left on device" in done.stderr
+
+
+@needs_full
+def test_a_stream_of_messages() -> None:
+    number = os.open("/dev/full", os.O_WRONLY)
+    print("a line that is lost", file=messages_to(number, "utf-8", "strict"), flush=True)
+    os.close(number)
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])

@@ -13,6 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from textwrap import dedent
 
@@ -288,17 +289,28 @@ def copied(tmp_path: Path) -> Path:
     return copy
 
 
-def run(tree: Path, cwd: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """A cold process that imports the copy, and not the package under test."""
+ONE_AFTER_ANOTHER = """
+import json, sys
+from gentrain.cli import main
+from hydra.core.global_hydra import GlobalHydra
+for words in json.loads(sys.argv.pop()):
+    GlobalHydra.instance().clear()
+    if status := main.run(words):
+        sys.exit(status)
+"""
+
+
+def run(tree: Path, cwd: Path, *commands: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Commands in one cold process, which imports the copy, and not the package under test."""
     env = {**os.environ, "PYTHONPATH": str(tree / "src"), "GENTRAIN_CACHE": str(cwd / "cache")}
-    command = [sys.executable, "-m", "gentrain", *words]
+    command = [sys.executable, "-c", ONE_AFTER_ANOTHER, json.dumps(commands)]
     done = subprocess.run(command, cwd=cwd, env=env, text=True, capture_output=True, timeout=250)
     assert done.returncode == 0, done.stderr
     return done
 
 
 def test_one_of_each_kind(tree: Path, tmp_path: Path) -> None:
-    run(tree, tmp_path, *ALL_TOYS)
+    run(tree, tmp_path, ALL_TOYS, ("sample", "run=run", "mode=toy", "n=3", "out=drawn"))
     done = summary(tmp_path / "run")
     assert done["choices"] | {"model": "toy", "data": "toy", "tricks": "toy"} == done["choices"]
     metrics = done["metrics"]
@@ -313,7 +325,6 @@ def test_one_of_each_kind(tree: Path, tmp_path: Path) -> None:
     saved = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     assert saved["state_dict"]["model.loss.k"] == 8  # 4 critic steps at a rate of 2
 
-    run(tree, tmp_path, "sample", "run=run", "mode=toy", "n=3", "out=drawn")
     record = json.loads((tmp_path / "drawn" / "sample.json").read_text())
     assert record["mode"] == "toy" and record["results"]["images"] == 3
 
@@ -454,4 +465,4 @@ def test_contributing_is_true(tmp_path: Path) -> None:
         assert not (copy / name).exists(), name
         (copy / name).write_text(text)
     for words in asked:
-        run(copy, tmp_path, *words)
+        run(copy, tmp_path, words)

@@ -13,6 +13,7 @@ import inspect
 import json
 import math
 import pkgutil
+import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from functools import cache
@@ -302,3 +303,35 @@ def test_the_program_refuses_a_quality_before_anything_is_written(
     done = program("eval", f"run={zoo('rbm')}", "n=1", f"out={out}")
     assert_refused_in_one_line(done, "at least 2", "(n")
     assert list(tmp_path.iterdir()) == []
+
+
+FEW = {
+    # a metric, a number of held-out images and of samples: the words of its only warning
+    "few images": ("dcgan", "classifier", 27, 1000, r"27 validation images .* too few"),
+    "fewer than features": ("dcgan", "classifier", 120, 1000, r"120 .* for 128 features"),
+    "few samples": ("dcgan", "classifier", 200, 128, r"128 samples for 128 features"),
+    "a mean": ("vae", "nats", 27, 1000, r"27 images, so its means are rough"),
+    "enough": ("dcgan", "classifier", 200, 1000, None),
+    "a mean of enough": ("vae", "nats", 100, 1000, None),
+}
+
+
+@pytest.mark.parametrize("case", FEW)
+def test_too_few_images_are_said_at_the_start_in_one_line(
+    case: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    preset, quality, count, samples, words = FEW[case]
+    config = small(composition(f"model={preset}", f"quality={quality}", "data=mnist_5k"))
+    metric = metrics_of(config | {"callbacks": {}})["quality"]
+    metric.__dict__["samples"] = metric.__dict__["wanted"] = samples
+    data = build(validate.checked(config["data"], "data"), "data", Data)
+    images = torch.randint(256, (count, *data.shape), dtype=torch.uint8)
+    labels = torch.arange(count) % data.classes
+    data._samples = dict.fromkeys(("train", "validation", "test"), ArrayDataset(images, labels))
+    model = build(validate.checked(config["model"], "model"), "model")
+    metric.split = "validation"
+    for _ in range(2):  # as for the end of the training
+        metric.check(data, model)
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == (words is not None), said
+    assert words is None or re.search(words, said[0])

@@ -15,8 +15,9 @@ from gentrain.cli.overlay import refuse_misplaced
 from gentrain.cli.overrides import normalize_overrides
 from gentrain.config import paths, plugins
 from gentrain.config.build import build
-from gentrain.config.validate import check
+from gentrain.config.validate import check, checked
 from gentrain.errors import UserError
+from tests.support.program import Program, refused
 from tests.support.shell import SMALL, assert_refused, gentrain
 
 
@@ -191,6 +192,10 @@ CLASSES = """
     class Wrong(base.Generator):
         def __init__(self, shape, prior="normal"):
             super().__init__(nn.Linear(1, shape), 1)
+
+    class Unfinished(AdversarialLoss):
+        def __init__(self, **others):
+            self.rate = 1.0
 """
 GAN = "model=dcgan"
 
@@ -235,8 +240,12 @@ KINDS = {
     ),
     "a method is missing": (of("loss", "Half"), "of_both"),
     "a module": (["loss._target_=mine"], "mine is a module (loss._target_); name a class of it"),
+    "a constructor that leaves out its base's": (
+        of("loss", "Unfinished"),
+        "the constructor of mine.Unfinished does not call super().__init__(...), in ",
+    ),
     "constructor before Module.__init__": (
-        of("model.generator", "Late"), "AttributeError: cannot assign module before",
+        of("model.generator", "Late"), "of mine.Late does not call super().__init__(",
     ),
     "constructor with a mistake": (of("model.generator", "Wrong"), "TypeError: "),
 }  # fmt: skip
@@ -247,7 +256,6 @@ def test_a_class_of_another_kind(name: str, place: Path) -> None:
     from omegaconf import OmegaConf
 
     from gentrain.config.schema import resolved
-    from gentrain.training.job import KINDS as OF_KEYS
 
     words, said = KINDS[name]
     written(place, {"mine.py": CLASSES})
@@ -258,14 +266,13 @@ def test_a_class_of_another_kind(name: str, place: Path) -> None:
     def built() -> None:
         config = resolved(OmegaConf.create(composed("train", words).values))
         config["model"]["generator"] = of_the_class(config["model"].get("generator"))
-        checked = check(config, OF_KEYS)
+        checked = check(config)
         build(checked["model"], "model")
 
     found = message(built)
     assert said in found
-    if "constructor" in name:
-        line = 21 if "before" in name else 25
-        assert f"{place}/mine.py:{line} (model); mend it there" in found
+    if "mend it there" in found:
+        assert f"{place}/mine.py:25 (model); mend it there" in found
 
 
 def of_the_class(node: dict[str, Any] | None) -> Any:
@@ -289,3 +296,151 @@ def test_a_node_that_names_no_class(where: str, place: Path) -> None:
     assert message(lambda: check(config)).startswith(
         f"nothing says what is built here ({where}); add the line _target_: "
     )
+
+
+# --- trainings ------------------------------------------------------------------------------------
+
+FAULTY = """
+    import torch
+    from torch import nn
+    from gentrain.adversarial.losses import AdversarialLoss
+    from gentrain.adversarial.regularizer import Regularizer
+    from gentrain.networks import base
+
+    class Loss(AdversarialLoss):
+        def __init__(self):
+            super().__init__(self.of_critic, lambda real, fake: -fake.mean())
+    class Detached(Loss):
+        def of_critic(self, real, fake): return (fake - real).mean().detach()
+    class Many(Loss):
+        def of_critic(self, real, fake): return fake - real
+    class Number(Loss):
+        def of_critic(self, real, fake): return 1.0
+    class Raises(Loss):
+        def of_critic(self, real, fake): return real.nothing()
+    class Trick(Regularizer):
+        def critic_term(self, critic, real, fake): return critic(real).square()
+    class Net(base.Generator):
+        def __init__(self, shape, latent=4):
+            super().__init__(nn.Linear(latent, shape[0] + 1), latent)
+"""
+TRAININGS = {
+    "detached": ("loss", "Detached", "of the critic has no gradient"),
+    "a loss an image": ("loss", "Many", "the loss of the critic has the shape (8,), not () (loss)"),
+    "a number": ("loss", "Number", "the loss of the critic is a float, not a tensor (loss)"),
+    "raises": ("loss", "Raises", "AttributeError: 'Tensor' object has no attribute 'nothing', in "),
+    "trick": ("tricks.bad", "Trick", "the loss bad of the critic has the shape (16,)"),
+    "network": ("model.generator", "Net", "a sample has the shape (16, 3), not (16, 2) "),
+}
+QUICK = (
+    "model=gan", "network=mlp", "data=gaussian_ring", "data.batch_size=16", "model.critic.width=4",
+    "quality=none", "trainer=cpu", "logger=csv", "samples.every=0", "callbacks.doctor=null",
+    "steps=1", "hydra.run.dir=run", "--config-dir", "own",
+)  # fmt: skip
+
+
+@pytest.fixture
+def faulty(place: Path) -> Path:
+    """A directory with a module of mistakes, and a YAML file for each."""
+    written(place, {"mine.py": FAULTY})
+    for key, name, _ in TRAININGS.values():
+        group = {"model.generator": "network"}.get(key, key.partition(".")[0])
+        node = f"_target_: mine.{name}\n"
+        if group == "tricks":
+            node = f"bad: {{_target_: mine.{name}}}\n"
+        if group == "network":
+            node = (
+                "# @package model\n"
+                f'generator: {{_target_: mine.{name}, _partial_: true, shape: "${{data.shape}}"}}\n'
+                "critic: {_target_: gentrain.networks.mlp.Critic, _partial_: true, "
+                'shape: "${data.shape}", width: 4, depth: 1}\n'
+            )
+        written(place, {f"own/{group}/{name.lower()}.yaml": node})
+    return place
+
+
+def chosen(key: str, name: str) -> list[str]:
+    """The words of a training with an option of `faulty`."""
+    match key:
+        case "tricks.bad":
+            return [*QUICK, f"tricks=[{name.lower()}]"]
+        case "model.generator":
+            kept = [word for word in QUICK if not word.startswith("network=")]
+            return [*kept, f"network={name.lower()}"]
+    return [*QUICK, f"{key}={name.lower()}"]
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_a_mistake_in_a_training(name: str, faulty: Path, program: Program) -> None:
+    """One line with class, key and what tries it; the traceback is in train.log alone."""
+    key, kind, said = TRAININGS[name]
+    done = program(*chosen(key, kind), "plugins=[mine]")
+    line = done.stderr.rstrip("\n").splitlines()[-1]
+    assert done.status == 2 and "Traceback" not in done.stderr, done
+    assert line.startswith(f"gentrain: error: mine.{kind}: ") and said in line, line
+    assert f"({key}); " in line and "`gentrain check plugin=mine --config-dir own`" in line, line
+    assert "Traceback" in (faulty / "run" / "train.log").read_text()
+
+
+def test_a_mistake_of_gentrain_itself(
+    faulty: Path, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It remains a traceback, also beside a plugin."""
+    from gentrain.training.adversarial import AdversarialModule
+
+    def broken(*_: Any) -> None:
+        raise RuntimeError("ours")
+
+    monkeypatch.setattr(AdversarialModule, "training_step", broken)
+    words = [word for word in chosen("loss", "Detached") if not word.startswith("loss=")]
+    with pytest.raises(RuntimeError, match="ours"):
+        program(*words, "plugins=[mine]")
+
+
+# --- YAML files that lack something ---------------------------------------------------------------
+
+
+def test_keys_that_a_data_set_lacks(place: Path) -> None:
+    """The refusal names the key, and the file to which it belongs."""
+    from omegaconf import OmegaConf
+
+    from gentrain.config.schema import resolved
+
+    written(place, {"own/data/net.yaml": "_target_: mine.Rows\nname: net\n"})
+    register()
+    cfg = OmegaConf.create(composed("train", ["model=gan", "network=mlp", "data=net"]).values)
+    said = message(lambda: resolved(cfg))
+    assert "(data.shape); add the line shape: ... to " in said
+    assert said.endswith(f"{place}/own/data/net.yaml")
+
+
+def test_values_that_a_metric_lacks(place: Path) -> None:
+    """Of two files that name the class, the one that lacks the value is named."""
+    metric = "class Score:\n    def __init__(self, every: int, samples: int): ...\n"
+    whole, half = "_target_: mine.Score\nevery: 1\n", "_target_: mine.Score\n"
+    written(place, {"mine.py": metric, "own/quality/a.yaml": whole + "samples: 1\n"})
+    written(place, {"own/quality/b.yaml": half})
+    plugins.activate(["mine"])
+    said = message(lambda: checked({"_target_": "mine.Score"}, "quality"))
+    assert "mine.Score needs values for every, samples (quality.every); add the line" in said
+    assert said.endswith("own/quality/b.yaml")
+
+
+@pytest.mark.parametrize("key", ["data", "quality", "callbacks.mine"])
+def test_a_part_without_a_class(key: str) -> None:
+    node: dict[str, Any] = {"mine": {"x": 1}} if "." in key else {"x": 1}
+    config = {"steps": 1, "seed": 0, key.partition(".")[0]: node}
+    assert f"nothing says what is built here ({key}); " in message(lambda: check(config))
+
+
+def test_a_broken_file_behind_another(place: Path, program: Program) -> None:
+    """One that the defaults of a right file include."""
+    written(place, {"own/loss/a.yaml": "defaults: [b, _self_]\n", "own/loss/b.yaml": "x: [1\n"})
+    refused(program(*QUICK, "loss=a"), "own/loss/b.yaml:2 is no YAML: ", "mend it there")
+
+
+def test_check_says_that_a_file_is_broken(place: Path, program: Program) -> None:
+    written(place, {"mine.py": "", "own/loss/b.yaml": "x: [1\n"})
+    done = program("check", "plugin=[mine]", "--config-dir", "own")
+    assert done.status == 1 and "own/loss/b.yaml:2 is no YAML: " in done.stdout, done
+    assert "0 passed, 1 failed, 0 skipped" in done.stdout

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import re
 import typing
 import warnings
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from typing import Any, Literal
 import lightning as L
 import pytest
 import torch
+import yaml
 from hydra.errors import HydraException
 
 from gentrain.adversarial.lipschitz import GradientPenalty
@@ -28,6 +30,7 @@ from gentrain.adversarial.tricks import FeatureMatching, LabelSmoothing
 from gentrain.commands.check.equality import difference
 from gentrain.config import validate
 from gentrain.config.build import build
+from gentrain.config.factory import Factory
 from gentrain.config.validate import argument_types, coerced, locate, signature
 from gentrain.data.batches import as_batch
 from gentrain.errors import UserError
@@ -40,9 +43,10 @@ from gentrain.networks.base import Backbone
 from gentrain.networks.conditional import conditional_generator
 from gentrain.training.datamodule import DataModule
 from gentrain.training.single_objective import SingleObjective
-from tests.contracts.test_matrix import Toy, hydra_composed, resolve
+from tests.contracts.test_matrix import Toy
 from tests.support import compose
 from tests.support.backbones import criterion
+from tests.support.compose import resolve, unresolved
 from tests.support.presets import NAMES, small
 
 # what is read, names and paths, speed and memory; what acts only where an update has diverged
@@ -203,8 +207,53 @@ def without_effect(config: dict[str, Any]) -> list[str]:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_an_option_changes_the_run_or_is_refused(preset: str) -> None:
     words = WORDS.get(preset, PLAIN)
-    config = small(resolve(copy.deepcopy(hydra_composed(f"model={preset}", "steps=2", *words))))
+    config = small(resolve(unresolved(f"model={preset}", "steps=2", *words)))
     assert without_effect(config) == []
+
+
+def node_at(config: Any, path: str) -> dict[str, Any]:
+    for key in path.split("."):
+        config = config[int(key) if isinstance(config, list) else key]
+    return config
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_what_a_model_gives_its_parts_itself_is_no_option(
+    preset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the value that was typed, `+model.network.shape=[3]`, is lost in silence."""
+    config = small(resolve(unresolved(f"model={preset}", "steps=2")))
+    config = validate.check(config)["model"]
+    given: dict[tuple[str, str], Any] = {}
+    call = Factory.__call__
+
+    def spy(self: Any, /, *args: Any, **more: Any) -> Any:
+        given.update({(self.path, key): value for key, value in more.items() if self.path})
+        return call(self, *args, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Factory, "__call__", spy)
+        with suppress(UserError):  # tiny widths that a flow refuses after the call
+            build(config, "model")
+    for (path, key), value in given.items():
+        changed = copy.deepcopy({"model": config})
+        node_at(changed, path)[key] = value
+        with pytest.raises(UserError, match=rf" \({re.escape(path)}\.{key}\); leave it out"):
+            build(changed["model"], "model")
+
+
+@pytest.mark.parametrize("word", ["max_steps=3", "callbacks=[]"])
+def test_what_the_program_gives_the_trainer_is_no_option(word: str) -> None:
+    key, value = word.split("=")
+    node = {"_target_": "lightning.Trainer", key: yaml.safe_load(value)}
+    with pytest.raises(UserError, match=rf"\(trainer\.{key}\); leave it out"):
+        build(node, "trainer", max_steps=2, callbacks=[L.Callback()])
+
+
+def test_what_an_optimizer_gets_is_no_option() -> None:
+    node = {"_target_": "torch.optim.Adam", "_partial_": True, "lr": 0.1, "params": 3}
+    with pytest.raises(UserError, match=r"\(scheme\.optimizers\.model\.params\); leave it out"):
+        validate.checked(node, "scheme.optimizers.model")
 
 
 # every other choice of a group, in a preset that takes it
@@ -245,7 +294,7 @@ def test_an_option_of_a_choice_changes_the_run_or_is_refused(group: str, choice:
         more = MORE.get(choice, CONVOLUTIONS if group == "network" else PLAIN)
         words = (*f"model={host}".split(), word, "steps=2", *more)
         try:
-            config = small(resolve(copy.deepcopy(hydra_composed(*words))))
+            config = small(resolve(unresolved(*words)))
             initial(config)
         except (UserError, HydraException) as error:
             refusals.append(f"{words}: {error}")

@@ -358,3 +358,18 @@ def test_no_cut_of_sorted_rows_has_one_class_alone() -> None:
         == 27_000
     )
     assert data.load("validation").labels.bincount().tolist() == [1500, 1500]
+
+
+def test_data_that_are_divided_anew_are_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`eval` of a run without scores divides what it has read already."""
+    from tests.support.toy import Noise
+
+    options = {"name": "noise", "shape": (1, 2, 2), "classes": 4}
+    whole, wanted = Noise(**options, validation=0.0), Noise(**options, validation=0.25)
+    for split in ("train", "test"):
+        whole.load(split)
+    expected = {split: wanted.load(split).images for split in ("train", "validation", "test")}
+    monkeypatch.setattr(Noise, "read", lambda self, split: pytest.fail(f"{split} is read again"))
+    divided = whole.with_validation(0.25)
+    for split, images in expected.items():
+        assert torch.equal(divided.load(split).images, images)

@@ -53,6 +53,36 @@ def quality(cache, **changes) -> ImageQuality:
     return ImageQuality(features=Classifier(updates=60, batch_size=32), **(settings | changes))
 
 
+def test_a_metric_is_named_as_it_was_chosen():
+    for features, name in ((Classifier(), "classifier"), (Rotation(), "rotation")):
+        assert ImageQuality(features=features).key == f"quality={name}"
+
+
+def test_scores_hold_one_batch_of_samples_at_a_time(cache, bars, model, scored, monkeypatch):
+    """Each batch is scored before the next is drawn; the features are those of all images."""
+    metric, order = quality(cache), []
+    scored(metric, bars, model())
+    source, cpu = bars.load("test"), torch.device("cpu")
+    torch.manual_seed(0)
+    images = metric.images(model(), source, cpu)
+    whole = metric.features.of(images, metric.batch_size, cpu)
+    forward, draw = metric.features.forward, metric.draw
+
+    def drawn(*args):
+        for each in draw(*args):
+            order.append("draw")
+            yield each
+
+    monkeypatch.setattr(metric, "draw", drawn)
+    monkeypatch.setattr(
+        metric.features, "forward", lambda images: order.append("score") or forward(images)
+    )
+    torch.manual_seed(0)
+    found = metric._of_samples(model(), source, cpu)
+    assert order == ["draw", "score"] * 3
+    assert all(torch.equal(a, b) for a, b in zip(found, whole, strict=True))
+
+
 def test_scores_and_protocol(cache, bars, model, scored):
     scores, protocol = scored(quality(cache), bars, model())
     assert scores.keys() == NAMES

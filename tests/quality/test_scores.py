@@ -12,6 +12,7 @@ from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
+from gentrain.quality import distances
 from gentrain.quality.coverage import coverage, kl_to_uniform
 from gentrain.quality.distances import (
     Moments,
@@ -84,6 +85,15 @@ def test_fid_of_few_and_equal_samples_is_finite():
 def test_covariance_is_unbiased():
     x = clouds()[0]
     assert np.allclose(moments(x).cov, np.cov(x.numpy(), rowvar=False), rtol=1e-12, atol=1e-14)
+
+
+def test_moments_are_the_same_by_parts(monkeypatch):
+    """Also of features that are far from zero, with a last part that is shorter."""
+    x = clouds()[0].float() + 100
+    monkeypatch.setattr(distances, "CHUNK", 7)
+    assert np.allclose(moments(x).mean, x.double().mean(0), rtol=1e-14)
+    expected = np.cov(x.double().numpy(), rowvar=False)
+    assert np.allclose(moments(x).cov, expected, rtol=1e-12, atol=1e-14)
 
 
 def test_inception_score_equals_torch_fidelity_but_for_the_shuffle(monkeypatch):

@@ -134,6 +134,15 @@ def test_a_run_made_without_a_validation_split_goes_on_without(tmp_path: Path) -
     assert directory.newest_unfinished(tmp_path, asked(0.1)) == run_dir
     choices = {"model": "gan", "data": "mnist_5k"}
     directory.refuse_other_config(run_dir, asked(0.1), choices)
+    typed = {"data.validation"}  # the default, and yet asked for
+    assert directory.settings_kept(run_dir, asked(0.1), typed) == {}
+    assert directory.newest_unfinished(tmp_path, asked(0.1), typed) is None
+    for refused in (
+        directory.refuse_other_config,
+        lambda *all: directory.resolve_resume(str(run_dir / directory.LAST), *all[1:]),
+    ):
+        with pytest.raises(UserError, match=r"data.validation 0.0 -> 0.1 \(resume\)"):
+            refused(run_dir, asked(0.1), choices, typed)
     assert directory.settings_kept(run_dir, asked(0.2)) == {}
     assert directory.newest_unfinished(tmp_path, asked(0.2)) is None
     with pytest.raises(UserError, match=r"data.validation 0.0 -> 0.2 \(resume\)"):
@@ -184,3 +193,4 @@ def test_a_resume_without_scores_keeps_the_rows_that_were_held_out(tmp_path: Pat
     quality = {"_target_": NO_SCORES}
     asked = saved | {"data": {"name": "mnist_5k", "validation": 0.0}, "quality": quality}
     assert directory.settings_kept(run_dir, asked) == {"data.validation": 0.1}
+    assert directory.settings_kept(run_dir, asked, {"data.validation"}) == {}

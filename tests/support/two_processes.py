@@ -1,9 +1,13 @@
 """Two processes on the CPU; a SIGTERM to one of them stops both: `python -m
 tests.support.two_processes RUN_DIR`.
+
+The second process is a fork, and imports nothing anew. Lightning takes both for processes that a
+launcher has started.
 """
 
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -25,8 +29,28 @@ class Send(L.Callback):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
+def fork_second() -> int:
+    """Fork the process of rank 1; 0 there, and its pid in that of rank 0."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
+    pid = os.fork()
+    os.environ |= {"LOCAL_RANK": "0" if pid else "1", "NODE_RANK": "0"}
+    return pid
+
+
+def leave(status: int, second: int) -> None:
+    """Rank 0 ends with the status of both."""
+    if second:
+        other = os.waitstatus_to_exitcode(os.waitpid(second, 0)[1])
+        sys.exit(status if other == status else f"{status}, and the other process {other}")
+    os._exit(status)
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    second = fork_second()
     L.seed_everything(0, verbose=False)
     directory = Path(sys.argv[1])
     resume = directory / "checkpoints" / "last.ckpt" if len(sys.argv) > 2 else None
@@ -61,4 +85,5 @@ if __name__ == "__main__":
                 ckpt_path=resume,
             )
     except Interrupted as interrupted:
-        sys.exit(interrupted.status)
+        leave(interrupted.status, second)
+    leave(0, second)

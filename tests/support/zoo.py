@@ -26,10 +26,11 @@ TRANSLATORS = (
     "model.generator.width=4", "model.generator.blocks=1", "steps=1",
     "data.batch_size=4", "schedule=constant",
 )  # fmt: skip
-# 60 steps with an average, old fakes and old weights, which a resumed run must have again
+# with an average, old fakes and old weights, which a resumed run must have again
+STEPS = 40
 LONG = (
     "model=dcgan", "tricks=[ema,replay,historical_averaging]", "checkpoint.every=5",
-    "samples.every=0", *TINY, "steps=60",
+    "samples.every=0", *TINY, f"steps={STEPS}",
 )  # fmt: skip
 CLASSIFIER = (
     "quality=classifier", "quality.samples=200", "quality.features.updates=20",

@@ -212,7 +212,7 @@ def test_a_cell_of_another_process_is_waited_for_and_taken_over(
                 timer.start()
             return done
 
-    timer = threading.Timer(1.0, release.set)
+    timer = threading.Timer(0.2, release.set)
     launcher = Releases(sweep)
     drive = driver(tmp_path, launcher, "seed")
     with drive.exclusive_driver():

@@ -244,6 +244,7 @@ def test_tensorboard(run_dir: Path) -> None:
     assert [each.step for each in found.Scalars("critic/adversarial")] == [2, 4, 6]
     assert [each.step for each in found.Images("samples")] == [0, 2, 4, 6]
     assert [each.step for each in found.Images("real")] == [0]
+    assert "hp_metric" not in found.Tags()["scalars"]  # Lightning's is -1 for every run
     assert not list(run_dir.glob("wandb"))
 
 

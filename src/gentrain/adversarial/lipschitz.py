@@ -63,12 +63,12 @@ class Lipschitz(Regularizer):
 
 
 class Unconstrained(Lipschitz):
-    """A free critic, for losses that have a lower bound."""
+    """A critic without a Lipschitz bound, for losses that have a lower bound."""
 
     def attach(self, model: RegularizedModel) -> None:
         if not model.loss.bounded:
             raise UserError(
-                "the wasserstein loss of a free critic has no minimum "
+                "the wasserstein loss of a critic without a Lipschitz bound has no minimum "
                 "(loss=wasserstein lipschitz=none); "
                 "choose lipschitz=gp|clip|spectral_norm, or another loss"
             )

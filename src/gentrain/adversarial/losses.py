@@ -26,8 +26,7 @@ class AdversarialLoss(nn.Module):
     Args:
         critic: (real scores, fake scores) -> the critic's loss.
         generator: (real scores, fake scores) -> the generator's loss.
-        bounded: the critic's loss has a minimum for a free critic. Without one the critic must be
-            kept Lipschitz.
+        bounded: the critic's loss has a minimum. If not, the critic must be kept Lipschitz.
         relative: the generator's loss compares fake with real scores, so it needs both.
         smoothed: the same loss with another target for real images; None without targets.
         estimates: quantities that the scores estimate, by name; they are logged.

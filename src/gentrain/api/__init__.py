@@ -12,7 +12,8 @@ text is the line that the command would print.
 
 from __future__ import annotations
 
+from gentrain.api.demonstrations import demo
 from gentrain.api.opening import from_pretrained, load, train
 from gentrain.api.run import Run
 
-__all__ = ["Run", "from_pretrained", "load", "train"]
+__all__ = ["Run", "demo", "from_pretrained", "load", "train"]

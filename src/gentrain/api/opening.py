@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gentrain.api import pretrained
+from gentrain.api.arguments import checked
 from gentrain.api.run import Run
 from gentrain.config import plugins as plugin_modules
 from gentrain.errors import AlreadyFinished, Interrupted, UserError
+
+if TYPE_CHECKING:
+    from gentrain.api.types import Flag, Modules, Place, Word
 
 
 def train(*words: str) -> Run:
@@ -32,11 +37,12 @@ def train(*words: str) -> Run:
     environment, settings of torch and of Hydra. A sweep (`-m`) and `trainer=ddp` start processes of
     their own: use the command for them.
     """
-    from gentrain.cli import compose, embedded, main
+    from gentrain.cli import compose, embedded, main, overlay
 
     args = embedded.parse(words)
     with embedded.restored():
         compose.refuse_other_config(args)
+        overlay.refuse_misplaced(args.overrides)
         compose.register()
         try:
             run_dir = main.train(args)
@@ -55,12 +61,13 @@ def train(*words: str) -> Run:
     return load(run_dir, plugins=plugin_modules.active)
 
 
+@checked
 def load(
-    path: str | Path,
-    checkpoint: str = "last",
-    averaged: bool | None = None,
-    device: str = "cpu",
-    plugins: list[str] | dict[str, str] | None = None,
+    path: Place,
+    checkpoint: Word = "last",
+    averaged: Flag | None = None,
+    device: Word = "cpu",
+    plugins: Modules | None = None,
 ) -> Run:
     """Open a finished run.
 
@@ -78,12 +85,14 @@ def load(
     import torch
 
     from gentrain.cli import compose
+    from gentrain.runs import directory
     from gentrain.runs.reopen import reopen
 
     if checkpoint not in ("last", "best"):
         raise UserError(f"no checkpoint {checkpoint!r} (checkpoint); give last or best")
     plugin_modules.activate(plugin_modules.requested(plugins or ()))
     compose.register()
+    directory.checkpoint_file(Path(path), checkpoint, "path")
     device = usable(device)
     with torch.random.fork_rng(devices=[device] if device != "cpu" else []):
         return Run(reopen(Path(path), checkpoint, device), averaged)
@@ -102,7 +111,8 @@ def usable(device: str) -> str:
     return sample.device(device)
 
 
-def from_pretrained(path: str | Path, device: str = "cpu", plugins: list[str] | None = None) -> Run:
+@checked
+def from_pretrained(path: Place, device: Word = "cpu", plugins: Modules | None = None) -> Run:
     """Open a model that `Run.save_pretrained` has saved.
 
     Args:
@@ -117,8 +127,9 @@ def from_pretrained(path: str | Path, device: str = "cpu", plugins: list[str] | 
     from gentrain.runs.tensors import refuse_missing_safetensors
 
     refuse_missing_safetensors("path")
+    device = usable(device)
     folder = Path(path) if Path(path).is_dir() else pretrained.downloaded(str(path))
     about = pretrained.read_config(folder)
     plugin_modules.activate(plugin_modules.requested(plugins or ()))
     plugin_modules.refuse_missing(about.get("plugins", []), str(folder))
-    return Run(pretrained.opened(folder, about, usable(device)))
+    return Run(pretrained.opened(folder, about, device))

@@ -6,14 +6,16 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gentrain.errors import UserError
+from gentrain.errors import Unavailable, UserError
 from gentrain.files import report_disk_errors, write_text
 
 if TYPE_CHECKING:
+    from gentrain.models.base import GenerativeModel
     from gentrain.runs.reopen import OpenedRun
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 FORMAT = "gentrain model 1"
+KEYS = {"model", "data", "choices", "numbers", "step", "version"}  # that CONFIG must have
 
 
 def save(run: OpenedRun, folder: Path) -> Path:
@@ -75,10 +77,17 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     if not (folder / CONFIG).is_file():
         raise UserError(f"no {CONFIG} in {folder} (path); give a directory made by save_pretrained")
-    about: dict[str, Any] = json.loads((folder / CONFIG).read_text("utf-8"))
-    if about.get("format") != FORMAT:
-        raise UserError(f"{folder / CONFIG} is not of the format {FORMAT!r} (path); save it again")
-    return about
+    try:
+        about = json.loads((folder / CONFIG).read_text("utf-8"))
+    except (ValueError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{folder / CONFIG} cannot be read: {reason} (path); save the model again"
+        ) from error
+    match about:
+        case {"format": str(found), **rest} if found == FORMAT and rest.keys() >= KEYS:
+            return dict(about)
+    raise UserError(f"{folder / CONFIG} is not of the format {FORMAT!r} (path); save it again")
 
 
 def opened(folder: Path, about: dict[str, Any], device: str) -> OpenedRun:
@@ -90,13 +99,12 @@ def opened(folder: Path, about: dict[str, Any], device: str) -> OpenedRun:
     from gentrain.data.base import Data
     from gentrain.models.base import GenerativeModel
     from gentrain.runs.reopen import OpenedRun
-    from gentrain.runs.tensors import read_tensors
 
     data = build(checked(about["data"], "data"), "data", Data)
     with torch.random.fork_rng(devices=[]):
         model = build(checked(about["model"], "model"), "model", GenerativeModel)
     model.to(memory_format=model.memory_format)  # another one rounds in another way
-    model.load_state_dict(read_tensors(folder / WEIGHTS) | about["numbers"])
+    load_weights(model, weights_of(folder) | about["numbers"], folder / WEIGHTS)
     return OpenedRun(
         run_dir=folder,
         config=about,
@@ -112,6 +120,45 @@ def opened(folder: Path, about: dict[str, Any], device: str) -> OpenedRun:
     )
 
 
+def weights_of(folder: Path) -> dict[str, Any]:
+    """The tensors that `save` wrote.
+
+    Raises:
+        UserError: where the file is missing or damaged.
+    """
+    from safetensors import SafetensorError
+
+    from gentrain.runs.tensors import read_tensors
+
+    try:
+        return dict(read_tensors(folder / WEIGHTS))
+    except FileNotFoundError as error:
+        raise UserError(
+            f"no {WEIGHTS} in {folder} (path); give a directory made by save_pretrained"
+        ) from error
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"{folder / WEIGHTS} is damaged: {error} (path); save or copy it again"
+        ) from error
+
+
+def load_weights(model: GenerativeModel, weights: dict[str, Any], file: Path) -> None:
+    """Give a model its weights.
+
+    Raises:
+        UserError: for weights of another model.
+    """
+    from gentrain.runs.checkpoints import mismatched_keys
+
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        keys = ", ".join(mismatched_keys(weights, model.state_dict())[:3])
+        raise UserError(
+            f"{file} has the weights of another model: {keys} differ (path); save it again"
+        ) from error
+
+
 def downloaded(name: str) -> Path:
     """The local copy of a repository on the Hugging Face Hub."""
     try:
@@ -121,4 +168,14 @@ def downloaded(name: str) -> Path:
             f"no directory {name} (path); to download it from the Hugging Face Hub, "
             "pip install 'gentrain[hub]'"
         ) from error
-    return Path(snapshot_download(name))
+    try:
+        return Path(snapshot_download(name))
+    except ValueError as error:  # HFValidationError: no name of a repository
+        raise UserError(
+            f"{name!r} is neither a directory nor a repository, user/model (path); give one"
+        ) from error
+    except OSError as error:  # all that goes wrong on the way, and a repository that is not there
+        reason = str(error).partition("\n")[0]
+        raise Unavailable(
+            f"{name} was not downloaded: {reason} (path); check the name and the network"
+        ) from error

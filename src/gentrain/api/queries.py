@@ -5,21 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from gentrain.api.arguments import given
+from gentrain.api.arguments import checked
 from gentrain.api.samples import Samples
 from gentrain.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from gentrain.api.types import (
+        Classes,
+        Count,
+        Domain,
+        Images,
+        Mask,
+        Number,
+        Seed,
+        Several,
+        Transitions,
+    )
     from gentrain.capability import Capability
     from gentrain.samplers.importance import Estimate
+
+BRIGHTEST = 20.0  # no noise on images in [-1, 1] is larger, and bytes are
 
 
 class Queries(Samples):
     """A finished run, and what its model says of images."""
 
-    def encode(self, x: Tensor, labels: Sequence[int] | Tensor | None = None) -> Tensor:
+    @checked
+    def encode(self, x: Images, labels: Classes | None = None) -> Tensor:
         """Codes (B, latent) of images (B, C, H, W).
 
         Args:
@@ -32,7 +46,8 @@ class Queries(Samples):
         with self.session():
             return model.encode(*self.batch(x, labels)).cpu()
 
-    def reconstruct(self, x: Tensor, labels: Sequence[int] | Tensor | None = None) -> Tensor:
+    @checked
+    def reconstruct(self, x: Images, labels: Classes | None = None) -> Tensor:
         """Images (B, C, H, W) through the code and back.
 
         Args:
@@ -45,7 +60,8 @@ class Queries(Samples):
         with self.session():
             return self.data.in_units(model.reconstruct(*self.batch(x, labels)).cpu())
 
-    def classify(self, x: Tensor) -> Tensor:
+    @checked
+    def classify(self, x: Images) -> Tensor:
         """Logits (B, K) of images (B, C, H, W)."""
         from gentrain.models.base import Classifies
 
@@ -53,7 +69,8 @@ class Queries(Samples):
         with self.session():
             return model.classify(self.image(x)).cpu()
 
-    def translate(self, x: Tensor, domain: str | int | None = None) -> Tensor:
+    @checked
+    def translate(self, x: Images, domain: Domain | None = None) -> Tensor:
         """Images (B, C, H, W) of the other domain, from sources (B, C', H', W').
 
         Args:
@@ -76,12 +93,13 @@ class Queries(Samples):
                 )
             return model.translate(x).cpu()
 
+    @checked
     def complete(
         self,
-        x: Tensor,
-        known: Tensor,
-        labels: Sequence[int] | Tensor | None = None,
-        seed: int = 0,
+        x: Images,
+        known: Mask,
+        labels: Classes | None = None,
+        seed: Seed = 0,
     ) -> Tensor:
         """Images whose unknown pixels are drawn anew; known pixels stay.
 
@@ -95,10 +113,17 @@ class Queries(Samples):
 
         model = self.ask(Completes, "complete")
         batch = self.batch(x, labels)
+        shape = batch[0].shape
+        if not fits(known.shape, shape):
+            raise UserError(
+                f"a mask of shape {tuple(known.shape)}, which is not broadcast over images of "
+                f"{tuple(shape)} (known); give one of {tuple(shape[1:])}"
+            )
         with self.session(seed) as session, session.streams(range(len(x))):
             return model.complete(batch, known.to(self.opened.device)).cpu()
 
-    def denoise(self, x: Tensor, steps: int = 2, draws: int = 10, seed: int = 0) -> Tensor:
+    @checked
+    def denoise(self, x: Images, steps: Count = 2, draws: Count = 10, seed: Seed = 0) -> Tensor:
         """Images without their noise: means of chains that start from them.
 
         Args:
@@ -107,20 +132,18 @@ class Queries(Samples):
             draws: chains from each image.
             seed: seed for the chains.
         """
-        from gentrain.config.types import Count
         from gentrain.models.base import Denoises
 
         model = self.ask(Denoises, "denoise")
-        given(steps, Count, "steps")
-        given(draws, Count, "draws")
         x = self.image(x)
         with self.session(seed) as session, session.streams(range(len(x))):
             return model.denoise(x, steps, draws).cpu()
 
     # --- energies ---------------------------------------------------------------------------------
 
+    @checked
     def chains(
-        self, n: int = 8, transitions: Sequence[int] = (0, 1, 10, 100), seed: int = 0
+        self, n: Count = 8, transitions: Transitions = (0, 1, 10, 100), seed: Seed = 0
     ) -> Tensor:
         """Markov chains from noise, as they are after some numbers of transitions.
 
@@ -137,13 +160,11 @@ class Queries(Samples):
 
         import torch
 
-        from gentrain.config.types import Count, Whole
         from gentrain.models.base import HasChains
 
         model = self.ask(HasChains, "chains")
-        given(n, Count, "n")
-        times = [0, *(given(time, Whole, "transitions") for time in transitions)]
-        if times != sorted(times) or not len(transitions):
+        times = [0, *transitions]
+        if times != sorted(times):
             raise UserError(f"{list(transitions)} do not increase (transitions); e.g. (0, 1, 10)")
         seen = []
         with self.session(seed) as session, session.streams(range(n)), torch.no_grad():
@@ -153,18 +174,21 @@ class Queries(Samples):
                 seen.append(model.show(x) if time else model.images(x[:, : model.size]))
         return torch.stack([images.float().cpu() for images in seen], 1).flatten(0, 1)
 
-    def filters(self, n: int = 64) -> Tensor:
+    @checked
+    def filters(self, n: Count = 64) -> Tensor:
         """The weights to the first n hidden units as images (n, C, H, W).
 
         Each is divided by its largest weight: white is what a unit looks for, black what it avoids.
         """
-        from gentrain.config.types import Count
         from gentrain.models.base import HasFilters
 
-        weights = self.ask(HasFilters, "filters").filters()[: given(n, Count, "n")].float().cpu()
+        weights = self.ask(HasFilters, "filters").filters()[:n].float().cpu()
         return weights / weights.abs().flatten(1).amax(1).clamp_min(1e-12).view(-1, 1, 1, 1)
 
-    def log_partition(self, chains: int = 100, temperatures: int = 1000, seed: int = 0) -> Estimate:
+    @checked
+    def log_partition(
+        self, chains: Several = 100, temperatures: Count = 1000, seed: Seed = 0
+    ) -> Estimate:
         """log Z with its standard error, by annealed importance sampling (Neal, 2001).
 
         It is exact for up to 15 hidden units. The error does not see what no chain has found.
@@ -177,26 +201,23 @@ class Queries(Samples):
         Returns:
             `value` and `error`, in nats.
         """
-        from gentrain.config.types import Count
         from gentrain.models.base import HasLogPartition
 
         model = self.ask(HasLogPartition, "log_partition")
-        given(temperatures, Count, "temperatures")
-        if given(chains, Count, "chains") < 2:
-            raise UserError("the error of log Z needs 2 chains or more (chains); 100 are usual")
         with self.session(seed):
             found: Estimate = model.log_partition(chains, temperatures)
             return found
 
     # --- likelihood -------------------------------------------------------------------------------
 
+    @checked
     def log_prob(
         self,
-        x: Tensor,
-        labels: Sequence[int] | Tensor | None = None,
-        samples: int = 100,
-        seed: int = 0,
-        log_z: Tensor | float | None = None,
+        x: Images,
+        labels: Classes | None = None,
+        samples: Count = 100,
+        seed: Seed = 0,
+        log_z: Number | None = None,
     ) -> Tensor:
         """log p(x) in nats (B,) of images (B, C, H, W), or of points (B, D).
 
@@ -208,10 +229,8 @@ class Queries(Samples):
             log_z: of an energy; None estimates it as `log_partition` does.
         """
         from gentrain.capability import supports
-        from gentrain.config.types import Count
         from gentrain.models.base import HasLikelihood, HasLogPartition
 
-        given(samples, Count, "samples")
         if supports(self.model, HasLogPartition):
             log_z = self.log_partition(seed=seed).value if log_z is None else log_z
             return self.log_prob_of_energy(x, labels, log_z, seed)
@@ -225,7 +244,7 @@ class Queries(Samples):
     def log_prob_of_energy(
         self,
         x: Tensor,
-        labels: Sequence[int] | Tensor | None,
+        labels: Classes | None,
         log_z: Tensor | float,
         seed: int,
     ) -> Tensor:
@@ -255,7 +274,7 @@ class Queries(Samples):
     def batch(
         self,
         x: Tensor,
-        labels: Sequence[int] | Tensor | None,
+        labels: Classes | None,
         takes: bool | None = None,
         needs: bool | None = None,
     ) -> tuple[Tensor, ...]:
@@ -281,13 +300,21 @@ class Queries(Samples):
             return (images,)
         if not takes:
             raise UserError("this model is not given labels (labels); leave them out")
-        y, classes = torch.as_tensor(labels), self.data.classes or 0
-        if len(y) != len(images) or y.dtype != torch.int64 or not ((y >= 0) & (y < classes)).all():
+        numbers, classes = self.numbers(labels), self.data.classes or 0
+        if len(numbers) != len(images) or not all(each in range(classes) for each in numbers):
             raise UserError(
                 f"labels are no {len(images)} whole numbers from 0 to {classes - 1} (labels); "
                 "give one for each image"
             )
-        return images, y.to(self.opened.device)
+        return images, torch.tensor(numbers, device=self.opened.device)
+
+    def numbers(self, labels: Any) -> Any:
+        """Numbers of classes, of which some or all may be given by their names."""
+        from gentrain.data.labels import number_of
+
+        names = self.opened.class_names or list(self.data.class_names)
+        words = {each: number_of(each, names, "class", "labels") for each in set(labels) & {*names}}
+        return [words.get(each, each) for each in labels]
 
     def image(self, x: Tensor, shape: Any = None) -> Tensor:
         """Images on the device of the model, after a look at their shape and type.
@@ -295,16 +322,30 @@ class Queries(Samples):
         Raises:
             UserError: for images of another shape than the model's, or of whole numbers.
         """
-        import torch
 
-        x, expected = torch.as_tensor(x), tuple(shape or self.data.shape)
+        expected = tuple(shape or self.data.shape)
         if tuple(x.shape[1:]) != expected:
             raise UserError(
                 f"images of shape {tuple(x.shape)}, not (B, {', '.join(map(str, expected))}) (x); "
-                "resize them"
+                "give one or more of that size"
             )
         if not x.is_floating_point():
             raise UserError(
                 f"images of {x.dtype} (x); give floats in [-1, 1], such as x / 127.5 - 1"
             )
+        if len(expected) == 3 and len(x) and x.abs().max() > BRIGHTEST:
+            raise UserError(
+                f"images of values up to {x.abs().max():g} (x); give floats in [-1, 1], such as "
+                "x / 127.5 - 1"
+            )
         return self.data.from_units(x.to(self.opened.device)).float()
+
+
+def fits(small: Sequence[int], large: Sequence[int]) -> bool:
+    """Whether a tensor of one shape is broadcast over another.
+
+    >>> fits((28, 28), (2, 1, 28, 28)), fits((2,), (2, 1, 28, 28))
+    (True, False)
+    """
+    pairs = zip(reversed(small), reversed(large), strict=False)
+    return len(small) <= len(large) and all(one in (1, other) for one, other in pairs)

@@ -8,13 +8,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gentrain.api.arguments import given
+from gentrain.api.arguments import checked
 from gentrain.errors import UserError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
+    from gentrain.api.types import Count, Images, Seed, Word
     from gentrain.data.base import Data
     from gentrain.models.base import GenerativeModel
     from gentrain.runs.reopen import OpenedRun
@@ -76,9 +77,14 @@ class Records:
         """The content of summary.json: status, best score, protocols, speed.
 
         Raises:
-            UserError: where there is none, as beside a saved model.
+            UserError: where there is none, as beside a saved model, and where it is damaged.
         """
-        content: dict[str, Any] = json.loads(self.text_of("summary.json"))
+        try:
+            content: dict[str, Any] = json.loads(self.text_of("summary.json"))
+        except json.JSONDecodeError as error:
+            raise UserError(
+                f"{self.path / 'summary.json'} is damaged: {error} (path); load another run"
+            ) from error
         return content
 
     @property
@@ -89,18 +95,23 @@ class Records:
         logged at a step is None. `pandas.DataFrame(run.metrics)` takes it as it is.
 
         Raises:
-            UserError: where there is none, as beside a saved model.
+            UserError: where there is none, as beside a saved model, and where it is damaged.
         """
         text = self.text_of("metrics.csv")
         # without a row that is being written
         rows = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1])))
         if not rows:
             return {}
-        columns = zip(*rows[1:], strict=True) if rows[1:] else ((),) * len(rows[0])
-        return {
-            name: [float(word) if word else None for word in column]
-            for name, column in zip(rows[0], columns, strict=True)
-        }
+        try:
+            columns = zip(*rows[1:], strict=True) if rows[1:] else ((),) * len(rows[0])
+            return {
+                name: [float(word) if word else None for word in column]
+                for name, column in zip(rows[0], columns, strict=True)
+            }
+        except ValueError as error:
+            raise UserError(
+                f"{self.path / 'metrics.csv'} is damaged: {error} (path); load another run"
+            ) from error
 
     def text_of(self, name: str) -> str:
         """A record of the run.
@@ -116,7 +127,8 @@ class Records:
                 "(path); load a finished run"
             ) from error
 
-    def curve(self, name: str) -> tuple[list[float], list[float]]:
+    @checked
+    def curve(self, name: Word) -> tuple[list[float], list[float]]:
         """Steps and values of one column of `metrics`, as `plt.plot(*run.curve(name))` takes them.
 
         Args:
@@ -133,7 +145,8 @@ class Records:
         pairs = [(step, value) for step, value in rows if step is not None and value is not None]
         return [step for step, _ in pairs], [value for _, value in pairs]
 
-    def examples(self, n: int = 64, split: str = "test", seed: int = 0) -> Examples:
+    @checked
+    def examples(self, n: Count = 64, split: Word = "test", seed: Seed = 0) -> Examples:
         """Draw n samples of the data set.
 
         Args:
@@ -146,14 +159,12 @@ class Records:
         """
         import torch
 
-        from gentrain.config.types import Count
         from gentrain.data.arrays import random_rows
         from gentrain.data.base import SPLITS
         from gentrain.data.batches import as_batch
 
         if split not in SPLITS:
             raise UserError(f"no split {split!r} (split); give one of {', '.join(SPLITS)}")
-        given(n, Count, "n")
         found = self.data.load(split)
         if n > found.rows:
             raise UserError(f"{n} of {found.rows} images of the split {split} (n); give fewer")
@@ -163,7 +174,8 @@ class Records:
         labels = others.pop(0) if found.labels is not None else None
         return Examples(self.data.in_units(images), labels, sources)
 
-    def grid(self, images: Tensor, columns: int | None = None, zoom: int = 1) -> Image:
+    @checked
+    def grid(self, images: Images, columns: Count | None = None, zoom: Count = 1) -> Image:
         """A picture of images side by side, or of the density of points; notebooks display it.
 
         Args:
@@ -174,14 +186,12 @@ class Records:
         """
         import math
 
-        from gentrain.config.types import Count
         from gentrain.data.grids import as_image, as_picture, scatter, tile, unit
 
-        given(zoom, Count, "zoom")
-        if not len(images):
+        if images.ndim and not len(images):
             raise UserError("no images (images); give one or more")
         if images.ndim == 4:
-            columns = given(columns or math.ceil(math.sqrt(len(images))), Count, "columns")
+            columns = min(columns or math.ceil(math.sqrt(len(images))), len(images))
             picture = as_image(tile(unit(as_picture(images)), columns))
         elif images.ndim == 3 and tuple(images.shape[1:]) == tuple(self.data.shape):
             return self.grid(self.data.as_images(images), columns, zoom)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gentrain.api import pretrained
+from gentrain.api.arguments import checked
 from gentrain.api.queries import Queries
+
+if TYPE_CHECKING:
+    from gentrain.api.types import Place
 
 
 class Run(Queries):
@@ -16,7 +21,8 @@ class Run(Queries):
     touched.
     """
 
-    def save_pretrained(self, folder: str | Path) -> Path:
+    @checked
+    def save_pretrained(self, folder: Place) -> Path:
         """Write the model as model.safetensors, config.json and a model card README.md.
 
         `gentrain.from_pretrained` opens it again, without the run and without its data.

@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from gentrain.api.arguments import given
+from gentrain.api.arguments import checked
 from gentrain.api.records import Records
 from gentrain.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from gentrain.api.types import (
+        Classes,
+        Count,
+        Domain,
+        Flag,
+        Images,
+        Seed,
+        Several,
+        Temperature,
+        Truncation,
+    )
     from gentrain.commands.sample.session import SampleSession
 
 
 class Samples(Records):
     """A finished run, and samples of its model."""
 
+    @checked
     def sample(
         self,
-        n: int = 64,
+        n: Count = 64,
         *,
-        seed: int = 0,
-        labels: Sequence[int | str] | Tensor | None = None,
-        domain: str | int | None = None,
-        truncation: float | None = None,
-        temperature: float | None = None,
-        mean: bool | None = None,
+        seed: Seed = 0,
+        labels: Classes | None = None,
+        domain: Domain | None = None,
+        truncation: Truncation | None = None,
+        temperature: Temperature | None = None,
+        mean: Flag | None = None,
     ) -> Tensor:
         """Draw n images; image i of a seed is the same for every n.
 
@@ -47,17 +59,12 @@ class Samples(Records):
         """
         import torch
 
-        from gentrain.config.types import Count
-
-        given(n, Count, "n")
-        chosen = labels.tolist() if isinstance(labels, torch.Tensor) else labels
-        with self.session(seed, chosen, domain, mean, temperature) as session:
+        with self.session(seed, labels, domain, mean, temperature) as session:
             if truncation is None:
                 images = torch.cat([images for images, _ in session.stream(n)])
                 return self.data.in_units(images)
-            from gentrain.commands.sample.truncation import Tau, truncated
+            from gentrain.commands.sample.truncation import truncated
 
-            given(truncation, Tau, "truncation")
             if session.prior != "normal":
                 raise UserError(
                     f"truncation needs normal noise, and this model's is {session.prior or 'none'} "
@@ -67,25 +74,24 @@ class Samples(Records):
             noise = truncated(session.noise(n), truncation)
             return self.data.in_units(session.images(noise, session.labels(n)))
 
-    def noise(self, n: int = 64, seed: int = 0) -> Tensor:
+    @checked
+    def noise(self, n: Count = 64, seed: Seed = 0) -> Tensor:
         """The noise (n, ...) of which `sample(n, seed=seed)` makes its images.
 
         Raises:
             UserError: where a sample is no function of noise: a translation, or a Markov chain.
         """
-        from gentrain.config.types import Count
-
-        given(n, Count, "n")
         with self.session(seed) as session:
             return self.with_prior(session, "noise").noise(n)
 
+    @checked
     def decode(
         self,
-        z: Tensor,
-        labels: Sequence[int | str] | None = None,
+        z: Images,
+        labels: Classes | None = None,
         *,
-        mean: bool | None = None,
-        seed: int = 0,
+        mean: Flag | None = None,
+        seed: Seed = 0,
     ) -> Tensor:
         """Images (B, C, H, W) of noise or codes (B, ...), such as those of `noise` and `encode`.
 
@@ -104,14 +110,15 @@ class Samples(Records):
                 )
             return self.data.in_units(session.images(z.float().cpu(), session.labels(len(z))))
 
+    @checked
     def interpolate(
         self,
-        n: int = 8,
-        steps: int = 9,
+        n: Count = 8,
+        steps: Several = 9,
         *,
-        seed: int = 0,
-        labels: Sequence[int | str] | None = None,
-        mean: bool | None = None,
+        seed: Seed = 0,
+        labels: Classes | None = None,
+        mean: Flag | None = None,
     ) -> Tensor:
         """Images on the way from one noise to another: `steps` of each of n strips.
 
@@ -124,11 +131,8 @@ class Samples(Records):
         import torch
 
         from gentrain.commands.sample.latent import linear, slerp
-        from gentrain.commands.sample.mode import Steps, repeat_labels
-        from gentrain.config.types import Count
+        from gentrain.commands.sample.mode import repeat_labels
 
-        given(n, Count, "n")
-        given(steps, Steps, "steps")
         with self.session(seed, labels, mean=mean) as session:
             ends = self.with_prior(session, "interpolate").noise(2 * n).unflatten(0, (n, 2))
             path = slerp if session.prior == "normal" else linear
@@ -155,7 +159,7 @@ class Samples(Records):
     def session(
         self,
         seed: int = 0,
-        labels: Sequence[int | str] | None = None,
+        labels: Any = None,
         domain: str | int | None = None,
         mean: bool | None = None,
         temperature: float | None = None,
@@ -163,10 +167,8 @@ class Samples(Records):
         """A session of `gentrain sample`; what it sets on the model lasts until the end."""
         from gentrain.capability import supports
         from gentrain.commands.sample.session import SampleSession, choose_draws
-        from gentrain.config.types import Whole
         from gentrain.models.base import DrawsPixels, HasTemperature, fork_rng
 
-        given(seed, Whole, "seed")
         model: Any = self.model
         before = {
             "mean": model.mean if supports(model, DrawsPixels) else None,

@@ -20,6 +20,7 @@ from gentrain.errors import UserError
 PLAIN = re.compile(r"[\w.,/:+-]*", re.ASCII)  # values that Hydra can read
 TABLE = Path(__file__).with_name("aliases.yaml")
 POSITIONAL = {"eval": "run", "sample": "run", "export": "run", "doctor": "run", "compare": "runs"}
+CHOICE = {"demo": "demo"}  # of a group, by the first word
 # keys whose values are paths; a path may have characters that Hydra's grammar has not
 PATHS = re.compile(
     r"(data\.(root|a|b|file)|run|runs|out|source|resume|images|against|hydra\.(run|sweep)\.dir"
@@ -62,7 +63,11 @@ def with_named_paths(verb: str, argv: list[str]) -> list[str]:
     ["run='outputs/x'", 'n=4']
     >>> with_named_paths("compare", ["a", "b"])
     ["runs=['a','b']"]
+    >>> with_named_paths("demo", ["best_critic", "demo.steps=5"])
+    ['demo=best_critic', 'demo.steps=5']
     """
+    if verb in CHOICE and argv and "=" not in argv[0] and not argv[0].startswith("-"):
+        return [f"{CHOICE[verb]}={argv[0]}", *argv[1:]]
     if verb not in POSITIONAL:
         return argv
     values = arguments_of_options(argv)

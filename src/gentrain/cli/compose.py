@@ -8,17 +8,20 @@ import secrets
 import shlex
 import sys
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gentrain.cli.option_lists import refuse_hidden_options
 from gentrain.config import plugins
-from gentrain.config.overrides import last_value, quoted, without
+from gentrain.config.overrides import key_of, last_value, quoted, without
 from gentrain.config.paths import add_overlay, conf_dir, overlays
 from gentrain.errors import AlreadyFinished, UserError
-from gentrain.patience import patience
+from gentrain.imports import import_wandb, wandb_is_wanted, without_collection
+from gentrain.patience import announce_torch
+from gentrain.runs.process import Process
 
 if TYPE_CHECKING:
     from hydra.types import HydraContext
@@ -26,10 +29,11 @@ if TYPE_CHECKING:
 
     from gentrain.training.job import Job
 
+log = logging.getLogger("gentrain")
+
 VERSION_BASE = "1.3"  # of Hydra's behaviour
 DEFAULT_QUALITY = "classifier"  # of conf/train.yaml, which needs labels
 PARENT = "GENTRAIN_CELL_PARENT"  # set in the process of a sweep's cell
-IMPORT = 3.0  # seconds that the import of torch and Lightning takes
 
 
 def register() -> None:
@@ -209,6 +213,9 @@ def prepare(args: Namespace) -> tuple[Command, Job]:
     from gentrain.config.validate import check_run
     from gentrain.runs import directory
 
+    logging.getLogger("gentrain").setLevel(logging.INFO)
+    if logging.lastResort:  # until Hydra makes handlers
+        logging.lastResort.setLevel(logging.INFO)
     command = compose_for_data(args)
     draw_seed(command.cfg)
     activate_plugins(command.cfg)
@@ -218,11 +225,14 @@ def prepare(args: Namespace) -> tuple[Command, Job]:
     directory.check_can_create(run_dir)
     if "LOCAL_RANK" not in os.environ or config["resume"]:
         given = last_value(args.overrides, "hydra.run.dir") is not None
-        run_dir, checkpoint = find_run(config, choices, run_dir, given)
+        typed = {key_of(word) for word in args.overrides}
+        run_dir, checkpoint = find_run(config, choices, run_dir, given, typed)
         if checkpoint and directory.finished(run_dir, config["steps"]):
             raise AlreadyFinished(run_dir)
         if checkpoint:
-            keep_settings(command.cfg, directory.settings_kept(checkpoint.parents[1], config))
+            keep_settings(
+                command.cfg, directory.settings_kept(checkpoint.parents[1], config, typed)
+            )
             config = command.plain()
     if (run_dir / directory.CONFIG.parent).is_dir():
         directory.lock(run_dir)  # before Hydra overwrites what is there
@@ -234,14 +244,19 @@ def prepare(args: Namespace) -> tuple[Command, Job]:
 def compose_for_data(args: Namespace) -> Command:
     """Compose a training, with scores that need no labels where the data have none.
 
-    So it is unless the user or a preset chose the scores. Points without labels get none.
+    So it is unless the user or a preset chose the scores. Points without labels get none. Scores of
+    images that nobody chose are left out, with a warning, where they do not fit.
     """
     command = compose_command("train", args)
     data, chosen = command.plain()["data"], last_value(args.overrides, "quality")
     by_default = chosen is None and command.choices().get("quality") == DEFAULT_QUALITY
-    if not by_default or data["classes"] is not None:
+    if not by_default:
         return command
     of_images = len(data["shape"]) == 3
+    if data["classes"] is not None:
+        if of_images and last_value(args.overrides, "quality.optional") is None:
+            command.cfg.quality.optional = True
+        return command
     quality = ["quality=rotation", "quality.optional=true"] if of_images else ["quality=none"]
     given = [last_value(args.overrides, word.partition("=")[0]) for word in quality]
     args.overrides = [
@@ -252,7 +267,11 @@ def compose_for_data(args: Namespace) -> Command:
 
 
 def find_run(
-    config: dict[str, Any], choices: dict[str, str], run_dir: Path, given: bool
+    config: dict[str, Any],
+    choices: dict[str, str],
+    run_dir: Path,
+    given: bool,
+    typed: Collection[str],
 ) -> tuple[Path, Path | None]:
     """The run directory, and the checkpoint to start from, if any.
 
@@ -261,6 +280,7 @@ def find_run(
         choices: the options of its groups as they were typed.
         run_dir: hydra.run.dir.
         given: whether the user chose it.
+        typed: the keys of the user's overrides.
 
     Raises:
         UserError: where `resume` and `hydra.run.dir` do not fit what is there.
@@ -278,15 +298,28 @@ def find_run(
             return run_dir, None
         case "auto" if given:
             if not last.exists():
+                say_new_run(run_dir)
                 return run_dir, None
-            directory.refuse_other_config(run_dir, config, choices)
+            directory.refuse_other_config(run_dir, config, choices, typed)
             return run_dir, last
         case "auto":
-            found = directory.newest_unfinished(run_dir.parent, config)
+            found = directory.newest_unfinished(run_dir.parent, config, typed)
+            if found is None:
+                say_new_run(run_dir.parent)
             return (found, found / directory.LAST) if found else (run_dir, None)
         case path:
-            found, checkpoint = directory.resolve_resume(path, config, choices)
+            found, checkpoint = directory.resolve_resume(path, config, choices, typed)
             return (run_dir if given else found), checkpoint
+
+
+def say_new_run(place: Path) -> None:
+    """Say that `resume=auto` has found nothing to continue."""
+    if "LOCAL_RANK" not in os.environ:
+        print(
+            f"gentrain: no unfinished run of these options in {place} (resume=auto): a new one "
+            "begins",
+            file=sys.stderr,
+        )
 
 
 def keep_settings(cfg: DictConfig, kept: dict[str, Any]) -> None:
@@ -294,9 +327,7 @@ def keep_settings(cfg: DictConfig, kept: dict[str, Any]) -> None:
     from omegaconf import OmegaConf, open_dict, read_write
 
     for key, value in kept.items():
-        logging.getLogger("gentrain").warning(
-            "the run was made with %s=%s, and goes on with it", key, value
-        )
+        log.warning("the run was made with %s=%s, and goes on with it", key, value)
         OmegaConf.update(cfg, key, value)
         with read_write(cfg.hydra), open_dict(cfg.hydra):
             task = cfg.hydra.overrides.task
@@ -363,22 +394,28 @@ def command_to_resume(args: Namespace, cfg: DictConfig, run_dir: Path) -> str:
     return shlex.join(["gentrain", *options, *words, f"resume={run_dir}"])
 
 
-def announce_torch() -> None:
-    """Say that the import of torch begins, which takes seconds."""
-    if "torch" not in sys.modules and "LOCAL_RANK" not in os.environ and patience() < IMPORT:
-        print("gentrain: loading torch", file=sys.stderr, flush=True)
+def load_torch() -> None:
+    """Import torch; a line says so."""
+    announce_torch()
+    with without_collection(keep=Process.own and "torch" not in sys.modules):
+        import torch  # noqa: F401
 
 
 def build_job(
     config: dict[str, Any], choices: dict[str, str], run_dir: Path, checkpoint: Path | None
 ) -> Job:
     """Build a training; the import of torch happens here."""
-    logging.getLogger("gentrain").setLevel(logging.INFO)
-    if logging.lastResort:  # until Hydra makes handlers
-        logging.lastResort.setLevel(logging.INFO)
+    from gentrain.config.validate import check_before_lightning
+
     announce_torch()
     try:
-        from gentrain.training.job import Job
+        anew = "lightning" not in sys.modules
+        with without_collection(keep=Process.own and anew):
+            check_before_lightning(config)
+            if anew and wandb_is_wanted(config["logger"]):
+                with suppress(Exception):  # the logger says why it cannot be imported
+                    import_wandb()
+            from gentrain.training.job import Job
     except RuntimeError as error:
         if "torchvision::nms" in str(error):
             raise UserError(

@@ -18,6 +18,7 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr
 
+from gentrain.config import paths
 from gentrain.errors import UserError
 from gentrain.runs.process import embedded
 
@@ -33,7 +34,6 @@ def parse(words: Sequence[str]) -> Namespace:
     """
     from hydra._internal.utils import get_args_parser
 
-    from gentrain.cli import overlay
     from gentrain.cli.overrides import normalize_overrides, refuse_new_keys, refuse_null
 
     for word in words:
@@ -70,7 +70,6 @@ def parse(words: Sequence[str]) -> Namespace:
         )
     refuse_new_keys("train", args.overrides)
     refuse_null("train", args.overrides)
-    overlay.refuse_misplaced(args.overrides)
     return args
 
 
@@ -78,13 +77,22 @@ def parse(words: Sequence[str]) -> Namespace:
 def restored() -> Iterator[None]:
     """Around a training: restore what it changes in its process.
 
-    Those are Hydra's state, `sys.argv`, `sys.excepthook`, the environment, loggers, warnings,
-    handlers of signals, settings of torch, and the random numbers of Python, numpy and torch.
+    Those are Hydra's state, the directories of `--config-dir`, `sys.argv`, `sys.excepthook`, the
+    environment, loggers, warnings, handlers of signals, settings of torch, and the random numbers
+    of Python, numpy and torch.
     """
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         stack.enter_context(embedded())
-        parts = (hydra_state, interpreter, handlers_of_signals, loggers, torch_settings, numbers)
+        parts = (
+            hydra_state,
+            overlays,
+            interpreter,
+            handlers_of_signals,
+            loggers,
+            torch_settings,
+            numbers,
+        )
         for part in parts:
             stack.enter_context(part())
         yield
@@ -104,6 +112,17 @@ def hydra_state() -> Iterator[None]:
         yield
     finally:
         main.hydra, config.cfg, version.version_base = before
+
+
+@contextmanager
+def overlays() -> Iterator[None]:
+    """Restore the directories of the user's YAML files: later mistakes are not compared to them."""
+    before = paths.overlays[:]
+    paths.overlays.clear()
+    try:
+        yield
+    finally:
+        paths.overlays[:] = before
 
 
 @contextmanager

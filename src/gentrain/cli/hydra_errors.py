@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from itertools import takewhile
 from pathlib import Path
 
 from hydra import compose
@@ -22,6 +23,15 @@ from gentrain.config.validate import nearest
 EXTRAS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray", "optuna": "optuna"}
 
 VERBS = ("sample", "eval", "export", "compare", "doctor", "check", "list", "help")
+
+# what chooses nothing, in groups without an option `none`
+NONE = {
+    "tricks": "write tricks=[] for no trick",
+    "callbacks": "one of them is switched off by callbacks.NAME=null",
+    "logger": "write logger=csv, which keeps metrics.csv alone",
+    "experiment": "leave it out",
+    "schedule": "write schedule=constant",
+}
 
 QUOTES = ("'", '"')
 CLOSING = {")": "(", "]": "[", "}": "{"}
@@ -125,6 +135,8 @@ def unknown_option(group: str, option: str, argv: list[str]) -> str:
         return f"{option} is not installed (cluster, sweep); pip install 'gentrain[{extra}]'"
     if group == "network" and (instead := RENAMED_NETWORKS.get(option)):
         return f"{group}={option} has another name now ({group}); give {instead}"
+    if option == "none" and group in NONE:
+        return f"no option none ({group}); {NONE[group]}"
     if not overlays and any(key_of(word) == "plugins" for word in argv):
         return (
             f"no option {option} ({group}); the YAML files of plugins are found with "
@@ -149,7 +161,22 @@ def unknown_key(key: str, text: str, argv: list[str], conf: Path, verb: str) -> 
     if owners and not difflib.get_close_matches(bare, known, n=1, cutoff=0.85):
         chosen = " or ".join(f"{group}={owner}" for owner in owners[:4])
         return f"no option {bare} here ({bare}); {chosen} would have one"
-    return f"no option {bare} ({bare}){nearest(bare, known)}"
+    return f"no option {bare} ({bare}){nearest_below(bare, known)}"
+
+
+def nearest_below(bad: str, known: list[str]) -> str:
+    """As `nearest`, of what follows the dotted beginning that all keys share.
+
+    >>> nearest_below("model.flow.blok", ["model.flow.blocks", "model.flow.width"])
+    '; did you mean model.flow.blocks?'
+    """
+    levels = zip(*(key.split(".")[:-1] for key in (bad, *known)), strict=False)
+    shared = takewhile(lambda names: len(set(names)) == 1, levels)
+    start = sum(len(names[0]) + 1 for names in shared)
+    close = difflib.get_close_matches(bad[start:], [key[start:] for key in known], cutoff=0.5)
+    if close:
+        return f"; did you mean {' or '.join(bad[:start] + key for key in close)}?"
+    return nearest("", known)
 
 
 def options_with(group: str, key: str) -> list[str]:
@@ -168,8 +195,8 @@ def options_with(group: str, key: str) -> list[str]:
 def similar_keys(argv: list[str], bad: str, conf: Path, verb: str) -> list[str]:
     """The keys that stand where an unknown key was looked for.
 
-    The command is composed without the unknown key. These are the keys under the same parent or,
-    where there are none, all keys of the same depth and the groups.
+    The command is composed without the unknown key. These are the keys under the same parent, or
+    below the nearest one that there is. At the top they are the keys there, and the groups.
     """
     if bad.startswith("hydra."):
         return list(HYDRA_KEYS)
@@ -183,6 +210,10 @@ def similar_keys(argv: list[str], bad: str, conf: Path, verb: str) -> list[str]:
     parent = bad.rpartition(".")[0]
     if parent and (siblings := [key for key in found if key.rpartition(".")[0] == parent]):
         return siblings
+    while parent:
+        if below := [key for key in found if key.startswith(f"{parent}.")]:
+            return below
+        parent = parent.rpartition(".")[0]
     groups = [p.name for p in conf.iterdir() if p.is_dir() and p.name not in ("hydra", "mode")]
     level = [key for key in found if key.count(".") == bad.count(".")]
     return [*groups, *level] if verb == "train" else level

@@ -1,4 +1,4 @@
-"""gentrain [train|eval|sample|export|compare|doctor|check|list] key=value ...
+"""gentrain [train|eval|sample|export|compare|doctor|check|demo|list] key=value ...
 
 torch is imported only when a run is built or opened, so help and refusals come at once.
 """
@@ -28,8 +28,9 @@ from gentrain.cli.overrides import (
     sweep_overrides,
 )
 from gentrain.commands.list import PLURALS
+from gentrain.config import plugins
 from gentrain.config.overrides import key_of
-from gentrain.config.paths import conf_dir
+from gentrain.config.paths import conf_dir, why_broken
 from gentrain.errors import (
     AlreadyFinished,
     ChecksFailed,
@@ -44,7 +45,9 @@ from gentrain.version import __version__
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-VERBS = ("train", "eval", "sample", "export", "compare", "doctor", "check", "list")
+    from gentrain.training.job import Job
+
+VERBS = ("train", "eval", "sample", "export", "compare", "doctor", "check", "demo", "list")
 
 # what a disk that is full, read-only or gone answers; any other OSError is a fault of ours
 OF_THE_DISK = {
@@ -67,8 +70,7 @@ def main() -> None:
     """The console script: ends the process with the exit status of the command."""
     terminal.prepare()
     try:
-        status = run(sys.argv[1:])
-        sys.stdout.flush()
+        status = flushed(run(sys.argv[1:]))
     except BrokenPipeError:
         if not reader_is_gone():
             raise
@@ -85,8 +87,25 @@ def reader_is_gone() -> bool:
     poll.register(sys.stdout, select.POLLOUT)
     gone = any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
     if gone:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        throw_output_away()
     return gone
+
+
+def flushed(status: int) -> int:
+    """The exit status after what was printed has been written; not 0 where it cannot be."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError:  # `run` has said so, and Python would say it again
+        throw_output_away()
+        return status or Unavailable.status
+    return status
+
+
+def throw_output_away() -> None:
+    """Keep what is left to print from the end of the process, which would fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def run(argv: list[str]) -> int:
@@ -99,9 +118,6 @@ def run(argv: list[str]) -> int:
         The exit status: 0 done, 1 failed or diverged, 2 the user's mistake, 4 something outside
         is missing, 128 + N stopped by signal N after saving.
     """
-    if not argv or "--version" in argv:
-        print(f"gentrain {__version__}" if argv else WELCOME)
-        return 0
     typed = argv
     verb, argv = split_verb(argv)
     if os.environ.get(compose.PARENT):
@@ -111,8 +127,12 @@ def run(argv: list[str]) -> int:
     debug = "debug=true" in argv
     cores.wait_politely()
     try:
-        argv = normalize_overrides(verb, argv)
-        execute(verb, argv)
+        if not typed or "--version" in typed:
+            print(f"gentrain {__version__}" if typed else WELCOME)
+        else:
+            argv = normalize_overrides(verb, argv)
+            execute(verb, argv)
+        sys.stdout.flush()
     except Stopped as error:
         return int(error.code or 1)
     except Interrupted as error:
@@ -193,6 +213,8 @@ def execute(verb: str, argv: list[str]) -> None:
     if verb == "train":
         expand_seeds(args)
     compose.refuse_other_config(args)
+    if verb == "demo" and not args.help and args.overrides in ([], ["demo=list"]):
+        verb, args.overrides = "list", ["demo"]
     if verb == "list":
         show_list(args.overrides)
         return
@@ -241,7 +263,20 @@ def train(args: Namespace) -> Path:
         if (job.run_dir / directory.LAST).exists() and not os.environ.get(compose.PARENT):
             say(f"go on with: {compose.command_to_resume(args, command.cfg, job.run_dir)}")
         raise
+    except Exception as error:
+        if (mistake := of_plugin(error, job)) is None:
+            raise
+        raise mistake from error
     return job.run_dir
+
+
+def of_plugin(error: Exception, job: Job) -> UserError | None:
+    """The mistake of the user's own code that ended a training, if it was one."""
+    if not plugins.active:
+        return None
+    from gentrain.commands.check.blame import blamed
+
+    return blamed(error, job)
 
 
 def train_cell(cfg: DictConfig) -> float | None:
@@ -270,7 +305,7 @@ def prepare_to_open(cfg: DictConfig, checkpoint: str) -> None:
 
     directory.checkpoint_file(Path(cfg.run), checkpoint)
     compose.activate_plugins(cfg)
-    compose.announce_torch()
+    compose.load_torch()
 
 
 def doctor(cfg: DictConfig) -> None:
@@ -308,7 +343,7 @@ def evaluate(cfg: DictConfig) -> None:
         evaluate(config)
     else:
         compose.activate_plugins(cfg)
-        compose.announce_torch()
+        compose.load_torch()
         from gentrain.commands.evaluate_images import evaluate_images
 
         evaluate_images(config, compose.composed)
@@ -334,7 +369,6 @@ def compare(cfg: DictConfig) -> None:
 def check(cfg: DictConfig) -> None:
     """gentrain check plugin=MODULE"""
     from gentrain.commands.check import check
-    from gentrain.config import plugins
     from gentrain.config.schema import resolved
 
     config = resolved(cfg)
@@ -347,6 +381,18 @@ def check(cfg: DictConfig) -> None:
     check(config, composed)
 
 
+def demo(cfg: DictConfig) -> None:
+    """gentrain demo NAME"""
+    from hydra.core.hydra_config import HydraConfig
+
+    compose.activate_plugins(cfg)
+    compose.announce_torch()
+    from gentrain.commands.demo import demonstrate
+    from gentrain.config.schema import resolved
+
+    demonstrate(resolved(cfg), HydraConfig.get().runtime.choices["demo"])
+
+
 # what Hydra runs for each verb: of a training, the jobs of a multirun
 TASKS: dict[str, Callable[[DictConfig], Any]] = {
     "train": train_cell,
@@ -356,6 +402,7 @@ TASKS: dict[str, Callable[[DictConfig], Any]] = {
     "compare": compare,
     "doctor": doctor,
     "check": check,
+    "demo": demo,
 }
 
 
@@ -375,10 +422,11 @@ def print_error(line: str, status: int) -> int:
 
 
 def explain(error: Exception, argv: list[str], verb: str = "train") -> tuple[str, int] | None:
-    """An error of Hydra about a command line, or of a disk, as one line with its exit status.
+    """An error of Hydra, of a disk, or of the user's own code, as one line with its exit status.
 
     None for any other error, which is a fault of ours.
     """
+    import yaml
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -387,10 +435,16 @@ def explain(error: Exception, argv: list[str], verb: str = "train") -> tuple[str
             from gentrain.cli.hydra_errors import one_line
 
             return one_line(error, argv, conf_dir(), verb), UserError.status
+        case yaml.MarkedYAMLError(problem_mark=mark) if mark is not None:
+            what, remedy = why_broken(error, mark.name)
+            return f"{what} (--config-dir); {remedy}", UserError.status
         case OSError(errno=number) if number in OF_THE_DISK:
             place = error.filename or "the disk or the working directory"
             reason = f"{place}: {error.strerror} (file system)"
             return f"{reason}; make room, or use another directory", Unavailable.status
+    if verb != "train" and (place := plugins.place_in(error)) is not None:
+        text = f"{type(error).__name__}: {error}, in {place} (plugins)"
+        return f"{text}; mend it there (debug=true shows the traceback)", UserError.status
     return None
 
 

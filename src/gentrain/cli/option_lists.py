@@ -11,11 +11,36 @@ if TYPE_CHECKING:
     from hydra._internal.config_repository import ConfigRepository
 
 
+# groups of which several options may be chosen, and what stands for none of them
+SEVERAL = {
+    "tricks": None,
+    "callbacks": "one of them is switched off by callbacks.NAME=null",
+    "experiment": "leave it out",
+}
+
+
+def refuse_lists(group: str, options: list[str]) -> None:
+    """Refuse a list where one option is chosen, and an empty one where some are needed.
+
+    Raises:
+        UserError: with the words to write.
+    """
+    listed = f"{group}=[{','.join(options)}]"
+    if not options and (remedy := SEVERAL.get(group, f"give one, {group}=...")) is not None:
+        raise UserError(f"{listed} is no choice ({group}); {remedy}")
+    if options and group not in SEVERAL and "/" not in group:
+        more = f", or a run of each with -m {group}={','.join(options)}" if options[1:] else ""
+        raise UserError(
+            f"{listed} is a list, and {group} takes one choice ({group}); "
+            f"write {group}={options[0]}{more}"
+        )
+
+
 def refuse_hidden_options(repository: ConfigRepository, overrides: list[str]) -> None:
     """Refuse a list of options of which one would hide the other.
 
     Hydra merges the files of `group=[a,b]`, and where both set a key the last one typed wins. So it
-    is for two variants of one trick, and for every group whose options are alternatives.
+    is for two variants of one trick. A group whose options are alternatives takes no list at all.
 
     Args:
         repository: Hydra's configuration files.
@@ -30,6 +55,7 @@ def refuse_hidden_options(repository: ConfigRepository, overrides: list[str]) ->
         group, options = override.key_or_group, override.value()
         if not isinstance(options, list) or not repository.group_exists(group):
             continue
+        refuse_lists(group, [str(option) for option in options])
         keys = {str(option): top_keys(repository, group, str(option)) for option in options}
         for one, other in combinations(sorted(map(str, options)), 2):
             if one == other or keys[one] & keys[other]:

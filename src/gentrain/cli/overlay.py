@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from gentrain.config.overrides import key_of
-from gentrain.config.paths import conf_dir, overlays
+from gentrain.config.paths import conf_dir, overlays, why_broken
 from gentrain.config.validate import nearest
 from gentrain.errors import UserError
 
@@ -62,14 +62,9 @@ def refuse_broken(file: Path, group: str) -> None:
     """Refuse a file that is no YAML, or no text."""
     try:
         yaml.safe_load(file.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file} is no UTF-8 text ({group}); save it as such") from error
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = "" if mark is None else f":{mark.line + 1}"
-        raise UserError(
-            f"{file}{line} is no YAML: {error.problem or error.context} ({group}); mend it there"
-        ) from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        what, remedy = why_broken(error, file)
+        raise UserError(f"{what} ({group}); {remedy}") from error
 
 
 def refuse_header(file: Path, group: str) -> None:

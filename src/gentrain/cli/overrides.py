@@ -6,11 +6,12 @@ import os
 import re
 import secrets
 import sys
+import typing
 from argparse import Namespace
-from dataclasses import fields
+from dataclasses import is_dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from gentrain.cli import aliases
 from gentrain.config.overrides import key_of, last_value, quoted, without
@@ -69,6 +70,7 @@ def normalize_overrides(command: str, argv: list[str]) -> list[str]:
     Raises:
         UserError: for a word of another program that has no counterpart here.
     """
+    refuse_joined(argv)
     # Other programs need the plus; here experiment is in the defaults, and Hydra refuses it.
     argv = [re.sub(r"^\+(?=experiment=)", "", word) for word in argv]
     argv = aliases.with_named_paths(command, aliases.without_dashes(argv, OPTIONS))
@@ -76,6 +78,8 @@ def normalize_overrides(command: str, argv: list[str]) -> list[str]:
     if command == "compare":
         argv = [as_list(word, "runs") for word in argv]
     argv = aliases.with_quotes(aliases.translate(command, aliases.with_quotes(argv)))
+    if command == "check":
+        argv = [as_one(word, "plugin") for word in argv]
     argv = [as_list(word, "plugins") for word in argv]
     given = {key_of(word) for word in argv}
     if command == "sample" and "source" in given and "mode" not in given:
@@ -83,11 +87,30 @@ def normalize_overrides(command: str, argv: list[str]) -> list[str]:
     return rename_networks(several_loggers(argv)) if command == "train" else argv
 
 
+def refuse_joined(argv: list[str]) -> None:
+    """Refuse several words that a pair of quotes has made one, such as "--config-dir own".
+
+    Raises:
+        UserError: with the words as they should be typed.
+    """
+    for word in argv:
+        key, _, rest = word.partition("=")
+        option = re.match(r"(--?[a-z-]+)\s+\S", word)
+        several = re.fullmatch(r"[^\s'\"\[{]+(\s+[+~]*[\w./@]+=[^\s'\"\[{]*)+", rest)
+        if option or (several and not aliases.PATHS.fullmatch(key)):
+            raise UserError(
+                f"{word!r} is one word to a shell that keeps its spaces (command line); "
+                f"leave out the quotes around it: {' '.join(word.split())}"
+            )
+
+
 NO_NAME = re.compile(r"null|true|false|[-+]?\d+(\.\d*)?", re.IGNORECASE)  # of an option
 
 
 def refuse_new_keys(command: str, overrides: list[str]) -> None:
-    """Refuse `+key=value` and `~key` at the top, where all keys are known, and all are needed.
+    """Refuse `+key=value` and `~key` where all keys are known, and all are needed.
+
+    That is at the top, and below keys such as `sweep`, whose own keys the schema has.
 
     Args:
         command: "train", "sample", ...
@@ -98,13 +121,42 @@ def refuse_new_keys(command: str, overrides: list[str]) -> None:
     """
     for word in overrides:
         key = key_of(word.lstrip("+~"))
-        if not word.startswith(("+", "~")) or re.search(r"[./@]", key) or key in groups():
+        if not word.startswith(("+", "~")) or re.search(r"[/@]", key) or key in groups():
             continue
-        if word.startswith("~"):
+        parent, name, known = where_known(command, key)
+        if word.startswith("~") and name in known:
             raise UserError(f"{key} cannot be taken away ({key}); give it a value, {key}=...")
-        known = top_keys(command)
-        if key not in known:
-            raise UserError(f"no option {key} ({key}){nearest(key, [*known, *groups()])}")
+        if word.startswith("+") and known and name not in known:
+            near = nearest(f"{parent}{name}", [f"{parent}{each}" for each in known])
+            raise UserError(f"no option {key} ({key}){near}")
+
+
+def where_known(command: str, key: str) -> tuple[str, str, list[str]]:
+    """The first part of a dotted key that the schema may lack.
+
+    Returns:
+        The key above it with a dot at its end, its name, and the names that the schema has there:
+        none where any may be added.
+
+    >>> where_known("train", "sweep.nme")[:2], where_known("train", "data.x.y")[2]
+    (('sweep.', 'nme'), [])
+    """
+    from hydra.conf import HydraConf
+
+    from gentrain.config.schema import SCHEMAS
+
+    kind: Any = SCHEMAS["schema" if command == "train" else f"{command}_schema"]
+    above, parts = "", key.split(".")
+    while is_dataclass(kind):
+        known = typing.get_type_hints(kind)
+        if not above:
+            chosen = groups() if command == "train" else ()
+            known = dict.fromkeys(chosen) | known | {"hydra": HydraConf}
+        name = parts.pop(0)
+        if name not in known or not parts:
+            return above, name, [each for each in known if each not in ("hydra", "mode") or above]
+        kind, above = known[name], f"{above}{name}."
+    return above, ".".join(parts), []
 
 
 def refuse_null(command: str, overrides: list[str]) -> None:
@@ -133,14 +185,6 @@ def refuse_null(command: str, overrides: list[str]) -> None:
         raise UserError(f"{key}={value} is no choice ({key}); {off.get(key, another)}")
 
 
-def top_keys(command: str) -> list[str]:
-    """The keys at the top of a command's configuration."""
-    from gentrain.config.schema import SCHEMAS
-
-    name = "schema" if command == "train" else f"{command}_schema"
-    return [field.name for field in fields(SCHEMAS[name])]
-
-
 def refuse_option(message: str) -> NoReturn:
     """What the parser of options does with a mistake: one line in place of its usage.
 
@@ -167,6 +211,9 @@ def several_loggers(argv: list[str]) -> list[str]:
             words.append(word)
             continue
         names = [name.strip() for name in word[len("logger=[") :].rstrip("]").split(",")]
+        if names == [""]:
+            words.append(word)  # no choice, which is refused as in any group
+            continue
         extra = [name for name in names if name in ("tensorboard", "mlflow")]
         first = [name for name in names if name not in extra] or ["csv"]
         if len(first) > 1 or first[0] not in ("auto", "csv", "wandb"):
@@ -208,6 +255,28 @@ def as_list(override: str, name: str) -> str:
     if key != name or not value or value.startswith(("[", "'", '"')):
         return override
     return f"{key}{equals}[{','.join(quoted(Path(place)) for place in value.split(',') if place)}]"
+
+
+def as_one(override: str, name: str) -> str:
+    """`plugin=[a]` as `plugin=a`.
+
+    >>> as_one("plugin=[a]", "plugin")
+    'plugin=a'
+
+    Raises:
+        UserError: for several.
+    """
+    key, _, value = override.partition("=")
+    if key != name or not re.fullmatch(r"\[.*\]|[\w.]+(,[\w.]+)+", value):
+        return override
+    found = [each for each in re.split(r"[\s,'\"]+", value.strip("[]")) if each]
+    if len(found) != 1:
+        raise UserError(
+            f"{override} names {len(found)}, and this command takes one ({key}); "
+            f"give {key}={found[0] if found else 'NAME'}"
+            + (", and then the others" if found else "")
+        )
+    return f"{key}={found[0]}"
 
 
 # --- multirun ---------------------------------------------------------------------------------

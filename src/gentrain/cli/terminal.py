@@ -1,4 +1,4 @@
-"""stdout and stderr as they may be: closed, or in an encoding that lacks characters."""
+"""stdout and stderr as they may be: closed, full, or in an encoding that lacks characters."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ import os
 import sys
 from io import TextIOWrapper
 
+from gentrain.files import messages_to
+
 ESCAPED = "gentrain.escaped"  # the name of our way to write what an encoding lacks
 
 
 def prepare() -> None:
-    """Make both streams take every text."""
+    """Make both streams take every text, and stderr also where it cannot be written."""
     open_closed_streams()
     codecs.register_error(ESCAPED, escaped)
     for stream in (sys.stdout, sys.stderr):
         match stream:
             case TextIOWrapper():
                 stream.reconfigure(errors=ESCAPED)
+    if sys.__stderr__ is not None and sys.stderr is sys.__stderr__:
+        sys.stderr = messages_to(2, sys.stderr.encoding, ESCAPED)
 
 
 def open_closed_streams() -> None:

@@ -7,7 +7,6 @@ from few labels by its error too, and every other model by the metrics of its ow
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +112,7 @@ def split_for_scores(data: Data, trained: dict[str, Any]) -> Data:
     without = trained.get("quality", {}).get("_target_") == NO_SCORES
     if not without or data.validation or len(data.load("train").images) < round(1 / SHARE):
         return data
-    return replace(data, validation=SHARE)
+    return data.with_validation(SHARE)
 
 
 def given_options(config: dict[str, Any]) -> dict[str, Any]:

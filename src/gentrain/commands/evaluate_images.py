@@ -165,10 +165,13 @@ def comparable(images: Tensor, path: Path, data: Data) -> tuple[Tensor, bool]:
         return images, False
     if (1, *shape[1:]) == data.shape and is_grey(images):
         return images[:, :1].contiguous(), True
-    if shape[1:] == data.shape[1:]:
+    if shape[0] != data.shape[0]:
+        colours = "grey" if data.shape[0] == 1 else "RGB"
         raise UserError(
-            f"images of {path} have {named(shape[0])} and those of {data.name} "
-            f"{named(data.shape[0])} (images, against); save them alike, or give another against"
+            f"images of {path} have {described(shape)} and those of {data.name} "
+            f"{described(data.shape)} (images, against); save yours as {colours} pictures"
+            f"{'' if shape[1:] == data.shape[1:] else ' of that size'}, or give another against: "
+            "a data set, folder, zip or .npz of such images as yours"
         )
     height, width = shape[1:]
     size = height if height == width else f"[{height},{width}]"
@@ -178,9 +181,15 @@ def comparable(images: Tensor, path: Path, data: Data) -> tuple[Tensor, bool]:
     )
 
 
-def named(channels: int) -> str:
-    """A number of channels in words."""
-    return f"{channels} channel{'s' * (channels != 1)}"
+def described(shape: tuple[int, ...]) -> str:
+    """The channels of images, and their size.
+
+    >>> described((3, 28, 32)), described((1, 8, 8))
+    ('3 channels (RGB) at 28 x 32', '1 channel (grey) at 8 x 8')
+    """
+    channels, height, width = shape
+    colours = {1: " (grey)", 3: " (RGB)"}.get(channels, "")
+    return f"{channels} channel{'s' * (channels != 1)}{colours} at {height} x {width}"
 
 
 def chosen_images(images: Tensor, path: Path, given: dict[str, Any], as_grey: bool) -> GivenImages:

@@ -31,6 +31,7 @@ PLURALS = {
     "sweeps": "sweep",
     "modes": "mode",
     "experiments": "experiment",
+    "demos": "demo",
 }
 # groups that are parts of others or of Hydra, and are not chosen by users
 INNER = {"hydra", "callbacks", "scheme", "visible"}

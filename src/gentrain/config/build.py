@@ -8,9 +8,23 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from gentrain.config.factory import factory, refuse_given
 from gentrain.config.plugins import place_in
-from gentrain.config.validate import dotted
+from gentrain.config.validate import dotted, has_target
 from gentrain.errors import UserError
+
+
+def with_factories(node: Any, path: str) -> Any:
+    """The node, in which every `_partial_: true` below makes a `Factory` that knows its key."""
+    match node:
+        case list():
+            return [with_factories(item, f"{path}.{i}") for i, item in enumerate(node)]
+        case dict() if has_target(node):
+            node = {key: with_factories(value, f"{path}.{key}") for key, value in node.items()}
+            if node.pop("_partial_", False):
+                place = f"{factory.__module__}.{factory.__name__}"
+                node |= {"_target_": place, "_args_": [node["_target_"], path]}
+    return node
 
 
 def build(node: Any, path: str, kind: type = object, /, **extra: Any) -> Any:
@@ -23,9 +37,12 @@ def build(node: Any, path: str, kind: type = object, /, **extra: Any) -> Any:
         extra: arguments that the configuration cannot give, such as a built model.
 
     Raises:
-        UserError: where the constructor refuses its arguments, a class lacks a method, or the
-            object is of another kind.
+        UserError: where the configuration gives one of `extra`, the constructor refuses its
+            arguments, a class lacks a method, or the object is of another kind.
     """
+    if extra:
+        refuse_given(node, extra, path, node["_target_"])
+    node = with_factories(node, path)
     try:
         built = instantiate(OmegaConf.create(node), _convert_="all", **extra)
     except InstantiationException as error:

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import ModuleType
 
 from gentrain.errors import UserError
+from gentrain.patience import announce_torch, say_if_slow
 
 VARIABLE = "GENTRAIN_PLUGINS"  # names of modules, with commas between them
 
@@ -53,7 +54,9 @@ def activate(names: Iterable[str]) -> None:
                 f"{name!r} is no name of a module (plugins); "
                 "give plugins=[my_module] for my_module.py"
             )
-        active[name] = digest(imported(name))
+        announce_torch()  # which hardly a plugin does without
+        with say_if_slow(f"importing {name} (plugins)"):
+            active[name] = digest(imported(name))
 
 
 def imported(name: str) -> ModuleType:

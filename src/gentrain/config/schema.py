@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, cast
@@ -10,6 +11,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from gentrain.config import paths
 from gentrain.errors import UserError
 
 SHARE = 0.1  # of a training split that is held out for the scores that choose
@@ -151,6 +153,17 @@ class Check:
     debug: bool = False
 
 
+@dataclass
+class Demonstrate:
+    """`gentrain demo NAME`: a claim of the field's lectures, as an experiment."""
+
+    demo: Any = MISSING
+    seed: int | None = None  # null: 0
+    out: str = MISSING
+    plugins: list[str] = field(default_factory=list)
+    debug: bool = False
+
+
 class Order(Enum):
     """How runs are sorted; auto: the best first."""
 
@@ -225,6 +238,7 @@ SCHEMAS = {
     "compare_schema": Compare,
     "doctor_schema": Doctor,
     "check_schema": Check,
+    "demo_schema": Demonstrate,
 }
 
 
@@ -247,14 +261,35 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
         found = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         key = error.full_key
+        if key == "scheme":
+            raise UserError(
+                "this model says not how it is trained (scheme); add - /scheme: adversarial, "
+                "likelihood or energy to the defaults of its YAML"
+            ) from error
         raise UserError(f"no value for {key} ({key}); give it a value, {key}=...") from error
     except OmegaConfBaseException as error:
         refuse_with_own_words(error)
+        refuse_missing_source(cfg, error)
         problem = str(error).splitlines()[0]
         raise UserError(
             f"{problem} ({error.full_key}); give it a value on the command line"
         ) from error
     return cast(dict[str, Any], found)
+
+
+def refuse_missing_source(cfg: DictConfig, error: OmegaConfBaseException) -> None:
+    """Refuse an option of the user whose YAML lacks a key from which others take their value."""
+    found = re.match(r"Interpolation key '(\w+)\.([\w.]+)' not found", str(error))
+    node: Any = OmegaConf.select(cfg, found[1]) if found else None
+    if found is None or not OmegaConf.is_dict(node):
+        return
+    group, key = found.groups()
+    file = paths.file_naming(str(node.get("_target_", "")), key)
+    where = f"to {file}" if file else f"to the YAML of {group}="
+    raise UserError(
+        f"{error.full_key} takes its value from {group}.{key}, which is not there ({group}.{key}); "
+        f"add the line {key}: ... {where}"
+    ) from error
 
 
 def refuse_with_own_words(error: BaseException | None) -> None:

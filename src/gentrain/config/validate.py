@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from inspect import Parameter
 from typing import Any
 
-from gentrain.config import plugins
+from gentrain.config import paths, plugins
 from gentrain.errors import UserError
 
 # What a configuration may construct. The module of the class itself is checked as well:
@@ -22,6 +22,19 @@ ALLOWED = ("gentrain.", "torch.optim.", "torch.nn.", "lightning.")
 # Hydra's own keys beside a constructor's arguments
 OF_NETWORKS = {"generator", "critic", "encoder", "decoder", "network"}  # keys of conf/network
 RESERVED = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
+
+# what the class of a key must inherit from
+KINDS = {
+    "data": "gentrain.data.base.Data",
+    "model": "gentrain.models.base.GenerativeModel",
+    "quality": "gentrain.quality.base.Metric",
+}
+
+# Keys whose classes are Lightning's, or inherit from its classes. Lightning takes longer to import
+# than torch.
+OF_LIGHTNING = {"scheme", "trainer", "callbacks", "samples", "checkpoint", "logger"}
+
+PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
 
 # arguments that training.job passes, and that no configuration gives
 PASSED_BY_JOB = {"scheme.model"}
@@ -35,12 +48,11 @@ CHOICES = ("loss", "lipschitz", "tricks", "likelihood", "content", "pixels")
 REMEDIES = {"model.classes": "this model needs labels: give data.classes=N, or choose other data"}
 
 
-def check(config: dict[str, Any], kinds: dict[str, type] | None = None) -> dict[str, Any]:
+def check(config: dict[str, Any]) -> dict[str, Any]:
     """Check a whole configuration.
 
     Args:
         config: plain containers, resolved.
-        kinds: what the class of a key must inherit from, such as {"model": GenerativeModel}.
 
     Returns:
         The same configuration, with every constructor argument converted to its annotated type.
@@ -50,20 +62,55 @@ def check(config: dict[str, Any], kinds: dict[str, type] | None = None) -> dict[
             target that may not be constructed.
     """
     check_run(config)
-    for key, kind in (kinds or {}).items():
-        refuse_other_kind(config[key], kind, key)
+    return check_nodes(config)
+
+
+def check_before_lightning(config: dict[str, Any]) -> None:
+    """Check what needs torch and not Lightning: data, model and scores; see `check`."""
+    check_nodes({key: node for key, node in config.items() if key not in OF_LIGHTNING})
+
+
+def check_nodes(config: dict[str, Any]) -> dict[str, Any]:
+    """Check some keys of a configuration, or all, against what they name; see `check`."""
+    refuse_nameless(config)
+    for key, kind in KINDS.items():
+        if key in config:
+            refuse_other_kind(config[key], locate(kind, key), key)
     first = {key: checked(config[key], key) for key in CHOICES if key in config}
     return first | {key: checked(node, key) for key, node in config.items() if key not in first}
 
 
+# what is built in every training
+BUILT = ("data", "model", "scheme", "trainer", "logger", "quality", "samples", "checkpoint")
+
+
+def refuse_nameless(config: dict[str, Any]) -> None:
+    """Refuse a part of a training whose node names no class."""
+    parts = {key: config[key] for key in BUILT if key in config}
+    parts |= {f"callbacks.{key}": node for key, node in config.get("callbacks", {}).items()}
+    for key, node in parts.items():
+        named = isinstance(node, dict) and "_target_" in node
+        if not named and not (node is None and key.startswith("callbacks.")):
+            raise UserError(
+                f"nothing says what is built here ({key}); add the line _target_: MODULE.CLASS "
+                f"to the YAML of {key.partition('.')[0]}="
+            )
+
+
 def check_run(config: dict[str, Any]) -> None:
-    """Check the numbers at the top, which need no constructor and so no import of torch.
+    """Check what needs no constructor, and so no import of torch.
 
     Raises:
-        UserError: for a number out of range.
+        UserError: for a number out of range, or an unknown precision.
     """
     if config["steps"] < 1:
         raise UserError(f"a run of {config['steps']} steps (steps); give 1 or more")
+    match config:
+        case {"trainer": {"precision": precision}} if precision not in PRECISIONS:
+            raise UserError(
+                f"precision {precision} is not one of {', '.join(PRECISIONS)} (trainer.precision); "
+                "in weights of 16 bits small updates are lost: use bf16-mixed"
+            )
     check_seed(config["seed"], ", or null to draw one")
 
 
@@ -113,8 +160,9 @@ def arguments(node: dict[str, Any], path: str) -> dict[str, Any]:
             raise UserError(f"no option {key} ({path}.{key}){nearest(key, parameters)}")
     missing = sorted(required(parameters, path) - given.keys())
     if missing and not partial:
-        key = missing[0]
-        raise UserError(f"no value for {key} ({path}.{key}); give it on the command line")
+        refuse_missing(missing, node["_target_"], path)
+    if plugins.provides(node["_target_"]):
+        refuse_unfinished(target, path)
     if node["_target_"].startswith("torch.optim.") and "lr" in given:
         check_optimizer(target, given, path)
     hints = argument_types(target)
@@ -123,6 +171,40 @@ def arguments(node: dict[str, Any], path: str) -> dict[str, Any]:
         for key, value in given.items()
         if key in hints
     }
+
+
+def refuse_missing(missing: list[str], target: str, path: str) -> None:
+    """Refuse a constructor without the values that it needs; of a user's class with its YAML."""
+    key, file = missing[0], paths.file_naming(target, missing[0])
+    if file is None:
+        raise UserError(f"no value for {key} ({path}.{key}); give it on the command line")
+    raise UserError(
+        f"{target} needs values for {', '.join(missing)} ({path}.{key}); add the line "
+        f"{key}: ... to {file}"
+    )
+
+
+def refuse_unfinished(target: Any, path: str) -> None:
+    """Refuse a user's module whose constructor does not call that of its base class.
+
+    Its parameters could not be found, and what the base class sets would be missing.
+    """
+    from torch import nn
+
+    if not (inspect.isclass(target) and issubclass(target, nn.Module)):
+        return
+    owner = next(each for each in target.__mro__ if "__init__" in vars(each))
+    constructor = inspect.unwrap(vars(owner)["__init__"])
+    if (
+        plugins.provides(owner.__module__)
+        and inspect.isfunction(constructor)
+        and "__init__" not in constructor.__code__.co_names
+    ):
+        place = f"{constructor.__code__.co_filename}:{constructor.__code__.co_firstlineno}"
+        raise UserError(
+            f"the constructor of {dotted(target)} does not call super().__init__(...), in {place} "
+            f"({path.removeprefix('model.criterion.')}); make that its first line"
+        )
 
 
 def refuse_other_kinds(node: dict[str, Any], path: str) -> None:
@@ -220,6 +302,9 @@ def check_optimizer(target: Any, given: dict[str, Any], path: str) -> None:
     from gentrain.config.types import Positive
 
     coerced(given["lr"], Positive, f"{path}.lr")
+    if "params" in given:
+        name = dotted(target)
+        raise UserError(f"{name} gets its params from the program ({path}.params); leave it out")
     try:
         target([torch.nn.Parameter(torch.zeros(1))], **given)
     except (ValueError, TypeError) as error:
@@ -277,8 +362,14 @@ def argument_types(target: Any) -> dict[str, Any]:
         return {}
 
 
-def coerced(value: Any, hint: Any, path: str) -> Any:
+def coerced(value: Any, hint: Any, path: str, remedy: str = "mend the value") -> Any:
     """A plain value as its annotated type; a node with a `_target_` is left as it is.
+
+    Args:
+        value: what was given.
+        hint: the type.
+        path: the dotted key or the argument, for the message.
+        remedy: what to do; the end of the message.
 
     Raises:
         UserError: for a value of another type, or out of range.
@@ -303,8 +394,9 @@ def coerced(value: Any, hint: Any, path: str) -> Any:
                 f"of {first['ctx']['class']} to its YAML"
             ) from error
         expected = expectation(first["msg"])
-        remedy = REMEDIES.get(path, "mend the value") if value is None else "mend the value"
-        raise UserError(f"{expected}, not {value!r} ({path}); {remedy}") from error
+        remedy = REMEDIES.get(path, remedy) if value is None else remedy
+        path = path.removeprefix("model.criterion.")  # of loss, lipschitz and tricks
+        raise UserError(f"{expected}, not {shown(value)} ({path}); {remedy}") from error
 
 
 def expectation(message: str) -> str:
@@ -313,7 +405,21 @@ def expectation(message: str) -> str:
     >>> expectation("Input should be a valid integer, unable to parse string as an integer")
     'expected a valid integer'
     """
-    return message.split(", unable to parse")[0].replace("Input should be", "expected", 1)
+    message = message.removeprefix("Value error, ").split(", unable to parse")[0]
+    return message.replace("Input should be", "expected", 1)
+
+
+LONGEST = 60  # characters of a value in a message
+
+
+def shown(value: Any) -> str:
+    """A value in one line.
+
+    >>> shown("3"), len(shown(list(range(1000))))
+    ("'3'", 60)
+    """
+    text = " ".join(repr(value).split())
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 4]} ..."
 
 
 def has_target(value: Any) -> bool:
@@ -335,7 +441,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     >>> nearest("modle", ["model", "data"])
     '; did you mean model?'
     """
-    known = list(known)
+    known = list(dict.fromkeys(known))
     if close := difflib.get_close_matches(word, known, n=3, cutoff=0.5):
         return f"; did you mean {' or '.join(close)}?"
     more = f" and {len(known) - SHOWN} more" if len(known) > SHOWN else ""

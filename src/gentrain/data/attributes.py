@@ -59,6 +59,7 @@ class AttributeTable(ImageFolder):
             f"{len(self.attributes)} attributes are {self.classes} classes (data.classes); "
             f"write data.classes={len(self.attributes)}",
         )
+        self.label_kind.check_names(self.attributes)
 
     def read(self, split: str) -> ArrayDataset:
         tree, label = self.tree(), self.read_table()

@@ -7,9 +7,9 @@ inherits from and a metric names.
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -197,6 +197,11 @@ class Data(ABC):
             "write null",
         )
         ensure(
+            self.label_kind.one_class,
+            f"images of data={self.name} are of several classes at once, so that no few of them "
+            "are as many of each (data.labelled); write null",
+        )
+        ensure(
             is_count(self.labelled),
             f"labelled must be a whole number >= 1, not {self.labelled!r} (data.labelled); "
             "e.g. 100",
@@ -364,9 +369,23 @@ class Data(ABC):
             self._samples |= {name: self.checked(part, name) for name, part in parts.items()}
         return self._samples[split]
 
+    def with_validation(self, share: float) -> Self:
+        """The same data with another validation split; what was read whole is not read again."""
+        other = replace(self, validation=share)
+        if self.validation or self.reads_validation or not share:
+            return other
+        if "test" in self._samples:
+            other._samples["test"] = self._samples["test"]
+        if "train" in self._samples:
+            other._samples |= other.parts_of(self._samples["train"])
+        return other
+
     def divided(self) -> dict[str, ArrayDataset]:
         """The training split as it is read, in "train" and "validation"."""
-        whole = self.finished(self.read("train"), "train")
+        return self.parts_of(self.finished(self.read("train"), "train"))
+
+    def parts_of(self, whole: ArrayDataset) -> dict[str, ArrayDataset]:
+        """A training split in "train" and "validation"."""
         rows = divided(len(whole.images), whole.labels, self.validation, self.name)
         of_sources = rows
         if whole.sources is not None and not self.aligned:

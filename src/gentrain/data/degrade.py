@@ -196,4 +196,6 @@ def source_shape(shape: Shape, degrade: str | None) -> list[int] | None:
     >>> source_shape((3, 32, 32), "mask")
     [4, 32, 32]
     """
-    return list(DEGRADATIONS[degrade].shape(*shape)) if degrade in DEGRADATIONS else None
+    if degrade not in DEGRADATIONS or len(shape) != 3:  # what is no image is refused elsewhere
+        return None
+    return list(DEGRADATIONS[degrade].shape(*shape))

@@ -1,5 +1,6 @@
 """Data sets that are made of digits: MNIST's own files, or the embedded ones."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,6 +35,17 @@ class OfDigits(Images):
         ensure(
             self.digits in ("mnist", "mnist_5k"),
             f"no digits {self.digits!r} (data.digits); write mnist or mnist_5k",
+        )
+        embedded = self.digits == "mnist_5k"
+        ensure(
+            not embedded or self.root in (None, os.environ.get("GENTRAIN_DATA_DIR")),
+            f"the embedded digits are in no folder such as {self.root} (data.root); write "
+            "data.digits=mnist to read it, or leave data.root out",
+        )
+        ensure(
+            not embedded or self.verify,
+            "the embedded digits have no files to compare (data.verify); write data.digits=mnist, "
+            "or leave it true",
         )
 
     @cached_property

@@ -113,6 +113,7 @@ class FileFolder(Data):
         Those of "train" and "validation" are the same where `part` has yet to divide them.
         """
         prefix, is_drawn = layout(tree, split)
+        self.refuse_unread_seed(is_drawn)
         part = tree.under(prefix)
         names = drawn(sorted(part.files), split, self.draw_seed) if is_drawn else sorted(part.files)
         ensure(
@@ -121,6 +122,14 @@ class FileFolder(Data):
             "give at least 10",
         )
         return names, prefix
+
+    def refuse_unread_seed(self, is_drawn: bool) -> None:
+        """Refuse a seed for the draw of a split where none is drawn."""
+        ensure(
+            is_drawn or not self.draw_seed,
+            f"{self.path} has a split to test of its own, and none is drawn (data.draw_seed); "
+            "leave it 0",
+        )
 
     @property
     @abstractmethod

@@ -58,6 +58,11 @@ class HuggingFace(ImageFolder):
             not self.labels,
             f"labels of data={NAME} are a column (data.labels); give data.label=COLUMN",
         )
+        ensure(
+            self.label is None or self.classes is not None,
+            f"column {self.label} is not read without data.classes (data.label); give "
+            "data.classes=K as well, or write null",
+        )
 
     @property
     def open(self) -> Callable[[], "Source"]:

@@ -23,7 +23,15 @@ class LabelKind(ABC):
     """One kind of labels; a batch of them is int64 (B, ...)."""
 
     rows: str  # which rows of a table of attributes have a label, in messages
+    one_class: bool  # an image has exactly one
     choice: str  # how a user chooses, in messages
+
+    def check_names(self, names: Sequence[str]) -> None:  # noqa: B027 (few kinds have names)
+        """Refuse names of attributes that are not those of the data.
+
+        Raises:
+            UserError: for other names, or another order.
+        """
 
     @abstractmethod
     def of_table(self, has: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,7 +89,7 @@ class LabelKind(ABC):
 class Exclusive(LabelKind):
     """Each image is of one of K classes; labels are (B,), their numbers."""
 
-    rows, choice = "exactly one of", "one of"
+    rows, choice, one_class = "exactly one of", "one of", True
 
     def of_table(self, has: Tensor) -> tuple[Tensor, Tensor]:
         rows = (has.sum(1) == 1).nonzero()[:, 0]
@@ -126,7 +134,7 @@ class Attributes(LabelKind):
             may name more attributes than there are here.
     """
 
-    rows, choice = "a line for", "some, with + between them, of"
+    rows, choice, one_class = "a line for", "some, with + between them, of", False
 
     def __init__(self, names: Sequence[str], exclusive: Sequence[Sequence[str]] = ()) -> None:
         self.names, self.exclusive = list(names), [list(group) for group in exclusive]
@@ -137,6 +145,13 @@ class Attributes(LabelKind):
             for k in places:
                 rivals[k, places] = len(places) > 1
         self.rivals = rivals
+
+    def check_names(self, names: Sequence[str]) -> None:
+        if self.names != list(names):
+            raise UserError(
+                f"labels are of {', '.join(self.names)}, and the data have {', '.join(names)} "
+                "(data.label_kind.names); set data.attributes alone"
+            )
 
     def of_table(self, has: Tensor) -> tuple[Tensor, Tensor]:
         return has.long(), torch.arange(len(has))

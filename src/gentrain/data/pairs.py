@@ -80,13 +80,20 @@ class SideBySide(ImageFolder):
         return directed(both[:, : self.channels], both[:, self.channels :], self.direction)
 
 
-class FolderA(ImageFolder):
+class OneOfTwo(ImageFolder):
+    """One of two folders."""
+
+    def refuse_unread_seed(self, is_drawn: bool) -> None:
+        """Nothing: a split of the other folder may be drawn; see `TwoFolders`."""
+
+
+class FolderA(OneOfTwo):
     """The folder `a`."""
 
     key: ClassVar[str] = "a"
 
 
-class FolderB(ImageFolder):
+class FolderB(OneOfTwo):
     """The folder `b`."""
 
     key: ClassVar[str] = "b"
@@ -147,6 +154,14 @@ class TwoFolders(Images, ABC):
     def pixel_range(self) -> tuple[float, float] | None:
         return self.folders[0].pixel_range
 
+    def refuse_unread_seed(self, trees: list["Tree"], split: str) -> None:
+        """Refuse a seed for the draw of a split where none of the folders has one drawn."""
+        ensure(
+            not self.draw_seed or any(layout(tree, split)[1] for tree in trees),
+            f"{self.a} and {self.b} have splits to test of their own, and none is drawn "
+            "(data.draw_seed); leave it 0",
+        )
+
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Pairs(TwoFolders):
@@ -157,6 +172,7 @@ class Pairs(TwoFolders):
 
     def read(self, split: str) -> ArrayDataset:
         trees = [folder.tree() for folder in self.folders]
+        self.refuse_unread_seed(trees, split)
         named = [self.by_stem(here, tree, split) for here, tree in enumerate(trees)]
         for here in (0, 1):
             self.refuse_missing_partners(named, here)
@@ -246,6 +262,7 @@ class Unpaired(TwoFolders):
         return False
 
     def read(self, split: str) -> ArrayDataset:
+        self.refuse_unread_seed([folder.tree() for folder in self.folders], split)
         a, b = (folder.load(split).images for folder in self.folders)
         return directed(a, b, self.direction)
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 SPLIT = re.compile(rf"(train|{'|'.join(HELD_OUT)})[-_.].*")
 BRACES = re.compile(r"\{([^{}]*)\}")
+LABEL = "cls"  # the ending of files with the class
 BLOCK = 512  # bytes of a block of a tar
 RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
@@ -57,7 +58,15 @@ class Shards(ImageFolder):
     """
 
     image: str | None = None
-    label: str = "cls"
+    label: str = LABEL
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        ensure(
+            self.label == LABEL or (self.classes is not None and not self.labels),
+            f"no .{self.label} file is read without data.classes, or with data.labels (data.label);"
+            f" give data.classes=K alone, or leave data.label={LABEL}",
+        )
 
     @property
     def open(self) -> Callable[[], "Source"]:

@@ -27,6 +27,7 @@ from gentrain.errors import UserError
 
 LARGEST = {"uint8": 255.0, "uint16": 65535.0, "bool": 1.0}  # and 1 of floats
 SLACK = 1e-6  # of the range; floats that were computed miss their bounds by so much
+TEST = 0.1  # share of the images that is the test split where the file has none
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -54,7 +55,7 @@ class Tensors(Images):
     layout: str | None = None
     size: int | Sequence[int] | None = None  # type: ignore[assignment]
     range: Sequence[float] | None = None
-    test: float = 0.1
+    test: float = TEST
     draw_seed: int = 0
 
     def __post_init__(self) -> None:
@@ -88,6 +89,11 @@ class Tensors(Images):
         file = self.opened
         if "validation" in file.splits:
             check_own_split(self.validation, str(file.path), file.splits["validation"].images)
+        ensure(
+            "test" not in file.splits or (self.test == TEST and not self.draw_seed),
+            f"{file.path} has a test split of its own, and none is drawn (data.test, "
+            f"data.draw_seed); leave them at {TEST} and 0",
+        )
         of_file = split if split in file.splits else "train"
         images, labels = self.read_images(file, of_file), self.read_labels(file, of_file)
         ensure(
@@ -148,6 +154,11 @@ class Tensors(Images):
         """The labels of a split: int64 (N,); None where there are none, or without classes."""
         array, name = file.labels(split), file.splits[split].labels
         if self.classes is None:
+            ensure(
+                self.label_key is None,
+                f"labels {self.label_key} are not read without data.classes (data.label_key); give "
+                "data.classes=K as well, or write null",
+            )
             if array is not None and split == "train":
                 count = class_count(array)
                 remedy = f"; data.classes={count} reads them" if count else ""

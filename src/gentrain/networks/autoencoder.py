@@ -126,7 +126,7 @@ class DCGAN(Autoencoder):
     """
 
     def __init__(self, shape: list[int], width: Count = 64, norm: Norm = "none") -> None:
-        smallest, downs = halvings(shape)
+        smallest, downs = halvings(shape, "autoencoder_mlp")
         channels, bias = stage_channels(width, downs), norm != "batch"
         encoder: list[nn.Module] = [nn.Conv2d(shape[0], channels[0], 4, 2, 1), LeakyReLU(0.2)]
         for inputs, outputs in pairwise(channels):

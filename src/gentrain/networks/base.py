@@ -13,19 +13,23 @@ from typing import Any, ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from gentrain.config.factory import Factory
 from gentrain.errors import UserError
 from gentrain.layers.lipschitz_bound import LipschitzBounded, WeightLimits, lipschitz_bound
 from gentrain.layers.normalization import Norm
 
-Backbone = partial  # a network class with options; calling it with more options builds the network
+Backbone = Factory  # a network class with options; calling it with more options builds the network
 Prior = Literal["normal", "uniform"]
 HeadKind = Literal["linear", "patches", "decoder"]  # one score, one for each patch, a whole image
 NoNorm = Literal["none"]  # the `norm` of a network that has none
 
 
-def with_options(backbone: Backbone[Any], **options: Any) -> Backbone[Any]:
-    """The same network class with more, or other, options."""
-    return Backbone(backbone.func, **backbone.keywords | options)
+def with_options(backbone: Backbone[Any] | partial[Any], **options: Any) -> Backbone[Any]:
+    """The same network class with more options, or others in place of the configuration's."""
+    match backbone:
+        case Factory():
+            return backbone.replaced(**options)
+    return Factory(backbone.func, **backbone.keywords | options)
 
 
 class ImageMaker(nn.Module):
@@ -242,8 +246,12 @@ def require_source_shape(source_shape: list[int] | None) -> list[int]:
     return list(source_shape)
 
 
-def require_image(shape: list[int]) -> None:
+def require_image(shape: list[int], instead: str = "mlp") -> None:
     """Refuse points and sounds.
+
+    Args:
+        shape: of a sample.
+        instead: the network that makes points.
 
     Raises:
         UserError: for any shape but (C, H, W).
@@ -251,7 +259,7 @@ def require_image(shape: list[int]) -> None:
     if len(shape) != 3:
         raise UserError(
             f"this network is for images, and samples have the shape {list(shape)} "
-            "(network, data); choose network=mlp"
+            f"(network, data); choose network={instead}"
         )
 
 

@@ -11,7 +11,7 @@ from gentrain.config.types import Count
 from gentrain.data.labels import LabelKind
 from gentrain.errors import UserError
 from gentrain.layers.lipschitz_bound import LipschitzBounded, WeightLimits, lipschitz_bound
-from gentrain.networks.base import Backbone
+from gentrain.networks.base import Backbone, with_options
 
 Conditioning = Literal["concat", "projection"]
 
@@ -79,7 +79,7 @@ class LabelledGenerator(nn.Module):
     def __init__(self, backbone: Backbone[Any], classes: Count, embedding: Count) -> None:
         super().__init__()
         self.latent, self.classes = backbone.keywords["latent"], classes
-        self.generator = backbone(latent=self.latent + embedding)
+        self.generator = with_options(backbone, latent=self.latent + embedding)()
         self.embed = nn.Embedding(classes, embedding)
         self.prior = self.generator.prior
 
@@ -110,7 +110,7 @@ class ConcatCritic(nn.Module, LipschitzBounded):
         super().__init__()
         shape = backbone.keywords["shape"]
         self.classes = classes
-        self.critic = backbone(shape=[shape[0] + classes, *shape[1:]])
+        self.critic = with_options(backbone, shape=[shape[0] + classes, *shape[1:]])()
 
     def backbones(self) -> list[nn.Module]:
         """The networks with a body."""
@@ -181,7 +181,7 @@ class LabelledTranslator(nn.Module):
         super().__init__()
         shape = backbone.keywords["shape"]
         self.classes, self.label_kind = classes, label_kind
-        self.translator = backbone(source_shape=[shape[0] + classes, *shape[1:]])
+        self.translator = with_options(backbone, source_shape=[shape[0] + classes, *shape[1:]])()
 
     def backbones(self) -> list[nn.Module]:
         """The networks with a body."""

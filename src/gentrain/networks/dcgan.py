@@ -95,19 +95,22 @@ def stage_channels(width: int, stages: int) -> list[int]:
     return [width * min(2**i, MAX_FACTOR) for i in range(stages)]
 
 
-def halvings(shape: list[int]) -> tuple[tuple[int, int], int]:
+def halvings(shape: list[int], instead: str = "mlp") -> tuple[tuple[int, int], int]:
     """Height and width of the smallest map, and how many halvings lead from an image to it.
 
     Args:
         shape: (C, H, W) of an image.
+        instead: the network for other shapes.
 
     Raises:
-        UserError: unless the longer side is 2^k * (4 to 7) and the other 2^k * (1 to 7), k >= 1.
+        UserError: for points, and unless the longer side is 2^k * (4 to 7) and the other
+            2^k * (1 to 7), k >= 1.
 
     >>> halvings([3, 64, 64]), halvings([3, 32, 48])
     (((4, 4), 4), ((4, 6), 3))
     """
-    height, width = shape[1:] if len(shape) == 3 else (0, 0)
+    base.require_image(shape, instead)
+    height, width = shape[1:]
     n = 0
     while max(height, width) > LONGEST and height % 2 == width % 2 == 0:
         height, width, n = height // 2, width // 2, n + 1
@@ -115,6 +118,6 @@ def halvings(shape: list[int]) -> tuple[tuple[int, int], int]:
         raise UserError(
             "these convolutional networks make images whose longer side is 2^k * (4 to 7), and "
             f"the other 2^k * (1 to 7), not {shape} (network, data.size); "
-            "set data.size=28|32|64|128|[32,48]|[64,96], or network=mlp"
+            f"set data.size=28|32|64|128|[32,48]|[64,96], or network={instead}"
         )
     return (height, width), n

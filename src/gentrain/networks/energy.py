@@ -65,7 +65,7 @@ class Conv(nn.Module):
     ) -> None:
         super().__init__()
         self.unit_pixels = unit_pixels
-        smallest, downs = halvings(shape)
+        smallest, downs = halvings(shape, "energy_mlp")
         layers: list[nn.Module] = []
         channels = [shape[0], *(width * 2**i for i in range(downs))]
         for above, below in pairwise(channels):

@@ -186,7 +186,7 @@ class ConvEncoder(Encoder):
         classes: Whole = 0,
         context: Whole = 0,
     ) -> None:
-        smallest, downs = halvings(shape)
+        smallest, downs = halvings(shape, "vae_mlp")
         channels = [shape[0] + classes, *(width * 2**i for i in range(downs))]
         layers: list[nn.Module] = []
         for above, below in pairwise(channels):
@@ -222,7 +222,7 @@ class ConvDecoder(Decoder):
         parameters: Count = 1,
         classes: Whole = 0,
     ) -> None:
-        smallest, ups = halvings(shape)
+        smallest, ups = halvings(shape, "vae_mlp")
         channels = [width * 2**i for i in reversed(range(ups))]
         layers: list[nn.Module] = [
             nn.Linear(latent + classes, hidden),

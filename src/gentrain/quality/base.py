@@ -34,6 +34,7 @@ log = logging.getLogger("gentrain")
 HELD_OUT = "held_out"  # the option of a metric that leaves its split to who computes it
 TEST = "test/"  # begins the names of scores of the test split at the end of a training
 ROUNDING = "uint8, round((x + 1) * 127.5), clamped"  # of samples, before anything looks at them
+LEAST = 100  # held-out images for scores that nobody asked for, and below which a mean is rough
 # values of `Score.error`
 BINOMIAL = "sqrt(p (1 - p) / n), the standard error of a share p"
 COUNT = "none: a count, which grows with n"
@@ -65,7 +66,7 @@ class Metric(ABC):
     name that fits counts. A score that is not defined is left out, with one line in the log.
     """
 
-    key: ClassVar[str] = "quality"  # what chooses this metric, as typed: "quality=nats"
+    key: str = "quality"  # what chooses this metric, as typed: "quality=nats"
     requires: ClassVar[type[Capability] | None] = None  # what the model must be able to do
     from_samples: ClassVar[bool] = False  # the scores are of images that the model draws
     scores: ClassVar[dict[str, Score]] = {}
@@ -89,6 +90,7 @@ class Metric(ABC):
             )
         self.every, self.batch_size, self.seed, self.at_start = every, batch_size, seed, at_start
         self.left_out: set[str] = set()  # scores that are not defined, which the log has named
+        self.warned: set[str] = set()  # what else the log has said of the scores
 
     def check(self, data: Data, model: GenerativeModel) -> None:
         """Refuse, before anything is computed, a model or a data set that this does not fit.
@@ -139,6 +141,20 @@ class Metric(ABC):
         if new := [name for name in names if name not in self.left_out]:
             self.left_out.update(new)
             log.warning("%s: no %s, %s", self.key, ", ".join(new), reason)
+
+    def warn(self, text: str) -> None:
+        """Write a warning, once for each metric."""
+        if text not in self.warned:
+            self.warned.add(text)
+            log.warning("%s: %s", self.key, text)
+
+    def warn_of_rough_means(self, data: Data) -> None:
+        """Say, once, that a split is too small for means of it to tell models apart."""
+        if (found := len(data.load(self.split).images)) < LEAST:
+            self.warn(
+                f"the {self.split} split of data={data.name} has {found} images, so its means are "
+                "rough; give more data, or look at their errors"
+            )
 
     def stream(
         self, what: str, device: torch.device, number: int = 0
@@ -264,6 +280,8 @@ class HeldOutMetric(Metric):
                 f"a mean over images needs at least 2, and got {count} of the {found} {self.split} "
                 f"images of data={data.name} (n, quality.images); give more"
             )
+        if count == found:  # and nobody asked for fewer
+            self.warn_of_rough_means(data)
 
     def override(self, given: dict[str, Any], data: Data, model: GenerativeModel) -> set[str]:
         """See `Metric.override`.

@@ -36,6 +36,9 @@ CPU = torch.device("cpu")
 PAUSE = 5.0  # seconds between two lines on how far the training is
 
 
+SIZE = 128  # features
+
+
 class LeNet(nn.Module):
     """(B, C, H, W) in [-1, 1] -> features (B, 128) and logits (B, K).
 
@@ -57,9 +60,9 @@ class LeNet(nn.Module):
             wide = width if not layers else 2 * width
             layers += [nn.Conv2d(channels, wide, 5, stride=2, padding=2), nn.ReLU()]
             channels, height, breadth = wide, (height + 1) // 2, (breadth + 1) // 2
-        linear = nn.Linear(channels * height * breadth, 128)
+        linear = nn.Linear(channels * height * breadth, SIZE)
         self.body = nn.Sequential(*layers, nn.Flatten(), linear, nn.ReLU())
-        self.head = nn.Linear(128, classes)
+        self.head = nn.Linear(SIZE, classes)
         self.to(memory_format=torch.channels_last)  # half the time on a CPU
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,6 +99,7 @@ class Classifier(Features):
 
     name = "classifier"
     suffix = "_classifier"
+    size = SIZE
     knows_classes = True
 
     def __init__(

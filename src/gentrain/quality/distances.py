@@ -7,12 +7,15 @@ the standard deviation by n - 1, unlike every published one.
 
 from __future__ import annotations
 
+import functools
 import math
 from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+CHUNK = 5_000  # features that are held in float64 at a time
 
 
 class Moments(NamedTuple):
@@ -23,11 +26,11 @@ class Moments(NamedTuple):
 
 
 def moments(features: Tensor) -> Moments:
-    """mu = sum x / N,  Sigma = sum (x - mu)(x - mu)^T / (N - 1)."""
-    x = features.double()
-    mean = x.mean(0)
-    centred = x - mean
-    return Moments(mean, centred.T @ centred / (len(x) - 1))
+    """mu = sum x / N,  Sigma = sum (x - mu)(x - mu)^T / (N - 1), CHUNK features at a time."""
+    n, chunks = len(features), features.split(CHUNK)
+    mean = torch.stack([chunk.double().sum(0) for chunk in chunks]).sum(0) / n
+    products = (centred.T @ centred for centred in (chunk.double() - mean for chunk in chunks))
+    return Moments(mean, functools.reduce(torch.add, products) / (n - 1))
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:

@@ -38,8 +38,10 @@ class Features(nn.Module, ABC):
     """
 
     name: str
+    choice: str = ""  # the option of conf/quality that has it, if it is another word than `name`
     suffix: str  # ends the names of the scores, so that only Inception's are called FID, IS and KID
     hash: str  # of the weights
+    size: int  # F
     knows_classes: bool = False  # the logits are of the classes of this very data set
 
     @abstractmethod

@@ -24,7 +24,7 @@ from gentrain.data.base import Data
 from gentrain.data.batches import as_batch
 from gentrain.errors import UserError
 from gentrain.models.base import GenerativeModel, Reconstructs
-from gentrain.quality.base import BINOMIAL, COUNT, ROUNDING, SampleMetric, Score, split_of
+from gentrain.quality.base import BINOMIAL, COUNT, LEAST, ROUNDING, SampleMetric, Score, split_of
 from gentrain.quality.cache import cached
 from gentrain.quality.distances import (
     Manifold,
@@ -40,7 +40,6 @@ from gentrain.quality.distances import (
 from gentrain.quality.features import Features
 
 KEPT = 10_000  # reference features on disk, for KID and neighbours; the moments are of all of them
-LEAST = 100  # held-out images for scores that nobody asked for
 OTHERS = {"points": "modes", "sounds": "spectral"}  # scores of what is no image
 SPLITS = 10  # of the Inception score
 NEIGHBOURS = 5  # of precision, recall, density and coverage
@@ -127,6 +126,7 @@ class ImageQuality(SampleMetric):
                 f"KID cannot draw subsets of {kid_subset_size} from {samples} samples "
                 f"(quality.kid_subset_size); give 2 to {most}, or null"
             )
+        self.key = f"quality={features.choice or features.name}"
         self.features, self.cache = features, Path(cache).expanduser()
         self.of_train, self.reference_samples = reference == "train", reference_samples
         self.wanted, self.optional = samples, optional
@@ -153,12 +153,37 @@ class ImageQuality(SampleMetric):
         if held_out < least:
             raise UserError(
                 f"the {self.split} split of data={data.name} has {held_out} images, too few for "
-                f"scores, which need {least} (data, quality); give more data, or quality=none"
+                f"scores, which need {least} (data, quality); give more data"
+                + ("" if self.optional else ", or quality=none")
             )
+        self.warn_of_few(data, min(size, held_out))
         if (self.kid_subset_size or 0) > self.samples:  # `eval` may have changed the number
             raise UserError(
                 f"KID cannot draw subsets of {self.kid_subset_size} from {self.samples} samples "
                 "(n, quality.kid_subset_size); give more samples, or null"
+            )
+
+    def warn_of_few(self, data: Data, real: int) -> None:
+        """Say which numbers of images are too small for the scores that were asked for.
+
+        The covariance of N features of F values has a rank of at most N - 1. Below F it is
+        singular, and the distance is of the noise of the estimate.
+        """
+        size, split = self.features.size, f"{self.reference} images of data={data.name}"
+        if real < LEAST:
+            self.warn(
+                f"{real} {split} are too few for scores that mean anything, since {LEAST} are the "
+                "least; give more data, or quality=none"
+            )
+        elif real <= size:
+            self.warn(
+                f"{real} {split} for {size} features: their covariance is singular, and FID is "
+                "too high; compare with equal numbers alone"
+            )
+        if self.samples <= size:
+            self.warn(
+                f"{self.samples} samples for {size} features: their covariance is singular, and "
+                f"FID is too high (n, quality.samples); give more than {size}, 5000 is usual"
             )
 
     @property
@@ -245,8 +270,7 @@ class ImageQuality(SampleMetric):
 
     def compute(self, data: Data, model: GenerativeModel, device: torch.device) -> dict[str, float]:
         source = data.load(self._sample_split(data))
-        images = self.images(model, source, device)
-        features, logits = self.features.of(images, self.batch_size, self.device)
+        features, logits = self._of_samples(model, source, device)
         scores = {"n": float(self.samples)} | self._distances(features, logits)
         if self.features.knows_classes:
             seen = class_histogram(logits)._asdict()
@@ -255,6 +279,17 @@ class ImageQuality(SampleMetric):
             scores |= self._label_agreement(model, source, logits)
             scores |= self._class_of_reconstruction(data, model, device)
         return scores
+
+    def _of_samples(
+        self, model: GenerativeModel, source: ArrayDataset, device: torch.device
+    ) -> tuple[Tensor, Tensor]:
+        """Features and logits of all samples; of their images no more than a batch is kept."""
+        batches = (
+            self.features.of(to_bytes(images), self.batch_size, self.device)
+            for images in self.draw(model, source, device)
+        )
+        features, logits = zip(*batches, strict=True)
+        return torch.cat(features), torch.cat(logits)
 
     def _sample_split(self, data: Data) -> str:
         """The split whose labels, or whose sources, samples are made for.

@@ -43,7 +43,9 @@ class Inception(Features):
     """
 
     name = "inception-v3-compat"
+    choice = "inception"
     suffix = ""
+    size = 2048
 
     def __init__(self, weights: str | None = None) -> None:
         super().__init__()

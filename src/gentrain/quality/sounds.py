@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -103,11 +104,20 @@ class SoundQuality(ImageQuality):
     def compute(self, data: Data, model: GenerativeModel, device: torch.device) -> dict[str, float]:
         return super().compute(self.spectra(data), model, device)
 
-    def images(self, model: GenerativeModel, source: ArrayDataset, device: torch.device) -> Tensor:
-        """The spectrograms of all samples as uint8 (N, 1, H, W) on the CPU."""
+    def draw(
+        self, model: GenerativeModel, source: ArrayDataset, device: torch.device
+    ) -> Iterator[Tensor]:
+        """The spectrograms of samples in batches, (B, 1, H, W) in [-1, 1] on the CPU."""
         assert self.seen is not None
         show = self.seen.data.as_images
-        return torch.cat([to_bytes(show(part.cpu())) for part in self.draw(model, source, device)])
+        return (show(sounds) for sounds in self.sounds(model, source, device))
+
+    def sounds(
+        self, model: GenerativeModel, source: ArrayDataset, device: torch.device
+    ) -> Iterator[Tensor]:
+        """The samples themselves, (B, C, L) in [-1, 1] on the CPU."""
+        drawn = super().draw(model, source, device)
+        return (sounds.cpu() for sounds in drawn)
 
 
 class ToneQuality(SoundQuality):
@@ -142,7 +152,7 @@ class ToneQuality(SoundQuality):
 
     def compute(self, data: Any, model: GenerativeModel, device: torch.device) -> dict[str, float]:
         source = data.load(self.reference)
-        sounds = torch.cat([part.cpu() for part in self.draw(model, source, device)])
+        sounds = torch.cat(list(self.sounds(model, source, device)))
         heard, (notes, timbres) = data.listen(sounds), data.counts
         in_tune, of_a_timbre = heard.note < notes, heard.timbre < timbres
         tone = heard.timbre * notes + heard.note

@@ -56,6 +56,7 @@ class TestError(Metric):
                 f"data={data.name} has no labels to compare with (callbacks.error_rate); "
                 "leave the metric out"
             )
+        self.warn_of_rough_means(data)
         if not (layers := mixing_layers(model)):
             return
         if self.given not in (None, data.batch_size):

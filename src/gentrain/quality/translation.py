@@ -82,6 +82,7 @@ class RoundTrip(Metric):
                 f"data={data.name} has no domains to translate between (quality, data); "
                 "choose quality=none, or other data"
             )
+        self.warn_of_rough_means(data)
 
     def prepare(self, data: Data, model: GenerativeModel, device: torch.device) -> None:
         tasks = {} if supports(data, HasDomainRule) else {"domain": by_domain(data)}

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import shutil
+from collections.abc import Collection
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -184,7 +185,9 @@ def in_todays_terms(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def settings_kept(run_dir: Path, config: dict[str, Any]) -> dict[str, Any]:
+def settings_kept(
+    run_dir: Path, config: dict[str, Any], typed: Collection[str] = ()
+) -> dict[str, Any]:
     """What a run that is resumed keeps: keys that came later, where the command has the default.
 
     The default of `data.validation` depends on `quality`, which a resume may change. The rows that
@@ -193,6 +196,7 @@ def settings_kept(run_dir: Path, config: dict[str, Any]) -> dict[str, Any]:
     Args:
         run_dir: the run.
         config: the configuration of the command.
+        typed: the keys of its overrides. What the user typed is never replaced.
 
     Returns:
         The values of the run, by dotted keys.
@@ -210,7 +214,7 @@ def settings_kept(run_dir: Path, config: dict[str, Any]) -> dict[str, Any]:
         and asked.get("quality._target_") == resolvers.NO_SCORES
     ):
         kept["data.validation"] = held_out
-    return kept
+    return {key: value for key, value in kept.items() if key not in typed}
 
 
 def saved_choices(run_dir: Path) -> dict[str, str]:
@@ -242,19 +246,20 @@ def versions() -> dict[str, str | None]:
     return {"python": platform.python_version(), "gentrain": __version__, **found}
 
 
-def checkpoint_file(run_dir: Path, checkpoint: str) -> Path:
+def checkpoint_file(run_dir: Path, checkpoint: str, key: str = "run") -> Path:
     """The path of a checkpoint.
 
     Args:
         run_dir: a run directory.
         checkpoint: "last" or "best".
+        key: what names the directory, for messages.
 
     Raises:
         UserError: where there is none.
     """
     if not (run_dir / CONFIG).exists():
         raise UserError(
-            f"no run in {run_dir} (run); give a run directory, such as outputs/dcgan-mnist/..."
+            f"no run in {run_dir} ({key}); give a run directory, such as outputs/dcgan-mnist/..."
         )
     file = run_dir / "checkpoints" / f"{checkpoint}.ckpt"
     if not file.exists():
@@ -263,7 +268,9 @@ def checkpoint_file(run_dir: Path, checkpoint: str) -> Path:
             if checkpoint == "last"
             else "it has no scores yet; give checkpoint=last"
         )
-        raise UserError(f"no {file.relative_to(run_dir)} in {run_dir} (run, checkpoint); {remedy}")
+        raise UserError(
+            f"no {file.relative_to(run_dir)} in {run_dir} ({key}, checkpoint); {remedy}"
+        )
     return file
 
 
@@ -311,20 +318,22 @@ def refuse_old_version(place: Path, made_by: str, key: str) -> None:
 # --- which one to continue --------------------------------------------------------------------
 
 
-def newest_unfinished(parent: Path, config: dict[str, Any]) -> Path | None:
+def newest_unfinished(
+    parent: Path, config: dict[str, Any], typed: Collection[str] = ()
+) -> Path | None:
     """The newest run below `parent` of the same configuration that can be continued."""
     found = parent.glob(f"*/{LAST}")
     for checkpoint in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True):
         run_dir = checkpoint.parents[1]
         if finished(run_dir, config["steps"]):
             continue
-        if identity_config(saved_config(run_dir)) == continued(run_dir, config):
+        if identity_config(saved_config(run_dir)) == continued(run_dir, config, typed):
             return run_dir
     return None
 
 
 def resolve_resume(
-    resume: str, config: dict[str, Any], choices: dict[str, str]
+    resume: str, config: dict[str, Any], choices: dict[str, str], typed: Collection[str] = ()
 ) -> tuple[Path, Path]:
     """The run directory and the checkpoint that `resume=PATH` names.
 
@@ -332,6 +341,7 @@ def resolve_resume(
         resume: a run directory, or a checkpoint in one.
         config: the configuration of this command.
         choices: the options of its groups as they were typed.
+        typed: the keys of its overrides.
 
     Raises:
         UserError: where there is none, or where it is of another configuration or version.
@@ -348,19 +358,24 @@ def resolve_resume(
     elif not (run_dir / CONFIG).exists():
         problem, remedy = f"is not in a run directory, with {CONFIG}", "give one of gentrain's"
     else:
-        refuse_other_config(run_dir, config, choices)
+        refuse_other_config(run_dir, config, choices, typed)
         return run_dir, checkpoint
     raise UserError(f"{resume} {problem} (resume); {remedy}")
 
 
-def refuse_other_config(run_dir: Path, config: dict[str, Any], choices: dict[str, str]) -> None:
+def refuse_other_config(
+    run_dir: Path,
+    config: dict[str, Any],
+    choices: dict[str, str],
+    typed: Collection[str] = (),
+) -> None:
     """Refuse to continue a run as something else, unless that is forced.
 
     Raises:
         UserError: for another configuration without `force`, or a run of an older version.
     """
     refuse_old_version(run_dir, saved_version(run_dir), "resume")
-    kept = continued(run_dir, config) | {"force": config["force"]}
+    kept = continued(run_dir, config, typed) | {"force": config["force"]}
     refuse_changes(run_dir, (saved_config(run_dir), saved_choices(run_dir)), (kept, choices))
 
 
@@ -424,9 +439,9 @@ def identity_config(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def continued(run_dir: Path, config: dict[str, Any]) -> dict[str, Any]:
+def continued(run_dir: Path, config: dict[str, Any], typed: Collection[str] = ()) -> dict[str, Any]:
     """`identity_config` of a command that goes on with a run, with the settings that it keeps."""
-    return identity_config(config) | settings_kept(run_dir, config)
+    return identity_config(config) | settings_kept(run_dir, config, typed)
 
 
 def fingerprint(config: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from hydra.core.utils import setup_globals
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from gentrain.config.schema import SHARE
+from gentrain.patience import announce_torch
 
 # callbacks of this package are scores; `quality` may be of a plugin
 SCORES, NO_SCORES = "gentrain.quality.", "gentrain.quality.base.no_metric"
@@ -61,9 +62,12 @@ def held_out_share(*, _root_: DictConfig) -> float:
     return SHARE if chooses else 0.0
 
 
-def target_of(node: DictConfig | None) -> str:
+def target_of(node: Any) -> str:
     """The class that a node builds; "" where there is none."""
-    return "" if node is None else node.get("_target_", "")
+    match node:
+        case DictConfig():
+            return str(node.get("_target_", ""))
+    return ""
 
 
 def degraded_shape(shape: list[int], degrade: str | None) -> list[int] | None:
@@ -71,6 +75,7 @@ def degraded_shape(shape: list[int], degrade: str | None) -> list[int] | None:
     if degrade is None:
         return None
     # here and not above, because it imports torch, which --help and refusals do without
+    announce_torch()
     from gentrain.data.degrade import source_shape
 
     return source_shape(tuple(shape), degrade)
@@ -78,6 +83,7 @@ def degraded_shape(shape: list[int], degrade: str | None) -> list[int] | None:
 
 def points_shape(file: str | None, key: str | None) -> list[int]:
     """The shape [D] of points in a file."""
+    announce_torch()
     from gentrain.data import points
 
     return points.points_shape(file, key)
@@ -96,6 +102,7 @@ def image_shape(channels: int, size: Any) -> list[Any]:
 
 def tensors_shape(file: str | None, *options: Any) -> list[int]:
     """The shape [C, H, W] of images in a file of arrays; the options are key, layout and size."""
+    announce_torch()
     from gentrain.data import tensors
 
     return tensors.tensors_shape(file, *options)

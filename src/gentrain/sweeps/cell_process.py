@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 from gentrain.config.overrides import last_value, quoted, without
 from gentrain.errors import Stopped, UserError
-from gentrain.files import exclusive
+from gentrain.files import exclusive, messages_to
 from gentrain.runs import directory
 from gentrain.sweeps.ledger import CELL_LOCK, LOG, Ledger, Status
 from gentrain.sweeps.progress import CellProgress, tally, title
@@ -372,9 +372,8 @@ def redirect_output(output: int) -> None:
     for ours, theirs in ((nothing, 0), (output, 1), (output, 2)):
         os.dup2(ours, theirs)
     # both stay open until the end
-    utf8: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape"}
-    sys.stdout = open(1, "w", **utf8, buffering=1, closefd=False)  # noqa: SIM115
-    sys.stderr = open(2, "w", **utf8, buffering=1, closefd=False)  # noqa: SIM115
+    sys.stdout = messages_to(1, "utf-8", "surrogateescape")
+    sys.stderr = messages_to(2, "utf-8", "surrogateescape")
 
 
 def imitate_start(command: list[str], parent: int) -> None:

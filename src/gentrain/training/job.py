@@ -39,6 +39,7 @@ from gentrain.runs.reopen import saved_weights
 from gentrain.training.callbacks.evaluation import Evaluation
 from gentrain.training.callbacks.signals import ignore_sigchld, interruptible, requeue
 from gentrain.training.callbacks.summary import SummaryCallback
+from gentrain.training.callbacks.threads import MoreThreads
 from gentrain.training.datamodule import DataModule
 from gentrain.training.devices import (
     Unprofiled,
@@ -55,9 +56,6 @@ from gentrain.training.module import TrainingModule
 from gentrain.version import __version__
 
 log = logging.getLogger("gentrain")
-
-# what the classes of these keys must inherit from
-KINDS: dict[str, type] = {"data": Data, "model": GenerativeModel, "quality": Metric}
 
 
 class Job:
@@ -81,7 +79,7 @@ class Job:
         run_dir: Path,
         checkpoint: Path | None = None,
     ) -> None:
-        self.config, self.run_dir = check(config, KINDS), run_dir
+        self.config, self.run_dir = check(config), run_dir
         self.checkpoint = checkpoint and newest_valid(checkpoint)
         self.choices = choices | {"tricks": " ".join(config["tricks"])}
         quiet()
@@ -169,9 +167,21 @@ class Job:
         kept = threads_of(self.checkpoint) if self.checkpoint else None
         number = min(chosen.number, torchs_own_threads())
         torch.set_num_threads(kept or number)
+        if not self.checkpoint and number < (most := self.most_threads()):
+            self.trainer.callbacks.insert(0, MoreThreads(most))  # type: ignore[attr-defined]
         if kept and kept != number:
             return "as before, so that the numbers stay the same"
         return chosen.reason
+
+    def most_threads(self) -> int:
+        """The threads that a run may still get; 0 where their number stays as it is chosen.
+
+        A compiled function is built for a number of threads, and a GPU does not need them.
+        """
+        on_cpu = self.trainer.strategy.root_device.type == "cpu"
+        if not on_cpu or self.config["compile"] is not False:
+            return 0
+        return min(int(cores.cores(Path("/"))), torchs_own_threads())
 
     # --- running ----------------------------------------------------------------------------------
 

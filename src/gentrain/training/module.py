@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from gentrain.config.factory import Factory
 from gentrain.errors import Diverged
 from gentrain.layers.lazy_buffers import HasRankLocalBuffers
 from gentrain.models.objective import Objective
@@ -412,7 +413,7 @@ def gradient_norm(parameters: list[nn.Parameter]) -> Tensor:
 def keywords_of(factory: OptimizerFactory) -> dict[str, Any]:
     """The options that the configuration gives an optimizer."""
     match factory:
-        case functools.partial(keywords=keywords):
+        case functools.partial(keywords=keywords) | Factory(keywords=keywords):
             return keywords
     return {}
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from gentrain.commands.compare.directions import best, is_score
 from gentrain.commands.compare.find import find
@@ -296,6 +297,24 @@ def test_a_copy_of_a_run_is_no_second_seed(tmp_path: Path) -> None:
         group.final["quality/fid_classifier"].n == 1
         and group.final["quality/fid_classifier"].sd is None
     )
+
+
+def test_repeats_of_a_seed_are_said(compare: Program, tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        made.run(tmp_path / name, seed=seed)
+    assert "3 completed of 2 seeds" in compare(f"runs={tmp_path}", "page=false").stdout
+    made.run(tmp_path / "other" / "a", seed=0), made.run(tmp_path / "other" / "b", seed=1)
+    said = compare(f"runs={tmp_path / 'other'}", "page=false").stdout
+    assert "2 completed" in said and "seeds" not in said
+
+
+def test_an_interpolation_is_named_by_what_it_gave(tmp_path: Path) -> None:
+    for name, width, typed in (("a", 8, "$\\{model.w}"), ("b", 9, "${model.w}"), ("c", 7, "7")):
+        run = made.run(tmp_path / name, more={"model.width": width})
+        words = ["model=gan", f"model.width={typed}"]
+        (run / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(words))
+    labels = {group.label for group in grouped(find([tmp_path]))}
+    assert labels == {f"model.width={width}" for width in (8, 9, 7)}
 
 
 def test_what_more_is_better_of() -> None:

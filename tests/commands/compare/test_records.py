@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import random
+import statistics
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
+from PIL import Image
 
 from gentrain.commands.compare.find import find
-from gentrain.commands.compare.records import followed, saved_config
+from gentrain.commands.compare.groups import spread
+from gentrain.commands.compare.pictures import data_uri
+from gentrain.commands.compare.records import followed, read_curves, saved_config
 from gentrain.runs import directory
 from tests.support import made_runs as made
 from tests.support.program import Program
@@ -74,3 +81,58 @@ def test_what_was_computed_needs_neither_its_data_nor_torch(
     (run,) = find([tmp_path / "r"])
     assert run.config["model.shape"] == run.config["data.shape"] == more["data.shape"]
     assert "gentrain.data.degrade" not in set(sys.modules) - before
+
+
+@pytest.mark.parametrize(
+    ("rows", "curves"),
+    [
+        ("1,2.5,\n3,,7", {"a": ([1], [2.5]), "b": ([3], [7.0])}),
+        ("3,1,1\n1,2,2\n", {"a": ([1, 3], [2.0, 1.0]), "b": ([1, 3], [2.0, 1.0])}),
+        ("1,1,nan\n2,inf,x", {"a": ([1], [1.0])}),
+        ("1,1,4\n1,x,5\n1,nan,6", {"a": ([1], [1.0]), "b": ([1], [6.0])}),  # a step thrice
+        ("1,1,1\n2,2\nx,3,3\n4,4,4", {"a": ([1, 4], [1.0, 4.0]), "b": ([1, 4], [1.0, 4.0])}),
+        ("", {}),
+    ],
+    ids=["gaps", "order", "no numbers", "the last number", "broken rows", "none"],
+)
+def test_curves(rows: str, curves: dict[str, Any], tmp_path: Path) -> None:
+    """By column; the row without an end of line is still being written."""
+    file = tmp_path / "metrics.csv"
+    file.write_text(f"step,a,b\n{rows}\n9,9,9")
+    assert read_curves(file) == curves
+
+
+def test_the_deviation_is_that_of_the_sample() -> None:
+    for values in ([1.0, 2.0, 4.0], [1e200, 3e200], [0.1, 0.1], [-5.0, 2.0, 1e-9, 7.0]):
+        found = spread(values)
+        assert found.sd == pytest.approx(statistics.stdev(values), rel=1e-12)
+    assert spread([3.0]).sd is None
+
+
+def test_a_small_picture_goes_in_as_it_is(tmp_path: Path) -> None:
+    """Unless it is damaged, too large, or no PNG."""
+    file = tmp_path / "a.png"
+    Image.new("L", (64, 64), 7).save(file)
+    whole = file.read_bytes()
+    uri = data_uri(file, 64)
+    assert uri is not None and base64.b64decode(uri.partition(",")[2]) == whole
+    smaller = data_uri(file, 32)
+    assert smaller is not None and size_of(smaller) == (32, 32)
+    file.write_bytes(whole[:-20])
+    assert data_uri(file, 64) is None
+    file.write_bytes(whole.replace(b"IDAT", b"IDAT\0", 1))
+    assert data_uri(file, 64) is None
+    Image.new("L", (64, 64), 7).save(file, "BMP")
+    found = data_uri(file, 64)
+    assert found is not None and size_of(found) == (64, 64)
+    noise = Image.frombytes("RGB", (64, 64), random.Random(0).randbytes(3 * 64 * 64))
+    noise.save(file)
+    found = data_uri(file, 64)
+    assert found is not None and len(found) < file.stat().st_size
+
+
+def size_of(uri: str) -> tuple[int, int]:
+    """Of the PNG in a data URI."""
+    with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as image:
+        assert image.format == "PNG"
+        return image.size

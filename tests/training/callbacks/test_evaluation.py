@@ -228,3 +228,21 @@ def test_test_scores_of_a_run_that_goes_on_are_forgotten() -> None:
     module.protocols = {"test/quality": {}}
     Evaluation({}).on_fit_start(trainer(6), module)
     assert module.latest == {"quality/count": 2.0} and module.protocols == {}
+
+
+def test_a_resume_without_a_metric_forgets_its_scores() -> None:
+    """They would stand in the last line and in the summary as if they were of the last step."""
+    module: Any = Module(step=9)
+    module.latest = {"quality/count": 1.0, "quality/kept": 2.0, "critic/adversarial": 3.0}
+    module.protocols = {"quality": {}, "callbacks.other": {}}
+    evaluation = Evaluation({"callbacks.other": Count()})
+    evaluation.load_state_dict(
+        {
+            "last": {"quality": 6, "callbacks.other": 6},
+            "scored": {"quality": ["quality/count"], "callbacks.other": ["quality/kept"]},
+        }
+    )
+    evaluation.forget_others(module)
+    assert module.latest == {"quality/kept": 2.0, "critic/adversarial": 3.0}
+    assert module.protocols == {"callbacks.other": {}}
+    assert evaluation.last == {"callbacks.other": 6}

@@ -33,11 +33,14 @@ def check(config: dict[str, Any], compose: Compose) -> None:
         UserError: where no YAML file names a class of the plugin.
         ChecksFailed: where a check has failed.
     """
-    from gentrain.commands.check.options import options_of, unnamed_classes
+    from gentrain.commands.check.options import broken_files, options_of, unnamed_classes
     from gentrain.commands.check.outcome import Report, quiet
 
     report = Report()
-    for option in options_of(config["plugin"]):
+    for file, reason in broken_files():
+        report.heading(f"{file.parent.name}={file.stem}", str(file))
+        report.failed("yaml", reason)
+    for option in options_of(config["plugin"], bool(report.failures)):
         report.heading(option.words[-1], ", ".join(option.targets))
         with tempfile.TemporaryDirectory(prefix="gentrain-check-") as place, quiet():
             checks_of(option.group)(option, report, compose, Path(place), config["compile"].name)

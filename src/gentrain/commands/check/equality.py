@@ -25,6 +25,11 @@ def difference(one: Any, other: Any, path: str = "") -> str | None:
             parts = ((key, one[key], other[key]) for key in one)
         case ((list() | tuple()), (list() | tuple())) if len(one) == len(other):
             parts = ((i, a, b) for i, (a, b) in enumerate(zip(one, other, strict=True)))
+        case ((Tensor() | list() | tuple() | dict()), _) | (
+            _,
+            (Tensor() | list() | tuple() | dict()),
+        ):
+            return path  # of another kind, or of another length
         case _:
             same = bool(one == other) or (one != one and other != other)
             return None if same else path

@@ -88,11 +88,11 @@ class Option:
         return None
 
 
-def options_of(plugin: str) -> list[Option]:
+def options_of(plugin: str, none_will_do: bool = False) -> list[Option]:
     """The options of --config-dir whose files name classes of a plugin, sorted by their groups.
 
     Raises:
-        UserError: where there are none.
+        UserError: where there are none, unless that will do.
     """
     found = [
         Option(file.parent.name, file.stem, file, targets)
@@ -100,7 +100,7 @@ def options_of(plugin: str) -> list[Option]:
         for file in sorted(place.glob("*/*.yaml"))
         if (targets := tuple(dict.fromkeys(targets_in(read(file), plugin))))
     ]
-    if not found:
+    if not found and not none_will_do:
         raise UserError(nothing_found(plugin))
     return found
 
@@ -122,11 +122,21 @@ def nothing_found(plugin: str) -> str:
 
 
 def read(file: Path) -> Any:
-    """The content of a YAML file; None where it is broken, which its own use will report."""
+    """The content of a YAML file; None where it is broken, see `broken_files`."""
     try:
         return yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError):
         return None
+
+
+def broken_files() -> Iterator[tuple[Path, str]]:
+    """The files of --config-dir that cannot be read, and why."""
+    for place in paths.overlays:
+        for file in sorted(place.rglob("*.yaml")):
+            try:
+                yaml.safe_load(file.read_text(encoding="utf-8"))
+            except (yaml.YAMLError, UnicodeDecodeError) as error:
+                yield file, "; ".join(paths.why_broken(error, file))
 
 
 def targets_in(node: Any, plugin: str) -> Iterator[str]:
@@ -153,7 +163,7 @@ def unnamed_classes(plugin: str) -> list[str]:
     from gentrain.quality.base import Metric
 
     kinds = (AdversarialLoss, Regularizer, Mode, Data, GenerativeModel, Critic, ImageMaker, Metric)
-    named = {target for option in options_of(plugin) for target in option.targets}
+    named = {target for option in options_of(plugin, True) for target in option.targets}
     return [
         f"{plugin}.{name}"
         for name, each in vars(sys.modules[plugin]).items()

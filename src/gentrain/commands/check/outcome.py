@@ -52,12 +52,16 @@ class Report:
             self.skipped(name, str(reason))
             return True
         except Exception as error:
-            self.failures += 1
-            self.line("FAIL", name, told(error))
+            self.failed(name, told(error))
             return False
         self.passes += 1
         self.line("pass", name, found)
         return True
+
+    def failed(self, name: str, reason: str) -> None:
+        """Print the line of a check that has failed."""
+        self.failures += 1
+        self.line("FAIL", name, reason)
 
     def skipped(self, name: str, reason: str) -> None:
         """Print the line of a check that was not made."""

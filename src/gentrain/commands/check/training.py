@@ -129,12 +129,7 @@ def gradients(model: GenerativeModel, batch: Batch) -> str:
     counts = []
     for player in objectives(model):
         objective, used = backward(model, player, batch)
-        for name, loss in objective.losses.items():
-            if not loss.requires_grad:
-                raise Fault(
-                    f"the loss {name} of the {player} has no gradient: it hangs on none of the "
-                    f"{player}'s weights; compute it without detach(), item() and no_grad()"
-                )
+        refuse_detached(objective, player)
         later = used_later(players(model)[player])
         unused = [n for n, each in used.items() if each is None and not n.startswith(later)]
         if unused:
@@ -151,6 +146,16 @@ def gradients(model: GenerativeModel, batch: Batch) -> str:
             raise Fault(f"every gradient of the {player} is zero")
         counts.append(f"{len(found)} of the {player}")
     return f"reach every parameter: {', '.join(counts)}"
+
+
+def refuse_detached(objective: Objective, player: str) -> None:
+    """Raise Fault for a loss that hangs on no weight."""
+    for name, loss in objective.losses.items():
+        if not loss.requires_grad:
+            raise Fault(
+                f"the loss {name} of the {player} has no gradient: it hangs on none of the "
+                f"{player}'s weights; compute it without detach(), item() and no_grad()"
+            )
 
 
 def used_later(player: nn.Module) -> tuple[str, ...]:

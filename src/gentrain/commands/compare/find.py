@@ -88,7 +88,7 @@ class Run:
         """The last step that is known of."""
         return max([self.end.get("steps") or 0, *(steps[-1] for steps, _ in self.curves.values())])
 
-    @property
+    @cached_property
     def images_per_step(self) -> int:
         """Real images that one step takes.
 
@@ -220,7 +220,11 @@ def read_run(path: Path, name: str) -> Run:
         status=str(cell.get("status") or end.get("status") or unfinished),
         reason=" ".join(str(reason).split()) if reason else None,
         log=log_of(path, str(log) if log else "train.log"),
-        overrides={k: value for k, value in (overrides(path) | swept).items() if is_compared(k)},
+        overrides={
+            key: resolved(key, value, config)
+            for key, value in (overrides(path) | swept).items()
+            if is_compared(key)
+        },
         swept=swept,
         choices={str(k): str(value) for k, value in (end.get("choices") or choices(path)).items()},
         config=config,
@@ -258,6 +262,18 @@ def overrides(path: Path) -> dict[str, str]:
             return {key: value for key, _, value in pairs}
         case _:
             return {}
+
+
+def resolved(key: str, value: str, config: dict[str, Any]) -> str:
+    r"""An override as it took effect, where it names other keys.
+
+    >>> resolved("data.size", "${model.size}", {"data.size": 28})
+    '28'
+    >>> resolved("data.root", r"$\{oc.env:HOME}/x", {})
+    '${oc.env:HOME}/x'
+    """
+    plain = value.replace("$\\{", "${")
+    return as_typed(config[key]) if "${" in plain and key in config else plain
 
 
 def choices(path: Path) -> dict[str, Any]:

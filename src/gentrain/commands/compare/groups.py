@@ -7,6 +7,7 @@ value and of the *best* on the way. Only completed runs count, where there are a
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections import Counter
 from collections.abc import Sequence
@@ -50,7 +51,12 @@ class Group:
         """The runs whose scores count: for each seed the longest of those that completed."""
         ended = [run for run in self.runs if run.status == "completed"] or self.runs
         by_length = sorted(ended, key=lambda run: run.step)
-        return list({str(run.seed): run for run in by_length}.values())
+        return list({seeds_of(run): run for run in by_length}.values())
+
+    @property
+    def repeats(self) -> int:
+        """Runs beyond the first of each seed: they are the same run again, and count once."""
+        return len(self.runs) - len({seeds_of(run) for run in self.runs})
 
     @property
     def settled(self) -> bool:
@@ -84,6 +90,11 @@ class Group:
             value for run in self.counted if (value := as_number(run.end.get(key))) is not None
         ]
         return statistics.fmean(values) if values else None
+
+
+def seeds_of(run: Run) -> str:
+    """All seeds of a run."""
+    return canonical([run.seed, *(run.config.get(key) for key in SEEDS[1:])])
 
 
 def as_number(value: Any) -> float | None:
@@ -196,8 +207,10 @@ def summarise(group: Group) -> None:
 
 def spread(values: list[float]) -> Spread:
     """Mean and standard deviation of some values."""
-    sd = statistics.stdev(values) if len(values) > 1 else None
-    return Spread(statistics.fmean(values), sd, len(values))
+    mean, sd = statistics.fmean(values), None
+    if len(values) > 1:  # statistics.stdev takes 20 times as long
+        sd = math.hypot(*(value - mean for value in values)) / math.sqrt(len(values) - 1)
+    return Spread(mean, sd, len(values))
 
 
 def label(groups: list[Group]) -> None:

@@ -200,7 +200,10 @@ def packed(run: Run, points: int) -> dict[str, Any]:
         if len(few) < len(steps):
             at = dict(zip(steps, values, strict=True))
             values = [at[step] for step in few]
-        curves[name] = [axes.setdefault(tuple(few), len(axes)), [rounded(one) for one in values]]
+        curves[name] = [
+            axes.setdefault(tuple(few), len(axes)),
+            [float(f"{one:.5g}") for one in values],
+        ]
     return {"axes": list(axes), "of": curves}
 
 

@@ -13,6 +13,7 @@ import json
 import math
 import re
 from bisect import bisect_right
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -137,22 +138,34 @@ def read_curves(path: Path) -> dict[str, Curve]:
         text = path.read_bytes().decode(errors="replace")
     except OSError:
         return {}
-    rows = csv.reader(io.StringIO(text[: text.rfind("\n") + 1]))
-    columns = next(rows, [])
+    lines = csv.reader(io.StringIO(text[: text.rfind("\n") + 1]))
+    columns = next(lines, [])
     if "step" not in columns:
         return {}
     at = columns.index("step")
-    curves: dict[str, dict[int, float]] = {}
-    for row in rows:
-        if len(row) != len(columns) or not row[at].isdigit():
-            continue
-        for name, word in zip(columns, row, strict=True):
-            if word and name != "step" and (value := number(word)) is not None:
-                curves.setdefault(name, {})[int(row[at])] = value
-    return {
-        name: (steps := sorted(values), [values[step] for step in steps])
-        for name, values in curves.items()
+    rows = [row for row in lines if len(row) == len(columns) and row[at].isdigit()]
+    steps = [int(row[at]) for row in rows]
+    curves = {
+        name: curve(steps, words)
+        for name, words in zip(columns, zip(*rows, strict=True), strict=False)  # no rows: no words
+        if name != "step"
     }
+    return {name: (xs, ys) for name, (xs, ys) in curves.items() if xs}
+
+
+def curve(steps: list[int], words: Sequence[str]) -> Curve:
+    """The curve of a column; of a step that is there twice, the last number counts."""
+    pairs = [(step, word) for step, word in zip(steps, words, strict=True) if word]
+    try:
+        values = {step: float(word) for step, word in pairs}
+        fine = all(map(math.isfinite, values.values()))
+    except ValueError:
+        fine = False
+    if not fine:
+        read = ((step, number(word)) for step, word in pairs)
+        values = {step: value for step, value in read if value is not None}
+    xs = sorted(values)
+    return xs, [values[step] for step in xs]
 
 
 def number(word: str) -> float | None:

@@ -75,7 +75,11 @@ def duration(seconds: float | None) -> str:
 
 def progress(group: Group) -> str:
     """'3 completed', or '2 completed, 1 diverged'."""
-    return ", ".join(f"{count} {status}" for status, count in sorted(group.statuses.items()))
+    said = ", ".join(f"{count} {status}" for status, count in sorted(group.statuses.items()))
+    if not group.repeats:
+        return said
+    seeds = len(group.runs) - group.repeats
+    return f"{said} of {seeds} seed{'s' if seeds > 1 else ''}"
 
 
 def failure(run: Run) -> str:

@@ -146,8 +146,10 @@ class FlowDensity(DensityModel, HasLogProb, HasTemperature):
     takes: ClassVar = ("density",)
 
     def __init__(self, flow: Callable[..., Flow], pixels: Pixels, shape: list[int]) -> None:
+        # before the pixels are looked at: a flow for other data names the preset that fits
+        made = flow(shape=list(shape))
         super().__init__(pixels, shape)
-        self.flow = flow(shape=self.shape)
+        self.flow = made
         self.sequential = self.flow.sequential
         self.reference, self.init_images = Reference(), self.flow.reference_size
 

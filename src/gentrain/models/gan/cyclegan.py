@@ -47,7 +47,7 @@ class TwoTranslators(nn.Module):
         shape, source_shape = both_shapes(backbone)
         self.same_shape = list(shape) == list(source_shape)
         self.there = backbone()
-        self.back = backbone(shape=source_shape, source_shape=shape)
+        self.back = with_options(backbone, shape=source_shape, source_shape=shape)()
 
     def backbones(self) -> list[nn.Module]:
         """The networks with a body."""
@@ -69,7 +69,7 @@ class TwoCritics(nn.Module, LipschitzBounded):
     def __init__(self, backbone: Backbone[Any], shapes: tuple[list[int], list[int]]) -> None:
         super().__init__()
         alone = without_source(backbone)
-        self.target, self.source = (alone(shape=shape) for shape in shapes)
+        self.target, self.source = (with_options(alone, shape=shape)() for shape in shapes)
 
     def backbones(self) -> list[nn.Module]:
         """The networks with a body."""

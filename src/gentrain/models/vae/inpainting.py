@@ -26,6 +26,7 @@ from gentrain.models.flow.base import Flow
 from gentrain.models.objective import Objective
 from gentrain.models.vae.likelihoods import Likelihood
 from gentrain.models.vae.vae import VAE
+from gentrain.networks.base import Backbone, with_options
 from gentrain.networks.vae import Decoder, Encoder
 
 
@@ -40,10 +41,11 @@ class MaskedEncoder(nn.Module):
     """
 
     def __init__(
-        self, network: Callable[..., Encoder], shape: list[int], latent: int, context: int
+        self, network: Backbone[Encoder], shape: list[int], latent: int, context: int
     ) -> None:
         super().__init__()
-        self.network = network(shape=[shape[0] + 1, *shape[1:]], latent=latent, context=context)
+        whole = with_options(network, shape=[shape[0] + 1, *shape[1:]])  # the mask is a channel
+        self.network = whole(latent=latent, context=context)
         self.classes, self.context = self.network.classes, self.network.context
 
     def forward(
@@ -68,7 +70,7 @@ class InpaintingVAE(VAE, Completes):
 
     def __init__(
         self,
-        encoder: Callable[..., Encoder],
+        encoder: Backbone[Encoder],
         decoder: Callable[..., Decoder],
         likelihood: Likelihood,
         shape: list[int],

@@ -62,6 +62,7 @@ class Evaluation(L.Callback):
         for kept in (pl_module.latest, pl_module.protocols):
             for name in [name for name in kept if name.startswith(TEST)]:
                 del kept[name]  # of a run that had ended, and now goes on
+        self.forget_others(pl_module)
         if trainer.is_global_zero:
             data = trainer.datamodule.data  # type: ignore[attr-defined]
             for name, metric in self.metrics.items():
@@ -70,6 +71,15 @@ class Evaluation(L.Callback):
                 )
         if self.metrics:
             trainer.strategy.barrier("evaluation: prepared")
+
+    def forget_others(self, pl_module: Any) -> None:
+        """Forget scores of a resumed run that nothing computes any more: they would stay as now."""
+        kept = {score for name in self.metrics for score in self.scored.get(name, ())}
+        for name in self.scored.keys() - self.metrics.keys():
+            for score in {*self.scored.pop(name)} - kept:
+                pl_module.latest.pop(score, None)
+            pl_module.protocols.pop(name, None)
+            self.last.pop(name, None)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         if trainer.global_step == 0:

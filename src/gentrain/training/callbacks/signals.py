@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -64,7 +64,8 @@ class Signals(L.Callback):
             if not Process.own:
                 raise KeyboardInterrupt
             stderr = sys.__stderr__.fileno() if sys.__stderr__ else 2
-            os.write(stderr, b"\ngentrain: stopped at once, without saving\n")
+            with suppress(OSError):  # stderr may be full
+                os.write(stderr, b"\ngentrain: stopped at once, without saving\n")
             os._exit(SIGINT_STATUS)
         self.signum = signum
 

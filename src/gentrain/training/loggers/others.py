@@ -46,7 +46,13 @@ class TensorBoard(TensorBoardLogger, Dashboard):
     ) -> None:
         refuse_missing("tensorboard", ("tensorboard", "tensorboardX"))
         purge = None if resumed_step is None else resumed_step + 1
-        super().__init__(run_dir, name="tensorboard", version="", purge_step=purge)
+        super().__init__(
+            run_dir,
+            name="tensorboard",
+            version="",
+            purge_step=purge,
+            default_hp_metric=False,  # a score of -1 for a run without scores
+        )
         self.values = hyperparameters
 
     @rank_zero_only

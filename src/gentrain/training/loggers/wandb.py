@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import math
-import os
 import secrets
 import shlex
 from collections.abc import Callable, Mapping
@@ -16,6 +15,7 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.loggers.logger import DummyExperiment, rank_zero_experiment
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from gentrain.imports import import_wandb
 from gentrain.quality.base import Metric
 from gentrain.training.loggers.base import Dashboard
 
@@ -102,10 +102,7 @@ class WandbDashboard(WandbLogger, Dashboard):
 
     def begin(self, mode: Any) -> Any:
         """Call `wandb.init`, and make the step the axis of every curve."""
-        # a server that refuses error reports costs 7 s of retries
-        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-        import wandb
-
+        wandb = import_wandb()
         settings = wandb.Settings(
             init_timeout=self.init_timeout,
             finish_timeout=FINISH_TIMEOUT,
@@ -209,8 +206,7 @@ def key_problem() -> str | None:
 
     It looks where `wandb` looks, without asking a person or a server.
     """
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    import wandb
+    wandb = import_wandb()
     from wandb.sdk import wandb_setup
     from wandb.sdk.lib import wbauth
 

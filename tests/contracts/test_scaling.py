@@ -1,0 +1,52 @@
+"""docs/scaling.md has what the presets of today cost."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from typing import Any
+
+import pytest
+
+from tests.support.paths import ROOT
+
+
+def script() -> Any:
+    spec = importlib.util.spec_from_file_location("scaling", ROOT / "scripts/scaling.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["scaling"] = module  # where dataclasses look up annotations
+    spec.loader.exec_module(module)
+    return module
+
+
+scaling = script()
+
+
+def test_every_preset_has_a_row() -> None:
+    assert scaling.rows_of(scaling.PAGE.read_text()) == scaling.presets()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_the_page_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
+    assert scaling.main(["--check"]) == 0, capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("default")
+def test_the_row_of_the_vae_is_what_its_layers_cost() -> None:
+    """Three products a weight, but for the inputs of the first layer; two FLOP for each."""
+    found = scaling.count("vae")
+    assert not scaling.stale(scaling.PAGE.read_text(), [found])
+    encoder, decoder = [784 * 500, 500 * 40], [20 * 500, 500 * 784]
+    products = 3 * sum(encoder + decoder) - encoder[0]
+    biases = 500 + 40 + 500 + 784
+    assert found.flop == 2 * 100 * products
+    assert found.weights == found.updated == sum(encoder + decoder) + biases
+
+
+def test_averaging_follows_its_formula() -> None:
+    count = scaling.Count("x", images=64, flop=1e9, operations=10, weights=10**6, updated=5 * 10**6)
+    assert scaling.reduction(count, 8) == pytest.approx(1.75 * 20e6 / 450e9)
+    assert scaling.reduction(count, 64) == pytest.approx(2 * 63 / 64 * 20e6 / 50e9)
+    assert count.floors["memory"] == pytest.approx(28 * 5e6 / 4.3e12)
