@@ -66,6 +66,8 @@ DATA = {
     "modes": "gaussian_ring",
     "plane": "two_moons",
     "stacked": "stacked_mnist",
+    "spectral": "tones",
+    "tones": "tones",
 }  # which a quality is for
 # small numbers
 SIZES = {
