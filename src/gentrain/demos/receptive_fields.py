@@ -77,7 +77,7 @@ class ReceptiveFields(Demo):
         made, axes = figure(self.title, columns=len(fields), size=2.4)
         rows: list[Row] = []
         for panel, (name, field) in zip(axes.flat, fields.items(), strict=True):
-            panel.imshow(field + 0.25 * (past & ~field), cmap="cividis", vmin=0, vmax=1)
+            panel.imshow((field + 0.25 * (past & ~field)).numpy(), cmap="cividis", vmin=0, vmax=1)
             panel.plot(middle, middle, "x", color="white")
             panel.set(title=name, xticks=[], yticks=[])
             rows.append(

@@ -71,7 +71,7 @@ class Saturation(Demo):
         self.distance, self.seed = distance, seed
 
     def show(self, place: Path) -> Shown:
-        times = set(torch.logspace(0, 0.99999, self.looks, base=self.steps).int().tolist())
+        times = set(torch.logspace(0, 1, self.looks, base=self.steps).round().int().tolist())
         rows: list[Row] = []
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
@@ -84,7 +84,7 @@ class Saturation(Demo):
                 optimizer.zero_grad()
                 value.backward()
                 optimizer.step()
-                if step in times or step == self.steps:
+                if step in times:
                     rows.append({"step": step, "critic loss": value.item()} | slopes(critic, fake))
         return self.shown(rows)
 

@@ -68,8 +68,15 @@ def build_demo(config: dict[str, Any]) -> Demo:
 
 def made(demo: Demo) -> Shown:
     """The experiment, with a directory for its runs that goes afterwards."""
-    with tempfile.TemporaryDirectory(prefix="gentrain-demo-") as place:
-        return demo.show(Path(place))
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # the networks are tiny: a second thread costs more than it gives
+    try:
+        with tempfile.TemporaryDirectory(prefix="gentrain-demo-") as place:
+            return demo.show(Path(place))
+    finally:
+        torch.set_num_threads(before)
 
 
 def write_table(file: Path, rows: Any) -> None:

@@ -135,7 +135,7 @@ def figure(title: str, rows: int = 1, columns: int = 1, size: float = 3.4) -> tu
             squeeze=False,
             layout="constrained",
         )
-    made.suptitle(title)
+    made.suptitle(title, fontsize="medium", wrap=True)
     return made, axes
 
 
