@@ -127,6 +127,7 @@ def test_scores_of_images_and_of_sounds_refuse_each_other(opened: OpenedRun) -> 
         with pytest.raises(UserError, match=message) as refused:
             metric.check(data, opened.model)
         assert "\n" not in str(refused.value)
+    assert ToneQuality(Spectral()).key == "quality=tones"
     unlabelled = tones()
     unlabelled.classes = None
     with pytest.raises(UserError, match=r"has none \(data\.classes\)"):

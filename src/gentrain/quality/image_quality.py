@@ -126,12 +126,16 @@ class ImageQuality(SampleMetric):
                 f"KID cannot draw subsets of {kid_subset_size} from {samples} samples "
                 f"(quality.kid_subset_size); give 2 to {most}, or null"
             )
-        self.key = f"quality={features.choice or features.name}"
+        self.key = self.key_of(features)
         self.features, self.cache = features, Path(cache).expanduser()
         self.of_train, self.reference_samples = reference == "train", reference_samples
         self.wanted, self.optional = samples, optional
         self.kid_subsets, self.kid_subset_size = kid_subsets, kid_subset_size
         self.prdc_samples = prdc_samples
+
+    def key_of(self, features: Features) -> str:
+        """What chooses this metric, as typed."""
+        return f"quality={features.choice or features.name}"
 
     def check(self, data: Data, model: GenerativeModel) -> None:
         self.samples = self.wanted

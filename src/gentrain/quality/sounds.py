@@ -16,6 +16,7 @@ from gentrain.errors import UserError
 from gentrain.models.base import GenerativeModel
 from gentrain.quality.base import BINOMIAL, COUNT, Score
 from gentrain.quality.classifier import Classifier
+from gentrain.quality.features import Features
 from gentrain.quality.image_quality import ImageQuality
 
 CHUNK = 1024  # sounds that are floats at a time
@@ -77,6 +78,9 @@ class SoundQuality(ImageQuality):
 
     key = "quality=spectral"
     seen: Spectra | None = None
+
+    def key_of(self, features: Features) -> str:
+        return type(self).key
 
     def spectra(self, data: Data) -> Any:
         """The spectrograms of a data set, made once."""
