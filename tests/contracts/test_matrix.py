@@ -41,7 +41,10 @@ from tests.support.presets import (
 # whose critics score many places of an image
 PATCHES = ("cyclegan", "stargan", "pix2pix", "colorization")
 # no batch norm in the generator
-UNNORMED = ("r3gan", "sagan", "biggan", "progan", "cyclegan", "stargan", "pix2pix", "colorization")
+UNNORMED = (
+    *("r3gan", "sagan", "biggan", "progan", "cyclegan", "stargan", "pix2pix", "colorization"),
+    "wavegan",
+)
 # the critic sees a label, or a source, beside each image, or reads codes from it
 BESIDE = ("cgan", "acgan", "sagan", "biggan", "stargan", "pix2pix", "colorization", "infogan")
 # with which the names of terms begin, where each domain has a critic
@@ -176,7 +179,7 @@ def refusal(preset: str, loss: str, lipschitz: str, tricks: tuple[str, ...]) -> 
         return "equalised"
     if preset == "ali" and (refused := {"packing", "diff_augment"} & set(tricks)):
         return "|".join(refused)
-    if preset == "bigan" and "diff_augment" in tricks:
+    if preset in ("bigan", "wavegan") and "diff_augment" in tricks:
         return "diff_augment"
     if preset == "ebgan" and (refused := {"packing", "minibatch_discrimination"} & set(tricks)):
         return "|".join(refused)

@@ -21,7 +21,7 @@ from gentrain.config.types import Count, NonNegative, Positive
 from gentrain.errors import UserError
 from gentrain.layers.coupling import batch_coupled_layers
 from gentrain.layers.equalized import weight_scales
-from gentrain.layers.lipschitz_bound import WeightLimits, unbounded_layers
+from gentrain.layers.lipschitz_bound import Convolution, WeightLimits, unbounded_layers
 from gentrain.layers.normalization import layers_before_norms
 from gentrain.layers.precision import at_least_single
 
@@ -299,7 +299,7 @@ REMEDY: dict[Player, str] = {
     "generator": "normalise the critic alone, lipschitz=spectral_norm",
 }
 
-MatrixLayer = nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.Embedding
+MatrixLayer = nn.Linear | Convolution | nn.Embedding
 
 
 def matrix_layers(model: RegularizedModel, player: Player) -> list[tuple[str, MatrixLayer]]:
@@ -311,7 +311,9 @@ def matrix_layers(model: RegularizedModel, player: Player) -> list[tuple[str, Ma
     found: list[tuple[str, MatrixLayer]] = []
     for name, module in model.player(player).named_modules():
         match module:
-            case nn.Linear() | nn.Conv2d() | nn.ConvTranspose2d():
+            case nn.Linear() | nn.Conv1d() | nn.ConvTranspose1d():
+                found.append((name, module))
+            case nn.Conv2d() | nn.ConvTranspose2d():
                 found.append((name, module))
             case nn.Embedding() if player == "critic":
                 found.append((name, module))

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn import functional as F
 
-from gentrain.data.arrays import Frame
+from gentrain.data.arrays import Frame, to_bytes
 from gentrain.files import atomic_write
 
 POINTS = 10_000  # points that a density picture counts
@@ -177,6 +177,12 @@ def save(picture: Tensor, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as part:
         as_image(picture).save(part, format="png")
+
+
+def write_png(image: Tensor, path: Path) -> None:
+    """Write an image (1 or 3, H, W) in [-1, 1] as a PNG, grey or in colour."""
+    pixels = to_bytes(image).permute(1, 2, 0).contiguous().numpy()
+    Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).save(path)
 
 
 def as_image(picture: Tensor) -> Image.Image:

@@ -47,7 +47,7 @@ class GenerativeModel(nn.Module, ABC):
 
     A batch is `(images,)`, or `(images, labels)` for labelled data. It is `(images, sources)` for
     a model that translates, and `(images, labelled images, labels)` for a semi-supervised one.
-    Images are float (B, C, H, W) in [-1, 1]; points are float (B, D).
+    Images are float (B, C, H, W) in [-1, 1], sounds (B, C, L); points are float (B, D).
     """
 
     labelled: bool = False  # samples are made for given labels

@@ -109,7 +109,7 @@ class Critic(nn.Module, LipschitzBounded):
     Args:
         body: the network.
         features: F.
-        points: samples are points, not images.
+        points: samples are points, sounds or pairs with a code: what is no image.
         head: the last layer; None makes one linear layer.
         neck: what is between the features and every head, such as noise.
     """
@@ -193,7 +193,8 @@ class Critic(nn.Module, LipschitzBounded):
 
         A network whose samples go into several layers names them all.
         """
-        return [next(m for m in self.body.modules() if isinstance(m, nn.Linear | nn.Conv2d))]
+        kinds = nn.Linear | nn.Conv1d | nn.Conv2d
+        return [next(m for m in self.body.modules() if isinstance(m, kinds))]
 
     def widened(self, layer: Any, m: int) -> nn.Module:
         """A layer of the same kind with m times the inputs, and weights of the same scale.
@@ -210,13 +211,14 @@ class Critic(nn.Module, LipschitzBounded):
         return head
 
 
-def with_inputs(layer: Any, m: int) -> nn.Linear | nn.Conv2d:
+def with_inputs(layer: Any, m: int) -> Any:
     """A linear layer or a convolution as `layer`, with m times the inputs."""
     match layer:
         case nn.Linear():
             return nn.Linear(m * layer.in_features, layer.out_features, layer.bias is not None)
         case _:
-            return nn.Conv2d(
+            kind = nn.Conv1d if len(layer.kernel_size) == 1 else nn.Conv2d
+            return kind(
                 m * layer.in_channels,
                 layer.out_channels,
                 layer.kernel_size,
@@ -250,7 +252,7 @@ def require_source_shape(source_shape: list[int] | None) -> list[int]:
 
 
 def require_image(shape: list[int], instead: str = "mlp") -> None:
-    """Refuse points in the plane.
+    """Refuse points and sounds.
 
     Args:
         shape: of a sample.

@@ -155,7 +155,7 @@ class DiffAugment(Regularizer):
     def attach(self, model: RegularizedModel) -> None:
         if any(critic.points for critic in model.critics()):
             raise UserError(
-                "points in the plane, and pairs with a code, have no colours to augment "
+                "points, sounds, and pairs with a code have no colours to augment "
                 "(tricks=[diff_augment]); use it on images"
             )
 

@@ -39,6 +39,7 @@ class Grid(Mode):
     """
 
     points = True
+    sounds = True
 
     SHOWN = 100  # images in the picture, where the user names no number
 
@@ -58,7 +59,8 @@ class Grid(Mode):
         if session.points:
             out.picture(self.name, scatter(first, session.data.frame))
         else:
-            out.picture(self.name, table(first, math.ceil(math.sqrt(len(first)))))
+            images = session.data.as_images(first)
+            out.picture(self.name, table(images, math.ceil(math.sqrt(len(images)))))
         return {}
 
 
@@ -67,6 +69,7 @@ class ClassGrid(Mode):
 
     needs_labels = True
     noise = "any"
+    sounds = True
 
     def __init__(self, n: Count = 10) -> None:
         self.n = n
@@ -86,6 +89,7 @@ class Interpolate(Mode):
     """
 
     noise_remedy = "give mode.path=linear"
+    sounds = True
 
     paths: ClassVar[dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]]] = {
         "slerp": slerp,
@@ -142,6 +146,7 @@ class Arithmetic(Mode):
     """
 
     noise = "any"
+    sounds = True
 
     def __init__(
         self,
