@@ -307,4 +307,4 @@ def divide_weights(layer: nn.Module, summed: int) -> None:
     """
     for weight in layer.parameters():
         if weight.dim() > 1:
-            weight /= summed
+            weight.div_(summed)

@@ -216,9 +216,8 @@ def test_eval_of_a_game_measures_as_the_run_did(
         if key.startswith("test/")
     }
     assert "fid_classifier_floor" in done.stdout and "200 fakes" in done.stdout
-    fine(
-        done := gentrain("eval", f"run={trained / 'gan'}", "n=100", f"out={tmp_path / 'eval.json'}")
-    )
+    done = gentrain("eval", f"run={trained / 'gan'}", "n=100", f"out={tmp_path / 'eval.json'}")
+    assert done.status == 0 and "quality=classifier: 100 samples" in done.stderr, done
     assert json.loads((tmp_path / "eval.json").read_text())["scores"]["quality/n"] == 100
     refused(gentrain("eval", f"run={trained / 'cgan'}"), "nothing to score", "(quality)")
 
