@@ -165,7 +165,8 @@ WRONG: dict[str, tuple[object, ...]] = {
     "plugins": ("my_module", [3]),
 }  # fmt: skip
 HELPERS = {
-    "ask", "batch", "image", "numbers", "log_prob_of_energy", "session", "text_of", "with_prior",
+    "as_names", "ask", "batch", "image", "log_prob_of_energy", "numbers", "session", "text_of",
+    "with_prior",
 }  # fmt: skip
 METHODS = sorted(
     name
@@ -203,6 +204,19 @@ def test_numbers_of_numpy_and_single_classes_are_arguments(zoo: Zoo) -> None:
     wanted = run.sample(3, seed=1, labels=[3])
     for labels in (3, "3", np.int64(3), (3,), np.array([3]), torch.tensor(3)):
         assert torch.equal(run.sample(np.int64(3), seed=np.uint8(1), labels=labels), wanted)
+
+
+def test_names_that_are_numbers(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number in a list is a name then; those of a tensor count the classes, as in examples."""
+    run = gentrain.load(zoo("cgan"))
+    wanted = run.sample(2, labels=[3])
+    monkeypatch.setattr(run.opened, "class_names", [str(10 * k) for k in range(10)])
+    for labels in ("30", 30, torch.tensor(3), np.array([3])):
+        assert torch.equal(run.sample(2, labels=labels), wanted)
+        assert run.numbers(gentrain.api.types.to_list(labels)) == [3]
+    for bad in ([3], torch.tensor([10])):
+        with pytest.raises(gentrain.UserError, match=r"\(labels\); give one of 0, 10, 20, "):
+            run.sample(2, labels=bad)
 
 
 def test_bytes_are_no_images(zoo: Zoo) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from gentrain.cli.hydra_errors import unknown_option
 from gentrain.cli.option_lists import refuse_lists
-from gentrain.cli.overrides import normalize_overrides, refuse_new_keys
+from gentrain.cli.overrides import normalize_overrides, refuse_new_keys, refuse_typed
 from gentrain.errors import UserError
 from tests.support.shell import SMALL, Done, assert_refused
 
@@ -117,6 +117,29 @@ def refusal(call: Callable[[], object]) -> str:
 )
 def test_keys_that_the_schema_lacks(verb: str, word: str, said: str) -> None:
     assert said in refusal(lambda: refuse_new_keys(verb, [word]))
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "+model.encoder.shape=[3]",
+        "model.generator.shape=[3]",
+        "++model.network.shape=[3]",
+        "model.shape=[1,28,28],[3]",
+        "model.generator.source_shape=[3]",
+        "model.generator.shape.0=3",
+        "~model.shape",
+        "model.shape=null",
+    ],
+)
+def test_shapes_of_the_data(word: str) -> None:
+    key = word.lstrip("+~").partition("=")[0].removesuffix(".0")
+    told = f"{key} comes from the data ({key}); leave it out, and set data.size"
+    assert told in refusal(lambda: refuse_typed("train", ["model=gan", word]))
+
+
+def test_shapes_that_are_no_shapes_of_the_data() -> None:
+    refuse_typed("train", ["model.critic.source_shape=null", "model.x.shapes=3", "data.shape=[3]"])
 
 
 def test_keys_that_may_be_added() -> None:

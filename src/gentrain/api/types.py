@@ -57,12 +57,20 @@ def to_scalar(value: Any) -> Tensor:
     return tensor.reshape(())
 
 
+class OfTensor(list[Any]):
+    """Classes that a tensor or an array has given: numbers, as those of `Run.examples`.
+
+    In a plain list a number may be the name of a class.
+    """
+
+
 def to_list(value: Any) -> list[int | str]:
     """Classes in a row as a list; a single class as a list of one."""
     found: list[Any]
     match value:
         case Tensor() | np.ndarray():
             found = value.tolist() if value.ndim else [value.item()]
+            found = found if str in map(type, found) else OfTensor(found)
         case Sequence() if not isinstance(value, str | bytes):
             found = [plain_number(each) for each in value]
         case _:

@@ -34,7 +34,7 @@ def parse(words: Sequence[str]) -> Namespace:
     """
     from hydra._internal.utils import get_args_parser
 
-    from gentrain.cli.overrides import normalize_overrides, refuse_new_keys, refuse_null
+    from gentrain.cli.overrides import normalize_overrides, refuse_typed
 
     for word in words:
         if not isinstance(word, str):
@@ -68,8 +68,7 @@ def parse(words: Sequence[str]) -> Namespace:
             "gentrain.train trains one model in this process (words); use the command gentrain "
             "for a sweep, seeds= or trainer=ddp"
         )
-    refuse_new_keys("train", args.overrides)
-    refuse_null("train", args.overrides)
+    refuse_typed("train", args.overrides)
     return args
 
 

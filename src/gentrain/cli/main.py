@@ -22,9 +22,8 @@ from gentrain.cli.overrides import (
     defer_job_keys,
     expand_seeds,
     normalize_overrides,
-    refuse_new_keys,
-    refuse_null,
     refuse_option,
+    refuse_typed,
     sweep_overrides,
 )
 from gentrain.commands.list import PLURALS
@@ -218,8 +217,7 @@ def execute(verb: str, argv: list[str]) -> None:
     if verb == "list":
         show_list(args.overrides)
         return
-    refuse_new_keys(verb, args.overrides)
-    refuse_null(verb, args.overrides)
+    refuse_typed(verb, args.overrides)
     compose.warn_of_shadowed_files(args)
     overlay.refuse_misplaced(args.overrides)
     compose.register()

@@ -78,6 +78,8 @@ def normalize_overrides(command: str, argv: list[str]) -> list[str]:
     if command == "compare":
         argv = [as_list(word, "runs") for word in argv]
     argv = aliases.with_quotes(aliases.translate(command, aliases.with_quotes(argv)))
+    if command == "sample" and not {"-m", "--multirun"} & set(argv):
+        argv = [as_labels(word) for word in argv]
     if command == "check":
         argv = [as_one(word, "plugin") for word in argv]
     argv = [as_list(word, "plugins") for word in argv]
@@ -129,6 +131,43 @@ def refuse_new_keys(command: str, overrides: list[str]) -> None:
         if word.startswith("+") and known and name not in known:
             near = nearest(f"{parent}{name}", [f"{parent}{each}" for each in known])
             raise UserError(f"no option {key} ({key}){near}")
+
+
+def refuse_shapes(command: str, overrides: list[str]) -> None:
+    """Refuse `model.network.shape=[3]`: the sizes of images in a model are those of the data.
+
+    `model.critic.source_shape=null` stands: a critic that does not look at the source.
+
+    Args:
+        command: "train", "sample", ...
+        overrides: as typed.
+
+    Raises:
+        UserError: before anything is built, which would fail or take no notice.
+    """
+    for word in overrides if command == "train" else ():
+        key, _, value = word.lstrip("+~").partition("=")
+        found = re.match(r"model(\.\w+)*?\.(source_)?shape\b", key)
+        if found and not (found[2] and value == "null"):
+            raise UserError(
+                f"{found[0]} comes from the data ({found[0]}); leave it out, and set data.size "
+                "for images of another size"
+            )
+
+
+def refuse_typed(command: str, overrides: list[str]) -> None:
+    """Refuse what can be refused by its words alone.
+
+    Args:
+        command: "train", "sample", ...
+        overrides: as typed.
+
+    Raises:
+        UserError: see `refuse_shapes`, `refuse_new_keys` and `refuse_null`.
+    """
+    refuse_shapes(command, overrides)
+    refuse_new_keys(command, overrides)
+    refuse_null(command, overrides)
 
 
 def where_known(command: str, key: str) -> tuple[str, str, list[str]]:
@@ -255,6 +294,20 @@ def as_list(override: str, name: str) -> str:
     if key != name or not value or value.startswith(("[", "'", '"')):
         return override
     return f"{key}{equals}[{','.join(quoted(Path(place)) for place in value.split(',') if place)}]"
+
+
+def as_labels(override: str) -> str:
+    """`labels=cat,dog` as a list; a name with a comma has quotes.
+
+    >>> as_labels("labels=cat,dog"), as_labels("labels='a,b'"), as_labels("labels=null")
+    ("labels=['cat','dog']", "labels=['a,b']", 'labels=null')
+    """
+    key, _, value = override.partition("=")
+    if key != "labels" or not value or value == "null" or value.startswith(("[", "$")):
+        return override
+    if value.startswith(("'", '"')):
+        return f"{key}=[{value}]"
+    return f"{key}=[{','.join(quoted(name.strip()) for name in value.split(',') if name.strip())}]"
 
 
 def as_one(override: str, name: str) -> str:
