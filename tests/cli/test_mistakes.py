@@ -14,6 +14,11 @@ import pytest
 from gentrain.cli.hydra_errors import unknown_option
 from gentrain.cli.option_lists import refuse_lists
 from gentrain.cli.overrides import normalize_overrides, refuse_new_keys, refuse_typed
+from gentrain.config.validate import argument_types, coerced
+from gentrain.data.image_folder import ImageFolder
+from gentrain.data.images import Images
+from gentrain.data.pairs import Pairs
+from gentrain.data.tensors import Tensors
 from gentrain.errors import UserError
 from tests.support.shell import SMALL, Done, assert_refused
 
@@ -92,6 +97,13 @@ COMPOSITION = {
 def test_composition(run_light: Run, tmp_path: Path, row: str) -> None:
     words, told = COMPOSITION[row]
     assert_refused(run_light(*words), tmp_path, *told)
+
+
+@pytest.mark.parametrize("kind", [Images, ImageFolder, Tensors, Pairs])
+def test_a_size_of_images(kind: type) -> None:
+    hint = argument_types(kind)["size"]
+    said = refusal(lambda: coerced("abc", hint, "data.size"))
+    assert said.endswith("not 'abc' (data.size); give a side, or [HEIGHT,WIDTH]")
 
 
 def refusal(call: Callable[[], object]) -> str:

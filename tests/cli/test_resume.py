@@ -163,7 +163,10 @@ def test_another_configuration_is_refused(
 ) -> None:
     words, told = DIFFERENT[row]
     done = gentrain(tmp_path, light, *WHOLE, *words, *how.format(finished).split())
-    assert_refused(done, tmp_path, "is a run of another configuration", "(resume)", *told)
+    place = how.format(finished).split()[0].partition("=")[2].replace("auto", str(finished))
+    own = "give the same options: gentrain model=dcgan "
+    assert_refused(done, tmp_path, "is a run of another configuration", "(resume)", own, *told)
+    assert done.stderr.rstrip().endswith(f"resume={place}")
 
 
 def test_divergence(run: Run, tmp_path: Path) -> None:

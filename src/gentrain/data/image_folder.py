@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gentrain.config.types import Size
 from gentrain.data.arrays import ArrayDataset
 from gentrain.data.base import SPLITS
 from gentrain.data.checks import ensure
@@ -59,7 +60,7 @@ class ImageFolder(Images):
 
     key: ClassVar[str] = "root"  # the key that names the folder, in messages
     root: str | Path | None = None
-    size: int | Sequence[int] = 64
+    size: Size = 64
     channels: int = 3
     crop: bool = True
     range: Sequence[float] | None = None
