@@ -137,7 +137,7 @@ def run(argv: list[str]) -> int:
     except Interrupted as error:
         return error.status
     except AlreadyFinished as error:
-        print(f"already finished: {error} (give more steps to go on)")
+        print(f"already finished: {error} (at step {error.step}; give more steps to go on)")
         return error.status
     except Diverged as error:
         return print_error(str(error), error.status)

@@ -407,7 +407,7 @@ def command_of(path: Path) -> str:
     run_dir = path if path.is_dir() else path.parent.parent
     hydra = run_dir / CONFIG.parent
     try:
-        typed = OmegaConf.to_container(OmegaConf.load(hydra / "overrides.yaml"), resolve=False)
+        typed: Any = OmegaConf.to_container(OmegaConf.load(hydra / "overrides.yaml"))
         runtime = OmegaConf.load(hydra / "hydra.yaml").hydra.runtime
     except (YAMLError, OmegaConfBaseException, OSError, UnicodeError):
         return ""
