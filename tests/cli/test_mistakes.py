@@ -154,6 +154,46 @@ def test_shapes_that_are_no_shapes_of_the_data() -> None:
     refuse_typed("train", ["model.critic.source_shape=null", "model.x.shapes=3", "data.shape=[3]"])
 
 
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("checkpoint=last.ckpt", "(checkpoint); give resume=DIR"),
+        ("checkpoint=true", "(checkpoint); leave it out, or write checkpoint.every=N"),
+        ("samples=True", "(samples); leave it out, or write samples.every=N"),
+        ("samples=500", "(samples); write samples.every=500"),
+        ("samples=off", "(samples); write samples.every=0"),
+        (
+            "data=./p40",
+            "is a path, and data takes a name (data); give data=image_folder data.root=",
+        ),
+        ("data=p40", "(data); give data=image_folder data.root=p40"),
+        ("data=p40.zip", "(data); give data=image_folder data.root=p40.zip"),
+        ("data=a.npz", "(data); give data=tensors data.file=a.npz"),
+        ("data=a.csv", "(data); give data=points data.file=a.csv"),
+        ("data=./p41", "no data set and no file ./p41 (data)"),
+    ],
+)
+def test_values_that_are_no_choice(
+    word: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("p40").mkdir(), Path("p40.zip").touch(), Path("a.npz").touch(), Path("a.csv").touch()
+    assert said in refusal(lambda: refuse_typed("train", [word]))
+
+
+def test_values_that_are_choices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder named as a data set hides nothing."""
+    monkeypatch.chdir(tmp_path)
+    Path("mnist").mkdir()
+    refuse_typed("train", ["data=mnist", "data=mnist,rings", "samples.every=0", "data=mnits"])
+
+
+@pytest.mark.parametrize("name", ["fid", "FID", "kid"])
+def test_scores_by_other_names(name: str) -> None:
+    said = unknown_option("quality", name, [])
+    assert "(quality); give quality=inception, or quality=classifier" in said
+
+
 def test_keys_that_may_be_added() -> None:
     words = ["+model.x=1", "++sweep.name=a", "+callbacks.mine.x=1", "~callbacks.doctor", "+steps=3"]
     refuse_new_keys("train", [*words, "+experiment=quick", "+hydra.run.dir=x", "sweep.nme=1"])

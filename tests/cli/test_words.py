@@ -97,6 +97,10 @@ def test_every_key_of_the_table_exists() -> None:
         (["name=first"], "hydra.run.dir=DIR"),
         (["out=here"], "hydra.run.dir=DIR"),
         (["latent=3", "model=unet"], "(latent)"),
+        (["n_epochs=3"], "steps=N"),
+        (["arch=dcgan"], "model=NAME"),
+        (["lr_g=1e-3"], "scheme.optimizers.generator.lr=RATE"),
+        (["beta1=0.5"], "betas=[B1,B2]"),
     ],
 )
 def test_words_that_are_answered(

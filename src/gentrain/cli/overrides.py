@@ -163,11 +163,12 @@ def refuse_typed(command: str, overrides: list[str]) -> None:
         overrides: as typed.
 
     Raises:
-        UserError: see `refuse_shapes`, `refuse_new_keys` and `refuse_null`.
+        UserError: see `refuse_shapes`, `refuse_new_keys`, `refuse_null`, `refuse_data_paths`.
     """
     refuse_shapes(command, overrides)
     refuse_new_keys(command, overrides)
     refuse_null(command, overrides)
+    refuse_data_paths(command, overrides)
 
 
 def where_known(command: str, key: str) -> tuple[str, str, list[str]]:
@@ -208,20 +209,66 @@ def refuse_null(command: str, overrides: list[str]) -> None:
     Raises:
         UserError: with what switches the part off, or what else can be chosen.
     """
-    parts = {*groups(), "samples", "checkpoint"}
+    off = {
+        "experiment": "leave it out",
+        "callbacks": "one is switched off by callbacks.NAME=null",
+    }
     for word in overrides if command == "train" else ():
         key, _, value = word.partition("=")
-        if not NO_NAME.fullmatch(value) or key not in parts:
+        if key in ("samples", "checkpoint") and not value.startswith(("{", "$")):
+            raise UserError(f"{key}={value} is no choice ({key}); {schedule_of(key, value)}")
+        if not NO_NAME.fullmatch(value) or key not in groups():
             continue
-        off = {
-            "experiment": "leave it out",
-            "samples": "write samples.every=0",
-            "checkpoint": "write checkpoint.every=0",
-            "callbacks": "one is switched off by callbacks.NAME=null",
-        }
         options = option_files(key)
         another = f"write {key}=none" if "none" in options else f"choose {' or '.join(options)}"
         raise UserError(f"{key}={value} is no choice ({key}); {off.get(key, another)}")
+
+
+def schedule_of(key: str, value: str) -> str:
+    """What to write in place of `samples=VALUE` or `checkpoint=VALUE`.
+
+    >>> schedule_of("samples", "false"), schedule_of("checkpoint", "500")
+    ('write samples.every=0', 'write checkpoint.every=500')
+    """
+    if value.lower() in ("null", "false", "none", "no", "off"):
+        return f"write {key}.every=0"
+    if value.isdigit():
+        return f"write {key}.every={value}"
+    if value.lower() in ("true", "yes", "on"):
+        return f"leave it out, or write {key}.every=N"
+    if key == "checkpoint":
+        return "give resume=DIR of a run, or resume=FILE, to go on from it"
+    return "write samples.every=N or samples.n=N"
+
+
+def refuse_data_paths(command: str, overrides: list[str]) -> None:
+    """Refuse `data=pictures.zip`: data takes the name of a data set.
+
+    Args:
+        command: "train", "sample", ...
+        overrides: as typed.
+
+    Raises:
+        UserError: with the words for such a file or folder.
+    """
+    for word in overrides if command == "train" else ():
+        key, _, value = word.partition("=")
+        place = value.strip("'\"")
+        if key != "data" or not place or place in option_files("data"):
+            continue
+        match Path(place).suffix.lower():
+            case ".npz" | ".npy" | ".safetensors":
+                instead = f"data=tensors data.file={place}"
+            case ".csv" | ".parquet":
+                instead = f"data=points data.file={place}"
+            case _:
+                instead = f"data=image_folder data.root={place}"
+        if Path(place).exists():
+            raise UserError(f"data={place} is a path, and data takes a name (data); give {instead}")
+        if "/" in place or place.endswith(".zip"):
+            raise UserError(
+                f"no data set and no file {place} (data); give {instead} with a path that exists"
+            )
 
 
 def refuse_option(message: str) -> NoReturn:
