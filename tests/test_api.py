@@ -90,8 +90,17 @@ def test_a_mistake_in_the_words_is_the_line_of_the_command() -> None:
     for word in ("quality=null", "quality=false", "checkpoint=null"):
         with pytest.raises(gentrain.UserError, match="is no choice"):
             gentrain.train("model=gan", word)
+    with pytest.raises(gentrain.UserError, match="comes from the data"):
+        gentrain.train("model=gan", "model.generator.shape=[3]")
     with pytest.raises(gentrain.UserError, match=r"\(model.classes\).* give data.classes=N"):
         gentrain.train("model=cgan", "data=image_folder", "data.root=pictures")
+
+
+def test_a_question_is_refused_and_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    for word in ("--version", "--help", "--cfg=job"):
+        with pytest.raises(gentrain.UserError, match=r"\(words\); ask them in a shell"):
+            gentrain.train(word)
+    assert capsys.readouterr() == ("", "")
 
 
 def test_the_table_of_curves(zoo: Zoo, tmp_path: Path) -> None:
@@ -197,6 +206,12 @@ def test_a_wrong_argument_opens_nothing(zoo: Zoo, key: str) -> None:
         if key in inspect.signature(gentrain.from_pretrained).parameters:
             with pytest.raises(gentrain.UserError, match=rf"\({key}"):
                 gentrain.from_pretrained(**{"path": zoo("gan"), key: value})
+
+
+def test_devices_of_torch(zoo: Zoo) -> None:
+    assert gentrain.load(zoo("gan"), device=torch.device("cpu")).path == zoo("gan")
+    with pytest.raises(gentrain.UserError, match=r"no device 'meta' \(device\); give cpu"):
+        gentrain.load(zoo("gan"), device=torch.device("meta"))
 
 
 def test_numbers_of_numpy_and_single_classes_are_arguments(zoo: Zoo) -> None:

@@ -30,6 +30,16 @@ def plain_number(value: Any) -> Any:
     return value
 
 
+def device_word(value: Any) -> Any:
+    """A device of torch as the word for it; anything else as it is."""
+    match value:
+        case torch.device(type=kind, index=None | 0):
+            return kind
+        case torch.device():
+            return str(value)
+    return value
+
+
 def to_tensor(value: Any) -> Tensor:
     """Tensors, arrays and nested lists of finite numbers as a tensor."""
     try:
@@ -109,6 +119,11 @@ Truncation = Annotated[
 ]
 Flag = Annotated[StrictBool, Field(description="True or False")]
 Word = Annotated[StrictStr, Field(description="a word in quotation marks")]
+Device = Annotated[
+    StrictStr,
+    BeforeValidator(device_word),
+    Field(description='"cpu", "cuda" or "auto"'),
+]
 Domain = Annotated[
     StrictStr | StrictInt, NUMBER, Field(description="the name or the number of a domain")
 ]
