@@ -90,8 +90,17 @@ def test_a_mistake_in_the_words_is_the_line_of_the_command() -> None:
     for word in ("quality=null", "quality=false", "checkpoint=null"):
         with pytest.raises(gentrain.UserError, match="is no choice"):
             gentrain.train("model=gan", word)
+    with pytest.raises(gentrain.UserError, match="comes from the data"):
+        gentrain.train("model=gan", "model.generator.shape=[3]")
     with pytest.raises(gentrain.UserError, match=r"\(model.classes\).* give data.classes=N"):
         gentrain.train("model=cgan", "data=image_folder", "data.root=pictures")
+
+
+def test_a_question_is_refused_and_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    for word in ("--version", "--help", "--cfg=job"):
+        with pytest.raises(gentrain.UserError, match=r"\(words\); ask them in a shell"):
+            gentrain.train(word)
+    assert capsys.readouterr() == ("", "")
 
 
 def test_the_table_of_curves(zoo: Zoo, tmp_path: Path) -> None:
@@ -165,7 +174,8 @@ WRONG: dict[str, tuple[object, ...]] = {
     "plugins": ("my_module", [3]),
 }  # fmt: skip
 HELPERS = {
-    "ask", "batch", "image", "numbers", "log_prob_of_energy", "session", "text_of", "with_prior",
+    "as_names", "ask", "batch", "image", "log_prob_of_energy", "numbers", "session", "text_of",
+    "with_prior",
 }  # fmt: skip
 METHODS = sorted(
     name
@@ -198,11 +208,30 @@ def test_a_wrong_argument_opens_nothing(zoo: Zoo, key: str) -> None:
                 gentrain.from_pretrained(**{"path": zoo("gan"), key: value})
 
 
+def test_devices_of_torch(zoo: Zoo) -> None:
+    assert gentrain.load(zoo("gan"), device=torch.device("cpu")).path == zoo("gan")
+    with pytest.raises(gentrain.UserError, match=r"no device 'meta' \(device\); give cpu"):
+        gentrain.load(zoo("gan"), device=torch.device("meta"))
+
+
 def test_numbers_of_numpy_and_single_classes_are_arguments(zoo: Zoo) -> None:
     run = gentrain.load(zoo("cgan"))
     wanted = run.sample(3, seed=1, labels=[3])
     for labels in (3, "3", np.int64(3), (3,), np.array([3]), torch.tensor(3)):
         assert torch.equal(run.sample(np.int64(3), seed=np.uint8(1), labels=labels), wanted)
+
+
+def test_names_that_are_numbers(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number in a list is a name then; those of a tensor count the classes, as in examples."""
+    run = gentrain.load(zoo("cgan"))
+    wanted = run.sample(2, labels=[3])
+    monkeypatch.setattr(run.opened, "class_names", [str(10 * k) for k in range(10)])
+    for labels in ("30", 30, torch.tensor(3), np.array([3])):
+        assert torch.equal(run.sample(2, labels=labels), wanted)
+        assert run.numbers(gentrain.api.types.to_list(labels)) == [3]
+    for bad in ([3], torch.tensor([10])):
+        with pytest.raises(gentrain.UserError, match=r"\(labels\); give one of 0, 10, 20, "):
+            run.sample(2, labels=bad)
 
 
 def test_bytes_are_no_images(zoo: Zoo) -> None:

@@ -1,6 +1,7 @@
 """The errors that end a command, and their exit status."""
 
 import signal
+from pathlib import Path
 
 WINDOWS = "Windows is not supported (platform); use Linux, macOS, or the Linux subsystem, WSL"
 
@@ -46,9 +47,18 @@ class Interrupted(Exception):
 
 
 class AlreadyFinished(Exception):
-    """Nothing is left to do, and nothing was changed; `str` is the run directory."""
+    """Nothing is left to do, and nothing was changed; `str` is the run directory.
+
+    Args:
+        run_dir: the run directory.
+        step: the step at which the run stands.
+    """
 
     status = 0
+
+    def __init__(self, run_dir: Path, step: int) -> None:
+        super().__init__(run_dir)
+        self.step = step
 
 
 class Stopped(SystemExit):

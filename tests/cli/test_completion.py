@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gentrain.config.paths import option_files
 from tests.support.program import Program
 from tests.support.shell import GENTRAIN
 
@@ -45,6 +46,8 @@ OFFERED = {
     "sample run=nowhere/": set(),
     "list los": {"loss", "losses"},
     "list loss=hi": {"loss=hinge"},
+    "demo be": {"best_critic"},
+    "demo ": {"list", *option_files("demo")},
 }
 
 

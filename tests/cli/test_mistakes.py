@@ -13,7 +13,17 @@ import pytest
 
 from gentrain.cli.hydra_errors import unknown_option
 from gentrain.cli.option_lists import refuse_lists
-from gentrain.cli.overrides import normalize_overrides, refuse_keys_of_sweeps, refuse_new_keys
+from gentrain.cli.overrides import (
+    normalize_overrides,
+    refuse_keys_of_sweeps,
+    refuse_new_keys,
+    refuse_typed,
+)
+from gentrain.config.validate import argument_types, coerced
+from gentrain.data.image_folder import ImageFolder
+from gentrain.data.images import Images
+from gentrain.data.pairs import Pairs
+from gentrain.data.tensors import Tensors
 from gentrain.errors import UserError
 from tests.support.shell import SMALL, Done, assert_refused
 
@@ -94,6 +104,13 @@ def test_composition(run_light: Run, tmp_path: Path, row: str) -> None:
     assert_refused(run_light(*words), tmp_path, *told)
 
 
+@pytest.mark.parametrize("kind", [Images, ImageFolder, Tensors, Pairs])
+def test_a_size_of_images(kind: type) -> None:
+    hint = argument_types(kind)["size"]
+    said = refusal(lambda: coerced("abc", hint, "data.size"))
+    assert said.endswith("not 'abc' (data.size); give a side, or [HEIGHT,WIDTH]")
+
+
 def refusal(call: Callable[[], object]) -> str:
     """What is said, in one line with a key and a remedy."""
     with pytest.raises(UserError) as refused:
@@ -125,6 +142,69 @@ def test_keys_that_the_schema_lacks(verb: str, word: str, said: str) -> None:
 def test_what_only_a_sweep_reads_is_refused_without_m(word: str) -> None:
     said = refusal(lambda: refuse_keys_of_sweeps(["model=gan", word, "steps=2"]))
     assert "has an effect in a sweep alone" in said and "add -m" in said
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "+model.encoder.shape=[3]",
+        "model.generator.shape=[3]",
+        "++model.network.shape=[3]",
+        "model.shape=[1,28,28],[3]",
+        "model.generator.source_shape=[3]",
+        "model.generator.shape.0=3",
+        "~model.shape",
+        "model.shape=null",
+    ],
+)
+def test_shapes_of_the_data(word: str) -> None:
+    key = word.lstrip("+~").partition("=")[0].removesuffix(".0")
+    told = f"{key} comes from the data ({key}); leave it out, and set data.size"
+    assert told in refusal(lambda: refuse_typed("train", ["model=gan", word]))
+
+
+def test_shapes_that_are_no_shapes_of_the_data() -> None:
+    refuse_typed("train", ["model.critic.source_shape=null", "model.x.shapes=3", "data.shape=[3]"])
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("checkpoint=last.ckpt", "(checkpoint); give resume=DIR"),
+        ("checkpoint=true", "(checkpoint); leave it out, or write checkpoint.every=N"),
+        ("samples=True", "(samples); leave it out, or write samples.every=N"),
+        ("samples=500", "(samples); write samples.every=500"),
+        ("samples=off", "(samples); write samples.every=0"),
+        (
+            "data=./p40",
+            "is a path, and data takes a name (data); give data=image_folder data.root=",
+        ),
+        ("data=p40", "(data); give data=image_folder data.root=p40"),
+        ("data=p40.zip", "(data); give data=image_folder data.root=p40.zip"),
+        ("data=a.npz", "(data); give data=tensors data.file=a.npz"),
+        ("data=a.csv", "(data); give data=points data.file=a.csv"),
+        ("data=./p41", "no data set and no file ./p41 (data)"),
+    ],
+)
+def test_values_that_are_no_choice(
+    word: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("p40").mkdir(), Path("p40.zip").touch(), Path("a.npz").touch(), Path("a.csv").touch()
+    assert said in refusal(lambda: refuse_typed("train", [word]))
+
+
+def test_values_that_are_choices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder named as a data set hides nothing."""
+    monkeypatch.chdir(tmp_path)
+    Path("mnist").mkdir()
+    refuse_typed("train", ["data=mnist", "data=mnist,rings", "samples.every=0", "data=mnits"])
+
+
+@pytest.mark.parametrize("name", ["fid", "FID", "kid"])
+def test_scores_by_other_names(name: str) -> None:
+    said = unknown_option("quality", name, [])
+    assert "(quality); give quality=inception, or quality=classifier" in said
 
 
 def test_keys_that_may_be_added() -> None:

@@ -109,6 +109,7 @@ def test_a_finished_run_is_left_alone(finished: Path, light: dict[str, str]) -> 
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
     done = gentrain(finished.parent, light, *WHOLE, f"hydra.run.dir={finished}", "resume=auto")
     assert (done.returncode, done.stderr) == (0, "") and "already finished" in done.stdout
+    assert f"(at step {STEPS}; give more steps to go on)" in done.stdout
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
 
 
@@ -121,6 +122,7 @@ def test_fewer_steps_than_were_made(finished: Path, env: dict[str, str], tmp_pat
     words = [*WHOLE, f"steps={STEPS - 20}", f"hydra.run.dir={stopped}", "resume=auto"]
     done = gentrain(tmp_path, env, *words)
     assert done.returncode == 0 and "already finished" in done.stdout, done.stderr
+    assert f"(at step {STEPS}; give more steps to go on)" in done.stdout
     assert (stopped / "summary.json").read_bytes() == before
 
 
@@ -163,7 +165,9 @@ def test_another_configuration_is_refused(
 ) -> None:
     words, told = DIFFERENT[row]
     done = gentrain(tmp_path, light, *WHOLE, *words, *how.format(finished).split())
-    assert_refused(done, tmp_path, "is a run of another configuration", "(resume)", *told)
+    own = "give the same options: gentrain model=dcgan "
+    assert_refused(done, tmp_path, "is a run of another configuration", "(resume)", own, *told)
+    assert done.stderr.rstrip().endswith(f"resume={finished}")
 
 
 def test_divergence(run: Run, tmp_path: Path) -> None:

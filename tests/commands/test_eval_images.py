@@ -78,11 +78,13 @@ def test_a_folder_a_zip_and_arrays_are_the_same_images(channels: int, tmp_path: 
     images = made(5, channels)
     place = folder(tmp_path / "a", images)
     expected = torch.from_numpy(images).permute(0, 3, 1, 2)
+    np.save(tmp_path / "d.npy", images)
     for path in (
         place,
         zipped(place),
         saved(tmp_path / "b.npz", images=images, labels=np.arange(5)),
         saved(tmp_path / "c.npz", arr_0=images),
+        tmp_path / "d.npy",
     ):
         assert read_images(path, "images").equal(expected), path
 
@@ -246,6 +248,7 @@ def digest_of(record: dict[str, Any]) -> str:
         (("images=CHW", "against=REAL"), ("(4, 3, 12, 12)", "(N, H, W, C)")),
         (("images=NAMELESS", "against=REAL"), ("holds x", "images or arr_0")),
         (("images=CUT", "against=REAL"), ("no whole .npz",)),
+        (("images=HALF", "against=REAL"), ("no whole .npy",)),
         (("images=TEXT", "against=REAL"), ("no folder, no zip and no .npz",)),
         (("images=RUN", "against=REAL"), ("is a run", "give run=DIR")),
         (("images=SAMPLED", "against=REAL"), ("gentrain sample wrote",)),
@@ -280,6 +283,8 @@ def mistakes(place: Path) -> dict[str, Path]:
         archive.writestr("read.me", "text")
     whole = saved(place / "images.npz", images=made())
     (place / "cut.npz").write_bytes(whole.read_bytes()[:1000])
+    np.save(place / "half.npy", made())
+    (place / "half.npy").write_bytes((place / "half.npy").read_bytes()[:1000])
     return {
         "IMAGES": whole,
         "REAL": saved(place / "real.npz", arr_0=made(seed=1)),
@@ -294,6 +299,7 @@ def mistakes(place: Path) -> dict[str, Path]:
         "CHW": saved(place / "chw.npz", images=made(4, 3).transpose(0, 3, 1, 2)),
         "NAMELESS": saved(place / "nameless.npz", x=made()),
         "CUT": place / "cut.npz",
+        "HALF": place / "half.npy",
         "TEXT": place / "text.txt",
         "RUN": place / "run",
         "SAMPLED": place / "sampled",

@@ -32,6 +32,8 @@ def demo(name: str, seed: int | None = None, **numbers: Any) -> Shown:
     from gentrain.config.validate import nearest
 
     files = option_files("demo")
+    if name == "list":
+        raise UserError(f"gentrain.demo shows one (name); give one of {', '.join(files)}")
     if name not in files:
         raise UserError(f"no demonstration {name!r} (name){nearest(str(name), files)}")
     refuse_missing_matplotlib()

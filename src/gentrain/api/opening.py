@@ -13,7 +13,7 @@ from gentrain.config import plugins as plugin_modules
 from gentrain.errors import AlreadyFinished, Interrupted, UserError
 
 if TYPE_CHECKING:
-    from gentrain.api.types import Flag, Modules, Place, Word
+    from gentrain.api.types import Device, Flag, Modules, Place, Word
 
 
 def train(*words: str) -> Run:
@@ -66,7 +66,7 @@ def load(
     path: Place,
     checkpoint: Word = "last",
     averaged: Flag | None = None,
-    device: Word = "cpu",
+    device: Device = "cpu",
     plugins: Modules | None = None,
 ) -> Run:
     """Open a finished run.
@@ -112,7 +112,7 @@ def usable(device: str) -> str:
 
 
 @checked
-def from_pretrained(path: Place, device: Word = "cpu", plugins: Modules | None = None) -> Run:
+def from_pretrained(path: Place, device: Device = "cpu", plugins: Modules | None = None) -> Run:
     """Open a model that `Run.save_pretrained` has saved.
 
     Args:

@@ -312,9 +312,11 @@ class Queries(Samples):
         """Numbers of classes, of which some or all may be given by their names."""
         from gentrain.data.labels import number_of
 
-        names = self.opened.class_names or list(self.data.class_names)
-        words = {each: number_of(each, names, "class", "labels") for each in set(labels) & {*names}}
-        return [words.get(each, each) for each in labels]
+        names, labels = self.class_names, self.as_names(labels)
+        if not names:
+            return labels
+        words = {each: number_of(str(each), names, "class", "labels") for each in set(labels)}
+        return [words[each] for each in labels]
 
     def image(self, x: Tensor, shape: Any = None) -> Tensor:
         """Images on the device of the model, after a look at their shape and type.

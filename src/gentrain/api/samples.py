@@ -176,6 +176,23 @@ class Samples(Records):
         }
         with fork_rng(seed, self.opened.device):
             try:
-                yield SampleSession(self.opened, None, seed, labels, domain, mean, temperature)
+                chosen = self.as_names(labels)
+                yield SampleSession(self.opened, None, seed, chosen, domain, mean, temperature)
             finally:
                 choose_draws(model, **before)
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes as the run recorded them; empty where they have none."""
+        return self.opened.class_names or list(self.data.class_names)
+
+    def as_names(self, labels: Any) -> Any:
+        """Classes whose numbers a tensor has given, by their names, if they have any."""
+        from gentrain.api.types import OfTensor
+
+        names = self.class_names
+        match labels:
+            case OfTensor() if names:
+                known = dict(enumerate(names))
+                return [known.get(each, f"number {each}") for each in labels]
+        return labels

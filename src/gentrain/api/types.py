@@ -30,6 +30,16 @@ def plain_number(value: Any) -> Any:
     return value
 
 
+def device_word(value: Any) -> Any:
+    """A device of torch as the word for it; anything else as it is."""
+    match value:
+        case torch.device(type=kind, index=None | 0):
+            return kind
+        case torch.device():
+            return str(value)
+    return value
+
+
 def to_tensor(value: Any) -> Tensor:
     """Tensors, arrays and nested lists of finite numbers as a tensor."""
     try:
@@ -57,12 +67,20 @@ def to_scalar(value: Any) -> Tensor:
     return tensor.reshape(())
 
 
+class OfTensor(list[Any]):
+    """Classes that a tensor or an array has given: numbers, as those of `Run.examples`.
+
+    In a plain list a number may be the name of a class.
+    """
+
+
 def to_list(value: Any) -> list[int | str]:
     """Classes in a row as a list; a single class as a list of one."""
     found: list[Any]
     match value:
         case Tensor() | np.ndarray():
             found = value.tolist() if value.ndim else [value.item()]
+            found = found if str in map(type, found) else OfTensor(found)
         case Sequence() if not isinstance(value, str | bytes):
             found = [plain_number(each) for each in value]
         case _:
@@ -101,6 +119,11 @@ Truncation = Annotated[
 ]
 Flag = Annotated[StrictBool, Field(description="True or False")]
 Word = Annotated[StrictStr, Field(description="a word in quotation marks")]
+Device = Annotated[
+    StrictStr,
+    BeforeValidator(device_word),
+    Field(description='"cpu", "cuda" or "auto"'),
+]
 Domain = Annotated[
     StrictStr | StrictInt, NUMBER, Field(description="the name or the number of a domain")
 ]

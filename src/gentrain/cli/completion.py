@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from gentrain.cli.aliases import PATHS, POSITIONAL
+from gentrain.cli.aliases import CHOICE, PATHS, POSITIONAL
 from gentrain.commands.list import PLURALS, groups
 from gentrain.config.paths import option_files
 
@@ -18,7 +18,7 @@ from gentrain.config.paths import option_files
 SAFE = re.compile(r"[\w./+@%:,=-]+")
 OF_RUNS = ("run", "runs", "resume")  # keys whose values are runs, not what lies in them
 ALSO = {"resume": ["auto"]}
-IMAGES = (".zip", ".npz")
+IMAGES = (".zip", ".npz", ".npy")
 # endings of files that a key takes; any other key of a path takes all
 ENDINGS = {
     "run": (), "runs": (), "resume": (".ckpt",), "out": (), "hydra.run.dir": (),
@@ -46,6 +46,9 @@ def answers(verb: str, verbs: Iterable[str]) -> tuple[list[str], bool]:
     word, first = words[-1], len(words) == 2
     if verb == "list":
         return sorted(of_list(word)), False
+    if verb in CHOICE and first and "=" not in word and not word.startswith("-"):
+        named = [each for each in ("list", *option_files(CHOICE[verb])) if each.startswith(word)]
+        return safe(named), not named
     key, equals, value = word.partition("=")
     if equals and PATHS.fullmatch(key):
         found = [f"{key}={each}" for each in values(key, value)]

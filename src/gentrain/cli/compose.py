@@ -228,7 +228,7 @@ def prepare(args: Namespace) -> tuple[Command, Job]:
         typed = {key_of(word) for word in args.overrides}
         run_dir, checkpoint = find_run(config, choices, run_dir, given, typed)
         if checkpoint and directory.finished(run_dir, config["steps"]):
-            raise AlreadyFinished(run_dir)
+            raise AlreadyFinished(run_dir, directory.summary(run_dir)["steps"])
         if checkpoint:
             keep_settings(
                 command.cfg, directory.settings_kept(checkpoint.parents[1], config, typed)

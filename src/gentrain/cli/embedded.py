@@ -23,6 +23,10 @@ from gentrain.errors import UserError
 from gentrain.runs.process import embedded
 
 CAUGHT = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGCHLD")  # as far as the system has them
+NO_ANSWERS = (
+    "gentrain.train trains, and answers no questions such as --help, --cfg or --version (words); "
+    "ask them in a shell"
+)
 LIBRARIES = ("gentrain", "lightning")  # whose loggers a training sets
 
 
@@ -34,13 +38,15 @@ def parse(words: Sequence[str]) -> Namespace:
     """
     from hydra._internal.utils import get_args_parser
 
-    from gentrain.cli.overrides import normalize_overrides, refuse_new_keys, refuse_null
+    from gentrain.cli.overrides import normalize_overrides, refuse_typed
 
     for word in words:
         if not isinstance(word, str):
             raise UserError(
                 f'{word!r} is no word of a command (words); give strings, such as "steps=1000"'
             )
+    if "--version" in words:  # argparse would answer with Hydra's
+        raise UserError(NO_ANSWERS)
     errors = io.StringIO()
     try:
         with redirect_stderr(errors):  # argparse prints its usage, and ends the process
@@ -51,25 +57,14 @@ def parse(words: Sequence[str]) -> Namespace:
             f"{reason[0].partition(': error: ')[2] or reason[0]} (words); "
             'give words such as "model=wgan_gp"'
         ) from error
-    if (
-        "--version" in words
-        or args.help
-        or args.hydra_help
-        or args.cfg
-        or args.info
-        or args.shell_completion
-    ):
-        raise UserError(
-            "gentrain.train trains, and answers no questions such as --help or --cfg (words); "
-            "ask them in a shell"
-        )
+    if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
+        raise UserError(NO_ANSWERS)
     if args.multirun or any(word.startswith(("seeds=", "trainer=ddp")) for word in words):
         raise UserError(
             "gentrain.train trains one model in this process (words); use the command gentrain "
             "for a sweep, seeds= or trainer=ddp"
         )
-    refuse_new_keys("train", args.overrides)
-    refuse_null("train", args.overrides)
+    refuse_typed("train", args.overrides)
     return args
 
 

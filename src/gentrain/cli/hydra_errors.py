@@ -33,6 +33,12 @@ NONE = {
     "schedule": "write schedule=constant",
 }
 
+# names of other programs, in a group that has none of them
+SCORES = "give quality=inception, or quality=classifier without a download; both have this score"
+OTHER_NAMES = {
+    "quality": {"fid": SCORES, "kid": SCORES, "precision": SCORES, "recall": SCORES},
+}
+
 QUOTES = ("'", '"')
 CLOSING = {")": "(", "]": "[", "}": "{"}
 HYDRA_KEYS = (
@@ -137,6 +143,8 @@ def unknown_option(group: str, option: str, argv: list[str]) -> str:
         return f"{group}={option} has another name now ({group}); give {instead}"
     if option == "none" and group in NONE:
         return f"no option none ({group}); {NONE[group]}"
+    if instead := OTHER_NAMES.get(group, {}).get(option.lower()):
+        return f"no option {option} ({group}); {instead}"
     if not overlays and any(key_of(word) == "plugins" for word in argv):
         return (
             f"no option {option} ({group}); the YAML files of plugins are found with "

@@ -23,9 +23,8 @@ from gentrain.cli.overrides import (
     expand_seeds,
     normalize_overrides,
     refuse_keys_of_sweeps,
-    refuse_new_keys,
-    refuse_null,
     refuse_option,
+    refuse_typed,
     sweep_overrides,
 )
 from gentrain.commands.list import PLURALS
@@ -139,7 +138,7 @@ def run(argv: list[str]) -> int:
     except Interrupted as error:
         return error.status
     except AlreadyFinished as error:
-        print(f"already finished: {error} (give more steps to go on)")
+        print(f"already finished: {error} (at step {error.step}; give more steps to go on)")
         return error.status
     except Diverged as error:
         return print_error(str(error), error.status)
@@ -219,8 +218,7 @@ def execute(verb: str, argv: list[str]) -> None:
     if verb == "list":
         show_list(args.overrides)
         return
-    refuse_new_keys(verb, args.overrides)
-    refuse_null(verb, args.overrides)
+    refuse_typed(verb, args.overrides)
     compose.warn_of_shadowed_files(args)
     overlay.refuse_misplaced(args.overrides)
     compose.register()

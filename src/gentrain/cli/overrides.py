@@ -78,6 +78,8 @@ def normalize_overrides(command: str, argv: list[str]) -> list[str]:
     if command == "compare":
         argv = [as_list(word, "runs") for word in argv]
     argv = aliases.with_quotes(aliases.translate(command, aliases.with_quotes(argv)))
+    if command == "sample" and not {"-m", "--multirun"} & set(argv):
+        argv = [as_labels(word) for word in argv]
     if command == "check":
         argv = [as_one(word, "plugin") for word in argv]
     argv = [as_list(word, "plugins") for word in argv]
@@ -148,6 +150,44 @@ def refuse_new_keys(command: str, overrides: list[str]) -> None:
             raise UserError(f"no option {key} ({key}){near}")
 
 
+def refuse_shapes(command: str, overrides: list[str]) -> None:
+    """Refuse `model.network.shape=[3]`: the sizes of images in a model are those of the data.
+
+    `model.critic.source_shape=null` stands: a critic that does not look at the source.
+
+    Args:
+        command: "train", "sample", ...
+        overrides: as typed.
+
+    Raises:
+        UserError: before anything is built, which would fail or take no notice.
+    """
+    for word in overrides if command == "train" else ():
+        key, _, value = word.lstrip("+~").partition("=")
+        found = re.match(r"model(\.\w+)*?\.(source_)?shape\b", key)
+        if found and not (found[2] and value == "null"):
+            raise UserError(
+                f"{found[0]} comes from the data ({found[0]}); leave it out, and set data.size "
+                "for images of another size"
+            )
+
+
+def refuse_typed(command: str, overrides: list[str]) -> None:
+    """Refuse what can be refused by its words alone.
+
+    Args:
+        command: "train", "sample", ...
+        overrides: as typed.
+
+    Raises:
+        UserError: see `refuse_shapes`, `refuse_new_keys`, `refuse_null`, `refuse_data_paths`.
+    """
+    refuse_shapes(command, overrides)
+    refuse_new_keys(command, overrides)
+    refuse_null(command, overrides)
+    refuse_data_paths(command, overrides)
+
+
 def where_known(command: str, key: str) -> tuple[str, str, list[str]]:
     """The first part of a dotted key that the schema may lack.
 
@@ -186,20 +226,66 @@ def refuse_null(command: str, overrides: list[str]) -> None:
     Raises:
         UserError: with what switches the part off, or what else can be chosen.
     """
-    parts = {*groups(), "samples", "checkpoint"}
+    off = {
+        "experiment": "leave it out",
+        "callbacks": "one is switched off by callbacks.NAME=null",
+    }
     for word in overrides if command == "train" else ():
         key, _, value = word.partition("=")
-        if not NO_NAME.fullmatch(value) or key not in parts:
+        if key in ("samples", "checkpoint") and not value.startswith(("{", "$")):
+            raise UserError(f"{key}={value} is no choice ({key}); {schedule_of(key, value)}")
+        if not NO_NAME.fullmatch(value) or key not in groups():
             continue
-        off = {
-            "experiment": "leave it out",
-            "samples": "write samples.every=0",
-            "checkpoint": "write checkpoint.every=0",
-            "callbacks": "one is switched off by callbacks.NAME=null",
-        }
         options = option_files(key)
         another = f"write {key}=none" if "none" in options else f"choose {' or '.join(options)}"
         raise UserError(f"{key}={value} is no choice ({key}); {off.get(key, another)}")
+
+
+def schedule_of(key: str, value: str) -> str:
+    """What to write in place of `samples=VALUE` or `checkpoint=VALUE`.
+
+    >>> schedule_of("samples", "false"), schedule_of("checkpoint", "500")
+    ('write samples.every=0', 'write checkpoint.every=500')
+    """
+    if value.lower() in ("null", "false", "none", "no", "off"):
+        return f"write {key}.every=0"
+    if value.isdigit():
+        return f"write {key}.every={value}"
+    if value.lower() in ("true", "yes", "on"):
+        return f"leave it out, or write {key}.every=N"
+    if key == "checkpoint":
+        return "give resume=DIR of a run, or resume=FILE, to go on from it"
+    return "write samples.every=N or samples.n=N"
+
+
+def refuse_data_paths(command: str, overrides: list[str]) -> None:
+    """Refuse `data=pictures.zip`: data takes the name of a data set.
+
+    Args:
+        command: "train", "sample", ...
+        overrides: as typed.
+
+    Raises:
+        UserError: with the words for such a file or folder.
+    """
+    for word in overrides if command == "train" else ():
+        key, _, value = word.partition("=")
+        place = value.strip("'\"")
+        if key != "data" or not place or place in option_files("data"):
+            continue
+        match Path(place).suffix.lower():
+            case ".npz" | ".npy" | ".safetensors":
+                instead = f"data=tensors data.file={place}"
+            case ".csv" | ".parquet":
+                instead = f"data=points data.file={place}"
+            case _:
+                instead = f"data=image_folder data.root={place}"
+        if Path(place).exists():
+            raise UserError(f"data={place} is a path, and data takes a name (data); give {instead}")
+        if "/" in place or place.endswith(".zip"):
+            raise UserError(
+                f"no data set and no file {place} (data); give {instead} with a path that exists"
+            )
 
 
 def refuse_option(message: str) -> NoReturn:
@@ -272,6 +358,20 @@ def as_list(override: str, name: str) -> str:
     if key != name or not value or value.startswith(("[", "'", '"')):
         return override
     return f"{key}{equals}[{','.join(quoted(Path(place)) for place in value.split(',') if place)}]"
+
+
+def as_labels(override: str) -> str:
+    """`labels=cat,dog` as a list; a name with a comma has quotes.
+
+    >>> as_labels("labels=cat,dog"), as_labels("labels='a,b'"), as_labels("labels=null")
+    ("labels=['cat','dog']", "labels=['a,b']", 'labels=null')
+    """
+    key, _, value = override.partition("=")
+    if key != "labels" or not value or value == "null" or value.startswith(("[", "$")):
+        return override
+    if value.startswith(("'", '"')):
+        return f"{key}=[{value}]"
+    return f"{key}=[{','.join(quoted(name.strip()) for name in value.split(',') if name.strip())}]"
 
 
 def as_one(override: str, name: str) -> str:

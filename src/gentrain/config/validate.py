@@ -394,9 +394,25 @@ def coerced(value: Any, hint: Any, path: str, remedy: str = "mend the value") ->
                 f"of {first['ctx']['class']} to its YAML"
             ) from error
         expected = expectation(first["msg"])
-        remedy = REMEDIES.get(path, remedy) if value is None else remedy
+        remedy = REMEDIES.get(path, remedy) if value is None else of_type(hint) or remedy
         path = path.removeprefix("model.criterion.")  # of loss, lipschitz and tricks
         raise UserError(f"{expected}, not {shown(value)} ({path}); {remedy}") from error
+
+
+def of_type(hint: Any) -> str:
+    """What a type asks for by its description; empty where it has none.
+
+    >>> from gentrain.config.types import Count, Size
+    >>> of_type(Size | None), of_type(Count)
+    ('give a side, or [HEIGHT,WIDTH]', '')
+    """
+    from pydantic.fields import FieldInfo
+
+    for part in [one for each in alternatives_of(hint) for one in typing.get_args(each)]:
+        match part:
+            case FieldInfo(description=str(words)):
+                return f"give {words}"
+    return ""
 
 
 def expectation(message: str) -> str:

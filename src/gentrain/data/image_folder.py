@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 
+from gentrain.config.types import Size
 from gentrain.data.checks import ensure
 from gentrain.data.file_folder import FileFolder
 from gentrain.data.images import Images, check_range
@@ -30,7 +31,7 @@ class ImageFolder(FileFolder, Images):
 
     cached_in: ClassVar[str] = "image_folder"
     format: ClassVar[int] = 2
-    size: int | Sequence[int] = 64
+    size: Size = 64
     channels: int = 3
     crop: bool = True
     range: Sequence[float] | None = None

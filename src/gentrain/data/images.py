@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gentrain.config.types import Size
 from gentrain.data.arrays import (
     CHUNK,
     LOOKED_AT,
@@ -42,7 +43,7 @@ class Images(Data):
         The other arguments are those of `Data`.
     """
 
-    size: int | Sequence[int] = 28
+    size: Size = 28
     degrade: str | None = None
     jitter: int = 0
 

@@ -7,6 +7,7 @@ K logits, and what "another label" means. Data and models have the same one (dat
 from __future__ import annotations
 
 import difflib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from gentrain.errors import UserError
 
 FEW = 20  # names that a message lists
+NUMBER = re.compile(r"[-+]?\d+")
 
 
 class LabelKind(ABC):
@@ -194,8 +196,10 @@ class Attributes(LabelKind):
 def number_of(word: str, names: Sequence[str], what: str = "domain", key: str = "domain") -> int:
     """The number of a domain or class that was given by its name, or else by its number.
 
+    Where any name is a number, as of folders 1, 2, 10, a word is a name only.
+
     Args:
-        word: the name or the number; a name counts first, so that folders may be named 1, 2, 10.
+        word: the name or the number.
         names: of all, by their number.
         what: the word for one of them, in a message.
         key: the option, in a message.
@@ -203,7 +207,9 @@ def number_of(word: str, names: Sequence[str], what: str = "domain", key: str = 
     Raises:
         UserError: for any other word.
     """
-    known = {str(i): i for i in range(len(names))} | {name: i for i, name in enumerate(names)}
+    known = {name: i for i, name in enumerate(names)}
+    if not any(NUMBER.fullmatch(name) for name in names):
+        known = {str(i): i for i in range(len(names))} | known
     if word not in known:
         near = difflib.get_close_matches(word, names, 5) or names[:FEW]
         some = names if len(names) <= FEW else near

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -92,10 +92,10 @@ def is_grey(images: Tensor) -> bool:
 
 
 def is_array(path: Path) -> bool:
-    """Whether a path is an .npz, or another zip of arrays."""
+    """Whether a path is an .npz, another zip of arrays, or one array, .npy."""
     if path.is_dir():
         return False
-    if path.suffix.lower() == ".npz":
+    if path.suffix.lower() in (".npz", ".npy"):
         return True
     if not zipfile.is_zipfile(path):
         return False
@@ -105,21 +105,14 @@ def is_array(path: Path) -> bool:
 
 
 def from_array(path: Path, key: str) -> Tensor:
-    """The images of an .npz."""
+    """The images of an .npz, or of an .npy."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            names = list(archive.keys())
-            found = [name for name in ARRAYS if name in names]
-            ensure(
-                bool(found),
-                f"{path} holds {', '.join(names) or 'nothing'}, and no array images or arr_0 "
-                f"({key}); save one, uint8 (N, H, W, C)",
-            )
-            array = archive[found[0]]
+        where, array = chosen_array(np.load(path, allow_pickle=False), path, key)
     except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, AttributeError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"{path} is no whole .npz: {reason} ({key}); give another file") from error
-    where = f"{found[0]} of {path}"
+        raise UserError(
+            f"{path} is no whole {path.suffix or '.npz'}: {reason} ({key}); give another file"
+        ) from error
     ensure(
         array.dtype == np.uint8,
         f"{where} is {array.dtype}, not uint8 ({key}); save pixels as 0 to 255 in uint8",
@@ -130,6 +123,22 @@ def from_array(path: Path, key: str) -> Tensor:
         "save it in that order",
     )
     return torch.from_numpy(array).permute(0, 3, 1, 2).contiguous()
+
+
+def chosen_array(archive: Any, path: Path, key: str) -> tuple[str, Any]:
+    """The array that has the images, and where it is, for messages."""
+    match archive:
+        case np.ndarray():
+            return str(path), archive
+    with archive:
+        names = list(archive.keys())
+        found = [name for name in ARRAYS if name in names]
+        ensure(
+            bool(found),
+            f"{path} holds {', '.join(names) or 'nothing'}, and no array images or arr_0 "
+            f"({key}); save one, uint8 (N, H, W, C)",
+        )
+        return f"{found[0]} of {path}", archive[found[0]]
 
 
 # --- pictures -------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 
+from gentrain.config.types import Size
 from gentrain.data.arrays import ArrayDataset
 from gentrain.data.checks import ensure
 from gentrain.data.decoded_files import listed
@@ -118,7 +119,7 @@ class TwoFolders(Images, ABC):
     a: str | Path | None = None
     b: str | Path | None = None
     direction: str = "a2b"
-    size: int | Sequence[int] = 64
+    size: Size = 64
     channels: int = 3
     crop: bool = True
     range: Sequence[float] | None = None

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gentrain.config.types import Size
 from gentrain.data.arrays import CHUNK, ArrayDataset, resized
 from gentrain.data.batches import generator
 from gentrain.data.checks import check_drawn_split, ensure
@@ -53,7 +54,7 @@ class Tensors(Images):
     key: str | None = None
     label_key: str | None = None
     layout: str | None = None
-    size: int | Sequence[int] | None = None  # type: ignore[assignment]
+    size: Size | None = None  # type: ignore[assignment]
     range: Sequence[float] | None = None
     test: float = TEST
     draw_seed: int = 0

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import shlex
 import shutil
 from collections.abc import Collection
 from contextlib import suppress
@@ -18,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from packaging.version import Version
 from yaml import YAMLError
 
+from gentrain.config.overrides import UNQUOTED, quoted, without
 from gentrain.config.schema import SHARE
 from gentrain.errors import Unavailable, UserError
 from gentrain.files import Locked, acquire, report_disk_errors
@@ -392,8 +394,40 @@ def refuse_changes(path: Path, old: Composed, new: Composed) -> None:
         shown = ", ".join([*differences(before, after), *changed[:3]])
         raise UserError(
             f"{path} is a run of another configuration: {shown} (resume); "
-            "give the same options, start a new run, or add force=true"
+            f"start a new run, add force=true, or give the same options{command_of(path)}"
         )
+
+
+def command_of(path: Path) -> str:
+    """The command that goes on with a run, after a colon; empty where nothing has recorded it.
+
+    Args:
+        path: the run directory, or a checkpoint in it.
+    """
+    run_dir = path if path.is_dir() else path.parent.parent
+    hydra = run_dir / CONFIG.parent
+    try:
+        typed: Any = OmegaConf.to_container(OmegaConf.load(hydra / "overrides.yaml"))
+        runtime = OmegaConf.load(hydra / "hydra.yaml").hydra.runtime
+    except (YAMLError, OmegaConfBaseException, OSError, UnicodeError):
+        return ""
+    sources = runtime.get("config_sources") or []
+    overlays = [each.path for each in sources if each.provider == "command-line"]
+    words = [
+        *(f"--config-dir={place}" for place in overlays),
+        *without(map(str, typed), "resume", "probe"),
+        resuming(path),
+    ]
+    return f": {shlex.join(['gentrain', *words])}"
+
+
+def resuming(path: Path) -> str:
+    """The word that continues a run, with quotes where Hydra needs them.
+
+    >>> resuming(Path("outputs/gan")), resuming(Path("a, b"))
+    ('resume=outputs/gan', "resume='a, b'")
+    """
+    return f"resume={path}" if UNQUOTED.fullmatch(str(path)) else f"resume={quoted(path)}"
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

@@ -89,8 +89,9 @@ class Job:
             self.scheme = self.make_training_module()
         if self.checkpoint:
             refuse_foreign(self.checkpoint, self.scheme)
-            if step_of(self.checkpoint) > config["steps"]:
-                raise AlreadyFinished(run_dir)  # nothing is left to train, and no score to replace
+            if (step := step_of(self.checkpoint)) > config["steps"]:
+                # nothing is left to train, and no score to replace
+                raise AlreadyFinished(run_dir, step)
             self.data.load("train")
             refuse_other_data(self.checkpoint, self.data.identity(), config["force"])
         else:
@@ -129,7 +130,7 @@ class Job:
                 built[name] = build(node, f"callbacks.{name}")
         metrics = {name: one for name, one in built.items() if isinstance(one, Metric)}
         others = [one for name, one in built.items() if name not in metrics and one is not None]
-        self.evaluation = Evaluation(metrics)
+        self.evaluation = Evaluation(metrics, resumed=self.checkpoint is not None)
         return [self.evaluation, *others]
 
     def make_trainer(self) -> L.Trainer:

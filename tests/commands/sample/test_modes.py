@@ -132,10 +132,12 @@ def test_labels_take_turns() -> None:
     assert torch.equal(torch.cat(drawn), torch.arange(BLOCK + 6) % 4)  # type: ignore[arg-type]
     assert session(labelled(), labels=[3, 1]).labels(3).tolist() == [3, 1, 3]
     assert session().labels(3) is None
-    ordinals = ("1", "2", "10", "cat")  # a name counts before a number
-    assert session(labelled(), names=ordinals, labels=[10, "cat", 2, 0]).classes == [2, 3, 1, 0]
-    with pytest.raises(UserError, match=r"no class dog \(labels\); give one of 1, 2, 10, cat$"):
-        session(labelled(), names=ordinals, labels=["dog"])
+    ordinals = ("1", "2", "10", "cat")  # where a name is a number, a number is a name
+    assert session(labelled(), names=ordinals, labels=[10, "cat", 2, 1]).classes == [2, 3, 1, 0]
+    for word in ("dog", 0, 3):
+        told = rf"no class {word} \(labels\); give one of 1, 2, 10, cat$"
+        with pytest.raises(UserError, match=told):
+            session(labelled(), names=ordinals, labels=[1, word])
 
 
 def test_a_list_of_labels_that_is_not_of_n_is_told_or_refused(

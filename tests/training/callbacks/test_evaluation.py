@@ -119,6 +119,22 @@ def test_the_end_is_not_scored_twice() -> None:
     assert [list(scores) for _, scores in module.records] == [["test/count"]]
 
 
+@pytest.mark.parametrize(
+    ("resumed", "advice"),
+    [
+        (False, "; give a share of the training split, such as 0.1"),
+        (True, "; a run keeps its split: leave it, or train a new run with data.validation=0.1"),
+    ],
+)
+def test_scores_of_the_test_split_are_told(
+    resumed: bool, advice: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Noise, "held_out_split", "test")
+    with caplog.at_level("WARNING", "gentrain"):
+        Evaluation({"quality": Count()}, resumed).setup(trainer(0), Module(), "fit")
+    assert [line.endswith(advice) for line in caplog.messages] == [True]
+
+
 def test_only_rank_zero_works_and_all_know_the_step() -> None:
     module, metric = Module(), Count()
     run(Evaluation({"quality": metric}), module, last=3, is_global_zero=False)

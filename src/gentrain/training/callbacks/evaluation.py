@@ -26,10 +26,11 @@ class Evaluation(L.Callback):
 
     Args:
         metrics: by the key of the configuration that chooses them, such as "quality".
+        resumed: whether the run goes on from a checkpoint; it keeps the split that it has.
     """
 
-    def __init__(self, metrics: dict[str, Metric]) -> None:
-        self.metrics = metrics
+    def __init__(self, metrics: dict[str, Metric], resumed: bool = False) -> None:
+        self.metrics, self.resumed = metrics, resumed
         self.last: dict[str, int] = {}  # the step of each metric's latest scores
         self.scored: dict[str, list[str]] = {}  # the names of each metric's latest scores
 
@@ -56,7 +57,10 @@ class Evaluation(L.Callback):
         if self.metrics and data.held_out_split == "test" and trainer.is_global_zero:
             log.warning(
                 "data.validation=0: all scores, the best checkpoint and the best run of a sweep "
-                "are of the test split; give a share of the training split, such as 0.1"
+                "are of the test split; %s",
+                "a run keeps its split: leave it, or train a new run with data.validation=0.1"
+                if self.resumed
+                else "give a share of the training split, such as 0.1",
             )
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: Any) -> None:
