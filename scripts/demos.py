@@ -58,7 +58,7 @@ def write_index() -> None:
             text = page.read_text("utf-8")
             title = text.splitlines()[0].removeprefix("# ")
             note = " (not all of it is shown)" if "\n- NOT shown" in text else ""
-            lines.append(f"- [{title}]({page.name}){note}: `gentrain demo {preset.stem}`")
+            lines += [f"- [{title}]({page.name}){note}:", f"  `gentrain demo {preset.stem}`"]
     (PAGES / "README.md").write_text("\n".join(lines) + "\n", "utf-8")
 
 

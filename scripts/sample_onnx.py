@@ -4,6 +4,7 @@ python scripts/sample_onnx.py RUN/export/generator.onnx --n 64 --out grid.png [-
 """
 
 import argparse
+import json
 
 import numpy as np
 import onnxruntime
@@ -15,10 +16,13 @@ def inputs(
 ) -> dict[str, np.ndarray]:
     """The noise (n, latent) of the model's prior, and labels (n,) where the model has classes."""
     draw, facts = np.random.default_rng(seed), session.get_modelmeta().custom_metadata_map
-    noise, *labels = session.get_inputs()
-    shape = (n, noise.shape[1])
-    uniform = facts["prior"] == "uniform"
-    z = draw.uniform(-1, 1, shape) if uniform else draw.standard_normal(shape)
+    _, *labels = session.get_inputs()
+    draws = {
+        "uniform": lambda length: draw.uniform(-1, 1, (n, length)),
+        "normal": lambda length: draw.standard_normal((n, length)),
+        "one-hot": lambda length: np.eye(length)[draw.integers(length, size=n)],
+    }
+    z = np.concatenate([draws[kind](length) for kind, length in json.loads(facts["noise"])], 1)
     feed: dict[str, np.ndarray] = {"z": z.astype(np.float32)}
     if labels:
         in_turn = np.arange(n) % int(facts["classes"])

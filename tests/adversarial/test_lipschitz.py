@@ -330,6 +330,14 @@ def test_spectral_norm_before_a_norm_warns(norm: str, caplog: pytest.LogCaptureF
         assert "model.critic.norm=none" in record.getMessage()
 
 
+def test_spectral_norm_of_a_generator_with_norms_warns(caplog: pytest.LogCaptureFixture) -> None:
+    model = built(dcgan.Critic(SHAPE, 8, "none"), SpectralNorm(["critic", "generator"]))
+    with caplog.at_level(logging.WARNING, "gentrain"):
+        model.init_from_batch((torch.rand(8, *SHAPE),))
+    (record,) = caplog.records
+    assert "no effect on body." in record.getMessage() and "generator" in record.getMessage()
+
+
 @pytest.mark.parametrize("norm", ["batch", "layer", "instance"])
 def test_a_wasserstein_critic_with_free_gains_is_refused(norm: str) -> None:
     critic = dcgan.Critic(SHAPE, 8, norm)  # type: ignore[arg-type]

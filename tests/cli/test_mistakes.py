@@ -13,7 +13,12 @@ import pytest
 
 from gentrain.cli.hydra_errors import unknown_option
 from gentrain.cli.option_lists import refuse_lists
-from gentrain.cli.overrides import normalize_overrides, refuse_new_keys, refuse_typed
+from gentrain.cli.overrides import (
+    normalize_overrides,
+    refuse_keys_of_sweeps,
+    refuse_new_keys,
+    refuse_typed,
+)
 from gentrain.config.validate import argument_types, coerced
 from gentrain.data.image_folder import ImageFolder
 from gentrain.data.images import Images
@@ -192,6 +197,14 @@ def test_values_that_are_choices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_scores_by_other_names(name: str) -> None:
     said = unknown_option("quality", name, [])
     assert "(quality); give quality=inception, or quality=classifier" in said
+
+
+@pytest.mark.parametrize(
+    "word", ["sweep.trials=5", "sweep=tpe", "cluster=slurm", "cluster.gpus=3", "++probe=true"]
+)
+def test_what_only_a_sweep_reads_is_refused_without_m(word: str) -> None:
+    said = refusal(lambda: refuse_keys_of_sweeps(["model=gan", word, "steps=2"]))
+    assert "has an effect in a sweep alone" in said and "add -m" in said
 
 
 def test_keys_that_may_be_added() -> None:

@@ -22,7 +22,7 @@ from tests.support.zoo import RUNS, Zoo
 Run = gentrain.Run
 # a run of every kind; `long` is a dcgan, as `gan` is, and the other translations are as `edges`
 KINDS = sorted(RUNS.keys() - {"long", "noise", "residual", "colours", "larger"})
-NOT_ASKED = {"ask", "batch", "image", "session", "text_of", "with_prior"}  # used by the others
+NOT_ASKED = {"ask", "batch", "image", "numbers", "session", "text_of", "with_prior"}  # by others
 NOT_ASKED |= {"log_prob_of_energy"}
 
 

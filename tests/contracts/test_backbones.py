@@ -23,11 +23,14 @@ BATCH_NORM_CRITICS = {"srgan", "context_encoder"}  # no gradient penalty
 ENERGIES = {"autoencoder_mlp", "autoencoder_dcgan"}
 WITH_LABELS = {"sagan", "biggan"}
 WITH_ENCODER = {"ali"}
-NETWORKS = FROM_NOISE | FROM_IMAGES | ENERGIES | WITH_LABELS | WITH_ENCODER
+OF_SOUNDS = {"wavegan"}
+NETWORKS = FROM_NOISE | FROM_IMAGES | ENERGIES | WITH_LABELS | WITH_ENCODER | OF_SOUNDS
+FITTING_SOUNDS = {"autoencoder_mlp", "maxout", "mlp", "mlp_noisy", "wavegan"}
 FITTING = {
     "gan": FROM_NOISE | ENERGIES,
     "cgan": FROM_NOISE | ENERGIES | {"sagan"},
     "acgan": FROM_NOISE | {"sagan"},
+    "infogan": FROM_NOISE,
     "bigan": PLAIN - {"maxout"} | WITH_ENCODER,
     "semi_supervised_gan": FROM_NOISE,
     "ebgan": ENERGIES,
@@ -82,6 +85,18 @@ def test_networks_fit_or_are_refused(preset: str) -> None:
     for network in sorted(NETWORKS):
         words = (f"model={preset}", f"network={network}")
         if network in FITTING[preset]:
+            assert_trains(*built(*words))
+            continue
+        with pytest.raises(UserError) as refused:
+            built(*words)
+        assert "\n" not in str(refused.value), words
+
+
+def test_networks_fit_sounds_or_are_refused() -> None:
+    short = ("data=tones", "data.length=256", "data.notes=[76,80]", "data.classes=8")
+    for network in sorted(FITTING["gan"] | OF_SOUNDS):
+        words = ("model=gan", f"network={network}", *short)
+        if network in FITTING_SOUNDS:
             assert_trains(*built(*words))
             continue
         with pytest.raises(UserError) as refused:

@@ -103,7 +103,7 @@ def test_commands(page: str, place: Path, env: dict[str, str]) -> None:
 
 WISHES = (
     "my own folder of images", "my own network, loss or trick", "learning rates and batch sizes",
-    "1,000 images of the best run as PNG", "that I stopped by Ctrl-C", "TensorBoard",
+    "1,000 images of the best run as PNG", "that I stopped with Ctrl-C", "TensorBoard",
     "as a tensor", "images that another program made", "plot the losses", "find the log",
 )  # fmt: skip
 

@@ -41,9 +41,12 @@ from tests.support.presets import (
 # whose critics score many places of an image
 PATCHES = ("cyclegan", "stargan", "pix2pix", "colorization")
 # no batch norm in the generator
-UNNORMED = ("r3gan", "sagan", "biggan", "progan", "cyclegan", "stargan", "pix2pix", "colorization")
-# the critic sees a label, or a source, beside each image
-BESIDE = ("cgan", "acgan", "sagan", "biggan", "stargan", "pix2pix", "colorization")
+UNNORMED = (
+    *("r3gan", "sagan", "biggan", "progan", "cyclegan", "stargan", "pix2pix", "colorization"),
+    "wavegan",
+)
+# the critic sees a label, or a source, beside each image, or reads codes from it
+BESIDE = ("cgan", "acgan", "sagan", "biggan", "stargan", "pix2pix", "colorization", "infogan")
 # with which the names of terms begin, where each domain has a critic
 DOMAINS = {"cyclegan": ("target_", "source_")}
 LOSSES, LIPSCHITZ, TRICKS = options("loss"), options("lipschitz"), options("tricks")
@@ -161,7 +164,7 @@ def test_a_model_of_one_player_has_no_adversarial_choices(preset: str) -> None:
 def refusal(preset: str, loss: str, lipschitz: str, tricks: tuple[str, ...]) -> str | None:
     """The words in which a combination must be refused; None where it must work."""
     batch_norm_critic = preset in (
-        *("dcgan", "lsgan", "wgan", "hinge_gan", "improved_gan", "srgan", "inpainting"),
+        *("dcgan", "lsgan", "wgan", "hinge_gan", "improved_gan", "srgan", "inpainting", "infogan"),
     )
     if preset in BESIDE and {"packing", "replay"} & set(tricks):
         return "conditional"
@@ -176,7 +179,7 @@ def refusal(preset: str, loss: str, lipschitz: str, tricks: tuple[str, ...]) -> 
         return "equalised"
     if preset == "ali" and (refused := {"packing", "diff_augment"} & set(tricks)):
         return "|".join(refused)
-    if preset == "bigan" and "diff_augment" in tricks:
+    if preset in ("bigan", "wavegan") and "diff_augment" in tricks:
         return "diff_augment"
     if preset == "ebgan" and (refused := {"packing", "minibatch_discrimination"} & set(tricks)):
         return "|".join(refused)
@@ -345,6 +348,11 @@ EFFECTS = {
 EXTRA = {
     "acgan": {"critic/classification", "generator/classification"},
     "semi_supervised_gan": {"critic/classification"},
+    "infogan": {
+        f"{player}/{name}"
+        for player in ("critic", "generator")
+        for name in ("information", "mutual_information", "categorical_information")
+    },
     "cyclegan": {
         f"generator/{domain}_{name}"
         for domain in ("target", "source")

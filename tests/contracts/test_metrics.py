@@ -56,14 +56,18 @@ SCORED = {
     "PairedScores": ("pix2pix", "paired"),
     "PlaneLikelihood": ("ebm", "plane"),
     "RoundTrip": ("cyclegan", "translation"),
+    "SoundQuality": ("wavegan", "spectral"),
     "StackedCoverage": ("dcgan", "stacked"),
     "TestError": ("semi_supervised_gan", "error_rate"),
+    "ToneQuality": ("wavegan", "tones"),
 }
 OUTSIDE = ("logger", "callbacks", "samples", "checkpoint", "quality", "trainer")
 DATA = {
     "modes": "gaussian_ring",
     "plane": "two_moons",
     "stacked": "stacked_mnist",
+    "spectral": "tones",
+    "tones": "tones",
 }  # which a quality is for
 # small numbers
 SIZES = {

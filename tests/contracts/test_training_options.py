@@ -57,8 +57,10 @@ ELSEWHERE = {
 # words with which a run is short enough that an option can act in it
 PLAIN = ("data.size=8",)
 CONVOLUTIONS = ("data.size=16",)  # with norms: of 8 pixels DCGAN's critic has one layer
+SHORT_SOUNDS = ("data.length=256", "data.notes=[76,80]", "data.classes=8")
 WORDS: dict[str, tuple[str, ...]] = {
     "ali": ("data.size=28",), "iaf": (), "planar": (), "realnvp_points": (),
+    "wavegan": SHORT_SOUNDS,
     "hopfield": (*PLAIN, "model.memories=8"),  # so many that recalls take some sweeps
     "cyclegan": (*PLAIN, "tricks.replay.size=4"),
     "progan": (*PLAIN, "model.growth.stable=1"),
@@ -69,7 +71,7 @@ WORDS: dict[str, tuple[str, ...]] = {
         "scheme.critic_warmup.every=2",
     ),
     **dict.fromkeys(
-        ("acgan", "dcgan", "hinge_gan", "inpainting", "lsgan", "wgan_gp"), CONVOLUTIONS
+        ("acgan", "dcgan", "hinge_gan", "infogan", "inpainting", "lsgan", "wgan_gp"), CONVOLUTIONS
     ),
 }  # fmt: skip
 # quick ones of each kind of model; the others take some minutes
@@ -267,6 +269,7 @@ HOSTS = {
 # further words for a choice; without any but the size it is of 16 pixels
 MORE = {
     "real": ("data=two_moons",), "ali": ("data.size=28",),
+    "wavegan": ("data=tones", *SHORT_SOUNDS),
     "replay": (*PLAIN, "tricks.replay.size=4"),
     "historical_averaging": (*PLAIN, "steps=3"),
     "gp_one_sided": (*PLAIN, "lipschitz.center=0.1"),  # some norms are above, and some below

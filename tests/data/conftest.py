@@ -140,6 +140,7 @@ def sets(
         "two_moons": ("two_moons", "n=1000"),
         "checkerboard": ("checkerboard", "n=1000"),
         "rings": ("rings", "n=1000"),
+        "tones": ("tones", "n=300"),
         "stacked_mnist": ("stacked_mnist", f"root={idx_root}", "verify=false", "n=200"),
         "stacked_mnist_5k": ("stacked_mnist", "digits=mnist_5k", "n=200"),
         "coloured_digits": ("coloured_digits", "digits=mnist", f"root={idx_root}", "verify=false"),

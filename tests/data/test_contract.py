@@ -43,6 +43,7 @@ SETS += [
     "stacked_mnist",
     "stacked_mnist_5k",
     "coloured_digits",
+    "tones",
 ]
 CONFIGS = sorted(path.stem for path in (CONF / "data").glob("*.yaml") if path.stem[0] != "_")
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from gentrain.data.arrays import ArrayDataset, to_bytes
 from gentrain.data.base import Data
+from gentrain.data.spectra import to_pcm
 from gentrain.data.validation import divided, quotas_of
 from gentrain.errors import UserError
 from tests.data.test_contract import CONFIGS
@@ -105,6 +106,7 @@ def world(
         "two_moons": points,
         "checkerboard": points,
         "rings": points,
+        "tones": points,
     }
 
 
@@ -118,13 +120,22 @@ def of(data: Any, images: torch.Tensor) -> list[bytes]:
     return pieces(images.flatten(0, 1) if data.name == "stacked_mnist" else images)
 
 
+def stored(data: Any, images: torch.Tensor) -> torch.Tensor:
+    """Samples of a batch as `load` gives them."""
+    return {"images": to_bytes, "sounds": to_pcm}.get(data.things, torch.Tensor.clone)(images)
+
+
 OWN = ("mnist_static",)  # a validation split of their own
-FRESH = ("stacked_mnist", "gaussian_ring", "gaussian_grid", "two_moons", "checkerboard", "rings")
+FRESH = (
+    *("stacked_mnist", "gaussian_ring", "gaussian_grid", "two_moons", "checkerboard", "rings"),
+    "tones",
+)
 
 
 # the same digits as data=mnist_5k and digit_edges have
 SLOW = {"digit_holes", "digit_downsampled"}
-ELSEWHERE = {"huggingface"}  # needs a package that the tests may lack: test_huggingface.py
+# need packages that the tests may lack: test_huggingface.py, test_audio_folder.py
+ELSEWHERE = {"huggingface", "audio_folder"}
 NAMES = [
     pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
     for name in CONFIGS
@@ -157,7 +168,7 @@ def test_no_batch_has_a_validation_or_a_test_row(
         assert not ours[0] & ours[1] and ours[0] | ours[1] == set(pieces(whole.sources))
     epoch = data.batch_sampler().per_epoch
     for batch in islice(data.batches(), epoch + 1):
-        images = to_bytes(batch[0]) if len(data.shape) == 3 else batch[0]
+        images = stored(data, batch[0])
         assert seen["train"].issuperset(of(data, images))
         if sources is not None and data.source_shape is not None:
             assert ours[0].issuperset(pieces(to_bytes(batch[1])))

@@ -135,7 +135,7 @@ def test_norm_free_stages_are_joined_by_the_low_pass_filter() -> None:
     torch.testing.assert_close(critic(x), h @ critic.head.weight[0], atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("shape", [[1, 30, 30], [1, 28, 32], [2]])
+@pytest.mark.parametrize("shape", [[1, 30, 30], [1, 28, 32]])
 def test_convolutions_refuse_what_they_cannot_make(shape: list[int]) -> None:
     with pytest.raises(UserError, match=r"data\.size"):
         dcgan.Generator(shape)

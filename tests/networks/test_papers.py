@@ -104,9 +104,8 @@ def test_each_paper_pools_as_it_does() -> None:
     }
     for (model, network), pool in pools.items():
         config = composed(f"model={model}", f"network={network}")["model"]
-        critic = build(config["critic"], "critic")(
-            width=4, **({"classes": 3} if model == "biggan" else {})
-        )
+        node = config["critic"] | {"width": 4}
+        critic = build(node, "critic")(**({"classes": 3} if model == "biggan" else {}))
         assert critic.body[-1].kind == pool, model
 
 

@@ -183,3 +183,11 @@ def test_modes_found():
 def test_kl_to_uniform():
     assert kl_to_uniform(torch.full((1000,), 26)) == pytest.approx(0, abs=1e-12)
     assert kl_to_uniform(torch.eye(1000, dtype=torch.long)[3] * 50) == pytest.approx(math.log(1000))
+
+
+def test_kid_of_whole_sets_has_no_deviation():
+    """All subsets are equal then; a printed 1e-16 would say that the error is nothing."""
+    fake, real = torch.randn(60, 8), torch.randn(90, 8)
+    assert kernel_distance(fake, real, 10, 60).std is None
+    assert kernel_distance(real, fake, 10, 60).std is None
+    assert kernel_distance(fake, real, 10, 59).std > 1e-6

@@ -86,13 +86,21 @@ def assert_same_run(
 # --- two processes --------------------------------------------------------------------------------
 
 
+SHORT = ("data.length=1024", "data.notes=[67,76]", "data.classes=8", "data.n=40")
+
+
 @pytest.mark.slow
-def test_two_processes_stay_equal_and_resume_exactly(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "words", [("model=wgan_gp",), ("model=wavegan", "data=tones", *SHORT)], ids=["images", "sounds"]
+)
+def test_two_processes_stay_equal_and_resume_exactly(
+    words: tuple[str, ...], tmp_path: Path
+) -> None:
     """k:1 steps with a gradient penalty; a run resumed after its third step equals, in both
     processes, the one that was not stopped.
     """
     options = (
-        "model=wgan_gp",
+        *words,
         *TWO,
         "scheme.critic_steps=2",
         "checkpoint.every=0",

@@ -12,10 +12,12 @@ from typing import Any
 
 import lightning as L
 import pytest
+import torch
 import wandb
 from lightning.pytorch.loggers import WandbLogger
 
 from gentrain.cli.overrides import several_loggers
+from gentrain.data.spectra import write_wav
 from gentrain.errors import UserError
 from gentrain.quality.diagnostics import Finding
 from gentrain.training.callbacks.checkpoint import Checkpoint
@@ -244,6 +246,23 @@ def test_tensorboard(run_dir: Path) -> None:
     assert [each.step for each in found.Images("real")] == [0]
     assert "hp_metric" not in found.Tags()["scalars"]  # Lightning's is -1 for every run
     assert not list(run_dir.glob("wandb"))
+
+
+def test_sounds_are_played(run_dir: Path) -> None:
+    """In W&B without the package that it needs for a list of sounds, and in TensorBoard."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    node = Loggers("offline", tensorboard=True)
+    made = node.make(run_dir, CONFIG, CHOICES)
+    sound = torch.sin(torch.arange(800) / 9)[None]
+    write_wav(sound, 8000, run_dir / "a.wav")
+    for dashboard in dashboards(made):
+        dashboard.play_sound("samples", run_dir / "a.wav", 3, "step 3")
+    node.finish()
+    (kept,) = run_dir.glob("wandb/offline-run-*/files/media/audio/samples_audio_*.wav")
+    assert kept.read_bytes() == (run_dir / "a.wav").read_bytes()
+    (event,) = EventAccumulator(str(run_dir / "tensorboard")).Reload().Audio("samples")
+    assert event.step == 3 and event.sample_rate == 8000 and len(event.encoded_audio_string) > 1600
 
 
 def test_mlflow(run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from gentrain.config.types import Count, NonNegative, Positive
 from gentrain.errors import UserError
 from gentrain.layers.coupling import batch_coupled_layers
 from gentrain.layers.equalized import weight_scales
-from gentrain.layers.lipschitz_bound import WeightLimits, unbounded_layers
+from gentrain.layers.lipschitz_bound import Convolution, WeightLimits, unbounded_layers
 from gentrain.layers.normalization import layers_before_norms
 from gentrain.layers.precision import at_least_single
 
@@ -282,15 +282,24 @@ class SpectralNorm(Lipschitz):
         return WeightLimits(spectral=1.0)
 
     def on_train_start(self, model: RegularizedModel) -> None:
-        if layers := layers_before_norms(model.player("critic")):
-            log.warning(
-                "lipschitz=spectral_norm has no effect on %s of the critic: the norm after such a "
-                "layer undoes its scale; add model.critic.norm=none",
-                ", ".join(layers),
-            )
+        for player in self.players:
+            if layers := layers_before_norms(model.player(player)):
+                log.warning(
+                    "lipschitz=spectral_norm has no effect on %s of the %s: the norm after such a "
+                    "layer undoes its scale; %s",
+                    ", ".join(layers),
+                    player,
+                    REMEDY[player],
+                )
 
 
-MatrixLayer = nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.Embedding
+# of a norm behind a layer with spectral norm
+REMEDY: dict[Player, str] = {
+    "critic": "add model.critic.norm=none",
+    "generator": "normalise the critic alone, lipschitz=spectral_norm",
+}
+
+MatrixLayer = nn.Linear | Convolution | nn.Embedding
 
 
 def matrix_layers(model: RegularizedModel, player: Player) -> list[tuple[str, MatrixLayer]]:
@@ -302,7 +311,9 @@ def matrix_layers(model: RegularizedModel, player: Player) -> list[tuple[str, Ma
     found: list[tuple[str, MatrixLayer]] = []
     for name, module in model.player(player).named_modules():
         match module:
-            case nn.Linear() | nn.Conv2d() | nn.ConvTranspose2d():
+            case nn.Linear() | nn.Conv1d() | nn.ConvTranspose1d():
+                found.append((name, module))
+            case nn.Conv2d() | nn.ConvTranspose2d():
                 found.append((name, module))
             case nn.Embedding() if player == "critic":
                 found.append((name, module))

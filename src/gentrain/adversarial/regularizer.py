@@ -34,7 +34,7 @@ class RegularizedModel(Protocol):
     loss: AdversarialLoss
     generator_is_adversarial: bool  # False: another term replaces the generator's adversarial loss
     domains: ClassVar[tuple[str, ...]]  # kinds of images with a critic each; ("",) for one kind
-    critic_is_conditional: bool  # the critic sees a label or a source beside each image
+    critic_is_conditional: bool  # images belong to labels, sources or codes that the critic uses
 
     def critics(self) -> list[Any]:
         """Every critic network."""

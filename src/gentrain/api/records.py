@@ -179,7 +179,8 @@ class Records:
         """A picture of images side by side, or of the density of points; notebooks display it.
 
         Args:
-            images: (B, C, H, W) in [-1, 1], or points (B, D) in the units of their file.
+            images: (B, C, H, W) in [-1, 1], sounds (B, C, L), or points (B, D) in the units of
+                their file.
             columns: images in a row; None for a picture that is as square as it can be.
             zoom: the side of a pixel in the picture.
         """
@@ -192,6 +193,8 @@ class Records:
         if images.ndim == 4:
             columns = min(columns or math.ceil(math.sqrt(len(images))), len(images))
             picture = as_image(tile(unit(as_picture(images)), columns))
+        elif images.ndim == 3 and tuple(images.shape[1:]) == tuple(self.data.shape):
+            return self.grid(self.data.as_images(images), columns, zoom)
         elif images.ndim == 2 and tuple(images.shape[1:]) == tuple(self.data.shape):
             picture = as_image(scatter(self.data.from_units(images), self.data.frame))
         else:

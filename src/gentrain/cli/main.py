@@ -22,6 +22,7 @@ from gentrain.cli.overrides import (
     defer_job_keys,
     expand_seeds,
     normalize_overrides,
+    refuse_keys_of_sweeps,
     refuse_option,
     refuse_typed,
     sweep_overrides,
@@ -233,6 +234,8 @@ def execute(verb: str, argv: list[str]) -> None:
             args.overrides = [*deferred, *sweep_overrides(args.overrides)]
         compose.run_hydra_app(verb, args, TASKS[verb])
     elif verb == "train":
+        if not os.environ.get(compose.PARENT):
+            refuse_keys_of_sweeps(args.overrides)
         train(args)
     else:
         compose.compose_command(verb, args).run(TASKS[verb])

@@ -106,6 +106,23 @@ def refuse_joined(argv: list[str]) -> None:
             )
 
 
+def refuse_keys_of_sweeps(overrides: list[str]) -> None:
+    """Refuse what a single run does not read, such as `cluster=slurm` where -m was forgotten.
+
+    Args:
+        overrides: as typed, of a training without -m.
+
+    Raises:
+        UserError: naming the first.
+    """
+    for word in overrides:
+        key = key_of(word.lstrip("+~"))
+        if key.partition(".")[0] in ("sweep", "cluster", "probe"):
+            raise UserError(
+                f"{key} has an effect in a sweep alone ({key}); add -m, or leave it out"
+            )
+
+
 NO_NAME = re.compile(r"null|true|false|[-+]?\d+(\.\d*)?", re.IGNORECASE)  # of an option
 
 

@@ -25,7 +25,7 @@ from gentrain.config.build import build
 from gentrain.config.validate import checked
 from gentrain.errors import Unavailable, UserError
 from gentrain.files import report_disk_errors, temporary, to_json
-from gentrain.models.base import DrawsPixels
+from gentrain.models.base import DrawsPixels, HasCodes
 from gentrain.patience import say_if_slow
 from gentrain.runs import directory
 from gentrain.runs.reopen import reopen
@@ -138,6 +138,7 @@ def description(session: SampleSession) -> dict[str, Any]:
         "model": run.config["model"] | means,
         "latent": session.noise(1).shape[1],
         "prior": session.prior,
+        "noise": noise_parts(session),
         "shape": list(session.data.shape),
         "range": [-1, 1],
         "classes": session.data.classes if session.classes is not None else None,
@@ -148,6 +149,14 @@ def description(session: SampleSession) -> dict[str, Any]:
         **session.model.sample_protocol(),
         "versions": directory.versions(),
     }
+
+
+def noise_parts(session: SampleSession) -> list[tuple[str, int]]:
+    """What the noise consists of, in order, and how long each part is."""
+    if supports(session.model, HasCodes):
+        return session.model.noise_parts
+    assert session.prior is not None
+    return [(session.prior, session.noise(1).shape[1])]
 
 
 def inputs(session: SampleSession, n: int) -> tuple[Tensor, ...]:
@@ -189,6 +198,7 @@ def write_onnx(
         ) from error
     model = onnx.load(path)
     facts = {name: str(about[name]) for name in ("prior", "classes") if about[name] is not None}
+    facts["noise"] = to_json(about["noise"])
     onnx.helper.set_model_props(model, facts)
     onnx.checker.check_model(model)
     onnx.save(model, path)

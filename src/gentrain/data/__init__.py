@@ -1,4 +1,4 @@
-"""Data sets: sources of images or points, which become uint8 tensors and batches on a device.
+"""Data sets: sources of images, sounds or points, which become tensors and batches on a device.
 
 =====================  ============================  ============================================
 class                  chosen by                     what it is
@@ -24,17 +24,21 @@ class                  chosen by                     what it is
 `Shards`               data=shards                   pictures in .tar files
 `Tensors`              data=tensors                  images in arrays: .npz, .npy, .safetensors
 `Points`               data=points                   rows of a table, of any dimension
+`AudioFolder`          data=audio_folder             any folder or zip of sounds
+`Tones`                data=tones                    notes of several pitches and timbres
 =====================  ============================  ============================================
 
-`Data` (base.py) is the base class of all, `Images` (images.py) that of image data sets. `degrade`
-makes paired data of any images. What is shared: `ArrayDataset` (arrays.py) holds the samples of a
-split, `BatchSampler` and `Batches` (batches.py) make the training stream, `pictures` decodes files,
-`files` downloads and locks, `grids` draws pictures of batches, `loose_images` reads what `gentrain
-eval images=PATH` scores.
+`Data` (base.py) is the base class of all, `Images` (images.py) that of image data sets, `Sounds`
+(sounds.py) that of sounds. `degrade` makes paired data of any images. What is shared:
+`ArrayDataset` (arrays.py) holds the samples of a split, `BatchSampler` and `Batches` (batches.py)
+make the training stream, `pictures` decodes files, `files` downloads and locks, `grids` draws
+pictures of batches, `spectra` those of sounds, `loose_images` reads what `gentrain eval
+images=PATH` scores.
 """
 
 from gentrain.data.arrays import ArrayDataset
 from gentrain.data.attributes import AttributeTable
+from gentrain.data.audio_folder import AudioFolder
 from gentrain.data.base import Data
 from gentrain.data.batches import Batches, BatchSampler
 from gentrain.data.cifar10 import CIFAR10
@@ -52,12 +56,14 @@ from gentrain.data.points import Points
 from gentrain.data.shards import Shards
 from gentrain.data.stacked_mnist import StackedMNIST
 from gentrain.data.tensors import Tensors
+from gentrain.data.tones import Tones
 
 __all__ = [
     "CIFAR10",
     "MNIST",
     "ArrayDataset",
     "AttributeTable",
+    "AudioFolder",
     "BatchSampler",
     "Batches",
     "Checkerboard",
@@ -81,6 +87,7 @@ __all__ = [
     "StackedMNIST",
     "StaticMNIST",
     "Tensors",
+    "Tones",
     "TwoMoons",
     "Unpaired",
 ]

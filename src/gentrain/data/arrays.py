@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 CHUNK = 4096  # images handled at a time where a float copy of all of them would be too large
 PART = 2**21  # bytes of images that are copied at a time
+FULL_SCALE = 32768  # of sounds of 16 bits
 LOOKED_AT = 65536  # at most so many images are looked at for one single colour
 
 
@@ -32,7 +33,7 @@ class ArrayDataset(NamedTuple):
     """The samples of one split. Tensors may be memory-mapped.
 
     Args:
-        images: uint8 (N, C, H, W), or float32 points (N, D).
+        images: uint8 (N, C, H, W), int16 sounds (N, C, L), or float32 points (N, D).
         labels: int64 (N,), or None.
         sources: uint8 (M, C', H', W'), what a translation starts from, or None. Where sources and
             images are pairs, M = N.
@@ -61,11 +62,9 @@ def present(samples: ArrayDataset) -> tuple[Tensor, ...]:
 
 
 def to_float(images: Tensor) -> Tensor:
-    """uint8 0..255 -> floats -1..1 of torch's default type.
+    """uint8 0..255, or int16 -32768..32767 -> floats -1..1 of torch's default type.
 
     Points only change their type; labels, int64, stay as they are.
-
-    Labels (int64) stay as they are.
 
     >>> to_float(torch.tensor([0, 255], dtype=torch.uint8))
     tensor([-1.,  1.])
@@ -73,7 +72,12 @@ def to_float(images: Tensor) -> Tensor:
     if images.dtype == torch.int64:
         return images
     floats = images.to(torch.get_default_dtype())
-    return floats.div_(127.5).sub_(1) if images.dtype == torch.uint8 else floats
+    match images.dtype:
+        case torch.uint8:
+            return floats.div_(127.5).sub_(1)
+        case torch.int16:
+            return floats.div_(FULL_SCALE)
+    return floats
 
 
 def to_bytes(images: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -58,6 +58,37 @@ class HasDomainRule(Capability):
         """uint8 (N, C, H, W) -> int64 (N,): domains; `len(domain_names)` for none of them."""
 
 
+class HasSound(Capability):
+    """Sounds, waveforms (C, L) of so many values a second."""
+
+    what, examples = "are sounds", "data=tones or audio_folder"
+
+    rate: int
+
+
+class Heard(NamedTuple):
+    """What exact rules find in sounds; a number as large as their count stands for none."""
+
+    hertz: Tensor  # (N,), nan where there is no pitch
+    note: Tensor  # int64 (N,)
+    timbre: Tensor  # int64 (N,)
+
+
+class HasTones(Capability):
+    """Sounds whose pitch and timbre follow from their waveform by exact rules."""
+
+    what, examples = "have notes of known pitch and timbre", "data=tones"
+
+    @property
+    @abstractmethod
+    def counts(self) -> tuple[int, int]:
+        """How many notes and how many timbres there are; a label is timbre * notes + note."""
+
+    @abstractmethod
+    def listen(self, sounds: Tensor) -> Heard:
+        """Sounds (N, C, L) in [-1, 1] -> their pitches, notes and timbres."""
+
+
 class HasContent(Capability):
     """Images of several domains whose content, which a translation keeps, is known."""
 
@@ -90,7 +121,7 @@ class Data(ABC):
 
     Args:
         name: as the user types it.
-        shape: (C, H, W) of an image, or (D,) of a point.
+        shape: (C, H, W) of an image, (C, L) of a sound, or (D,) of a point.
         classes: number of labels; null without labels.
         source_shape: shape of what a translation starts from; null without sources.
         labelled: images whose labels may be used, the same number of each class; null for all.
@@ -131,6 +162,7 @@ class Data(ABC):
         self._samples: dict[str, ArrayDataset] = {}
         self._digests: dict[str, str] = {}
         self._rows: dict[str, Rows] = {}
+        self._said: set[str] = set()
         ensure(
             0 <= self.validation < 1,
             f"validation is a share from 0 to below 1, not {self.validation!r} (data.validation); "
@@ -224,6 +256,45 @@ class Data(ABC):
     def stream_options(self) -> dict[str, Any]:
         """More options of the training stream, such as `jitter`; see `Batches`."""
         return {}
+
+    # --- how samples are shown and kept -----------------------------------------------------------
+
+    kept_as: ClassVar[str] = "npz"  # how `gentrain sample` keeps them, where nothing was chosen
+
+    @property
+    def things(self) -> str:
+        """What samples are, as messages name them: images, sounds or points."""
+        return "images" if len(self.shape) == 3 else "points"
+
+    def as_images(self, samples: Tensor) -> Tensor:
+        """Images (B, C, H, W) in [-1, 1] that show samples; those of images are themselves.
+
+        Points have none, and are drawn as a density.
+        """
+        return samples
+
+    def write_file(self, sample: Tensor, stem: Path) -> None:
+        """Write one sample in [-1, 1] as a file of its own: an image as PNG.
+
+        Args:
+            sample: of `shape`.
+            stem: the path without an ending.
+        """
+        from gentrain.data.grids import write_png
+
+        write_png(sample, stem.with_name(f"{stem.name}.png"))
+
+    def write_to_hear(self, samples: Tensor, stem: Path) -> Sequence[Path]:
+        """Write what a picture of samples (B, *shape) does not tell: sounds as one file to hear.
+
+        Args:
+            samples: in [-1, 1].
+            stem: the path without an ending.
+
+        Returns:
+            The files; none for what is no sound.
+        """
+        return ()
 
     # --- units of points --------------------------------------------------------------------------
 
@@ -505,3 +576,9 @@ class Data(ABC):
     def cache_dir(self) -> Path:
         """The cache, as a path."""
         return Path(self.cache).expanduser()
+
+    def say_once(self, text: str, wanted: bool = True, level: int = logging.INFO) -> None:
+        """Write a line into the log, unless this data set has written it already."""
+        if wanted and text not in self._said:
+            self._said.add(text)
+            log.log(level, "%s", text)

@@ -1,4 +1,4 @@
-"""Pictures decoded once into an .npy of the cache, on all cores, whole or not at all."""
+"""Files decoded once into an .npy of the cache, on all cores, whole or not at all."""
 
 import json
 import logging
@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from gentrain.errors import Unavailable
 from gentrain.patience import counted
 
 if TYPE_CHECKING:
-    from gentrain.data.pictures import Form, Source
+    from gentrain.data.pictures import Source
 
 log = logging.getLogger("gentrain")
 
@@ -28,9 +28,28 @@ PORTION = 256  # pictures that are worth a process
 Bad = tuple[str, str]  # a picture, and what is wrong with it
 
 
+class FileForm(Protocol):
+    """What every file becomes. Its `repr` names what is kept in the cache."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of an array."""
+
+    @property
+    def dtype(self) -> type[np.generic]:
+        """Of an array."""
+
+    @property
+    def things(self) -> str:
+        """What files hold, in messages: images or sounds."""
+
+    def decode(self, content: bytes) -> np.ndarray:
+        """The bytes of a file as an array; it may raise anything for a broken one."""
+
+
 @dataclass(frozen=True)
 class Decoder:
-    """Decodes pictures of a folder, a zip, or another source.
+    """Decodes files of a folder, a zip, or another source.
 
     Args:
         open: opens the source, in every process that decodes.
@@ -44,7 +63,7 @@ class Decoder:
     open: Callable[[], "Source"]
     root: Path
     key: str
-    form: "Form"
+    form: FileForm
     on_bad: str
     workers: int
 
@@ -57,19 +76,19 @@ class Decoder:
         # files of a process that was killed; under the lock nobody else writes
         for left in target.parent.glob(f".{target.name}.*"):
             left.unlink()
-        form = self.form
-        log.info("decoding %d images of %s into %s", len(names), self.root, target.parent)
+        form, all_of_them = self.form, f"{len(names)} {self.form.things} of {self.root}"
+        log.info("decoding %s into %s", all_of_them, target.parent)
         with written(target) as file:
-            allocate(file, (len(names), form.across * form.channels, *form.sides))
+            allocate(file, (len(names), *form.shape), form.dtype)
             bad = self.fill(file, names)
             ensure(
                 self.on_bad == "skip" or not bad,
-                f"{len(bad)} of {len(names)} images of {self.root} are unreadable: {listed(bad)} "
+                f"{len(bad)} of {all_of_them} are unreadable: {listed(bad)} "
                 "(data.on_bad); fix them, or write skip",
             )
             ensure(
                 len(bad) < len(names),
-                f"all {len(bad)} images of {self.root} are unreadable: {listed(bad)} "
+                f"all {len(bad)} {form.things} of {self.root} are unreadable: {listed(bad)} "
                 f"(data.{self.key}); fix them",
             )
             if bad:
@@ -109,26 +128,24 @@ class Decoder:
 
 
 def decode_rows(
-    open_source: Callable[[], "Source"], file: Path, names: list[str], start: int, form: "Form"
+    open_source: Callable[[], "Source"], file: Path, names: list[str], start: int, form: FileForm
 ) -> list[Bad]:
     """Decode pictures into the rows of `file` from `start` on; returns the unreadable ones."""
-    from gentrain.data.pictures import decoded
-
     pictures, rows, bad = open_source(), np.load(file, mmap_mode="r+"), []
     for row, name in enumerate(names, start):
         try:
-            rows[row] = decoded(pictures.read(name), form)
+            rows[row] = form.decode(pictures.read(name))
         except Exception as error:  # a broken file makes Pillow raise almost anything
             bad.append((name, " ".join(str(error).split()) or type(error).__name__))
     return bad
 
 
-def allocate(file: Path, shape: tuple[int, ...]) -> None:
+def allocate(file: Path, shape: tuple[int, ...], dtype: type[np.generic] = np.uint8) -> None:
     """Make an .npy file whose blocks exist on the disk.
 
     So a full disk is reported here, and not by a signal in the middle of the work.
     """
-    np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape).flush()
+    np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape).flush()
     if "posix_fallocate" not in vars(os):  # macOS
         return
     with writable(file.parent), file.open("r+b") as handle:
@@ -142,7 +159,7 @@ def leave_out(file: Path, names: list[str], bad: list[Bad]) -> None:
     rows = np.load(file, mmap_mode="r")
     with written(file.with_suffix(".kept")) as kept:
         packed = np.lib.format.open_memmap(
-            kept, mode="w+", dtype=np.uint8, shape=(len(keep), *rows.shape[1:])
+            kept, mode="w+", dtype=rows.dtype, shape=(len(keep), *rows.shape[1:])
         )
         for to, row in enumerate(keep):
             packed[to] = rows[row]

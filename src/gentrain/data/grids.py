@@ -6,11 +6,11 @@ import math
 from pathlib import Path
 
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn import functional as F
 
-from gentrain.data.arrays import Frame
+from gentrain.data.arrays import Frame, to_bytes
 from gentrain.files import atomic_write
 
 POINTS = 10_000  # points that a density picture counts
@@ -18,6 +18,7 @@ BINS = 64  # of a density picture, a side
 ZOOM = 4  # pixels of a bin, a side
 COORDINATES = 6  # of points that a picture shows, where they are not two
 GAP = 2  # black pixels around the images of a grid
+READABLE = 28  # pixels of an image that has a word above it
 
 
 def tile(images: Tensor, columns: int) -> Tensor:
@@ -48,6 +49,36 @@ def tile(images: Tensor, columns: int) -> Tensor:
         top, left = GAP + i // columns * height, GAP + i % columns * width
         picture[:, top : top + height - GAP, left : left + width - GAP] = image
     return picture
+
+
+def annotated(images: Tensor, rows: list[str], columns: list[str]) -> Tensor:
+    """Lay images side by side, with words before the rows and above the columns.
+
+    Args:
+        images: (B, C, H, W) in [-1, 1]; small ones are enlarged, so that the words fit.
+        rows: a word for each row; empty for none.
+        columns: a word for each column.
+
+    Returns:
+        (3, H', W') in [0, 1].
+    """
+    zoom = math.ceil(READABLE / images.shape[3])
+    images = unit(images).repeat_interleave(zoom, 2).repeat_interleave(zoom, 3)
+    height, width = images.shape[2] + GAP, images.shape[3] + GAP
+    cells = tile(images, len(columns)) if len(images) > 1 else F.pad(images[0], [GAP] * 4)
+    pen = ImageDraw.Draw(Image.new("L", (1, 1)))
+    left = max([math.ceil(pen.textlength(row)) + 2 * GAP for row in rows], default=0)
+    above = 12
+    picture = Image.new("RGB", (left + cells.shape[2], above + cells.shape[1]), "white")
+    picture.paste(as_image(cells.expand(3, -1, -1)), (left, above))
+    pen = ImageDraw.Draw(picture)
+    for i, word in enumerate(columns):
+        middle = left + GAP + i * width + (width - GAP) // 2
+        pen.text((middle - pen.textlength(word) / 2, 0), word, fill="black")
+    for i, word in enumerate(rows):
+        pen.text((GAP, above + GAP + i * height + (height - 14) // 2), word, fill="black")
+    pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
+    return pixels.view(picture.height, picture.width, 3).permute(2, 0, 1) / 255
 
 
 def grid(images: Tensor) -> Tensor:
@@ -146,6 +177,12 @@ def save(picture: Tensor, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as part:
         as_image(picture).save(part, format="png")
+
+
+def write_png(image: Tensor, path: Path) -> None:
+    """Write an image (1 or 3, H, W) in [-1, 1] as a PNG, grey or in colour."""
+    pixels = to_bytes(image).permute(1, 2, 0).contiguous().numpy()
+    Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).save(path)
 
 
 def as_image(picture: Tensor) -> Image.Image:

@@ -49,7 +49,6 @@ class Images(Data):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._said: set[str] = set()
         said = (self.shape[0], *self.sides)
         ensure(
             self.shape == said,
@@ -132,12 +131,6 @@ class Images(Data):
             brightest < DARK,
             logging.WARNING,
         )
-
-    def say_once(self, text: str, wanted: bool = True, level: int = logging.INFO) -> None:
-        """Write a line into the log, unless this data set has written it already."""
-        if wanted and text not in self._said:
-            self._said.add(text)
-            log.log(level, "%s", text)
 
 
 def sides_of(size: Any) -> tuple[int, int]:

@@ -68,6 +68,25 @@ class Form(NamedTuple):
     across: int = 1
     range: Range | None = None
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of what a file becomes."""
+        return (self.across * self.channels, *self.sides)
+
+    @property
+    def things(self) -> str:
+        """What files hold, in messages."""
+        return "images"
+
+    @property
+    def dtype(self) -> type[np.generic]:
+        """Of what a file becomes."""
+        return np.uint8
+
+    def decode(self, content: bytes) -> np.ndarray:
+        """See `decoded`."""
+        return decoded(content, self)
+
 
 def decoded(content: bytes, form: Form) -> np.ndarray:
     """Decode one file's bytes: uint8 (across * channels, height, width).
@@ -194,10 +213,10 @@ class Source(Protocol):
 
 
 class Folder:
-    """Pictures in a folder. Links are followed, but never into a folder that is being walked."""
+    """Files in a folder. Links are followed, but never into a folder that is being walked."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, endings: tuple[str, ...] = EXTENSIONS) -> None:
+        self.root, self.endings = root, endings
 
     def tree(self) -> Tree:
         files: dict[str, tuple[int, ...]] = {}
@@ -210,7 +229,7 @@ class Folder:
                 pass
             elif (found := stamp(entry)) is None:
                 left_out[SPECIAL] += 1
-            elif is_picture(name):
+            elif is_picture(name, self.endings):
                 files[name] = found
             else:
                 left_out[ending(name)] += 1
@@ -237,9 +256,10 @@ class Folder:
 
 
 class Zip:
-    """Pictures in a zip file, which are read from inside it: nothing is extracted."""
+    """Files in a zip file, which are read from inside it: nothing is extracted."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, endings: tuple[str, ...] = EXTENSIONS) -> None:
+        self.endings = endings
         if root.exists() and not root.is_file():  # opening a pipe would wait for its writer
             raise UserError(f"{root} is {SPECIAL} (data.root); give a folder or a .zip")
         try:
@@ -258,7 +278,7 @@ class Zip:
         files: dict[str, tuple[int, ...]] = {
             name: (*self.stamp, seen[name].file_size, seen[name].CRC)
             for name in whole
-            if is_picture(name)
+            if is_picture(name, self.endings)
         }
         left_out = Counter(ending(name) for name in whole if name not in files)
         return Tree(files, set().union(*map(above, seen)), left_out)
@@ -267,9 +287,9 @@ class Zip:
         return self.file.read(self.entries[name])
 
 
-def source(root: Path) -> Folder | Zip:
-    """The pictures in a folder or a zip file."""
-    return Folder(root) if root.is_dir() else Zip(root)
+def source(root: Path, endings: tuple[str, ...] = EXTENSIONS) -> Folder | Zip:
+    """The pictures, or files of other endings, in a folder or a zip file."""
+    return Folder(root, endings) if root.is_dir() else Zip(root, endings)
 
 
 def plain(name: str) -> str:
@@ -289,9 +309,9 @@ def ending(name: str) -> str:
     return PurePosixPath(name).suffix.lower() or "without an ending"
 
 
-def is_picture(name: str) -> bool:
-    """Whether a path has the extension of a picture, and is not hidden."""
-    return not is_hidden(name) and name.lower().endswith(EXTENSIONS)
+def is_picture(name: str, endings: tuple[str, ...] = EXTENSIONS) -> bool:
+    """Whether a path has the ending of a picture, or one of others, and is not hidden."""
+    return not is_hidden(name) and name.lower().endswith(endings)
 
 
 def is_hidden(name: str) -> bool:

@@ -6,12 +6,12 @@ et al., "Intriguing properties of neural networks", 2014, section 4.3). For a we
 (outputs, the rest), with spectral norm |W|,
 
     linear                  |W|
-    convolution             |W| sqrt(ceil(k_h / s_h) ceil(k_w / s_w))
-    transposed convolution  the same times sqrt(s_h s_w)
+    convolution             |W| sqrt(product of ceil(k / s))
+    transposed convolution  the same times sqrt(product of s)
     norm                    max |gain| / sqrt(eps)
 
-of kernel k and stride s: a pixel is in so many patches. A norm divides by sd(x), and eps alone
-bounds the result where x is nearly constant.
+of kernel k and stride s in each dimension: a pixel is in so many patches. A norm divides by sd(x),
+and eps alone bounds the result where x is nearly constant.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def lipschitz_bound(layer: nn.Module, limits: WeightLimits) -> float:
             return max((lipschitz_bound(each, limits) for each in layer), default=1.0)
         case nn.Linear():
             return limits.matrix(layer.out_features, layer.in_features)
-        case nn.Conv2d() | nn.ConvTranspose2d():
+        case nn.Conv1d() | nn.Conv2d() | nn.ConvTranspose1d() | nn.ConvTranspose2d():
             return of_convolution(layer, limits)
         case nn.modules.batchnorm._NormBase() | nn.GroupNorm() | nn.LayerNorm():
             return limits.norm(layer.weight is not None, layer.eps)
@@ -86,17 +86,18 @@ def lipschitz_bound(layer: nn.Module, limits: WeightLimits) -> float:
     return math.inf
 
 
-def of_convolution(layer: nn.Conv2d | nn.ConvTranspose2d, limits: WeightLimits) -> float:
+Convolution = nn.Conv1d | nn.ConvTranspose1d | nn.Conv2d | nn.ConvTranspose2d
+
+
+def of_convolution(layer: Convolution, limits: WeightLimits) -> float:
     """K of a convolution; padding with anything but zeros repeats pixels, and has no bound here."""
     if layer.padding_mode != "zeros":
         return math.inf
-    (height, width), (down, right) = layer.kernel_size, layer.stride
-    patches = math.ceil(height / down) * math.ceil(width / right)
-    transposed = down * right if layer.transposed else 1
-    inputs = layer.in_channels // layer.groups
-    return limits.matrix(layer.out_channels, inputs * height * width) * math.sqrt(
-        patches * transposed
-    )
+    sides = list(zip(layer.kernel_size, layer.stride, strict=True))
+    patches = math.prod(math.ceil(kernel / stride) for kernel, stride in sides)
+    transposed = math.prod(layer.stride) if layer.transposed else 1
+    inputs = layer.in_channels // layer.groups * math.prod(layer.kernel_size)
+    return limits.matrix(layer.out_channels, inputs) * math.sqrt(patches * transposed)
 
 
 def unbounded_layers(network: nn.Module, limits: WeightLimits, name: str = "") -> list[str]:

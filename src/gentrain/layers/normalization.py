@@ -101,7 +101,7 @@ class VirtualBatchNorm(CouplesSamples, LipschitzBounded):
         return torch.cat([mean.expand_as(own), torch.lerp(mean, others, 1 / (self.reference + 1))])
 
 
-LINEAR = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
+LINEAR = (nn.Linear, nn.Conv1d, nn.ConvTranspose1d, nn.Conv2d, nn.ConvTranspose2d)
 NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, VirtualBatchNorm)
 
 

@@ -47,7 +47,7 @@ class GenerativeModel(nn.Module, ABC):
 
     A batch is `(images,)`, or `(images, labels)` for labelled data. It is `(images, sources)` for
     a model that translates, and `(images, labelled images, labels)` for a semi-supervised one.
-    Images are float (B, C, H, W) in [-1, 1]; points are float (B, D).
+    Images are float (B, C, H, W) in [-1, 1], sounds (B, C, L); points are float (B, D).
     """
 
     labelled: bool = False  # samples are made for given labels
@@ -77,6 +77,7 @@ class GenerativeModel(nn.Module, ABC):
     def prior(self) -> str | None:
         """The distribution of the noise that a sample is a function of: "normal" or "uniform".
 
+        "mixed" where codes join it (`HasCodes`).
         None where a sample is no function of noise alone: a translation, or a Markov chain.
         """
         return None
@@ -329,10 +330,30 @@ class HasCritic(Capability):
         """(B,) scores of a batch of real images, or of `fake` ones. Nothing is updated."""
 
 
+class MakesImagesOfNoise(Capability):
+    """Its images are a function of the noise, differentiable unless its codes are exact."""
+
+    what, examples = "makes images of noise", "model=dcgan, vae or realnvp"
+
+    @abstractmethod
+    def images_of(self, z: Tensor, batch: Batch) -> Tensor:
+        """The images of noise (B, ...), with gradients: means where pixels are drawn.
+
+        Args:
+            z: as `noise` draws it.
+            batch: its size and labels count.
+        """
+
+    def nearest_noise(self, z: Tensor) -> Tensor:
+        """The noise nearest to z (B, ...) that the prior can draw."""
+        return z
+
+
 class Encodes(Capability):
     """It maps images to codes."""
 
     what, examples = "encodes images", "model=vae or bigan"
+    exact: ClassVar[bool] = False  # the image of a code is the image again
 
     @abstractmethod
     def encode(self, x: Tensor) -> Tensor:
@@ -392,6 +413,52 @@ class Classifies(Capability):
     @abstractmethod
     def classify(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> logits (B, K)."""
+
+
+class Clusters(Capability):
+    """It sorts images into groups that nobody named."""
+
+    what, examples = "sorts images into groups of its own", "model=infogan"
+
+    @property
+    @abstractmethod
+    def categories(self) -> int:
+        """How many groups; 0 where it was trained without."""
+
+    @abstractmethod
+    def cluster(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> logits (B, categories). Nothing is updated."""
+
+
+class HasCodes(Capability):
+    """Its noise has codes that shall mean something: categories, and numbers in [-1, 1]."""
+
+    what, examples = "has codes beside its noise", "model=infogan"
+
+    @property
+    @abstractmethod
+    def categories(self) -> int:
+        """K of its first categorical code; 0 for none."""
+
+    @property
+    @abstractmethod
+    def continuous(self) -> int:
+        """How many continuous codes it has."""
+
+    @property
+    @abstractmethod
+    def noise_parts(self) -> list[tuple[str, int]]:
+        """What the noise consists of, in order: "normal", "uniform" or "one-hot", and a length."""
+
+    @abstractmethod
+    def with_codes(self, z: Tensor, category: int | None, values: dict[int, Tensor]) -> Tensor:
+        """The same noise (B, latent) with other codes.
+
+        Args:
+            z: noise, as `noise` draws it.
+            category: of the first categorical code; None leaves it.
+            values: (B,) each, of continuous codes, by their numbers.
+        """
 
 
 class Translates(Capability):

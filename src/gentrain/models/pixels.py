@@ -27,7 +27,7 @@ from gentrain.streams import bernoulli, uniform
 # "binary": 0 and 1; "levels": whole numbers; "signs": -1 and 1; "density": real numbers of which a
 # density is defined; "unchanged": real numbers that may lie on 256 points, where it has no bound
 Values = str
-Shown = Literal["images", "points"]  # 8-bit images, or points in the plane
+Shown = Literal["images", "sounds", "points"]  # 8-bit images, sounds, or points
 
 
 class Pixels(nn.Module, ABC):
@@ -246,9 +246,12 @@ CHOICES: dict[str, type[Pixels]] = {  # names in conf/pixels, without variants s
 }
 
 
+KINDS: dict[int, Shown] = {1: "points", 2: "sounds", 3: "images"}  # by the length of a shape
+
+
 def shown(shape: Collection[int]) -> Shown:
-    """What data of a shape are: (C, H, W) of images, or (D,) of points."""
-    return "images" if len(shape) == 3 else "points"
+    """What data of a shape are: (C, H, W) of images, (C, L) of sounds, or (D,) of points."""
+    return KINDS[len(shape)]
 
 
 def real_values(shape: Collection[int]) -> Pixels:
@@ -263,7 +266,7 @@ def check_values(
 
     Args:
         pixels: the map.
-        shape: (C, H, W) of images, or (D,) of points.
+        shape: (C, H, W) of images, (C, L) of sounds, or (D,) of points.
         takes: the values that the model takes.
         remedy: what to do where the user did not choose the map; None to name maps that fit.
 

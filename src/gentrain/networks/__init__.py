@@ -31,6 +31,8 @@ module               | networks                                   | paper
                      |                                            | Salimans et al., 2016
 `vae`                | encoders and decoders of autoencoders      | Kingma & Welling, 2014
 `energy`             | energies of energy-based models            |
+`wavegan`            | strided convolutions along time, for       | Donahue et al., 2019
+                     | sounds                                     |
 
 Modules are exported, not classes: most hold a `Generator` or a `Translator`, and a `Critic`.
 """
@@ -56,6 +58,7 @@ from gentrain.networks import (
     translator,
     unet,
     vae,
+    wavegan,
 )
 from gentrain.networks.base import Backbone
 
@@ -81,4 +84,5 @@ __all__ = [
     "translator",
     "unet",
     "vae",
+    "wavegan",
 ]

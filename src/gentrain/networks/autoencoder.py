@@ -97,7 +97,7 @@ class MLP(Autoencoder):
                 "model.critic.depth); give a width, or null for model.critic.depth=1"
             )
         hidden = [] if width is None else [width] * (depth - 1)
-        sizes, points = [math.prod(shape), *hidden, code], len(shape) == 1
+        sizes = [math.prod(shape), *hidden, code]
         encoder: list[nn.Module] = [nn.Flatten()]
         for inputs, outputs in pairwise(sizes):
             encoder += [nn.Linear(inputs, outputs), norm1d(norm, outputs), ReLU()]
@@ -106,9 +106,10 @@ class MLP(Autoencoder):
             decoder += [nn.Linear(inputs, outputs), norm1d(norm, outputs), ReLU()]
         decoder += [
             nn.Linear(sizes[1], sizes[0]),
-            nn.Identity() if points else nn.Tanh(),
+            nn.Identity() if len(shape) == 1 else nn.Tanh(),
             nn.Unflatten(1, tuple(shape)),
         ]
+        points = len(shape) != 3
         super().__init__(nn.Sequential(*encoder), nn.Sequential(*decoder), code, points)
 
 

@@ -65,6 +65,10 @@ class Generator(ImageMaker):
             return torch.rand(n, self.latent, device=device) * 2 - 1
         return torch.randn(n, self.latent, device=device)
 
+    def nearest_noise(self, z: Tensor) -> Tensor:
+        """The noise nearest to z (B, latent) that the prior can draw."""
+        return z.clamp(-1, 1) if self.prior == "uniform" else z
+
     def init_from_images(self, x: Tensor) -> None:
         """Data-dependent initialisation by a first batch of real images (B, *shape)."""
 
@@ -105,7 +109,7 @@ class Critic(nn.Module, LipschitzBounded):
     Args:
         body: the network.
         features: F.
-        points: samples are points, not images.
+        points: samples are points, sounds or pairs with a code: what is no image.
         head: the last layer; None makes one linear layer.
         neck: what is between the features and every head, such as noise.
     """
@@ -116,6 +120,7 @@ class Critic(nn.Module, LipschitzBounded):
     grows: ClassVar[bool] = False  # it grows level by level, as in a progressive GAN
     is_energy: ClassVar[bool] = False  # scores are minus an energy, which is never negative
     source_shape: list[int] | None = None  # of the image that it sees beside each image
+    summed: int = 1  # pixels that each feature is the sum of
 
     def __init__(
         self,
@@ -188,7 +193,8 @@ class Critic(nn.Module, LipschitzBounded):
 
         A network whose samples go into several layers names them all.
         """
-        return [next(m for m in self.body.modules() if isinstance(m, nn.Linear | nn.Conv2d))]
+        kinds = nn.Linear | nn.Conv1d | nn.Conv2d
+        return [next(m for m in self.body.modules() if isinstance(m, kinds))]
 
     def widened(self, layer: Any, m: int) -> nn.Module:
         """A layer of the same kind with m times the inputs, and weights of the same scale.
@@ -205,13 +211,14 @@ class Critic(nn.Module, LipschitzBounded):
         return head
 
 
-def with_inputs(layer: Any, m: int) -> nn.Linear | nn.Conv2d:
+def with_inputs(layer: Any, m: int) -> Any:
     """A linear layer or a convolution as `layer`, with m times the inputs."""
     match layer:
         case nn.Linear():
             return nn.Linear(m * layer.in_features, layer.out_features, layer.bias is not None)
         case _:
-            return nn.Conv2d(
+            kind = nn.Conv1d if len(layer.kernel_size) == 1 else nn.Conv2d
+            return kind(
                 m * layer.in_channels,
                 layer.out_channels,
                 layer.kernel_size,
@@ -245,7 +252,7 @@ def require_source_shape(source_shape: list[int] | None) -> list[int]:
 
 
 def require_image(shape: list[int], instead: str = "mlp") -> None:
-    """Refuse points in the plane.
+    """Refuse points and sounds.
 
     Args:
         shape: of a sample.
@@ -285,3 +292,19 @@ def gaussian_init(network: nn.Module, sd: float = 0.02) -> nn.Module:
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
     return network
+
+
+@torch.no_grad()
+def divide_weights(layer: nn.Module, summed: int) -> None:
+    """Divide the weights of a layer whose inputs are sums, so that its outputs start near one.
+
+    The authors' critics have spectral norm, which undoes it. Without it, scores would start with a
+    standard deviation of 20.
+
+    Args:
+        layer: a linear layer or an embedding.
+        summed: how many values each input is the sum of.
+    """
+    for weight in layer.parameters():
+        if weight.dim() > 1:
+            weight.div_(summed)

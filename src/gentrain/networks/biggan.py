@@ -78,7 +78,7 @@ class Generator(base.Generator):
 class Critic(resnet.Critic):
     """D(x, y): a residual critic that projects labels (see `conditional.ProjectionCritic`).
 
-    Its weights are orthogonal at the start.
+    Its weights are orthogonal at the start, those after the sum over pixels divided by its length.
 
     Args:
         shape, width, norm, attention: as of `resnet.Critic`.
@@ -98,6 +98,8 @@ class Critic(resnet.Critic):
         super().__init__(shape, width, norm, attention)
         self.embed = nn.Embedding(classes, self.size)
         orthogonal_init(self)
+        for layer in (self.head, self.embed):
+            base.divide_weights(layer, self.summed)
 
     def features(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """(B, *shape), labels that it does not use -> (B, F)."""

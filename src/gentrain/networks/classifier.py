@@ -25,8 +25,8 @@ class ClassifierCritic(nn.Module, LipschitzBounded):
     def __init__(self, backbone: base.Backbone[Any], classes: Count) -> None:
         super().__init__()
         self.critic = backbone()
-        self.classifier = nn.Linear(self.critic.size, classes)
-        base.init_like(self.classifier, self.critic.head)
+        classifier = nn.Linear(self.critic.size, classes)
+        self.classifier: nn.Module = base.init_like(classifier, self.critic.head)
 
     def backbones(self) -> list[nn.Module]:
         """The networks with a body."""
@@ -107,6 +107,7 @@ class Classifier(nn.Module):
         critic = network(shape=shape)
         self.body, self.neck = critic.body, critic.neck
         self.head = nn.Linear(critic.head.in_features, classes)
+        base.divide_weights(self.head, critic.summed)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, *shape) -> logits (B, K)."""

@@ -11,7 +11,7 @@ from gentrain.config.types import Count
 from gentrain.data.labels import LabelKind
 from gentrain.errors import UserError
 from gentrain.layers.lipschitz_bound import LipschitzBounded, WeightLimits, lipschitz_bound
-from gentrain.networks.base import Backbone, with_options
+from gentrain.networks.base import Backbone, divide_weights, with_options
 
 Conditioning = Literal["concat", "projection"]
 
@@ -91,6 +91,10 @@ class LabelledGenerator(nn.Module):
         """Draw (n, latent) from the prior."""
         return self.generator.noise(n, device)[:, : self.latent]
 
+    def nearest_noise(self, z: Tensor) -> Tensor:
+        """The noise nearest to z (B, latent) that the prior can draw."""
+        return self.generator.nearest_noise(z)
+
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
         """(B, latent), (B,) -> (B, *shape)."""
         return self.generator(torch.cat([z, self.embed(y)], 1))
@@ -131,7 +135,8 @@ class ConcatCritic(nn.Module, LipschitzBounded):
 class ProjectionCritic(nn.Module, LipschitzBounded):
     """D(x, y) = head(h) + <h, V y>, h = features(x) (Miyato & Koyama, 2018).
 
-    V starts with Glorot's uniform weights, as in the authors' code.
+    V starts with Glorot's uniform weights, as in the authors' code, divided by the number of pixels
+    that each of the features is the sum of.
 
     Args:
         backbone: a critic.
@@ -143,6 +148,7 @@ class ProjectionCritic(nn.Module, LipschitzBounded):
         self.critic = backbone()
         self.embed = nn.Embedding(classes, self.critic.head.in_features)
         nn.init.xavier_uniform_(self.embed.weight)
+        divide_weights(self.embed, self.critic.summed)
 
     def backbones(self) -> list[nn.Module]:
         """The networks with a body."""

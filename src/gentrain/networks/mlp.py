@@ -139,7 +139,7 @@ class Critic(Perceptron):
             (first if number < joining else rest).extend([hidden, nn.Dropout(dropout)])
             size = width
         layers = LateCode(first, rest, pixels, code) if code else nn.Sequential(*first, *rest)
-        super().__init__(layers, width, points=bool(code) or len(shape) == 1)
+        super().__init__(layers, width, points=bool(code) or len(shape) != 3)
         self.code = code
 
 
@@ -282,7 +282,7 @@ class NoisyCritic(Perceptron):
             layers += [linear, ReLU(), GaussianNoise(noise)]
         neck = layers.pop()
         body = LateCode(layers[:5], layers[5:], sizes[0], code) if code else nn.Sequential(*layers)
-        super().__init__(body, sizes[-1], points=bool(code) or len(shape) == 1, neck=neck)
+        super().__init__(body, sizes[-1], points=bool(code) or len(shape) != 3, neck=neck)
         self.code = code
         self.weight_norm = weight_norm
 

@@ -94,7 +94,9 @@ class Critic(base.Critic):
         pixels = math.prod(side // 2 ** len(channels) for side in shape[1:])
         pooled = PixelPool(pool, pixels)
         super().__init__(nn.Sequential(*blocks, ReLU(), pooled), channels[-1])
+        self.summed = pixels if pool == "sum" else 1
         glorot_init(self)
+        base.divide_weights(self.head, self.summed)
 
     def input_layers(self) -> list[nn.Module]:
         """The first convolution of the first block, and its shortcut."""

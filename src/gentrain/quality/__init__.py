@@ -11,6 +11,8 @@ class               chosen by                    scores
 `Annealed`          quality=ais                  -log p of an energy model, log Z by annealing
 `PlaneLikelihood`   quality=plane                -log p of an energy in the plane, log Z by a grid
 `ChainMixing`       quality=chains               acceptance, effective sample size, R-hat of chains
+`SoundQuality`      quality=spectral             the same of the mel spectrograms of sounds
+`ToneQuality`       quality=tones                the same, and pitch and timbre by exact rules
 `ModeCoverage`      quality=modes                modes of a mixture of Gaussians that are reached
 `StackedCoverage`   quality=stacked              modes of Stacked MNIST that are reached
 `RoundTrip`         quality=translation          what a translation there and back keeps
@@ -34,6 +36,7 @@ from gentrain.quality.likelihood import LogLikelihood
 from gentrain.quality.paired import PairedScores
 from gentrain.quality.plane import PlaneLikelihood
 from gentrain.quality.rotation import Rotation
+from gentrain.quality.sounds import SoundQuality, ToneQuality
 from gentrain.quality.test_error import TestError
 from gentrain.quality.translation import RoundTrip
 
@@ -54,8 +57,10 @@ __all__ = [
     "RoundTrip",
     "SampleMetric",
     "Score",
+    "SoundQuality",
     "StackedCoverage",
     "TestError",
+    "ToneQuality",
     "higher_is_better",
     "inception_quality",
 ]

@@ -75,7 +75,7 @@ class KernelDistance(NamedTuple):
     """Mean and standard deviation over subsets: see `kernel_distance`."""
 
     mean: float
-    std: float
+    std: float | None
 
 
 def kernel_distance(
@@ -84,7 +84,8 @@ def kernel_distance(
     """KID: the mean over random subsets of the unbiased MMD^2 with k(x, y) = (x.y / F + 1)^3.
 
     Binkowski et al., "Demystifying MMD GANs" (2018). The standard deviation over subsets, divided
-    by their number and not by one less, is torch-fidelity's `kernel_inception_distance_std`.
+    by their number and not by one less, is torch-fidelity's `kernel_inception_distance_std`. It is
+    None where a subset would be the whole set: all subsets are then equal.
 
     Args:
         fake: (N, F) features of samples.
@@ -102,7 +103,8 @@ def kernel_distance(
         return features[drawn.to(features.device)].double()
 
     found = torch.stack([poly_mmd(subset(real), subset(fake)) for _ in range(subsets)])
-    return KernelDistance(found.mean().item(), found.std(correction=0).item())
+    whole = subset_size >= min(len(fake), len(real))
+    return KernelDistance(found.mean().item(), None if whole else found.std(correction=0).item())
 
 
 class Manifold(NamedTuple):

@@ -40,6 +40,7 @@ from gentrain.quality.distances import (
 from gentrain.quality.features import Features
 
 KEPT = 10_000  # reference features on disk, for KID and neighbours; the moments are of all of them
+OTHERS = {"points": "modes", "sounds": "spectral"}  # scores of what is no image
 SPLITS = 10  # of the Inception score
 NEIGHBOURS = 5  # of precision, recall, density and coverage
 # why a score has no error of its own; see `Score.error`
@@ -125,20 +126,24 @@ class ImageQuality(SampleMetric):
                 f"KID cannot draw subsets of {kid_subset_size} from {samples} samples "
                 f"(quality.kid_subset_size); give 2 to {most}, or null"
             )
-        self.key = f"quality={features.choice or features.name}"
+        self.key = self.key_of(features)
         self.features, self.cache = features, Path(cache).expanduser()
         self.of_train, self.reference_samples = reference == "train", reference_samples
         self.wanted, self.optional = samples, optional
         self.kid_subsets, self.kid_subset_size = kid_subsets, kid_subset_size
         self.prdc_samples = prdc_samples
 
+    def key_of(self, features: Features) -> str:
+        """What chooses this metric, as typed."""
+        return f"quality={features.choice or features.name}"
+
     def check(self, data: Data, model: GenerativeModel) -> None:
         self.samples = self.wanted
         super().check(data, model)
         if len(data.shape) != 3:
             raise UserError(
-                f"this quality is of images, and data={data.name} gives points (quality); "
-                "choose quality=modes or none"
+                f"this quality is of images, and data={data.name} gives {data.things} (quality); "
+                f"choose quality={OTHERS[data.things]} or none"
             )
         self.features.check(data)
         size = len(data.load(self.reference).images[: self.reference_samples])
@@ -332,7 +337,7 @@ class ImageQuality(SampleMetric):
             f"fid{suffix}": frechet_distance(self.real, moments(features)),
             self.floor_name: self.floor["value"],
             f"kid{suffix}": kid.mean,
-            f"kid{suffix}_std": kid.std,
+            **({} if kid.std is None else {f"kid{suffix}_std": kid.std}),
         } | {f"{name}{suffix}": value for name, value in manifold._asdict().items()}
 
     def _class_of_source(

@@ -140,7 +140,7 @@ class PlaneLikelihood(HeldOutMetric):
                 self.leave_out(
                     ("nats", "log_z"),
                     f"since {grid.border:.2g} of the mass is at the border of the box; give a "
-                    "larger one (quality.box)",
+                    "larger one, quality=plane quality.box=SIDE (quality.box)",
                 )
                 return scores
             points = [model.values(batch[0]) for batch in self.batches(data, device)]

@@ -37,7 +37,7 @@ class Rotation(Classifier):
     def check(self, data: Data) -> None:
         if len(data.shape) != 3:
             raise UserError(
-                f"points of {data.shape} cannot be turned (quality); choose quality=none"
+                f"{data.things} of {data.shape} cannot be turned (quality); choose quality=none"
             )
 
     def prepare(self, data: LabelledImages, cache: Path) -> None:

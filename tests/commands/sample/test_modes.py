@@ -35,6 +35,7 @@ from gentrain.commands.sample.session import BLOCK, SampleSession
 from gentrain.commands.sample.writer import Output
 from gentrain.data.arrays import ArrayDataset, random_rows, to_bytes
 from gentrain.data.base import Data
+from gentrain.data.grids import annotated, tile, unit
 from gentrain.data.labels import Attributes
 from gentrain.errors import Diverged, Unavailable, UserError
 from gentrain.files import report_disk_errors
@@ -45,6 +46,7 @@ from gentrain.models.energy.rbm import RBM
 from gentrain.models.energy.visible import BinaryUnits
 from gentrain.models.gan.cgan import ConditionalGAN
 from gentrain.models.gan.gan import GAN
+from gentrain.models.gan.infogan import InfoGAN
 from gentrain.models.gan.stargan import StarGAN
 from gentrain.networks import mlp, patchgan
 from gentrain.networks.base import Generator
@@ -533,3 +535,59 @@ def test_translations_to_attributes(tmp_path: Path) -> None:
         translate_files.Translate().check(faces())
     with pytest.raises(UserError, match=r"no domain red \(domain\); give one of black, blond"):
         faces(domain="red")
+
+
+# --- codes ----------------------------------------------------------------------------------------
+
+
+def coded(categories: list[int], continuous: int) -> InfoGAN:
+    torch.manual_seed(0)
+    generator, critic = backbones(SHAPE)
+    return InfoGAN(generator, critic, criterion(), categories, continuous)
+
+
+def test_a_traverse_of_codes_has_a_row_for_each_category(tmp_path: Path) -> None:
+    """A picture for each continuous code; all else is one noise, with other codes at 0."""
+    model = coded([3], 2)
+    opened = session(model)
+    result = latent_modes.Traverse(steps=5).draw(opened, Output(tmp_path, "npz"))
+    assert result == {"codes": [0, 1], "categories": 3}
+    kept = np.load(tmp_path / "images.npz")["images"].reshape(2, 3, 5, 8, 8)
+    z = opened.noise(1)
+    for code, row, column in ((0, 2, 0), (1, 0, 4), (1, 1, 2)):
+        c = z.clone()
+        c[:, 6:] = 0
+        c[:, 6 + row] = 1
+        c[:, 9 + code] = [-2, -1, 0, 1, 2][column]
+        wanted = to_bytes(opened.images(c, None))[0, 0].numpy()
+        assert np.array_equal(kept[code, row, column], wanted)
+    assert {path.name for path in tmp_path.glob("*.png")} == {"traverse-0.png", "traverse-1.png"}
+    assert np.array_equal(kept[0, :, 2], kept[1, :, 2])  # where both codes are 0
+    only = latent_modes.Traverse(latents=[1], steps=3, reach=1.0)
+    only.check(opened)
+    assert only.draw(opened, Output(tmp_path / "one", "npz"))["codes"] == [1]
+    with pytest.raises(UserError, match=r"no continuous code 2 among 2 \(mode\.latents\)"):
+        latent_modes.Traverse(latents=[2]).check(opened)
+
+
+def test_codes_of_one_kind(tmp_path: Path) -> None:
+    result = latent_modes.Traverse(steps=4).draw(session(coded([3], 0)), Output(tmp_path, "npz"))
+    assert result == {"codes": [], "categories": 3}
+    kept = np.load(tmp_path / "images.npz")["images"].reshape(3, 4, -1)
+    assert len(np.unique(kept.reshape(12, -1), axis=0)) == 12  # the columns are other noise
+    numbers = session(coded([], 2))
+    result = latent_modes.Traverse(steps=4).draw(numbers, Output(tmp_path / "n", "npz"))
+    assert result == {"codes": [0, 1], "categories": 0}
+    assert (tmp_path / "n" / "traverse-1.png").exists()
+
+
+def test_words_beside_a_table_are_drawn_in_its_margins() -> None:
+    images = torch.rand(6, 1, 8, 8) * 2 - 1
+    plain, named = (annotated(images, rows, ["-2", "0", "2"]) for rows in ([], ["a", "long word"]))
+    cells = tile(unit(images).repeat_interleave(4, 2).repeat_interleave(4, 3), 3)
+    for picture in (plain, named):
+        height, width = cells.shape[1:]
+        torch.testing.assert_close(picture[:, -height:, -width:], cells, atol=1 / 255, rtol=0)
+        assert picture[:, :-height].min() < 0.5  # there is ink
+    assert plain.shape[2] == cells.shape[2] < named.shape[2]
+    assert named[:, -height:, :-width].min() < 0.5

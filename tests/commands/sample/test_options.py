@@ -55,19 +55,34 @@ OF_MODES: dict[str, tuple[Any, ...]] = {
     "n": VALUES["n"],
     "share": (0.1, 0.4),
     "reach": (1.0, 2.0),
+    "rate": (0.1, 0.3),
+    "groups": ([1, 2], [2, 1]),
+    "codes": (100, 200),
+    "starts": (0, 4),
     "standing": (4, 8),
     "shown": (1, 2),
 }
 # small numbers, so that the test is quick; an option under test comes after these
-QUICK = {"n": 2, "standing": 4, "taus": [1.0], "steps": 3, "draws": 1, "fid": False, "shown": 2}
+QUICK = {
+    "n": 2, "standing": 4, "taus": [1.0], "steps": 3, "draws": 1, "fid": False, "shown": 2,
+    "groups": [1, 2], "starts": 2, "codes": 200,
+}  # fmt: skip
 # what a run refuses of them; their own cases show it
-REFUSED = {("grid", "plane"): ("shown",), ("denoise", "stored"): ("draws",)}
+REFUSED = {
+    ("grid", "plane"): ("shown",), ("denoise", "stored"): ("draws",),
+    ("project", "maf"): ("starts", "steps", "rate"),
+}  # fmt: skip
 # the runs on which a mode is tried: of the zoo, or untrained ones that are built here
 PLANE = (
     "model=realnvp_points", "data=two_moons", "model.flow.couplings=2", "model.flow.width=8",
 )  # fmt: skip
 STORED = ("model=hopfield", "data.size=8", "model.memories=3")
-BUILT = {"plane": PLANE, "stored": STORED}
+CODED = (
+    "model=infogan", "network=mlp", "data.size=8", "model.generator.width=8",
+    "model.critic.width=8", "model.continuous=3",
+)  # fmt: skip
+ENCODED = ("model=vae", "data.size=8", *(f"model.{net}.width=8" for net in ("encoder", "decoder")))
+BUILT = {"plane": PLANE, "stored": STORED, "coded": CODED, "encoded": ENCODED}
 RUNS = {
     "arithmetic": ("gan", "cgan"),
     "chains": ("rbm", "stored"),
@@ -77,15 +92,17 @@ RUNS = {
     "denoise": ("rbm", "stored"),
     "density": ("plane",),
     "domains": ("stargan",),
+    "edit": ("encoded", "coded"),
     "filters": ("rbm",),
     "grid": ("gan", "cgan", "vae", "maf", "pixelcnn", "rbm", "edges", "stargan", "plane"),
     "interpolate": ("gan", "cgan", "vae"),
     "invert": ("vae",),
     "nearest": ("gan", "vae", "cgan"),
+    "project": ("encoded", "gan", "cgan", "maf"),
     "reconstruct": ("vae", "m2"),
     "sphere": ("gan", "cgan", "vae"),
     "translate": ("edges", "colours", "larger", "holes", "residual", "cyclegan", "stargan"),
-    "traverse": ("gan", "cgan", "vae"),
+    "traverse": ("gan", "cgan", "vae", "coded"),
     "truncation": ("gan",),
 }
 MODES = sorted(path.stem for path in (CONF / "mode").glob("*.yaml"))

@@ -6,6 +6,7 @@ tests/cli/test_sample.py runs the program itself.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -215,9 +216,8 @@ def test_eval_of_a_game_measures_as_the_run_did(
         if key.startswith("test/")
     }
     assert "fid_classifier_floor" in done.stdout and "200 fakes" in done.stdout
-    fine(
-        done := gentrain("eval", f"run={trained / 'gan'}", "n=100", f"out={tmp_path / 'eval.json'}")
-    )
+    done = gentrain("eval", f"run={trained / 'gan'}", "n=100", f"out={tmp_path / 'eval.json'}")
+    assert done.status == 0 and "quality=classifier: 100 samples" in done.stderr, done
     assert json.loads((tmp_path / "eval.json").read_text())["scores"]["quality/n"] == 100
     refused(gentrain("eval", f"run={trained / 'cgan'}"), "nothing to score", "(quality)")
 
@@ -383,7 +383,14 @@ def test_every_generator_goes_into_onnx(tmp_path: Path) -> None:
     """Virtual batch norm, too, whose reference joins every batch."""
     from types import SimpleNamespace
 
-    from gentrain.commands.export import ExportedGenerator, largest_difference, write_onnx
+    import onnxruntime
+
+    from gentrain.commands.export import (
+        ExportedGenerator,
+        largest_difference,
+        noise_parts,
+        write_onnx,
+    )
     from gentrain.commands.sample.session import SampleSession
     from tests.support.compose import batch, build_model
 
@@ -393,6 +400,7 @@ def test_every_generator_goes_into_onnx(tmp_path: Path) -> None:
         ["model=dcgan", "tricks=[virtual_batch_norm]"],
         ["model=cgan"],
         ["model=bigan"],
+        ["model=infogan", "network=mlp"],
     ):
         small = (
             []
@@ -405,7 +413,8 @@ def test_every_generator_goes_into_onnx(tmp_path: Path) -> None:
         run = SimpleNamespace(model=made, data=data, device=torch.device("cpu"), class_names=[])
         here = SampleSession(run)  # type: ignore[arg-type]
         exported, path = ExportedGenerator(made, made.generator).eval(), tmp_path / "generator.onnx"
-        write_onnx(exported, here, {"prior": here.prior, "classes": None}, path)
+        about = {"prior": here.prior, "classes": None, "noise": noise_parts(here)}
+        write_onnx(exported, here, about, path)
         assert largest_difference(exported, here, path) < 1e-5, words
     script = ROOT / "scripts" / "sample_onnx.py"
     subprocess.run(
@@ -414,6 +423,15 @@ def test_every_generator_goes_into_onnx(tmp_path: Path) -> None:
         timeout=100,
     )
     assert Image.open(tmp_path / "grid.png").size == (56, 56)
+    found = importlib.util.spec_from_file_location("sample_onnx", script)
+    assert found is not None and found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    z = module.inputs(onnxruntime.InferenceSession(path), 500, 0, None)["z"]  # of infogan
+    assert z.shape == (500, 74) and np.abs(z).max() <= 1
+    hot, numbers = z[:, 62:72], np.delete(z, np.s_[62:72], 1)
+    assert set(np.unique(hot)) == {0, 1} and (hot.sum(1) == 1).all() and hot.any(0).all()
+    assert np.abs(numbers.std(0) - 3**-0.5).max() < 0.06
 
 
 def test_a_model_that_draws_value_by_value(zoo: Zoo, tmp_path: Path, gentrain: Program) -> None:

@@ -37,7 +37,7 @@ class Replay(Regularizer):
     def attach(self, model: RegularizedModel) -> None:
         if model.critic_is_conditional:
             raise UserError(
-                "replayed images would meet labels or sources of other images "
+                "replayed images would meet labels, sources or codes of other images "
                 "(tricks=[replay] in a conditional model); leave it out"
             )
         pools = {domain or "all": Pool(self.size, self.p) for domain in model.domains}
@@ -155,7 +155,7 @@ class DiffAugment(Regularizer):
     def attach(self, model: RegularizedModel) -> None:
         if any(critic.points for critic in model.critics()):
             raise UserError(
-                "points in the plane, and pairs with a code, have no colours to augment "
+                "points, sounds, and pairs with a code have no colours to augment "
                 "(tricks=[diff_augment]); use it on images"
             )
 
@@ -184,7 +184,7 @@ class Packing(Regularizer):
     def attach(self, model: RegularizedModel) -> None:
         if model.critic_is_conditional or model.critic_classifies:
             raise UserError(
-                "a pack of samples has several labels or sources "
+                "a pack of samples has several labels, sources or codes "
                 "(tricks=[packing] in a conditional model or a classifier); leave it out"
             )
         for critic in model.critics():

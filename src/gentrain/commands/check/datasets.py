@@ -20,6 +20,7 @@ from gentrain.config.validate import checked
 from gentrain.data.base import Data
 from gentrain.training.datamodule import DataModule
 
+TYPES = {"images": torch.uint8, "sounds": torch.int16, "points": torch.float32}
 Make = Callable[..., Data]  # makes the data set with other options
 
 
@@ -52,7 +53,7 @@ def samples(data: Data) -> str:
     said = []
     for split in ("train", "test"):
         images, labels, _ = data.load(split)
-        kind = torch.uint8 if len(data.shape) == 3 else torch.float32
+        kind = TYPES[data.things]
         require(tuple(images.shape[1:]) == data.shape, f"{split}: shape {images.shape}")
         require(images.dtype == kind, f"{split}: {images.dtype}, not {kind}")
         require(images.is_contiguous(), f"{split}: not contiguous; end with .contiguous()")

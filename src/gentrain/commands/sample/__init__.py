@@ -37,9 +37,9 @@ def sample(config: dict[str, Any], mode_name: str) -> Path:
     run_dir, mode = Path(config["run"]), build_mode(config)
     out = Path(config["out"]) if config["out"] else run_dir / f"samples-{mode_name}"
     typed = [key for key in SHARED if config[key] is not None]
-    config = with_defaults(config)
     with say_if_slow(f"opening {run_dir}"):
         run = reopen(run_dir, config["checkpoint"].name, device(config["device"].name))
+    config = with_defaults(config, run.data.kept_as)
     session = SampleSession(
         run,
         config["averaged"],
@@ -65,11 +65,11 @@ def sample(config: dict[str, Any], mode_name: str) -> Path:
     return out
 
 
-def with_defaults(config: dict[str, Any]) -> dict[str, Any]:
-    """The same keys, with a seed and a way to keep images where the user gave none."""
+def with_defaults(config: dict[str, Any], kept_as: str = "npz") -> dict[str, Any]:
+    """The same keys, with a seed and a way to keep samples where the user gave none."""
     from gentrain.config.schema import Keep
 
-    defaults = {"seed": 0, "save": Keep.npz}
+    defaults = {"seed": 0, "save": Keep[kept_as]}
     return config | {key: value for key, value in defaults.items() if config[key] is None}
 
 

@@ -36,10 +36,10 @@ class Density(Mode):
     def check(self, session: SampleSession) -> None:
         super().check(session)
         if tuple(session.data.shape) != (2,):
+            things = "points of other dimensions" if session.points else session.data.things
             raise UserError(
                 f"mode=density is for points in the plane, and data={session.data.name} gives "
-                f"{'points of other dimensions' if session.points else 'images'} (mode); "
-                "choose mode=grid"
+                f"{things} (mode); choose mode=grid"
             )
         model = session.model
         if not supports(model, HasLogProb) and not (

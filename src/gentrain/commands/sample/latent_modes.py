@@ -25,9 +25,9 @@ from gentrain.commands.sample.mode import (
 from gentrain.commands.sample.session import SampleSession
 from gentrain.commands.sample.writer import Output
 from gentrain.config.types import Count, Positive
-from gentrain.data.grids import scatter
+from gentrain.data.grids import annotated, scatter
 from gentrain.errors import UserError
-from gentrain.models.base import Encodes
+from gentrain.models.base import Encodes, HasCodes
 
 
 class Grid(Mode):
@@ -39,6 +39,7 @@ class Grid(Mode):
     """
 
     points = True
+    sounds = True
 
     SHOWN = 100  # images in the picture, where the user names no number
 
@@ -58,7 +59,8 @@ class Grid(Mode):
         if session.points:
             out.picture(self.name, scatter(first, session.data.frame))
         else:
-            out.picture(self.name, table(first, math.ceil(math.sqrt(len(first)))))
+            images = session.data.as_images(first)
+            out.picture(self.name, table(images, math.ceil(math.sqrt(len(images)))))
         return {}
 
 
@@ -67,6 +69,7 @@ class ClassGrid(Mode):
 
     needs_labels = True
     noise = "any"
+    sounds = True
 
     def __init__(self, n: Count = 10) -> None:
         self.n = n
@@ -86,6 +89,7 @@ class Interpolate(Mode):
     """
 
     noise_remedy = "give mode.path=linear"
+    sounds = True
 
     paths: ClassVar[dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]]] = {
         "slerp": slerp,
@@ -142,6 +146,7 @@ class Arithmetic(Mode):
     """
 
     noise = "any"
+    sounds = True
 
     def __init__(
         self,
@@ -172,48 +177,92 @@ def rows_of(pick: int | list[int]) -> list[int]:
 class Traverse(Mode):
     """A latent variable a row, from -`reach` to `reach`; the others keep one draw of the noise.
 
+    Where the noise has codes, a picture for each continuous code: a row for each category, and the
+    code along it; the other continuous codes are 0. Without continuous codes, a row has `steps`
+    draws of the rest of the noise.
+
     Args:
         n: how many latent variables, where `latents` is null; null for 10.
         latents: their numbers; null takes the `n` whose codes vary most from image to image. These
             are the active units of Burda et al. ("Importance Weighted Autoencoders", 2016): the
             codes of the others are the prior's. A model without an encoder shows the first `n`.
         steps: images in a row.
-        reach: the largest value, in standard deviations.
+        reach: the largest value. Null is 3 standard deviations; for a code in [-1, 1] it is 2, as
+            in InfoGAN, so that the ends lie beyond what the generator has seen.
     """
 
-    noise = "normal"
-
     IMAGES = 256  # whose codes are looked at
+    REACH, REACH_OF_CODES = 3.0, 2.0
 
     def __init__(
         self,
         n: Count | None = None,
         latents: Annotated[list[Index], Field(min_length=1)] | None = None,
         steps: Steps = 7,
-        reach: Positive = 3.0,
+        reach: Positive | None = None,
     ) -> None:
         if n is not None and latents:
             raise UserError("the latent variables are named by mode.latents (n); leave n out")
         self.n, self.latents, self.steps, self.reach = n or 10, latents, steps, reach
 
     def check(self, session: SampleSession) -> None:
+        coded = supports(session.model, HasCodes)
+        self.noise = "any" if coded else "normal"
         super().check(session)
-        size = session.noise(1)[0].numel()
+        size = session.model.continuous if coded else session.noise(1)[0].numel()
         if unknown := [i for i in self.latents or [] if i >= size]:
+            what = "continuous code" if coded else "latent variable"
             raise UserError(
-                f"no latent variable {unknown[0]} among {size} (mode.latents); give 0 to {size - 1}"
+                f"no {what} {unknown[0]} among {size} (mode.latents); "
+                + (f"give 0 to {size - 1}" if size else "leave it out")
             )
 
     def draw(self, session: SampleSession, out: Output) -> dict[str, Any]:
-        latents = self.latents or self.active(session)
+        if supports(session.model, HasCodes):
+            return self.draw_codes(session, out)
+        latents, reach = self.latents or self.active(session), self.reach or self.REACH
         first = session.noise(1)
         z = first.repeat(len(latents) * self.steps, *[1] * (first.ndim - 1))
-        values = torch.linspace(-self.reach, self.reach, self.steps).repeat(len(latents))
+        values = torch.linspace(-reach, reach, self.steps).repeat(len(latents))
         columns = torch.tensor(latents).repeat_interleave(self.steps)
         z.flatten(1)[torch.arange(len(z)), columns] = values
         labels = repeat_labels(session.labels(1), len(z))
         draw_table(session, out, self.name, z, labels, self.steps)
         return {"latents": latents}
+
+    def draw_codes(self, session: SampleSession, out: Output) -> dict[str, Any]:
+        """A picture for each continuous code, or one of the categories alone."""
+        model = session.model
+        codes: list[int | None] = [*(self.latents or range(min(self.n, model.continuous)))]
+        rows: list[int | None] = [*range(model.categories)]
+        codes, rows = codes or [None], rows or [None]
+        pictures = [self.columns(session, code) for code in codes]
+        z = torch.cat(
+            [model.with_codes(z, row, values) for z, values, _ in pictures for row in rows]
+        )
+        images = keep(session, out, z, None).unflatten(0, (len(pictures), -1))
+        names = [] if rows == [None] else [f"c={row}" for row in rows]
+        for code, part, (_, _, heads) in zip(codes, images, pictures, strict=True):
+            name = self.name if code is None else f"{self.name}-{code}"
+            out.picture(name, annotated(part, names, heads))
+        return {"codes": [code for code in codes if code is not None], "categories": len(names)}
+
+    def columns(
+        self, session: SampleSession, code: int | None
+    ) -> tuple[Tensor, dict[int, Tensor], list[str]]:
+        """The noise of a row, its continuous codes and the heads of its columns.
+
+        Args:
+            session: draws the noise.
+            code: which continuous code moves; None where there is none, and the noise changes.
+        """
+        if code is None:
+            return session.noise(self.steps), {}, [f"z{i}" for i in range(self.steps)]
+        reach = self.reach or self.REACH_OF_CODES
+        steps = torch.linspace(-reach, reach, self.steps)
+        values = {i: torch.zeros(self.steps) for i in range(session.model.continuous)}
+        z = session.noise(1).expand(self.steps, -1)
+        return z, values | {code: steps}, [f"{round(value, 2) + 0.0:g}" for value in steps.tolist()]
 
     def active(self, session: SampleSession) -> list[int]:
         """The latent variables whose codes vary most, those that vary more first."""

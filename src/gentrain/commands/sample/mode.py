@@ -34,6 +34,7 @@ class Mode(ABC):
     # of the options that all modes share, those that change what it draws or keeps
     reads: ClassVar[tuple[str, ...]] = ("seed", "labels", "mean", "temperature", "save")
     points: ClassVar[bool] = False  # it can show points in the plane
+    sounds: ClassVar[bool] = False  # it can show sounds, by `data.as_images`
     needs_labels: ClassVar[bool] = False  # samples must be made for given labels
     noise: Literal["any", "normal"] | None = None  # the prior that it needs, if it chooses noise
     noise_remedy: ClassVar[str] = "choose mode=grid"  # what to do where the prior is another
@@ -49,10 +50,11 @@ class Mode(ABC):
         Raises:
             UserError: with the reason and what to choose instead.
         """
-        if session.points and not self.points:
+        things = session.data.things
+        if not {"points": self.points, "sounds": self.sounds}.get(things, True):
             raise UserError(
-                f"mode={self.name} shows images, and data={session.data.name} gives points (mode); "
-                "choose mode=grid"
+                f"mode={self.name} shows images, and data={session.data.name} gives {things} "
+                "(mode); choose mode=grid"
             )
         for capability in self.requires:
             require(session.model, capability, f"mode={self.name}")
@@ -101,7 +103,7 @@ def draw_table(
     session: SampleSession, out: Output, name: str, z: Tensor, labels: Tensor | None, columns: int
 ) -> None:
     """Draw the images of z (n, ...), keep them, and show them in rows of `columns`."""
-    out.picture(name, table(keep(session, out, z, labels), columns))
+    out.picture(name, table(session.data.as_images(keep(session, out, z, labels)), columns))
 
 
 def keep(session: SampleSession, out: Output, z: Tensor, labels: Tensor | None) -> Tensor:

@@ -101,8 +101,8 @@ class SampleSession:
 
     @property
     def points(self) -> bool:
-        """Whether the model makes points in the plane, not images."""
-        return len(self.data.shape) != 3
+        """Whether the model makes points, not images or sounds."""
+        return self.data.things == "points"
 
     @property
     def prior(self) -> str | None:

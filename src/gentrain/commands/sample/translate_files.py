@@ -8,7 +8,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -17,10 +16,10 @@ from gentrain.commands.sample.domain_modes import sources
 from gentrain.commands.sample.mode import Mode
 from gentrain.commands.sample.session import SampleSession, finite
 from gentrain.commands.sample.user_pictures import Given, Picture, UserPictures
-from gentrain.commands.sample.writer import Output, hwc, progress
+from gentrain.commands.sample.writer import Output, progress
 from gentrain.config.types import Count
 from gentrain.data.batches import as_batch
-from gentrain.data.grids import sheet
+from gentrain.data.grids import sheet, write_png
 from gentrain.errors import UserError
 from gentrain.files import atomic_write
 from gentrain.models.base import Translates, TranslatesBack
@@ -197,5 +196,4 @@ def resized(images: Tensor, size: tuple[int, ...]) -> Tensor:
 def write(image: Tensor, path: Path) -> None:
     """Write an image (C, H, W) in [-1, 1] as a PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    array = hwc(image[None])[0]
-    Image.fromarray(array.squeeze(2) if array.shape[2] == 1 else array).save(path)
+    write_png(image, path)

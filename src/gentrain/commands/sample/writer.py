@@ -12,18 +12,19 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 from gentrain.data.arrays import to_bytes
 from gentrain.data.base import Data
 from gentrain.data.grids import save as save_picture
+from gentrain.data.grids import write_png
+from gentrain.data.spectra import to_pcm
 from gentrain.files import atomic_write, remove_unfinished, write_json
 from gentrain.patience import counted as counted_items
 
 Item = TypeVar("Item")
-# images (B, C, H, W) in [-1, 1], or points (B, D); labels (B,)
+# images (B, C, H, W) or sounds (B, C, L) in [-1, 1], or points (B, D); labels (B,)
 Batch = tuple[Tensor, Tensor | None]
 Put = Callable[[Tensor, Tensor | None], None]  # keeps one batch
 
@@ -43,6 +44,11 @@ class Output:
         self.pictures: list[Path] = []  # what was drawn
         self.kept: tuple[int, Path] | None = None  # how many images are kept, and where
 
+    @property
+    def things(self) -> str:
+        """What is kept: images, sounds or points."""
+        return "images" if self.data is None else self.data.things
+
     def picture(self, name: str, picture: Tensor) -> None:
         """Write a picture (3, H, W) in [0, 1] as NAME.png."""
         self.open()
@@ -54,11 +60,10 @@ class Output:
         found = []
         if self.kept is not None:
             count, place = self.kept
-            things = "points" if self.data is not None and len(self.data.shape) == 1 else "images"
             form = {".npz": "as an array of numpy", ".csv": "as a table"}.get(
-                place.suffix, "as PNG"
+                place.suffix, "as WAV" if self.things == "sounds" else "as PNG"
             )
-            found.append(f"{count} {things} {form} in {place}")
+            found.append(f"{count} {self.things} {form} in {place}")
         if self.pictures:
             more = f" and {len(self.pictures) - 1} more" if len(self.pictures) > 1 else ""
             found.append(f"see {self.pictures[0]}{more}")
@@ -93,12 +98,11 @@ class Output:
 
     def place(self) -> Path | None:
         """The file or the folder where images are kept."""
-        points = self.data is not None and len(self.data.shape) == 1
         match self.save:
             case "npz":
                 return self.path / "images.npz"
             case "folder":
-                return self.path / ("points.csv" if points else "images")
+                return self.path / ("points.csv" if self.things == "points" else self.things)
             case _:
                 return None
 
@@ -113,7 +117,7 @@ class Output:
             case Path(suffix=".csv"):
                 return lines(place, columns)
             case _:
-                return pngs(place)
+                return files(place, write_image if self.data is None else self.data.write_file)
 
     def open(self) -> None:
         """Make the directory, and remove what a killed process left in it."""
@@ -125,9 +129,10 @@ class Output:
 def npz(path: Path, total: int, columns: Sequence[str] = ()) -> Iterator[Put]:
     """An archive as numpy.load reads it: images.npy and labels.npy.
 
-    Images are uint8 (N, H, W, C); points are points.npy, float32 (N, D), and columns.npy has the
-    names of their coordinates, where they have some. The length is known, so
-    the head is written first and the batches follow: no more than one is in memory.
+    Images are uint8 (N, H, W, C); sounds are sounds.npy, int16 (N, L, C); points are points.npy,
+    float32 (N, D), and columns.npy has the names of their coordinates, where they have some. The
+    length is known, so the head is written first and the batches follow: no more than one is in
+    memory.
     """
     with atomic_write(path) as part, zipfile.ZipFile(part, "w") as archive:
         kept: list[np.ndarray] = []
@@ -135,9 +140,8 @@ def npz(path: Path, total: int, columns: Sequence[str] = ()) -> Iterator[Put]:
 
         def put(images: Tensor, labels: Tensor | None) -> None:
             nonlocal file
-            array = images.numpy() if images.ndim == 2 else hwc(images)
+            name, array = as_array(images)
             if file is None:
-                name = "points" if images.ndim == 2 else "images"
                 file = archive.open(entry(name), "w", force_zip64=True)
                 write_head(file, (total, *array.shape[1:]), array.dtype)
             file.write(np.ascontiguousarray(array).data)
@@ -184,10 +188,14 @@ def write_head(file: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
 
 
 @contextmanager
-def pngs(path: Path) -> Iterator[Put]:
-    """A folder of 000000.png, 000001.png ..., as data=image_folder reads it.
+def files(path: Path, write: Callable[[Tensor, Path], None]) -> Iterator[Put]:
+    """A folder of 000000.png, 000001.png ..., or of .wav, as data of folders read it.
 
     Where there are labels, each class has a folder.
+
+    Args:
+        path: the folder.
+        write: writes a sample in [-1, 1] to a path without an ending.
     """
     with atomic_write(path) as part:
         part.mkdir()
@@ -195,19 +203,28 @@ def pngs(path: Path) -> Iterator[Put]:
 
         def put(images: Tensor, labels: Tensor | None) -> None:
             nonlocal count
-            for i, array in enumerate(hwc(images)):
+            for i, image in enumerate(images):
                 place = part if labels is None else part / str(int(labels[i]))
                 place.mkdir(exist_ok=True)
-                picture = Image.fromarray(array.squeeze(2) if array.shape[2] == 1 else array)
-                picture.save(place / f"{count:06d}.png")
+                write(image, place / f"{count:06d}")
                 count += 1
 
         yield put
 
 
-def hwc(images: Tensor) -> np.ndarray:
-    """(B, C, H, W) in [-1, 1] -> uint8 (B, H, W, C)."""
-    return to_bytes(images).permute(0, 2, 3, 1).contiguous().numpy()
+def as_array(samples: Tensor) -> tuple[str, np.ndarray]:
+    """The name and the array of points (B, D), of sounds (B, C, L) or of images (B, C, H, W)."""
+    match samples.ndim:
+        case 2:
+            return "points", samples.numpy()
+        case 3:
+            return "sounds", to_pcm(samples).permute(0, 2, 1).contiguous().numpy()
+    return "images", to_bytes(samples).permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def write_image(image: Tensor, stem: Path) -> None:
+    """Write an image (C, H, W) in [-1, 1] as STEM.png."""
+    write_png(image, stem.with_name(f"{stem.name}.png"))
 
 
 def counted(batches: Iterator[Batch], total: int) -> Iterator[Batch]:

@@ -14,7 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from gentrain.layers.lazy_buffers import LazyBuffers
-from gentrain.models.base import Batch, HasLogProb, HasTemperature, eval_mode
+from gentrain.models.base import (
+    Batch,
+    Encodes,
+    HasLogProb,
+    HasTemperature,
+    MakesImagesOfNoise,
+    eval_mode,
+)
 from gentrain.models.density import DensityModel, temperature_protocol
 from gentrain.models.objective import Objective
 from gentrain.models.pixels import Pixels
@@ -132,7 +139,7 @@ class Reference(LazyBuffers):
             self.outdated.fill_(0)
 
 
-class FlowDensity(DensityModel, HasLogProb, HasTemperature):
+class FlowDensity(DensityModel, MakesImagesOfNoise, Encodes, HasLogProb, HasTemperature):
     """The density of data under a flow f from data to noise; a sample is f^-1 of noise.
 
     At the temperature T it is f^-1(T u), u ~ N(0, I), as in Glow (Kingma & Dhariwal, 2018).
@@ -144,6 +151,7 @@ class FlowDensity(DensityModel, HasLogProb, HasTemperature):
     """
 
     takes: ClassVar = ("density",)
+    exact = True
 
     def __init__(self, flow: Callable[..., Flow], pixels: Pixels, shape: list[int]) -> None:
         # before the pixels are looked at: a flow for other data names the preset that fits
@@ -186,11 +194,18 @@ class FlowDensity(DensityModel, HasLogProb, HasTemperature):
     def noise(self, n: int, device: torch.device | str) -> Tensor:
         return normal(torch.empty(n, math.prod(self.shape), device=device))
 
+    def encode(self, x: Tensor) -> Tensor:
+        """f(v) of the modelled values of images, which are dequantised: (B, D)."""
+        with eval_mode(self):
+            return self.flow(self.pixels(x)[0].flatten(1))[0]
+
+    def images_of(self, z: Tensor, batch: Batch) -> Tensor:
+        return self.pixels.inverse(self.flow.inverse(z)[0].unflatten(1, self.shape))
+
     def sample(self, batch: Batch, noise: Tensor | None = None) -> Tensor:
         with eval_mode(self):
             u = self.noise(len(batch[0]), batch[0].device) if noise is None else noise
-            v, _ = self.flow.inverse(self.temperature * u)
-            return self.pixels.inverse(v.unflatten(1, self.shape))
+            return self.images_of(self.temperature * u, batch)
 
     def sample_protocol(self) -> dict[str, Any]:
         return temperature_protocol(self)

@@ -8,6 +8,7 @@ module            | model                                    | paper
 `cgan`            | `ConditionalGAN`; also SAGAN and BigGAN  | Mirza & Osindero, 2014
 `acgan`           | `AuxiliaryClassifierGAN`                 | Odena, Olah & Shlens, 2017
 `semi_supervised` | `SemiSupervisedGAN`                      | Salimans et al., 2016
+`infogan`         | `InfoGAN`                                | Chen et al., 2016
 `bigan`           | `BiGAN`; also ALI, by preset             | Donahue et al., 2017;
                   |                                          | Dumoulin et al., 2017
 `progan`          | `ProgressiveGAN`                         | Karras et al., 2018
@@ -26,6 +27,7 @@ from gentrain.models.gan.cgan import ConditionalGAN
 from gentrain.models.gan.colorization import Colorization
 from gentrain.models.gan.cyclegan import CycleGAN
 from gentrain.models.gan.gan import GAN
+from gentrain.models.gan.infogan import InfoGAN
 from gentrain.models.gan.inpainting import Inpainting
 from gentrain.models.gan.pix2pix import Pix2Pix
 from gentrain.models.gan.progan import ProgressiveGAN
@@ -41,6 +43,7 @@ __all__ = [
     "ConditionalGAN",
     "ConditionedCritic",
     "CycleGAN",
+    "InfoGAN",
     "Inpainting",
     "Pix2Pix",
     "ProgressiveGAN",

@@ -23,12 +23,19 @@ from gentrain.adversarial.regularizer import (
 from gentrain.capability import supports
 from gentrain.errors import UserError
 from gentrain.layers.coupling import batch_coupled_layers
-from gentrain.models.base import Batch, Classifies, GenerativeModel, HasCritic, eval_mode
+from gentrain.models.base import (
+    Batch,
+    Classifies,
+    GenerativeModel,
+    HasCritic,
+    MakesImagesOfNoise,
+    eval_mode,
+)
 from gentrain.models.objective import Objective
 from gentrain.networks.base import Backbone, HeadKind
 
 
-class AdversarialModel(GenerativeModel, HasCritic, ABC):
+class AdversarialModel(GenerativeModel, HasCritic, MakesImagesOfNoise, ABC):
     """A generator against a critic.
 
     Each player is a module, which one optimizer updates; it may hold several networks.
@@ -47,6 +54,7 @@ class AdversarialModel(GenerativeModel, HasCritic, ABC):
     domains: ClassVar[tuple[str, ...]] = ("",)  # kinds of images with a critic each
     generator_input: ClassVar[str] = "noise"  # what the generator makes images of
     critic_is_labelled: ClassVar[bool] = False  # the critic sees the label beside each image
+    critic_reads_codes: ClassVar[bool] = False  # the critic reads codes from single fakes
     critic_heads: ClassVar[tuple[HeadKind, ...]] = ("linear", "patches", "decoder")
     grows: ClassVar[bool] = False  # both networks must grow level by level
 
@@ -59,7 +67,7 @@ class AdversarialModel(GenerativeModel, HasCritic, ABC):
         self.loss = criterion.loss
         self.generator_is_adversarial = True
         sources = any(network.source_shape for network in self.critics())
-        self.critic_is_conditional = self.labelled or sources
+        self.critic_is_conditional = self.labelled or sources or self.critic_reads_codes
         self.ema_generator: Any = None
         self.regularizers = nn.ModuleDict(criterion.regularizers())
         for regularizer in self.each_regularizer():
@@ -163,6 +171,12 @@ class AdversarialModel(GenerativeModel, HasCritic, ABC):
         generator = self.ema_generator or self.generator
         with eval_mode(generator):
             return self.generate(generator, batch, noise)
+
+    def images_of(self, z: Tensor, batch: Batch) -> Tensor:
+        return self.generate(self.ema_generator or self.generator, batch, z)
+
+    def nearest_noise(self, z: Tensor) -> Tensor:
+        return self.generator.nearest_noise(z)
 
     # --- what each player minimises ---------------------------------------------------------------
 

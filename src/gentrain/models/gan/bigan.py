@@ -15,11 +15,12 @@ inside the prior: for uniform noise the encoder ends with 2 sigmoid(.) - 1, as t
 authors does. A critic could otherwise tell pairs apart by codes outside of the cube alone.
 
 E inverts G at the optimum, but hardly on the way there. `information` adds what InfoGAN (Chen et
-al., 2016) and ALICE (Li et al., 2017) ask for as well, that codes can be read from their images,
+al., 2016) and ALICE (Li et al., 2017) ask for as well, that codes can be read from their images:
+InfoGAN's bound of the information that G(z) has of z, in nats (`models.gan.infogan`), with
 
-    -E_z log q(z | G(z)),      q = N(mu(x), sigma(x)^2), in BiGAN N(E(x), 1),
+    q(z | x) = N(mu(x), sigma(x)^2), in BiGAN N(E(x), 1).
 
-which bounds the entropy of z given G(z). With `augment` codes must also be read from augmented
+With `augment` codes must also be read from augmented
 images, as IMSAT asks of its codes (Hu et al., "Learning discrete representations via information
 maximizing self-augmented training", 2017). Codes then tell what an image shows, and less of its
 pose.
@@ -45,6 +46,7 @@ from gentrain.layers.lipschitz_bound import LipschitzBounded, WeightLimits, lips
 from gentrain.layers.normalization import Norm
 from gentrain.models.base import Batch, Encodes, Reconstructs, eval_mode
 from gentrain.models.gan.base import AdversarialModel
+from gentrain.models.gan.infogan import ENTROPY, CodePart, information_terms, normal_log_density
 from gentrain.models.objective import Objective
 from gentrain.networks import base
 
@@ -81,6 +83,7 @@ class Encoder(nn.Module):
         self.body, self.stochastic, self.bounded = critic.body, stochastic, prior == "uniform"
         self.shape: list[int] = backbone.keywords["shape"]
         self.head = nn.Linear(critic.head.in_features, latent * (2 if stochastic else 1))
+        base.divide_weights(self.head, critic.summed)
         if stochastic and self.bounded:
             raise UserError(
                 "normal codes leave the cube of uniform noise (model.stochastic, "
@@ -90,7 +93,7 @@ class Encoder(nn.Module):
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z | x), (B, latent) each.
 
-        BiGAN's encoder has no variance. Its q has variance 1, for `negative_log_likelihood` alone.
+        BiGAN's encoder has no variance. Its q has variance 1, for `log_q` alone.
         """
         out = self.head(self.body(x))
         if self.stochastic:
@@ -105,10 +108,9 @@ class Encoder(nn.Module):
             return mean, torch.zeros_like(mean)  # the codes are a function of x
         return mean, (log_variance / 2).exp()
 
-    def negative_log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
-        """-log q(z | x), (B,), without the constants of the normal distribution."""
-        mean, log_variance = self.moments(x)
-        return ((z - mean).square() * (-log_variance).exp() + log_variance).sum(1) / 2
+    def log_q(self, x: Tensor, z: Tensor) -> Tensor:
+        """log q(z | x), (B,) nats."""
+        return normal_log_density(z, *self.moments(x))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, *shape) -> codes (B, latent)."""
@@ -140,6 +142,10 @@ class BidirectionalGenerator(nn.Module):
     def noise(self, n: int, device: torch.device | str) -> Tensor:
         """Draw (n, latent) from the prior."""
         return self.generator.noise(n, device)
+
+    def nearest_noise(self, z: Tensor) -> Tensor:
+        """The noise nearest to z (B, latent) that the prior can draw."""
+        return self.generator.nearest_noise(z)
 
     def forward(self, z: Tensor) -> Tensor:
         """(B, latent) -> (B, *shape)."""
@@ -297,8 +303,11 @@ class BiGAN(AdversarialModel, Encodes, Reconstructs):
             pixels = math.prod(batch[0].shape[1:])
             made, z = pairs[1].split([pixels, self.generator.latent], 1)
             images = augmented(made.view_as(batch[0]), self.augment)
-            nll = self.generator.encoder.negative_log_likelihood(images, z).mean()
-            objective.losses["information"] = self.information * nll
+            entropy = z.shape[1] * ENTROPY[self.generator.prior]
+            log_q = self.generator.encoder.log_q(images, z)
+            terms = information_terms(codes=CodePart(entropy, log_q, self.information))
+            objective.losses |= terms.losses
+            objective.metrics |= terms.metrics
         objective.losses |= self.generator_regularizer_terms(self.critic, real, fake)
         return objective
 

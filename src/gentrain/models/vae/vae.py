@@ -21,6 +21,7 @@ from gentrain.models.base import (
     DrawsPixels,
     Encodes,
     HasTemperature,
+    MakesImagesOfNoise,
     Reconstructs,
     eval_mode,
 )
@@ -46,7 +47,7 @@ class Posterior(NamedTuple):
         return Posterior(*(part.repeat(times, 1) for part in self))
 
 
-class VAE(DensityModel, Encodes, Reconstructs, DrawsPixels, HasTemperature):
+class VAE(DensityModel, MakesImagesOfNoise, Encodes, Reconstructs, DrawsPixels, HasTemperature):
     """A variational autoencoder.
 
     It is conditional if the encoder and the decoder have classes: both see the label (Sohn, Lee &
@@ -173,6 +174,9 @@ class VAE(DensityModel, Encodes, Reconstructs, DrawsPixels, HasTemperature):
 
     def noise(self, n: int, device: torch.device | str) -> Tensor:
         return normal(torch.empty(n, self.decoder.latent, device=device))
+
+    def images_of(self, z: Tensor, batch: Batch) -> Tensor:
+        return self.decode(z, self.labels(batch))
 
     def sample(self, batch: Batch, noise: Tensor | None = None) -> Tensor:
         with eval_mode(self):

@@ -47,7 +47,8 @@ class Evaluation(L.Callback):
             except UserError as error:
                 if not metric.optional:
                     raise
-                log.warning("no scores: %s; or choose quality=none", error)
+                remedy = "" if "quality=none" in str(error) else "; or choose quality=none"
+                log.warning("no scores: %s%s", error, remedy)
                 del self.metrics[name]
 
     def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:

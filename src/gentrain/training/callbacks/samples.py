@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from gentrain.data.arrays import ArrayDataset, random_rows
 from gentrain.data.batches import as_batch
 from gentrain.data.grids import POINTS, grid, save, scatter, sheet
 from gentrain.models.base import fork_rng, warn_of_few_chains
+from gentrain.patience import say_if_slow
 from gentrain.streams import image_streams
 from gentrain.training.loggers import dashboards
 
@@ -24,7 +26,8 @@ class SampleGrids(L.Callback):
     The files are `samples/step-000500.png` and the like, `samples/final.png`, and
     `samples/real.png` with real images of the same labels. Where the data are labelled, image i is
     of class i mod K. Points are drawn as densities (see `scatter`), the generator's left of the
-    data's. Each translation stands between its source and its target. Every picture goes to the
+    data's. Each translation stands between its source and its target. Sounds are shown as their mel
+    spectrograms, and `samples/step-000500.wav` has the first of them. Every picture goes to the
     loggers that take images, too. The random numbers of the training are not touched: a run with
     pictures equals, bit for bit, a run without.
 
@@ -44,13 +47,15 @@ class SampleGrids(L.Callback):
         train = data.load("train")
         self.points, self.aligned = train.images.dim() == 2, data.aligned
         self.translates = train.sources is not None
-        self.frame = data.frame if self.points else None
+        self.frame, self.data = data.frame if self.points else None, data
         count = min(POINTS, len(train.images)) if self.points else self.n
         warn_of_few_chains(pl_module.model, count)
         self.batch = as_batch(train, chosen(train, count, self.seed), pl_module.device)
-        save(self.picture(self.batch[0]), directory(trainer) / "real.png")
+        real = directory(trainer) / "real.png"
+        save(self.picture(self.batch[0]), real)
+        heard = data.write_to_hear(self.batch[0], real.with_suffix(""))
         if trainer.global_step == 0:
-            self.show("real", directory(trainer) / "real.png", trainer)
+            self.show("real", real, heard, trainer)
         if trainer.global_step == 0 and self.every:
             self.draw(trainer, pl_module, "step-000000.png")
 
@@ -69,7 +74,8 @@ class SampleGrids(L.Callback):
         """Draw one grid into a file, and send it to the loggers."""
         path = directory(trainer) / name
         streams = image_streams(self.seed, range(len(self.batch[0])))
-        with fork_rng(self.seed, pl_module.device), streams:
+        slow = say_if_slow(f"drawing {len(self.batch[0]):,} samples for {path.name}")
+        with fork_rng(self.seed, pl_module.device), streams, slow:
             images = pl_module.sample(self.batch)
         if self.translates:
             target = self.batch[0] if self.aligned else None
@@ -77,18 +83,22 @@ class SampleGrids(L.Callback):
         else:
             real = [self.picture(self.batch[0])] if self.points else []
             save(torch.cat([self.picture(images), *real], 2), path)
+        heard = self.data.write_to_hear(images, path.with_suffix(""))
         if log:
-            self.show("samples", path, trainer)
+            self.show("samples", path, heard, trainer)
 
-    def show(self, name: str, path: Path, trainer: L.Trainer) -> None:
-        """Send a picture to the dashboards."""
+    def show(self, name: str, path: Path, heard: Sequence[Path], trainer: L.Trainer) -> None:
+        """Send a picture, and what is to be heard, to the dashboards."""
         step = trainer.global_step
+        caption = f"{path.stem}, step {step}, seed {self.seed}"
         for dashboard in dashboards(trainer.loggers):
-            dashboard.show(name, path, step, f"{path.stem}, step {step}, seed {self.seed}")
+            dashboard.show(name, path, step, caption)
+            for sound in heard:
+                dashboard.play_sound(name, sound, step, caption)
 
     def picture(self, images: Tensor) -> Tensor:
-        """Points as densities, images as a grid."""
-        return scatter(images, self.frame) if self.points else grid(images)
+        """Points as densities, images as a grid, sounds as a grid of spectrograms."""
+        return scatter(images, self.frame) if self.points else grid(self.data.as_images(images))
 
 
 def chosen(data: ArrayDataset, n: int, seed: int) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Dashboard(ABC):
-    """A logger that shows pictures, and that is closed at the end of a run."""
+    """A logger that shows pictures and plays sounds, and that is closed at the end of a run."""
 
     @abstractmethod
     def show(self, name: str, path: Path, step: int, caption: str) -> None:
@@ -18,6 +18,18 @@ class Dashboard(ABC):
         Args:
             name: what it shows, such as "samples".
             path: the file.
+            step: generator steps made so far.
+            caption: one line below it.
+        """
+
+    def play_sound(  # noqa: B027 (few dashboards can)
+        self, name: str, path: Path, step: int, caption: str
+    ) -> None:
+        """Offer a sound to be heard, where that is possible.
+
+        Args:
+            name: what it is, such as "samples".
+            path: a .wav file.
             step: generator steps made so far.
             caption: one line below it.
         """

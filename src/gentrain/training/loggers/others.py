@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import wave
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -60,6 +61,13 @@ class TensorBoard(TensorBoardLogger, Dashboard):
         self.experiment.add_image(name, picture, step, dataformats="HWC")
 
     @rank_zero_only
+    def play_sound(self, name: str, path: Path, step: int, caption: str) -> None:
+        with wave.open(str(path)) as file:
+            rate, content = file.getframerate(), file.readframes(file.getnframes())
+            sound = np.frombuffer(content, "<i2").reshape(-1, file.getnchannels())
+        self.experiment.add_audio(name, sound[:, :1].T / 32768, step, rate)
+
+    @rank_zero_only
     def close(self, summary: Mapping[str, Any], exit_status: int) -> None:
         known = {
             key: value
@@ -106,6 +114,8 @@ class MLflow(MLFlowLogger, Dashboard):
     @rank_zero_only
     def show(self, name: str, path: Path, step: int, caption: str) -> None:
         self.experiment.log_artifact(self.run_id, str(path), name)
+
+    play_sound = show
 
     @rank_zero_only
     def close(self, summary: Mapping[str, Any], exit_status: int) -> None:

@@ -150,6 +150,15 @@ class WandbDashboard(WandbLogger, Dashboard):
         if step > self.logged:
             super().log_image(name, [str(path)], step=step, caption=[caption])
 
+    @fail_open
+    def play_sound(self, name: str, path: Path, step: int, caption: str) -> None:
+        """Offer a sound to be heard, with a caption."""
+        if step > self.logged:
+            import wandb
+
+            # alone and not in a list, for which W&B needs another package
+            self.log_metrics({f"{name}_audio": wandb.Audio(str(path), caption=caption)}, step)
+
     log_hyperparams = fail_open(WandbLogger.log_hyperparams)
 
     @rank_zero_only
