@@ -523,7 +523,7 @@ def test_the_density_on_a_grid_is_the_energys_by_the_integral() -> None:
     )
     session = SimpleNamespace(
         points=True,
-        data=SimpleNamespace(shape=(2,), name="two_moons"),
+        data=SimpleNamespace(shape=(2,), name="two_moons", things="points"),
         model=Boltzmann([1, 2, 1], hidden=3),
         chosen=[],
     )

@@ -587,6 +587,6 @@ def test_the_picture_of_a_density(tmp_path: Path) -> None:
     want = Normal(0.0, math.exp(-2)).log_prob(torch.tensor([-0.8, -0.4, 0.0, 0.4, 0.8])).exp()
     torch.testing.assert_close(p, want[:, None] * want[None], rtol=1e-4, atol=1e-6)
     run.model = FlowDensity(partial(RealNVP, width=2, blocks=1), Logit(), [1, 4, 4])
-    run.data = SimpleNamespace(shape=(1, 4, 4), name="digits", classes=None)
+    run.data = SimpleNamespace(shape=(1, 4, 4), name="digits", classes=None, things="images")
     with pytest.raises(UserError, match="points in the plane"):
         mode.check(SampleSession(run))  # type: ignore[arg-type]

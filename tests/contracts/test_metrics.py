@@ -52,6 +52,7 @@ SCORED = {
     "ChainMixing": ("rbm", "chains"),
     "ImageQuality": ("cgan", "classifier"),
     "LogLikelihood": ("cvae", "nats"),
+    "MatchedAccuracy": ("infogan", "matched_accuracy"),
     "ModeCoverage": ("planar", "modes"),
     "PairedScores": ("pix2pix", "paired"),
     "PlaneLikelihood": ("ebm", "plane"),

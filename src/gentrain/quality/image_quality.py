@@ -75,7 +75,7 @@ class ImageQuality(SampleMetric):
             good by "train".
         reference_samples: how many images of it; None for all.
         kid_subsets: subsets whose KIDs are averaged.
-        kid_subset_size: None for 1,000, or as many as there are.
+        kid_subset_size: None for 1,000, or half of the smaller set, so that subsets differ.
         prdc_samples: samples, and real images, whose neighbours are looked for.
         cache: the directory of what is computed once per data set.
         optional: where there are few held-out images, warn in place of scoring.
@@ -333,12 +333,15 @@ class ImageQuality(SampleMetric):
             features, self.real_features, self.kid_subsets, self._subset_size(), self.seed
         )
         manifold = prdc(self.real_features[:near], features[:near], self._neighbours())
+        shares = {f"{name}{suffix}": value for name, value in manifold._asdict().items()}
+        deviation = {} if kid.std is None else {f"kid{suffix}_std": kid.std}
         return {
             f"fid{suffix}": frechet_distance(self.real, moments(features)),
             self.floor_name: self.floor["value"],
             f"kid{suffix}": kid.mean,
-            **({} if kid.std is None else {f"kid{suffix}_std": kid.std}),
-        } | {f"{name}{suffix}": value for name, value in manifold._asdict().items()}
+            **deviation,
+            **shares,
+        }
 
     def _class_of_source(
         self, data: Data, source: ArrayDataset, logits: Tensor
@@ -374,7 +377,8 @@ class ImageQuality(SampleMetric):
         return {"class_kept": share(predicted == held_out.labels.cpu()[rows])}
 
     def _subset_size(self) -> int:
-        return self.kid_subset_size or min(1000, self.samples, len(self.real_features))
+        half = min(self.samples, len(self.real_features)) // 2
+        return self.kid_subset_size or min(1000, max(2, half))
 
     def _neighbours(self) -> int:
         """k: that of the papers, or as many as there are."""
