@@ -137,6 +137,14 @@ def test_keys_that_the_schema_lacks(verb: str, word: str, said: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "word", ["sweep.trials=5", "sweep=tpe", "cluster=slurm", "cluster.gpus=3", "++probe=true"]
+)
+def test_what_only_a_sweep_reads_is_refused_without_m(word: str) -> None:
+    said = refusal(lambda: refuse_keys_of_sweeps(["model=gan", word, "steps=2"]))
+    assert "has an effect in a sweep alone" in said and "add -m" in said
+
+
+@pytest.mark.parametrize(
     "word",
     [
         "+model.encoder.shape=[3]",
@@ -197,14 +205,6 @@ def test_values_that_are_choices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_scores_by_other_names(name: str) -> None:
     said = unknown_option("quality", name, [])
     assert "(quality); give quality=inception, or quality=classifier" in said
-
-
-@pytest.mark.parametrize(
-    "word", ["sweep.trials=5", "sweep=tpe", "cluster=slurm", "cluster.gpus=3", "++probe=true"]
-)
-def test_what_only_a_sweep_reads_is_refused_without_m(word: str) -> None:
-    said = refusal(lambda: refuse_keys_of_sweeps(["model=gan", word, "steps=2"]))
-    assert "has an effect in a sweep alone" in said and "add -m" in said
 
 
 def test_keys_that_may_be_added() -> None:

@@ -492,7 +492,7 @@ def test_f17_a_killed_sweep(finished: Path, env: dict[str, str], tmp_path: Path)
     sweep = ("-m", "seed=1,0,2", "sweep.name=s", *GAME)
     cells = [tmp_path / "outputs" / "sweeps" / "s" / f"00{number}" for number in range(3)]
     with started(tmp_path, env, *sweep) as process:
-        reach(process, cells[1], 17)
+        reach(process, cells[1], 11)
         process.kill()
         process.wait()
     assert summary(cells[0])["status"] == "completed" and not (cells[2] / ".hydra").exists()

@@ -27,7 +27,7 @@ TRANSLATORS = (
     "data.batch_size=4", "schedule=constant",
 )  # fmt: skip
 # with an average, old fakes and old weights, which a resumed run must have again
-STEPS = 40
+STEPS = 60
 LONG = (
     "model=dcgan", "tricks=[ema,replay,historical_averaging]", "checkpoint.every=5",
     "samples.every=0", *TINY, f"steps={STEPS}",
