@@ -283,6 +283,8 @@ def test_a_training_leaves_no_names_of_its_config_dir(
 
     (tmp_path / "mine" / "loss").mkdir(parents=True)
     (tmp_path / "mine" / "loss" / "hingest.yaml").write_text("# @package loss\n")
+    (tmp_path / "mine" / "data").mkdir()
+    (tmp_path / "mine" / "data" / "mine.yaml").touch()  # and no path, though there is a folder
     seen = []
 
     def stopped(args: object) -> Path:
@@ -290,7 +292,7 @@ def test_a_training_leaves_no_names_of_its_config_dir(
         raise gentrain.UserError("stopped (test); go on")
 
     monkeypatch.setattr(main, "train", stopped)
-    for words in (["--config-dir", "mine"], []):
+    for words in (["--config-dir", "mine", "data=mine"], []):
         with pytest.raises(gentrain.UserError, match="stopped"):
             gentrain.train("model=gan", *words)
     assert "hingest" in seen[0] and "hingest" not in seen[1] and not paths.overlays

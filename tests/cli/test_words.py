@@ -123,6 +123,7 @@ def test_words_that_are_answered(words: list[str], said: str) -> None:
         ("sample", ["run=x", "num_images=9"], ["run=x", "n=9"]),
         ("sample", ["run=x", "labels=cat"], ["run=x", "labels=['cat']"]),
         ("sample", ["run=x", "classes=10,cat"], ["run=x", "labels=['10','cat']"]),
+        ("sample", ["-m", "run=x", "labels=1,cat"], ["-m", "run=x", "labels=['1'],['cat']"]),
         ("sample", ["run=x", "labels=new york"], ["run=x", "labels=['new york']"]),
         ("sample", ["run=x", "labels=it's"], ["run=x", r"labels=['it\'s']"]),
         ("sample", ["run=x", "labels=[cat,1]"], ["run=x", "labels=[cat,1]"]),

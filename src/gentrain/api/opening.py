@@ -38,10 +38,12 @@ def train(*words: str) -> Run:
     their own: use the command for them.
     """
     from gentrain.cli import compose, embedded, main, overlay
+    from gentrain.cli.overrides import refuse_typed
 
     args = embedded.parse(words)
     with embedded.restored():
         compose.refuse_other_config(args)
+        refuse_typed("train", args.overrides)
         overlay.refuse_misplaced(args.overrides)
         compose.register()
         try:

@@ -38,7 +38,7 @@ def parse(words: Sequence[str]) -> Namespace:
     """
     from hydra._internal.utils import get_args_parser
 
-    from gentrain.cli.overrides import normalize_overrides, refuse_typed
+    from gentrain.cli.overrides import normalize_overrides
 
     for word in words:
         if not isinstance(word, str):
@@ -64,7 +64,6 @@ def parse(words: Sequence[str]) -> Namespace:
             "gentrain.train trains one model in this process (words); use the command gentrain "
             "for a sweep, seeds= or trainer=ddp"
         )
-    refuse_typed("train", args.overrides)
     return args
 
 

@@ -78,8 +78,9 @@ def normalize_overrides(command: str, argv: list[str]) -> list[str]:
     if command == "compare":
         argv = [as_list(word, "runs") for word in argv]
     argv = aliases.with_quotes(aliases.translate(command, aliases.with_quotes(argv)))
-    if command == "sample" and not {"-m", "--multirun"} & set(argv):
-        argv = [as_labels(word) for word in argv]
+    if command == "sample":
+        each = bool({"-m", "--multirun"} & set(argv))
+        argv = [as_labels(word, each) for word in argv]
     if command == "check":
         argv = [as_one(word, "plugin") for word in argv]
     argv = [as_list(word, "plugins") for word in argv]
@@ -360,9 +361,11 @@ def as_list(override: str, name: str) -> str:
     return f"{key}{equals}[{','.join(quoted(Path(place)) for place in value.split(',') if place)}]"
 
 
-def as_labels(override: str) -> str:
-    """`labels=cat,dog` as a list; a name with a comma has quotes.
+def as_labels(override: str, each: bool = False) -> str:
+    """`labels=cat,dog` as a list, or each of them as one; a name with a comma has quotes.
 
+    >>> as_labels("labels=cat,dog", each=True)
+    "labels=['cat'],['dog']"
     >>> as_labels("labels=cat,dog"), as_labels("labels='a,b'"), as_labels("labels=null")
     ("labels=['cat','dog']", "labels=['a,b']", 'labels=null')
     """
@@ -371,7 +374,8 @@ def as_labels(override: str) -> str:
         return override
     if value.startswith(("'", '"')):
         return f"{key}=[{value}]"
-    return f"{key}=[{','.join(quoted(name.strip()) for name in value.split(',') if name.strip())}]"
+    names = [quoted(name.strip()) for name in value.split(",") if name.strip()]
+    return f"{key}=[{('],[' if each else ',').join(names)}]"
 
 
 def as_one(override: str, name: str) -> str:
