@@ -33,6 +33,7 @@ class Plane:
 
     shape = (2,)
     columns = ("x", "y")
+    things = "points"
 
     @staticmethod
     def in_units(points: torch.Tensor) -> torch.Tensor:
