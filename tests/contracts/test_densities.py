@@ -180,13 +180,16 @@ def test_it_completes_images_or_says_that_it_does_not(member: str) -> None:
 @pytest.mark.parametrize("member", MEMBERS)
 def test_an_encoder_has_a_way_back(member: str) -> None:
     model: Any = built(member)
-    assert supports(model, Encodes) == supports(model, Reconstructs)
     if not supports(model, Encodes):
+        assert not supports(model, Reconstructs)
         return
     seen = batch(model) if model.labelled else batch(model)[:1]
     torch.manual_seed(0)
     codes = model.encode(*seen)
     torch.manual_seed(0)
+    if not supports(model, Reconstructs):  # a flow, whose codes keep all but the levels' noise
+        assert (model.sample(batch(model), codes) - seen[0]).abs().max() < 0.02
+        return
     again = model.reconstruct(*seen)
     assert (
         codes.shape == model.noise(B, "cpu").shape

@@ -28,6 +28,8 @@ HIGHER_IS_BETTER = (
     "ssim",
     "modes_found",
     "high_quality",
+    "in_tune",
+    "of_a_timbre",
 )
 # by the name of a score: what the summaries of the compared runs say
 declared: dict[str, bool] = {}
