@@ -71,7 +71,7 @@ def test_form(file: Path, runner: ModuleType) -> None:
     notebook = read(file)
     code, prose = sources(notebook, "code"), sources(notebook, "markdown")
     assert file.read_text("utf-8") == runner.as_text(notebook)
-    assert file.stat().st_size < 200_000
+    assert file.stat().st_size < 250_000
     assert 8 <= len(notebook["cells"]) <= 18
     assert len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
     assert "$$" in prose[0] and re.search(r"(19|20)\d\d", prose[0])  # a formula and a paper
