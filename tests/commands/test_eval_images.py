@@ -139,7 +139,8 @@ def test_fid_floor_and_kid_are_those_of_the_features(
     tmp_path: Path, real: Path, gentrain: Program, env: dict[str, str]
 ) -> None:
     path = saved(tmp_path / "fake.npz", images=made(45, seed=2))
-    record = scored(gentrain, f"images={path}", f"against={real}", *QUICK, "n=40", "seed=3")
+    words = (*QUICK, "quality.kid_subset_size=40", "n=40", "seed=3")
+    record = scored(gentrain, f"images={path}", f"against={real}", *words)
     protocol, scores = record["protocols"]["quality"], record["scores"]
 
     images = read_images(real, "against")
