@@ -248,7 +248,11 @@ def refused(error: UserError, key: str) -> None:
     assert len(text) < 400 and key, text
 
 
-@pytest.mark.parametrize("name", SCORED)
+# that of tones has the same network and data
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if n == "SoundQuality" else n for n in SCORED],
+)
 def test_it_scores_what_it_is_for(name: str, env: dict[str, str]) -> None:
     preset, quality = SCORED[name]
     model, data, config = subject(preset, DATA.get(quality, ""))

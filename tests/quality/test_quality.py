@@ -498,6 +498,7 @@ def test_none_is_no_metric():
     assert metrics_of({"quality": nodes, "callbacks": {}}) == {}
 
 
+@pytest.mark.slow
 def test_mnist_5k(env: dict[str, str]) -> None:
     from gentrain.data.mnist_5k import MNIST5k
 

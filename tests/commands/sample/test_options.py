@@ -106,9 +106,9 @@ RUNS = {
     "truncation": ("gan",),
 }
 MODES = sorted(path.stem for path in (CONF / "mode").glob("*.yaml"))
-# in the plane everything is drawn on a fine grid
+# in the plane everything is drawn on a fine grid; test_editing.py has small cases of edit
 CASES = [
-    pytest.param(mode, run, marks=[pytest.mark.slow] if i or mode == "density" else [])
+    pytest.param(mode, run, marks=[pytest.mark.slow] if i or mode in ("density", "edit") else [])
     for mode in MODES
     for i, run in enumerate(RUNS[mode])
 ]
