@@ -308,6 +308,20 @@ def test_repeats_of_a_seed_are_said(compare: Program, tmp_path: Path) -> None:
     assert "2 completed" in said and "seeds" not in said
 
 
+def test_runs_of_other_pictures_are_another_group(tmp_path: Path) -> None:
+    """Their commands differ by data.root alone; a run that goes on has no digest yet."""
+    folders = {"a": "cats", "b": "dogs", "c": "dogs", "moved": "hounds"}
+    for name, folder in folders.items():
+        run = made.run(tmp_path / name, seed=len(name), more={"data.root": f"/data/{folder}"})
+        end = json.loads((run / "summary.json").read_text())
+        end["data"] = {"digest": "1" if folder == "cats" else "2"}
+        (run / "summary.json").write_text(json.dumps(end))
+    groups = grouped(find([tmp_path]))
+    assert {(group.label, len(group.runs)) for group in groups} == {
+        ("data.root=cats", 1), ("data.root=dogs", 3),
+    }  # fmt: skip
+
+
 def test_an_interpolation_is_named_by_what_it_gave(tmp_path: Path) -> None:
     for name, width, typed in (("a", 8, "$\\{model.w}"), ("b", 9, "${model.w}"), ("c", 7, "7")):
         run = made.run(tmp_path / name, more={"model.width": width})

@@ -10,8 +10,9 @@ import json
 import math
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from gentrain.commands.compare.directions import best, is_score
@@ -113,11 +114,12 @@ def grouped(found: list[Run], across: Sequence[str] = ()) -> list[Group]:
         found: the runs.
         across: keys of a protocol that may differ within a group.
     """
-    siblings = {swept(run): identity(run) for run in found if run.config and run.swept}
+    known = digests_of(found)
+    siblings = {swept(run): identity(run, known) for run in found if run.config and run.swept}
     protocols = {scoring(run): run.protocols for run in reversed(found) if run.protocols}
     members: dict[tuple[str, str], Group] = {}
     for run in found:
-        same = identity(run) if run.config else siblings.get(swept(run), swept(run))
+        same = identity(run, known) if run.config else siblings.get(swept(run), swept(run))
         protocol = run.protocols or protocols.get(scoring(run))
         if not run.config:
             # a run that never began goes beside its siblings, where there are any
@@ -136,11 +138,39 @@ def grouped(found: list[Run], across: Sequence[str] = ()) -> list[Group]:
     return groups
 
 
-def identity(run: Run) -> str:
-    """The configuration without its seed."""
+def identity(run: Run, known: Mapping[str, set[str]]) -> str:
+    """The configuration without its seed, and the digest of the data.
+
+    A run that has not ended has no digest yet. It has that of its siblings, if there is one alone.
+
+    Args:
+        run: the run.
+        known: the digests of all runs, by their configuration.
+    """
+    config = configuration(run)
+    own = digest(run) or (min(known[config]) if len(known.get(config, ())) == 1 else "")
+    return canonical([config, own])
+
+
+def configuration(run: Run) -> str:
+    """The configuration without its seed; where its data lie is no part of it."""
     return canonical(
         {key: value for key, value in run.config.items() if is_compared(key) and key not in SEEDS}
     )
+
+
+def digest(run: Run) -> str:
+    """The digest of the data of a run that has ended; empty for any other."""
+    return str((run.end.get("data") or {}).get("digest") or "")
+
+
+def digests_of(found: list[Run]) -> dict[str, set[str]]:
+    """The digests of the data, by configuration: folders with one name may have other pictures."""
+    known: dict[str, set[str]] = {}
+    for run in found:
+        if run.config and digest(run):
+            known.setdefault(configuration(run), set()).add(digest(run))
+    return known
 
 
 def swept(run: Run) -> str:
@@ -224,11 +254,26 @@ def label(groups: list[Group]) -> None:
     for each, group in zip(overrides, groups, strict=True):
         ordered = sorted(each, key=lambda key: key != "model")
         words = [f"{key}={each[key]}" for key in ordered if key not in common]
-        group.label = " ".join(words) or group.runs[0].name
+        group.label = " ".join(words)
+    for place in ("data.root", "data.file", "data.a"):  # other data in another place
+        name_by_place(groups, place)
+    for group in groups:
+        group.label = group.label or group.runs[0].name
     twice = Counter(group.label for group in groups)
     for group in groups:
         if twice[group.label] > 1:
             group.label = f"{group.label} ({group.runs[0].name})"
+
+
+def name_by_place(groups: list[Group], place: str) -> None:
+    """Add the last part of a path to the names of groups that are told apart by it alone."""
+    named: dict[str, list[Group]] = {}
+    for group in groups:
+        named.setdefault(group.label, []).append(group)
+    for label, same in named.items():
+        paths = [str(group.config.get(place) or "") for group in same]
+        for group, path in zip(same, paths, strict=True) if len(set(paths)) > 1 else ():
+            group.label = f"{label} {place}={Path(path).name}".strip()
 
 
 def overrides_of(group: Group) -> dict[str, str]:
