@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from gentrain.cli import aliases
-from gentrain.config.overrides import key_of, last_value, quoted, without
+from gentrain.config.overrides import is_of_sweep, key_of, last_value, quoted, without
 from gentrain.config.paths import conf_dir, groups, option_files
 from gentrain.config.validate import nearest
 from gentrain.errors import UserError
@@ -116,12 +116,9 @@ def refuse_keys_of_sweeps(overrides: list[str]) -> None:
     Raises:
         UserError: naming the first.
     """
-    for word in overrides:
+    for word in filter(is_of_sweep, overrides):
         key = key_of(word.lstrip("+~"))
-        if key.partition(".")[0] in ("sweep", "cluster", "probe"):
-            raise UserError(
-                f"{key} has an effect in a sweep alone ({key}); add -m, or leave it out"
-            )
+        raise UserError(f"{key} has an effect in a sweep alone ({key}); add -m, or leave it out")
 
 
 NO_NAME = re.compile(r"null|true|false|[-+]?\d+(\.\d*)?", re.IGNORECASE)  # of an option

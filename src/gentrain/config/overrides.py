@@ -54,6 +54,15 @@ def last_value(overrides: Iterable[str], key: str) -> str | None:
     return found[-1] if found else None
 
 
+def is_of_sweep(word: str) -> bool:
+    """Whether an override is read by a sweep alone, and not by a single run.
+
+    >>> is_of_sweep("sweep.name=first"), is_of_sweep("+cluster=slurm"), is_of_sweep("steps=1")
+    (True, True, False)
+    """
+    return key_of(word.lstrip("+~")).partition(".")[0] in ("sweep", "cluster", "probe")
+
+
 def without(overrides: Iterable[str], *keys: str) -> list[str]:
     """The overrides of all other keys."""
     return [word for word in as_typed(overrides) if key_of(word) not in keys]

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from packaging.version import Version
 from yaml import YAMLError
 
-from gentrain.config.overrides import UNQUOTED, quoted, without
+from gentrain.config.overrides import UNQUOTED, is_of_sweep, quoted, without
 from gentrain.config.schema import SHARE
 from gentrain.errors import Unavailable, UserError
 from gentrain.files import Locked, acquire, report_disk_errors
@@ -415,7 +415,7 @@ def command_of(path: Path) -> str:
     overlays = [each.path for each in sources if each.provider == "command-line"]
     words = [
         *(f"--config-dir={place}" for place in overlays),
-        *without(map(str, typed), "resume", "probe"),
+        *(word for word in without(map(str, typed), "resume") if not is_of_sweep(word)),
         resuming(path),
     ]
     return f": {shlex.join(['gentrain', *words])}"
