@@ -10,7 +10,6 @@ from gentrain.errors import Unavailable, UserError
 from gentrain.files import report_disk_errors, write_text
 
 if TYPE_CHECKING:
-    from gentrain.models.base import GenerativeModel
     from gentrain.runs.reopen import OpenedRun
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
@@ -98,13 +97,14 @@ def opened(folder: Path, about: dict[str, Any], device: str) -> OpenedRun:
     from gentrain.config.validate import checked
     from gentrain.data.base import Data
     from gentrain.models.base import GenerativeModel
-    from gentrain.runs.reopen import OpenedRun
+    from gentrain.runs.reopen import OpenedRun, fill
 
     data = build(checked(about["data"], "data"), "data", Data)
     with torch.random.fork_rng(devices=[]):
         model = build(checked(about["model"], "model"), "model", GenerativeModel)
     model.to(memory_format=model.memory_format)  # another one rounds in another way
-    load_weights(model, weights_of(folder) | about["numbers"], folder / WEIGHTS)
+    what = f"{folder / WEIGHTS} has the weights of another model"
+    fill(model, weights_of(folder) | about["numbers"], what, "path", "save it again")
     return OpenedRun(
         run_dir=folder,
         config=about,
@@ -139,23 +139,6 @@ def weights_of(folder: Path) -> dict[str, Any]:
     except (SafetensorError, OSError) as error:
         raise UserError(
             f"{folder / WEIGHTS} is damaged: {error} (path); save or copy it again"
-        ) from error
-
-
-def load_weights(model: GenerativeModel, weights: dict[str, Any], file: Path) -> None:
-    """Give a model its weights.
-
-    Raises:
-        UserError: for weights of another model.
-    """
-    from gentrain.runs.checkpoints import mismatched_keys
-
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        keys = ", ".join(mismatched_keys(weights, model.state_dict())[:3])
-        raise UserError(
-            f"{file} has the weights of another model: {keys} differ (path); save it again"
         ) from error
 
 

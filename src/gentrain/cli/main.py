@@ -166,11 +166,17 @@ def split_verb(argv: list[str]) -> tuple[str, list[str]]:
     (('sample', ['run=x']), ('train', ['model=gan']))
     >>> split_verb(["help", "sample"]), split_verb(["models"])
     (('sample', ['--help']), ('list', ['models']))
+    >>> split_verb(["demo"]), split_verb(["demo", "saturation"])
+    (('list', ['demo']), ('demo', ['saturation']))
     """
     match argv:
+        case ["help", word, *rest] if word in VERBS:
+            return word, [*rest, "--help"]
         case ["help", *rest]:
             verb, rest = split_verb(rest or ["train"])
             return verb, [*rest, "--help"]
+        case ["demo"] | ["demo", "list"]:
+            return "list", ["demo"]
         case [word, *rest] if word in VERBS:
             return word, rest
         case [word, *rest] if word in PLURALS:
@@ -213,8 +219,6 @@ def execute(verb: str, argv: list[str]) -> None:
     if verb == "train":
         expand_seeds(args)
     compose.refuse_other_config(args)
-    if verb == "demo" and not args.help and args.overrides in ([], ["demo=list"]):
-        verb, args.overrides = "list", ["demo"]
     if verb == "list":
         show_list(args.overrides)
         return

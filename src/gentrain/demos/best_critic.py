@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from gentrain.adversarial.losses import js
-from gentrain.commands.demo.base import Demo, Finding, Row, Shown, figure
+from gentrain.commands.demo.base import Demo, Finding, Row, Shown, figure, generator
 from gentrain.config.types import Count
 from gentrain.networks.mlp import Critic
 
@@ -54,14 +54,14 @@ class BestCritic(Demo):
         self.steps, self.batch_size, self.width, self.seed = steps, batch_size, width, seed
 
     def show(self, place: Path) -> Shown:
-        generator = torch.Generator().manual_seed(self.seed)
+        numbers = generator(self.seed)
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
             critic = Critic([1], width=self.width, depth=2)
         loss, optimizer = js(), torch.optim.Adam(critic.parameters(), lr=2e-3)
         decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.steps)
         for _ in range(self.steps):
-            real, fake = (draw(parts, self.batch_size, generator) for parts in (self.p, self.q))
+            real, fake = (draw(parts, self.batch_size, numbers) for parts in (self.p, self.q))
             optimizer.zero_grad()
             loss.critic(scores(critic, real), scores(critic, fake)).backward()
             optimizer.step()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gentrain.adversarial import lipschitz
 from gentrain.adversarial.losses import AdversarialLoss, js, wasserstein
-from gentrain.commands.demo.base import Demo, Finding, Row, Shown, figure
+from gentrain.commands.demo.base import Demo, Finding, Row, Shown, figure, generator
 from gentrain.config.types import Count
 from gentrain.networks.mlp import Critic
 
@@ -73,21 +73,21 @@ class DisjointSupports(Demo):
         self, distance: float, loss: AdversarialLoss, penalty: lipschitz.GradientPenalty | None
     ) -> float:
         """The loss of a critic after its training, without the penalty."""
-        generator = torch.Generator().manual_seed(self.seed)
+        numbers = generator(self.seed)
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
             critic = Critic([2], width=32, depth=2)
             optimizer = torch.optim.Adam(critic.parameters(), lr=2e-3, betas=(0.5, 0.9))
             for _ in range(self.steps):
-                real = line(0.0, self.batch_size, generator)
-                fake = line(distance, self.batch_size, generator)
+                real = line(0.0, self.batch_size, numbers)
+                fake = line(distance, self.batch_size, numbers)
                 value = loss.critic(critic(real), critic(fake))
                 term = penalty.critic_term(critic, real, fake) if penalty else None
                 optimizer.zero_grad()
                 (value if term is None else value + term).backward()
                 optimizer.step()
         with torch.no_grad():
-            real, fake = line(0.0, 5000, generator), line(distance, 5000, generator)
+            real, fake = line(0.0, 5000, numbers), line(distance, 5000, numbers)
             return float(loss.critic(critic(real), critic(fake)))
 
     def shown(self, rows: list[Row]) -> Shown:

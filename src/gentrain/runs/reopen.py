@@ -111,11 +111,25 @@ def load_weights(model: Any, state_dict: dict[str, Any], run_dir: Path, file: Pa
         for name, value in state_dict.items()
         if name.startswith(PREFIX)
     }
+    what = f"{file} is not of the model in {run_dir}"
+    fill(model, weights, what, "run", "give a run as it was trained")
+
+
+def fill(model: Any, weights: dict[str, Any], what: str, key: str, remedy: str) -> None:
+    """Load weights into a model.
+
+    Args:
+        model: the model.
+        weights: its state_dict.
+        what: the beginning of the refusal.
+        key: what named the weights.
+        remedy: what to do.
+
+    Raises:
+        UserError: for weights of another model.
+    """
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
         keys = ", ".join(mismatched_keys(weights, model.state_dict())[:3])
-        raise UserError(
-            f"{file} is not of the model in {run_dir}: {keys} differ (run); "
-            "give a run as it was trained"
-        ) from error
+        raise UserError(f"{what}: {keys} differ ({key}); {remedy}") from error
