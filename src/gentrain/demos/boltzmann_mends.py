@@ -22,7 +22,7 @@ DRAWS = 10  # completions of each digit, whose mean is the answer
 
 
 class BoltzmannMends(Demo):
-    """Both machines learn digits of 14 x 14 pixels; then five columns of new digits are hidden.
+    """Both machines learn digits of 14 x 14 pixels; then three columns of new digits are hidden.
 
     Args:
         steps: updates of each machine.
@@ -58,7 +58,7 @@ class BoltzmannMends(Demo):
 
     def __init__(
         self,
-        steps: Count = 1000,
+        steps: Count = 800,
         hidden: Count = 60,
         digits: Count = 100,
         largest: Count = 24,
@@ -70,7 +70,7 @@ class BoltzmannMends(Demo):
     def show(self, place: Path) -> Shown:
         images, test = digits(SIDE)[0], digits(SIDE, "test")[0][: self.digits].sign()
         known = torch.ones(1, SIDE, SIDE, dtype=torch.bool)
-        known[..., 5:10] = False
+        known[..., 6:9] = False
         guess = torch.where(images.sign().mean(0, keepdim=True) > 0, 1.0, -1.0)
         mended = {"most frequent value": torch.where(known, test, guess.expand_as(test))}
         with seeded(self.seed):
@@ -127,7 +127,7 @@ def draw_digits(axes: Any, test: Tensor, known: Tensor, mended: dict[str, Tensor
     table = torch.cat([torch.cat([*row[:8, 0]], 1) for row in pictures.values()])
     axes.imshow(table, cmap="gray", vmin=-1, vmax=1)
     ticks = [SIDE * (k + 0.5) for k in range(len(pictures))]
-    axes.set(xticks=[], yticks=ticks, yticklabels=[*pictures], title="five columns are hidden")
+    axes.set(xticks=[], yticks=ticks, yticklabels=[*pictures], title="three columns are hidden")
     axes.set(xlabel="held-out digits", ylabel="")
 
 
