@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -13,8 +14,12 @@ from gentrain.models.base import SingleObjectiveModel
 from gentrain.models.gan.base import AdversarialModel
 
 
+@cache
 def digits(side: int, split: str = "train") -> tuple[Tensor, Tensor]:
-    """Real digits (N, 1, side, side) in [-1, 1] in random order, and their labels (N,)."""
+    """Real digits (N, 1, side, side) in [-1, 1] in random order, and their labels (N,).
+
+    They are read once; do not change them in place.
+    """
     data = MNIST5k(name="mnist_5k", shape=(1, side, side), size=side, classes=10, validation=0.0)
     images, labels, _ = data.load(split)
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
