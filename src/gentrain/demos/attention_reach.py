@@ -94,7 +94,9 @@ class AttentionReach(Demo):
             curves = torch.tensor([[share for _, share in run] for run in runs])
             steps, last = [step for step, _ in runs[0]], curves[:, -1]
             axes[0, 1].plot(steps, curves.mean(0), label=name)
-            axes[0, 1].fill_between(steps, curves.amin(0), curves.amax(0), alpha=0.3)
+            axes[0, 1].fill_between(
+                steps, curves.amin(0).numpy(), curves.amax(0).numpy(), alpha=0.3
+            )
             rows.append(
                 {
                     "critic": name,
@@ -111,7 +113,7 @@ class AttentionReach(Demo):
             pictures = torch.cat([images(4, self.side, equal) for equal in (True, False)])
         table = nn.functional.pad(pictures, (1, 1, 1, 1), value=1.0).unflatten(0, (2, 4))
         picture = torch.cat([torch.cat([*row], 2) for row in table], 1)
-        axes[0, 0].imshow((picture.permute(1, 2, 0) + 1) / 2)
+        axes[0, 0].imshow(((picture.permute(1, 2, 0) + 1) / 2).numpy())
         axes[0, 0].set(xticks=[], yticks=[], title="equal corners above, others below")
         axes[0, 0].set(xlabel="images", ylabel="")
         return Shown(made, rows, findings(rows))

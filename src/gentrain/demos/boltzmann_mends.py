@@ -125,7 +125,7 @@ def draw_digits(axes: Any, test: Tensor, known: Tensor, mended: dict[str, Tensor
     """Eight digits: whole, broken, and mended in each way."""
     pictures = {"digit": test, "broken": torch.where(known, test, 0.0)} | mended
     table = torch.cat([torch.cat([*row[:8, 0]], 1) for row in pictures.values()])
-    axes.imshow(table, cmap="gray", vmin=-1, vmax=1)
+    axes.imshow(table.numpy(), cmap="gray", vmin=-1, vmax=1)
     ticks = [SIDE * (k + 0.5) for k in range(len(pictures))]
     axes.set(xticks=[], yticks=ticks, yticklabels=[*pictures], title="three columns are hidden")
     axes.set(xlabel="held-out digits", ylabel="")

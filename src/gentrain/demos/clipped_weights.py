@@ -90,7 +90,7 @@ class ClippedWeights(Demo):
             style = {"color": colour(number), "label": name, "linestyle": ["-", "--"][number > 2]}
             axes[0, 0].plot(range(1, self.depth + 1), norms / norms[-1], marker=".", **style)
             spread = torch.histc(weights / extreme, 41, -1, 1) / len(weights)
-            axes[0, 1].step(torch.linspace(-1, 1, 41), spread, where="mid", **style)
+            axes[0, 1].step(torch.linspace(-1, 1, 41).numpy(), spread.numpy(), where="mid", **style)
             rows.append(
                 {
                     "method": name,

@@ -73,7 +73,7 @@ class CouplingLayers(Demo):
         wrong = (again - corners).abs().max().item()
         picture = between.unflatten(0, (self.side, self.side))[:, :, 0]
         table = torch.cat([torch.cat([*row], 1) for row in picture])
-        axes[0, 3].imshow(table, cmap="gray", vmin=-1, vmax=1)
+        axes[0, 3].imshow(table.numpy(), cmap="gray", vmin=-1, vmax=1)
         axes[0, 3].set(xticks=[], yticks=[], xlabel="angle b", ylabel="angle a")
         axes[0, 3].set_title("between four digits")
         return Shown(made, rows, findings(rows, nats, wrong))
@@ -87,7 +87,7 @@ class CouplingLayers(Demo):
         mask = flow.get_buffer("each.0.mask").bool()
         order = torch.cat([mask.nonzero()[:, 0], (~mask).nonzero()[:, 0]])
         whole = torch.func.jacrev(lambda x: flow(x[None])[0][0])(x)[order][:, order]
-        sizes = whole.abs().clamp_min(1e-3).log10().detach()
+        sizes = whole.abs().clamp_min(1e-3).log10().detach().numpy()
         image = axes.imshow(sizes, cmap="cividis", vmin=-2, vmax=1)
         axes.figure.colorbar(image, ax=axes, label="log10 |derivative|", shrink=0.7)
         axes.set(xticks=[], yticks=[], xlabel="input", ylabel="output")

@@ -90,7 +90,7 @@ class Growing(Demo):
             steps = [step for step, _ in paths[0].looks]
             away = torch.tensor([[value for _, value in path.looks] for path in paths])
             axes[0, 1].plot(steps, away.mean(0), label=name, marker=".")
-            axes[0, 1].fill_between(steps, away.amin(0), away.amax(0), alpha=0.3)
+            axes[0, 1].fill_between(steps, away.amin(0).numpy(), away.amax(0).numpy(), alpha=0.3)
             rows.append({"level": name} | self.summary(changes, torch.tensor(steps), away))
         axes[0, 0].set(ylabel="change of the images in an update", yscale="log")
         axes[0, 1].set(ylabel="Frechet distance of pixels")

@@ -126,7 +126,7 @@ class ImportanceWeights(Demo):
         own = next(row for row in rows if row["mean of q"] == 0)
         kept = [
             d for d, share in zip(DIMENSIONS, expected, strict=True) if share * self.draws > 100
-        ]
+        ] or [DIMENSIONS[0]]
         off = max(abs(sizes[i] / expected[i] - 1) for i in range(len(kept)))
         return [
             Finding(

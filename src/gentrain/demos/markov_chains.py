@@ -167,7 +167,7 @@ def row_of(name: str, draws: Tensor) -> Row:
 def draw_histograms(axes: Any, table: Tensor, reached: Mapping[str, Tensor]) -> None:
     """The target beside what two kernels reach."""
     x = torch.arange(2**BITS)
-    axes.bar(x, table.exp(), color="lightgrey", label="target")
+    axes.bar(x.numpy(), table.exp().numpy(), color="lightgrey", label="target")
     for name, marker in (("Metropolis-Hastings", "x"), ("Gibbs, a sweep", "+")):
         axes.plot(x, reached[name], marker, label=name, markersize=8)
     axes.set(xlabel="state", ylabel="probability", title="after 20 steps from state 0")
@@ -203,7 +203,8 @@ def draw_shares(axes: Any, paths: Mapping[str, Tensor]) -> None:
         so_far = (sums[steps] - sums[steps // 2]) / (steps - steps // 2)[:, None]
         mean, error = so_far.mean(1), 2 * so_far.std(1) / CHAINS**0.5
         axes.plot(steps * len(BETAS), mean, label=name)
-        axes.fill_between(steps * len(BETAS), mean - error, mean + error, alpha=0.3)
+        low, high = ((mean + sign * error).numpy() for sign in (-1, 1))
+        axes.fill_between((steps * len(BETAS)).numpy(), low, high, alpha=0.3)
     axes.axhline(RIGHT, color="grey", linestyle="--", label="true share")
     axes.set(
         xlabel="evaluations of log p, a chain",

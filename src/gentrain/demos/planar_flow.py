@@ -157,5 +157,5 @@ def divergence(flow: PlanarMaps) -> tuple[float, Tensor]:
 
 def draw(axes: Any, title: str, density: Tensor) -> None:
     """A density on the square, with the first coordinate to the right."""
-    axes.imshow(density.T, origin="lower", extent=[-HALF, HALF] * 2, cmap="cividis")
+    axes.imshow(density.T.numpy(), origin="lower", extent=[-HALF, HALF] * 2, cmap="cividis")
     axes.set(xlabel="first coordinate", ylabel="second coordinate", title=title)

@@ -71,7 +71,7 @@ class RateDistortion(Demo):
         draw_curve(axes[0, 0], rows)
         shown = {"data": test[:6]} | {f"{beta:g}": pictures[beta] for beta in BETAS[1::2]}
         table = torch.cat([torch.cat([*row[:, 0]], 1) for row in shown.values()])
-        axes[0, 1].imshow(table, cmap="gray", vmin=-1, vmax=1)
+        axes[0, 1].imshow(table.numpy(), cmap="gray", vmin=-1, vmax=1)
         ticks = [SIDE * (k + 0.5) for k in range(len(shown))]
         axes[0, 1].set(xticks=[], yticks=ticks, yticklabels=[*shown], ylabel="beta")
         axes[0, 1].set(xlabel="held-out digits", title="mean reconstructions")

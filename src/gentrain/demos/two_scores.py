@@ -102,7 +102,7 @@ class TwoScores(Demo):
 def draw_sets(axes: Any, sets: dict[str, Tensor]) -> None:
     """Eight images of each set."""
     table = torch.cat([torch.cat([*each[:8, 0]], 1) for each in sets.values()])
-    axes.imshow(table, cmap="gray", vmin=-1, vmax=1)
+    axes.imshow(table.numpy(), cmap="gray", vmin=-1, vmax=1)
     ticks = [28 * (k + 0.5) for k in range(len(sets))]
     axes.set(xticks=[], yticks=ticks, yticklabels=[*sets], xlabel="images", title="sets")
 

@@ -136,7 +136,7 @@ def ratio(mean: Tensor) -> float:
 def draw_batches(axes: Any, name: str, drawn: Tensor) -> None:
     """A batch in each row, the same noise down the first column."""
     table = torch.cat([torch.cat([*row[:SHOWN]], 2) for row in drawn[:SHOWN]], 1)
-    axes.imshow((table.permute(1, 2, 0) + 1) / 2)
+    axes.imshow(((table.permute(1, 2, 0) + 1) / 2).numpy(), interpolation="nearest")
     axes.axvline(28 - 0.5, color="white", linewidth=2)
     axes.set(xticks=[14], xticklabels=["same noise"], yticks=[], title=name, ylabel="batches")
     axes.set(xlabel="samples of a batch")

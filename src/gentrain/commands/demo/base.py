@@ -136,6 +136,7 @@ def figure(title: str, rows: int = 1, columns: int = 1, size: float = 3.4) -> tu
             squeeze=False,
             layout="constrained",
         )
+    pyplot.close(made)  # it is the caller's: pyplot would keep it for ever
     made.suptitle(title, fontsize="medium", wrap=True)
     return made, axes
 
