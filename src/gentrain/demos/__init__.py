@@ -3,6 +3,7 @@
 - `attention_reach`: self-attention compares far corners, which few convolutions cannot
 - `best_critic`: the best critic is p / (p + q), and the game's value there is 2 JSD - 2 log 2
 - `bilinear_game`: games that circle, and what makes them converge
+- `blurred_means`: blurred means of a VAE, sharp samples of a GAN with the same decoder
 - `boltzmann_mends`: Boltzmann machines mend a broken digit, and how long it takes
 - `clipped_weights`: what clipping does to weights and to gradients of deep critics
 - `coupling_layers`: triangular Jacobians, and images between the latents of four
