@@ -54,6 +54,7 @@ class AdversarialModel(GenerativeModel, HasCritic, MakesImagesOfNoise, ABC):
     domains: ClassVar[tuple[str, ...]] = ("",)  # kinds of images with a critic each
     generator_input: ClassVar[str] = "noise"  # what the generator makes images of
     critic_is_labelled: ClassVar[bool] = False  # the critic sees the label beside each image
+    single_label: ClassVar[bool] = False  # networks that take labels fit, with one for all images
     critic_reads_codes: ClassVar[bool] = False  # the critic reads codes from single fakes
     critic_heads: ClassVar[tuple[HeadKind, ...]] = ("linear", "patches", "decoder")
     grows: ClassVar[bool] = False  # both networks must grow level by level
@@ -130,9 +131,9 @@ class AdversarialModel(GenerativeModel, HasCritic, MakesImagesOfNoise, ABC):
         if generator.input_kind != cls.generator_input:
             given, needed = INPUTS[generator.input_kind], INPUTS[cls.generator_input]
             yield "generator", f"{given}, and this model {needed}"
-        if generator.conditional and not cls.labelled:
+        if generator.conditional and not (cls.labelled or cls.single_label):
             yield "generator", "takes labels, and this model has none"
-        if critic.conditional and not cls.critic_is_labelled:
+        if critic.conditional and not (cls.critic_is_labelled or cls.single_label):
             yield "critic", "takes labels, and this model's critic sees none"
         if energy and not critic.is_energy:
             yield "critic", "is no energy, as this loss needs"
@@ -428,6 +429,7 @@ HEADS: dict[HeadKind, str] = {
     "linear": "one score for each image",
     "patches": "a score for each patch",
     "decoder": "the error of a reconstruction",
+    "parts": "a score for each part of a sample",
 }
 
 
