@@ -1,7 +1,7 @@
 """What a linear classifier of few labels reads from an encoder's codes.
 
 Donahue, Krähenbühl & Darrell, "Adversarial feature learning", 2017, and Donahue & Simonyan, "Large
-scale adversarial representation learning", 2019, judge encoders in this way; with all labels of
+scale adversarial representation learning", 2019, compare encoders in this way; with all labels of
 ImageNet, and by the layer before the codes.
 """
 

@@ -145,8 +145,10 @@ class BidirectionalGenerator(nn.Module):
         self, generator: base.Backbone[Any], encoder: Callable[[int, base.Prior], Encoder]
     ) -> None:
         super().__init__()
-        self.generator: Any = unconditional_generator(generator)
-        self.latent, self.prior = self.generator.latent, self.generator.prior
+        made: Any = unconditional_generator(generator)
+        self.latent: int = made.latent
+        self.prior: base.Prior = made.prior
+        self.generator = made
         self.encoder = encoder(self.latent, self.prior)
 
     def backbones(self) -> list[nn.Module]:
