@@ -112,7 +112,7 @@ class SingleLabelGenerator(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """(B, latent) -> (B, *shape)."""
-        return self.generator(z, torch.zeros(len(z), dtype=torch.int64, device=z.device))
+        return self.generator(z, torch.zeros_like(z[:, 0], dtype=torch.int64))
 
 
 class LabelledGenerator(nn.Module):
