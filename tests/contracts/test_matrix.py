@@ -216,6 +216,10 @@ def refusal(preset: str, loss: str, lipschitz: str, tricks: tuple[str, ...]) -> 
         return "top_k"
     if "top_k" in tricks and preset in PATCHES:
         return "top_k"
+    if {"unrolled", "feature_matching"} <= set(tricks) or (
+        preset in BIDIRECTIONAL and "unrolled" in tricks
+    ):
+        return "unrolled"
     if preset in BIDIRECTIONAL and "feature_matching" in tricks:
         return "feature_matching_added"
     return None
@@ -409,14 +413,14 @@ def train(preset: str, loss: str, lipschitz: str, *tricks: str) -> None:
     )
     assert trainer.global_step == 2
     terms = {("critic", "adversarial"), ("critic", "real_score"), ("critic", "fake_score")}
-    if "feature_matching" not in tricks:
+    if not {"feature_matching", "unrolled"} & set(tricks):
         terms |= {("generator", "adversarial")}
     terms |= {("critic", "gradient_penalty")} if lipschitz in PENALTIES else set()
     terms |= {("critic", "wasserstein_estimate")} if loss.startswith("wasserstein") else set()
     terms |= {
         ("generator", key(trick))
         for trick in tricks
-        if key(trick) in ("feature_matching", "pulling_away")
+        if key(trick) in ("feature_matching", "pulling_away", "unrolled")
     }
     of_scores = ("adversarial", "real_score", "fake_score", "wasserstein_estimate")
     expected = {

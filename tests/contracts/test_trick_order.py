@@ -29,7 +29,7 @@ from tests.support.paths import CONF
 SHAPE = [1, 8, 8]
 TRICKS = options("tricks")
 # of which the one takes away what the other acts on
-CLASHES = [{"feature_matching", "top_k"}]
+CLASHES = [{"feature_matching", "top_k"}, {"feature_matching", "unrolled"}]
 PAIRS = list(itertools.combinations(TRICKS, 2))
 Outcome = tuple[list[tuple[str, Tensor]], Tensor] | str
 

@@ -45,6 +45,12 @@ class RegularizedModel(Protocol):
     def player(self, name: Player) -> nn.Module:
         """The generator or the critic."""
 
+    def critic_objective(self, critic: CriticFunction, real: Tensor, fake: Tensor) -> Tensor:
+        """What a critic minimises: its adversarial loss and the terms of the regularizers."""
+
+    def generator_objective(self, critic: CriticFunction, real: Tensor, fake: Tensor) -> Tensor:
+        """The generator's adversarial loss."""
+
     @property
     def critic_classifies(self) -> bool:
         """Whether the critic names the class of single images as well."""

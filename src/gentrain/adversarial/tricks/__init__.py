@@ -12,12 +12,13 @@ trick                       | what it changes                               | pa
 `LabelSmoothing`            | the critic's target for real images           | Salimans, 2016
 `PullingAway`               | fakes have orthogonal features                | Zhao, 2017 (EBGAN)
 `TopK`                      | the generator learns from its best fakes      | Sinha, 2020
+`Unrolled`                  | the generator foresees updates of the critic  | Metz, 2017
 `HistoricalAveraging`       | weights stay near their past mean             | Salimans, 2016
 `Orthogonal`                | the generator's filters are orthogonal        | Brock, 2019 (BigGAN)
 `EMA`                       | samples come from averaged weights            | Karras, 2018
 
-They act in this order, which `order` gives; `images`, `networks`, `terms`, `top_k` and `weights`
-hold them.
+They act in this order, which `order` gives; `images`, `networks`, `terms`, `top_k`, `unrolled`
+and `weights` hold them.
 """
 
 from gentrain.adversarial.tricks.images import DiffAugment, InstanceNoise, Packing, Pool, Replay
@@ -28,6 +29,7 @@ from gentrain.adversarial.tricks.networks import (
 )
 from gentrain.adversarial.tricks.terms import FeatureMatching, LabelSmoothing, PullingAway
 from gentrain.adversarial.tricks.top_k import TopK
+from gentrain.adversarial.tricks.unrolled import Unrolled
 from gentrain.adversarial.tricks.weights import EMA, HistoricalAveraging, Orthogonal
 
 __all__ = [
@@ -45,5 +47,6 @@ __all__ = [
     "PullingAway",
     "Replay",
     "TopK",
+    "Unrolled",
     "VirtualBatchNormalization",
 ]

@@ -243,6 +243,22 @@ class AdversarialModel(GenerativeModel, HasCritic, MakesImagesOfNoise, ABC):
         on_real, on_fake = self.transform_scores(on_real, on_fake, critics_turn=False)
         return {"adversarial": self.loss.generator(on_real, on_fake)}
 
+    def critic_objective(self, critic: CriticFunction, real: Tensor, fake: Tensor) -> Tensor:
+        """What a critic minimises of batches that it sees as they are: adversarial loss, penalty.
+
+        Args:
+            critic: scores images.
+            real, fake: (B, ...), after `transform_batch`.
+        """
+        terms = self.adversarial_terms(*self.scores(critic, real, fake)).losses
+        terms |= self.critic_regularizer_terms(critic, real, fake)
+        return torch.stack(list(terms.values())).sum()
+
+    def generator_objective(self, critic: CriticFunction, real: Tensor, fake: Tensor) -> Tensor:
+        """The generator's adversarial loss of batches that the critic sees as they are."""
+        on_real, on_fake = self.generator_scores(critic, real, fake)
+        return self.loss.generator(*self.transform_scores(on_real, on_fake, critics_turn=False))
+
     def weigh(self, objective: Objective, weight: float) -> None:
         """Weigh a player's adversarial loss, where it has one, as a paper that writes no 1/2.
 

@@ -259,8 +259,9 @@ class BidirectionalModel(AdversarialModel, Encodes, Reconstructs, ABC):
         super().__init__(both_ways, critic, criterion)
         if not self.generator_is_adversarial:
             raise UserError(
-                "feature matching alone gives the encoder nothing to learn from "
-                "(tricks=[feature_matching]); use feature_matching_added"
+                "where a trick replaces the adversarial loss, the encoder has nothing to learn "
+                "from (tricks=[feature_matching] or [unrolled]); use feature_matching_added, or "
+                "leave it out"
             )
 
     def generators(self) -> list[Any]:
