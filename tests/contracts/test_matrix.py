@@ -40,6 +40,8 @@ from tests.support.presets import (
 
 # whose critics score many places of an image
 PATCHES = ("cyclegan", "stargan", "pix2pix", "colorization")
+# whose critics have instance norm
+INSTANCE_NORMS = ("cyclegan", "pix2pix", "colorization")
 # no batch norm in the generator
 UNNORMED = (
     *("r3gan", "sagan", "biggan", "progan", "cyclegan", "stargan", "pix2pix", "colorization"),
@@ -220,6 +222,8 @@ def refusal(preset: str, loss: str, lipschitz: str, tricks: tuple[str, ...]) -> 
         preset in BIDIRECTIONAL and "unrolled" in tricks
     ):
         return "unrolled"
+    if "unrolled" in tricks and lipschitz in PENALTIES and preset in INSTANCE_NORMS:
+        return "third derivative"
     if preset in BIDIRECTIONAL and "feature_matching" in tricks:
         return "feature_matching_added"
     return None

@@ -158,6 +158,8 @@ class GradientPenalty(Lipschitz):
             couples samples that must not be coupled; and for `within_groups` where none couples.
     """
 
+    of_gradients = True
+
     def __init__(
         self,
         weight: Positive = 10.0,

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from gentrain.adversarial.regularizer import CriticFunction, RegularizedModel, Regularizer
 from gentrain.config.types import Count, Positive
@@ -34,7 +35,8 @@ class Unrolled(Regularizer):
         rate: of the imagined updates.
 
     Raises:
-        UserError: where another term replaces the adversarial loss already.
+        UserError: where another term replaces the adversarial loss already, and for a gradient
+            penalty of a critic with instance norm.
     """
 
     order = Regularizer.TERMS + 4
@@ -49,6 +51,13 @@ class Unrolled(Regularizer):
             raise UserError(
                 "feature matching and unrolled both replace the generator's adversarial loss "
                 "(tricks=[unrolled]); leave one of them out, or choose feature_matching_added"
+            )
+        penalised = any(regularizer.of_gradients for regularizer in model.each_regularizer())
+        if penalised and any(isinstance(m, _InstanceNorm) for m in model.critic.modules()):
+            raise UserError(
+                "the slope of a penalty of slopes after an imagined update is a third derivative, "
+                "which torch's instance norm lacks (tricks=[unrolled], lipschitz, "
+                "model.critic.norm); write lipschitz=spectral_norm, or leave the trick out"
             )
         model.generator_is_adversarial = False
         self.model = (model,)  # in a tuple, since it is no part of the trick
