@@ -60,12 +60,13 @@ PENALTIES = ("gp", "gp_grouped", "gp_one_sided", "gp_zero_centred", "r1", "r2", 
 FIXED = "-"  # the loss of a preset that leaves no choice of it
 NODES = ("loss", "lipschitz", "tricks")
 # one of each model class, and those whose networks or losses have rules of their own
-# colorization is pix2pix with other sources, inpainting that with a critic like dcgan's
-LIKE_PIX2PIX = ("colorization", "inpainting")
+# colorization is pix2pix with other sources, inpainting that with a critic like dcgan's; bigbigan
+# has pairs as bigan, and large networks
+LIKE_ANOTHER = ("colorization", "inpainting", "bigbigan")
 FIRST = tuple(
     preset
     for preset in first_of_each_class(PRESETS, "dcgan", "progan", "cgan", "ebgan", "bigan")
-    if preset not in LIKE_PIX2PIX
+    if preset not in LIKE_ANOTHER
 )
 OTHERS = tuple(preset for preset in PRESETS if preset not in FIRST)
 QUICK = ("dcgan", "cyclegan", "progan")  # by default; the others are slow
