@@ -123,11 +123,11 @@ def sick_critics(few: Path, one_class: Path) -> Iterator[Trial]:
         yield Trial("one label", (f"model={model}", *small, "steps=20"))
     few_images = of_few(few)
     for model in ("sngan", "hinge_gan"):
-        words = (*GAN[:2], *few_images, "lipschitz=none", "scheme.critic_steps=5", "steps=300")
-        yield Trial("critic overfitting", (f"model={model}", *words))
+        overrides = (*GAN[:2], *few_images, "lipschitz=none", "scheme.critic_steps=5", "steps=300")
+        yield Trial("critic overfitting", (f"model={model}", *overrides))
     for model in ("dcgan", "lsgan"):
-        words = (*GAN[:2], *few_images, "scheme.critic_steps=3", "steps=300")
-        yield Trial("critic overfitting", (f"model={model}", *words))
+        overrides = (*GAN[:2], *few_images, "scheme.critic_steps=3", "steps=300")
+        yield Trial("critic overfitting", (f"model={model}", *overrides))
 
 
 def sick_densities(few: Path) -> Iterator[Trial]:
@@ -220,9 +220,10 @@ def digits(folder: Path) -> tuple[Path, Path, Tensor]:
     """A file of 64 digits, one of digits with one label, and images (N, 1, 28, 28) in [-1, 1]."""
     from gentrain.data.mnist_5k import MNIST5k
 
-    shape = [1, 28, 28]
+    shape = (1, 28, 28)
     data = MNIST5k(name="mnist_5k", shape=shape, batch_size=64, classes=10, validation=0, size=28)
     samples = data.load("train")
+    assert samples.labels is not None
     images, labels = samples.images.numpy(), samples.labels.numpy()
     few, one_class = folder / "few.npz", folder / "one_class.npz"
     np.savez(few, x=images[:128].squeeze(1), y=labels[:128])
