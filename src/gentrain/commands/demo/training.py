@@ -68,6 +68,7 @@ def play(
     steps: int,
     rate: float = 2e-4,
     look: Callable[[int], None] = lambda step: None,
+    critic_steps: int = 1,
 ) -> None:
     """Train a GAN with Adam, the critic and the generator in turn.
 
@@ -77,6 +78,7 @@ def play(
         steps: updates of the generator.
         rate: learning rate of both.
         look: called with the number of updates after each of them.
+        critic_steps: updates of the critic before each of the generator.
     """
     model.init_from_batch((next(data),))
     critic, generator = (
@@ -87,9 +89,10 @@ def play(
         regularizer.check_optimizer("critic", critic)
         regularizer.check_optimizer("generator", generator)
     for step in range(1, steps + 1):
-        terms = model.critic_loss((next(data),))
-        descend(critic, terms.losses)
-        model.after_critic_step(terms.losses)
+        for _ in range(critic_steps):
+            terms = model.critic_loss((next(data),))
+            descend(critic, terms.losses)
+            model.after_critic_step(terms.losses)
         descend(generator, model.generator_loss((next(data),)).losses)
         model.after_generator_step()
         look(step)
