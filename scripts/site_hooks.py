@@ -1,6 +1,6 @@
 """Hooks of mkdocs: the pages of the site that are made from code, YAML files and results.
 
-    mkdocs build --strict        as `make site` does; see mkdocs.yml
+mkdocs build --strict        as `make site` does; see mkdocs.yml
 """
 
 from __future__ import annotations

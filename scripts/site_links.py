@@ -107,7 +107,7 @@ def shown(path: str, links: Links) -> Iterator[tuple[str, str | bytes]]:
         yield from notebook(path, page)
     else:
         language = LANGUAGES.get(file.suffix, "text")
-        lines = f' linenums="1"' if language == "python" else ""
+        lines = ' linenums="1"' if language == "python" else ""
         yield page, f"{head}````{language}{lines}\n{file.read_text('utf-8').rstrip()}\n````\n"
 
 

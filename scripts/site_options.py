@@ -17,6 +17,7 @@ from site_text import Doc, cell, code_cell, comments, doc_of, escaped, prose, ta
 
 from gentrain.cli.help import template_of
 from gentrain.cli.main import VERBS
+from gentrain.cli.option_lists import SEVERAL
 from gentrain.commands.list import PLURALS, groups, head, options
 from gentrain.config import paths, types
 from gentrain.config.schema import SCHEMAS, Cluster, Sweep
@@ -43,9 +44,9 @@ def reference(homes: dict[str, str]) -> Iterator[tuple[str, str]]:
 
 def index() -> str:
     """A line for each group, and what the types of the tables mean."""
-    lines = ["# Option reference", "", "Made from the files of [conf/](commands.md) and from the"]
-    lines += ["signatures and docstrings of the classes that they name. A key is given on the command"]
-    lines += ["line as `KEY=VALUE`; `gentrain list GROUP` shows the same in the terminal.", ""]
+    lines = ["# Option reference", "", "Made from the files of `conf/` and from the signatures"]
+    lines += ["and docstrings of the classes that they name. A key is given on the command line as"]
+    lines += ["`KEY=VALUE`. In the terminal, `gentrain list GROUP` names the options.", ""]
     rows = []
     for group in (*groups(), *INSIDE):
         names = options(group)
@@ -72,14 +73,15 @@ def type_names() -> dict[str, str]:
 
 def group_page(group: str) -> str:
     """The options of a group, each with its keys."""
-    several = f"'{group}=[NAME,NAME]'" if group == "tricks" else f"{group}=NAME"
+    several = group in SEVERAL
+    how = f"'{group}=[NAME,NAME]'" if several else f"{group}=NAME"
     plural = {name: plural for plural, name in reversed(PLURALS.items())}.get(group, group)
     title = plural.replace("_", " ").capitalize()
     lines = [f"# {title}: `{group}=`", ""]
     if group in INSIDE:
         lines += ["Presets choose of this group.", ""]
     else:
-        lines += [f"One is chosen with `{several}`.", ""]
+        lines += [f"{'Several are' if several else 'One is'} chosen with `{how}`.", ""]
     for name in options(group):
         lines += [f"## {name}", "", option(group, name), ""]
     return "\n".join(lines)
@@ -90,16 +92,18 @@ def option(group: str, name: str) -> str:
     file = paths.option_files(group)[name]
     parts = [head_text(head(group, name))]
     links = [f"[conf/{group}/{name}.yaml](../../conf/{group}/{name}.yaml)"]
-    docs, tables = [], []
     for prefix, given in targets(file, group):
         thing = locate(given["_target_"], group)
         links += link(thing)
         doc = doc_of(thing)
-        docs.append(prose(doc.prose) if thing.__module__.startswith("gentrain") else "")
-        tables.append(keys_table(thing, doc, prefix, given, comments_of(file)))
+        said = prose(doc.prose) if thing.__module__.startswith("gentrain") else ""
+        inner = f"**`{prefix}`** is `{thing.__name__}`:" if "." in prefix and said else ""
+        keys = keys_table(thing, doc, prefix, given, comments_of(file))
+        parts += [inner, said, keys]
     if rest := plain_keys(file, group):
-        tables.append(table(HEAD, rest))
-    return "\n\n".join(filter(None, (*parts, f"In {', '.join(dict.fromkeys(links))}.", *docs, *tables)))
+        parts.append(table(HEAD, rest))
+    parts.insert(1, f"In {', '.join(dict.fromkeys(links))}.")
+    return "\n\n".join(filter(None, parts))
 
 
 def head_text(lines: list[str]) -> str:
@@ -124,8 +128,13 @@ def link(thing: Any) -> list[str]:
 def targets(file: Path, group: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every node of an option's file that names a class, by its key on the command line."""
     node = included(file)
-    package = (PACKAGED.search(file.read_text("utf-8")) or [None, group])[1]
-    yield from walk(node, "" if package == "_global_" else package)
+    yield from walk(node, package(file, group))
+
+
+def package(file: Path, group: str) -> str:
+    """Where the keys of a file go; "" for the top."""
+    found = PACKAGED.search(file.read_text("utf-8"))
+    return (found[1] if found else group).removeprefix("_global_")
 
 
 def included(file: Path) -> dict[str, Any]:
@@ -171,7 +180,9 @@ def keys_table(
         )
         meaning = doc.args.get(name, said)
         key = f"{prefix}.{name}".lstrip(".")
-        rows.append((code_cell(key), code_cell(written(value)), kind(signature, name), cell(meaning)))
+        rows.append(
+            (code_cell(key), code_cell(written(value)), kind(signature, name), cell(meaning))
+        )
     return table(HEAD, rows) if rows else ""
 
 
@@ -210,10 +221,14 @@ def written(value: Any) -> str:
 def plain_keys(file: Path, group: str) -> list[tuple[str, ...]]:
     """The keys of an option that belong to no class."""
     node, notes = included(file), comments_of(file)
-    package = (PACKAGED.search(file.read_text("utf-8")) or [None, group])[1]
-    prefix = "" if package == "_global_" else f"{package}."
+    prefix = package(file, group)
     return [
-        (code_cell(f"{prefix}{key}"), code_cell(written(value)), "", cell(notes.get(key, "")))
+        (
+            code_cell(f"{prefix}.{key}".lstrip(".")),
+            code_cell(written(value)),
+            "",
+            cell(notes.get(key, "")),
+        )
         for key, value in leaves(node, "")
         if not key.startswith("hydra.")
     ]
@@ -233,7 +248,11 @@ def leaves(node: dict[str, Any], key: str) -> Iterator[tuple[str, Any]]:
 
 def model_page(homes: dict[str, str]) -> str:
     """A line for each preset, and the classes with their arguments."""
-    lines = ["# Models: `model=`", "", "A model is chosen with `model=NAME`. Its choices and numbers"]
+    lines = [
+        "# Models: `model=`",
+        "",
+        "A model is chosen with `model=NAME`. Its choices and numbers",
+    ]
     lines += ["are in the page of its family.", ""]
     rows, classes = [], {}
     for name in options("model"):
@@ -267,7 +286,9 @@ def class_text(thing: Any) -> str:
     for name, parameter in parameters(thing).items():
         empty = parameter.default is inspect.Parameter.empty
         value = "" if empty else code_cell(written(parameter.default))
-        rows.append((code_cell(name), value, kind({name: parameter}, name), cell(doc.args.get(name, ""))))
+        rows.append(
+            (code_cell(name), value, kind({name: parameter}, name), cell(doc.args.get(name, "")))
+        )
     parts = [prose(doc.prose), f"In {', '.join(link(thing))}."]
     return "\n\n".join((*parts, table(("argument", *HEAD[1:]), rows)))
 

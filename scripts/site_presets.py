@@ -77,18 +77,23 @@ def section(preset: str, page: str, links: Links) -> str:
         parts.append(links.rewritten(text, "docs/results.md", page))
     command = Composed(preset)
     text = "\n".join(defaults_of(preset, lambda *_: command)).strip()
-    parts.append(f'??? note "Choices and defaults"\n\n{indented(f"```text{chr(10)}{text}{chr(10)}```")}')
+    parts.append(
+        f'??? note "Choices and defaults"\n\n{indented(f"```text{chr(10)}{text}{chr(10)}```")}'
+    )
     return "\n\n".join(filter(None, parts))
 
 
 def formula(preset: str) -> str:
-    """What the file of the model says, with its formula."""
-    model = locate(composed(preset).plain()["model"]["_target_"], "model")
-    file = module_file(model)
-    text = prose(module_doc(ROOT / file))
+    """What the files of the model say, with their formulas."""
+    found = [locate(target, "model") for target in targets(composed(preset).plain()["model"])]
+    files = dict.fromkeys(module_file(each) for each in found)
     own = f"[conf/model/{preset}.yaml](../../conf/model/{preset}.yaml)"
-    head = f"Files: {own}, {', '.join(networks(preset))}."
-    return f'{head}\n\n??? abstract "{file}"\n\n{indented(text)}'
+    parts = [f"Files: {own}, {', '.join(networks(preset))}."]
+    for file in files:
+        if file.startswith("src/gentrain/models/"):
+            text = prose(module_doc(ROOT / file))
+            parts.append(f'??? abstract "Idea and formula: {file}"\n\n{indented(text)}')
+    return "\n\n".join(parts)
 
 
 def module_file(thing: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ def prose(text: str) -> str:
     blocks = []
     for block in re.split(r"\n\s*\n", text.strip("\n")):
         lines = block.splitlines()
-        if all(re.match(r" {2,}|[^|]*\|", line) for line in lines):
+        if all(re.match(r" {2,}|[^|]*\||.*\S {3,}\S", line) for line in lines):
             margin = min(len(line) - len(line.lstrip()) for line in lines)
             blocks.append("\n".join(f"    {line[margin:]}" for line in lines))
         else:
@@ -108,11 +109,13 @@ def mixed(lines: list[str]) -> str:
     return "\n".join(parts)
 
 
-def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    """A table, without the columns that are empty."""
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """A table whose first column is not broken, without the columns that are empty."""
     kept = [i for i in range(len(head)) if any(row[i] for row in rows)]
-    lines = [[head[i] for i in kept], ["---"] * len(kept), *([row[i] for i in kept] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    lines = [[head[i] for i in kept], ["---"] * len(kept)]
+    lines += [[row[i] for i in kept] for row in rows]
+    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f'<div class="keys" markdown="1">\n\n{text}\n\n</div>'
 
 
 def indented(text: str) -> str:
