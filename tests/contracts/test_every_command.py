@@ -95,8 +95,9 @@ QUICK = (
 LESS = {
     "quality.samples": "20", "quality.images": "20", "quality.importance": "2", "n": "20",
     "quality.temperatures": "20", "quality.features.updates": "2", "importance": "3",
-    words = [reduced(w) for w in command.words if not w.startswith(("data.root", "resume"))]
-    "scheme.pretraining": "1", "sweep.trials": "2", "data.size": "32", "demo.steps": "3",
+    "samples": "20", "mode.codes": "100", "mode.steps": "3", "mode.times": "2",
+    "model.buffer": "50", "scheme.pretraining": "1", "sweep.trials": "2", "data.size": "32",
+    "demo.steps": "3",
     "callbacks.error_rate.every": "1", "model.teacher_steps": "1",
 }  # fmt: skip
 FOLDERS = {
