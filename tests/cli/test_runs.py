@@ -1,4 +1,4 @@
-"""Runs that end well: every preset, the commands of the README, sweeps, seeds, overlays, strange
+"""Runs that end well: every preset, commands of the documentation, sweeps, seeds, overlays, strange
 places.
 """
 
@@ -170,7 +170,7 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_command_of_the_readme(run: Run, tmp_path: Path, name: str) -> None:
+def test_a_command_of_the_documentation(run: Run, tmp_path: Path, name: str) -> None:
     words, chosen, curve = COMMANDS[name]
     assert_fine(run("model=dcgan", *words, "steps=2", *TINY))
     run_dir = only_run(tmp_path)
