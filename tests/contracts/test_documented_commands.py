@@ -30,8 +30,8 @@ def merged(cases: dict[str, list[str]]) -> dict[str, list[str]]:
     for name, words in cases.items():
         given = {word.partition("=")[0]: word for word in words}
         for other, known in keys.items():
-            same_model = known.get("model") == given.get("model")
-            if same_model and not any(contradict(known.get(key), given[key]) for key in given):
+            same = all(known.get(key) == given.get(key) for key in ("model", "experiment"))
+            if same and not any(contradict(known.get(key), given[key]) for key in given):
                 known |= given
                 found[other] = list(known.values())
                 break

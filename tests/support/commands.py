@@ -82,7 +82,7 @@ def of_help() -> Iterator[Command]:
 
 def parsed(where: str, line: str) -> Iterator[Command]:
     """A command without what stands behind it; nothing where its words are no command."""
-    words = shlex.split(END.split(line)[0])
+    words = shlex.split(END.split(line)[0].replace("seed=SEED", "seed=0"))
     if words and (words[0] in VERBS or "=" in words[0] or words[0].startswith("-")):
         yield Command(where, tuple(words))
 
@@ -108,13 +108,14 @@ def trainings() -> dict[str, list[str]]:
 
 NO_WORDS = {"model.start=RUN", "resume=auto", "model.teacher=RUN"}  # a run that is not there
 TRANSLATED = ("lr=", "batch_size=", "logger=[")  # before Hydra sees them
-# of the command itself; of code and files that are not there (tests/contracts/test_how_to.py)
+# of the command itself; of code that is not there (tests/contracts/test_how_to.py); of experiments,
+# each of which test_experiments.py composes and steps
 OTHERS = ("plugins=", "--", "-sc", "model=NAME", "data=NAME", "loss=my_loss")
 
 
 def first_cell(words: tuple[str, ...]) -> list[str] | None:
     """What composes: the first value of each list that a sweep varies; None for other commands."""
-    if any(word.startswith(OTHERS) for word in words):
+    if any(w.startswith(OTHERS) for w in words) or words[0].startswith("experiment="):
         return None
     words = tuple(w for w in words if w not in NO_WORDS and not w.startswith(TRANSLATED))
     if words[0] != "-m":
