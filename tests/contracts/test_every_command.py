@@ -153,7 +153,7 @@ def short(command: Command, files: Path) -> list[str]:
         words.append(f"data.root={files / 'sounds'}")
     elif data in FOLDERS and given.get("data.digits") != "mnist_5k":
         words += [f"data.root={files / FOLDERS[data]}"]
-        words += ["data.verify=false"] * (FOLDERS[data] in ("idx", "cifar"))
+        words += ["data.verify=false"] * (FOLDERS[data] in ("idx", "cifar", "static_one"))
     elif data in ("pairs", "unpaired"):
         words += [f"data.a={files / 'one'}", f"data.b={files / 'negative'}"]
     elif data in ("points", "tensors"):
