@@ -26,6 +26,7 @@ FLOORS = (
     ("cli",),
     ("commands",),
     ("sweeps",),
+    ("certificates",),
     ("training",),
     ("quality",),
     ("models",),

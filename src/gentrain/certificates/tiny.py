@@ -1,0 +1,60 @@
+"""The small size at which a system is verified: a few channels, small images, small batches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from gentrain.config.schema import resolved
+
+# sizes of networks, by the names of their options; an option that is not here stays as it is
+WIDTHS = {
+    "width": 8, "blocks": 1, "depth": 1, "kernels": 3, "dim": 2, "embedding": 4, "code": 4,
+    "bottleneck": 8,
+}  # fmt: skip
+# others, by a part of the name of the class that has them
+EXCEPTIONS: dict[str, dict[str, int]] = {
+    # its last layers are a quarter as wide: of two rectifiers both may be off
+    "NoisyCritic": {"width": 64},
+    # as many hidden units as values of 8 x 8 images, or more
+    "flow.autoregressive": {"width": 64},
+    # with 1 the one has no norms, and the other no hidden layer
+    "unet": {"depth": 2},
+    "autoencoder.MLP": {"depth": 2},
+}
+BATCH = 8
+SIDES = {
+    "gentrain.models.flow": 8,
+    "gentrain.models.autoregressive": 8,
+    "gentrain.models.energy": 8,
+}
+
+
+def small(node: Any) -> Any:
+    """The same networks, a few channels wide."""
+    if not isinstance(node, dict):
+        return node
+    sizes = dict(WIDTHS)
+    for part, other in EXCEPTIONS.items():
+        if part in node.get("_target_", ""):
+            sizes |= other
+    return {
+        key: small(value) if value is None or isinstance(value, dict) else sizes.get(key, value)
+        for key, value in node.items()
+    }
+
+
+def tiny(values: dict[str, Any]) -> dict[str, Any]:
+    """The resolved configuration of a training at the small size.
+
+    Args:
+        values: as composed, not resolved.
+    """
+    data = dict(values["data"])
+    data["batch_size"] = min(data["batch_size"], BATCH)
+    side = next((n for of, n in SIDES.items() if values["model"]["_target_"].startswith(of)), None)
+    if side is not None and "size" in data:
+        data["size"] = side
+    config = resolved(OmegaConf.create(values | {"data": data}))
+    return config | {"model": small(config["model"])}
