@@ -39,6 +39,7 @@ KEYS = {
     "data",
     "best",
     "protocols",
+    "protocol_lines",
     "verdicts",
     "images_per_second",
     "seconds_per_step",

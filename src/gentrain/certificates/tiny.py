@@ -23,6 +23,8 @@ EXCEPTIONS: dict[str, dict[str, int]] = {
     "unet": {"depth": 2},
     "autoencoder.MLP": {"depth": 2},
 }
+# what takes so many steps or images, so that it comes within a short training
+DURATIONS = {"teacher_steps": 100, "fade": 400, "stable": 400}
 BATCH = 8
 SIDES = {
     "gentrain.models.flow": 8,
@@ -31,30 +33,34 @@ SIDES = {
 }
 
 
-def small(node: Any) -> Any:
+def small(node: Any, **durations: int) -> Any:
     """The same networks, a few channels wide."""
     if not isinstance(node, dict):
         return node
-    sizes = dict(WIDTHS)
+    sizes = WIDTHS | durations
     for part, other in EXCEPTIONS.items():
         if part in node.get("_target_", ""):
             sizes |= other
     return {
-        key: small(value) if value is None or isinstance(value, dict) else sizes.get(key, value)
+        key: small(value, **durations)
+        if value is None or isinstance(value, dict)
+        else sizes.get(key, value)
         for key, value in node.items()
     }
 
 
-def tiny(values: dict[str, Any]) -> dict[str, Any]:
+def tiny(values: dict[str, Any], steps: int | None = None) -> dict[str, Any]:
     """The resolved configuration of a training at the small size.
 
     Args:
         values: as composed, not resolved.
+        steps: its length; None for that of the preset.
     """
+    values = values | ({} if steps is None else {"steps": steps})
     data = dict(values["data"])
     data["batch_size"] = min(data["batch_size"], BATCH)
     side = next((n for of, n in SIDES.items() if values["model"]["_target_"].startswith(of)), None)
     if side is not None and "size" in data:
         data["size"] = side
     config = resolved(OmegaConf.create(values | {"data": data}))
-    return config | {"model": small(config["model"])}
+    return config | {"model": small(config["model"], **DURATIONS)}

@@ -18,7 +18,8 @@ from gentrain.commands.check.outcome import Fault, Report
 from gentrain.commands.check.subject import Subject, prepared
 from gentrain.data.base import Data
 from gentrain.models.base import GenerativeModel
-from gentrain.quality.base import TEST, Metric, higher_is_better, measure, prepare_metric
+from gentrain.protocols import TEST
+from gentrain.quality.base import Metric, higher_is_better, measure, prepare_metric
 
 CPU = torch.device("cpu")
 
