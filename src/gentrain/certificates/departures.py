@@ -48,6 +48,11 @@ class Preset:
 # --- reading ----------------------------------------------------------------------------------
 
 
+def says(file: Path) -> bool:
+    """Whether a preset says where it differs from its paper."""
+    return any(line.startswith(" Departures:") for line in head(file))
+
+
 def read(file: Path) -> Preset:
     """Read the first comment of a preset.
 

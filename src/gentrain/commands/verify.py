@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from omegaconf import OmegaConf
 
 from gentrain.certificates import Finding, Subject, measured
-from gentrain.certificates.departures import System, departures, read
+from gentrain.certificates.bands import SEEDS, compared, stored
+from gentrain.certificates.departures import System, departures, read, says
 from gentrain.certificates.tiny import tiny
 from gentrain.config import paths
 from gentrain.config.overrides import key_of
@@ -77,13 +78,46 @@ def report(name: str, words: list[str], bands: bool, compose: Compose) -> bool:
     composed = compose("train", [f"model={name}", *words])
     found = measured(Subject(tiny(composed.values)))
     print(f"model={' '.join([name, *words])}", flush=True)
-    print(text_table(HEAD, [row(each) for each in found]))
-    for line in differences(name, words, composed, compose):
+    ours = system(composed)
+    preset = system(compose("train", [f"model={name}"])) if words else ours
+    changed = [f"departs: {line}" for line in departures(words, ours, preset)]
+    start = first_steps(name, composed.values, changed) if bands else None
+    rows = [row(each) for each in found] + ([start.row] if start and start.row else [])
+    print(text_table(HEAD, rows))
+    for line in [*changed, *(start.lines if start else ()), *of_preset(name, preset)]:
         print(line)
-    holds = [each.holds for each in found]
+    holds = [*(each.holds for each in found), *([start.holds] if start and start.row else [])]
     seconds = time.monotonic() - began
     print(f"{sum(holds)} of {len(holds)} properties hold, {seconds:.0f} s\n", flush=True)
     return all(holds)
+
+
+class Start(NamedTuple):
+    """The first steps of a training, beside their band."""
+
+    row: list[str] | None  # of the table; None where nothing was compared
+    lines: list[str]  # what lies outside, or why nothing was compared
+    holds: bool = True
+
+
+def first_steps(name: str, values: dict[str, Any], changed: list[str]) -> Start:
+    """Train the first steps of a preset, and look whether they lie within its band.
+
+    Args:
+        name: of the preset.
+        values: its configuration as composed.
+        changed: where the command departs from it; then there is nothing to compare with.
+    """
+    band = stored().get(name)
+    if changed:
+        return Start(None, ["band: not compared, since the command departs from the preset"])
+    if band is None:
+        return Start(None, ["band: none of this preset is stored"])
+    outside = compared(tiny(values, band.steps), band)
+    said = f"all {len(band.terms)} terms of the first {band.steps} steps lie where they lay"
+    source = f"golden start, {len(SEEDS)} seeds"
+    cells = [said, source, str(len(outside)), "0", "FAIL" if outside else "pass"]
+    return Start(cells, [f"outside: {line}" for line in outside], not outside)
 
 
 def row(finding: Finding) -> list[str]:
@@ -98,12 +132,13 @@ def row(finding: Finding) -> list[str]:
     ]
 
 
-def differences(name: str, words: list[str], composed: Any, compose: Compose) -> Iterator[str]:
-    """Lines: where the preset differs from the paper, and where the command does."""
-    ours = system(composed)
-    preset = system(compose("train", [f"model={name}"])) if words else ours
-    yield from (f"departs: {line}" for line in departures(words, ours, preset))
-    for each in read(paths.option_files("model")[name]).rows:
+def of_preset(name: str, preset: System) -> Iterator[str]:
+    """A line for each departure of a preset from its paper, as its file says it."""
+    file = paths.option_files("model")[name]
+    if not says(file):  # a preset of the user
+        yield f"departures: {file.name} does not say how it differs from its paper"
+        return
+    for each in read(file).rows:
         here = preset.value(each.subject) if each.ours is None else each.ours
         yield f"the preset departs: {each.subject} = {here}; paper: {each.paper}: {each.why}"
 
