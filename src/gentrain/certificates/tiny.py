@@ -25,6 +25,8 @@ EXCEPTIONS: dict[str, dict[str, int]] = {
 }
 # what takes so many steps or images, so that it comes within a short training
 DURATIONS = {"teacher_steps": 100, "fade": 400, "stable": 400}
+# of a critic's warm-up, which would be most of a short training
+WARM_UP = {"steps": 10, "first": 5}
 BATCH = 8
 SIDES = {
     "gentrain.models.flow": 8,
@@ -63,4 +65,7 @@ def tiny(values: dict[str, Any], steps: int | None = None) -> dict[str, Any]:
     if side is not None and "size" in data:
         data["size"] = side
     config = resolved(OmegaConf.create(values | {"data": data}))
-    return config | {"model": small(config["model"], **DURATIONS)}
+    scheme = config["scheme"]
+    if scheme.get("critic_warmup"):
+        scheme = scheme | {"critic_warmup": scheme["critic_warmup"] | WARM_UP}
+    return config | {"model": small(config["model"], **DURATIONS), "scheme": scheme}
