@@ -3,7 +3,7 @@
     python scripts/bands.py                 # of all presets
     python scripts/bands.py vae wgan_gp     # of these; the others stay
 
-A preset gets as many steps as its seeds can be trained for in `--seconds` each: 300, 100, 60 or 30,
+A preset gets as many steps as its seeds can be trained for in `--seconds` each: 300, 100, 60, 30 or 20,
 and never more than it trains itself.
 """
 
@@ -20,8 +20,8 @@ from gentrain.certificates.tiny import tiny
 from gentrain.cli.compose import composed
 from gentrain.config.paths import option_files
 
-FEWER = (STEPS, 100, 60, 30)
-PROBES = (5, 5, 25)  # steps, whose times are measured; the first reads the data
+FEWER = (STEPS, 100, 60, 30, 20)
+PROBES = (2, 2, 7)  # steps, whose times are measured; the first reads the data
 
 
 def made(name: str, seconds: float) -> Band:

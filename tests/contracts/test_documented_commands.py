@@ -39,7 +39,7 @@ CASES = {
     f"{file.parent.name}/{file.stem}-{i}": words
     for file in sorted(CONF.rglob("*.yaml"))
     for i, words in enumerate(commands(file))
-    if words[0] not in ("sample", "eval", "export", "compare", "doctor", "demo", "-m")
+    if words[0] not in ("sample", "eval", "export", "compare", "doctor", "demo", "verify", "-m")
 }
 
 
