@@ -3,8 +3,8 @@
     python scripts/bands.py                 # of all presets
     python scripts/bands.py vae wgan_gp     # of these; the others stay
 
-A preset gets as many steps as its seeds can be trained for in `--seconds` each: 300, 100, 60, 30 or 20,
-and never more than it trains itself.
+A preset gets as many steps as its seeds can be trained for in `--seconds` each: 300, 100, 60, 30
+or 20, and never more than it trains itself.
 """
 
 from __future__ import annotations

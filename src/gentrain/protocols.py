@@ -44,7 +44,7 @@ def short_hash(protocol: Any, across: Sequence[str] = ()) -> str:
     """Eight digits that are equal for protocols whose scores may be ranked.
 
     >>> short_hash({"samples": 5000, "floor": 1.23456789}), short_hash({"samples": 500})
-    ('2a1ab0c0', '8c1b5a55')
+    ('04b81338', '368ec1b8')
     """
     return hashlib.sha256(comparable(protocol, across).encode()).hexdigest()[:DIGITS]
 

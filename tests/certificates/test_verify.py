@@ -247,7 +247,7 @@ BUGS = {
     "maf": Bug("batch norm without its log-determinant", "ChangeOfVariables", missing_determinant),
     "pixelcnn": Bug("mask B in the first layer", "Causal", stale_mask),
     "rbm": Bug("phases exchanged", "Contrast", exchanged_phases),
-    "cyclegan": Bug("cycle term without a gradient", "GeneratorClimbs", detached_cycle),
+    "cyclegan": Bug("cycle term without a gradient", "GeneratorDescends", detached_cycle),
     "acgan": Bug("labels of other images", "Classification", swapped_labels),
     "beta_vae": Bug("pixels in [0, 1]", "band", dark_pictures),
     "gan": Bug("the critic is never updated", "band", sleeping_critic),

@@ -307,7 +307,7 @@ class PlayersApart(Certificate):
         return of_generator if learns else float("inf")
 
 
-class GeneratorClimbs(Certificate):
+class GeneratorDescends(Certificate):
     """A small step of the generator down its loss makes that loss smaller: noise is the same."""
 
     of = (AdversarialModel,)

@@ -75,7 +75,7 @@ class FixedFeatures:
         return torch.sin(3 * x.flatten(1))
 
 
-class Orthogonal(Trick):
+class Cosines(Trick):
     of = (tricks.PullingAway,)
     property = "the mean squared cosine of all pairs of fakes' features, by a double loop"
     source = "Zhao et al., 2017, eq. 4"

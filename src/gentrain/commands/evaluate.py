@@ -97,13 +97,13 @@ def evaluate(config: dict[str, Any]) -> Path:
         write_json(file, record)
     weights = "averaged weights" if session.averaged else "the last weights"
     print(f"{run_dir} at step {run.step}, {weights}; all of it in {file}")
-    print("\n".join(f"  {line}" for line in table(scores, protocols)))
-    print_protocols(protocols)
+    print_table(scores, protocols)
     return file
 
 
-def print_protocols(protocols: dict[str, Any]) -> None:
-    """Print how the scores were measured, a line for each metric."""
+def print_table(scores: dict[str, float], protocols: dict[str, Any]) -> None:
+    """Print the scores, and how they were measured: a line for each metric."""
+    print("\n".join(f"  {line}" for line in table(scores, protocols)))
     for name, line in lines_of(protocols).items():
         print(f"  protocol of {name}: {line}")
 

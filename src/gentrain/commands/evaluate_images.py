@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from gentrain.commands.eval_request import is_data, overrides
-from gentrain.commands.evaluate import given_options, override, print_protocols, table
+from gentrain.commands.evaluate import given_options, override, print_table
 from gentrain.commands.sample import device
 from gentrain.config.build import build
 from gentrain.config.overrides import key_of
@@ -105,8 +105,7 @@ def evaluate_images(config: dict[str, Any], compose: Compose) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, record)
     print(f"{path}, {len(model.images)} images, against {data.name}; all of it in {file}")
-    print("\n".join(f"  {line}" for line in table(scores, record["protocols"])))
-    print_protocols(record["protocols"])
+    print_table(scores, {"quality": protocol})
     return file
 
 

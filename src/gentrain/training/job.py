@@ -353,7 +353,7 @@ def protocol_of(end: dict[str, Any], score: str) -> str:
 def scores(end: dict[str, Any]) -> dict[str, float | str]:
     """{'best/quality/fid': ..., 'final/quality/fid': ...} of a summary, and how they are measured.
 
-    The protocols are lines such as 'protocol/quality': '2a1ab0c0: ...'.
+    The protocols are lines such as 'protocol/quality': '04b81338: ...'.
     """
     name = end["best"].get("metric")
     found = {f"best/{name}": end["best"].get("value"), f"final/{name}": end["metrics"].get(name)}

@@ -131,8 +131,8 @@ class MLflow(MLFlowLogger, Dashboard):
 def split(summary: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, float]]:
     """The words and the numbers of a summary.
 
-    >>> split({"best/quality/fid": 3, "protocol/quality": "2a1ab0c0: ..."})
-    ({'protocol/quality': '2a1ab0c0: ...'}, {'best/quality/fid': 3.0})
+    >>> split({"best/quality/fid": 3, "protocol/quality": "04b81338: ..."})
+    ({'protocol/quality': '04b81338: ...'}, {'best/quality/fid': 3.0})
     """
     words = {key: value for key, value in summary.items() if type(value) is str}
     return words, {key: float(value) for key, value in summary.items() if key not in words}
