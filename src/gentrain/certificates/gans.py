@@ -355,7 +355,9 @@ class OneScoreEach(Certificate):
     source = "Goodfellow et al., 2014, section 3"
     bound = 1e-6
 
-    def measure(self) -> float:
+    def measure(self) -> float | None:
+        if self.subject.option("tricks.packing"):
+            return None  # a pack of images has one score; see `Packs`
         model, x = self.subject.model(), self.subject.batch[0]
         batch = tuple(each.flip(0) for each in self.subject.batch)
         with eval_mode(model):

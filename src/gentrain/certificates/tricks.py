@@ -51,7 +51,7 @@ class MeansOfFeatures(Trick):
         with recorded(trick, "generator_term") as calls:
             losses = model.generator_loss(self.subject.batch).losses
         logged = [t for name, t in losses.items() if name.startswith("feature_matching")]
-        if [float(t) for t in logged] != [float(call.result) for call in calls]:
+        if [t.item() for t in logged] != [call.result.item() for call in calls]:
             return float("inf")
         _, real, fake = calls[0].args
         f, weight = FixedFeatures(), float(self.node["weight"])
@@ -156,6 +156,22 @@ class Similarities(Trick):
             sum((-(M[i] - M[j]).abs().sum(1)).exp() for j in range(5) if j != i) for i in range(5)
         ]
         return error(layer(h), torch.cat([h, torch.stack(rows)], 1))  # type: ignore[arg-type]
+
+
+class Packs(Trick):
+    of = (tricks.Packing,)
+    property = "the critic scores m images at once: each pack has m of one kind, on its channels"
+    source = "Lin et al., 2018, section 3"
+
+    def measure(self) -> float:
+        model, batch = self.subject.model(), self.subject.batch
+        m, x = int(self.node["m"]), batch[0]
+        with recorded(model, "scores") as calls:
+            model.critic_loss(batch)
+        _, real, fake = calls[0].args
+        rows = [torch.cat(list(x[i : i + m])) for i in range(0, len(x), m)]
+        shaped = fake.shape == real.shape and len(calls[0].result[0]) == len(rows)
+        return error(real, torch.stack(rows)) if shaped else float("inf")
 
 
 class OldFakes(Trick):
