@@ -140,7 +140,7 @@ class Evaluation(L.Callback):
 
     def write_protocols(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Write beside metrics.csv how its scores are measured: a line for each metric."""
-        if pl_module.protocols:
+        if pl_module.protocols and trainer.loggers:
             file = Path(trainer.default_root_dir) / PROTOCOLS
             write_json(file, lines(pl_module.protocols))
 
