@@ -11,7 +11,7 @@ from gentrain.config.schema import resolved
 # sizes of networks, by the names of their options; an option that is not here stays as it is
 WIDTHS = {
     "width": 8, "blocks": 1, "depth": 1, "kernels": 3, "dim": 2, "embedding": 4, "code": 4,
-    "bottleneck": 8,
+    "bottleneck": 8, "inner_steps": 1,
 }  # fmt: skip
 # others, by a part of the name of the class that has them
 EXCEPTIONS: dict[str, dict[str, int]] = {
