@@ -257,7 +257,8 @@ class RealIsReal(Certificate):
         with recorded(model.loss, "critic") as calls:
             model.critic_loss(batch)
         errors = []
-        for images, call in zip(batch, calls, strict=False):
+        # images of each domain; a critic of pairs may score codes as well
+        for images, call in zip(batch[: len(model.domains)], calls, strict=False):
             on_real, on_fake = (gradient(scores, images) for scores in call.args)
             errors.append(on_fake / on_real if on_real else float("inf"))
         return largest(*errors) if errors else float("inf")
