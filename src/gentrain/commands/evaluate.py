@@ -21,6 +21,7 @@ from gentrain.errors import UserError
 from gentrain.files import report_disk_errors, write_json
 from gentrain.models.base import GenerativeModel, HasLikelihood, HasLogPartition, HasTrace
 from gentrain.patience import say_if_slow
+from gentrain.protocols import lines as lines_of
 from gentrain.quality.base import Metric, error_of, measure, metrics_of, prepare_metric
 from gentrain.quality.chains import ChainMixing
 from gentrain.quality.decoder_ais import DecoderLikelihood
@@ -88,6 +89,7 @@ def evaluate(config: dict[str, Any]) -> Path:
         "averaged": session.averaged,
         "scores": scores,
         "protocols": protocols,
+        "protocol_lines": lines_of(protocols),
         "device": str(run.device),
         "versions": directory.versions(),
     }
@@ -96,8 +98,15 @@ def evaluate(config: dict[str, Any]) -> Path:
         write_json(file, record)
     weights = "averaged weights" if session.averaged else "the last weights"
     print(f"{run_dir} at step {run.step}, {weights}; all of it in {file}")
-    print("\n".join(f"  {line}" for line in table(scores, protocols)))
+    print_table(scores, protocols)
     return file
+
+
+def print_table(scores: dict[str, float], protocols: dict[str, Any]) -> None:
+    """Print the scores, and how they were measured: a line for each metric."""
+    print("\n".join(f"  {line}" for line in table(scores, protocols)))
+    for name, line in lines_of(protocols).items():
+        print(f"  protocol of {name}: {line}")
 
 
 def split_for_scores(data: Data, trained: dict[str, Any]) -> Data:

@@ -154,6 +154,17 @@ class Check:
 
 
 @dataclass
+class Verify:
+    """`gentrain verify model=NAME`: what a preset promises, measured here."""
+
+    preset: str = MISSING
+    bands: bool = True
+    words: list[str] = field(default_factory=list)
+    plugins: list[str] = field(default_factory=list)
+    debug: bool = False
+
+
+@dataclass
 class Demonstrate:
     """`gentrain demo NAME`: a claim of the field's lectures, as an experiment."""
 
@@ -239,6 +250,7 @@ SCHEMAS = {
     "compare_schema": Compare,
     "doctor_schema": Doctor,
     "check_schema": Check,
+    "verify_schema": Verify,
     "demo_schema": Demonstrate,
 }
 
