@@ -120,10 +120,17 @@ class SampleSession:
         return self.run.class_names or list(self.data.class_names)
 
     def choose_classes(self, labels: Sequence[int | str] | None) -> list[int] | None:
-        """The classes to draw. All classes by default; None for an unconditional model."""
+        """The classes to draw. All by default; None for a model that is given none of a list."""
         if not self.model.labelled:
             if labels is not None:
                 raise UserError("this model has no labels (labels); leave them out")
+            return None
+        if not self.data.label_kind.listed:
+            if labels is not None:
+                raise UserError(
+                    f"this model is given {self.data.label_kind.choice} of its data, not one of "
+                    f"some classes (labels); choose {self.data.label_kind.mode}"
+                )
             return None
         count = self.data.classes or 0
         if labels is not None and not len(labels):
@@ -168,9 +175,16 @@ class SampleSession:
         return torch.cat([next(blocks) for _ in range(-(-n // BLOCK))])[:n]
 
     def labels(self, n: int, start: int = 0) -> Tensor | None:
-        """Labels (n,) of the images `start` and after: the classes in turn."""
-        if self.classes is None:
+        """Labels (n, ...) of the images `start` and after: the classes in turn.
+
+        Labels of no list, such as captions, are those of held-out images.
+        """
+        if not self.model.labelled:
             return None
+        if self.classes is None:
+            samples, rows = self.held_out(n, start)
+            assert samples.labels is not None
+            return samples.labels[rows].cpu()
         return torch.tensor(self.classes)[torch.arange(start, start + n) % len(self.classes)]
 
     def take_turns(self, n: int) -> None:
@@ -226,7 +240,7 @@ class SampleSession:
         Args:
             n: how many images.
             z: (n, ...) noise; None where the model has none.
-            labels: (n,), or None.
+            labels: (n, ...), or None.
             start: number of the first image, which chooses the sources of a translation.
 
         Raises:
