@@ -2,8 +2,8 @@
 
 A caption says a digit, its colour, its size, its place and the colour of the ground. Some captions
 say nothing of the size, or of the place. A tenth of all combinations of the five facts is held out:
-no image of any split shows one. All facts but the digit follow from the pixels by exact rules; see
-`CaptionedDigits.facts_of`.
+no image of any split shows one. All facts but the digit follow from the pixels by exact rules, from
+16 pixels a side on; see `CaptionedDigits.facts_of`.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ LONGEST = 8  # words: a small red seven top left on blue
 
 CHUNK = 1000  # images that are drawn at a time
 PLAIN = 28  # pixels of a digit as it is read
-LEAST = 15.5  # of them hold ink along the longer side; nearly all digits have more
 EVERY = 10  # of so many combinations one is held out
 OF_GROUND = 0.4  # the least share of pixels in the colour of the ground
 ALIKE = 0.85  # the least cosine between the way from the ground to the digit and that to a colour
 VISIBLE = 0.5  # the least contrast of the strongest pixel, of that of the colour
 FAINT = 0.25  # contrast below which a pixel is no ink
 TAIL = 0.02  # of the ink that counts neither for the height nor for the width
+CLEAR = 0.1  # pixels from the limit of sizes
 LARGE = 0.39  # of the side of the image: the longer side of a larger digit
 
 
@@ -75,8 +75,8 @@ class CaptionedDigits(Captioned, OfDigits, HasCaptionRules):
         )
         height, width = self.sides
         ensure(
-            height == width and height >= 16 and height % 4 == 0,
-            f"captioned digits are squares whose side is a multiple of 4 from 16 on, not "
+            height == width and height >= 8 and height % 4 == 0,
+            f"captioned digits are squares whose side is a multiple of 4 from 8 on, not "
             f"{self.size!r} (data.size); e.g. 32",
         )
         ensure(
@@ -117,7 +117,7 @@ class CaptionedDigits(Captioned, OfDigits, HasCaptionRules):
     # --- images and captions ----------------------------------------------------------------------
 
     def read(self, split: str) -> ArrayDataset:
-        digits, classes = whole(self.plain_of(PLAIN).load(split))
+        digits, classes = self.telling(self.plain_of(PLAIN).load(split))
         count = samples_of(split, self.n, self.validation, self.name)
         draws = generator(self.draw_seed, type(self).__name__, split)
         rows = torch.randint(len(digits), (count,), generator=draws)
@@ -145,9 +145,7 @@ class CaptionedDigits(Captioned, OfDigits, HasCaptionRules):
         ink = torch.zeros(len(digits), side, side)
         for number, of_32 in enumerate(SIZES.values()):
             rows = (facts[:, 2] == number).nonzero()[:, 0]
-            box = of_32 * side // 32
-            small = resized(digits[rows], (box, box))[:, 0].float()
-            small /= small.amax((1, 2), keepdim=True).clamp(min=1)
+            box, small = of_32 * side // 32, self.inked(digits[rows], of_32)
             far = (side - box) * torch.stack([facts[rows, 3] // 2, facts[rows, 3] % 2], 1)
             start = (far - corner[rows]).abs()  # from the near or from the far side
             top, left = (start[:, axis, None] + torch.arange(box) for axis in (0, 1))
@@ -155,6 +153,21 @@ class CaptionedDigits(Captioned, OfDigits, HasCaptionRules):
         colour, ground = palette(COLOURS)[facts[:, 1]], palette(GROUNDS)[facts[:, 4]]
         colour, ground = (each[:, :, None, None] for each in (colour, ground))
         return ((ground + (colour - ground) * ink[:, None]) * 255).round().byte()
+
+    def inked(self, digits: Tensor, of_32: int) -> Tensor:
+        """Digits (N, 1, 28, 28) as ink (N, S, S) in [0, 1], so many pixels a side of 32."""
+        box = of_32 * self.sides[0] // 32
+        small = resized(digits, (box, box))[:, 0].float()
+        return small / small.amax((1, 2), keepdim=True).clamp(min=1)
+
+    def telling(self, samples: ArrayDataset) -> tuple[Tensor, Tensor]:
+        """Digits with their classes, without the very few of too faint ends to tell their size."""
+        digits, classes, _ = samples
+        assert classes is not None
+        longest = [longer_side(faint_out(self.inked(digits, size))) for size in SIZES.values()]
+        limit = LARGE * self.sides[0]
+        told = (longest[0] < limit - CLEAR) & (longest[1] > limit + CLEAR)
+        return digits[told], classes[told]
 
     def captioned(self, facts: Tensor, said: Tensor) -> Tensor:
         """Captions (N, L) of facts (N, 5).
@@ -207,9 +220,7 @@ class CaptionedDigits(Captioned, OfDigits, HasCaptionRules):
         found[:, 4] = seen["ground"]
         visible = seen["visible"]
         found[visible, 1] = seen["colour"][visible]
-        rows, columns = (extent(ink.sum(axis)) for axis in (2, 1))
-        large = torch.maximum(rows, columns) >= LARGE * ink.shape[-1]
-        found[visible, 2] = large.long()[visible]
+        found[visible, 2] = (longer_side(ink) >= LARGE * ink.shape[-1]).long()[visible]
         below, right = (beyond_middle(ink.sum(axis)) for axis in (2, 1))
         found[visible, 3] = (2 * below + right)[visible]
         return found
@@ -256,18 +267,9 @@ class CaptionedDigits(Captioned, OfDigits, HasCaptionRules):
         return {
             "ground": torch.where(most >= OF_GROUND, ground, -1),
             "colour": colour,
-            "ink": ink * (ink >= FAINT),
+            "ink": faint_out(ink),
             "visible": visible,
         }
-
-
-def whole(samples: ArrayDataset) -> tuple[Tensor, Tensor]:
-    """Digits with their classes, without the few whose ends are too faint to tell their size."""
-    digits, classes, _ = samples
-    assert classes is not None
-    ink = digits[:, 0].float()
-    enough = torch.maximum(extent(ink.sum(1)), extent(ink.sum(2))) >= LEAST
-    return digits[enough], classes[enough]
 
 
 def combinations() -> Tensor:
@@ -310,10 +312,15 @@ def said(y: Tensor, values: Sequence[str], where: Tensor) -> Tensor:
     return torch.where(has.any(1), has.long().argmax(1), -1)
 
 
-def extent(ink: Tensor) -> Tensor:
-    """(N,) pixels of a side that hold ink (N, S), without the tails of it, and parts of pixels."""
-    first, last = ends(ink)
-    return last - first
+def faint_out(ink: Tensor) -> Tensor:
+    """Ink without faint pixels."""
+    return ink * (ink >= FAINT)
+
+
+def longer_side(ink: Tensor) -> Tensor:
+    """The height or the width of ink (N, H, W), the longer one, in pixels and parts of pixels."""
+    height, width = (ends(ink.sum(axis)) for axis in (2, 1))
+    return torch.maximum(height[1] - height[0], width[1] - width[0])
 
 
 def ends(ink: Tensor) -> Tensor:

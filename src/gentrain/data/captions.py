@@ -189,5 +189,3 @@ class CaptionedFolder(Captioned, ImageFolder):
         """See `FileFolder.report`; texts are no pictures, and are read."""
         del tree.left_out[".txt"]
         super().report(tree)
-
-

@@ -66,7 +66,9 @@ def text_of(path: Path, root: Path, sought: Sought) -> str:
             return source(root).read(str(path)).decode("utf-8-sig")
     except (OSError, KeyError, UnicodeDecodeError) as error:
         why = "it is no text" if isinstance(error, UnicodeDecodeError) else "no such file"
-        raise UserError(f"cannot read {path}: {why} {sought.key}; give a CSV or a dataset.json") from error
+        raise UserError(
+            f"cannot read {path}: {why} {sought.key}; give a CSV or a dataset.json"
+        ) from error
     raise UserError(f"no file {path}, here or in {root} {sought.key}; give a CSV or a dataset.json")
 
 
@@ -78,7 +80,8 @@ def of_json(text: str, path: Path, sought: Sought) -> dict[str, str]:
                 return dict(row_of_json(row) for row in rows)
     except (json.JSONDecodeError, ValueError) as error:
         raise UserError(
-            f"{path} is no dataset.json of classes: {' '.join(str(error).split())} {sought.key}; fix it"
+            f"{path} is no dataset.json of {sought.many}: {' '.join(str(error).split())} "
+            f"{sought.key}; fix it"
         ) from error
     raise UserError(f"{path} has no labels {sought.key}; give a dataset.json with labels")
 
@@ -111,8 +114,8 @@ def of_csv(text: str, path: Path, sought: Sought) -> dict[str, str]:
     for number, line in enumerate(lines[1:], start=2):
         ensure(
             len(line) == len(titles) and bool(line[label].strip()),
-            f"line {number} of {path} has not a value for each of {len(titles)} titles {sought.key}; "
-            "fix it",
+            f"line {number} of {path} has not a value for each of {len(titles)} titles "
+            f"{sought.key}; fix it",
         )
         table[line[file].strip()] = line[label].strip()
     return table
@@ -154,14 +157,14 @@ def classes_in(
         other = line_of.setdefault(line, name)
         ensure(
             other == name,
-            f"{other} and {name} of {root} are both {line} in {of} {sought.key}; write their folders "
-            "into the file as well",
+            f"{other} and {name} of {root} are both {line} in {of} {sought.key}; write their "
+            "folders into the file as well",
         )
         found[name] = plain[line]
     ensure(
         not missing,
-        f"{len(missing)} pictures of {root} have no {sought.one} in {of}: {', '.join(missing[:10])} "
-        f"{sought.key}; add them, or take them away",
+        f"{len(missing)} pictures of {root} have no {sought.one} in {of}: "
+        f"{', '.join(missing[:10])} {sought.key}; add them, or take them away",
     )
     return found
 

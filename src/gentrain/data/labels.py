@@ -56,7 +56,7 @@ class LabelKind(ABC):
             UserError: for a name that there is not.
         """
 
-    # --- labels of which each is a class, a domain or an attribute ---------------------------------
+    # --- labels of which each is a class, a domain or an attribute --------------------------------
 
     def no_classes(self) -> UserError:
         """The refusal of labels that are no classes."""

@@ -120,7 +120,7 @@ class CaptionAgreement(SampleMetric):
     def compute(self, data: Any, model: GenerativeModel, device: torch.device) -> dict[str, float]:
         captions = {"": data.load(self.split).labels, "_held_out": data.held_out_captions}
         blank = torch.zeros(1, 1, 1, 1, dtype=torch.uint8)
-        scores = {}
+        scores: dict[str, float] = {}
         for kind, labels in captions.items():
             source = ArrayDataset(blank.expand(len(labels), *data.shape), labels)
             said = data.facts_said(labels[self.rows(source)])
@@ -146,8 +146,5 @@ def agreements(shown: Tensor, said: Tensor, facts: list[str]) -> dict[str, float
     {'a': 1.0, 'b': 0.0, 'caption': 0.5}
     """
     there, right = said >= 0, shown == said
-    each = {
-        fact: right[there[:, i], i].double().mean().item()
-        for i, fact in enumerate(facts)
-    }
+    each = {fact: right[there[:, i], i].double().mean().item() for i, fact in enumerate(facts)}
     return each | {"caption": (right | ~there).all(1).double().mean().item()}

@@ -31,7 +31,7 @@ class Captions(Mode):
         self.texts = [text] if isinstance(text, str) else list(text)
         self.n = n
         if not self.texts:
-            raise UserError("no captions (text); write some, e.g. text=[\"a red seven on white\"]")
+            raise UserError('no captions (text); write some, e.g. text=["a red seven on white"]')
 
     def check(self, session: SampleSession) -> None:
         super().check(session)
