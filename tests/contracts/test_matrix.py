@@ -29,6 +29,7 @@ from gentrain.errors import UserError
 from gentrain.layers.normalization import WithReferenceBatch
 from gentrain.training.datamodule import DataModule
 from tests.support.compose import options, resolve, unresolved
+from tests.support.labels import toy_labels
 from tests.support.presets import (
     DENSITIES,
     ENERGIES,
@@ -46,7 +47,10 @@ UNNORMED = (
     "wavegan",
 )
 # the critic sees a label, or a source, beside each image, or reads codes from it
-BESIDE = ("cgan", "acgan", "sagan", "biggan", "stargan", "pix2pix", "colorization", "infogan")
+BESIDE = (
+    *("cgan", "acgan", "sagan", "biggan", "stargan", "pix2pix", "colorization", "infogan"),
+    "gan_cls",
+)
 # with which the names of terms begin, where each domain has a critic
 DOMAINS = {"cyclegan": ("target_", "source_")}
 LOSSES, LIPSCHITZ, TRICKS = options("loss"), options("lipschitz"), options("tricks")
@@ -165,6 +169,7 @@ def refusal(preset: str, loss: str, lipschitz: str, tricks: tuple[str, ...]) -> 
     """The words in which a combination must be refused; None where it must work."""
     batch_norm_critic = preset in (
         *("dcgan", "lsgan", "wgan", "hinge_gan", "improved_gan", "srgan", "inpainting", "infogan"),
+        "gan_cls",
     )
     if preset in BESIDE and {"packing", "replay"} & set(tricks):
         return "conditional"
@@ -208,7 +213,9 @@ def refusal(preset: str, loss: str, lipschitz: str, tricks: tuple[str, ...]) -> 
         return "loss.saturating"
     if "label_smoothing" in tricks and not loss.startswith(("js", "ls")):
         return "label_smoothing"
-    if preset in ("bigan", "ali") and "feature_matching" in tricks:
+    if preset == "gan_cls" and loss == "relativistic":
+        return "model.interpolation"
+    if preset in ("bigan", "ali", "gan_cls") and "feature_matching" in tricks:
         return "feature_matching_added"
     return None
 
@@ -309,7 +316,7 @@ class Toy(Data):
             for shape in (self.shape, self.source_shape)
         )
         assert images is not None and self.classes is not None
-        return ArrayDataset(images, torch.arange(64) % self.classes, sources)
+        return ArrayDataset(images, toy_labels(self.label_kind, 64, self.classes), sources)
 
 
 # a trick without a term of its own must have done what it is for
@@ -348,6 +355,7 @@ EFFECTS = {
 EXTRA = {
     "acgan": {"critic/classification", "generator/classification"},
     "semi_supervised_gan": {"critic/classification"},
+    "gan_cls": {"generator/embedding", "generator/retrieval", "critic/mismatched_score"},
     "infogan": {
         f"{player}/{name}"
         for player in ("critic", "generator")
@@ -395,6 +403,7 @@ def train(preset: str, loss: str, lipschitz: str, *tricks: str) -> None:
                 classes=checked["data"]["classes"] or 10,
                 batch_size=8,
                 labelled=labelled,
+                label_kind=build(checked["data"]["label_kind"], "data.label_kind"),
             )
         ),
     )

@@ -230,11 +230,8 @@ class Captions(LabelKind):
         return F.one_hot(y, classes).amax(1).float() * (torch.arange(classes, device=y.device) > 0)
 
     def others(self, y: Tensor, classes: int) -> Tensor:
-        """Captions of other images of the batch that are not the same; their own where all are."""
-        differs = (y[:, None] != y[None]).any(2)
-        alone = ~differs.any(1)
-        weights = differs.float() + torch.diag(alone.float())
-        return y[torch.multinomial(weights, 1)[:, 0]]
+        """Captions of other images of the batch; see `other_captions`."""
+        return other_captions(y)
 
     def named(self, words: str, names: Sequence[str]) -> Tensor:
         """The numbers of the words of a text, (L,)."""
@@ -259,6 +256,13 @@ class Captions(LabelKind):
     def text(self, label: Tensor, names: Sequence[str]) -> str:
         """The words of a label (L,)."""
         return " ".join(names[number] for number in label.tolist() if number)
+
+
+def other_captions(y: Tensor) -> Tensor:
+    """For each caption of a batch (B, L) one that differs, drawn; itself where all are the same."""
+    differs = (y[:, None] != y[None]).any(2)
+    alone = torch.diag((~differs.any(1)).float())
+    return y[torch.multinomial(differs.float() + alone, 1)[:, 0]]
 
 
 def words_of(text: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch import Tensor
 from gentrain.adversarial.criterion import AdversarialCriterion
 from gentrain.adversarial.regularizer import CriticFunction
 from gentrain.config.types import Count
-from gentrain.data.labels import Exclusive, LabelKind
+from gentrain.data.labels import Exclusive
 from gentrain.errors import UserError
 from gentrain.models.base import Batch
 from gentrain.models.gan.base import ConditionedCritic, SingleCriticModel
@@ -32,18 +32,15 @@ class ConditionedGAN(SingleCriticModel, ABC):
 
         -log D(x, y) - 1/2 [log(1 - D(G(z, y), y)) + log(1 - D(x, y'))].
 
-    A subclass sets these attributes.
-
-    Attributes:
-        label_kind: draws the wrong labels y'.
-        classes: K of the labels.
-        matching_aware: whether there is a third pair.
+    A subclass sets `matching_aware`, and draws the wrong labels y'.
     """
 
     labelled = critic_is_labelled = True
-    label_kind: LabelKind = Exclusive()
-    classes: int
     matching_aware: bool
+
+    @abstractmethod
+    def wrong_labels(self, y: Tensor) -> Tensor:
+        """Draw for each label of a batch (B, ...) another one."""
 
     def condition(self, y: Tensor) -> Tensor:
         """What the critic sees of labels (B, ...)."""
@@ -58,8 +55,7 @@ class ConditionedGAN(SingleCriticModel, ABC):
         real, y = batch
         with torch.no_grad():
             fake = self.generate(self.generator, batch)
-        wrong = self.condition(self.label_kind.others(y, self.classes))
-        mismatched = ConditionedCritic(self.critic, wrong)
+        mismatched = ConditionedCritic(self.critic, self.condition(self.wrong_labels(y)))
         return self.critic_terms(self.critic_function(batch), real, fake, mismatched)
 
 
@@ -100,3 +96,7 @@ class ConditionalGAN(ConditionedGAN):
                 "with one class there is no wrong label (model.matching_aware); "
                 "use data of two classes or more"
             )
+
+    def wrong_labels(self, y: Tensor) -> Tensor:
+        """Draw for each label (B,) one of the other classes, each equally likely."""
+        return Exclusive().others(y, self.classes)

@@ -30,7 +30,7 @@ from gentrain.adversarial.criterion import AdversarialCriterion
 from gentrain.adversarial.regularizer import Player
 from gentrain.config.types import Count, Positive
 from gentrain.data.base import Data
-from gentrain.data.labels import Captions, LabelKind
+from gentrain.data.labels import Captions, other_captions
 from gentrain.errors import UserError
 from gentrain.layers.activation import LeakyReLU
 from gentrain.layers.lipschitz_bound import LipschitzBounded, WeightLimits, lipschitz_bound
@@ -177,12 +177,10 @@ class GANCLS(ConditionedGAN, ReadsCaptions):
         critic: a backbone from images to scores; another of its kind is the body of theta.
         criterion: loss, Lipschitz method and tricks.
         classes: size of the vocabulary.
-        label_kind: what labels say, captions.
         text: length of phi and theta, E.
         text_width: length of a word in phi.
         code: length of the compressed text, in each player.
         margin: m.
-        joint: weight of the joint embedding's loss, which has weights of its own alone.
         matching_aware: also show the critic real images with wrong captions.
         interpolation: beta, for captions between two; None for none.
     """
@@ -196,12 +194,10 @@ class GANCLS(ConditionedGAN, ReadsCaptions):
         critic: base.Backbone[base.Critic],
         criterion: AdversarialCriterion,
         classes: Count,
-        label_kind: LabelKind,
         text: Count = 256,
         text_width: Count = 64,
         code: Count = 128,
         margin: Positive = 1.0,
-        joint: Positive = 1.0,
         matching_aware: bool = True,
         interpolation: Between | None = 0.5,
     ) -> None:
@@ -213,8 +209,7 @@ class GANCLS(ConditionedGAN, ReadsCaptions):
             CaptionCritic(critic, text, code),
             criterion,
         )
-        self.classes, self.label_kind, self.matching_aware = classes, label_kind, matching_aware
-        self.margin, self.joint, self.interpolation = margin, joint, interpolation
+        self.matching_aware, self.margin, self.interpolation = matching_aware, margin, interpolation
         self.refuse_interpolation()
 
     @classmethod
@@ -257,6 +252,9 @@ class GANCLS(ConditionedGAN, ReadsCaptions):
         with torch.no_grad():
             return self.generator.text(y)
 
+    def wrong_labels(self, y: Tensor) -> Tensor:
+        return other_captions(y)
+
     def condition(self, y: Tensor) -> Tensor:
         return self.embed(y)
 
@@ -270,8 +268,7 @@ class GANCLS(ConditionedGAN, ReadsCaptions):
         if self.interpolation is not None:
             objective.losses["interpolation"] = self.interpolation_loss(x, fakes[1], texts[1])
         same = (y[:, None] == y[None]).all(2)
-        embedding = joint_embedding_loss(theta, e, same, self.margin)
-        objective.losses["embedding"] = self.joint * embedding
+        objective.losses["embedding"] = joint_embedding_loss(theta, e, same, self.margin)
         objective.metrics["retrieval"] = retrieval(theta.detach(), e.detach(), same)
         return objective
 
