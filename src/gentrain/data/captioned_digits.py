@@ -167,6 +167,10 @@ class CaptionedDigits(Captioned, OfDigits, HasCaptionRules):
         longest = [longer_side(faint_out(self.inked(digits, size))) for size in SIZES.values()]
         limit = LARGE * self.sides[0]
         told = (longest[0] < limit - CLEAR) & (longest[1] > limit + CLEAR)
+        ensure(
+            bool(told.any()),
+            f"no digit of {self.digits} has a clear size (data.root); give the files of MNIST",
+        )
         return digits[told], classes[told]
 
     def captioned(self, facts: Tensor, said: Tensor) -> Tensor:
