@@ -76,7 +76,7 @@ def world(
 ) -> dict[str, tuple[str, ...]]:
     """The overrides by which each data set of conf/data is small enough to read in a moment."""
     digits = (f"root={idx_root}", "verify=false")
-    captioned = shutil.copytree(root / "a", root / "captioned")
+    captioned = shutil.copytree(root / "a", root / "captioned", dirs_exist_ok=True)
     for path in captioned.glob("*.png"):
         path.with_suffix(".txt").write_text(f"picture number {path.stem}")
     of_digits = ("digits=mnist", *digits)

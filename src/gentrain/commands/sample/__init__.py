@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 # options that all modes share, and that a mode may not read; null where the user gave none
-SHARED = ("seed", "labels", "domain", "mean", "temperature", "source", "save")
+SHARED = ("seed", "labels", "text", "domain", "mean", "temperature", "source", "save")
 
 
 def sample(config: dict[str, Any], mode_name: str) -> Path:

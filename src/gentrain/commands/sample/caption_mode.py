@@ -24,11 +24,15 @@ class Captions(Mode):
     """
 
     requires = (ReadsCaptions,)
-    reads = ("seed", "save")
+    reads = ("seed", "text", "save")
     noise = "any"
 
-    def __init__(self, text: str | Sequence[str], n: Count = 8) -> None:
-        self.texts = [text] if isinstance(text, str) else list(text)
+    def __init__(self, text: str | Sequence[str] | None = None, n: Count = 8) -> None:
+        match text:
+            case str():
+                self.texts = [text]
+            case _:
+                self.texts = list(text or ())
         self.n = n
         if not self.texts:
             raise UserError('no captions (text); write some, e.g. text=["a red seven on white"]')

@@ -116,8 +116,8 @@ def keep(session: SampleSession, out: Output, z: Tensor, labels: Tensor | None) 
 
 
 def repeat_labels(labels: Tensor | None, times: int) -> Tensor | None:
-    """Each label (n,) several times in a row: (n * times,)."""
-    return None if labels is None else labels.repeat_interleave(times)
+    """Each label (n, ...) several times in a row: (n * times, ...)."""
+    return None if labels is None else labels.repeat_interleave(times, 0)
 
 
 def table(images: Tensor, columns: int) -> Tensor:
