@@ -51,6 +51,7 @@ SCORED = {
     "Annealed": ("rbm", "ais"),
     "CaptionAgreement": ("gan_cls", "caption_agreement"),
     "ChainMixing": ("rbm", "chains"),
+    "DecoderLikelihood": ("gan", "decoder_ais"),
     "ImageQuality": ("cgan", "classifier"),
     "LogLikelihood": ("cvae", "nats"),
     "MatchedAccuracy": ("infogan", "matched_accuracy"),
@@ -75,7 +76,7 @@ DATA = {
 # small numbers
 SIZES = {
     "samples": 6, "images": 4, "importance": 2, "chains": 3, "temperatures": 4, "batch_size": 4,
-    "updates": 2, "kid_subsets": 2, "prdc_samples": 5, "reference_samples": 30,
+    "updates": 2, "kid_subsets": 2, "prdc_samples": 5, "reference_samples": 30, "leaps": 2,
 }  # fmt: skip
 
 

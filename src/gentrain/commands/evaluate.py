@@ -23,6 +23,7 @@ from gentrain.models.base import GenerativeModel, HasLikelihood, HasLogPartition
 from gentrain.patience import say_if_slow
 from gentrain.quality.base import Metric, error_of, measure, metrics_of, prepare_metric
 from gentrain.quality.chains import ChainMixing
+from gentrain.quality.decoder_ais import DecoderLikelihood
 from gentrain.quality.likelihood import LogLikelihood
 from gentrain.quality.plane import PlaneLikelihood
 from gentrain.quality.test_error import TestError
@@ -69,7 +70,7 @@ def evaluate(config: dict[str, Any]) -> Path:
     session = SampleSession(run, config["averaged"], given.get("seed", 0))
     scores: dict[str, float] = {}
     protocols: dict[str, Any] = {}
-    metrics = chosen_metrics(run.model, run.config, config["quality"])
+    metrics = chosen_metrics(run.model, run.config, config["quality"], config["ais"])
     for metric in metrics.values():
         metric.split = given.get("split", "test")
         metric.check(run.data, run.model)
@@ -131,7 +132,10 @@ def given_options(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def chosen_metrics(
-    model: GenerativeModel, of_run: dict[str, Any], quality: dict[str, Any] | None
+    model: GenerativeModel,
+    of_run: dict[str, Any],
+    quality: dict[str, Any] | None,
+    ais: bool = False,
 ) -> dict[str, Metric]:
     """What scores a model: the metric that was asked for, its likelihood, or its run's metrics.
 
@@ -139,11 +143,16 @@ def chosen_metrics(
         model: model of the run.
         of_run: the configuration that it was trained with.
         quality: the node of conf/quality that was asked for.
+        ais: score the likelihood of a decoder in its place.
 
     Raises:
-        UserError: when there is nothing.
+        UserError: when there is nothing, or two things are asked for.
     """
-    if quality is not None:
+    if ais and quality is not None:
+        raise UserError("ais=true is a quality of its own (ais, quality); give one of the two")
+    if ais:
+        found: dict[str, Metric] = {"quality": DecoderLikelihood(0, at_start=False)}
+    elif quality is not None:
         found = metrics_of({"quality": quality, "callbacks": {}})
     else:
         found = metrics_of(of_run)

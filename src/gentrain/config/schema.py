@@ -204,6 +204,7 @@ class Evaluate(Finished):
     against: str | None = None
     quality: Any = None  # a metric of conf/quality; null: those of the run
     n: int | None = None
+    ais: bool = False
     importance: int | None = None
     batch_size: int | None = None
     split: Split | None = None

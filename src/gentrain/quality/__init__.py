@@ -9,6 +9,7 @@ class               chosen by                    scores
                     inception or rotation        of samples, and the classes a classifier sees
 `LogLikelihood`     quality=nats                 -log p of held-out images, bits per dimension
 `Annealed`          quality=ais                  -log p of an energy model, log Z by annealing
+`DecoderLikelihood` quality=decoder_ais          -log p of a decoder of noise with Gaussian pixels
 `PlaneLikelihood`   quality=plane                -log p of an energy in the plane, log Z by a grid
 `ChainMixing`       quality=chains               acceptance, effective sample size, R-hat of chains
 `SoundQuality`      quality=spectral             the same of the mel spectrograms of sounds
@@ -31,6 +32,7 @@ from gentrain.quality.captions import CaptionAgreement
 from gentrain.quality.chains import ChainMixing
 from gentrain.quality.classifier import Classifier
 from gentrain.quality.coverage import ModeCoverage, StackedCoverage
+from gentrain.quality.decoder_ais import DecoderLikelihood
 from gentrain.quality.features import Features
 from gentrain.quality.image_quality import ImageQuality
 from gentrain.quality.inception import Inception, inception_quality
@@ -47,6 +49,7 @@ __all__ = [
     "CaptionAgreement",
     "ChainMixing",
     "Classifier",
+    "DecoderLikelihood",
     "Features",
     "HeldOutMetric",
     "ImageQuality",
