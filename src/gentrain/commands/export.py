@@ -200,6 +200,8 @@ def write_onnx(
     model = onnx.load(path)
     facts = {name: str(about[name]) for name in ("prior", "classes") if about[name] is not None}
     facts["noise"] = to_json(about["noise"])
+    if not session.data.label_kind.listed and session.model.labelled:
+        facts["words"] = to_json(about["class_names"])  # the vocabulary of captions
     onnx.helper.set_model_props(model, facts)
     onnx.checker.check_model(model)
     onnx.save(model, path)
