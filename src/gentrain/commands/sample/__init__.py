@@ -121,7 +121,7 @@ def record(config: dict[str, Any], mode_name: str, session: SampleSession) -> di
         "mode": mode_name,
         "options": {key: value for key, value in config["mode"].items() if key != "_target_"},
         "seed": config["seed"],
-        "labels": session.classes,
+        "labels": session.classes if session.captions is None else session.captions.tolist(),
         "class_names": session.class_names,
         "domain": None if session.domain is None else session.domain.tolist(),
         **session.model.sample_protocol(),

@@ -41,8 +41,8 @@ class SampleSession:
         run: a run that was opened.
         averaged: draw with the averaged generator, where the run keeps one.
         seed: seed for the noise. It is drawn on the CPU, so that all devices draw the same images.
-        labels: names or numbers of classes that take turns, where the model has labels; None for
-            all.
+        labels: names or numbers of classes, or captions, that take turns, where the model has
+            labels; None for all.
         domain: the name or number of the target domain, where the model has several; attributes
             with + between them, where an image has several at once.
         mean: show means of the pixels' distribution (true) or draws of it (false); None as trained.
@@ -75,6 +75,7 @@ class SampleSession:
         if averaged is False:
             self.model.ema_generator = None
         self.model.eval().requires_grad_(False)
+        self.captions: Tensor | None = None  # that the user wrote
         self.classes = self.choose_classes(labels)
         self.chosen = labels is not None
         self.domain = None if domain is None else self.target(str(domain))
@@ -126,11 +127,7 @@ class SampleSession:
                 raise UserError("this model has no labels (labels); leave them out")
             return None
         if not self.data.label_kind.listed:
-            if labels is not None:
-                raise UserError(
-                    f"this model is given {self.data.label_kind.choice} of its data, not one of "
-                    f"some classes (labels); choose {self.data.label_kind.mode}"
-                )
+            self.captions = self.named(labels)
             return None
         count = self.data.classes or 0
         if labels is not None and not len(labels):
@@ -143,6 +140,13 @@ class SampleSession:
         else:
             chosen = [int(word) for word in words]
         return chosen or list(range(count))
+
+    def named(self, texts: Sequence[int | str] | None) -> Tensor | None:
+        """The labels (k, ...) of texts that take turns; None where there are none to choose."""
+        if texts is not None and not len(texts):
+            raise UserError("an empty list of captions (labels); give some, or null")
+        kind, names = self.data.label_kind, self.class_names
+        return torch.stack([kind.named(str(text), names) for text in texts]) if texts else None
 
     def target(self, domain: str) -> Tensor:
         """The label of a domain that was given by its name or number, or by its attributes."""
@@ -177,10 +181,13 @@ class SampleSession:
     def labels(self, n: int, start: int = 0) -> Tensor | None:
         """Labels (n, ...) of the images `start` and after: the classes in turn.
 
-        Labels of no list, such as captions, are those of held-out images.
+        Labels of no list, such as captions, are those of held-out images, unless the user wrote
+        some.
         """
         if not self.model.labelled:
             return None
+        if self.captions is not None:
+            return self.captions[torch.arange(start, start + n) % len(self.captions)]
         if self.classes is None:
             samples, rows = self.held_out(n, start)
             assert samples.labels is not None
@@ -193,14 +200,17 @@ class SampleSession:
         Raises:
             UserError: for a list that n images do not reach the end of.
         """
-        if not self.chosen or self.classes is None or len(self.classes) in (1, n):
+        turns = self.classes if self.captions is None else self.captions
+        if not self.chosen or turns is None or len(turns) in (1, n):
             return
-        count = len(self.classes)
+        count = len(turns)
         if count > n:
             raise UserError(
                 f"{count} labels, and {n} image{'s do' if n > 1 else ' does'} not reach the last "
                 f"of them (labels, n); give n={count}, or fewer labels"
             )
+        if self.classes is None:
+            return
         names = self.class_names or [str(i) for i in range(self.data.classes or 0)]
         each = [len(range(i, n, count)) for i in range(count)]
         parts = [f"{k} of {names[y]}" for k, y in zip(each, self.classes, strict=True)]
