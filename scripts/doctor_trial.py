@@ -81,6 +81,13 @@ def without_noise(model: Any, images: Tensor) -> None:
 
 def sick(few: Path, one_class: Path) -> Iterator[Trial]:
     """40 sick runs. `few` has 64 digits, and in `one_class` all labels are the same."""
+    yield from without_variety()
+    yield from sick_critics(few, one_class)
+    yield from sick_densities(few)
+
+
+def without_variety() -> Iterator[Trial]:
+    """Generators that collapse."""
     for model in ("dcgan", "lsgan", "hinge_gan", "wgan_gp", "sngan", "wgan", "r3gan"):
         # without the many critic updates at the start of model=wgan
         quick = ("scheme.critic_warmup=null",) if model == "wgan" else ()
@@ -94,6 +101,10 @@ def sick(few: Path, one_class: Path) -> Iterator[Trial]:
     for deviation in (0.2, 0.5):
         edit, told = noisy_copies(2, deviation), f"2 image(s), noise of {deviation}"
         yield Trial("noisy copies", ("model=wgan_gp", *GAN, "steps=20"), edit, told)
+
+
+def sick_critics(few: Path, one_class: Path) -> Iterator[Trial]:
+    """Critics that are too strong, diverge, or learn their images by heart; and one label."""
     strong = ("scheme.optimizers.critic.lr=1e-2", "scheme.optimizers.generator.lr=2e-6")
     for model in ("dcgan", "lsgan", "hinge_gan"):
         yield Trial("critic saturated", (f"model={model}", *GAN, *strong, "steps=200"))
@@ -110,13 +121,18 @@ def sick(few: Path, one_class: Path) -> Iterator[Trial]:
     for model in ("cgan", "acgan"):
         small = (*GAN[:2], "data=tensors", one, "data.classes=10")
         yield Trial("one label", (f"model={model}", *small, "steps=20"))
-    few_images = ("data=tensors", f"data.file={few}", "data.batch_size=32", "data.test=0.5")
+    few_images = of_few(few)
     for model in ("sngan", "hinge_gan"):
-        words = (*GAN[:2], *few_images, "lipschitz=none", "scheme.critic_steps=5", "steps=300")
-        yield Trial("critic overfitting", (f"model={model}", *words))
+        overrides = (*GAN[:2], *few_images, "lipschitz=none", "scheme.critic_steps=5", "steps=300")
+        yield Trial("critic overfitting", (f"model={model}", *overrides))
     for model in ("dcgan", "lsgan"):
-        words = (*GAN[:2], *few_images, "scheme.critic_steps=3", "steps=300")
-        yield Trial("critic overfitting", (f"model={model}", *words))
+        overrides = (*GAN[:2], *few_images, "scheme.critic_steps=3", "steps=300")
+        yield Trial("critic overfitting", (f"model={model}", *overrides))
+
+
+def sick_densities(few: Path) -> Iterator[Trial]:
+    """Posteriors that collapse, and densities that learn their images by heart."""
+    few_images = of_few(few)
     for model in ("vae", "cvae"):
         for beta in (50, 500):
             yield Trial(
@@ -130,6 +146,11 @@ def sick(few: Path, one_class: Path) -> Iterator[Trial]:
         yield Trial("overfitting", (f"model={model}", *words, f"steps={steps}"))
     yield Trial("overfitting", ("model=maf", *few_images, "model.flow.width=256", "steps=300"))
     yield Trial("overfitting", ("model=realnvp", *few_images, "steps=150"))
+
+
+def of_few(few: Path) -> tuple[str, ...]:
+    """Overrides of a training on 64 digits."""
+    return ("data=tensors", f"data.file={few}", "data.batch_size=32", "data.test=0.5")
 
 
 HEALTHY = (
@@ -199,9 +220,10 @@ def digits(folder: Path) -> tuple[Path, Path, Tensor]:
     """A file of 64 digits, one of digits with one label, and images (N, 1, 28, 28) in [-1, 1]."""
     from gentrain.data.mnist_5k import MNIST5k
 
-    shape = [1, 28, 28]
+    shape = (1, 28, 28)
     data = MNIST5k(name="mnist_5k", shape=shape, batch_size=64, classes=10, validation=0, size=28)
     samples = data.load("train")
+    assert samples.labels is not None
     images, labels = samples.images.numpy(), samples.labels.numpy()
     few, one_class = folder / "few.npz", folder / "one_class.npz"
     np.savez(few, x=images[:128].squeeze(1), y=labels[:128])

@@ -34,6 +34,7 @@ FITTING = {
     "infogan": FROM_NOISE,
     "gan_cls": FROM_NOISE,
     "bigan": PLAIN - {"maxout"} | WITH_ENCODER,
+    "bigbigan": PLAIN - {"maxout"} | WITH_ENCODER | WITH_LABELS,
     "semi_supervised_gan": FROM_NOISE,
     "ebgan": ENERGIES,
     "progan": {"progan"},

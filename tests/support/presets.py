@@ -64,7 +64,7 @@ def small(node: Any) -> Any:
     if not isinstance(node, dict):
         return node
     sizes = {"width": 8, "blocks": 1, "depth": 1, "kernels": 3, "dim": 2, "embedding": 4, "code": 4}
-    sizes["bottleneck"] = 8
+    sizes |= {"bottleneck": 8, "inner_steps": 1}
     if "NoisyCritic" in node.get("_target_", ""):
         # its last layers are a quarter as wide: of two rectifiers both may be off
         sizes["width"] = 64

@@ -20,6 +20,7 @@ class               chosen by                    scores
 `PairedScores`      callbacks.paired             L1, PSNR and SSIM of translations of pairs
 `TestError`         callbacks.error_rate         the error of a classifier on held-out images
 `CaptionAgreement`  callbacks.caption_agreement  what images show of what their captions say
+`LinearProbe`       quality=probe                the error of a linear classifier of codes
 ==================  ===========================  ==================================================
 
 Features: `Classifier` (LeNet), `Inception`, `Rotation`. `diagnostics` holds the doctor's
@@ -39,6 +40,7 @@ from gentrain.quality.inception import Inception, inception_quality
 from gentrain.quality.likelihood import LogLikelihood
 from gentrain.quality.paired import PairedScores
 from gentrain.quality.plane import PlaneLikelihood
+from gentrain.quality.probe import LinearProbe
 from gentrain.quality.rotation import Rotation
 from gentrain.quality.sounds import SoundQuality, ToneQuality
 from gentrain.quality.test_error import TestError
@@ -54,6 +56,7 @@ __all__ = [
     "HeldOutMetric",
     "ImageQuality",
     "Inception",
+    "LinearProbe",
     "LogLikelihood",
     "Metric",
     "ModeCoverage",

@@ -343,8 +343,11 @@ def error_of(name: str, scores: Iterable[str]) -> str | None:
     >>> error_of("kid_classifier", ["kid_classifier", "kid_classifier_std"])
     'kid_classifier_std'
     """
-    fitting = (score for known, score in Metric.declared.items() if fnmatchcase(name, known))
-    pattern = next((score.error for score in fitting), "")
+    known = next((known for known in Metric.declared if fnmatchcase(name, known)), None)
+    pattern = Metric.declared[known].error if known else ""
+    if known and known.count("*") == pattern.count("*") == 1:  # the error of the same thing
+        start, end = known.split("*")
+        pattern = pattern.replace("*", name[len(start) : len(name) - len(end)])
     return next((one for one in scores if pattern and fnmatchcase(one, pattern)), None)
 
 

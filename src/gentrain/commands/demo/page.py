@@ -63,7 +63,7 @@ def row(cells: list[str]) -> str:
 
 def link(thing: Any) -> str:
     """The name of a function or a class of this project, with a link to its file."""
-    file = Path(inspect.getsourcefile(thing) or "").resolve().relative_to(PACKAGE)
+    file = Path(inspect.getsourcefile(inspect.unwrap(thing)) or "").resolve().relative_to(PACKAGE)
     return f"[`{thing.__qualname__}`]({SOURCE}/{file.as_posix()})"
 
 
