@@ -230,7 +230,7 @@ def refusal(preset: str, loss: str, lipschitz: str, tricks: tuple[str, ...]) -> 
         return "unrolled"
     if "unrolled" in tricks and lipschitz in PENALTIES and preset in INSTANCE_NORMS:
         return "third derivative"
-    if preset == "gan_cls" and loss == "relativistic":
+    if preset == "gan_cls" and (loss == "relativistic" or "unrolled" in tricks):
         return "model.interpolation"
     if preset in (*BIDIRECTIONAL, "gan_cls") and "feature_matching" in tricks:
         return "feature_matching_added"

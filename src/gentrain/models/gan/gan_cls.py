@@ -235,9 +235,9 @@ class GANCLS(ConditionedGAN, ReadsCaptions):
             )
         if not self.generator_is_adversarial:
             raise UserError(
-                "captions in between have an adversarial loss alone, which feature matching "
-                "replaces (model.interpolation, tricks=[feature_matching]); use "
-                "feature_matching_added, or write model.interpolation=null"
+                "captions in between have an adversarial loss alone, which feature matching or "
+                "unrolled replaces (model.interpolation, tricks); use feature_matching_added, or "
+                "write model.interpolation=null"
             )
 
     def check_data(self, data: Data) -> None:
