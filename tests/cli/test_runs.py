@@ -62,6 +62,7 @@ DATA = {  # of presets whose own are not the embedded digits themselves
     "cyclegan": "digit_domains",
     "stargan": "coloured_digits",
     "wavegan": "tones",
+    "gan_cls": "captioned_digits",
 }
 SOUNDS = ("wavegan",)  # which leave a .wav beside each picture
 OTHERS = tuple(sorted(presets() - set(BARE)))

@@ -233,6 +233,7 @@ class Sample(Finished):
     seed: int | None = None
     labels: list[str] | None = None  # names or numbers
     domain: str | None = None
+    text: Any = None  # a caption, or a list of them
     mean: bool | None = None
     temperature: float | None = None
     source: str | None = None

@@ -382,9 +382,10 @@ def refuse_labels(data: Data, model: GenerativeModel) -> None:
     learns = model.labelled or model.semi_supervised
     if learns and data.classes is not None and type(data.label_kind) not in model.label_kinds:
         kinds = " or ".join(kind.__name__ for kind in model.label_kinds)
+        fitting = f"{model.label_kinds[0].fitting}, or {data.label_kind.fitting}"
         raise UserError(
             f"labels of data={data.name} are {type(data.label_kind).__name__}, and this model "
-            f"learns from {kinds} (data.label_kind); choose other data, or model=stargan"
+            f"learns from {kinds} (data.label_kind); choose {fitting}"
         )
     if model.semi_supervised and data.labelled is None:
         raise UserError(
