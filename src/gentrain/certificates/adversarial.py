@@ -13,6 +13,7 @@ from gentrain.adversarial import losses
 from gentrain.certificates.base import Call, Certificate, error, largest, recorded
 from gentrain.models.gan.base import AdversarialModel
 from gentrain.models.gan.bigan import BiGAN
+from gentrain.models.gan.bigbigan import BigBiGAN
 from gentrain.models.gan.cyclegan import CycleGAN
 from gentrain.models.gan.pix2pix import Pix2Pix
 from gentrain.models.gan.semi_supervised import SemiSupervisedGAN
@@ -271,12 +272,13 @@ class PairsAreReal(RealIsReal):
     name = RealIsReal.name
     property = "(x, E(x)) are the real pairs, (G(z), z) the fake ones"
     source = "Donahue et al., 2017, eq. 3"
+    scored_by = "critic_terms"  # the method whose last arguments are the pairs
 
     def measure(self) -> float:
         model, x = self.subject.model().eval(), self.subject.batch[0]
-        with recorded(model, "critic_terms") as calls:
+        with recorded(model, self.scored_by) as calls:
             model.critic_loss(self.subject.batch)
-        _, real, fake = calls[0].args
+        *_, real, fake = calls[0].args
         pixels = x.flatten(1).shape[1]
         made = model.generator(fake[:, pixels:]).flatten(1)
         both_ways = model.generator
@@ -287,6 +289,14 @@ class PairsAreReal(RealIsReal):
             error(fake[:, :pixels], made),
             float(off.detach().max().clamp(min=0)),
         )
+
+
+class PartsOfRealPairs(PairsAreReal):
+    """The same of the pairs whose image, code and both have scores."""
+
+    of = (BigBiGAN,)
+    source = "Donahue & Simonyan, 2019, section 2"
+    scored_by = "part_scores"
 
 
 class PlayersApart(Certificate):

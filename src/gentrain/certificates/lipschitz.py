@@ -8,7 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gentrain.adversarial.lipschitz import GradientPenalty, SpectralNorm, WeightClip
+from gentrain.adversarial.lipschitz import (
+    GradientPenalty,
+    SpectralNorm,
+    WeightClip,
+    matrix_layers,
+)
 from gentrain.certificates.base import Certificate, error, largest, recorded
 
 B, D = 6, 12  # images of these certificates, and their pixels
@@ -170,7 +175,8 @@ class NormOfOne(Certificate):
     def measure(self) -> float:
         model, errors = self.subject.model(), list[float]()
         for player in self.node["players"] or ["critic"]:
-            for layer in model.player(player).train().modules():
+            model.player(player).train()
+            for _, layer in matrix_layers(model, player):
                 for matrix in matrices(layer, 300):
                     errors.append(abs(float(torch.linalg.svdvals(matrix)[0]) - 1))
         return largest(*errors) if errors else float("inf")
@@ -179,7 +185,7 @@ class NormOfOne(Certificate):
 def matrices(layer: nn.Module, iterations: int) -> list[Tensor]:
     """The weight of a linear layer as a matrix (out, rest), after so many power iterations."""
     match layer:
-        case nn.Linear() | nn.Conv1d() | nn.Conv2d():
+        case nn.Linear() | nn.Conv1d() | nn.Conv2d() | nn.Embedding():
             axis = 0
         case nn.ConvTranspose1d() | nn.ConvTranspose2d():
             axis = 1

@@ -142,7 +142,7 @@ class CaptionedDigits(Captioned, OfDigits, HasCaptionRules):
             uint8 (N, 3, H, W).
         """
         side = self.sides[0]
-        ink = torch.zeros(len(digits), side, side)
+        ink = torch.zeros(len(digits), side, side, dtype=torch.float32)
         for number, of_32 in enumerate(SIZES.values()):
             rows = (facts[:, 2] == number).nonzero()[:, 0]
             box, small = of_32 * side // 32, self.inked(digits[rows], of_32)
@@ -236,7 +236,7 @@ class CaptionedDigits(Captioned, OfDigits, HasCaptionRules):
         first, last = torch.stack([ends(ink.sum(axis)) for axis in (1, 2)], -1)
         middle = (first + last) / side - 1
         scale = (last - first).amax(1).clamp(min=1) * (PLAIN / 20) / side
-        theta = torch.zeros(len(ink), 2, 3)
+        theta = torch.zeros(len(ink), 2, 3, dtype=torch.float32)
         theta[:, 0, 0] = theta[:, 1, 1] = scale
         theta[:, :, 2] = middle
         places = torch.nn.functional.affine_grid(theta, [len(ink), 1, PLAIN, PLAIN], False)
