@@ -67,7 +67,7 @@ def test_the_files_are_read_as_classes(tmp_path: Path, monkeypatch: pytest.Monke
     names = ["five", "four", "nine", "zero"]
     data = AudioFolder(
         name="spoken", root=place, shape=(1, 4096), rate=22050, classes=4, batch_size=2,
-        cache=str(tmp_path / "cache"),
+        cache=str(tmp_path / "cache"), validation=0,
     )  # fmt: skip
     train = data.load("train")
     assert list(data.class_names) == names and len(train.images) == 4

@@ -276,19 +276,17 @@ def test_an_edit_by_a_models_own_encoder(preset: str, tmp_path: Path) -> None:
     train = opened.data.load("train")
     assert train.labels is not None
     Image.fromarray(train.images[2, 0].numpy()).save(tmp_path / "mine.png")
-    mine = Edit([1, 2], source=str(tmp_path / "mine.png"), steps=3, codes=200)
-    result = drawn(mine, opened, tmp_path / "edit")
+    shown: dict[str, Any] = {"source": str(tmp_path / "mine.png")} if model.exact else {"n": 1}
+    result = drawn(Edit([1, 2], steps=3, codes=200, **shown), opened, tmp_path / "edit")
     order = random_rows(len(train.images), seed=0)
     a, b = (order[train.labels[order] == k][:100] for k in (1, 2))
-    torch.manual_seed(0)
-    with torch.no_grad():
-        codes = [model.encode(to_float(train.images[rows])).flatten(1) for rows in (a, b)]
+    codes = [model.encode(to_float(train.images[rows])).flatten(1) for rows in (a, b)]
     wanted, found = codes[1].mean(0) - codes[0].mean(0), torch.tensor(result["direction"])
-    assert (found - wanted).norm() < 0.01 * wanted.norm()  # a flow's pixels are dequantised
+    # a VAE's pixels are drawn, and a flow's dequantised
+    assert (found - wanted).norm() < (0.01 if model.exact else 0.3) * wanted.norm()
     assert result["codes"] == [100, 100] and result["codes_are"] == "of the encoder"
-    assert result["pictures"] == ["mine.png"]
-    middle = np.load(tmp_path / "edit" / "images.npz")["images"][1, :, :, 0].astype(float)
     if model.exact:
+        middle = np.load(tmp_path / "edit" / "images.npz")["images"][1, :, :, 0].astype(float)
         assert np.abs(middle - train.images[2, 0].numpy()).max() <= 1
 
 
