@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
 
 
 class Part(NamedTuple):
@@ -61,11 +62,13 @@ def run(name: str, folder: Path, left: float) -> str | None:
     script, *words = PARTS[name].command.split()
     if left <= 0:
         return f"no time was left; run it alone, with --only {name}"
-    out = folder / f"{name}-cpu"
+    out = (folder / f"{name}-cpu").resolve()
+    if out.is_relative_to(ROOT):  # the command stands in the result: no path of this machine
+        out = out.relative_to(ROOT)
     command = [sys.executable, str(HERE / script), *words, "--out", str(out)]
     limit = min(left, SLACK * PARTS[name].seconds)
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=limit)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=limit)
     except subprocess.TimeoutExpired:
         return f"stopped after {limit:.0f} s"
     if done.returncode:

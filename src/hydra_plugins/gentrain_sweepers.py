@@ -6,7 +6,7 @@ imports that take time are inside the functions.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -26,6 +26,13 @@ def swept_keys(arguments: list[str]) -> list[str]:
 
     parsed = OverridesParser.create().parse_overrides(arguments)
     return [each.key_or_group for each in parsed if is_swept(each)]
+
+
+def with_defaults(arguments: list[str], params: Mapping[str, Any]) -> list[str]:
+    """The overrides of a command, after the parameters of its sweep that are not typed."""
+    parsed = OverridesParser.create().parse_overrides(arguments)
+    typed = {each.key_or_group for each in parsed}
+    return [*(f"{key}={value}" for key, value in params.items() if key not in typed), *arguments]
 
 
 def run_sweep(sweeper: Any, arguments: list[str], sweep: Callable[[Any], Any]) -> None:
@@ -50,12 +57,16 @@ def run_sweep(sweeper: Any, arguments: list[str], sweep: Callable[[Any], Any]) -
 
 
 class Grid(BasicSweeper):
-    """Every combination of the values, each a cell of the ledger."""
+    """Every combination of the values, each a cell of the ledger.
+
+    `hydra.sweeper.params` of a sweep's YAML has values by key; a key that is typed has those typed.
+    """
 
     def sweep(self, arguments: list[str]) -> Any:
         from gentrain.sweeps.ablation import leave_one_out
 
-        arguments = leave_one_out(arguments, self.config)
+        arguments = leave_one_out(with_defaults(arguments, self.params or {}), self.config)
+        self.params = {}  # Hydra would add them once more
         run_sweep(self, arguments, lambda launcher: super(Grid, self).sweep(arguments))
 
     def validate_batch_is_legal(self, batch: Any) -> None:

@@ -15,7 +15,7 @@ from gentrain.layers.normalization import VirtualBatchNorm, WithReferenceBatch
 from gentrain.models.gan.base import AdversarialModel
 from gentrain.models.gan.cgan import ConditionalGAN
 from gentrain.models.gan.gan import GAN
-from gentrain.networks import dcgan, mlp
+from gentrain.networks import dcgan, mlp, patchgan
 from gentrain.networks.conditional import Conditioning
 from tests.support.backbones import criterion
 
@@ -331,13 +331,62 @@ def test_tricks_on_conditional_players(conditioning: Conditioning) -> None:
             made(refused)
 
 
+def test_top_k_is_of_the_best_fakes_by_loops() -> None:
+    """k = max(gamma^n, nu) B after n decays, by sorting; the critic learns from every fake."""
+    model = make(tricks.TopK(gamma=0.8, nu=0.5, every=2), norm="none")
+    trick = model.regularizers["TopK"]
+    real, fake = images(10), images(10)
+    wanted_k = [10, 10, 8, 8, 6, 6, 5, 5, 5]  # 0.8^n: 8, 6.4, 5.12, 4.1, below half
+    for k in wanted_k:
+        scores = sorted(model.critic(fake).tolist())
+        mean = sum(math.log(1 + math.exp(-score)) for score in scores[-k:]) / k
+        loss = model.generator_terms(model.critic, real, fake).losses["adversarial"]
+        assert float(loss) == pytest.approx(mean, rel=1e-5)
+        assert trick.transform_scores(real, fake, critics_turn=True) == (real, fake)
+        model.after_generator_step()
+    given = fake.clone().requires_grad_()
+    loss = model.generator_terms(model.critic, real, given).losses["adversarial"]
+    reached = torch.autograd.grad(loss, given)[0].flatten(1).abs().sum(1) > 0
+    assert set(reached.nonzero().flatten().tolist()) == set(
+        model.critic(fake).topk(5).indices.tolist()
+    )
+
+
+def test_top_k_goes_on_from_a_checkpoint_and_keeps_one_fake() -> None:
+    model = make(tricks.TopK(every=1), norm="none")
+    for _ in range(30):
+        model.after_generator_step()
+    other = make(tricks.TopK(every=1), norm="none")
+    other.load_state_dict(model.state_dict())
+    assert other.regularizers["TopK"].share == pytest.approx(0.99**30)
+    alone = torch.randn(1)
+    small = tricks.TopK(gamma=0.1, nu=0.1, every=1)
+    small.after_generator_step(None)  # type: ignore[arg-type]
+    assert torch.equal(small.transform_scores(alone, alone, critics_turn=False)[1], alone)
+
+
+def test_what_top_k_refuses() -> None:
+    with pytest.raises(UserError, match="relativistic"):
+        make(tricks.TopK(), norm="none", loss=losses.relativistic())
+    with pytest.raises(UserError, match="feature_matching_added"):
+        make(tricks.TopK(), tricks.FeatureMatching(), norm="none")
+    make(tricks.TopK(), tricks.FeatureMatching(adversarial=True), norm="none")
+    patches = partial(patchgan.Critic, shape=SHAPE, width=4, depth=1)
+    with pytest.raises(UserError, match=r"scores patches .*top_k"):
+        GAN(
+            partial(dcgan.Generator, shape=SHAPE, latent=16, width=8),
+            patches,
+            criterion(tricks.TopK()),
+        )
+
+
 def test_no_two_tricks_share_an_order() -> None:
     """Equal orders would fall back on names, which say nothing about what must come first."""
     from gentrain.models.gan.progan import Growth
 
     shipped = [getattr(tricks, name) for name in tricks.__all__]
     classes = [c for c in [*shipped, Growth] if issubclass(c, Regularizer)]
-    assert len(classes) == 13 and len({c.order for c in classes}) == 13
+    assert len(classes) == 15 and len({c.order for c in classes}) == 15
     assert Lipschitz.order not in {c.order for c in classes}
 
 

@@ -32,6 +32,7 @@ FITTING = {
     "acgan": FROM_NOISE | {"sagan"},
     "infogan": FROM_NOISE,
     "bigan": PLAIN - {"maxout"} | WITH_ENCODER,
+    "bigbigan": PLAIN - {"maxout"} | WITH_ENCODER | WITH_LABELS,
     "semi_supervised_gan": FROM_NOISE,
     "ebgan": ENERGIES,
     "progan": {"progan"},

@@ -39,6 +39,7 @@ from gentrain.layers.lipschitz_bound import (
 from gentrain.layers.normalization import norm2d
 from gentrain.layers.resample import Downsample, Upsample
 from gentrain.models.gan.bigan import pair_critic
+from gentrain.models.gan.bigbigan import ThreeScoreCritic
 from gentrain.models.gan.cyclegan import TwoCritics
 from gentrain.networks import ali, dcgan, mlp, patchgan, resnet
 from gentrain.networks.base import Backbone
@@ -202,6 +203,7 @@ WRAPPED = {
     "logits": (partial(LogitCritic, classes=CLASSES), JOINED),
     "two": (partial(TwoCritics, shapes=(SHAPE, SHAPE)), PLAIN),
     "pair": (partial(pair_critic, latent=LATENT, width=None), PAIRED),
+    "three scores": (partial(ThreeScoreCritic, latent=LATENT, width=8, blocks=2), JOINED),
 }
 
 
@@ -210,7 +212,8 @@ WRAPPED = {
 def test_every_wrapper_is_bounded(wrapper: str, method: str) -> None:
     torch.manual_seed(0)
     wrap, inner = WRAPPED[wrapper]
-    shape = [math.prod(SHAPE) + LATENT] if wrapper == "pair" else SHAPE
+    pairs = wrapper in ("pair", "three scores")
+    shape = [math.prod(SHAPE) + LATENT] if pairs else SHAPE
     for backbone in inner.values():
         certify(wrap(backbone), METHODS[method](), shape=shape)
 

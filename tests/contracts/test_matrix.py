@@ -40,26 +40,33 @@ from tests.support.presets import (
 
 # whose critics score many places of an image
 PATCHES = ("cyclegan", "stargan", "pix2pix", "colorization")
+# whose critics have instance norm
+INSTANCE_NORMS = ("cyclegan", "pix2pix", "colorization")
 # no batch norm in the generator
 UNNORMED = (
     *("r3gan", "sagan", "biggan", "progan", "cyclegan", "stargan", "pix2pix", "colorization"),
-    "wavegan",
+    *("wavegan", "bigbigan"),
 )
 # the critic sees a label, or a source, beside each image, or reads codes from it
 BESIDE = ("cgan", "acgan", "sagan", "biggan", "stargan", "pix2pix", "colorization", "infogan")
 # with which the names of terms begin, where each domain has a critic
 DOMAINS = {"cyclegan": ("target_", "source_")}
+# the same of the terms of scores, where a critic has several
+SCORES = {"bigbigan": ("image_", "code_", "joint_")}
+# pairs with codes
+BIDIRECTIONAL = ("bigan", "ali", "bigbigan")
 LOSSES, LIPSCHITZ, TRICKS = options("loss"), options("lipschitz"), options("tricks")
 PENALTIES = ("gp", "gp_grouped", "gp_one_sided", "gp_zero_centred", "r1", "r2", "r1r2", "dragan")
 FIXED = "-"  # the loss of a preset that leaves no choice of it
 NODES = ("loss", "lipschitz", "tricks")
 # one of each model class, and those whose networks or losses have rules of their own
-# colorization is pix2pix with other sources, inpainting that with a critic like dcgan's
-LIKE_PIX2PIX = ("colorization", "inpainting")
+# colorization is pix2pix with other sources, inpainting that with a critic like dcgan's; bigbigan
+# has pairs as bigan, and large networks
+LIKE_ANOTHER = ("colorization", "inpainting", "bigbigan")
 FIRST = tuple(
     preset
     for preset in first_of_each_class(PRESETS, "dcgan", "progan", "cgan", "ebgan", "bigan")
-    if preset not in LIKE_PIX2PIX
+    if preset not in LIKE_ANOTHER
 )
 OTHERS = tuple(preset for preset in PRESETS if preset not in FIRST)
 QUICK = ("dcgan", "cyclegan", "progan")  # by default; the others are slow
@@ -170,20 +177,20 @@ def refusal(preset: str, loss: str, lipschitz: str, tricks: tuple[str, ...]) -> 
         return "conditional"
     if preset == "semi_supervised_gan" and "packing" in tricks:
         return "classifier"
-    of_one_score = preset not in (*PATCHES, "ebgan")
+    of_one_score = preset not in (*PATCHES, "ebgan", "bigbigan")
     if of_one_score and loss.startswith("wasserstein") and "minibatch_discrimination" in tricks:
         return "grows with the batch"
     if preset == "semi_supervised_gan" and lipschitz == "clip":
         return "weight_norm"
     if preset == "progan" and lipschitz == "clip" and "virtual_batch_norm" not in tricks:
         return "equalised"
-    if preset == "ali" and (refused := {"packing", "diff_augment"} & set(tricks)):
+    if preset in ("ali", "bigbigan") and (refused := {"packing", "diff_augment"} & set(tricks)):
         return "|".join(refused)
     if preset in ("bigan", "wavegan") and "diff_augment" in tricks:
         return "diff_augment"
     if preset == "ebgan" and (refused := {"packing", "minibatch_discrimination"} & set(tricks)):
         return "|".join(refused)
-    if preset in PATCHES and "minibatch_discrimination" in tricks:
+    if preset in (*PATCHES, "bigbigan") and "minibatch_discrimination" in tricks:
         return "minibatch_discrimination"
     if "virtual_batch_norm" in tricks and preset in UNNORMED:
         return "virtual_batch_norm"
@@ -208,7 +215,17 @@ def refusal(preset: str, loss: str, lipschitz: str, tricks: tuple[str, ...]) -> 
         return "loss.saturating"
     if "label_smoothing" in tricks and not loss.startswith(("js", "ls")):
         return "label_smoothing"
-    if preset in ("bigan", "ali") and "feature_matching" in tricks:
+    if "top_k" in tricks and ("feature_matching" in tricks or loss == "relativistic"):
+        return "top_k"
+    if "top_k" in tricks and preset in PATCHES:
+        return "top_k"
+    if {"unrolled", "feature_matching"} <= set(tricks) or (
+        preset in BIDIRECTIONAL and "unrolled" in tricks
+    ):
+        return "unrolled"
+    if "unrolled" in tricks and lipschitz in PENALTIES and preset in INSTANCE_NORMS:
+        return "third derivative"
+    if preset in BIDIRECTIONAL and "feature_matching" in tricks:
         return "feature_matching_added"
     return None
 
@@ -331,6 +348,7 @@ EFFECTS = {
     "minibatch_discrimination": lambda model: any(
         "MinibatchSimilarity" in type(m).__name__ for m in model.critic.modules()
     ),
+    "top_k": lambda model: model.regularizers["top_k"].updates == 2,
     "label_smoothing": lambda model: (
         model.loss.critic(torch.full((1,), 9.0), torch.full((1,), -99.0)) > 0.5
     ),
@@ -400,19 +418,22 @@ def train(preset: str, loss: str, lipschitz: str, *tricks: str) -> None:
     )
     assert trainer.global_step == 2
     terms = {("critic", "adversarial"), ("critic", "real_score"), ("critic", "fake_score")}
-    if "feature_matching" not in tricks:
+    if not {"feature_matching", "unrolled"} & set(tricks):
         terms |= {("generator", "adversarial")}
     terms |= {("critic", "gradient_penalty")} if lipschitz in PENALTIES else set()
     terms |= {("critic", "wasserstein_estimate")} if loss.startswith("wasserstein") else set()
     terms |= {
         ("generator", key(trick))
         for trick in tricks
-        if key(trick) in ("feature_matching", "pulling_away")
+        if key(trick) in ("feature_matching", "pulling_away", "unrolled")
     }
+    of_scores = ("adversarial", "real_score", "fake_score", "wasserstein_estimate")
     expected = {
-        f"{player}/{domain}{name}"
+        f"{player}/{start}{name}"
         for player, name in terms
-        for domain in DOMAINS.get(preset, ("",))
+        for start in (SCORES if name in of_scores else DOMAINS).get(
+            preset, DOMAINS.get(preset, ("",))
+        )
     }
     expected |= {"critic/gradient_norm", "generator/gradient_norm"} | EXTRA.get(preset, set())
     for trick in tricks:

@@ -50,7 +50,9 @@ PRESETS = first_of_each_class(NAMES, "cvae", "planar")
 SCORED = {
     "Annealed": ("rbm", "ais"),
     "ChainMixing": ("rbm", "chains"),
+    "DecoderLikelihood": ("gan", "decoder_ais"),
     "ImageQuality": ("cgan", "classifier"),
+    "LinearProbe": ("bigan", "probe"),
     "LogLikelihood": ("cvae", "nats"),
     "MatchedAccuracy": ("infogan", "matched_accuracy"),
     "ModeCoverage": ("planar", "modes"),
@@ -73,7 +75,8 @@ DATA = {
 # small numbers
 SIZES = {
     "samples": 6, "images": 4, "importance": 2, "chains": 3, "temperatures": 4, "batch_size": 4,
-    "updates": 2, "kid_subsets": 2, "prdc_samples": 5, "reference_samples": 30,
+    "updates": 2, "kid_subsets": 2, "prdc_samples": 5, "reference_samples": 30, "leaps": 2,
+    "labels": [10], "draws": 2,
 }  # fmt: skip
 
 

@@ -28,6 +28,8 @@ from tests.support.paths import CONF
 
 SHAPE = [1, 8, 8]
 TRICKS = options("tricks")
+# of which the one takes away what the other acts on
+CLASHES = [{"feature_matching", "top_k"}, {"feature_matching", "unrolled"}]
 PAIRS = list(itertools.combinations(TRICKS, 2))
 Outcome = tuple[list[tuple[str, Tensor]], Tensor] | str
 
@@ -113,7 +115,8 @@ def test_every_pair_is_the_same_game_in_both_orders() -> None:
     for one, other in PAIRS:
         if not keys(one) & keys(other):
             refused = isinstance(assert_same("gan", one, other), str)
-            assert refused == bool(alone & {one, other}), f"{one}, {other}"
+            expected = bool(alone & {one, other}) or {one, other} in CLASHES
+            assert refused == expected, f"{one}, {other}"
 
 
 @pytest.mark.slow

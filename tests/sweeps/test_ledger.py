@@ -25,6 +25,7 @@ from gentrain.sweeps.ablation import effects, leave_one_out
 from gentrain.sweeps.launcher import plain_value, shared_status
 from gentrain.sweeps.ledger import CELL_LOCK, Ledger
 from gentrain.sweeps.table import by_seed, print_sweep, rows
+from hydra_plugins.gentrain_sweepers import swept_keys, with_defaults
 
 
 def filled(place: Path, seeds: int = 3) -> Ledger:
@@ -212,6 +213,14 @@ def test_leave_one_out() -> None:
     assert leave_one_out(words, composed("sweep=grid")) == words
     with pytest.raises(UserError, match=r"\(tricks\)"):
         leave_one_out(["model=dcgan"], ablate)
+
+
+def test_values_of_a_sweep_that_are_not_typed() -> None:
+    params = {"model": "gan,wgan", "seed": "0,1,2", "steps": 100}
+    words = ["seed=4", "data=gaussian_ring"]
+    assert with_defaults(words, params) == ["model=gan,wgan", "steps=100", *words]
+    assert swept_keys(with_defaults(words, params)) == ["model"]
+    assert with_defaults(words, {}) == words
 
 
 def test_effects_are_of_pairs() -> None:

@@ -158,6 +158,8 @@ class GradientPenalty(Lipschitz):
             couples samples that must not be coupled; and for `within_groups` where none couples.
     """
 
+    of_gradients = True
+
     def __init__(
         self,
         weight: Positive = 10.0,
@@ -245,7 +247,7 @@ class SpectralNorm(Lipschitz):
     Args:
         players: whose weights are normalised. The critic's alone by default, which makes it
             Lipschitz; SAGAN and BigGAN normalise the generator as well, but not its embeddings of
-            labels.
+            labels, and BigBiGAN not its encoder.
 
     Raises:
         UserError: for the generator alone.
@@ -283,7 +285,8 @@ class SpectralNorm(Lipschitz):
 
     def on_train_start(self, model: RegularizedModel) -> None:
         for player in self.players:
-            if layers := layers_before_norms(model.player(player)):
+            known = {name for name, _ in matrix_layers(model, player)}
+            if layers := [n for n in layers_before_norms(model.player(player)) if n in known]:
                 log.warning(
                     "lipschitz=spectral_norm has no effect on %s of the %s: the norm after such a "
                     "layer undoes its scale; %s",
@@ -306,10 +309,14 @@ def matrix_layers(model: RegularizedModel, player: Player) -> list[tuple[str, Ma
     """A player's layers whose weight is a matrix, by name.
 
     A critic's embedding of labels is one of its linear maps. A generator's is its input, and does
-    not count.
+    not count; nor does an encoder beside it, which makes no images.
     """
+    makers = [model.critic] if player == "critic" else model.generator.backbones()
+    counted = {id(module) for network in makers for module in network.modules()}
     found: list[tuple[str, MatrixLayer]] = []
     for name, module in model.player(player).named_modules():
+        if id(module) not in counted:
+            continue
         match module:
             case nn.Linear() | nn.Conv1d() | nn.ConvTranspose1d():
                 found.append((name, module))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar, Literal, Protocol
 
 from torch import Tensor, nn
@@ -45,6 +46,15 @@ class RegularizedModel(Protocol):
     def player(self, name: Player) -> nn.Module:
         """The generator or the critic."""
 
+    def each_regularizer(self) -> Iterable[Regularizer]:
+        """The Lipschitz method and the tricks, in the order in which they act."""
+
+    def critic_objective(self, critic: CriticFunction, real: Tensor, fake: Tensor) -> Tensor:
+        """What a critic minimises: its adversarial loss and the terms of the regularizers."""
+
+    def generator_objective(self, critic: CriticFunction, real: Tensor, fake: Tensor) -> Tensor:
+        """The generator's adversarial loss."""
+
     @property
     def critic_classifies(self) -> bool:
         """Whether the critic names the class of single images as well."""
@@ -65,6 +75,7 @@ class Regularizer(nn.Module):
     order: ClassVar[int] = TERMS + 5
     of_weights: ClassVar[bool] = False  # its losses depend on weights alone, not on a domain
     compiles: ClassVar[bool] = True  # its hooks inside an objective can be compiled
+    of_gradients: ClassVar[bool] = False  # its terms are of gradients of the critic
 
     @classmethod
     def slot(cls) -> str:

@@ -22,7 +22,7 @@ from gentrain.config.validate import nearest
 # plugins of Hydra, and the extra of gentrain that brings each
 EXTRAS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray", "optuna": "optuna"}
 
-VERBS = ("sample", "eval", "export", "compare", "doctor", "check", "list", "help")
+VERBS = ("sample", "eval", "export", "compare", "doctor", "check", "verify", "list", "help")
 
 # what chooses nothing, in groups without an option `none`
 NONE = {

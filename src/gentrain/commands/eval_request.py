@@ -15,7 +15,7 @@ from gentrain.config.validate import nearest
 from gentrain.errors import UserError
 
 # options of the model of a run, which images without a run do not have
-OF_RUNS = ("checkpoint", "averaged", "importance", "mean", "temperature")
+OF_RUNS = ("ais", "checkpoint", "averaged", "importance", "mean", "temperature")
 
 
 def check_request(config: dict[str, Any], typed: Iterable[str]) -> None:

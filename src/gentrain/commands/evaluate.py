@@ -21,8 +21,10 @@ from gentrain.errors import UserError
 from gentrain.files import report_disk_errors, write_json
 from gentrain.models.base import GenerativeModel, HasLikelihood, HasLogPartition, HasTrace
 from gentrain.patience import say_if_slow
+from gentrain.protocols import lines as lines_of
 from gentrain.quality.base import Metric, error_of, measure, metrics_of, prepare_metric
 from gentrain.quality.chains import ChainMixing
+from gentrain.quality.decoder_ais import DecoderLikelihood
 from gentrain.quality.likelihood import LogLikelihood
 from gentrain.quality.plane import PlaneLikelihood
 from gentrain.quality.test_error import TestError
@@ -69,7 +71,7 @@ def evaluate(config: dict[str, Any]) -> Path:
     session = SampleSession(run, config["averaged"], given.get("seed", 0))
     scores: dict[str, float] = {}
     protocols: dict[str, Any] = {}
-    metrics = chosen_metrics(run.model, run.config, config["quality"])
+    metrics = chosen_metrics(run.model, run.config, config["quality"], config["ais"])
     for metric in metrics.values():
         metric.split = given.get("split", "test")
         metric.check(run.data, run.model)
@@ -87,6 +89,7 @@ def evaluate(config: dict[str, Any]) -> Path:
         "averaged": session.averaged,
         "scores": scores,
         "protocols": protocols,
+        "protocol_lines": lines_of(protocols),
         "device": str(run.device),
         "versions": directory.versions(),
     }
@@ -95,8 +98,15 @@ def evaluate(config: dict[str, Any]) -> Path:
         write_json(file, record)
     weights = "averaged weights" if session.averaged else "the last weights"
     print(f"{run_dir} at step {run.step}, {weights}; all of it in {file}")
-    print("\n".join(f"  {line}" for line in table(scores, protocols)))
+    print_table(scores, protocols)
     return file
+
+
+def print_table(scores: dict[str, float], protocols: dict[str, Any]) -> None:
+    """Print the scores, and how they were measured: a line for each metric."""
+    print("\n".join(f"  {line}" for line in table(scores, protocols)))
+    for name, line in lines_of(protocols).items():
+        print(f"  protocol of {name}: {line}")
 
 
 def split_for_scores(data: Data, trained: dict[str, Any]) -> Data:
@@ -131,7 +141,10 @@ def given_options(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def chosen_metrics(
-    model: GenerativeModel, of_run: dict[str, Any], quality: dict[str, Any] | None
+    model: GenerativeModel,
+    of_run: dict[str, Any],
+    quality: dict[str, Any] | None,
+    ais: bool = False,
 ) -> dict[str, Metric]:
     """What scores a model: the metric that was asked for, its likelihood, or its run's metrics.
 
@@ -139,11 +152,16 @@ def chosen_metrics(
         model: model of the run.
         of_run: the configuration that it was trained with.
         quality: the node of conf/quality that was asked for.
+        ais: score the likelihood of a decoder in its place.
 
     Raises:
-        UserError: when there is nothing.
+        UserError: when there is nothing, or two things are asked for.
     """
-    if quality is not None:
+    if ais and quality is not None:
+        raise UserError("ais=true is a quality of its own (ais, quality); give one of the two")
+    if ais:
+        found: dict[str, Metric] = {"quality": DecoderLikelihood(0, at_start=False)}
+    elif quality is not None:
         found = metrics_of({"quality": quality, "callbacks": {}})
     else:
         found = metrics_of(of_run)

@@ -7,6 +7,7 @@ it takes its name: batches of several sizes must agree with the generator.
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from gentrain.capability import supports
 from gentrain.commands.sample.session import SampleSession
@@ -125,8 +127,26 @@ def write_files(session: SampleSession, onnx: bool, folder: Path) -> float | Non
     if not onnx:
         return None
     exported = ExportedGenerator(session.model, session.generator).eval()
-    write_onnx(exported, session, about, folder / "generator.onnx")
+    traced = ExportedGenerator(session.model, with_plain_weights(session.generator)).eval()
+    write_onnx(traced, session, about, folder / "generator.onnx")
     return largest_difference(exported, session, folder / "generator.onnx")
+
+
+def with_plain_weights(generator: nn.Module) -> nn.Module:
+    """A copy whose weights are numbers, where they are computed of others (spectral norm).
+
+    ONNX cannot express all of these computations, and at rest their results do not change.
+    """
+    copied = copy.deepcopy(generator).eval()
+    for module in [m for m in copied.modules() if parametrize.is_parametrized(m)]:
+        names: Any = module.parametrizations
+        found = {name: getattr(module, name).detach().clone() for name in names}
+        # `remove_parametrizations` would change the class, which the original has as well
+        del module.parametrizations
+        module.__class__ = type(module).__bases__[0]
+        for name, value in found.items():
+            module.register_parameter(name, nn.Parameter(value))
+    return copied
 
 
 def description(session: SampleSession) -> dict[str, Any]:

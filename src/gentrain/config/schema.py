@@ -154,6 +154,17 @@ class Check:
 
 
 @dataclass
+class Verify:
+    """`gentrain verify model=NAME`: what a preset promises, measured here."""
+
+    preset: str = MISSING
+    bands: bool = True
+    words: list[str] = field(default_factory=list)
+    plugins: list[str] = field(default_factory=list)
+    debug: bool = False
+
+
+@dataclass
 class Demonstrate:
     """`gentrain demo NAME`: a claim of the field's lectures, as an experiment."""
 
@@ -204,6 +215,7 @@ class Evaluate(Finished):
     against: str | None = None
     quality: Any = None  # a metric of conf/quality; null: those of the run
     n: int | None = None
+    ais: bool = False
     importance: int | None = None
     batch_size: int | None = None
     split: Split | None = None
@@ -238,6 +250,7 @@ SCHEMAS = {
     "compare_schema": Compare,
     "doctor_schema": Doctor,
     "check_schema": Check,
+    "verify_schema": Verify,
     "demo_schema": Demonstrate,
 }
 

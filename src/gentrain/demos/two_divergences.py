@@ -70,7 +70,7 @@ class TwoDivergences(Demo):
             for name, (mean, deviation) in fits.items()
         ]
         made, axes = figure(self.title)
-        axes[0, 0].fill_between(x, log_p.exp(), color="lightgrey", label="p")
+        axes[0, 0].fill_between(x.numpy(), log_p.exp().numpy(), color="lightgrey", label="p")
         for name, (mean, deviation) in fits.items():
             axes[0, 0].plot(x, log_normal(x, mean, deviation).exp(), label=name)
         axes[0, 0].set(xlabel="x", ylabel="density", xlim=(-8, 8))

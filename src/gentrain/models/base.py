@@ -359,6 +359,10 @@ class Encodes(Capability):
     def encode(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> codes (B, latent)."""
 
+    def features(self, x: Tensor) -> Tensor | None:
+        """(B, F), what the layer before the codes gives; None where there is no such vector."""
+        return None
+
 
 class Reconstructs(Capability):
     """It maps images to codes and back."""

@@ -20,7 +20,8 @@ from gentrain.layers.normalization import Norm
 
 Backbone = Factory  # a network class with options; calling it with more options builds the network
 Prior = Literal["normal", "uniform"]
-HeadKind = Literal["linear", "patches", "decoder"]  # one score, one for each patch, a whole image
+# one score, one for each patch, a whole image, one for each part of a sample
+HeadKind = Literal["linear", "patches", "decoder", "parts"]
 NoNorm = Literal["none"]  # the `norm` of a network that has none
 
 
@@ -103,8 +104,8 @@ class Translator(ImageMaker):
 class Critic(nn.Module, LipschitzBounded):
     """Images to scores (logits): `body` maps (B, *shape) to features (B, F), `head` these to (B,).
 
-    A head may give P scores for each sample, one for each patch of the image. Scores are then
-    (B * P,), those of a sample next to each other.
+    A head may give P scores for each sample, one for each patch of the image or each part of the
+    sample. Scores are then (B * P,), those of a sample next to each other.
 
     Args:
         body: the network.

@@ -67,6 +67,54 @@ def conditional_critic(
     return ProjectionCritic(backbone, classes)
 
 
+def unconditional_generator(backbone: Backbone[Any]) -> nn.Module:
+    """G(z): the backbone itself, or a `SingleLabelGenerator` of one that takes labels."""
+    kind: Any = backbone.func
+    return SingleLabelGenerator(backbone) if kind.conditional else backbone()
+
+
+def without_labels(backbone: Backbone[Any]) -> Backbone[Any]:
+    """A critic's backbone that can be built without labels, for its layers before them."""
+    kind: Any = backbone.func
+    return with_options(backbone, classes=1) if kind.conditional else backbone
+
+
+class SingleLabelGenerator(nn.Module):
+    """G(z, 0): a generator of labels that always gets the same one.
+
+    Lucic, Tschannen, Ritter, Zhai, Bachem & Gelly, "High-fidelity image generation with fewer
+    labels", 2019 (their baseline "single label").
+
+    Args:
+        backbone: a generator that takes labels.
+    """
+
+    def __init__(self, backbone: Backbone[Any]) -> None:
+        super().__init__()
+        self.generator = backbone(classes=1)
+        self.latent, self.prior = self.generator.latent, self.generator.prior
+
+    def backbones(self) -> list[nn.Module]:
+        """The networks with a body."""
+        return self.generator.backbones()
+
+    def noise(self, n: int, device: torch.device | str) -> Tensor:
+        """Draw (n, latent) from the prior."""
+        return self.generator.noise(n, device)
+
+    def nearest_noise(self, z: Tensor) -> Tensor:
+        """The noise nearest to z (B, latent) that the prior can draw."""
+        return self.generator.nearest_noise(z)
+
+    def init_from_images(self, x: Tensor) -> None:
+        """Data-dependent initialisation by a first batch of real images (B, *shape)."""
+        self.generator.init_from_images(x)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(B, latent) -> (B, *shape)."""
+        return self.generator(z, torch.zeros_like(z[:, 0], dtype=torch.int64))
+
+
 class LabelledGenerator(nn.Module):
     """G(z, y): the label's embedding joins the noise (Mirza & Osindero, 2014).
 

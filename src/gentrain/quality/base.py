@@ -27,12 +27,12 @@ from gentrain.data.batches import as_batch, generator
 from gentrain.errors import Diverged, UserError
 from gentrain.models.base import GenerativeModel, fork_rng, warn_of_few_chains
 from gentrain.patience import say_if_slow
+from gentrain.protocols import TEST
 from gentrain.streams import image_streams
 
 log = logging.getLogger("gentrain")
 
 HELD_OUT = "held_out"  # the option of a metric that leaves its split to who computes it
-TEST = "test/"  # begins the names of scores of the test split at the end of a training
 ROUNDING = "uint8, round((x + 1) * 127.5), clamped"  # of samples, before anything looks at them
 LEAST = 100  # held-out images for scores that nobody asked for, and below which a mean is rough
 # values of `Score.error`
@@ -343,8 +343,11 @@ def error_of(name: str, scores: Iterable[str]) -> str | None:
     >>> error_of("kid_classifier", ["kid_classifier", "kid_classifier_std"])
     'kid_classifier_std'
     """
-    fitting = (score for known, score in Metric.declared.items() if fnmatchcase(name, known))
-    pattern = next((score.error for score in fitting), "")
+    known = next((known for known in Metric.declared if fnmatchcase(name, known)), None)
+    pattern = Metric.declared[known].error if known else ""
+    if known and known.count("*") == pattern.count("*") == 1:  # the error of the same thing
+        start, end = known.split("*")
+        pattern = pattern.replace("*", name[len(start) : len(name) - len(end)])
     return next((one for one in scores if pattern and fnmatchcase(one, pattern)), None)
 
 

@@ -19,6 +19,9 @@ from gentrain.data.batches import as_batch
 from gentrain.layers.coupling import batch_coupled_layers
 from gentrain.models.base import GenerativeModel, HasCritic, HasLikelihood
 
+DIRECTIONS = 8  # principal directions along which copies are looked for
+ENOUGH = 64  # samples below which the nearest neighbour says little
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -53,6 +56,7 @@ class Measurements:
             nearly_infinite(self.scalars, "critic"),
             one_label(self),
             collapsed(self.fakes, self.reals, f"'tricks=[{trick}]'"),
+            copies(self.fakes, self.reals, f"'tricks=[{trick}]'"),
             dropping(self.scalars),
             saturated(self),
             vanished(self),
@@ -75,6 +79,7 @@ class DensityMeasurements:
         return [
             nearly_infinite(self.scalars, "model"),
             collapsed(self.fakes, self.reals, "scheme.optimizers.model.lr=1e-4"),
+            copies(self.fakes, self.reals, "scheme.optimizers.model.lr=1e-4"),
             posterior_collapse(self.scalars),
             memorising(self),
         ]
@@ -122,6 +127,30 @@ def collapsed(fakes: Tensor, reals: Tensor, remedy: str) -> Finding | None:
         f"fakes are {ratio:.1%} as far from each other as real images ({fake:.3g} to {real:.3g})"
     )
     return Finding("mode collapse", evidence, remedy)
+
+
+def copies(fakes: Tensor, reals: Tensor, remedy: str) -> Finding | None:
+    """Fakes that are noisy copies of a few images.
+
+    Noise keeps copies apart, so that `collapsed` does not see them. It is spread over all
+    directions, and the differences of real images are mostly along a few of them. So distances to
+    the nearest neighbour are taken along the leading principal directions of the real images.
+    """
+    if min(len(fakes), len(reals)) < ENOUGH or reals[0].numel() < 16 * DIRECTIONS:
+        return None
+    mean = reals.flatten(1).float().mean(0)
+    x, y = (part.flatten(1).float() - mean for part in (fakes, reals))
+    axes = torch.linalg.svd(y, full_matrices=False).Vh[:DIRECTIONS].T
+    n = min(len(x), len(y))  # neighbours are the nearer the more there are
+    fake, real = to_nearest(x[:n] @ axes), to_nearest(y[:n] @ axes)
+    ratio = fake / max(real, 1e-12)
+    if ratio > 0.2 or spread(fakes) < 0.05 * spread(reals):  # `collapsed` has these
+        return None
+    evidence = (
+        f"along the {DIRECTIONS} main directions of real images, a fake is {ratio:.1%} as far "
+        f"from the nearest other as a real image is ({fake:.3g} to {real:.3g})"
+    )
+    return Finding("noisy copies", evidence, remedy)
 
 
 def dropping(scalars: dict[str, float]) -> Finding | None:
@@ -207,6 +236,12 @@ def memorising(measured: DensityMeasurements) -> Finding | None:
         f"those of the training {float(train.mean()):.4g}"
     )
     return Finding("overfitting", evidence, "fewer steps=; checkpoint=best is the best of this run")
+
+
+def to_nearest(x: Tensor) -> float:
+    """The median distance of a sample to the nearest other of a batch (B, D)."""
+    distances = torch.cdist(x, x).fill_diagonal_(torch.inf)
+    return float(distances.min(1).values.median())
 
 
 def spread(x: Tensor) -> float:

@@ -31,7 +31,8 @@ class HMC(Kernel):
     """
 
     def __init__(self, step: Positive, leaps: Count = 10) -> None:
-        self.length, self.leaps = step, leaps
+        self.length: float | Tensor = step  # or (C, 1), for each chain
+        self.leaps = leaps
 
     def start(self, target: LogDensity, x: Tensor) -> State:
         log_p, gradient = slope(target, x)

@@ -11,11 +11,14 @@ trick                       | what it changes                               | pa
 `FeatureMatching`           | the generator matches means of features       | Salimans, 2016
 `LabelSmoothing`            | the critic's target for real images           | Salimans, 2016
 `PullingAway`               | fakes have orthogonal features                | Zhao, 2017 (EBGAN)
+`TopK`                      | the generator learns from its best fakes      | Sinha, 2020
+`Unrolled`                  | the generator foresees updates of the critic  | Metz, 2017
 `HistoricalAveraging`       | weights stay near their past mean             | Salimans, 2016
 `Orthogonal`                | the generator's filters are orthogonal        | Brock, 2019 (BigGAN)
 `EMA`                       | samples come from averaged weights            | Karras, 2018
 
-They act in this order, which `order` gives; `images`, `networks`, `terms` and `weights` hold them.
+They act in this order, which `order` gives; `images`, `networks`, `terms`, `top_k`, `unrolled`
+and `weights` hold them.
 """
 
 from gentrain.adversarial.tricks.images import DiffAugment, InstanceNoise, Packing, Pool, Replay
@@ -25,6 +28,8 @@ from gentrain.adversarial.tricks.networks import (
     VirtualBatchNormalization,
 )
 from gentrain.adversarial.tricks.terms import FeatureMatching, LabelSmoothing, PullingAway
+from gentrain.adversarial.tricks.top_k import TopK
+from gentrain.adversarial.tricks.unrolled import Unrolled
 from gentrain.adversarial.tricks.weights import EMA, HistoricalAveraging, Orthogonal
 
 __all__ = [
@@ -41,5 +46,7 @@ __all__ = [
     "Pool",
     "PullingAway",
     "Replay",
+    "TopK",
+    "Unrolled",
     "VirtualBatchNormalization",
 ]

@@ -121,8 +121,8 @@ class VirtualBatchNormalization(Regularizer):
                 network.body = WithReferenceBatch(network.body)
         if not found:
             raise UserError(
-                f"the {' and the '.join(self.players)} have no batch norm for virtual batch norm "
-                "to replace (tricks=[virtual_batch_norm]); "
+                "virtual batch norm finds no batch norm to replace in the "
+                f"{' or the '.join(self.players)} (tricks=[virtual_batch_norm]); "
                 "set model.generator.norm=batch, or choose tricks.virtual_batch_norm.players"
             )
 

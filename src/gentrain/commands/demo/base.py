@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -135,13 +136,37 @@ def figure(title: str, rows: int = 1, columns: int = 1, size: float = 3.4) -> tu
             squeeze=False,
             layout="constrained",
         )
+    pyplot.close(made)  # it is the caller's: pyplot would keep it for ever
     made.suptitle(title, fontsize="medium", wrap=True)
     return made, axes
+
+
+def colour(number: int) -> str:
+    """One of the ten colours, where lines that belong together share one."""
+    from matplotlib import style
+
+    colours: list[str] = style.library[STYLE]["axes.prop_cycle"].by_key()["color"]
+    return colours[number % len(colours)]
+
+
+def name_ticks(axes: Any, values: Sequence[float]) -> None:
+    """Name some values on a logarithmic x axis, and no others."""
+    axes.set_xscale("log")
+    axes.minorticks_off()
+    axes.set_xticks(values, [f"{value:g}" for value in values])
 
 
 def generator(seed: int) -> torch.Generator:
     """The random numbers of an experiment."""
     return torch.Generator().manual_seed(seed)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw the random numbers inside from a seed, and leave those of the caller alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 def refuse_missing_matplotlib() -> None:

@@ -58,12 +58,12 @@ def sources(demo: Demo) -> str:
 
 def row(cells: list[str]) -> str:
     """A row of a table in Markdown."""
-    return f"| {' | '.join(cells)} |"
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 def link(thing: Any) -> str:
     """The name of a function or a class of this project, with a link to its file."""
-    file = Path(inspect.getsourcefile(thing) or "").resolve().relative_to(PACKAGE)
+    file = Path(inspect.getsourcefile(inspect.unwrap(thing)) or "").resolve().relative_to(PACKAGE)
     return f"[`{thing.__qualname__}`]({SOURCE}/{file.as_posix()})"
 
 

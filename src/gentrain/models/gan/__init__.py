@@ -11,6 +11,7 @@ module            | model                                    | paper
 `infogan`         | `InfoGAN`                                | Chen et al., 2016
 `bigan`           | `BiGAN`; also ALI, by preset             | Donahue et al., 2017;
                   |                                          | Dumoulin et al., 2017
+`bigbigan`        | `BigBiGAN`                               | Donahue & Simonyan, 2019
 `progan`          | `ProgressiveGAN`                         | Karras et al., 2018
 `pix2pix`         | `Pix2Pix`; also SRGAN                    | Isola et al., 2017;
                   |                                          | Ledig et al., 2017
@@ -23,6 +24,7 @@ module            | model                                    | paper
 from gentrain.models.gan.acgan import AuxiliaryClassifierGAN
 from gentrain.models.gan.base import AdversarialModel, ConditionedCritic, SingleCriticModel
 from gentrain.models.gan.bigan import BiGAN
+from gentrain.models.gan.bigbigan import BigBiGAN
 from gentrain.models.gan.cgan import ConditionalGAN
 from gentrain.models.gan.colorization import Colorization
 from gentrain.models.gan.cyclegan import CycleGAN
@@ -39,6 +41,7 @@ __all__ = [
     "AdversarialModel",
     "AuxiliaryClassifierGAN",
     "BiGAN",
+    "BigBiGAN",
     "Colorization",
     "ConditionalGAN",
     "ConditionedCritic",

@@ -54,6 +54,7 @@ class AdversarialModel(GenerativeModel, HasCritic, MakesImagesOfNoise, ABC):
     domains: ClassVar[tuple[str, ...]] = ("",)  # kinds of images with a critic each
     generator_input: ClassVar[str] = "noise"  # what the generator makes images of
     critic_is_labelled: ClassVar[bool] = False  # the critic sees the label beside each image
+    single_label: ClassVar[bool] = False  # networks that take labels fit, with one for all images
     critic_reads_codes: ClassVar[bool] = False  # the critic reads codes from single fakes
     critic_heads: ClassVar[tuple[HeadKind, ...]] = ("linear", "patches", "decoder")
     grows: ClassVar[bool] = False  # both networks must grow level by level
@@ -130,9 +131,9 @@ class AdversarialModel(GenerativeModel, HasCritic, MakesImagesOfNoise, ABC):
         if generator.input_kind != cls.generator_input:
             given, needed = INPUTS[generator.input_kind], INPUTS[cls.generator_input]
             yield "generator", f"{given}, and this model {needed}"
-        if generator.conditional and not cls.labelled:
+        if generator.conditional and not (cls.labelled or cls.single_label):
             yield "generator", "takes labels, and this model has none"
-        if critic.conditional and not cls.critic_is_labelled:
+        if critic.conditional and not (cls.critic_is_labelled or cls.single_label):
             yield "critic", "takes labels, and this model's critic sees none"
         if energy and not critic.is_energy:
             yield "critic", "is no energy, as this loss needs"
@@ -241,6 +242,22 @@ class AdversarialModel(GenerativeModel, HasCritic, MakesImagesOfNoise, ABC):
             return {}
         on_real, on_fake = self.transform_scores(on_real, on_fake, critics_turn=False)
         return {"adversarial": self.loss.generator(on_real, on_fake)}
+
+    def critic_objective(self, critic: CriticFunction, real: Tensor, fake: Tensor) -> Tensor:
+        """What a critic minimises of batches that it sees as they are: adversarial loss, penalty.
+
+        Args:
+            critic: scores images.
+            real, fake: (B, ...), after `transform_batch`.
+        """
+        terms = self.adversarial_terms(*self.scores(critic, real, fake)).losses
+        terms |= self.critic_regularizer_terms(critic, real, fake)
+        return torch.stack(list(terms.values())).sum()
+
+    def generator_objective(self, critic: CriticFunction, real: Tensor, fake: Tensor) -> Tensor:
+        """The generator's adversarial loss of batches that the critic sees as they are."""
+        on_real, on_fake = self.generator_scores(critic, real, fake)
+        return self.loss.generator(*self.transform_scores(on_real, on_fake, critics_turn=False))
 
     def weigh(self, objective: Objective, weight: float) -> None:
         """Weigh a player's adversarial loss, where it has one, as a paper that writes no 1/2.
@@ -428,6 +445,7 @@ HEADS: dict[HeadKind, str] = {
     "linear": "one score for each image",
     "patches": "a score for each patch",
     "decoder": "the error of a reconstruction",
+    "parts": "a score for each part of a sample",
 }
 
 

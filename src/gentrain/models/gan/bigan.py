@@ -32,6 +32,9 @@ tricks act on it as on any sample.
 from __future__ import annotations
 
 import math
+from abc import ABC
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -49,6 +52,7 @@ from gentrain.models.gan.base import AdversarialModel
 from gentrain.models.gan.infogan import ENTROPY, CodePart, information_terms, normal_log_density
 from gentrain.models.objective import Objective
 from gentrain.networks import base
+from gentrain.networks.conditional import unconditional_generator
 
 JOINT_WIDTH = 512
 
@@ -58,14 +62,20 @@ def join(x: Tensor, z: Tensor) -> Tensor:
     return torch.cat([x.flatten(1), z], 1)
 
 
+def apart(pair: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Pairs (B, pixels + L) -> images (B, *shape) and codes (B, L)."""
+    pixels = math.prod(shape)
+    return pair[:, :pixels].unflatten(1, shape), pair[:, pixels:]
+
+
 class Encoder(nn.Module):
     """Images (B, *shape) to codes (B, latent): the body of a critic network, then a linear layer.
 
     Args:
         backbone: a critic.
         latent: length of a code.
-        stochastic: ALI's encoder: mean and log-variance, and a draw from that distribution.
         prior: the distribution of the noise; codes lie in its support.
+        stochastic: ALI's encoder: mean and log-variance, and a draw from that distribution.
 
     Raises:
         UserError: for normal codes and uniform noise.
@@ -75,8 +85,8 @@ class Encoder(nn.Module):
         self,
         backbone: base.Backbone[Any],
         latent: Count,
-        stochastic: bool = False,
         prior: base.Prior = "normal",
+        stochastic: bool = False,
     ) -> None:
         super().__init__()
         critic = backbone()
@@ -97,9 +107,14 @@ class Encoder(nn.Module):
         """
         out = self.head(self.body(x))
         if self.stochastic:
-            return out.chunk(2, 1)
+            mean, spread = out.chunk(2, 1)
+            return mean, self.log_variance(spread)
         codes = 2 * torch.sigmoid(out) - 1 if self.bounded else out
         return codes, torch.zeros_like(out)
+
+    def log_variance(self, spread: Tensor) -> Tensor:
+        """The log-variance that the last layer's output (B, latent) stands for: itself."""
+        return spread
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the codes of x, (B, latent) each."""
@@ -123,17 +138,18 @@ class BidirectionalGenerator(nn.Module):
 
     Args:
         generator: a backbone from noise to images.
-        encoder: a critic's backbone, whose body encodes.
-        stochastic: see `Encoder`.
+        encoder: makes the encoder for a length of codes and their prior.
     """
 
     def __init__(
-        self, generator: base.Backbone[Any], encoder: base.Backbone[Any], stochastic: bool
+        self, generator: base.Backbone[Any], encoder: Callable[[int, base.Prior], Encoder]
     ) -> None:
         super().__init__()
-        self.generator = generator()
-        self.latent, self.prior = self.generator.latent, self.generator.prior
-        self.encoder = Encoder(encoder, self.latent, stochastic, self.prior)
+        made: Any = unconditional_generator(generator)
+        self.latent: int = made.latent
+        self.prior: base.Prior = made.prior
+        self.generator = made
+        self.encoder = encoder(self.latent, self.prior)
 
     def backbones(self) -> list[nn.Module]:
         """The networks that make images."""
@@ -152,19 +168,22 @@ class BidirectionalGenerator(nn.Module):
         return self.generator(z)
 
 
-def require_norm(backbone: base.Backbone[Any], norm: Norm | None) -> None:
-    """Refuse a norm of the encoder that the network does not have.
+def encoder_backbone(backbone: base.Backbone[Any], norm: Norm | None) -> base.Backbone[Any]:
+    """A critic's backbone as the encoder's, with a norm of its own; None keeps the critic's.
 
     Raises:
         UserError: for a network without this norm.
     """
+    if norm is None:
+        return backbone
     kind: Any = backbone.func
-    if norm is not None and norm not in kind.norms:
+    if norm not in kind.norms:
         name = f"{kind.__module__.removeprefix('gentrain.')}.{kind.__name__}"
         raise UserError(
             f"{name} as the encoder has no {norm} norm (model.encoder_norm, network); "
             "write model.encoder_norm=null, or choose network=mlp_1024 or dcgan"
         )
+    return base.with_options(backbone, norm=norm)
 
 
 def pair_critic(backbone: base.Backbone[Any], latent: int, width: int | None) -> base.Critic:
@@ -209,65 +228,40 @@ class Joint(nn.Module, LipschitzBounded):
         )
 
     def forward(self, pair: Tensor) -> Tensor:
-        pixels = math.prod(self.shape)
-        x, z = pair[:, :pixels], pair[:, pixels:]
-        return self.layers(torch.cat([self.body(x.unflatten(1, self.shape)), z], 1))
+        x, z = apart(pair, self.shape)
+        return self.layers(torch.cat([self.body(x), z], 1))
 
     def lipschitz_bound(self, limits: WeightLimits) -> float:
         body = max(lipschitz_bound(self.body, limits), 1.0)
         return body * lipschitz_bound(self.layers, limits)
 
 
-class BiGAN(AdversarialModel, Encodes, Reconstructs):
-    """A generator with an encoder against a critic of pairs. Batches are (images, ...).
+class BidirectionalModel(AdversarialModel, Encodes, Reconstructs, ABC):
+    """A generator with an encoder against a critic of flat pairs (x, E(x)) and (G(z), z).
 
     Args:
-        generator: a backbone from noise to images.
-        critic: a backbone from images to scores.
+        both_ways: the generator and the encoder, one player.
+        critic: scores pairs.
         criterion: loss, Lipschitz method and tricks.
-        encoder_norm: the norm of the encoder, which has the critic's other options. Null keeps
-            the norm that its network has.
-        encoder: a network of its own for the encoder: a critic's backbone, whose body encodes.
-            None takes the critic's.
-        stochastic: the encoder is ALI's normal distribution.
-        joint_width: units of the layers that see an image's features and its code. None takes the
-            network's own number, or 512; a perceptron has no such layers.
-        information: weight of the loss that reads codes back from images; 0 is BiGAN.
-        augment: how images are augmented before codes are read from them.
+
+    Raises:
+        UserError: where no adversarial loss is left for the encoder.
     """
 
     critic_heads = ("linear",)
 
     def __init__(
         self,
-        generator: base.Backbone[base.Generator | base.Translator],
-        critic: base.Backbone[base.Critic],
+        both_ways: BidirectionalGenerator,
+        critic: base.Critic,
         criterion: AdversarialCriterion,
-        encoder_norm: Norm | None = "batch",
-        encoder: base.Backbone[base.Critic] | None = None,
-        stochastic: bool = False,
-        joint_width: Count | None = None,
-        information: NonNegative = 0.0,
-        augment: list[Augmentation] | None = None,
     ) -> None:
-        self.check_backbones(generator, critic, criterion)
-        encodes = encoder or critic
-        require_norm(encodes, encoder_norm)
-        encodes = base.with_options(encodes, norm=encoder_norm) if encoder_norm else encodes
-        both_ways = BidirectionalGenerator(generator, encodes, stochastic)
-        super().__init__(both_ways, pair_critic(critic, both_ways.latent, joint_width), criterion)
-        self.information, self.augment = information, augment or []
-        if self.augment and not information:
-            raise UserError(
-                "images are augmented before codes are read from them, and no codes are read "
-                "(model.augment); add model.information=1"
-            )
-        if self.augment and len(both_ways.encoder.shape) == 1:
-            raise UserError("points cannot be rotated or cut out (model.augment); leave it empty")
+        super().__init__(both_ways, critic, criterion)
         if not self.generator_is_adversarial:
             raise UserError(
-                "feature matching alone gives the encoder nothing to learn from "
-                "(tricks=[feature_matching]); use feature_matching_added"
+                "where a trick replaces the adversarial loss, the encoder has nothing to learn "
+                "from (tricks=[feature_matching] or [unrolled]); use feature_matching_added, or "
+                "leave it out"
             )
 
     def generators(self) -> list[Any]:
@@ -286,30 +280,17 @@ class BiGAN(AdversarialModel, Encodes, Reconstructs):
         z = generator.noise(len(x), x.device)
         return join(x, generator.encoder(x)), join(generator(z), z)
 
-    def critic_loss(self, batch: Batch) -> Objective:
-        with torch.no_grad():
-            real, fake = self.pairs(batch)
-        return self.critic_terms(self.critic, real, fake)
+    def both_adversarial(self, on_real: Tensor, on_fake: Tensor) -> dict[str, Tensor]:
+        """The loss of the scores (B,) of both kinds of pairs, the critic's with exchanged roles.
 
-    def generator_loss(self, batch: Batch) -> Objective:
-        pairs = self.pairs(batch)
-        real, fake = self.transform_batch(*pairs, critics_turn=False)
-        on_real, on_fake = self.scores(self.critic, real, fake)
-        objective = Objective(self.generator_adversarial(on_real, on_fake))
-        if not self.loss.relative:  # a relative loss has the real scores in it already
+        `adversarial` trains the generator, `inference` the encoder. A relative loss has the scores
+        of real pairs in it already, and is `adversarial` alone.
+        """
+        losses = self.generator_adversarial(on_real, on_fake)
+        if not self.loss.relative:
             exchanged = self.loss.swap_roles(on_fake), self.loss.swap_roles(on_real)
-            objective.losses["inference"] = self.generator_adversarial(*exchanged)["adversarial"]
-        if self.information:
-            pixels = math.prod(batch[0].shape[1:])
-            made, z = pairs[1].split([pixels, self.generator.latent], 1)
-            images = augmented(made.view_as(batch[0]), self.augment)
-            entropy = z.shape[1] * ENTROPY[self.generator.prior]
-            log_q = self.generator.encoder.log_q(images, z)
-            terms = information_terms(codes=CodePart(entropy, log_q, self.information))
-            objective.losses |= terms.losses
-            objective.metrics |= terms.metrics
-        objective.losses |= self.generator_regularizer_terms(self.critic, real, fake)
-        return objective
+            losses["inference"] = self.generator_adversarial(*exchanged)["adversarial"]
+        return losses
 
     def encode(self, x: Tensor) -> Tensor:
         """Images to codes (B, latent), in ALI to their means, by the averaged encoder if any."""
@@ -318,7 +299,7 @@ class BiGAN(AdversarialModel, Encodes, Reconstructs):
             return generator.encoder.posterior(x)[0]
 
     def features(self, x: Tensor) -> Tensor:
-        """(B, F), the input of the encoder's last layer: the paper's features for other tasks."""
+        """(B, F), the input of the encoder's last layer: the papers' features for other tasks."""
         generator = self.ema_generator or self.generator
         with eval_mode(generator):
             return generator.encoder.body(x)
@@ -330,3 +311,70 @@ class BiGAN(AdversarialModel, Encodes, Reconstructs):
     def critic_scores(self, batch: Batch, fake: bool = False) -> Tensor:
         """Scores of images with the codes that the encoder gives them."""
         return self.eval_scores(self.critic, join(batch[0], self.encode(batch[0])), fake)
+
+
+class BiGAN(BidirectionalModel):
+    """A generator with an encoder against a critic of pairs. Batches are (images, ...).
+
+    Args:
+        generator: a backbone from noise to images.
+        critic: a backbone from images to scores.
+        criterion: loss, Lipschitz method and tricks.
+        encoder_norm: the norm of the encoder, which has the critic's other options. Null keeps
+            the norm that its network has.
+        encoder: a network of its own for the encoder: a critic's backbone, whose body encodes.
+            None takes the critic's.
+        stochastic: the encoder is ALI's normal distribution.
+        joint_width: units of the layers that see an image's features and its code. None takes the
+            network's own number, or 512; a perceptron has no such layers.
+        information: weight of the loss that reads codes back from images; 0 is BiGAN.
+        augment: how images are augmented before codes are read from them.
+    """
+
+    def __init__(
+        self,
+        generator: base.Backbone[base.Generator | base.Translator],
+        critic: base.Backbone[base.Critic],
+        criterion: AdversarialCriterion,
+        encoder_norm: Norm | None = "batch",
+        encoder: base.Backbone[base.Critic] | None = None,
+        stochastic: bool = False,
+        joint_width: Count | None = None,
+        information: NonNegative = 0.0,
+        augment: list[Augmentation] | None = None,
+    ) -> None:
+        self.check_backbones(generator, critic, criterion)
+        encodes = encoder_backbone(encoder or critic, encoder_norm)
+        both_ways = BidirectionalGenerator(
+            generator, partial(Encoder, encodes, stochastic=stochastic)
+        )
+        super().__init__(both_ways, pair_critic(critic, both_ways.latent, joint_width), criterion)
+        self.information, self.augment = information, augment or []
+        if self.augment and not information:
+            raise UserError(
+                "images are augmented before codes are read from them, and no codes are read "
+                "(model.augment); add model.information=1"
+            )
+        if self.augment and len(both_ways.encoder.shape) == 1:
+            raise UserError("points cannot be rotated or cut out (model.augment); leave it empty")
+
+    def critic_loss(self, batch: Batch) -> Objective:
+        with torch.no_grad():
+            real, fake = self.pairs(batch)
+        return self.critic_terms(self.critic, real, fake)
+
+    def generator_loss(self, batch: Batch) -> Objective:
+        pairs = self.pairs(batch)
+        real, fake = self.transform_batch(*pairs, critics_turn=False)
+        objective = Objective(self.both_adversarial(*self.scores(self.critic, real, fake)))
+        if self.information:
+            pixels = math.prod(batch[0].shape[1:])
+            made, z = pairs[1].split([pixels, self.generator.latent], 1)
+            images = augmented(made.view_as(batch[0]), self.augment)
+            entropy = z.shape[1] * ENTROPY[self.generator.prior]
+            log_q = self.generator.encoder.log_q(images, z)
+            terms = information_terms(codes=CodePart(entropy, log_q, self.information))
+            objective.losses |= terms.losses
+            objective.metrics |= terms.metrics
+        objective.losses |= self.generator_regularizer_terms(self.critic, real, fake)
+        return objective

@@ -1,0 +1,267 @@
+"""What `gentrain doctor` finds in 40 runs that are made sick on purpose and in 40 healthy ones.
+
+    python scripts/doctor_trial.py --out docs/doctor.md [--runs 10]
+
+Runs are short ones on the 5,000 embedded digits, with narrow networks. They are sick by their
+options or their data where a user could do the same, and by an edit of the generator after the
+training where no option does it for certain. A sick run is seen if the finding is the expected one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import gentrain
+from gentrain.errors import UserError
+from gentrain.quality.diagnostics import examine, measure
+from gentrain.runs.reopen import reopen
+from gentrain.training.divergence import Diverged
+
+Edit = Callable[[Any, Tensor], None]  # of a model, with real images (N, C, H, W)
+COMMON = (
+    "trainer=cpu",
+    "logger=csv",
+    "quality=none",
+    "samples.every=0",
+    "samples.n=4",
+    "checkpoint.every=1000000",
+)
+GAN = ("model.generator.width=16", "model.critic.width=16", "data=mnist_5k")
+MLP = ("model.generator.width=128", "model.critic.width=128", "data=mnist_5k")
+VAE = ("model.encoder.width=64", "model.decoder.width=64", "data=mnist_5k")
+
+
+class Trial(NamedTuple):
+    """A run, what the doctor should say of it, and what is done to the model afterwards."""
+
+    expected: str | None  # None: nothing
+    words: tuple[str, ...]
+    edit: Edit | None = None
+    how: str = ""  # what the edit does
+
+
+# --- edits ----------------------------------------------------------------------------------------
+
+
+def noisy_copies(kinds: int, deviation: float) -> Edit:
+    """Samples become copies of a few real images, with noise."""
+
+    def edit(model: Any, images: Tensor) -> None:
+        prototypes = images[:kinds]
+
+        def sample(batch: tuple[Tensor, ...], *_: Any, **__: Any) -> Tensor:
+            chosen = prototypes[torch.randint(kinds, (len(batch[0]),))]
+            return (chosen + deviation * torch.randn_like(chosen)).clamp(-1, 1)
+
+        model.sample = sample
+
+    return edit
+
+
+def without_noise(model: Any, images: Tensor) -> None:
+    """The generator gets the same noise for every image."""
+    inner = model.generator.forward
+
+    def forward(z: Tensor, *others: Tensor) -> Tensor:
+        return inner(z[:1].expand_as(z), *others)
+
+    model.generator.forward = forward
+
+
+# --- the runs -------------------------------------------------------------------------------------
+
+
+def sick(few: Path, one_class: Path) -> Iterator[Trial]:
+    """40 sick runs. `few` has 64 digits, and in `one_class` all labels are the same."""
+    yield from without_variety()
+    yield from sick_critics(few, one_class)
+    yield from sick_densities(few)
+
+
+def without_variety() -> Iterator[Trial]:
+    """Generators that collapse."""
+    for model in ("dcgan", "lsgan", "hinge_gan", "wgan_gp", "sngan", "wgan", "r3gan"):
+        # without the many critic updates at the start of model=wgan
+        quick = ("scheme.critic_warmup=null",) if model == "wgan" else ()
+        words = (f"model={model}", *GAN, "steps=40", *quick)
+        yield Trial("mode collapse", words, without_noise, "no noise")
+    yield Trial("mode collapse", ("model=gan", *MLP, "steps=40"), without_noise, "no noise")
+    for kinds, deviation in ((1, 0.1), (1, 0.3), (1, 0.6), (3, 0.1), (3, 0.3), (3, 0.6)):
+        told = f"{kinds} image(s), noise of {deviation}"
+        edit = noisy_copies(kinds, deviation)
+        yield Trial("noisy copies", ("model=dcgan", *GAN, "steps=40"), edit, told)
+    for deviation in (0.2, 0.5):
+        edit, told = noisy_copies(2, deviation), f"2 image(s), noise of {deviation}"
+        yield Trial("noisy copies", ("model=wgan_gp", *GAN, "steps=20"), edit, told)
+
+
+def sick_critics(few: Path, one_class: Path) -> Iterator[Trial]:
+    """Critics that are too strong, diverge, or learn their images by heart; and one label."""
+    strong = ("scheme.optimizers.critic.lr=1e-2", "scheme.optimizers.generator.lr=2e-6")
+    for model in ("dcgan", "lsgan", "hinge_gan"):
+        yield Trial("critic saturated", (f"model={model}", *GAN, *strong, "steps=200"))
+    yield Trial("critic saturated", ("model=gan", *MLP, *strong, "steps=300"))
+    for weight in (4, 16):
+        noise = (f"scheme.critic_steps={weight}", "scheme.optimizers.critic.lr=5e-3")
+        words = ("model=dcgan", *GAN, *noise, "scheme.optimizers.generator.lr=1e-6", "steps=80")
+        yield Trial("critic saturated", words)
+    wild = ("lipschitz=none", "scheme.critic_warmup=null", "steps=100")
+    for rate in (0.05, 0.2):
+        rates = f"scheme.optimizers.critic.lr={rate}"
+        yield Trial("near infinity", ("model=wgan", *GAN, *wild, rates))
+    one = f"data.file={one_class}"
+    for model in ("cgan", "acgan"):
+        small = (*GAN[:2], "data=tensors", one, "data.classes=10")
+        yield Trial("one label", (f"model={model}", *small, "steps=20"))
+    few_images = of_few(few)
+    for model in ("sngan", "hinge_gan"):
+        overrides = (*GAN[:2], *few_images, "lipschitz=none", "scheme.critic_steps=5", "steps=300")
+        yield Trial("critic overfitting", (f"model={model}", *overrides))
+    for model in ("dcgan", "lsgan"):
+        overrides = (*GAN[:2], *few_images, "scheme.critic_steps=3", "steps=300")
+        yield Trial("critic overfitting", (f"model={model}", *overrides))
+
+
+def sick_densities(few: Path) -> Iterator[Trial]:
+    """Posteriors that collapse, and densities that learn their images by heart."""
+    few_images = of_few(few)
+    for model in ("vae", "cvae"):
+        for beta in (50, 500):
+            yield Trial(
+                "posterior collapse", (f"model={model}", *VAE, f"model.beta={beta}", "steps=200")
+            )
+    yield Trial("posterior collapse", ("model=vae_planar", *VAE, "model.beta=100", "steps=200"))
+    yield Trial("posterior collapse", ("model=beta_vae", *VAE, "model.beta=300", "steps=200"))
+    for model, steps in (("vae", 1500), ("cvae", 1500)):
+        wide = ("model.encoder.width=256", "model.decoder.width=256")
+        words = (*wide, *few_images, "data.classes=10", "scheme.optimizers.model.lr=1e-3")
+        yield Trial("overfitting", (f"model={model}", *words, f"steps={steps}"))
+    yield Trial("overfitting", ("model=maf", *few_images, "model.flow.width=256", "steps=300"))
+    yield Trial("overfitting", ("model=realnvp", *few_images, "steps=150"))
+
+
+def of_few(few: Path) -> tuple[str, ...]:
+    """Overrides of a training on 64 digits."""
+    return ("data=tensors", f"data.file={few}", "data.batch_size=32", "data.test=0.5")
+
+
+HEALTHY = (
+    *(("model=" + name, *GAN, "steps=200") for name in ("dcgan", "lsgan", "hinge_gan", "acgan")),
+    *(("model=" + name, *GAN, "steps=200") for name in ("cgan", "infogan", "improved_gan")),
+    *(("model=" + name, *GAN, "steps=150") for name in ("bigan", "ali", "ebgan")),
+    *(("model=" + name, *GAN, "steps=60") for name in ("wgan_gp", "sngan", "r3gan")),
+    ("model=wgan", *GAN, "scheme.critic_warmup=null", "steps=100"),
+    *(("model=" + name, *GAN, "steps=400", "seed=1") for name in ("dcgan", "hinge_gan", "lsgan")),
+    ("model=gan", *MLP, "steps=600"),
+    ("model=gan", *MLP, "steps=600", "seed=1"),
+    ("model=semi_supervised_gan", "data=mnist_5k", "data.labelled=100", "steps=100"),
+    ("model=dcgan", *GAN, "tricks=[ema,label_smoothing]", "steps=200"),
+    ("model=dcgan", *GAN, "tricks=[minibatch_discrimination,feature_matching]", "steps=200"),
+    ("model=dcgan", *GAN, "loss=wasserstein", "lipschitz=gp", "steps=150"),
+    ("model=dcgan", *GAN, "loss=relativistic", "lipschitz=r1", "steps=150"),
+    ("model=pix2pix", *GAN, "data.degrade=edges", "data.size=32", "steps=100"),
+    ("model=cyclegan", "data=digit_colours", *GAN[:2], "data.batch_size=4", "steps=60"),
+    ("model=inpainting", "data=mnist_5k", "data.degrade=mask_centre", "data.size=32", *GAN[:2],
+     "steps=60"),
+    *(("model=" + name, *VAE, "steps=300") for name in ("vae", "beta_vae", "cvae", "vae_planar")),
+    ("model=vae", *VAE, "steps=300", "seed=1"),
+    ("model=vae_iaf", *VAE, "steps=300"),
+    ("model=semi_supervised_vae", "data=mnist_5k", "data.labelled=100", "steps=200"),
+    ("model=realnvp", "data=mnist_5k", "data.size=16", "steps=60"),
+    ("model=maf", "data=mnist_5k", "model.flow.width=256", "steps=60"),
+    ("model=gated_pixelcnn", "data=mnist_5k", "data.size=14", "model.network.width=16", "steps=60"),
+    ("model=pixelcnn", "data=mnist_5k", "data.size=14", "model.network.width=16", "steps=60"),
+    ("model=dcgan", *GAN[:2], "data=coloured_digits", "steps=200"),
+    ("model=dcgan", *GAN[:2], "data=stacked_mnist", "steps=200"),
+)  # fmt: skip
+
+
+# --- the trial ------------------------------------------------------------------------------------
+
+
+def findings(trial: Trial, place: Path, images: Tensor) -> set[str]:
+    """The names of what the doctor finds in a run of a trial."""
+    try:
+        gentrain.train(*trial.words, *COMMON, f"hydra.run.dir={place}")
+    except Diverged:
+        return {"near infinity"}  # the training itself ended and said so
+    opened = reopen(place)
+    if trial.edit is not None:
+        trial.edit(opened.model, images)
+    measured = measure(opened.model, opened.data, opened.device, opened.latest)
+    return {finding.name for finding in examine(measured)}
+
+
+def row(trial: Trial, place: Path, images: Tensor) -> tuple[bool, str]:
+    """Whether the doctor was right, and the row of the table."""
+    words = " ".join(w if "/" not in w else w.split("=")[0] + "=FILE" for w in trial.words)
+    try:
+        found = findings(trial, place, images)
+    except UserError as error:
+        return False, f"| `{words}` | {trial.expected or 'healthy'} | not run: {error} | no |"
+    right = (trial.expected in found) if trial.expected else not found
+    told = f"`{words}`" + (f", {trial.how}" if trial.how else "")
+    said = ", ".join(sorted(found)) or "nothing"
+    return (
+        right,
+        f"| {told} | {trial.expected or 'healthy'} | {said} | {'yes' if right else 'no'} |",
+    )
+
+
+def digits(folder: Path) -> tuple[Path, Path, Tensor]:
+    """A file of 64 digits, one of digits with one label, and images (N, 1, 28, 28) in [-1, 1]."""
+    from gentrain.data.mnist_5k import MNIST5k
+
+    shape = (1, 28, 28)
+    data = MNIST5k(name="mnist_5k", shape=shape, batch_size=64, classes=10, validation=0, size=28)
+    samples = data.load("train")
+    assert samples.labels is not None
+    images, labels = samples.images.numpy(), samples.labels.numpy()
+    few, one_class = folder / "few.npz", folder / "one_class.npz"
+    np.savez(few, x=images[:128].squeeze(1), y=labels[:128])
+    np.savez(one_class, x=images[:2000].squeeze(1), y=np.full(2000, 3))
+    return few, one_class, torch.from_numpy(images[:64]).float() / 127.5 - 1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--runs", type=int, default=40, help="of each kind")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        few, one_class, images = digits(folder)
+        trials = [*list(sick(few, one_class))[: args.runs]]
+        trials += [Trial(None, words) for words in HEALTHY[: args.runs]]
+        rows = []
+        for number, trial in enumerate(trials):
+            rows.append((trial, *row(trial, folder / f"run{number}", images)))
+            print(rows[-1][2], flush=True)
+    missed = sum(not right for trial, right, _ in rows if trial.expected)
+    alarms = sum(not right for trial, right, _ in rows if not trial.expected)
+    many = sum(trial.expected is not None for trial in trials)
+    lines = [
+        "# What the doctor sees",
+        "",
+        "Written by `scripts/doctor_trial.py`.",
+        "",
+        f"| | seen | not seen |\n|---|---|---|\n| {many} sick runs | {many - missed} | {missed} |",
+        f"| {len(trials) - many} healthy runs | {alarms} (false) | {len(trials) - many - alarms} |",
+        "",
+        "| run | what it is | found | right |",
+        "|---|---|---|---|",
+        *(text for _, _, text in rows),
+    ]
+    args.out.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""Every experiment composes as it stands, and a step of each can be made.
+
+Experiments are found by themselves. Their data are not here: random pictures take their place.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from PIL import Image
+
+from gentrain.cli.compose import register
+from gentrain.config import paths, schema, validate
+from gentrain.training.job import Job
+from tests.support.compose import options
+
+EXPERIMENTS = options("experiment")
+# what a step does without on a CPU
+FEW = (
+    "trainer=cpu", "logger=csv", "quality=none", "samples.every=0", "samples.n=1", "steps=1",
+    "checkpoint.every=0", "data.batch_size=2", "data.workers=0", "scheme.accumulate=1",
+    "scheme.generator_batch=1", "scheme.critic_steps=1",
+)  # fmt: skip
+
+
+def configuration(*words: str) -> dict[str, Any]:
+    register()
+    with initialize_config_dir(str(paths.conf_dir()), version_base="1.3"):
+        return schema.resolved(compose("train", overrides=list(words)))
+
+
+def command(name: str) -> list[str]:
+    """The words of the command in the head of an experiment's file."""
+    text = (paths.conf_dir() / "experiment" / f"{name}.yaml").read_text()
+    found = re.search(r"gentrain (.*experiment=.*)", text)
+    assert found, "the head of the file has no command"
+    return [word for word in found[1].split() if "DIR" not in word]
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_it_composes(name: str) -> None:
+    """Its keys exist, and its values are of their types."""
+    words = command(name)
+    assert f"experiment={name}" in words
+    assert validate.check(configuration(*words))["steps"] >= 1
+
+
+def pictures(folder: Path, side: int, width: int) -> Path:
+    """40 random pictures, which are enough for a training split and a test split."""
+    folder.mkdir(parents=True)
+    draw = np.random.default_rng(0)
+    for number in range(40):
+        pixels = draw.integers(256, size=(side, width, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return folder
+
+
+def stand_in(found: dict[str, Any], folder: Path) -> tuple[str, ...]:
+    """Overrides that put random pictures in the place of the data of an experiment."""
+    side = found["data"]["shape"][-1]
+    match found["data"]["name"]:
+        case "unpaired":
+            a, b = (pictures(folder / name, side, side) for name in "ab")
+            return (f"data.a={a}", f"data.b={b}")
+        case "facades":
+            return (f"data.root={pictures(folder / 'both', side, 2 * side)}",)
+        case _:
+            for label in range(2):
+                pictures(folder / "all" / str(label), side, side)
+            classes = "2" if found["data"]["classes"] else "null"
+            root = f"data.root={folder / 'all'}"
+            return ("data=image_folder", root, f"data.size={side}", f"data.classes={classes}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if "_" in name])
+def test_a_step(name: str, tmp_path: Path) -> None:
+    words = (f"experiment={name}",)
+    found = configuration(*words)
+    small = [word for word in FEW if known(found, word.split("=")[0])]
+    job = Job(
+        configuration(*words, *stand_in(found, tmp_path), *small),
+        {"model": name, "data": name},
+        tmp_path / "run",
+    )
+    job.fit()
+    assert job.scheme.global_step >= 1
+
+
+def known(found: dict[str, Any], key: str) -> bool:
+    """Whether a configuration has a key, or a group of that name."""
+    for part in key.split("."):
+        if not isinstance(found, dict) or part not in found:
+            return False
+        found = found[part]
+    return True
