@@ -268,7 +268,7 @@ class RealIsReal(Certificate):
 class PairsAreReal(RealIsReal):
     """Pairs of BiGAN are made without gradients, so they are looked at themselves."""
 
-    of = (BiGAN,)
+    of: ClassVar[tuple[Any, ...]] = (BiGAN,)
     name = RealIsReal.name
     property = "(x, E(x)) are the real pairs, (G(z), z) the fake ones"
     source = "Donahue et al., 2017, eq. 3"
