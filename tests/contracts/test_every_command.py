@@ -42,7 +42,10 @@ SWEEPS = [command for command in TRAININGS if command.words[0] == "-m"]
 def keys_of(command: Command) -> set[str]:
     """The keys at the top of a command's configuration."""
     schema = SCHEMAS[f"{command.verb}_schema"]
-    return {field.name for field in fields(schema)} | {"hydra", "image"}
+    found = {field.name for field in fields(schema)} | {"hydra", "image"}
+    if command.verb == "verify":  # which takes the words of a training
+        found |= {field.name for field in fields(SCHEMAS["schema"])}
+    return found
 
 
 def mode_of(command: Command) -> str:

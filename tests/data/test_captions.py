@@ -57,7 +57,7 @@ def test_a_caption_there_and_back() -> None:
 )
 def test_other_texts_are_refused_in_one_line(text: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as refused:
-        Captions(8).named(text, WORDS)
+        Captions(8).named(text, WORDS, "text")
     assert "\n" not in str(refused.value)
 
 

@@ -49,8 +49,13 @@ class LabelKind(ABC):
         """Draw for each label another one, one step away, each equally likely."""
 
     @abstractmethod
-    def named(self, words: str, names: Sequence[str]) -> Tensor:
+    def named(self, words: str, names: Sequence[str], key: str = "domain") -> Tensor:
         """The label that a user names.
+
+        Args:
+            words: what was typed.
+            names: those of the classes.
+            key: as which they were typed.
 
         Raises:
             UserError: for a name that there is not.
@@ -132,7 +137,7 @@ class Exclusive(LabelKind):
         """The next number; the first after the last."""
         return (y + 1) % classes
 
-    def named(self, words: str, names: Sequence[str]) -> Tensor:
+    def named(self, words: str, names: Sequence[str], key: str = "domain") -> Tensor:
         return torch.tensor(number_of(words, names))
 
 
@@ -201,7 +206,7 @@ class Attributes(LabelKind):
         """The attributes in turn, from image to image."""
         return self.turned(y, torch.arange(len(y), device=y.device) % classes)
 
-    def named(self, words: str, names: Sequence[str]) -> Tensor:
+    def named(self, words: str, names: Sequence[str], key: str = "domain") -> Tensor:
         """The attributes that are named, with + between them, and none of the others."""
         label = torch.zeros(len(names), dtype=torch.int64)
         for word in words.split("+"):
@@ -233,19 +238,19 @@ class Captions(LabelKind):
         """Captions of other images of the batch; see `other_captions`."""
         return other_captions(y)
 
-    def named(self, words: str, names: Sequence[str]) -> Tensor:
+    def named(self, words: str, names: Sequence[str], key: str = "domain") -> Tensor:
         """The numbers of the words of a text, (L,)."""
         found = words_of(words)
         if not found:
-            raise UserError(f"no words in {words!r} (text); write a caption")
+            raise UserError(f"no words in {words!r} ({key}); write a caption")
         if len(found) > self.length:
             raise UserError(
-                f"{len(found)} words in {words!r}, and captions have at most {self.length} (text); "
-                "write a shorter one"
+                f"{len(found)} words in {words!r}, and captions have at most {self.length} "
+                f"({key}); write a shorter one"
             )
         known = {name: number for number, name in enumerate(names) if number}
         if unknown := [word for word in found if word not in known]:
-            raise unknown_name(unknown[0], list(known), "word", "text")
+            raise unknown_name(unknown[0], list(known), "word", key)
         return self.filled([known[word] for word in found])
 
     def filled(self, numbers: Sequence[int]) -> Tensor:

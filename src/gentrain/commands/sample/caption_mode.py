@@ -40,7 +40,7 @@ class Captions(Mode):
     def check(self, session: SampleSession) -> None:
         super().check(session)
         kind = session.data.label_kind
-        self.labels = [kind.named(text, session.class_names) for text in self.texts]
+        self.labels = [kind.named(text, session.class_names, "text") for text in self.texts]
 
     def draw(self, session: SampleSession, out: Output) -> dict[str, Any]:
         z = session.noise(self.n).repeat(len(self.texts), 1)

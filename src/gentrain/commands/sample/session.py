@@ -146,7 +146,7 @@ class SampleSession:
         if texts is not None and not len(texts):
             raise UserError("an empty list of captions (labels); give some, or null")
         kind, names = self.data.label_kind, self.class_names
-        return torch.stack([kind.named(str(text), names) for text in texts]) if texts else None
+        return torch.stack([kind.named(str(t), names, "labels") for t in texts]) if texts else None
 
     def target(self, domain: str) -> Tensor:
         """The label of a domain that was given by its name or number, or by its attributes."""
