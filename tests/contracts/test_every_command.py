@@ -45,6 +45,7 @@ def keys_of(command: Command) -> set[str]:
     found = {field.name for field in fields(schema)} | {"hydra", "image"}
     if command.verb == "verify":  # which takes the words of a training
         found |= {field.name for field in fields(SCHEMAS["schema"])}
+        found |= {folder.name for folder in CONF.iterdir() if folder.is_dir()}
     return found
 
 
