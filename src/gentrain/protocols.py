@@ -13,6 +13,8 @@ from typing import Any
 
 TEST = "test/"  # begins the names of scores of the test split at the end of a training
 DIGITS = 8  # of a hash
+# keys of a protocol that say how something is measured
+METHODS = ("likelihood", "protocol", "mixing", "matching", "probe")
 
 
 def canonical(value: Any) -> str:
@@ -88,7 +90,7 @@ def summary_of(protocol: dict[str, Any]) -> str:
     features = " ".join(
         str(protocol[key]) for key in ("features", "features_hash") if protocol.get(key)
     )
-    method = features or str(protocol.get("likelihood") or protocol.get("protocol") or "")
+    method = features or str(next((protocol[key] for key in METHODS if protocol.get(key)), ""))
     counts = [
         f"{protocol[key]} {word}"
         for key, word in (("samples", "fakes"), ("images", "images"))

@@ -129,6 +129,10 @@ def test_what_does_not_hold_is_status_1(program: Program, monkeypatch: pytest.Mo
 def test_words_that_change_nothing_are_refused(program: Program) -> None:
     refused(program("verify", "model=gan", "steps=3"), "steps changes nothing")
     refused(program("verify", "model=nothing"), "nothing")
+    refused(program("verify", "modle=gan"), "modle", "did you mean model?")
+    refused(program("verify"), "give model=NAME, or all")
+    wrong = program("verify", "model=dcgan", "model.generator.widht=3")
+    refused(wrong, "did you mean model.generator.width?")
 
 
 # --- bugs on purpose ------------------------------------------------------------------------------

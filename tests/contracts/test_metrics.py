@@ -26,6 +26,7 @@ from hydra import compose, initialize_config_dir
 from torch import nn
 
 import gentrain.quality
+from gentrain import protocols
 from gentrain.capability import supports
 from gentrain.cli.compose import register
 from gentrain.commands.evaluate import chosen_metrics
@@ -227,6 +228,7 @@ def assert_contract(metric: Metric, model: Any, data: Data) -> dict[str, float]:
     before = {name: value.clone() for name, value in model.named_parameters()}
     before |= {name: value.clone() for name, value in model.named_buffers()}
     protocol = prepare_metric(metric, data, model, CPU)
+    assert protocols.about(protocol), "its line would say nothing"
     state = torch.get_rng_state()
     scores = measure(metric, data, model, CPU)
     assert torch.equal(torch.get_rng_state(), state) and model.training

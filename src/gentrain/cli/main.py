@@ -392,10 +392,19 @@ def verify(cfg: DictConfig) -> None:
     """gentrain verify model=NAME"""
     compose.activate_plugins(cfg)
     compose.announce_torch()
+    from hydra.errors import HydraException
+
+    from gentrain.cli.hydra_errors import one_line
     from gentrain.commands.verify import verify
     from gentrain.config.schema import resolved
 
-    verify(resolved(cfg), compose.composed)
+    def composed(name: str, words: list[str]) -> compose.Composed:
+        try:
+            return compose.composed(name, words)
+        except HydraException as error:  # of the words of a training
+            raise UserError(one_line(error, words, conf_dir(), name)) from error
+
+    verify(resolved(cfg), composed)
 
 
 def demo(cfg: DictConfig) -> None:

@@ -47,6 +47,11 @@ IN_WORDS = (
     "acceptance",
     "ess",
     "r_hat",
+    "nats_gaussian",
+    "nats_gaussian_error",
+    "nats_gap",
+    "deviation",
+    "ais_acceptance",
 )
 
 
@@ -158,7 +163,15 @@ def chosen_metrics(
         UserError: when there is nothing, or two things are asked for.
     """
     if ais and quality is not None:
-        raise UserError("ais=true is a quality of its own (ais, quality); give one of the two")
+        raise UserError(
+            "ais=true stands for quality=decoder_ais, and another quality is given (ais, quality); "
+            "leave one of them out"
+        )
+    if ais and supports(model, HasLogPartition):
+        raise UserError(
+            "this model is an energy, and ais=true is of decoders of noise (ais); "
+            "give quality=ais in its place"
+        )
     if ais:
         found: dict[str, Metric] = {"quality": DecoderLikelihood(0, at_start=False)}
     elif quality is not None:
@@ -257,6 +270,8 @@ def table(scores: dict[str, float], protocols: dict[str, Any]) -> list[str]:
         lines.append(f"{error}, {labels}")
     if mixed := next((each for each in protocols.values() if "mixing" in each), None):
         lines += chain_lines(found, mixed)
+    if "nats_gaussian" in found:
+        lines += decoder_lines(found, about)
     others = {name: value for name, value in found.items() if name not in IN_WORDS}
     return lines + with_errors(others)
 
@@ -288,6 +303,20 @@ def chain_lines(scores: dict[str, float], about: dict[str, Any]) -> list[str]:
         if key in scores
     ]
     return [f"chains      {', '.join(parts)}; {about['mixing']} from {about['start']}"]
+
+
+def decoder_lines(scores: dict[str, float], about: dict[str, Any]) -> list[str]:
+    """The nats of a decoder, what they may be wrong by, and how the chains moved."""
+    nats = f"{scores['nats_gaussian']:.2f} +- {scores['nats_gaussian_error']:.2f} nats"
+    images = f"{about['images']} images of {about['data']}, {about['split']}"
+    given = ", given the label" if about["given_labels"] else ""
+    pixels = f"Gaussian pixels of deviation {scores['deviation']:.3g}"
+    return [
+        f"-log p(x)   {nats}{given}; {pixels}, annealed importance sampling; {images}",
+        f"gap         {scores['nats_gap']:.2f} nats between annealing there and back, on images of "
+        "the model itself: the nats may be about that much too large",
+        f"chains      {scores['ais_acceptance']:.2f} of the proposals accepted",
+    ]
 
 
 def likelihood_lines(scores: dict[str, float], about: dict[str, Any]) -> list[str]:

@@ -16,6 +16,7 @@ from gentrain.certificates.tiny import tiny
 from gentrain.config import paths
 from gentrain.config.overrides import key_of
 from gentrain.config.schema import resolved
+from gentrain.config.validate import nearest
 from gentrain.errors import ChecksFailed, UserError
 from gentrain.tables import text_table
 
@@ -39,22 +40,37 @@ def verify(config: dict[str, Any], compose: Compose) -> None:
         compose: gives the configuration of a command.
 
     Raises:
-        UserError: for a system that cannot be built, or words that change none.
+        UserError: for a system that cannot be built, or words that change none. Of all presets,
+            those that the words do not fit are named, and the others are verified.
         ChecksFailed: where a property does not hold.
     """
+    if config["preset"] is None:
+        bad = next((key_of(word) for word in config["words"]), "")
+        hint = nearest(bad, ["model"]) if bad else ""
+        remedy = hint if "did you mean" in hint else "; give model=NAME, or all"
+        raise UserError(f"nothing to verify ({bad or 'model'}){remedy}")
     refuse_outside(config["words"])
     names = presets() if config["preset"] == ALL else [config["preset"]]
-    broken, began = 0, time.monotonic()
+    broken, refused, began = 0, list[str](), time.monotonic()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the networks are tiny: a second thread costs more than it gives
     try:
         for name in names:
-            broken += not report(name, config["words"], config["bands"], compose)
+            try:
+                broken += not report(name, config["words"], config["bands"], compose)
+            except UserError as error:
+                if len(names) == 1:
+                    raise
+                refused.append(name)
+                print(f"model={name} is not verified: {error}\n", flush=True)
     finally:
         torch.set_num_threads(threads)
     if len(names) > 1:
         seconds = time.monotonic() - began
-        print(f"{len(names)} systems in {seconds:.0f} s: {broken} broken")
+        left = f", {len(refused)} not verified ({', '.join(refused)})" if refused else ""
+        print(f"{len(names) - len(refused)} systems in {seconds:.0f} s: {broken} broken{left}")
+    if len(refused) == len(names):
+        raise UserError("these words fit no preset (model); choose one, with model=NAME")
     if broken:
         raise ChecksFailed
 

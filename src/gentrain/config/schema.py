@@ -157,7 +157,7 @@ class Check:
 class Verify:
     """`gentrain verify model=NAME`: what a preset promises, measured here."""
 
-    preset: str = MISSING
+    preset: str | None = None
     bands: bool = True
     words: list[str] = field(default_factory=list)
     plugins: list[str] = field(default_factory=list)
