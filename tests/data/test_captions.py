@@ -226,7 +226,7 @@ def test_a_table_of_captions_and_a_small_vocabulary(
 def test_pictures_without_a_text_are_refused(captioned: Path, make: Make) -> None:
     (captioned / "003.txt").unlink()
     with pytest.raises(
-        UserError, match=r"1 pictures .* 003.txt \(data.root\); add them"
+        UserError, match=r"pictures without a text .* 1 of .* 003.txt \(data.root\); add them"
     ) as refused:
         make("captions", f"root={captioned}", "size=32", "draw_seed=0").load("train")
     assert "\n" not in str(refused.value)

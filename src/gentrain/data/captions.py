@@ -150,7 +150,7 @@ class CaptionedFolder(Captioned, ImageFolder):
             missing += [] if lines else [name]
         ensure(
             not missing,
-            f"{len(missing)} pictures of {self.path} have no text, such as "
+            f"pictures without a text or with an empty one: {len(missing)} of {self.path}, such as "
             f"{PurePosixPath(missing[0]).with_suffix('.txt') if missing else ''} (data.root); "
             f"add them, or give {TEXT}=FILE.csv",
         )

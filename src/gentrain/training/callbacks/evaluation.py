@@ -52,7 +52,8 @@ class Evaluation(L.Callback):
             except UserError as error:
                 if not metric.optional:
                     raise
-                remedy = "" if "quality=none" in str(error) else "; or choose quality=none"
+                without = "quality=none" if name == "quality" else f"callbacks.{name}=null"
+                remedy = "" if without in str(error) else f"; or choose {without}"
                 log.warning("no scores: %s%s", error, remedy)
                 del self.metrics[name]
 
