@@ -4,7 +4,7 @@ BIN := .venv/bin
 WORKERS ?= 2
 
 .PHONY: help setup train test lint test-slow torture test-cluster test-gpu bench results docs \
-	notebooks demos gpu clean
+	site notebooks demos gpu clean
 help:
 	@echo "make train         set up, train WGAN-GP on real digits (some minutes on two cores)"
 	@echo "make test          set up, lint, run the tests that fit in 6 minutes on two cores"
@@ -16,8 +16,10 @@ help:
 	@echo "                   (as root; apt-get install slurm-wlm munge)"
 	@echo "make bench         all benchmarks, 15 minutes on two quiet cores, and a page of them"
 	@echo "make results       write the table of docs/results.md from the runs in outputs/results"
+	@echo "make site          build the documentation in build/site, with warnings as errors"
 	@echo "make docs          write docs/departures.md from the first lines of conf/model, and the"
-	@echo "                   tables of docs/scaling.md by counting a step of each preset (minutes)"
+	@echo "                   tables of docs/scaling.md by counting a step of each preset (minutes);"
+	@echo "                   then make site"
 	@echo "make notebooks     run the notebooks of examples/, and keep their outputs in them"
 	@echo "make demos         make the demonstrations, and write their pages (docs/demos)"
 	@echo "make gpu           tests, benchmark and a training on a GPU"
@@ -80,6 +82,20 @@ results: setup
 docs: setup
 	$(BIN)/python scripts/departures.py
 	$(BIN)/python scripts/scaling.py
+	$(MAKE) site
+
+site: setup .venv/.docs
+	$(BIN)/python -m mkdocs build --strict --quiet
+	@echo "build/site/index.html"
+
+.venv/.docs: .venv/.stamp
+	@if command -v uv >/dev/null; then \
+		uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[docs]'; \
+	else \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+			-c constraints.txt -e '.[docs]'; \
+	fi
+	@touch $@
 
 notebooks: setup
 	$(BIN)/python scripts/notebooks.py

@@ -4,37 +4,24 @@
     python scripts/departures.py --check    # exit status 1 where it is not up to date
     python scripts/departures.py maf ebm    # only print what it says of these presets
 
-The rows stand at the end of the first comment of each conf/model/*.yaml:
-
-    # Departures:
-    #   scheme.optimizers.critic.lr | 2e-3 (authors' code, read) | short runs diverge at it
-    #   latent codes | 128, normal (paper, section 4, read) | 64 | smaller images
-
-A row of three fields is `key of the configuration | paper's value | why`: our value is looked up
-in the composed preset. A row of four is `subject | paper's value | ours | why`. The paper's value
-has its source in parentheses, with the word `read` or `remembered`. A row goes on in lines that
-start with five spaces. A preset without departures says `# Departures: none`.
+`gentrain.certificates.departures` says how the rows are written.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 import textwrap
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
 
+from gentrain.certificates.departures import SOURCE, Preset, System, read
 from gentrain.cli.compose import compose_command, register
 from gentrain.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "departures.md"
-SOURCE = re.compile(r"\([^()]*\b(?:read|remembered)\b[^()]*\)")
 INTRODUCTION = """# Departures from the papers
 
 Each preset trains a model as its paper describes it, as far as that is known and practical. This
@@ -47,101 +34,21 @@ can be given on the command line (`gentrain model=maf model.flow.depth=1`).
 """
 
 
-@dataclass
-class Row:
-    """One departure; `ours` is None where it is looked up in the composed preset."""
-
-    subject: str
-    paper: str
-    ours: str | None
-    why: str
-
-
-@dataclass
-class Preset:
-    name: str
-    title: str
-    rows: list[Row] = field(default_factory=list)
-
-
 def presets() -> list[Path]:
     """The files of the presets, without those that they share."""
     files = (ROOT / "conf" / "model").glob("*.yaml")
     return sorted(file for file in files if not file.name.startswith("_"))
 
 
-# --- reading ----------------------------------------------------------------------------------
-
-
-def read(file: Path) -> Preset:
-    """Read the first comment of a preset.
-
-    Raises:
-        UserError: when it has no block of departures, or a row is not well formed.
-    """
-    lines = list(head(file))
-    starts = [at for at, line in enumerate(lines) if line.startswith(" Departures:")]
-    if len(starts) != 1:
-        raise UserError(f"{len(starts)} blocks `# Departures:` in the head of {file.name}; give 1")
-    text = " ".join(" ".join(lines[: starts[0]]).split())
-    title = re.split(r"\s*gentrain (?:-m )?model=", text)[0]
-    preset = Preset(file.stem, title)
-    given = lines[starts[0]].removeprefix(" Departures:").strip()
-    joined = list(join(lines[starts[0] + 1 :], file))
-    if given not in ("", "none") or bool(given) == bool(joined):
-        raise UserError(f"neither rows nor `none` after `# Departures:` in {file.name}; give one")
-    preset.rows = [parse(row, file) for row in joined]
-    return preset
-
-
-def head(file: Path) -> Iterator[str]:
-    """The lines of a preset's first comment without `#`."""
-    for line in file.read_text(encoding="utf-8").splitlines():
-        if not line.startswith("#"):
-            return
-        if not line.startswith("# @package"):
-            yield line.removeprefix("#")
-
-
-def join(lines: list[str], file: Path) -> Iterator[str]:
-    """Whole rows, of lines some of which continue the line before."""
-    row = ""
-    for line in lines:
-        indent = len(line) - len(line.lstrip())
-        if indent not in (3, 5) or (indent == 5 and not row):
-            raise UserError(
-                f"{file.name}: `#{line}` has {indent} spaces after `#`; a row has 3, and the "
-                "lines that continue it 5"
-            )
-        if indent == 3 and row:
-            yield row
-        row = line.strip() if indent == 3 else f"{row} {line.strip()}"
-    if row:
-        yield row
-
-
-def parse(row: str, file: Path) -> Row:
-    fields = [each.strip() for each in row.split(" | ")]
-    if len(fields) not in (3, 4) or not all(fields):
-        raise UserError(f"{file.name}: `{row}` has {len(fields)} fields; give 3 or 4, none empty")
-    subject, paper, *ours, why = fields
-    if not SOURCE.search(paper):
-        raise UserError(
-            f"{file.name}: the paper's value `{paper}` has no source; add "
-            "(..., read) or (..., remembered)"
-        )
-    return Row(subject, paper, ours[0] if ours else None, why)
-
-
 # --- our values -------------------------------------------------------------------------------
 
 
 @cache
-def composed(preset: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """The resolved configuration of a preset, and the options of its groups."""
+def composed(preset: str) -> System:
+    """A preset as its training is composed."""
     register()
     command = compose_command("train", Namespace(overrides=[f"model={preset}"], config_dir=None))
-    return command.plain(), command.choices()
+    return System(command.plain(), command.choices())
 
 
 def our_value(preset: str, key: str) -> str:
@@ -150,35 +57,12 @@ def our_value(preset: str, key: str) -> str:
     Raises:
         UserError: when there is no such key.
     """
-    node, choices = composed(preset)
-    value: Any = node
-    for part in key.split("."):
-        if not isinstance(value, Mapping) or part not in value:
-            raise UserError(
-                f"{preset}.yaml: no key {key} in the composed configuration (Departures); "
-                "mend the key, or give our value in a field of its own"
-            )
-        value = value[part]
-    return shown(choices[key] if key in choices and isinstance(value, Mapping) else value)
-
-
-def shown(value: Any) -> str:
-    """A value as YAML writes it; a class by its name, with its arguments."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return str(value).lower()
-        case float():
-            return f"{value:g}"
-        case Mapping():
-            name = str(value.get("_target_", "")).rpartition(".")[2]
-            named = (f"{k}={shown(v)}" for k, v in value.items() if k[0] != "_")
-            return f"{name}({', '.join(named)})"
-        case list():
-            return f"[{', '.join(map(shown, value))}]"
-        case _:
-            return str(value)
+    if (value := composed(preset).value(key)) is None:
+        raise UserError(
+            f"{preset}.yaml: no key {key} in the composed configuration (Departures); "
+            "mend the key, or give our value in a field of its own"
+        )
+    return value
 
 
 # --- writing ----------------------------------------------------------------------------------

@@ -18,6 +18,8 @@ from typing import Any
 import yaml
 from PIL import Image
 
+from gentrain.protocols import short_hash
+
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 COLUMNS = (
     "command",
@@ -28,6 +30,7 @@ COLUMNS = (
     "at the end",
     "floor",
     "classes of confident fakes",
+    "protocol",
     "grid",
 )
 HEAD = "\n".join(("| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"))
@@ -73,6 +76,7 @@ def table_row(run: Path, pictures: Path) -> str:
         f"{metrics['quality/fid_classifier']:.1f}",
         f"{metrics['quality/fid_classifier_floor']:.1f}",
         f"{metrics['quality/classes_covered']:.0f}",
+        short_hash(summary["protocols"]["quality"]),
         f"[picture]({picture.relative_to(pictures.parent)})",
     ]
     return "| " + " | ".join(cells) + " |"

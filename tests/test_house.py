@@ -26,6 +26,7 @@ FLOORS = (
     ("cli",),
     ("commands",),
     ("sweeps",),
+    ("certificates",),
     ("training",),
     ("quality",),
     ("models",),
@@ -34,7 +35,7 @@ FLOORS = (
     ("runs",),
     ("data",),
     ("config",),
-    ("capability", "cores", "files", "imports", "streams", "tables"),
+    ("capability", "cores", "files", "imports", "protocols", "streams", "tables"),
     ("patience",),
     ("errors", "version"),
 )

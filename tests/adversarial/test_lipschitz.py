@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from gentrain.adversarial import losses
 from gentrain.adversarial.lipschitz import GradientPenalty, SpectralNorm, Unconstrained, WeightClip
 from gentrain.adversarial.regularizer import Regularizer
+from gentrain.certificates.lipschitz import EachSample, LinearCritic
 from gentrain.errors import UserError
 from gentrain.layers.activation import LeakyReLU, ReLU
+from gentrain.layers.precision import default_dtype
 from gentrain.models.gan.gan import GAN
 from gentrain.networks import dcgan, mlp, normfree, resnet
 from tests.support.backbones import criterion, ready
@@ -51,19 +53,14 @@ def penalties(**options: object) -> tuple[Tensor, Tensor, Quadratic]:
     return value, critic.gradient(points[0].double()).norm(dim=1), critic
 
 
-def test_a_linear_critic_by_hand() -> None:
-    """D(x) = w.x has gradient w everywhere: penalty = 10 (||w|| - 1)^2 and its gradient 20 (||w|| -
-    1) w / ||w||.
-    """
-    w = torch.randn(5, dtype=torch.float64, requires_grad=True)
-    value = GradientPenalty(10.0).critic_term(
-        lambda x: x.double() @ w, torch.randn(4, 5), torch.randn(4, 5)
-    )
-    norm = w.detach().norm()
-    assert value is not None
-    torch.testing.assert_close(value.double(), 10 * (norm - 1) ** 2, rtol=1e-5, atol=1e-6)
-    (grad,) = torch.autograd.grad(value, w)
-    torch.testing.assert_close(grad, 20 * (norm - 1) * w.detach() / norm, rtol=1e-5, atol=1e-6)
+@pytest.mark.parametrize("kind", [LinearCritic, EachSample])
+@pytest.mark.parametrize("points", ["interpolate", "real", "fake", "both", "dragan"])
+def test_critics_with_known_gradients(kind: type[LinearCritic], points: str) -> None:
+    """The certificates of `gentrain verify`, with options that no preset has."""
+    options = {"weight": 7.0, "center": 0.5, "one_sided": True, "points": points, "every": 3}
+    with default_dtype(torch.float64):
+        found = kind(None, options | {"coupled": "refuse"}).measure()  # type: ignore[arg-type]
+    assert found is not None and found <= kind.bound
 
 
 @pytest.mark.parametrize("points", ["interpolate", "real", "fake", "both", "dragan"])

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from gentrain.adversarial import losses
 from gentrain.adversarial.lipschitz import GradientPenalty
 from gentrain.adversarial.regularizer import Regularizer
+from gentrain.data.labels import Exclusive
 from gentrain.errors import UserError
-from gentrain.models.gan.cgan import ConditionalGAN, wrong_labels
+from gentrain.models.gan.cgan import ConditionalGAN
 from gentrain.networks import mlp
 from tests.support import plane
 from tests.support.backbones import criterion
@@ -36,7 +37,7 @@ def make(
 
 def test_wrong_labels_are_uniform_over_the_others() -> None:
     y = torch.arange(5).repeat(4000)
-    wrong = wrong_labels(y, 5)
+    wrong = Exclusive().others(y, 5)
     assert not (wrong == y).any()
     for label in range(5):
         share = torch.bincount(wrong[y == label], minlength=5) / 4000
@@ -44,7 +45,7 @@ def test_wrong_labels_are_uniform_over_the_others() -> None:
         assert all(
             share[k].item() == pytest.approx(1 / 4, abs=0.03) for k in range(5) if k != label
         )
-    assert torch.equal(wrong_labels(torch.tensor([0, 1, 1]), 2), torch.tensor([1, 0, 0]))
+    assert torch.equal(Exclusive().others(torch.tensor([0, 1, 1]), 2), torch.tensor([1, 0, 0]))
 
 
 def test_the_objective_is_that_of_the_paper() -> None:
@@ -105,6 +106,6 @@ def test_samples_follow_their_labels(matching_aware: bool) -> None:
     assert (plane.mode(model.sample((x, (y + 1) % plane.MODES))) == y).float().mean() < 0.1
     if matching_aware:  # the critic tells a right label from a wrong one
         assert (
-            model.critic(x, y) > model.critic(x, wrong_labels(y, plane.MODES))
+            model.critic(x, y) > model.critic(x, Exclusive().others(y, plane.MODES))
         ).float().mean() > 0.9
     assert F.one_hot(found, plane.MODES).sum(0).min() > 150

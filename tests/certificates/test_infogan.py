@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.distributions import Categorical, Normal, Uniform
 
 from gentrain.adversarial import losses, tricks
+from gentrain.adversarial.augment import Augmentation, augmented
 from gentrain.adversarial.regularizer import Regularizer
 from gentrain.config.build import build
 from gentrain.data.arrays import ArrayDataset, to_float
@@ -26,6 +27,7 @@ from gentrain.models.gan.infogan import (
     InfoGAN,
     information_terms,
     normal_log_density,
+    view_entropies,
 )
 from gentrain.networks import mlp
 from gentrain.quality.matching import MatchedAccuracy, matching
@@ -44,6 +46,9 @@ def make(
     information: float = 1.0,
     continuous_information: float | None = None,
     deviation: float | None = 1.0,
+    consistency: float = 0.0,
+    balance: float = 1.0,
+    augment: list[Augmentation] | None = None,
 ) -> InfoGAN:
     return InfoGAN(
         partial(mlp.Generator, shape=SHAPE, latent=LATENT, width=16, prior="uniform"),
@@ -55,6 +60,9 @@ def make(
         continuous_information,
         deviation,
         hidden=8,
+        consistency=consistency,
+        balance=balance,
+        augment=augment,
     )
 
 
@@ -143,6 +151,31 @@ def test_the_parts_of_the_bound_are_torchs_own() -> None:
     assert ENTROPY["normal"] == pytest.approx(float(Normal(0, 1).entropy()))
 
 
+def shared(p: Tensor, other: Tensor) -> Tensor:
+    """I(c; c') of the categories of two views."""
+    of_one, given_other = view_entropies(p, other)
+    return of_one - given_other
+
+
+def test_what_two_views_say_of_each_other_is_the_information_of_their_joint() -> None:
+    """Of the joint distribution of both categories, either of which may be the first view's."""
+    p = torch.eye(3, dtype=torch.float64)[torch.tensor([0, 0, 1, 1, 2, 2])]
+    assert float(shared(p, p)) == pytest.approx(math.log(3))
+    assert float(shared(p, p.roll(3, 0))) < math.log(3) - 0.5
+    alike = torch.full_like(p, 1 / 3)
+    assert float(shared(alike, alike)) == pytest.approx(0, abs=1e-12)
+    torch.manual_seed(0)
+    p, other = torch.randn(2, 6, 3, dtype=torch.float64).softmax(2)
+    pairs = torch.stack([torch.outer(a, b) for a, b in zip(p, other, strict=True)]).sum(0) / 6
+    joint = (pairs + pairs.T) / 2
+    assert float(shared(p, other)) == pytest.approx(enumerated(joint), abs=1e-12)
+    mean = Categorical((p + other).mean(0) / 2)
+    torch.testing.assert_close(view_entropies(p, other)[0], mean.entropy())
+    hard = torch.eye(3)[[0, 1, 2]].requires_grad_()  # zeros have a gradient
+    shared(hard, hard).backward()
+    assert hard.grad is not None and hard.grad.isfinite().all()
+
+
 # --- the codes ------------------------------------------------------------------------------------
 
 
@@ -176,6 +209,13 @@ def test_chosen_codes_take_the_place_of_drawn_ones() -> None:
     [
         ("no codes to read", {"categories": (), "continuous": 0}),
         ("no continuous codes to weigh", {"continuous": 0, "continuous_information": 0.5}),
+        (r"no views are compared \(model\.augment\)", {"augment": ["affine"]}),
+        (r"could be balanced \(model\.balance\)", {"balance": 3.0}),
+        (r"two equal views.*\(model\.consistency\)", {"consistency": 1.0}),
+        (
+            "no categories of two views",
+            {"consistency": 1.0, "augment": ["affine"], "categories": ()},
+        ),
     ],
 )
 def test_codes_that_cannot_be_read(words: str, options: dict[str, object]) -> None:
@@ -254,6 +294,44 @@ def test_the_information_teaches_every_network() -> None:
     assert all(p.grad is not None and p.grad.any() for p in model.generator.parameters())
     of_codes = model.generator.generator.body[0].weight.grad[:, LATENT:]
     assert of_codes.any(0).all()  # each category and each number moves the image
+
+
+def test_the_critic_learns_from_two_views_of_real_images() -> None:
+    """Each code of categories counts; the generator learns nothing of them."""
+    model = make(categories=(K, 2), consistency=0.5, balance=3.0, augment=["affine"])
+    plain, x = make(categories=(K, 2)), torch.rand(6, *SHAPE)
+    plain.load_state_dict(model.state_dict())
+    torch.manual_seed(2)
+    objective = model.critic_loss((x,))
+    torch.manual_seed(2)
+    without = plain.critic_loss((x,))
+    other = augmented(x, ["affine"])  # by the draws that follow those of the noise
+    first, second = (model.critic.classify(model.critic.features(view)) for view in (x, other))
+    of_one, given_other = (
+        sum(entropies)
+        for entropies in zip(
+            *(
+                view_entropies(first[:, part].softmax(1), second[:, part].softmax(1))
+                for part in (slice(0, K), slice(K, K + 2))
+            ),
+            strict=True,
+        )
+    )
+    gain = 0.5 * (3 * of_one - given_other)
+    torch.testing.assert_close(objective.losses.pop("consistency"), -gain)
+    torch.testing.assert_close(objective.metrics.pop("view_information"), of_one - given_other)
+    assert objective.losses.keys() == without.losses.keys()
+    torch.testing.assert_close(objective.loss, without.loss)
+    assert "consistency" not in model.generator_loss((x,)).losses
+
+
+def test_points_have_no_second_view() -> None:
+    backbones = (
+        partial(mlp.Generator, shape=[2], latent=2, width=4),
+        partial(mlp.Critic, shape=[2], width=4),
+    )
+    with pytest.raises(UserError, match=r"points.*\(model\.augment\)"):
+        InfoGAN(*backbones, criterion(), [3], consistency=1.0, augment=["affine"])
 
 
 def test_bigan_has_the_same_part() -> None:

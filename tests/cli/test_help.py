@@ -114,7 +114,7 @@ def test_check_answers_at_once(light: dict[str, str], tmp_path: Path) -> None:
 
 
 def test_completion_in_bash(light: dict[str, str], tmp_path: Path) -> None:
-    """As the README says: eval "$(gentrain -sc install=bash)"; then what bash does on TAB."""
+    """As the quick start says: eval "$(gentrain -sc install=bash)"; then what bash does on TAB."""
     script = """
         eval "$(gentrain -sc install=bash)"; complete -p gentrain
         COMP_LINE="gentrain model=sng" COMP_POINT=18 COMP_WORDS=(gentrain model=sng) COMP_CWORD=1

@@ -39,6 +39,10 @@ COMPOSITION = {
         ["model=dcgan", "tricks.ema.decay=0.9"],
         ["tricks=[ema] is not chosen (tricks.ema.decay)", "add it"],
     ),
+    "3-key-of-a-chosen-trick": (
+        ["model=gan", "tricks=[ema]", "tricks.ema.deca=3"],
+        ["no option tricks.ema.deca", "did you mean tricks.ema.decay"],
+    ),
     "3-unknown-key-in-a-group": (
         ["model.generator.wdth=3"],
         ["(model.generator.wdth)", "did you mean model.generator.width"],

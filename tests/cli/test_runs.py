@@ -1,9 +1,10 @@
-"""Runs that end well: every preset, the commands of the README, sweeps, seeds, overlays, strange
+"""Runs that end well: every preset, commands of the documentation, sweeps, seeds, overlays, strange
 places.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from gentrain.protocols import lines
 from tests.support.shell import (
     LIMIT,
     SMALL,
@@ -39,6 +41,7 @@ KEYS = {
     "data",
     "best",
     "protocols",
+    "protocol_lines",
     "verdicts",
     "images_per_second",
     "seconds_per_step",
@@ -59,6 +62,7 @@ DATA = {  # of presets whose own are not the embedded digits themselves
     "cyclegan": "digit_domains",
     "stargan": "coloured_digits",
     "wavegan": "tones",
+    "gan_cls": "captioned_digits",
 }
 SOUNDS = ("wavegan",)  # which leave a .wav beside each picture
 OTHERS = tuple(sorted(presets() - set(BARE)))
@@ -86,6 +90,9 @@ def assert_complete(run_dir: Path, model: str, pictures: set[str]) -> None:
     for picture in (run_dir / "samples").glob("*.png"):
         Image.open(picture).load()
     assert (run_dir / "checkpoints" / "last.ckpt").stat().st_size > 0
+    if end["protocols"]:  # beside metrics.csv, and in the last line
+        told = json.loads((run_dir / "protocols.json").read_text())
+        assert told == end["protocol_lines"] == lines(end["protocols"])
     assert (
         f"model={model}" in (run_dir / "train.log").read_text()
         and "done: 2 steps" in (run_dir / "train.log").read_text()
@@ -170,7 +177,7 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_command_of_the_readme(run: Run, tmp_path: Path, name: str) -> None:
+def test_a_command_of_the_documentation(run: Run, tmp_path: Path, name: str) -> None:
     words, chosen, curve = COMMANDS[name]
     assert_fine(run("model=dcgan", *words, "steps=2", *TINY))
     run_dir = only_run(tmp_path)

@@ -26,9 +26,11 @@ VALUES = {
     "mean": ("true", "false"),
     "temperature": ("0.5", "1"),
 }
-# These say where to read, write or compute, and how many images are in memory at a time.
+# These say where to read, write or compute, and how many images are in memory at a time; `ais` is
+# a metric, and as such in tests/contracts/test_metrics.py.
 PLACES = {
-    "run", "images", "against", "checkpoint", "out", "device", "batch_size", "plugins", "debug",
+    "ais", "run", "images", "against", "checkpoint", "out", "device", "batch_size", "plugins",
+    "debug",
 }  # fmt: skip
 # small numbers, so that the test is quick; an option under test comes after these
 QUICK = {

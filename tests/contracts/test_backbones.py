@@ -13,6 +13,7 @@ from gentrain.commands.check.training import gradients, processes, shapes
 from gentrain.config import validate
 from gentrain.errors import UserError
 from tests.support.compose import composed, options
+from tests.support.labels import toy_labels
 from tests.support.presets import small
 
 VARIANTS = {"mlp_1024", "mlp_dropout", "mlp_dropout_512", "resnet_wgan_gp"}  # other options alone
@@ -31,6 +32,7 @@ FITTING = {
     "cgan": FROM_NOISE | ENERGIES | {"sagan"},
     "acgan": FROM_NOISE | {"sagan"},
     "infogan": FROM_NOISE,
+    "gan_cls": FROM_NOISE,
     "bigan": PLAIN - {"maxout"} | WITH_ENCODER,
     "bigbigan": PLAIN - {"maxout"} | WITH_ENCODER | WITH_LABELS,
     "semi_supervised_gan": FROM_NOISE,
@@ -51,7 +53,11 @@ def built(*overrides: str) -> tuple[Any, dict[str, Any]]:
 
 
 def batch(model: Any, data: dict[str, Any], n: int = 8) -> tuple[torch.Tensor, ...]:
-    x, y = torch.rand(n, *data["shape"]) * 2 - 1, torch.randint(data["classes"] or 1, (n,))
+    from gentrain.config.build import build
+
+    kind = build(data["label_kind"], "data.label_kind")
+    y = toy_labels(kind, n, data["classes"] or 1)[torch.randperm(n)]
+    x = torch.rand(n, *data["shape"]) * 2 - 1
     if model.semi_supervised:
         return x, x, y
     return (x, torch.rand(n, *data["source_shape"]) * 2 - 1) if model.translates else (x, y)

@@ -17,11 +17,12 @@ import pytest
 import torch
 from torch import nn
 
+from gentrain.certificates.subject import start
 from gentrain.cli.compose import composed, register
 from gentrain.commands.check import check
 from gentrain.commands.check.options import Option
 from gentrain.commands.check.outcome import Report
-from gentrain.commands.check.subject import Subject, configured, start
+from gentrain.commands.check.subject import Subject, configured
 from gentrain.commands.check.training import gradients, processes, shapes
 from gentrain.config import paths, plugins
 from gentrain.config.schema import Compiler

@@ -1,11 +1,11 @@
-"""Every command in a header of conf/ composes, and its options are valid.
+"""Every training that pages, the help and heads of conf/ show composes, with valid options.
 
 What README and the help propose has no part that another part undoes.
 """
 
 from __future__ import annotations
 
-import shlex
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,48 +13,25 @@ import pytest
 
 from gentrain.config import validate
 from gentrain.layers.normalization import layers_before_norms
+from tests.support.commands import everything, trainings
 from tests.support.compose import build_model, composed
-from tests.support.paths import CONF, ROOT
 
-PLACEHOLDERS = {"model.start=RUN", "resume=auto"}
-
-
-def commands(file: Path) -> list[list[str]]:
-    """Lines of a header that begin with `gentrain`, with what continues them."""
-    found: list[str] = []
-    goes_on = False  # lines that continue a command follow it at once
-    for line in file.read_text().splitlines():
-        if line.startswith("# Departures"):  # whose lines are continued in the same way
-            break
-        goes_on = goes_on and line.startswith("#     ")
-        if line.startswith("#   gentrain "):
-            found.append(line.removeprefix("#   gentrain "))
-            goes_on = True
-        elif goes_on:
-            found[-1] += line.removeprefix("#    ")
-    return [shlex.split(line) for line in found]
-
-
-CASES = {
-    f"{file.parent.name}/{file.stem}-{i}": words
-    for file in sorted(CONF.rglob("*.yaml"))
-    for i, words in enumerate(commands(file))
-    if words[0] not in ("sample", "eval", "export", "compare", "doctor", "demo", "-m")
-}
+CASES = trainings()
 
 
 def merged(cases: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Commands of one model whose words do not contradict each other, as one command.
+    """Commands of one model whose choices do not contradict each other, as one command.
 
-    Hydra takes a sixth of a second for each, and refuses a wrong word beside others as well.
+    Hydra takes a sixth of a second for each, and refuses a wrong word beside others as well. Of two
+    numbers for a key the last one counts.
     """
     found: dict[str, list[str]] = {}
     keys: dict[str, dict[str, str]] = {}
     for name, words in cases.items():
         given = {word.partition("=")[0]: word for word in words}
         for other, known in keys.items():
-            same_model = known.get("model") == given.get("model")
-            if same_model and all(known.get(key, word) == word for key, word in given.items()):
+            same = all(known.get(key) == given.get(key) for key in ("model", "experiment"))
+            if same and not any(contradict(known.get(key), given[key]) for key in given):
                 known |= given
                 found[other] = list(known.values())
                 break
@@ -63,13 +40,25 @@ def merged(cases: dict[str, list[str]]) -> dict[str, list[str]]:
     return found
 
 
-def test_headers_have_commands() -> None:
-    assert len(CASES) > 60
+def contradict(one: str | None, other: str) -> bool:
+    """Whether two words of one key are different choices, and not two numbers."""
+    numbers = all(re.search(r"=[\d.e-]+$", word or "") for word in (one, other))
+    return one not in (None, other) and not numbers
+
+
+def test_there_are_commands() -> None:
+    assert len(CASES) > 200
+    assert {command.where.partition("/")[0] for command in everything()} >= {
+        "README.md", "docs", "help", "model", "loss", "mode", "conf",
+    }  # fmt: skip
 
 
 def test_merged_commands_have_every_word() -> None:
     words = {word for words in CASES.values() for word in words}
-    assert {word for words in merged(CASES).values() for word in words} == words
+    kept = {word for words in merged(CASES).values() for word in words}
+    assert {word.partition("=")[0] for word in words - kept} <= {
+        word.partition("=")[0] for word in kept if re.search(r"=[\d.e-]+$", word)
+    }
 
 
 @pytest.mark.parametrize("name", merged(CASES))
@@ -89,26 +78,21 @@ def test_a_documented_command_composes(
 
 def assert_composes(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("X.csv").write_text("a,b\n1,2\n3,4\n", encoding="utf-8")
+    for table in ("X.csv", "table.csv"):
+        Path(table).write_text("a,b\n1,2\n3,4\n", encoding="utf-8")
     np.save("X.npy", np.eye(3))
-    np.savez("X.npz", images=np.zeros((2, 32, 32), np.uint8))
-    checked = composed(*(word for word in words if word not in PLACEHOLDERS))
+    for arrays in ("X.npz", "arrays.npz"):
+        np.savez(arrays, images=np.zeros((2, 32, 32), np.uint8), labels=np.zeros(2))
+    checked = composed(*words)
     checked.pop("callbacks", None)
     validate.check(checked)
 
 
-def examples(file: Path) -> list[list[str]]:
-    """Indented lines that begin with `gentrain`, with what continues them after a backslash."""
-    text = file.read_text().replace("\\\n", " ")
-    lines = (line.strip() for line in text.splitlines() if line.startswith("    gentrain "))
-    return [shlex.split(line.partition("     ")[0])[1:] for line in lines]
-
-
 SPECTRAL = [
-    words
-    for file in (ROOT / "README.md", CONF / "hydra" / "help" / "gentrain.yaml")
-    for words in examples(file)
-    if any(word.startswith("lipschitz=spectral_norm") for word in words)
+    list(command.words)
+    for command in everything()
+    if command.where.startswith(("README", "docs/families", "help"))
+    and any(word.startswith("lipschitz=spectral_norm") for word in command.words)
 ]
 
 

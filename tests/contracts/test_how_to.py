@@ -85,7 +85,7 @@ def test_commands(page: str, place: Path, env: dict[str, str]) -> None:
                 continue
             env = env | {"PYTHONPATH": os.environ.get("PYTHONPATH", ""), "HF_HOME": str(place)}
         words = shlex.split(line)
-        verb = words[0] if words[0] in ("sample", "eval", "compare", "check") else "train"
+        verb = words[0] if words[0] in ("sample", "eval", "compare", "check", "verify") else "train"
         if verb == "train":
             words += [w for w in SHORT if not ("batch_size=" in line and "batch_size" in w)]
         elif verb == "sample":
@@ -94,6 +94,8 @@ def test_commands(page: str, place: Path, env: dict[str, str]) -> None:
             words.append("n=20")
         elif verb == "check":
             words.append("compile=none")
+        elif verb == "verify":
+            words.append("bands=false")
         done = gentrain(place, env, *words)
         assert done.returncode == 0, (line, done.stderr)
     if page == "how-to.md":

@@ -41,6 +41,7 @@ from gentrain.layers.resample import Downsample, Upsample
 from gentrain.models.gan.bigan import pair_critic
 from gentrain.models.gan.bigbigan import ThreeScoreCritic
 from gentrain.models.gan.cyclegan import TwoCritics
+from gentrain.models.gan.gan_cls import CaptionCritic
 from gentrain.networks import ali, dcgan, mlp, patchgan, resnet
 from gentrain.networks.base import Backbone
 from gentrain.networks.classifier import ClassifierCritic, LogitCritic
@@ -48,7 +49,7 @@ from gentrain.networks.conditional import ConcatCritic, ProjectionCritic
 from tests.support.paths import CONF
 from tests.support.presets import small
 
-SHAPE, CLASSES, LATENT, SAMPLES = [1, 32, 32], 3, 4, 4
+SHAPE, CLASSES, LATENT, TEXT, SAMPLES = [1, 32, 32], 3, 4, 5, 4
 SHAPES = {"wavegan": [1, 256]}  # of networks for other data than images
 METHODS = {"clip": WeightClip, "spectral_norm": SpectralNorm}
 
@@ -125,9 +126,10 @@ def slopes(critic: Any, shape: list[int]) -> float:
     # a norm divides by the spread of its input: also nearly constant images
     scale = torch.tensor([1.0, 1e-3, 1.0, 1e-2], dtype=torch.float64)
     x = (noise * scale.view(-1, *[1] * len(shape))).requires_grad_()
-    y = torch.arange(SAMPLES) % CLASSES
-    labelled = "y" in inspect.signature(critic.forward).parameters
-    scores = (critic(x, y) if labelled else critic(x)).view(SAMPLES, -1).mean(1)
+    conditions = {"y": torch.arange(SAMPLES) % CLASSES, "e": torch.randn(SAMPLES, TEXT).double()}
+    asked = inspect.signature(critic.forward).parameters
+    given = [value for name, value in conditions.items() if name in asked]
+    scores = critic(x, *given).view(SAMPLES, -1).mean(1)
     if scores.grad_fn is None:
         return 0.0
     draws = [torch.eye(SAMPLES, dtype=torch.float64)[0], torch.randn(SAMPLES).double()]
@@ -199,6 +201,7 @@ PAIRED = JOINED | {"ali": Backbone(ali.Critic, shape=SHAPE, width=4)}
 WRAPPED = {
     "concat": (partial(ConcatCritic, classes=CLASSES), PLAIN),
     "projection": (partial(ProjectionCritic, classes=CLASSES), JOINED),
+    "captions": (partial(CaptionCritic, size=TEXT, code=3), JOINED),
     "classifier": (partial(ClassifierCritic, classes=CLASSES), PLAIN),
     "logits": (partial(LogitCritic, classes=CLASSES), JOINED),
     "two": (partial(TwoCritics, shapes=(SHAPE, SHAPE)), PLAIN),

@@ -29,6 +29,7 @@ from gentrain.errors import UserError
 from gentrain.layers.normalization import WithReferenceBatch
 from gentrain.training.datamodule import DataModule
 from tests.support.compose import options, resolve, unresolved
+from tests.support.labels import toy_labels
 from tests.support.presets import (
     DENSITIES,
     ENERGIES,
@@ -48,7 +49,10 @@ UNNORMED = (
     *("wavegan", "bigbigan"),
 )
 # the critic sees a label, or a source, beside each image, or reads codes from it
-BESIDE = ("cgan", "acgan", "sagan", "biggan", "stargan", "pix2pix", "colorization", "infogan")
+BESIDE = (
+    *("cgan", "acgan", "sagan", "biggan", "stargan", "pix2pix", "colorization", "infogan"),
+    "gan_cls",
+)
 # with which the names of terms begin, where each domain has a critic
 DOMAINS = {"cyclegan": ("target_", "source_")}
 # the same of the terms of scores, where a critic has several
@@ -172,6 +176,7 @@ def refusal(preset: str, loss: str, lipschitz: str, tricks: tuple[str, ...]) -> 
     """The words in which a combination must be refused; None where it must work."""
     batch_norm_critic = preset in (
         *("dcgan", "lsgan", "wgan", "hinge_gan", "improved_gan", "srgan", "inpainting", "infogan"),
+        "gan_cls",
     )
     if preset in BESIDE and {"packing", "replay"} & set(tricks):
         return "conditional"
@@ -225,7 +230,9 @@ def refusal(preset: str, loss: str, lipschitz: str, tricks: tuple[str, ...]) -> 
         return "unrolled"
     if "unrolled" in tricks and lipschitz in PENALTIES and preset in INSTANCE_NORMS:
         return "third derivative"
-    if preset in BIDIRECTIONAL and "feature_matching" in tricks:
+    if preset == "gan_cls" and (loss == "relativistic" or "unrolled" in tricks):
+        return "model.interpolation"
+    if preset in (*BIDIRECTIONAL, "gan_cls") and "feature_matching" in tricks:
         return "feature_matching_added"
     return None
 
@@ -326,7 +333,7 @@ class Toy(Data):
             for shape in (self.shape, self.source_shape)
         )
         assert images is not None and self.classes is not None
-        return ArrayDataset(images, torch.arange(64) % self.classes, sources)
+        return ArrayDataset(images, toy_labels(self.label_kind, 64, self.classes), sources)
 
 
 # a trick without a term of its own must have done what it is for
@@ -366,6 +373,7 @@ EFFECTS = {
 EXTRA = {
     "acgan": {"critic/classification", "generator/classification"},
     "semi_supervised_gan": {"critic/classification"},
+    "gan_cls": {"generator/embedding", "generator/retrieval", "critic/mismatched_score"},
     "infogan": {
         f"{player}/{name}"
         for player in ("critic", "generator")
@@ -413,6 +421,7 @@ def train(preset: str, loss: str, lipschitz: str, *tricks: str) -> None:
                 classes=checked["data"]["classes"] or 10,
                 batch_size=8,
                 labelled=labelled,
+                label_kind=build(checked["data"]["label_kind"], "data.label_kind"),
             )
         ),
     )

@@ -26,6 +26,7 @@ from hydra import compose, initialize_config_dir
 from torch import nn
 
 import gentrain.quality
+from gentrain import protocols
 from gentrain.capability import supports
 from gentrain.cli.compose import register
 from gentrain.commands.evaluate import chosen_metrics
@@ -49,6 +50,7 @@ PRESETS = first_of_each_class(NAMES, "cvae", "planar")
 # a pair that each metric scores: its class, a preset, and a quality or a callback
 SCORED = {
     "Annealed": ("rbm", "ais"),
+    "CaptionAgreement": ("gan_cls", "caption_agreement"),
     "ChainMixing": ("rbm", "chains"),
     "DecoderLikelihood": ("gan", "decoder_ais"),
     "ImageQuality": ("cgan", "classifier"),
@@ -66,6 +68,7 @@ SCORED = {
 }
 OUTSIDE = ("logger", "callbacks", "samples", "checkpoint", "quality", "trainer")
 DATA = {
+    "caption_agreement": "captioned_digits data.n=200",
     "modes": "gaussian_ring",
     "plane": "two_moons",
     "stacked": "stacked_mnist",
@@ -156,7 +159,7 @@ def quality_node(name: str, cache_dir: str) -> dict[str, Any]:
 def subject(preset: str, data: str) -> tuple[Any, Data, dict[str, Any]]:
     """A small model of a preset, its data, and its configuration."""
     of_images = () if data or preset in ("planar", "iaf") else ("data.size=8",)
-    words = (*of_images, *((f"data={data}",) if data else ()))
+    words = (*of_images, *(f"data={data}".split() if data else ()))
     words += ("network=energy_mlp",) if preset == "ebm" and data == "two_moons" else ()
     config = composition(f"model={preset}", *words)
     inner = {key: value for key, value in config.items() if key not in OUTSIDE}
@@ -225,6 +228,7 @@ def assert_contract(metric: Metric, model: Any, data: Data) -> dict[str, float]:
     before = {name: value.clone() for name, value in model.named_parameters()}
     before |= {name: value.clone() for name, value in model.named_buffers()}
     protocol = prepare_metric(metric, data, model, CPU)
+    assert protocols.about(protocol), "its line would say nothing"
     state = torch.get_rng_state()
     scores = measure(metric, data, model, CPU)
     assert torch.equal(torch.get_rng_state(), state) and model.training

@@ -49,7 +49,10 @@ def trained(preset: str, precision: str, *more: str) -> tuple[Any, Syncs]:
     shapes = {key: checked["data"][key] for key in ("shape", "source_shape")}
     labelled = 20 if model.semi_supervised else None
     classes = checked["data"]["classes"] or 10
-    data = Toy(name="toy", classes=classes, labelled=labelled, batch_size=8, **shapes)
+    kind = build(checked["data"]["label_kind"], "data.label_kind")
+    data = Toy(
+        name="toy", classes=classes, labelled=labelled, batch_size=8, label_kind=kind, **shapes
+    )
     syncs, trainer = (
         Syncs(),
         L.Trainer(

@@ -71,7 +71,8 @@ WORDS: dict[str, tuple[str, ...]] = {
         "scheme.critic_warmup.every=2",
     ),
     **dict.fromkeys(
-        ("acgan", "dcgan", "hinge_gan", "infogan", "inpainting", "lsgan", "wgan_gp"), CONVOLUTIONS
+        ("acgan", "dcgan", "gan_cls", "hinge_gan", "infogan", "inpainting", "lsgan", "wgan_gp"),
+        CONVOLUTIONS,
     ),
 }  # fmt: skip
 # quick ones of each kind of model; the others take some minutes
@@ -162,6 +163,7 @@ def outcome(config: dict[str, Any]) -> list[Any]:
     toy = Toy(
         name="toy", shape=data["shape"], source_shape=data["source_shape"],
         classes=data["classes"] or 10, batch_size=4, labelled=data["labelled"] and 10,
+        label_kind=build(data["label_kind"], "data.label_kind"),
     )  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

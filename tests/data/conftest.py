@@ -103,6 +103,14 @@ def picture_root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def captioned_root(picture_root: Path) -> Path:
+    """The same pictures, each with a text beside it."""
+    for path in picture_root.rglob("*.png"):
+        path.with_suffix(".txt").write_text(f"a {path.parent.name}, number {path.stem}\n")
+    return picture_root
+
+
+@pytest.fixture
 def tensor_file(tmp_path: Path) -> Path:
     """Arrays of 60 images that are no squares, and their labels."""
     random = np.random.default_rng(0)
@@ -118,6 +126,7 @@ def sets(
     cifar_root: Path,
     picture_root: Path,
     tensor_file: Path,
+    captioned_root: Path,
 ) -> Callable[[str], Any]:
     """Every data set by a name, small enough to read in a moment."""
     commands = {
@@ -144,6 +153,8 @@ def sets(
         "stacked_mnist": ("stacked_mnist", f"root={idx_root}", "verify=false", "n=200"),
         "stacked_mnist_5k": ("stacked_mnist", "digits=mnist_5k", "n=200"),
         "coloured_digits": ("coloured_digits", "digits=mnist", f"root={idx_root}", "verify=false"),
+        "captioned_digits": ("captioned_digits", "n=300"),
+        "captions": ("captions", f"root={captioned_root}", "size=16", "label_kind.length=6"),
         "digit_domains": ("digit_domains", "digits=mnist", f"root={idx_root}", "verify=false"),
     }
     return lambda name, *more: make(*commands[name], *more)

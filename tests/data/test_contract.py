@@ -44,6 +44,8 @@ SETS += [
     "stacked_mnist_5k",
     "coloured_digits",
     "tones",
+    "captioned_digits",
+    "captions",
 ]
 CONFIGS = sorted(path.stem for path in (CONF / "data").glob("*.yaml") if path.stem[0] != "_")
 

@@ -14,6 +14,7 @@ import json
 import re
 import tarfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -27,10 +28,12 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
 from gentrain.commands.check.equality import difference
+from gentrain.data.mnist_5k import MNIST5k
 from gentrain.errors import UserError
 from gentrain.runs import resolvers
 from tests.contracts.test_training_options import options, others
 from tests.data.test_contract import CONFIGS
+from tests.support.data_files import idx
 from tests.support.paths import CONF
 
 # how fast batches come, and where files lie: nothing of them changes a batch
@@ -54,6 +57,33 @@ def pictures(folder: Path, rows: range, classes: int = 0) -> Path:
 def broken(folder: Path) -> Path:
     (folder / "999.png").write_bytes(b"no picture")
     return folder
+
+
+def texts(folder: Path) -> Path:
+    for path in folder.glob("*.png"):
+        words = f"picture {['two', 'four', 'six'][int(path.stem) % 3]} of some {path.stem}"
+        path.with_suffix(".txt").write_text(words + "\n")
+    return folder
+
+
+def real_digits(folder: Path, rows: range) -> None:
+    """Files of MNIST's form with digits, of which some rules need more than noise."""
+    folder.mkdir()
+    images, labels, _ = embedded().load("train")
+    assert labels is not None
+    for stem, start in (("train", 0), ("t10k", 60)):
+        some = torch.arange(rows.start + start, rows.stop + start) * 37 % len(images)
+        idx_of(folder, stem, images[some, 0].numpy(), labels[some].numpy())
+
+
+@cache
+def embedded() -> MNIST5k:
+    return MNIST5k(name="mnist_5k", shape=(1, 28, 28), classes=10)
+
+
+def idx_of(folder: Path, stem: str, images: np.ndarray, labels: np.ndarray) -> None:
+    (folder / f"{stem}-images-idx3-ubyte").write_bytes(idx(images))
+    (folder / f"{stem}-labels-idx1-ubyte").write_bytes(idx(labels))
 
 
 def shard(path: Path, rows: range, first: bytes = b"") -> Path:
@@ -88,6 +118,8 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Files of every kind, each of them twice."""
     place = tmp_path_factory.mktemp("sources")
     for which, rows in (("one", range(40)), ("two", range(20, 60))):
+        texts(pictures(place / f"texts_{which}", rows))
+        real_digits(place / f"digits_{which}", rows)
         pictures(place / which, rows), pictures(place / f"classes_{which}", rows, 2)
         attribute_table(place / f"{which}.txt", len(which) + rows.start)
         shard(place / f"shards_{which}" / "0.tar", rows)
@@ -103,6 +135,9 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (place / f"static_{which}").mkdir()
         for split in ("train", "valid", "test"):
             np.savetxt(place / f"static_{which}" / f"binarized_mnist_{split}.amat", static, "%d")
+    texts(broken(pictures(place / "texts_broken", range(40))))
+    lines = [f"{n:03d}.png,a {'red' if n % 3 else 'blue'} picture" for n in range(40)]
+    (place / "texts.csv").write_text("file,caption\n" + "\n".join(lines) + "\n")
     lines = [f"class{n % 2}/{n:03d}.png,{'ab'[n % 3 == 0]}" for n in range(40)]
     (place / "labels.csv").write_text("file,class\n" + "\n".join(lines) + "\n")
     pictures(place / "faces", range(60)), broken(pictures(place / "faces_broken", range(60)))
@@ -124,6 +159,8 @@ WORDS = {
     "coloured_digits": "digits=mnist root={idx} verify=false",
     "digit_domains": "digits=mnist root={idx} verify=false",
     "digit_colours": "digits=mnist root={idx} verify=false",
+    "captioned_digits": "digits=mnist root={digits_one} verify=false n=100",
+    "captions": "root={texts_one} size=8",
     "image_folder": FOLDER, "facades": FOLDER,
     "pairs": "a={one} b={negative} size=8", "unpaired": "a={one} b={negative} size=8",
     "celeba": "root={faces} size=8 table={one.txt} validation=0.3",
@@ -137,7 +174,9 @@ WORDS |= dict.fromkeys(POINTS, "n=200")
 CLASSES = "root={classes_one} classes=2 size=8"
 # values that a type does not tell, with the words of the data set that they need
 VALUES: dict[str, tuple[str, ...]] = {
-    "root": ("{two}", "{static_two}", "{shards_two}", "{idx_two}", "{cifar_two}"),
+    "root": ("{two}", "{static_two}", "{shards_two}", "{idx_two}", "{cifar_two}", "{digits_two}",
+             "{texts_two}"),
+    "texts": ("{texts.csv}",), "label_kind.length": ("4", "12"),
     "file": ("{points_two.npz}", "{tensors_two.npz}"), "key": ("two", "more"),
     "a": ("{two}",), "b": ("{two}",), "table": ("{two.txt}",),
     "range": ("[0,200]",), "degrade": ("grayscale", "mask"), "labelled": ("10", "2", "4"),
@@ -150,6 +189,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "label_kind.names": ("[a,b]",), "label_kind.exclusive": ("[[Male,Young]]",),
 }  # fmt: skip
 BROKEN = {
+    "captions": "root={texts_broken}",
     "image_folder": "root={broken}", "facades": "root={broken}", "celeba": "root={faces_broken}",
     "celeba_attributes": "root={faces_broken}", "pairs": "a={broken} b={broken}",
     "unpaired": "b={broken}", "shards": "root={shards_broken}",
@@ -178,7 +218,8 @@ def seen(data: Any) -> list[Any]:
     if labels is not None and data.classes > 1:
         torch.manual_seed(0)
         other = [data.label_kind.others(labels[:40], data.classes)]
-        other += [data.label_kind.following(labels[:40], data.classes)]
+        if data.label_kind.listed:
+            other += [data.label_kind.following(labels[:40], data.classes)]
     names, units = [*data.class_names, *data.domain_names], data.log_det
     numbers = [data.classes, *data.shape, *(data.source_shape or ())]
     return [*(list(split) for split in splits), stream, other, names, units, numbers]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tarfile
 from collections import Counter
 from collections.abc import Callable
@@ -75,6 +76,9 @@ def world(
 ) -> dict[str, tuple[str, ...]]:
     """The overrides by which each data set of conf/data is small enough to read in a moment."""
     digits = (f"root={idx_root}", "verify=false")
+    captioned = shutil.copytree(root / "a", root / "captioned", dirs_exist_ok=True)
+    for path in captioned.glob("*.png"):
+        path.with_suffix(".txt").write_text(f"picture number {path.stem}")
     of_digits = ("digits=mnist", *digits)
     two = (f"a={root / 'a'}", f"b={root / 'b'}", "size=8")
     faces = (f"root={root / 'faces'}", "size=8", "classes=2", "attributes=[Grey,Red]")
@@ -91,6 +95,8 @@ def world(
         "coloured_digits": of_digits,
         "digit_colours": of_digits,
         "digit_domains": of_digits,
+        "captioned_digits": ("n=200",),
+        "captions": (f"root={captioned}", "size=8"),
         "cifar10": (f"root={cifar_root}", "verify=false"),
         "image_folder": (f"root={root / 'classes'}", "size=8", "classes=2"),
         "celeba": faces,
@@ -129,6 +135,7 @@ OWN = ("mnist_static",)  # a validation split of their own
 FRESH = (
     *("stacked_mnist", "gaussian_ring", "gaussian_grid", "two_moons", "checkerboard", "rings"),
     "tones",
+    "captioned_digits",
 )
 
 

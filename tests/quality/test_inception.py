@@ -4,12 +4,13 @@ import pickle
 
 import pytest
 import torch
+from cleanfid.resize import build_resizer
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from gentrain.errors import Unavailable, UserError
 from gentrain.quality.features import three_channels
 from gentrain.quality.image_quality import ImageQuality
-from gentrain.quality.inception import Inception, inception_quality
+from gentrain.quality.inception import Inception, clean_resize, inception_quality
 from tests.support.bomb import Bomb
 
 
@@ -42,6 +43,35 @@ def test_features_are_torch_fidelitys(weights, bars, tmp_path):
         logits, expected[1], rtol=1e-3, atol=1e-4
     )
     assert len(ours.hash) == 12
+
+
+@pytest.mark.parametrize("side", [28, 400])
+def test_clean_resizing_is_clean_fids(side: int) -> None:
+    """To a ten-thousandth of a level."""
+    theirs = build_resizer("clean")
+    images = torch.randint(256, (2, 3, side, side), dtype=torch.uint8)
+    expected = [torch.from_numpy(theirs(image.permute(1, 2, 0).numpy())) for image in images]
+    found = clean_resize(images).permute(0, 2, 3, 1)
+    assert torch.allclose(found, torch.stack(expected), rtol=0, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_clean_features_are_those_of_the_same_network(weights, bars, tmp_path):
+    """Images of 299 pixels need no resizing, so both ways have the same features; others do not."""
+    features = []
+    for resize in ("tensorflow", "clean"):
+        extractor = Inception(str(weights), resize)
+        extractor.prepare(bars, tmp_path)
+        draw = torch.Generator().manual_seed(1)
+        sizes = (299, 32)
+        batches = [
+            torch.randint(256, (1, 3, n, n), generator=draw, dtype=torch.uint8) for n in sizes
+        ]
+        features.append([extractor(batch)[0] for batch in batches])
+    (one, small), (other, clean) = features
+    assert torch.allclose(one, other, rtol=1e-3, atol=1e-4)
+    assert (small - clean).abs().max() > 100 * (one - other).abs().max()
+    assert extractor.hash.endswith("-clean") and extractor.protocol()["antialias"]
 
 
 @pytest.mark.slow

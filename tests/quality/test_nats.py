@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from gentrain.commands.compare.groups import comparable
 from gentrain.data.arrays import ArrayDataset, to_float
 from gentrain.data.base import Data
 from gentrain.models.density import DensityModel
 from gentrain.models.flow.autoregressive import MaskedAutoregressive
 from gentrain.models.flow.base import FlowDensity
 from gentrain.models.pixels import Binary, Dequantised, Levels, Logit, Pixels, Real
+from gentrain.protocols import comparable
 from gentrain.quality.likelihood import LogLikelihood
 from tests.support.compose import build_model
 

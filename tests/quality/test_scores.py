@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from prdc import compute_prdc
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
@@ -150,6 +151,14 @@ def test_prdc_equals_brute_force():
     density = sum(map(sum, inside)) / (k * len(f))
     coverage = sum(map(any, inside)) / len(r)
     assert prdc(real, fake, k) == pytest.approx((precision, recall, density, coverage), rel=1e-12)
+
+
+def test_prdc_equals_the_package_of_its_authors():
+    """Naeem et al. (2020), whose k-th neighbour of a point in its own set does not count itself."""
+    real, fake = clouds(120, 80, 4)
+    theirs = compute_prdc(real.numpy(), fake.numpy(), nearest_k=5)
+    names = ("precision", "recall", "density", "coverage")
+    assert prdc(real, fake, 5) == pytest.approx(tuple(theirs[n] for n in names), rel=1e-12)
 
 
 def test_precision_and_recall_equal_torch_fidelity():

@@ -107,9 +107,16 @@ class Page:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
-    def open(self, file: Path, width: int = 1280, height: int = 900, dark: bool = False) -> Any:
-        """Show a page; its own account of the milliseconds from the start of loading until all was
-        drawn.
+    def open(
+        self,
+        file: Path,
+        width: int = 1280,
+        height: int = 900,
+        dark: bool = False,
+        ready: str = "document.documentElement?.dataset.ready",
+    ) -> Any:
+        """Show a page; what `ready` is then. By default that is the page's own account of the
+        milliseconds from the start of loading until all was drawn.
         """
         self.ask(
             "Emulation.setDeviceMetricsOverride",
@@ -124,10 +131,11 @@ class Page:
         )
         self.ask("Page.navigate", url=file.resolve().as_uri())
         deadline = time.monotonic() + 60
-        while not (ready := self.run("document.documentElement?.dataset.ready")):
+        url = file.resolve().as_uri()
+        while not (found := self.run(f"location.href === {url!r} && ({ready})")):
             assert time.monotonic() < deadline, self.complaints
             time.sleep(0.02)
-        return int(ready)
+        return found
 
     def press(self, key: str, code: int) -> None:
         """A key of the keyboard, on whatever has the focus."""

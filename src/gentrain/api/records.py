@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gentrain.api.arguments import checked
 from gentrain.errors import UserError
+from gentrain.protocols import lines
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -86,6 +87,18 @@ class Records:
                 f"{self.path / 'summary.json'} is damaged: {error} (path); load another run"
             ) from error
         return content
+
+    @property
+    def protocols(self) -> dict[str, str]:
+        """How each score was measured: a line with a short hash, by the key of its metric.
+
+        Scores are to be compared where the hashes are equal. The keys are such as "quality", and
+        "test/quality" for the scores of the test split.
+
+        Raises:
+            UserError: where there is no summary.json, or a damaged one.
+        """
+        return lines(self.summary.get("protocols", {}))
 
     @property
     def metrics(self) -> dict[str, list[float | None]]:

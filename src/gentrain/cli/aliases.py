@@ -20,7 +20,7 @@ from gentrain.errors import UserError
 PLAIN = re.compile(r"[\w.,/:+-]*", re.ASCII)  # values that Hydra can read
 TABLE = Path(__file__).with_name("aliases.yaml")
 POSITIONAL = {"eval": "run", "sample": "run", "export": "run", "doctor": "run", "compare": "runs"}
-CHOICE = {"demo": "demo"}  # of a group, by the first word
+CHOICE = {"demo": "demo", "verify": "model"}  # of a group, by the first word
 # keys whose values are paths; a path may have characters that Hydra's grammar has not
 PATHS = re.compile(
     r"(data\.(root|a|b|file)|run|runs|out|source|resume|images|against|hydra\.(run|sweep)\.dir"

@@ -18,6 +18,7 @@ from gentrain.config.paths import option_files
 SAFE = re.compile(r"[\w./+@%:,=-]+")
 OF_RUNS = ("run", "runs", "resume")  # keys whose values are runs, not what lies in them
 ALSO = {"resume": ["auto"]}
+BESIDE = {"demo": "list", "verify": "all"}  # the options of a group, as a first word
 IMAGES = (".zip", ".npz", ".npy")
 # endings of files that a key takes; any other key of a path takes all
 ENDINGS = {
@@ -47,7 +48,9 @@ def answers(verb: str, verbs: Iterable[str]) -> tuple[list[str], bool]:
     if verb == "list":
         return sorted(of_list(word)), False
     if verb in CHOICE and first and "=" not in word and not word.startswith("-"):
-        named = [each for each in ("list", *option_files(CHOICE[verb])) if each.startswith(word)]
+        named = [
+            each for each in (BESIDE[verb], *option_files(CHOICE[verb])) if each.startswith(word)
+        ]
         return safe(named), not named
     key, equals, value = word.partition("=")
     if equals and PATHS.fullmatch(key):

@@ -22,7 +22,7 @@ from gentrain.config.validate import nearest
 # plugins of Hydra, and the extra of gentrain that brings each
 EXTRAS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray", "optuna": "optuna"}
 
-VERBS = ("sample", "eval", "export", "compare", "doctor", "check", "list", "help")
+VERBS = ("sample", "eval", "export", "compare", "doctor", "check", "verify", "list", "help")
 
 # what chooses nothing, in groups without an option `none`
 NONE = {
@@ -162,9 +162,10 @@ def unknown_key(key: str, text: str, argv: list[str], conf: Path, verb: str) -> 
         return f"{model} leaves no choice of {bare} ({bare}); leave it out, or choose another model"
     group, _, option = bare.partition(".")
     trick = option.partition(".")[0]
-    if group == "tricks" and trick in option_files(group):
-        return f"tricks=[{trick}] is not chosen ({bare}); add it to tricks=[...], or leave this out"
     known = similar_keys(argv, bare, conf, verb)
+    chosen_trick = any(each.startswith(f"tricks.{trick}.") for each in known)
+    if group == "tricks" and trick in option_files(group) and not chosen_trick:
+        return f"tricks=[{trick}] is not chosen ({bare}); add it to tricks=[...], or leave this out"
     owners = options_with(group, option)
     if owners and not difflib.get_close_matches(bare, known, n=1, cutoff=0.85):
         chosen = " or ".join(f"{group}={owner}" for owner in owners[:4])

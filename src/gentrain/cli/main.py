@@ -1,4 +1,4 @@
-"""gentrain [train|eval|sample|export|compare|doctor|check|demo|list] key=value ...
+"""gentrain [train|eval|sample|export|compare|doctor|check|verify|demo|list] key=value ...
 
 torch is imported only when a run is built or opened, so help and refusals come at once.
 """
@@ -47,7 +47,9 @@ if TYPE_CHECKING:
 
     from gentrain.training.job import Job
 
-VERBS = ("train", "eval", "sample", "export", "compare", "doctor", "check", "demo", "list")
+VERBS = (
+    "train", "eval", "sample", "export", "compare", "doctor", "check", "verify", "demo", "list"
+)  # fmt: skip
 
 # what a disk that is full, read-only or gone answers; any other OSError is a fault of ours
 OF_THE_DISK = {
@@ -386,6 +388,25 @@ def check(cfg: DictConfig) -> None:
     check(config, composed)
 
 
+def verify(cfg: DictConfig) -> None:
+    """gentrain verify model=NAME"""
+    compose.activate_plugins(cfg)
+    compose.announce_torch()
+    from hydra.errors import HydraException
+
+    from gentrain.cli.hydra_errors import one_line
+    from gentrain.commands.verify import verify
+    from gentrain.config.schema import resolved
+
+    def composed(name: str, words: list[str]) -> compose.Composed:
+        try:
+            return compose.composed(name, words)
+        except HydraException as error:  # of the words of a training
+            raise UserError(one_line(error, words, conf_dir(), name)) from error
+
+    verify(resolved(cfg), composed)
+
+
 def demo(cfg: DictConfig) -> None:
     """gentrain demo NAME"""
     from hydra.core.hydra_config import HydraConfig
@@ -407,6 +428,7 @@ TASKS: dict[str, Callable[[DictConfig], Any]] = {
     "compare": compare,
     "doctor": doctor,
     "check": check,
+    "verify": verify,
     "demo": demo,
 }
 

@@ -84,10 +84,40 @@ def normalize_overrides(command: str, argv: list[str]) -> list[str]:
     if command == "check":
         argv = [as_one(word, "plugin") for word in argv]
     argv = [as_list(word, "plugins") for word in argv]
+    if command == "verify":
+        return with_words_of_training(argv)
     given = {key_of(word) for word in argv}
     if command == "sample" and "source" in given and "mode" not in given:
         return [*argv, "mode=translate"]  # the only mode that takes a source
     return rename_networks(several_loggers(argv)) if command == "train" else argv
+
+
+OF_VERIFY = {"preset", "bands", "words", "plugins", "debug", "hydra"}  # not of the training
+
+
+def with_words_of_training(argv: list[str]) -> list[str]:
+    """The words of `gentrain verify` that are of the training, as one of its own.
+
+    `model` is the preset: Hydra takes a key of that name for a choice among its files.
+
+    >>> with_words_of_training(["model=gan", "loss=ls", "bands=false"])
+    ['preset=gan', 'bands=false', "words=['loss=ls']"]
+    """
+    argv = [re.sub(r"^model=", "preset=", word) for word in argv]
+    of_options = aliases.arguments_of_options(argv)
+    rest = [
+        word
+        for i, word in enumerate(argv)
+        if i not in of_options
+        and not word.startswith("-")
+        and key_of(word).partition(".")[0] not in OF_VERIFY
+    ]
+    if not rest:
+        return argv
+    ours = [word for word in argv if word not in rest]
+    # what names another key is read by the training's own composition
+    words = [quoted(w).replace("${", "\\${") for w in normalize_overrides("train", rest)]
+    return [*ours, f"words=[{','.join(words)}]"]
 
 
 def refuse_joined(argv: list[str]) -> None:

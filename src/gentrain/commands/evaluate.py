@@ -21,6 +21,7 @@ from gentrain.errors import UserError
 from gentrain.files import report_disk_errors, write_json
 from gentrain.models.base import GenerativeModel, HasLikelihood, HasLogPartition, HasTrace
 from gentrain.patience import say_if_slow
+from gentrain.protocols import lines as lines_of
 from gentrain.quality.base import Metric, error_of, measure, metrics_of, prepare_metric
 from gentrain.quality.chains import ChainMixing
 from gentrain.quality.decoder_ais import DecoderLikelihood
@@ -46,6 +47,11 @@ IN_WORDS = (
     "acceptance",
     "ess",
     "r_hat",
+    "nats_gaussian",
+    "nats_gaussian_error",
+    "nats_gap",
+    "deviation",
+    "ais_acceptance",
 )
 
 
@@ -88,6 +94,7 @@ def evaluate(config: dict[str, Any]) -> Path:
         "averaged": session.averaged,
         "scores": scores,
         "protocols": protocols,
+        "protocol_lines": lines_of(protocols),
         "device": str(run.device),
         "versions": directory.versions(),
     }
@@ -96,8 +103,15 @@ def evaluate(config: dict[str, Any]) -> Path:
         write_json(file, record)
     weights = "averaged weights" if session.averaged else "the last weights"
     print(f"{run_dir} at step {run.step}, {weights}; all of it in {file}")
-    print("\n".join(f"  {line}" for line in table(scores, protocols)))
+    print_table(scores, protocols)
     return file
+
+
+def print_table(scores: dict[str, float], protocols: dict[str, Any]) -> None:
+    """Print the scores, and how they were measured: a line for each metric."""
+    print("\n".join(f"  {line}" for line in table(scores, protocols)))
+    for name, line in lines_of(protocols).items():
+        print(f"  protocol of {name}: {line}")
 
 
 def split_for_scores(data: Data, trained: dict[str, Any]) -> Data:
@@ -149,7 +163,15 @@ def chosen_metrics(
         UserError: when there is nothing, or two things are asked for.
     """
     if ais and quality is not None:
-        raise UserError("ais=true is a quality of its own (ais, quality); give one of the two")
+        raise UserError(
+            "ais=true stands for quality=decoder_ais, and another quality is given (ais, quality); "
+            "leave one of them out"
+        )
+    if ais and supports(model, HasLogPartition):
+        raise UserError(
+            "this model is an energy, and ais=true is of decoders of noise (ais); "
+            "give quality=ais in its place"
+        )
     if ais:
         found: dict[str, Metric] = {"quality": DecoderLikelihood(0, at_start=False)}
     elif quality is not None:
@@ -248,6 +270,8 @@ def table(scores: dict[str, float], protocols: dict[str, Any]) -> list[str]:
         lines.append(f"{error}, {labels}")
     if mixed := next((each for each in protocols.values() if "mixing" in each), None):
         lines += chain_lines(found, mixed)
+    if "nats_gaussian" in found:
+        lines += decoder_lines(found, about)
     others = {name: value for name, value in found.items() if name not in IN_WORDS}
     return lines + with_errors(others)
 
@@ -279,6 +303,20 @@ def chain_lines(scores: dict[str, float], about: dict[str, Any]) -> list[str]:
         if key in scores
     ]
     return [f"chains      {', '.join(parts)}; {about['mixing']} from {about['start']}"]
+
+
+def decoder_lines(scores: dict[str, float], about: dict[str, Any]) -> list[str]:
+    """The nats of a decoder, what they may be wrong by, and how the chains moved."""
+    nats = f"{scores['nats_gaussian']:.2f} +- {scores['nats_gaussian_error']:.2f} nats"
+    images = f"{about['images']} images of {about['data']}, {about['split']}"
+    given = ", given the label" if about["given_labels"] else ""
+    pixels = f"Gaussian pixels of deviation {scores['deviation']:.3g}"
+    return [
+        f"-log p(x)   {nats}{given}; {pixels}, annealed importance sampling; {images}",
+        f"gap         {scores['nats_gap']:.2f} nats between annealing there and back, on images of "
+        "the model itself: the nats may be about that much too large",
+        f"chains      {scores['ais_acceptance']:.2f} of the proposals accepted",
+    ]
 
 
 def likelihood_lines(scores: dict[str, float], about: dict[str, Any]) -> list[str]:

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from gentrain.commands.eval_request import is_data, overrides
-from gentrain.commands.evaluate import given_options, override, table
+from gentrain.commands.evaluate import given_options, override, print_table
 from gentrain.commands.sample import device
 from gentrain.config.build import build
 from gentrain.config.overrides import key_of
@@ -27,6 +27,7 @@ from gentrain.data.loose_images import LEAST, LooseImages, is_grey, read_images
 from gentrain.errors import UserError
 from gentrain.files import report_disk_errors, write_json
 from gentrain.models.base import Batch, GenerativeModel
+from gentrain.protocols import lines
 from gentrain.quality.base import Metric, measure, metrics_of, prepare_metric
 from gentrain.quality.classifier import Classifier
 from gentrain.runs import directory
@@ -96,6 +97,7 @@ def evaluate_images(config: dict[str, Any], compose: Compose) -> Path:
         "against": config["against"],
         "scores": scores,
         "protocols": {"quality": protocol},
+        "protocol_lines": lines({"quality": protocol}),
         "device": str(place),
         "versions": directory.versions(),
     }
@@ -103,7 +105,7 @@ def evaluate_images(config: dict[str, Any], compose: Compose) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, record)
     print(f"{path}, {len(model.images)} images, against {data.name}; all of it in {file}")
-    print("\n".join(f"  {line}" for line in table(scores, record["protocols"])))
+    print_table(scores, {"quality": protocol})
     return file
 
 

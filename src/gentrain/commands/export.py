@@ -161,7 +161,8 @@ def description(session: SampleSession) -> dict[str, Any]:
         "noise": noise_parts(session),
         "shape": list(session.data.shape),
         "range": [-1, 1],
-        "classes": session.data.classes if session.classes is not None else None,
+        "classes": session.data.classes if session.model.labelled else None,
+        "class_names": session.class_names if session.model.labelled else [],
         "run": str(run.run_dir.resolve()),
         "choices": run.choices,
         "step": run.step,
@@ -219,6 +220,8 @@ def write_onnx(
     model = onnx.load(path)
     facts = {name: str(about[name]) for name in ("prior", "classes") if about[name] is not None}
     facts["noise"] = to_json(about["noise"])
+    if not session.data.label_kind.listed and session.model.labelled:
+        facts["words"] = to_json(about["class_names"])  # the vocabulary of captions
     onnx.helper.set_model_props(model, facts)
     onnx.checker.check_model(model)
     onnx.save(model, path)

@@ -154,6 +154,17 @@ class Check:
 
 
 @dataclass
+class Verify:
+    """`gentrain verify model=NAME`: what a preset promises, measured here."""
+
+    preset: str | None = None
+    bands: bool = True
+    words: list[str] = field(default_factory=list)
+    plugins: list[str] = field(default_factory=list)
+    debug: bool = False
+
+
+@dataclass
 class Demonstrate:
     """`gentrain demo NAME`: a claim of the field's lectures, as an experiment."""
 
@@ -222,6 +233,7 @@ class Sample(Finished):
     seed: int | None = None
     labels: list[str] | None = None  # names or numbers
     domain: str | None = None
+    text: Any = None  # a caption, or a list of them
     mean: bool | None = None
     temperature: float | None = None
     source: str | None = None
@@ -239,6 +251,7 @@ SCHEMAS = {
     "compare_schema": Compare,
     "doctor_schema": Doctor,
     "check_schema": Check,
+    "verify_schema": Verify,
     "demo_schema": Demonstrate,
 }
 

@@ -13,6 +13,8 @@ class                  chosen by                     what it is
 `AttributeTable`       data=celeba                   images with a table of attributes
 `ColouredDigits`       data=coloured_digits          digits of several colours
 `DigitDomains`         data=digit_domains            two domains of digits, without pairs
+`CaptionedDigits`      data=captioned_digits         digits with captions, and rules for them
+`CaptionedFolder`      data=captions                 any folder or zip of images with a text each
 `SideBySide`           data=facades                  two pictures in each file
 `Pairs`, `Unpaired`    data=pairs, unpaired          pictures in two folders
 `GaussianRing`         data=gaussian_ring            8 Gaussians in the plane
@@ -41,6 +43,8 @@ from gentrain.data.attributes import AttributeTable
 from gentrain.data.audio_folder import AudioFolder
 from gentrain.data.base import Data
 from gentrain.data.batches import Batches, BatchSampler
+from gentrain.data.captioned_digits import CaptionedDigits
+from gentrain.data.captions import CaptionedFolder
 from gentrain.data.cifar10 import CIFAR10
 from gentrain.data.coloured_digits import ColouredDigits, DigitDomains
 from gentrain.data.gaussians import GaussianGrid, GaussianRing, Gaussians
@@ -66,6 +70,8 @@ __all__ = [
     "AudioFolder",
     "BatchSampler",
     "Batches",
+    "CaptionedDigits",
+    "CaptionedFolder",
     "Checkerboard",
     "ColouredDigits",
     "Data",

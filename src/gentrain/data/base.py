@@ -89,6 +89,40 @@ class HasTones(Capability):
         """Sounds (N, C, L) in [-1, 1] -> their pitches, notes and timbres."""
 
 
+class HasCaptionRules(Capability):
+    """Images with captions, whose facts follow from the pixels by exact rules but for one.
+
+    The first fact is the kind of thing, which a classifier of the ink must tell.
+    """
+
+    what, examples = "have captions whose facts rules can see", "data=captioned_digits"
+
+    @property
+    @abstractmethod
+    def facts(self) -> dict[str, Sequence[str]]:
+        """The values of each of F facts, such as the colours, by the name of the fact."""
+
+    @property
+    @abstractmethod
+    def held_out_captions(self) -> Tensor:
+        """int64 (M, L): captions of which no image of any split is."""
+
+    @abstractmethod
+    def facts_said(self, labels: Tensor) -> Tensor:
+        """Captions (N, L) -> numbers of the values that they say, int64 (N, F); -1 for none."""
+
+    @abstractmethod
+    def facts_of(self, images: Tensor) -> Tensor:
+        """uint8 (N, C, H, W) -> numbers of the values that they show, int64 (N, F); -1 for none.
+
+        The first fact is -1 for all.
+        """
+
+    @abstractmethod
+    def ink_of(self, images: Tensor) -> Tensor:
+        """uint8 (N, C, H, W) -> where the thing is, uint8 (N, 1, H, W), whatever its colours."""
+
+
 class HasContent(Capability):
     """Images of several domains whose content, which a translation keeps, is known."""
 
@@ -283,6 +317,19 @@ class Data(ABC):
         from gentrain.data.grids import write_png
 
         write_png(sample, stem.with_name(f"{stem.name}.png"))
+
+    def write_labelled(self, sample: Tensor, label: Tensor, folder: Path, name: str) -> None:
+        """Write one sample in [-1, 1] and its label: the file lies in a folder of the class.
+
+        Args:
+            sample: of `shape`.
+            label: of `label_kind`.
+            folder: for all samples.
+            name: of the file, without an ending.
+        """
+        place = folder / str(int(label))
+        place.mkdir(exist_ok=True)
+        self.write_file(sample, place / name)
 
     def write_to_hear(self, samples: Tensor, stem: Path) -> Sequence[Path]:
         """Write what a picture of samples (B, *shape) does not tell: sounds as one file to hear.

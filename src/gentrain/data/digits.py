@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from gentrain.config.types import Size
 from gentrain.data.checks import ensure
-from gentrain.data.images import Images
+from gentrain.data.images import Images, sides_of
 from gentrain.data.mnist import MNIST
 from gentrain.data.mnist_5k import MNIST5k
 
@@ -51,14 +52,18 @@ class OfDigits(Images):
     @cached_property
     def plain(self) -> Images:
         """The digits themselves, with a validation split where `read` makes one of theirs."""
-        shape = (1, *self.sides)
+        return self.plain_of(self.size)
+
+    def plain_of(self, size: Size) -> Images:
+        """The digits in another size, with the same splits."""
+        shape = (1, *sides_of(size))
         validation = self.validation if self.reads_validation else 0.0
         if self.digits == "mnist_5k":
-            return MNIST5k(name=self.digits, shape=shape, size=self.size, validation=validation)
+            return MNIST5k(name=self.digits, shape=shape, size=size, validation=validation)
         return MNIST(
             name=self.digits,
             shape=shape,
-            size=self.size,
+            size=size,
             validation=validation,
             cache=self.cache,
             root=self.root,

@@ -1,4 +1,4 @@
-"""What the labels of a data set say of an image: one of K classes, or which of K attributes.
+"""What the labels of a data set say of an image: one of K classes, K attributes, or a caption.
 
 A kind of labels knows all that depends on it: how labels become a vector, how likely they are under
 K logits, and what "another label" means. Data and models have the same one (data.label_kind).
@@ -15,10 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gentrain.config.types import Count
 from gentrain.errors import UserError
 
 FEW = 20  # names that a message lists
 NUMBER = re.compile(r"[-+]?\d+")
+WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*")
 
 
 class LabelKind(ABC):
@@ -27,6 +29,9 @@ class LabelKind(ABC):
     rows: str  # which rows of a table of attributes have a label, in messages
     one_class: bool  # an image has exactly one
     choice: str  # how a user chooses, in messages
+    listed: bool = True  # each of K classes or attributes can be asked for, one after the other
+    mode: str = "mode=class_grid"  # shows samples of labels that the user chooses
+    fitting: str  # a data set with such labels, and a model that learns from them, in messages
 
     def check_names(self, names: Sequence[str]) -> None:  # noqa: B027 (few kinds have names)
         """Refuse names of attributes that are not those of the data.
@@ -36,6 +41,35 @@ class LabelKind(ABC):
         """
 
     @abstractmethod
+    def vectors(self, y: Tensor, classes: int) -> Tensor:
+        """Labels as float (B, K), of ones and zeros."""
+
+    @abstractmethod
+    def others(self, y: Tensor, classes: int) -> Tensor:
+        """Draw for each label another one, one step away, each equally likely."""
+
+    @abstractmethod
+    def named(self, words: str, names: Sequence[str], key: str = "domain") -> Tensor:
+        """The label that a user names.
+
+        Args:
+            words: what was typed.
+            names: those of the classes.
+            key: as which they were typed.
+
+        Raises:
+            UserError: for a name that there is not.
+        """
+
+    # --- labels of which each is a class, a domain or an attribute --------------------------------
+
+    def no_classes(self) -> UserError:
+        """The refusal of labels that are no classes."""
+        return UserError(
+            f"labels are {type(self).__name__.lower()}, which are no classes (data.label_kind); "
+            "choose other data"
+        )
+
     def of_table(self, has: Tensor) -> tuple[Tensor, Tensor]:
         """Labels of a table.
 
@@ -45,24 +79,20 @@ class LabelKind(ABC):
         Returns:
             Labels (M, ...), and the rows (M,) that have one.
         """
+        raise self.no_classes()
 
-    @abstractmethod
-    def vectors(self, y: Tensor, classes: int) -> Tensor:
-        """Labels as float (B, K), of ones and zeros."""
-
-    @abstractmethod
     def nll(self, logits: Tensor, y: Tensor) -> Tensor:
         """-log P(y | logits), the mean over the batch; logits are (B, K)."""
+        raise self.no_classes()
 
-    @abstractmethod
     def predict(self, logits: Tensor) -> Tensor:
         """The most likely labels under logits (B, K)."""
+        raise self.no_classes()
 
     def accuracy(self, logits: Tensor, y: Tensor) -> Tensor:
         """The share of labels, or of attributes, that the logits predict."""
         return (self.predict(logits) == y).float().mean()
 
-    @abstractmethod
     def turned(self, y: Tensor, k: Tensor) -> Tensor:
         """The labels of translations of images with labels y to the domains k (B,).
 
@@ -70,28 +100,18 @@ class LabelKind(ABC):
             y: labels of the images.
             k: int64 (B,) in 0 ... K - 1.
         """
+        raise self.no_classes()
 
-    @abstractmethod
-    def others(self, y: Tensor, classes: int) -> Tensor:
-        """Draw for each label another one, one step away, each equally likely."""
-
-    @abstractmethod
     def following(self, y: Tensor, classes: int) -> Tensor:
         """For each label another one that is fixed."""
-
-    @abstractmethod
-    def named(self, words: str, names: Sequence[str]) -> Tensor:
-        """The label that a user names.
-
-        Raises:
-            UserError: for a name that there is not.
-        """
+        raise self.no_classes()
 
 
 class Exclusive(LabelKind):
     """Each image is of one of K classes; labels are (B,), their numbers."""
 
     rows, choice, one_class = "exactly one of", "one of", True
+    fitting = "data=mnist_5k with model=cgan"
 
     def of_table(self, has: Tensor) -> tuple[Tensor, Tensor]:
         rows = (has.sum(1) == 1).nonzero()[:, 0]
@@ -117,7 +137,7 @@ class Exclusive(LabelKind):
         """The next number; the first after the last."""
         return (y + 1) % classes
 
-    def named(self, words: str, names: Sequence[str]) -> Tensor:
+    def named(self, words: str, names: Sequence[str], key: str = "domain") -> Tensor:
         return torch.tensor(number_of(words, names))
 
 
@@ -137,6 +157,7 @@ class Attributes(LabelKind):
     """
 
     rows, choice, one_class = "a line for", "some, with + between them, of", False
+    fitting = "data=celeba_attributes with model=stargan"
 
     def __init__(self, names: Sequence[str], exclusive: Sequence[Sequence[str]] = ()) -> None:
         self.names, self.exclusive = list(names), [list(group) for group in exclusive]
@@ -185,12 +206,85 @@ class Attributes(LabelKind):
         """The attributes in turn, from image to image."""
         return self.turned(y, torch.arange(len(y), device=y.device) % classes)
 
-    def named(self, words: str, names: Sequence[str]) -> Tensor:
+    def named(self, words: str, names: Sequence[str], key: str = "domain") -> Tensor:
         """The attributes that are named, with + between them, and none of the others."""
         label = torch.zeros(len(names), dtype=torch.int64)
         for word in words.split("+"):
             label[number_of(word, names)] = 1
         return label
+
+
+class Captions(LabelKind):
+    """Each image has a caption; labels are (B, L), the numbers of its words in a vocabulary.
+
+    The vocabulary is the names of the classes. Its first entry, number 0, is no word: it fills up
+    captions of fewer than L words.
+
+    Args:
+        length: the most words of a caption, L.
+    """
+
+    rows, choice, one_class, listed = "a caption for", "a caption of the words", False, False
+    mode, fitting = "mode=captions", "data=captioned_digits with model=gan_cls"
+
+    def __init__(self, length: Count) -> None:
+        self.length = length
+
+    def vectors(self, y: Tensor, classes: int) -> Tensor:
+        """Ones for the words of each caption, in any order."""
+        return F.one_hot(y, classes).amax(1).float() * (torch.arange(classes, device=y.device) > 0)
+
+    def others(self, y: Tensor, classes: int) -> Tensor:
+        """Captions of other images of the batch; see `other_captions`."""
+        return other_captions(y)
+
+    def named(self, words: str, names: Sequence[str], key: str = "domain") -> Tensor:
+        """The numbers of the words of a text, (L,)."""
+        found = words_of(words)
+        if not found:
+            raise UserError(f"no words in {words!r} ({key}); write a caption")
+        if len(found) > self.length:
+            raise UserError(
+                f"{len(found)} words in {words!r}, and captions have at most {self.length} "
+                f"({key}); write a shorter one"
+            )
+        known = {name: number for number, name in enumerate(names) if number}
+        if unknown := [word for word in found if word not in known]:
+            raise unknown_name(unknown[0], list(known), "word", key)
+        return self.filled([known[word] for word in found])
+
+    def filled(self, numbers: Sequence[int]) -> Tensor:
+        """Numbers of words as a label (L,); those beyond L words are left out."""
+        kept = list(numbers[: self.length])
+        return torch.tensor(kept + [0] * (self.length - len(kept)))
+
+    def text(self, label: Tensor, names: Sequence[str]) -> str:
+        """The words of a label (L,)."""
+        return " ".join(names[number] for number in label.tolist() if number)
+
+
+def other_captions(y: Tensor) -> Tensor:
+    """For each caption of a batch (B, L) one that differs, drawn; itself where all are the same."""
+    differs = (y[:, None] != y[None]).any(2)
+    alone = torch.diag((~differs.any(1)).float())
+    return y[torch.multinomial(differs.float() + alone, 1)[:, 0]]
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text, in lower case and without punctuation.
+
+    >>> words_of("A small red seven, top left; it's on blue.")
+    ['a', 'small', 'red', 'seven', 'top', 'left', "it's", 'on', 'blue']
+    """
+    return WORD.findall(text.lower())
+
+
+def unknown_name(word: str, names: Sequence[str], what: str, key: str) -> UserError:
+    """The refusal of a name that there is not, with some that there are."""
+    near = difflib.get_close_matches(word, names, 5) or names[:FEW]
+    some = names if len(names) <= FEW else near
+    more = "" if len(some) == len(names) else f", or another of {len(names)}"
+    return UserError(f"no {what} {word} ({key}); give one of {', '.join(some)}{more}")
 
 
 def number_of(word: str, names: Sequence[str], what: str = "domain", key: str = "domain") -> int:
@@ -211,8 +305,5 @@ def number_of(word: str, names: Sequence[str], what: str = "domain", key: str = 
     if not any(NUMBER.fullmatch(name) for name in names):
         known = {str(i): i for i in range(len(names))} | known
     if word not in known:
-        near = difflib.get_close_matches(word, names, 5) or names[:FEW]
-        some = names if len(names) <= FEW else near
-        more = "" if len(some) == len(names) else f", or another of {len(names)}"
-        raise UserError(f"no {what} {word} ({key}); give one of {', '.join(some)}{more}")
+        raise unknown_name(word, names, what, key)
     return known[word]

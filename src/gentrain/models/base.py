@@ -465,6 +465,16 @@ class HasCodes(Capability):
         """
 
 
+class ReadsCaptions(Capability):
+    """Its labels are captions, and it makes images of any that its vocabulary has words for."""
+
+    what, examples = "makes images of captions", "model=gan_cls"
+
+    @abstractmethod
+    def embed(self, y: Tensor) -> Tensor:
+        """Captions (B, L), numbers of words and then zeros -> (B, E). Nothing is updated."""
+
+
 class Translates(Capability):
     """It translates images of one domain to another, also images that are not in the data set."""
 

@@ -122,6 +122,8 @@ class Critic(nn.Module, LipschitzBounded):
     is_energy: ClassVar[bool] = False  # scores are minus an energy, which is never negative
     source_shape: list[int] | None = None  # of the image that it sees beside each image
     summed: int = 1  # pixels that each feature is the sum of
+    # (C, H, W) of the map of which the features are the values; None where they are of no map
+    last_map: tuple[int, int, int] | None = None
 
     def __init__(
         self,

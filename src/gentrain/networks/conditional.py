@@ -115,20 +115,18 @@ class SingleLabelGenerator(nn.Module):
         return self.generator(z, torch.zeros_like(z[:, 0], dtype=torch.int64))
 
 
-class LabelledGenerator(nn.Module):
-    """G(z, y): the label's embedding joins the noise (Mirza & Osindero, 2014).
+class JoinedGenerator(nn.Module):
+    """A generator whose noise something else joins.
 
     Args:
-        backbone: a generator. It is built for the longer vector, latent + embedding.
-        classes: number of labels.
-        embedding: length of a label's embedding.
+        backbone: a generator. It is built for the longer vector, latent + joined.
+        joined: the length of what joins.
     """
 
-    def __init__(self, backbone: Backbone[Any], classes: Count, embedding: Count) -> None:
+    def __init__(self, backbone: Backbone[Any], joined: Count) -> None:
         super().__init__()
-        self.latent, self.classes = backbone.keywords["latent"], classes
-        self.generator = with_options(backbone, latent=self.latent + embedding)()
-        self.embed = nn.Embedding(classes, embedding)
+        self.latent = backbone.keywords["latent"]
+        self.generator = with_options(backbone, latent=self.latent + joined)()
         self.prior = self.generator.prior
 
     def backbones(self) -> list[nn.Module]:
@@ -142,6 +140,21 @@ class LabelledGenerator(nn.Module):
     def nearest_noise(self, z: Tensor) -> Tensor:
         """The noise nearest to z (B, latent) that the prior can draw."""
         return self.generator.nearest_noise(z)
+
+
+class LabelledGenerator(JoinedGenerator):
+    """G(z, y): the label's embedding joins the noise (Mirza & Osindero, 2014).
+
+    Args:
+        backbone: a generator.
+        classes: number of labels.
+        embedding: length of a label's embedding.
+    """
+
+    def __init__(self, backbone: Backbone[Any], classes: Count, embedding: Count) -> None:
+        super().__init__(backbone, embedding)
+        self.classes = classes
+        self.embed = nn.Embedding(classes, embedding)
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
         """(B, latent), (B,) -> (B, *shape)."""

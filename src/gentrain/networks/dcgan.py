@@ -83,6 +83,7 @@ class Critic(base.Critic):
                 LeakyReLU(0.2),
             ]
         super().__init__(nn.Sequential(*layers, nn.Flatten()), channels[-1] * math.prod(smallest))
+        self.last_map = (channels[-1], *smallest)
         base.gaussian_init(self)
 
 

@@ -82,6 +82,7 @@ class Critic(base.Critic):
             size = channels
         layers += convolution(size, last, 3, 1, norm)
         super().__init__(nn.Sequential(*layers, nn.Flatten()), last * math.prod(smallest))
+        self.last_map = (last, *smallest)
         base.gaussian_init(self)
 
 

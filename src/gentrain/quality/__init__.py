@@ -19,6 +19,7 @@ class               chosen by                    scores
 `RoundTrip`         quality=translation          what a translation there and back keeps
 `PairedScores`      callbacks.paired             L1, PSNR and SSIM of translations of pairs
 `TestError`         callbacks.error_rate         the error of a classifier on held-out images
+`CaptionAgreement`  callbacks.caption_agreement  what images show of what their captions say
 `LinearProbe`       quality=probe                the error of a linear classifier of codes
 ==================  ===========================  ==================================================
 
@@ -28,6 +29,7 @@ measurements and findings, `distances` the closed formulas, `cache` what is comp
 
 from gentrain.quality.ais import Annealed
 from gentrain.quality.base import HeldOutMetric, Metric, SampleMetric, Score, higher_is_better
+from gentrain.quality.captions import CaptionAgreement
 from gentrain.quality.chains import ChainMixing
 from gentrain.quality.classifier import Classifier
 from gentrain.quality.coverage import ModeCoverage, StackedCoverage
@@ -46,6 +48,7 @@ from gentrain.quality.translation import RoundTrip
 
 __all__ = [
     "Annealed",
+    "CaptionAgreement",
     "ChainMixing",
     "Classifier",
     "DecoderLikelihood",

@@ -27,12 +27,12 @@ from gentrain.data.batches import as_batch, generator
 from gentrain.errors import Diverged, UserError
 from gentrain.models.base import GenerativeModel, fork_rng, warn_of_few_chains
 from gentrain.patience import say_if_slow
+from gentrain.protocols import TEST
 from gentrain.streams import image_streams
 
 log = logging.getLogger("gentrain")
 
 HELD_OUT = "held_out"  # the option of a metric that leaves its split to who computes it
-TEST = "test/"  # begins the names of scores of the test split at the end of a training
 ROUNDING = "uint8, round((x + 1) * 127.5), clamped"  # of samples, before anything looks at them
 LEAST = 100  # held-out images for scores that nobody asked for, and below which a mean is rough
 # values of `Score.error`

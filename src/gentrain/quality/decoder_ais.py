@@ -30,7 +30,7 @@ Decoder = Callable[[Tensor], Tensor]  # standard normal noise (B, L) -> means (B
 TARGET = 0.65  # acceptance that is best for HMC in many dimensions
 SLOPE = 4.0  # of the sigmoid along which the temperatures are spaced, as in the paper
 FIRST = 0.2  # standard deviation of a pixel in [0, 1] at which its tuning begins
-ROUNDS, SIMULATED = 4, 16  # of the tuning; images of each round, and of the bound's check
+ROUNDS, SIMULATED = 4, 8  # of the tuning; images of each round, and of the bound's check
 
 
 class Annealing(NamedTuple):
@@ -160,7 +160,7 @@ class DecoderLikelihood(HeldOutMetric):
 
     by annealed importance sampling over z with Hamiltonian transitions. The estimate of log p is a
     bound from below on average, so the nats are too large rather than too small. `nats_gap` is the
-    gap of bidirectional Monte Carlo on 16 images that the model itself makes: nats of the data may
+    gap of bidirectional Monte Carlo on 8 images that the model itself makes: nats of the data may
     be wrong by about as much. Densities of pixels have no lower end: 784 pixels with a deviation of
     0.1 give nats below zero. A model that is given labels has p(x | y), y the image's own.
 
@@ -170,7 +170,7 @@ class DecoderLikelihood(HeldOutMetric):
         chains: of each image.
         temperatures: of each chain; with too few the nats are too large, and the gap shows it.
         leaps: leapfrog steps of a transition.
-        deviation: of a pixel; null: that which makes 16 images of the validation split (of the
+        deviation: of a pixel; null: that which makes 8 images of the validation split (of the
             training split, where there is none) most probable.
         batch_size: images at a time.
         seed: for the choice of images, and for the chains.

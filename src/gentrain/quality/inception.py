@@ -11,9 +11,10 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gentrain.data.base import Data
@@ -21,25 +22,33 @@ from gentrain.errors import Unavailable, UserError
 from gentrain.quality.features import Features, fingerprint, three_channels
 from gentrain.quality.image_quality import ImageQuality
 
+Resizer = Literal["tensorflow", "clean"]
+SIDE = 299  # of the images that the network sees
 
-def inception_quality(weights: str | None = None, **settings: Any) -> ImageQuality:
-    """Image quality by Inception; its weights are the option `quality.weights`.
+
+def inception_quality(
+    weights: str | None = None, resize: Resizer = "tensorflow", **settings: Any
+) -> ImageQuality:
+    """Image quality by Inception; its options are `quality.weights` and `quality.resize`.
 
     Args:
         weights: see `Inception`.
+        resize: see `Inception`.
         settings: see `ImageQuality`.
     """
-    return ImageQuality(features=Inception(weights), **settings)
+    return ImageQuality(features=Inception(weights, resize), **settings)
 
 
 class Inception(Features):
     """2,048 features and 1,008 unbiased logits of images of any size.
 
-    They are resized to 299 pixels as TensorFlow 1 did.
-
     Args:
         weights: a file like torch-fidelity's `weights-inception-2015-12-05-6726825d.pth`; None lets
             torch-fidelity download its own.
+        resize: how images become 299 pixels wide.
+            tensorflow: bilinear without antialiasing, as TensorFlow 1 and published FIDs.
+            clean: bicubic with antialiasing (Parmar, Zhang & Zhu, "On aliased resizing and
+                surprising subtleties in GAN evaluation", 2022), as clean-fid.
     """
 
     name = "inception-v3-compat"
@@ -47,9 +56,10 @@ class Inception(Features):
     suffix = ""
     size = 2048
 
-    def __init__(self, weights: str | None = None) -> None:
+    def __init__(self, weights: str | None = None, resize: Resizer = "tensorflow") -> None:
         super().__init__()
         self.weights = Path(weights).expanduser() if weights else None
+        self.resize, self.resized = resize, torch.empty(0)
 
     def check(self, data: Data) -> None:
         if data.shape[0] not in (1, 3):
@@ -67,15 +77,22 @@ class Inception(Features):
         self.network = self._given(self.weights) if self.weights else self._downloaded()
         self.network.to(memory_format=torch.channels_last)  # a third less time on a CPU
         self.hash = fingerprint(self.network.state_dict())
+        if self.resize == "clean":
+            self.hash += "-clean"  # what is cached is of these features
+            # the extractor takes bytes alone, and resizes them itself
+            first: Any = self.network.Conv2d_1a_3x3
+            first.register_forward_pre_hook(lambda *_: ((self.resized - 128) / 128,))
 
     def protocol(self) -> dict[str, Any]:
         return {
             "network": f"{self.name}, 2048 features",
-            "resizer": "bilinear as TensorFlow 1, to 299 px",
-            "antialias": False,
+            "resizer": RESIZERS[self.resize],
+            "antialias": self.resize == "clean",
         }
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        if self.resize == "clean":
+            self.resized = clean_resize(three_channels(images))
         return self.network(three_channels(images).contiguous(memory_format=torch.channels_last))
 
     def _given(self, path: Path) -> nn.Module:
@@ -100,6 +117,23 @@ class Inception(Features):
                 f"the Inception weights could not be downloaded: {reason} (quality.weights); "
                 "give their file as quality.weights=PATH, or choose quality=classifier"
             ) from problem
+
+
+RESIZERS: dict[str, str] = {
+    "tensorflow": "bilinear as TensorFlow 1, to 299 px",
+    "clean": "bicubic as clean-fid, to 299 px",
+}
+
+
+def clean_resize(images: Tensor) -> Tensor:
+    """Bytes (B, 3, H, W) as numbers in [0, 255], (B, 3, 299, 299), as clean-fid resizes them.
+
+    They are not rounded. It is the bicubic filter of Pillow, whose width grows where images shrink.
+    """
+    size = (SIDE, SIDE)
+    # in float64, as Pillow sums: float32 is off by a hundredth of a level
+    wide = F.interpolate(images.double(), size, mode="bicubic", antialias=True)
+    return wide.clamp(0, 255).float()
 
 
 def _extractor(path: str | None) -> nn.Module:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
 from gentrain.config.types import Count, Positive, Whole
@@ -62,7 +63,7 @@ class LinearProbe(LabelMetric):
     def __init__(
         self,
         every: Whole = 1000,
-        labels: list[Count] | None = None,
+        labels: Annotated[list[Count], Field(min_length=1)] | None = None,
         draws: Count = 5,
         C: Positive = 1.0,
         batch_size: Count | None = None,

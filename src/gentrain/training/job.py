@@ -16,7 +16,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import ProgressBar
 
-from gentrain import cores
+from gentrain import cores, protocols
 from gentrain.config.build import build
 from gentrain.config.plugins import active
 from gentrain.config.validate import check
@@ -26,7 +26,7 @@ from gentrain.files import remove_unfinished, report_disk_errors, write_json
 from gentrain.layers.precision import default_dtype
 from gentrain.models.base import GenerativeModel
 from gentrain.patience import say_if_slow
-from gentrain.quality.base import TEST, Metric, higher_is_better
+from gentrain.quality.base import Metric, higher_is_better
 from gentrain.runs import directory
 from gentrain.runs.checkpoints import (
     newest_valid,
@@ -294,6 +294,7 @@ class Job:
         best, score = end["best"], ""
         if best:
             score = f", best {best['metric']} {best['value']:.4g} at step {best['step']}"
+            score += f" (protocol {protocol_of(end, best['metric'])})"
         rate = f"{end['images_per_second'] or 0:,.0f} images/s"
         done = f"done: {end['steps']} steps in {end['wall_seconds']:.0f} s, {rate}{score}"
         pictures = self.run_dir / "samples"
@@ -313,6 +314,7 @@ class Job:
             "directions": directions(scheme.latest),
             "best": {},
             "protocols": scheme.protocols,
+            "protocol_lines": protocols.lines(scheme.protocols),
             "verdicts": [],
             "images_per_second": clock.images / clock.seconds if clock.seconds else None,
             "seconds_per_step": clock.seconds / clock.steps if clock.steps else None,
@@ -343,17 +345,28 @@ def torchs_own_threads() -> int:
     return torch.get_num_threads()
 
 
-def scores(end: dict[str, Any]) -> dict[str, float]:
-    """{'best/quality/fid': ..., 'final/quality/fid': ...} of a summary."""
+def protocol_of(end: dict[str, Any], score: str) -> str:
+    """The line of a score's protocol, of a summary."""
+    return protocols.of_score(end["protocol_lines"], score, "not known")
+
+
+def scores(end: dict[str, Any]) -> dict[str, float | str]:
+    """{'best/quality/fid': ..., 'final/quality/fid': ...} of a summary, and how they are measured.
+
+    The protocols are lines such as 'protocol/quality': '04b81338: ...'.
+    """
     name = end["best"].get("metric")
     found = {f"best/{name}": end["best"].get("value"), f"final/{name}": end["metrics"].get(name)}
-    return {key: value for key, value in found.items() if value is not None}
+    lines = {f"protocol/{key}": line for key, line in end["protocol_lines"].items()}
+    return {key: value for key, value in found.items() if value is not None} | lines
 
 
 def directions(metrics: Iterable[str]) -> dict[str, bool]:
     """Whether more is better, of each logged score, for `gentrain compare`."""
     found = {
-        name: higher_is_better(name) for name in metrics if name.startswith(("quality/", TEST))
+        name: higher_is_better(name)
+        for name in metrics
+        if name.startswith(("quality/", protocols.TEST))
     }
     return {name: better for name, better in found.items() if better is not None}
 
@@ -369,9 +382,10 @@ def refuse_labels(data: Data, model: GenerativeModel) -> None:
     learns = model.labelled or model.semi_supervised
     if learns and data.classes is not None and type(data.label_kind) not in model.label_kinds:
         kinds = " or ".join(kind.__name__ for kind in model.label_kinds)
+        fitting = f"{model.label_kinds[0].fitting}, or {data.label_kind.fitting}"
         raise UserError(
             f"labels of data={data.name} are {type(data.label_kind).__name__}, and this model "
-            f"learns from {kinds} (data.label_kind); choose other data, or model=stargan"
+            f"learns from {kinds} (data.label_kind); choose {fitting}"
         )
     if model.semi_supervised and data.labelled is None:
         raise UserError(

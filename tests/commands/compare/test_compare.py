@@ -17,9 +17,10 @@ import yaml
 
 from gentrain.commands.compare.directions import best, is_score
 from gentrain.commands.compare.find import find
-from gentrain.commands.compare.groups import comparable, differing, grouped, hyperparameters
+from gentrain.commands.compare.groups import differing, grouped, hyperparameters
 from gentrain.commands.compare.ranking import tables
 from gentrain.commands.compare.records import read_curves
+from gentrain.protocols import comparable
 from tests.support import made_runs as made
 from tests.support.program import Done, Program
 

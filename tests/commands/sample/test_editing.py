@@ -266,6 +266,30 @@ def test_an_edit_of_a_linear_model_moves_by_the_difference_of_the_codes(
     assert result["shares_of_last_group"][0] < result["shares_of_last_group"][-1]
 
 
+@pytest.mark.parametrize("preset", ["vae", "realnvp", "bigan"])
+def test_an_edit_by_a_models_own_encoder(preset: str, tmp_path: Path) -> None:
+    """The direction is that of the codes of the training images; a flow's picture is itself."""
+    torch.manual_seed(0)
+    checked = validate.check(small(composed(f"model={preset}", *SMALL)))
+    model = build(checked["model"], "model")
+    opened = session(model, Halves(name="h", shape=(1, 8, 8), classes=3, batch_size=8))
+    train = opened.data.load("train")
+    assert train.labels is not None
+    Image.fromarray(train.images[2, 0].numpy()).save(tmp_path / "mine.png")
+    shown: dict[str, Any] = {"source": str(tmp_path / "mine.png")} if model.exact else {"n": 1}
+    result = drawn(Edit([1, 2], steps=3, codes=200, **shown), opened, tmp_path / "edit")
+    order = random_rows(len(train.images), seed=0)
+    a, b = (order[train.labels[order] == k][:100] for k in (1, 2))
+    codes = [model.encode(to_float(train.images[rows])).flatten(1) for rows in (a, b)]
+    wanted, found = codes[1].mean(0) - codes[0].mean(0), torch.tensor(result["direction"])
+    # a VAE's pixels are drawn, and a flow's dequantised
+    assert (found - wanted).norm() < (0.01 if model.exact else 0.3) * wanted.norm()
+    assert result["codes"] == [100, 100] and result["codes_are"] == "of the encoder"
+    if model.exact:
+        middle = np.load(tmp_path / "edit" / "images.npz")["images"][1, :, :, 0].astype(float)
+        assert np.abs(middle - train.images[2, 0].numpy()).max() <= 1
+
+
 def test_without_an_encoder_pixels_name_the_groups(tmp_path: Path) -> None:
     """A is a generator whose first number makes the upper half bright, its second the lower."""
     model = Linear("uniform")

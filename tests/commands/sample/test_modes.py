@@ -313,9 +313,11 @@ def test_the_archive_is_what_numpy_would_write(tmp_path: Path) -> None:
 
 
 def test_a_folder_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
-    latent_modes.Grid(n=20).draw(session(labelled()), Output(tmp_path, "folder"))
+    here = session(labelled())
+    latent_modes.Grid(n=20).draw(here, Output(tmp_path, "folder", here.data))
     assert len(list(tmp_path.glob("images/*/*.png"))) == 20
-    latent_modes.Grid(n=5).draw(session(labelled()), Output(tmp_path, "folder"))
+    here = session(labelled())
+    latent_modes.Grid(n=5).draw(here, Output(tmp_path, "folder", here.data))
     files = sorted(str(p.relative_to(tmp_path / "images")) for p in tmp_path.glob("images/*/*.png"))
     assert files == ["0/000000.png", "0/000004.png", "1/000001.png", "2/000002.png", "3/000003.png"]
     assert {p.name for p in tmp_path.iterdir()} == {"images", "grid.png"}

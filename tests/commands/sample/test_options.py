@@ -39,6 +39,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "seed": (0, 1),
     "labels": ([1], [2]),
     "domain": ("0", "1"),
+    "text": (["a red one on white"], ["a blue two, on black"]),
     "averaged": (True, False),
     "mean": (True, False),
     "temperature": (1.0, 0.3),
@@ -82,9 +83,20 @@ CODED = (
     "model.critic.width=8", "model.continuous=3",
 )  # fmt: skip
 ENCODED = ("model=vae", "data.size=8", *(f"model.{net}.width=8" for net in ("encoder", "decoder")))
-BUILT = {"plane": PLANE, "stored": STORED, "coded": CODED, "encoded": ENCODED}
+CAPTIONED = (
+    "model=gan_cls", "network=mlp", "data.n=100", "model.generator.width=8",
+    "model.critic.width=8", "model.text=8", "model.text_width=4",
+)  # fmt: skip
+BUILT = {
+    "captioned": CAPTIONED,
+    "plane": PLANE,
+    "stored": STORED,
+    "coded": CODED,
+    "encoded": ENCODED,
+}
 RUNS = {
     "arithmetic": ("gan", "cgan"),
+    "captions": ("captioned",),
     "chains": ("rbm", "stored"),
     "class_grid": ("cgan",),
     "complete": ("inpainting", "pixelcnn", "rbm"),
@@ -94,7 +106,18 @@ RUNS = {
     "domains": ("stargan",),
     "edit": ("encoded", "coded"),
     "filters": ("rbm",),
-    "grid": ("gan", "cgan", "vae", "maf", "pixelcnn", "rbm", "edges", "stargan", "plane"),
+    "grid": (
+        "gan",
+        "captioned",
+        "cgan",
+        "vae",
+        "maf",
+        "pixelcnn",
+        "rbm",
+        "edges",
+        "stargan",
+        "plane",
+    ),
     "interpolate": ("gan", "cgan", "vae"),
     "invert": ("vae",),
     "nearest": ("gan", "vae", "cgan"),
@@ -153,7 +176,7 @@ def asked(mode: str) -> Iterator[tuple[str, dict[str, Any], tuple[Any, ...]]]:
         yield name, {}, values
     for name, hint in signature(mode).items():
         key = f"mode.{name}"
-        if name not in ("n", "source"):  # those are options of the command
+        if name not in ("n", "source", "text"):  # those are options of the command
             yield key, {}, values_of(name, hint)
             if "source" in signature(mode):
                 yield key, {"source": "one"}, values_of(name, hint)
@@ -171,6 +194,8 @@ def configuration(mode: str, run: str, typed: dict[str, Any]) -> dict[str, Any]:
     given = {f"mode.{key}": QUICK[key] for key in quick}
     if "n" in known and not {"source", "mode.latents"} & typed.keys():
         given["n"] = QUICK["n"]
+    if "text" in known:
+        given["text"] = VALUES["text"][0]  # which it needs
     if (mode, run) == ("translate", "stargan"):
         given["domain"] = "0"  # which it needs
     options = dict(config["mode"])
@@ -179,7 +204,9 @@ def configuration(mode: str, run: str, typed: dict[str, Any]) -> dict[str, Any]:
             options[key.removeprefix("mode.")] = value
         else:
             config[key] = value
-    read = {key: config[key] for key in ("n", "source") if options.get(key) == f"${{{key}}}"}
+    read = {
+        key: config[key] for key in ("n", "source", "text") if options.get(key) == f"${{{key}}}"
+    }
     return config | {"mode": options | read, "run": run}
 
 

@@ -22,6 +22,7 @@ from PIL import Image
 
 from gentrain.commands.export import open_exported
 from gentrain.commands.sample.writer import Output
+from gentrain.data.labels import Exclusive
 from gentrain.runs.reopen import reopen
 from tests.support.paths import ROOT
 from tests.support.program import Program, fine, refused
@@ -413,7 +414,8 @@ def test_every_generator_goes_into_onnx(tmp_path: Path) -> None:
         )
         made = build_model(*words, *small)
         made.init_from_batch(batch(made))
-        data = SimpleNamespace(classes=10, shape=(1, 28, 28), class_names=[])
+        about = {"classes": 10, "class_names": [], "label_kind": Exclusive()}
+        data = SimpleNamespace(shape=(1, 28, 28), **about)
         run = SimpleNamespace(model=made, data=data, device=torch.device("cpu"), class_names=[])
         here = SampleSession(run)  # type: ignore[arg-type]
         exported, path = ExportedGenerator(made, made.generator).eval(), tmp_path / "generator.onnx"

@@ -73,6 +73,7 @@ def trainer(step: int, is_global_zero: bool = True) -> Any:
         datamodule=SimpleNamespace(data=Noise()),
         global_step=step,
         is_global_zero=is_global_zero,
+        loggers=[],
         strategy=SimpleNamespace(barrier=lambda name=None: None),
     )
 

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from gentrain.adversarial.losses import AdversarialLoss
+from gentrain.certificates.subject import objectives, start
 from gentrain.commands.check.outcome import Fault, quiet
-from gentrain.commands.check.subject import objectives, start
 from gentrain.commands.check.training import backward, expect, refuse_detached, shapes
 from gentrain.config import paths, plugins
 from gentrain.config.build import build

@@ -63,7 +63,9 @@ def samples(data: Data) -> str:
             require(labels is not None, f"{split}: no labels, and classes is {data.classes}")
             assert labels is not None
             require(labels.dtype == torch.int64, f"{split}: labels of {labels.dtype}; use .long()")
-            require(labels.shape == images.shape[:1], f"{split}: {len(labels)} labels")
+            require(len(labels) == len(images), f"{split}: {len(labels)} labels")
+            one = labels.ndim == 1 or not data.label_kind.one_class
+            require(one, f"{split}: labels of shape {tuple(labels.shape)}")
             right = int(labels.min()) >= 0 and int(labels.max()) < data.classes
             require(right, f"{split}: labels from {int(labels.min())} to {int(labels.max())}")
         said.append(f"{split} {tuple(images.shape)}")

@@ -10,14 +10,16 @@ from typing import Any
 
 import torch
 
+from gentrain.certificates.subject import start
 from gentrain.commands.check.documentation import check_documentation
 from gentrain.commands.check.equality import difference
 from gentrain.commands.check.options import Compose, Option
 from gentrain.commands.check.outcome import Fault, Report
-from gentrain.commands.check.subject import Subject, prepared, start
+from gentrain.commands.check.subject import Subject, prepared
 from gentrain.data.base import Data
 from gentrain.models.base import GenerativeModel
-from gentrain.quality.base import TEST, Metric, higher_is_better, measure, prepare_metric
+from gentrain.protocols import TEST
+from gentrain.quality.base import Metric, higher_is_better, measure, prepare_metric
 
 CPU = torch.device("cpu")
 

@@ -12,14 +12,13 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
+from gentrain.certificates.subject import start
 from gentrain.commands.check.options import Compose, Option
 from gentrain.commands.check.outcome import STOPS, Report
 from gentrain.config import schema
 from gentrain.config.build import build
 from gentrain.data.base import Data
-from gentrain.errors import UserError
-from gentrain.models.base import GenerativeModel, SingleObjectiveModel
-from gentrain.models.gan.base import AdversarialModel
+from gentrain.models.base import GenerativeModel
 from gentrain.runs.directory import CONFIG
 from gentrain.training.job import Job
 
@@ -162,33 +161,3 @@ def configured(
         config["callbacks"].pop(name, None)
     choices = {group: str(name) for group, name in found.choices.items() if name is not None}
     return Subject(option, words, config, choices, place)
-
-
-def start(model: GenerativeModel, batch: tuple[torch.Tensor, ...]) -> None:
-    """Show a model what it sees before its first update."""
-    torch.manual_seed(0)
-    match model:
-        case SingleObjectiveModel(init_images=count) if count:
-            model.init_from_data(batch)
-    model.init_from_batch(batch)
-
-
-def objectives(model: GenerativeModel) -> dict[str, Any]:
-    """What each player minimises, by the player's name."""
-    match model:
-        case AdversarialModel():
-            return {"critic": model.critic_loss, "generator": model.generator_loss}
-        case SingleObjectiveModel():
-            return {"model": model.objective}
-    raise UserError(
-        f"{type(model).__name__} has no objective (model); inherit from "
-        "gentrain.models.gan.base.AdversarialModel or gentrain.models.base.SingleObjectiveModel"
-    )
-
-
-def players(model: GenerativeModel) -> dict[str, torch.nn.Module]:
-    """The module of each player, by its name."""
-    match model:
-        case AdversarialModel():
-            return {"critic": model.critic, "generator": model.generator}
-    return {"model": model}

@@ -12,17 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from gentrain.capability import supports
+from gentrain.certificates.subject import objectives, players
 from gentrain.commands.check.documentation import check_documentation
 from gentrain.commands.check.equality import difference, plain_state
 from gentrain.commands.check.options import Compose, Option
 from gentrain.commands.check.outcome import Fault, Report, Skipped
-from gentrain.commands.check.subject import (
-    STEPS,
-    Subject,
-    first_built,
-    objectives,
-    players,
-)
+from gentrain.commands.check.subject import STEPS, Subject, first_built
 from gentrain.errors import UserError
 from gentrain.models.base import GenerativeModel, HasCritic
 from gentrain.models.objective import Objective

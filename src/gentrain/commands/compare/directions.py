@@ -44,13 +44,18 @@ NO_SCORES = (
     "acceptance",
     "ess",
     "r_hat",
+    "ais_acceptance",
+    "deviation",
+    "nats_gap",
 )
 NO_SCORE_ENDS = (
     "_std",
+    "_sd",
     "_permuted",
     "/nats_error",
     "nats_given_label_error",
     "pseudo_nats_error",
+    "nats_gaussian_error",
     "/l1_error",
     "/psnr_error",
     "/ssim_error",

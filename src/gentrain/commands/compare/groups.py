@@ -6,7 +6,6 @@ value and of the *best* on the way. Only completed runs count, where there are a
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections import Counter
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 
 from gentrain.commands.compare.directions import best, is_score
 from gentrain.commands.compare.find import SEEDS, Run, is_compared
+from gentrain.protocols import canonical, comparable
 from gentrain.runs import directory
 
 
@@ -198,29 +198,6 @@ def scoring(run: Run) -> str:
         key for key in run.config if key.startswith(("quality.", "data.")) and key not in excluded
     ]
     return canonical({key: run.config[key] for key in keys})
-
-
-def comparable(protocol: Any, across: Sequence[str] = ()) -> str:
-    """A key that is equal for protocols whose scores may be ranked.
-
-    Numbers are compared after rounding to five digits, and the keys in `across` are left out.
-    """
-
-    def reduced(value: Any) -> Any:
-        match value:
-            case dict():
-                return {key: reduced(part) for key, part in value.items() if key not in across}
-            case float():
-                return f"{value:.5g}"
-            case _:
-                return value
-
-    return canonical(reduced(protocol))
-
-
-def canonical(value: Any) -> str:
-    """JSON that is equal for equal values."""
-    return json.dumps(value, sort_keys=True, default=str)
 
 
 def summarise(group: Group) -> None:

@@ -20,10 +20,11 @@ from gentrain.commands.compare.directions import higher_is_better, is_score
 from gentrain.commands.compare.find import Run
 from gentrain.commands.compare.groups import Group, Spread, differing, hyperparameters
 from gentrain.commands.compare.pictures import album
-from gentrain.commands.compare.ranking import Table, about, flat_protocol
+from gentrain.commands.compare.ranking import Table, flat_protocol
 from gentrain.commands.compare.records import between
 from gentrain.config.overrides import command
 from gentrain.files import to_json
+from gentrain.protocols import readable
 
 POINTS = 240  # of a curve; more do not fit in the width of a chart
 ALL_POINTS = 24_000  # of one value in all runs, if that leaves each at least MIN_POINTS
@@ -127,7 +128,7 @@ def table_content(table: Table, rows: list[list[int | None]]) -> dict[str, Any]:
     return {
         "score": table.score,
         "ranked": bool(table.score and is_score(table.score)),
-        "about": about(table.protocol),
+        "about": readable(table.protocol),
         "protocol": {key: as_text(value) for key, value in protocol.items()},
         "rows": rows,
     }

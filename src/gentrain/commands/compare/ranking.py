@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from gentrain.commands.compare.directions import PREFIXES, higher_is_better, is_score
-from gentrain.commands.compare.groups import Group, as_number, comparable, differing
+from gentrain.commands.compare.groups import Group, as_number, differing
 from gentrain.config.validate import nearest
 from gentrain.errors import UserError
+from gentrain.protocols import comparable, of_score
 from gentrain.runs import directory
 
 SUMMARY_KEYS = ("steps", "wall_seconds", "images_per_second")
@@ -87,9 +88,7 @@ def protocol_of(group: Group, score: str | None) -> Any:
     """The protocol of one score; None for a value that is no score."""
     if score is None or not score.startswith(PREFIXES):
         return None
-    protocols, (prefix, _, name) = group.protocol or {}, score.partition("/")
-    of = "" if prefix == "quality" else f"{prefix}/"
-    return protocols.get(f"{of}{name}", protocols.get(f"{of}quality", UNKNOWN))
+    return of_score(group.protocol or {}, score, UNKNOWN)
 
 
 def ordered(
@@ -138,39 +137,6 @@ def ranks(groups: list[Group], score: str | None) -> dict[int, int]:
 def final_mean(group: Group, score: str | None) -> float | None:
     """The mean of a score's final values; None where a group has none."""
     return group.final[score].mean if score in group.final else None
-
-
-def about(protocol: Any) -> str:
-    """A protocol in a few words."""
-    match protocol:
-        case dict():
-            return summary_of(protocol)
-        case _:
-            return str(protocol) if protocol else ""
-
-
-def summary_of(protocol: dict[str, Any]) -> str:
-    """Features or method, number of images, data, pixels and weights of a protocol."""
-    reference = protocol
-    match protocol.get("reference"):
-        case dict() as inner:
-            reference = inner
-    features = " ".join(
-        str(protocol[key]) for key in ("features", "features_hash") if protocol.get(key)
-    )
-    method = features or str(protocol.get("likelihood") or protocol.get("protocol") or "")
-    counts = [
-        f"{protocol[key]} {word}"
-        for key, word in (("samples", "fakes"), ("images", "images"))
-        if protocol.get(key)
-    ]
-    data = " ".join(str(reference[key]) for key in ("data", "split") if reference.get(key))
-    weights = ""
-    match protocol.get("ema"):
-        case bool() as averaged:
-            weights = "averaged weights" if averaged else "the last weights"
-    parts = [method, *counts[:1], data, str(protocol.get("pixels") or ""), weights]
-    return ", ".join(part for part in parts if part)
 
 
 def flat_protocol(protocol: Any) -> dict[str, Any]:

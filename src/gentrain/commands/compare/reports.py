@@ -10,7 +10,8 @@ from typing import Any
 from gentrain.commands.compare.directions import best, is_score
 from gentrain.commands.compare.find import Run
 from gentrain.commands.compare.groups import Group, Spread, differing
-from gentrain.commands.compare.ranking import Table, about
+from gentrain.commands.compare.ranking import Table
+from gentrain.protocols import readable
 
 STATUSES = ("completed", "diverged", "failed")
 
@@ -24,7 +25,7 @@ def group_rows(shown: list[Table]) -> Iterator[dict[str, Any]]:
             yield {
                 "table": number,
                 "ranked_by": table.score,
-                "protocol": about(table.protocol),
+                "protocol": readable(table.protocol),
                 "rank": rank,
                 "group": group.label,
                 "runs": len(group.runs),
@@ -59,7 +60,7 @@ def run_rows(shown: list[Table]) -> Iterator[dict[str, Any]]:
     for table in shown:
         for _, group in table.rows:
             for run in group.runs:
-                yield run_row(run, group, about(table.protocol), scores)
+                yield run_row(run, group, readable(table.protocol), scores)
 
 
 def run_row(run: Run, group: Group, protocol: str, scores: list[str]) -> dict[str, Any]:

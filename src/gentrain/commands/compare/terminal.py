@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from gentrain.commands.compare.directions import higher_is_better, is_score
 from gentrain.commands.compare.find import Run
 from gentrain.commands.compare.groups import Group
-from gentrain.commands.compare.ranking import Table, about
+from gentrain.commands.compare.ranking import Table
 from gentrain.config.overrides import command
+from gentrain.protocols import readable
 from gentrain.tables import text_table
 
 HEAD = ["rank", "group", "final", "best", "collapsed", "runs", "steps", "images/s", "time"]
@@ -38,7 +39,7 @@ def heading(table: Table) -> str:
     if not is_score(table.score):
         return f"{table.score}, which is no score: not ranked"
     better = "more is better" if higher_is_better(table.score) else "less is better"
-    return f"{table.score} ({better}); protocol: {about(table.protocol)}"
+    return f"{table.score} ({better}); protocol: {readable(table.protocol)}"
 
 
 def row(table: Table, rank: int | None, group: Group) -> list[str]:

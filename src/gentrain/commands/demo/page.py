@@ -58,7 +58,7 @@ def sources(demo: Demo) -> str:
 
 def row(cells: list[str]) -> str:
     """A row of a table in Markdown."""
-    return f"| {' | '.join(cells)} |"
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 def link(thing: Any) -> str:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 # options that all modes share, and that a mode may not read; null where the user gave none
-SHARED = ("seed", "labels", "domain", "mean", "temperature", "source", "save")
+SHARED = ("seed", "labels", "text", "domain", "mean", "temperature", "source", "save")
 
 
 def sample(config: dict[str, Any], mode_name: str) -> Path:
@@ -121,7 +121,7 @@ def record(config: dict[str, Any], mode_name: str, session: SampleSession) -> di
         "mode": mode_name,
         "options": {key: value for key, value in config["mode"].items() if key != "_target_"},
         "seed": config["seed"],
-        "labels": session.classes,
+        "labels": session.classes if session.captions is None else session.captions.tolist(),
         "class_names": session.class_names,
         "domain": None if session.domain is None else session.domain.tolist(),
         **session.model.sample_protocol(),

@@ -264,7 +264,7 @@ def held_out(session: SampleSession, n: int) -> tuple[tuple[Tensor, ...], str]:
     source, split = (session.data.load("train"), "train") if test is None else (test, "test")
     rows = random_rows(len(source.images), n, session.seed)
     batch = as_batch(source, rows, session.device)
-    return batch if session.classes is not None else batch[:1], split
+    return batch if session.model.labelled else batch[:1], split
 
 
 def labels_of(batch: tuple[Tensor, ...]) -> Tensor | None:

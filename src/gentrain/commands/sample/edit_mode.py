@@ -92,10 +92,10 @@ class Edit(Mode):
 
     def check(self, session: SampleSession) -> None:
         super().check(session)
-        if session.classes is not None:
+        if session.model.labelled:
             raise UserError(
                 "this model is given the class beside the noise, so that noise has no direction "
-                "between classes (mode=edit); choose mode=class_grid"
+                f"between classes (mode=edit); choose {session.data.label_kind.mode}"
             )
         if session.data.classes is None:
             raise UserError(

@@ -59,9 +59,11 @@ class Mode(ABC):
         for capability in self.requires:
             require(session.model, capability, f"mode={self.name}")
         if self.needs_labels and session.classes is None:
+            labelled, kind = session.model.labelled, session.data.label_kind
+            without, instead = ("classes", kind.mode) if labelled else ("labels", "mode=grid")
             raise UserError(
-                f"mode={self.name} has a row a class, and this model has no labels (mode); "
-                "choose mode=grid"
+                f"mode={self.name} has a row a class, and this model has no {without} (mode); "
+                f"choose {instead}"
             )
         if self.noise and session.prior is None:
             raise UserError(
@@ -114,8 +116,8 @@ def keep(session: SampleSession, out: Output, z: Tensor, labels: Tensor | None) 
 
 
 def repeat_labels(labels: Tensor | None, times: int) -> Tensor | None:
-    """Each label (n,) several times in a row: (n * times,)."""
-    return None if labels is None else labels.repeat_interleave(times)
+    """Each label (n, ...) several times in a row: (n * times, ...)."""
+    return None if labels is None else labels.repeat_interleave(times, 0)
 
 
 def table(images: Tensor, columns: int) -> Tensor:

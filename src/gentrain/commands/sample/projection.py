@@ -227,7 +227,7 @@ def project(session: SampleSession, x: Tensor, labels: Tensor | None, search: Se
             better = last < rms
             z = torch.where(expand(better, end), end, z) if len(z) else end
             if tried is not None:
-                y = tried if y is None else torch.where(better, tried, y)
+                y = tried if y is None else torch.where(expand(better, y), tried, y)
             rms = torch.where(better, last, rms)
     return Projection(z, y, rms, ends)
 

@@ -41,8 +41,8 @@ class SampleSession:
         run: a run that was opened.
         averaged: draw with the averaged generator, where the run keeps one.
         seed: seed for the noise. It is drawn on the CPU, so that all devices draw the same images.
-        labels: names or numbers of classes that take turns, where the model has labels; None for
-            all.
+        labels: names or numbers of classes, or captions, that take turns, where the model has
+            labels; None for all.
         domain: the name or number of the target domain, where the model has several; attributes
             with + between them, where an image has several at once.
         mean: show means of the pixels' distribution (true) or draws of it (false); None as trained.
@@ -75,6 +75,7 @@ class SampleSession:
         if averaged is False:
             self.model.ema_generator = None
         self.model.eval().requires_grad_(False)
+        self.captions: Tensor | None = None  # that the user wrote
         self.classes = self.choose_classes(labels)
         self.chosen = labels is not None
         self.domain = None if domain is None else self.target(str(domain))
@@ -120,10 +121,13 @@ class SampleSession:
         return self.run.class_names or list(self.data.class_names)
 
     def choose_classes(self, labels: Sequence[int | str] | None) -> list[int] | None:
-        """The classes to draw. All classes by default; None for an unconditional model."""
+        """The classes to draw. All by default; None for a model that is given none of a list."""
         if not self.model.labelled:
             if labels is not None:
                 raise UserError("this model has no labels (labels); leave them out")
+            return None
+        if not self.data.label_kind.listed:
+            self.captions = self.named(labels)
             return None
         count = self.data.classes or 0
         if labels is not None and not len(labels):
@@ -136,6 +140,13 @@ class SampleSession:
         else:
             chosen = [int(word) for word in words]
         return chosen or list(range(count))
+
+    def named(self, texts: Sequence[int | str] | None) -> Tensor | None:
+        """The labels (k, ...) of texts that take turns; None where there are none to choose."""
+        if texts is not None and not len(texts):
+            raise UserError("an empty list of captions (labels); give some, or null")
+        kind, names = self.data.label_kind, self.class_names
+        return torch.stack([kind.named(str(t), names, "labels") for t in texts]) if texts else None
 
     def target(self, domain: str) -> Tensor:
         """The label of a domain that was given by its name or number, or by its attributes."""
@@ -168,9 +179,19 @@ class SampleSession:
         return torch.cat([next(blocks) for _ in range(-(-n // BLOCK))])[:n]
 
     def labels(self, n: int, start: int = 0) -> Tensor | None:
-        """Labels (n,) of the images `start` and after: the classes in turn."""
-        if self.classes is None:
+        """Labels (n, ...) of the images `start` and after: the classes in turn.
+
+        Labels of no list, such as captions, are those of held-out images, unless the user wrote
+        some.
+        """
+        if not self.model.labelled:
             return None
+        if self.captions is not None:
+            return self.captions[torch.arange(start, start + n) % len(self.captions)]
+        if self.classes is None:
+            samples, rows = self.held_out(n, start)
+            assert samples.labels is not None
+            return samples.labels[rows].cpu()
         return torch.tensor(self.classes)[torch.arange(start, start + n) % len(self.classes)]
 
     def take_turns(self, n: int) -> None:
@@ -179,14 +200,17 @@ class SampleSession:
         Raises:
             UserError: for a list that n images do not reach the end of.
         """
-        if not self.chosen or self.classes is None or len(self.classes) in (1, n):
+        turns = self.classes if self.captions is None else self.captions
+        if not self.chosen or turns is None or len(turns) in (1, n):
             return
-        count = len(self.classes)
+        count = len(turns)
         if count > n:
             raise UserError(
                 f"{count} labels, and {n} image{'s do' if n > 1 else ' does'} not reach the last "
                 f"of them (labels, n); give n={count}, or fewer labels"
             )
+        if self.classes is None:
+            return
         names = self.class_names or [str(i) for i in range(self.data.classes or 0)]
         each = [len(range(i, n, count)) for i in range(count)]
         parts = [f"{k} of {names[y]}" for k, y in zip(each, self.classes, strict=True)]
@@ -226,7 +250,7 @@ class SampleSession:
         Args:
             n: how many images.
             z: (n, ...) noise; None where the model has none.
-            labels: (n,), or None.
+            labels: (n, ...), or None.
             start: number of the first image, which chooses the sources of a translation.
 
         Raises:

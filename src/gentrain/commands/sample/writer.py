@@ -117,7 +117,7 @@ class Output:
             case Path(suffix=".csv"):
                 return lines(place, columns)
             case _:
-                return files(place, write_image if self.data is None else self.data.write_file)
+                return files(place, self.data)
 
     def open(self) -> None:
         """Make the directory, and remove what a killed process left in it."""
@@ -188,14 +188,14 @@ def write_head(file: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
 
 
 @contextmanager
-def files(path: Path, write: Callable[[Tensor, Path], None]) -> Iterator[Put]:
+def files(path: Path, data: Data | None) -> Iterator[Put]:
     """A folder of 000000.png, 000001.png ..., or of .wav, as data of folders read it.
 
-    Where there are labels, each class has a folder.
+    Where there are labels, each class has a folder; captions are texts beside the pictures.
 
     Args:
         path: the folder.
-        write: writes a sample in [-1, 1] to a path without an ending.
+        data: knows how samples and labels are written; None for images without labels.
     """
     with atomic_write(path) as part:
         part.mkdir()
@@ -204,9 +204,13 @@ def files(path: Path, write: Callable[[Tensor, Path], None]) -> Iterator[Put]:
         def put(images: Tensor, labels: Tensor | None) -> None:
             nonlocal count
             for i, image in enumerate(images):
-                place = part if labels is None else part / str(int(labels[i]))
-                place.mkdir(exist_ok=True)
-                write(image, place / f"{count:06d}")
+                name = f"{count:06d}"
+                if data is None:
+                    write_image(image, part / name)
+                elif labels is None:
+                    data.write_file(image, part / name)
+                else:
+                    data.write_labelled(image, labels[i], part, name)
                 count += 1
 
         yield put

@@ -6,6 +6,7 @@ module            | model                                    | paper
 `gan`             | `GAN`: noise in, images out; also LSGAN, | Goodfellow et al., 2014
                   | WGAN, SN-GAN, EBGAN and R3GAN, by preset |
 `cgan`            | `ConditionalGAN`; also SAGAN and BigGAN  | Mirza & Osindero, 2014
+`gan_cls`         | `GANCLS`: text to image, GAN-INT-CLS     | Reed et al., 2016
 `acgan`           | `AuxiliaryClassifierGAN`                 | Odena, Olah & Shlens, 2017
 `semi_supervised` | `SemiSupervisedGAN`                      | Salimans et al., 2016
 `infogan`         | `InfoGAN`                                | Chen et al., 2016
@@ -29,6 +30,7 @@ from gentrain.models.gan.cgan import ConditionalGAN
 from gentrain.models.gan.colorization import Colorization
 from gentrain.models.gan.cyclegan import CycleGAN
 from gentrain.models.gan.gan import GAN
+from gentrain.models.gan.gan_cls import GANCLS
 from gentrain.models.gan.infogan import InfoGAN
 from gentrain.models.gan.inpainting import Inpainting
 from gentrain.models.gan.pix2pix import Pix2Pix
@@ -38,6 +40,7 @@ from gentrain.models.gan.stargan import StarGAN
 
 __all__ = [
     "GAN",
+    "GANCLS",
     "AdversarialModel",
     "AuxiliaryClassifierGAN",
     "BiGAN",

@@ -11,6 +11,17 @@ image. With V the adversarial objective, the players' game is
 q is a softmax for each categorical code and a normal distribution for each continuous one. L is
 `mutual_information`, in nats, of the last batch: at most log K of a code of K categories. As in the
 authors' code, Q learns in the critic's update, and G in its own.
+
+L is as large where categories cut across the classes of the data. With `consistency`, Q also sees
+real images x, with an augmentation x' of each, and the critic minimises -w I(c; c') as well: the
+information that the categories of the two views have of each other (Ji, Henriques & Vedaldi,
+"Invariant information clustering", 2019), with the joint distribution of the batch,
+
+    P = E[q(. | x) q(. | x')^T],  made symmetric.
+
+I is H(c) - H(c | c'). `balance` weighs its first part, as IMSAT does (Hu et al., "Learning discrete
+representations via information maximizing self-augmented training", 2017): categories of few images
+and those of two classes then give way.
 """
 
 from __future__ import annotations
@@ -23,11 +34,13 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from gentrain.adversarial.augment import Augmentation, augmented
 from gentrain.adversarial.criterion import AdversarialCriterion
 from gentrain.config.types import Count, NonNegative, Positive, Whole
 from gentrain.errors import UserError
 from gentrain.layers.activation import LeakyReLU
 from gentrain.layers.normalization import Norm, norm1d
+from gentrain.layers.precision import at_least_single
 from gentrain.models.base import Batch, Clusters, HasCodes, eval_mode
 from gentrain.models.gan.base import SingleCriticModel
 from gentrain.models.objective import Objective
@@ -72,6 +85,19 @@ def normal_log_density(c: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
     """log N(c; mean, exp(log_variance)), (B,) nats of codes (B, L)."""
     squares = (c - mean).square() * (-log_variance).exp()
     return -(squares + log_variance + math.log(2 * math.pi)).sum(1) / 2
+
+
+def view_entropies(p: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """H(c) and H(c | c') in nats of the categories of two views of each image.
+
+    Args:
+        p: (B, K) probabilities of one view.
+        other: (B, K) of the other.
+    """
+    joint = (p[:, :, None] * other[:, None]).mean(0)
+    joint = ((joint + joint.T) / 2).clamp(min=torch.finfo(joint.dtype).tiny)
+    of_both, of_one = (-(q * q.log()).sum() for q in (joint, joint.sum(0)))
+    return of_one, of_both - of_one
 
 
 # --- the codes ------------------------------------------------------------------------------------
@@ -137,6 +163,11 @@ class Codes:
             entropy = self.continuous * ENTROPY["uniform"]
             found["continuous"] = entropy, normal_log_density(values, mean, log_variance)
         return found
+
+    def probabilities(self, outputs: Tensor) -> list[Tensor]:
+        """q(. | x) of each categorical code, (B, K), in float32 or more, of `outputs` of Q."""
+        logits = at_least_single(outputs[:, : self.hot]).split(self.categories, 1)
+        return [x.softmax(1) for x in logits]
 
     def moments(self, of_continuous: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q for the continuous codes, (B, continuous) each."""
@@ -222,6 +253,9 @@ class InfoGAN(SingleCriticModel, HasCodes, Clusters):
             lets Q say it for each image.
         hidden: units of Q's own layer.
         hidden_norm: norm of that layer.
+        consistency: weight of I(c; c') of the categories of real images; 0 is InfoGAN.
+        balance: weight of H(c) in that information, against categories of few images.
+        augment: how the second view of a real image is made.
     """
 
     critic_heads = ("linear",)
@@ -239,6 +273,9 @@ class InfoGAN(SingleCriticModel, HasCodes, Clusters):
         deviation: Positive | None = 1.0,
         hidden: Count = 128,
         hidden_norm: Norm = "none",
+        consistency: NonNegative = 0.0,
+        balance: Positive = 1.0,
+        augment: list[Augmentation] | None = None,
     ) -> None:
         self.check_backbones(generator, critic, criterion)
         codes = Codes(list(categories), continuous, deviation)
@@ -255,6 +292,33 @@ class InfoGAN(SingleCriticModel, HasCodes, Clusters):
         self.codes = codes
         weight = information if continuous_information is None else continuous_information
         self.weights = {"categorical": information, "continuous": weight}
+        self.consistency, self.balance, self.augment = consistency, balance, augment or []
+        self.check_views(image=len(critic.keywords["shape"]) > 1)
+
+    def check_views(self, image: bool) -> None:
+        """Refuse views without use, and categories of views without either."""
+        if self.augment and not self.consistency:
+            raise UserError(
+                "images are augmented for a second view, and no views are compared "
+                "(model.augment); add model.consistency=1"
+            )
+        if self.consistency and not self.augment:
+            raise UserError(
+                "two equal views of an image say nothing of each other (model.consistency); "
+                "add model.augment=[affine]"
+            )
+        if self.balance != 1 and not self.consistency:
+            raise UserError(
+                "no views are compared whose categories could be balanced (model.balance); "
+                "add model.consistency=1"
+            )
+        if self.consistency and not self.codes.categories:
+            raise UserError(
+                "there are no categories of two views to compare (model.consistency, "
+                "model.categories); give model.categories=[10]"
+            )
+        if self.augment and not image:
+            raise UserError("points cannot be rotated or cut out (model.augment); leave it empty")
 
     # --- what each player minimises ---------------------------------------------------------------
 
@@ -266,6 +330,8 @@ class InfoGAN(SingleCriticModel, HasCodes, Clusters):
         of_real, of_fake = self.scores(self.critic.features, real, fake)  # both heads share them
         objective = self.adversarial_terms(self.critic.score(of_real), self.critic.score(of_fake))
         self.add_information(objective, of_fake, z)
+        if self.consistency:
+            self.add_consistency(objective, of_real, batch[0])
         objective.losses |= self.critic_regularizer_terms(self.critic, real, fake)
         return objective
 
@@ -293,6 +359,24 @@ class InfoGAN(SingleCriticModel, HasCodes, Clusters):
         terms = information_terms(**parts)
         objective.losses |= terms.losses
         objective.metrics |= terms.metrics
+
+    def add_consistency(self, objective: Objective, h: Tensor, x: Tensor) -> None:
+        """Add -w I(c; c') of the categorical codes to the critic's losses, and I to its metrics.
+
+        Args:
+            objective: of the critic.
+            h: (B, F) features of real images as the critic sees them: one view.
+            x: (B, *shape) these images, of which the other view is made.
+        """
+        views = h, self.critic.features(augmented(x, self.augment))
+        codes = [self.codes.probabilities(self.critic.classify(view)) for view in views]
+        each = [view_entropies(p, other) for p, other in zip(*codes, strict=True)]
+        of_one, given_other = (
+            torch.stack(entropies).sum() for entropies in zip(*each, strict=True)
+        )
+        gain = self.balance * of_one - given_other
+        objective.losses["consistency"] = -self.consistency * gain
+        objective.metrics["view_information"] = of_one - given_other
 
     # --- what the codes say -----------------------------------------------------------------------
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 
 from gentrain.data.base import Data
 from gentrain.errors import Diverged, UserError
+from gentrain.files import write_json
 from gentrain.models.base import GenerativeModel
-from gentrain.quality.base import TEST, Metric, measure, prepare_metric
+from gentrain.protocols import TEST, lines
+from gentrain.quality.base import Metric, measure, prepare_metric
 
 log = logging.getLogger("gentrain")
+
+PROTOCOLS = "protocols.json"
 
 
 class Evaluation(L.Callback):
@@ -47,7 +52,8 @@ class Evaluation(L.Callback):
             except UserError as error:
                 if not metric.optional:
                     raise
-                remedy = "" if "quality=none" in str(error) else "; or choose quality=none"
+                without = "quality=none" if name == "quality" else f"callbacks.{name}=null"
+                remedy = "" if without in str(error) else f"; or choose {without}"
                 log.warning("no scores: %s%s", error, remedy)
                 del self.metrics[name]
 
@@ -74,6 +80,7 @@ class Evaluation(L.Callback):
                 pl_module.protocols[name] = self.prepare(
                     metric, metric.split_in_training(data), trainer, pl_module
                 )
+            self.write_protocols(trainer, pl_module)
         if self.metrics:
             trainer.strategy.barrier("evaluation: prepared")
 
@@ -129,7 +136,14 @@ class Evaluation(L.Callback):
                 pl_module.protocols[f"{TEST}{name}"] = protocol
                 found |= self.scores(metric, TEST, trainer, pl_module)
             pl_module.record(found)
+            self.write_protocols(trainer, pl_module)
         trainer.strategy.barrier("evaluation: tested")
+
+    def write_protocols(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Write beside metrics.csv how its scores are measured: a line for each metric."""
+        if pl_module.protocols and trainer.loggers:
+            file = Path(trainer.default_root_dir) / PROTOCOLS
+            write_json(file, lines(pl_module.protocols))
 
     def prepare(
         self, metric: Metric, split: str, trainer: L.Trainer, pl_module: Any

@@ -74,7 +74,8 @@ class TensorBoard(TensorBoardLogger, Dashboard):
             for key, value in self.values.items()
             if isinstance(value, bool | int | float | str)
         }
-        self.log_hyperparams(known, {key: float(value) for key, value in summary.items()} or None)
+        words, numbers = split(summary)
+        self.log_hyperparams(known | words, numbers or None)
         self.experiment.flush()
         self.experiment.close()
 
@@ -119,6 +120,19 @@ class MLflow(MLFlowLogger, Dashboard):
 
     @rank_zero_only
     def close(self, summary: Mapping[str, Any], exit_status: int) -> None:
-        for key, value in summary.items():
-            self.experiment.log_metric(self.run_id, key, float(value))
+        words, numbers = split(summary)
+        for key, value in numbers.items():
+            self.experiment.log_metric(self.run_id, key, value)
+        for key, word in words.items():
+            self.experiment.set_tag(self.run_id, key, word)
         self.finalize("failed" if exit_status else "success")
+
+
+def split(summary: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, float]]:
+    """The words and the numbers of a summary.
+
+    >>> split({"best/quality/fid": 3, "protocol/quality": "04b81338: ..."})
+    ({'protocol/quality': '04b81338: ...'}, {'best/quality/fid': 3.0})
+    """
+    words = {key: value for key, value in summary.items() if type(value) is str}
+    return words, {key: float(value) for key, value in summary.items() if key not in words}

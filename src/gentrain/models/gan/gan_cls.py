@@ -1,0 +1,289 @@
+"""GAN-CLS and GAN-INT-CLS, text to image (Reed, Akata, Yan, Logeswaran, Schiele & Lee, "Generative
+adversarial text to image synthesis", 2016).
+
+A text encoder phi makes a vector of a caption t. A linear layer compresses it, once for each
+player; it joins the noise of the generator, and the last map of the critic at every place. The
+critic sees real images with wrong captions as further fakes (`ConditionedGAN`). The generator also
+has to please it with captions in between (GAN-INT),
+
+    E[-log D(G(z, e), e)],   e = beta phi(t1) + (1 - beta) phi(t2).
+
+phi is learned beside an image encoder theta by the structured joint embedding (Reed, Akata, Lee &
+Schiele, "Learning deep representations of fine-grained visual descriptions", 2016): with F(v, t) =
+<theta(v), phi(t)> and the pairs (v_i, t_i) of a batch, the mean over all i and j with t_i != t_j of
+
+    max(0, m + F(v_i, t_j) - F(v_i, t_i)) + max(0, m + F(v_j, t_i) - F(v_i, t_i)).
+
+phi learns of this loss alone: no other gradient reaches it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from gentrain.adversarial.criterion import AdversarialCriterion
+from gentrain.adversarial.regularizer import Player
+from gentrain.config.types import Count, Positive
+from gentrain.data.base import Data
+from gentrain.data.labels import Captions, other_captions
+from gentrain.errors import UserError
+from gentrain.layers.activation import LeakyReLU
+from gentrain.layers.lipschitz_bound import LipschitzBounded, WeightLimits, lipschitz_bound
+from gentrain.models.base import Batch, ReadsCaptions
+from gentrain.models.gan.base import ConditionedCritic
+from gentrain.models.gan.cgan import ConditionedGAN
+from gentrain.models.objective import Objective
+from gentrain.networks import base
+from gentrain.networks.classifier import Classifier
+from gentrain.networks.conditional import JoinedGenerator, append_vectors
+
+Between = Annotated[float, Field(gt=0, lt=1)]
+
+
+# --- the joint embedding --------------------------------------------------------------------------
+
+
+def joint_embedding_loss(images: Tensor, texts: Tensor, same: Tensor, margin: float) -> Tensor:
+    """The symmetric margin loss of a batch of pairs.
+
+    Args:
+        images: theta(v), (B, E).
+        texts: phi(t), (B, E).
+        same: bool (B, B), which captions are the same; such a pair is right, and does not count.
+        margin: m.
+
+    Returns:
+        The mean over the pairs of different captions; 0 where there are none.
+    """
+    scores = images @ texts.T
+    own = scores.diagonal()
+    of_images = (margin + scores - own[:, None]).relu()
+    of_texts = (margin + scores - own[None, :]).relu()
+    differ = (~same).to(scores)
+    return ((of_images + of_texts) * differ).sum() / differ.sum().clamp(min=1)
+
+
+def retrieval(images: Tensor, texts: Tensor, same: Tensor) -> Tensor:
+    """The share of images (B, E) whose best caption of the batch is their own."""
+    best = (images @ texts.T).argmax(1)
+    return same[torch.arange(len(best), device=best.device), best].float().mean()
+
+
+class TextEncoder(nn.Module):
+    """Captions (B, L) -> (B, size): two convolutions over the words, and the largest of each unit.
+
+    What fills up a caption changes nothing.
+
+    Args:
+        words: size of the vocabulary; word 0 is none.
+        size: length of the result.
+        width: length of a word; the convolutions have twice as many channels.
+    """
+
+    def __init__(self, words: Count, size: Count, width: Count) -> None:
+        super().__init__()
+        self.words = nn.Embedding(words, width, padding_idx=0)
+        self.first = nn.Conv1d(width, 2 * width, 3, padding=1)
+        self.second = nn.Conv1d(2 * width, 2 * width, 3, padding=1)
+        self.head = nn.Linear(2 * width, size)
+
+    def forward(self, y: Tensor) -> Tensor:
+        x, there = self.words(y).transpose(1, 2), (y > 0)[:, None]
+        for layer in (self.first, self.second):
+            x = layer(x).relu() * there
+        return self.head(x.amax(2))
+
+
+# --- the players ----------------------------------------------------------------------------------
+
+
+class CaptionGenerator(JoinedGenerator):
+    """G(z, t): the compressed text joins the noise. It holds phi, and theta of phi's own loss.
+
+    Args:
+        backbone: a generator.
+        text: phi.
+        images: theta.
+        size: length of phi.
+        code: length of the compressed text.
+    """
+
+    def __init__(
+        self, backbone: base.Backbone[Any], text: nn.Module, images: nn.Module, size: int, code: int
+    ) -> None:
+        super().__init__(backbone, code)
+        self.text, self.images = text, images
+        self.compress = nn.Sequential(nn.Linear(size, code), LeakyReLU(0.2))
+
+    def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        """(B, latent), captions (B, L) -> (B, *shape)."""
+        return self.of_text(z, self.text(y))
+
+    def of_text(self, z: Tensor, e: Tensor) -> Tensor:
+        """(B, latent), texts (B, E) -> (B, *shape)."""
+        return self.generator(torch.cat([z, self.compress(e)], 1))
+
+
+class CaptionCritic(nn.Module, LipschitzBounded):
+    """D(x, e): the compressed text joins the last map at every place, before one more layer.
+
+    The layer is a convolution of 1 x 1. Features that are of no map are a map of one place.
+
+    Args:
+        backbone: a critic; its head is replaced.
+        size: length of a text.
+        code: length of the compressed text.
+    """
+
+    def __init__(self, backbone: base.Backbone[Any], size: int, code: int) -> None:
+        super().__init__()
+        self.critic = backbone()
+        self.map = self.critic.last_map or (self.critic.head.in_features, 1, 1)
+        self.compress = nn.Sequential(nn.Linear(size, code), LeakyReLU(0.2))
+        channels = self.map[0]
+        self.join = nn.Sequential(nn.Conv2d(channels + code, channels, 1), LeakyReLU(0.2))
+
+    def backbones(self) -> list[nn.Module]:
+        """The networks with a body."""
+        return self.critic.backbones()
+
+    def features(self, x: Tensor, e: Tensor) -> Tensor:
+        """(B, *shape), texts (B, E) -> (B, F)."""
+        maps = (self.critic.features(x) / self.critic.summed).unflatten(1, self.map)
+        return self.join(append_vectors(maps, self.compress(e))).flatten(1)
+
+    def forward(self, x: Tensor, e: Tensor) -> Tensor:
+        """(B, *shape), texts (B, E) -> scores (B,)."""
+        return self.critic.score(self.features(x, e))
+
+    def lipschitz_bound(self, limits: WeightLimits) -> float:
+        """K for a fixed text."""
+        return lipschitz_bound(self.critic, limits) * lipschitz_bound(self.join, limits)
+
+
+# --- the model ------------------------------------------------------------------------------------
+
+
+class GANCLS(ConditionedGAN, ReadsCaptions):
+    """G(z, t) against D(x, t) for captions t. Batches are (images, captions).
+
+    Args:
+        generator: a backbone from noise to images.
+        critic: a backbone from images to scores; another of its kind is the body of theta.
+        criterion: loss, Lipschitz method and tricks.
+        classes: size of the vocabulary.
+        text: length of phi and theta, E.
+        text_width: length of a word in phi.
+        code: length of the compressed text, in each player.
+        margin: m.
+        matching_aware: also show the critic real images with wrong captions.
+        interpolation: beta, for captions between two; None for none.
+    """
+
+    label_kinds = (Captions,)
+    critic_heads = ("linear",)
+
+    def __init__(
+        self,
+        generator: base.Backbone[base.Generator | base.Translator],
+        critic: base.Backbone[base.Critic],
+        criterion: AdversarialCriterion,
+        classes: Count,
+        text: Count = 256,
+        text_width: Count = 64,
+        code: Count = 128,
+        margin: Positive = 1.0,
+        matching_aware: bool = True,
+        interpolation: Between | None = 0.5,
+    ) -> None:
+        self.check_backbones(generator, critic, criterion)
+        theta = Classifier(lambda shape: critic(), critic.keywords["shape"], text)
+        phi = TextEncoder(classes, text, text_width)
+        super().__init__(
+            CaptionGenerator(generator, phi, theta, text, code),
+            CaptionCritic(critic, text, code),
+            criterion,
+        )
+        self.matching_aware, self.margin, self.interpolation = matching_aware, margin, interpolation
+        self.refuse_interpolation()
+
+    @classmethod
+    def misfits(cls, generator: Any, critic: Any, energy: bool) -> Iterable[tuple[Player, str]]:
+        yield from super().misfits(generator, critic, energy)
+        if generator.conditional:
+            yield "generator", "takes classes, and this model is given captions"
+        if critic.conditional:
+            yield "critic", "takes classes, and this model is given captions"
+
+    def refuse_interpolation(self) -> None:
+        """Refuse captions in between where their loss is not defined.
+
+        Raises:
+            UserError: for a loss that needs real images, and for one that a trick replaces.
+        """
+        if self.interpolation is None:
+            return
+        if self.loss.relative:
+            raise UserError(
+                "this loss compares generated images with real ones, and a caption in between has "
+                "no real image (loss, model.interpolation); write model.interpolation=null"
+            )
+        if not self.generator_is_adversarial:
+            raise UserError(
+                "captions in between have an adversarial loss alone, which feature matching or "
+                "unrolled replaces (model.interpolation, tricks); use feature_matching_added, or "
+                "write model.interpolation=null"
+            )
+
+    def check_data(self, data: Data) -> None:
+        super().check_data(data)
+        if data.batch_size < 2:
+            raise UserError(
+                "captions are compared with others of the batch, and one image has none "
+                "(data.batch_size); give 2 or more"
+            )
+
+    def embed(self, y: Tensor) -> Tensor:
+        with torch.no_grad():
+            return self.generator.text(y)
+
+    def wrong_labels(self, y: Tensor) -> Tensor:
+        return other_captions(y)
+
+    def condition(self, y: Tensor) -> Tensor:
+        return self.embed(y)
+
+    def generator_loss(self, batch: Batch) -> Objective:
+        x, y = batch
+        e, theta = self.generator.text(y), self.generator.images(x)
+        texts = [e.detach(), self.between(e.detach())]
+        z = self.generator.noise(sum(map(len, texts)), x.device)
+        fakes = self.generator.of_text(z, torch.cat(texts)).split([*map(len, texts)])
+        objective = self.generator_terms(ConditionedCritic(self.critic, texts[0]), x, fakes[0])
+        if self.interpolation is not None:
+            objective.losses["interpolation"] = self.interpolation_loss(x, fakes[1], texts[1])
+        same = (y[:, None] == y[None]).all(2)
+        objective.losses["embedding"] = joint_embedding_loss(theta, e, same, self.margin)
+        objective.metrics["retrieval"] = retrieval(theta.detach(), e.detach(), same)
+        return objective
+
+    def between(self, e: Tensor) -> Tensor:
+        """Texts (B // 2, E) between those of the first half of a batch and of the second; or none.
+
+        A batch is in random order, so these are any two captions.
+        """
+        if self.interpolation is None:
+            return e[:0]
+        half = len(e) // 2
+        return torch.lerp(e[half : 2 * half], e[:half], self.interpolation)
+
+    def interpolation_loss(self, real: Tensor, fake: Tensor, e: Tensor) -> Tensor:
+        """The generator's adversarial loss of images (B // 2, ...) of texts in between."""
+        _, shown = self.transform_batch(real[: len(fake)], fake, critics_turn=False)
+        on_fake = ConditionedCritic(self.critic, e)(shown)
+        return self.generator_adversarial(on_fake, on_fake)["adversarial"]

@@ -1,0 +1,223 @@
+"""Text to image: the joint embedding by brute force, the losses of both players by their formulas,
+captions in between, and that a caption's text encoder learns of its own loss alone.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from gentrain.adversarial import losses
+from gentrain.adversarial.losses import AdversarialLoss
+from gentrain.adversarial.regularizer import Regularizer
+from gentrain.adversarial.tricks.terms import FeatureMatching
+from gentrain.data.labels import Captions
+from gentrain.errors import UserError
+from gentrain.models.gan.gan_cls import (
+    GANCLS,
+    TextEncoder,
+    joint_embedding_loss,
+    retrieval,
+)
+from gentrain.networks import dcgan, mlp
+from gentrain.networks.base import Backbone
+from gentrain.quality.captions import agreements
+from tests.support.backbones import criterion
+from tests.support.toy import Noise
+
+SHAPE, WORDS, LENGTH = [1, 8, 8], 7, 3
+
+
+def make(
+    *tricks: Regularizer,
+    loss: AdversarialLoss | None = None,
+    convolutions: bool = False,
+    **options: Any,
+) -> GANCLS:
+    torch.manual_seed(0)
+    network: Any = dcgan if convolutions else mlp
+    more = {"width": 4} if convolutions else {"width": 16}
+    return GANCLS(
+        Backbone(network.Generator, shape=SHAPE, latent=5, **more),
+        Backbone(network.Critic, shape=SHAPE, **more),
+        criterion(*tricks, loss=loss),
+        classes=WORDS,
+        text=6,
+        text_width=4,
+        code=3,
+        **options,
+    )
+
+
+def batch(n: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
+    draw = torch.Generator().manual_seed(1)
+    y = torch.randint(1, WORDS, (n, LENGTH), generator=draw)
+    y[0, 2] = 0
+    return torch.rand(n, *SHAPE, generator=draw) * 2 - 1, y
+
+
+# --- the joint embedding --------------------------------------------------------------------------
+
+
+def test_the_joint_embedding_against_brute_force() -> None:
+    draw = torch.Generator().manual_seed(0)
+    v, t = (torch.randn(7, 4, generator=draw, dtype=torch.float64) for _ in range(2))
+    of = [0, 1, 0, 2, 3, 3, 4]  # which captions are the same
+    total, count = 0.0, 0
+    for i in range(7):
+        for j in range(7):
+            if of[i] == of[j]:
+                continue
+            own = float(v[i] @ t[i])
+            total += max(0.0, 0.7 + float(v[i] @ t[j]) - own)  # a wrong caption of the image
+            total += max(0.0, 0.7 + float(v[j] @ t[i]) - float(v[i] @ t[i]))  # a wrong image
+            count += 1
+    same = torch.tensor([[a == b for b in of] for a in of])
+    assert float(joint_embedding_loss(v, t, same, 0.7)) == pytest.approx(total / count)
+
+
+def test_the_joint_embedding_in_closed_form() -> None:
+    same = torch.eye(2, dtype=torch.bool)
+    apart = torch.tensor([[2.0, 0.0], [0.0, 3.0]])  # F = diag(4, 9): all margins are kept
+    assert joint_embedding_loss(apart, apart, same, 1.0) == 0
+    assert retrieval(apart, apart, same) == 1
+    # all alike: every term is the margin, whatever the scale
+    alike = torch.full((2, 2), 5.0)
+    assert joint_embedding_loss(alike, alike, same, 1.5) == pytest.approx(3.0)
+    # exchanged: F_ii = 0, the others are 4 and 9, so both terms are 1 + 4 or 1 + 9
+    assert joint_embedding_loss(apart, apart.flip(0), same, 1.0) == pytest.approx(15.0)
+    assert retrieval(apart, apart.flip(0), same) == 0
+    # captions that are all the same are no pairs
+    assert joint_embedding_loss(apart, apart.flip(0), torch.ones(2, 2).bool(), 1.0) == 0
+
+
+def test_what_fills_up_a_caption_changes_nothing() -> None:
+    torch.manual_seed(0)
+    phi, y = TextEncoder(9, 5, 4), torch.tensor([[3, 8, 1], [2, 5, 0]])
+    longer = F.pad(y, (0, 4))
+    assert torch.allclose(phi(y), phi(longer), atol=1e-6)
+    turned = y.flip(1)[:1]
+    assert not torch.allclose(phi(y[:1]), phi(turned), atol=1e-3)  # the order of words counts
+
+
+# --- the players ----------------------------------------------------------------------------------
+
+
+def test_the_critics_loss_is_that_of_the_paper(monkeypatch: pytest.MonkeyPatch) -> None:
+    """-log D(x, t) - 1/2 [log(1 - D(x, t')) + log(1 - D(G(z, t), t))]."""
+    model, (x, y) = make(), batch()
+    wrong = y.roll(1, 0)
+    monkeypatch.setattr(GANCLS, "wrong_labels", lambda self, y: wrong)
+    z = model.generator.noise(len(x), "cpu")
+    monkeypatch.setattr(type(model.generator), "noise", lambda self, n, device: z[:n])
+    phi = model.generator.text
+
+    def log_d(images: torch.Tensor, captions: torch.Tensor, sign: int) -> torch.Tensor:
+        return F.logsigmoid(sign * model.critic(images, phi(captions))).mean()
+
+    fake = model.generator(z, y)
+    expected = -log_d(x, y, 1) - (log_d(x, wrong, -1) + log_d(fake, y, -1)) / 2
+    found = model.critic_loss((x, y))
+    assert float(found.losses["adversarial"]) == pytest.approx(float(expected), rel=1e-5)
+    assert found.metrics["mismatched_score"].item() == pytest.approx(
+        float(model.critic(x, phi(wrong)).mean()), rel=1e-5
+    )
+    without = make(matching_aware=False)
+    without.load_state_dict(model.state_dict())
+    expected = -log_d(x, y, 1) - log_d(fake, y, -1)
+    found = without.critic_loss((x, y))
+    assert float(found.losses["adversarial"]) == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("beta", [0.5, 0.2])
+def test_the_generators_loss_is_that_of_the_paper(
+    beta: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """-log D(G(z, t), t), and the same of beta phi(t1) + (1 - beta) phi(t2)."""
+    model, (x, y) = make(interpolation=beta), batch()
+    z = model.generator.noise(9, "cpu")
+    monkeypatch.setattr(type(model.generator), "noise", lambda self, n, device: z[:n])
+    found = model.generator_loss((x, y))
+    e = model.generator.text(y)
+    mixed = torch.stack([beta * e[i] + (1 - beta) * e[i + 3] for i in range(3)])
+    pairs = ((z[:6], e), (z[6:], mixed))
+    # batch norm sees all nine at once
+    fakes = model.generator.of_text(z, torch.cat([e, mixed])).split([6, 3])
+    own, between = (
+        -F.logsigmoid(model.critic(fake, texts)).mean()
+        for fake, (_, texts) in zip(fakes, pairs, strict=True)
+    )
+    assert float(found.losses["adversarial"]) == pytest.approx(float(own), rel=1e-5)
+    assert float(found.losses["interpolation"]) == pytest.approx(float(between), rel=1e-5)
+    theta, same = model.generator.images(x), (y[:, None] == y[None]).all(2)
+    embedding = joint_embedding_loss(theta, e, same, 1.0)
+    assert float(found.losses["embedding"]) == pytest.approx(float(embedding), rel=1e-5)
+    plain = make(interpolation=None).generator_loss((x, y)).losses
+    assert "interpolation" not in plain and "embedding" in plain
+
+
+def test_the_text_encoder_learns_of_its_own_loss_alone() -> None:
+    model, pair = make(), batch()
+    objective = model.generator_loss(pair)
+    phi = list(model.generator.text.parameters())
+    others = [objective.losses[name] for name in ("adversarial", "interpolation")]
+    gradients = torch.autograd.grad(sum(others), phi, allow_unused=True, retain_graph=True)
+    assert all(gradient is None for gradient in gradients)
+    own = torch.autograd.grad(objective.losses["embedding"], phi, retain_graph=True)
+    assert all(gradient.abs().sum() > 0 for gradient in own)
+    players = [*model.critic.parameters(), *model.generator.generator.parameters()]
+    of_players = torch.autograd.grad(objective.losses["embedding"], players, allow_unused=True)
+    assert all(gradient is None for gradient in of_players)
+    sum(model.critic_loss(pair).losses.values()).backward()
+    assert all(p.grad is None for p in model.generator.parameters())
+
+
+@pytest.mark.parametrize("convolutions", [False, True])
+def test_the_text_joins_the_last_map_at_every_place(convolutions: bool) -> None:
+    model, (x, y) = make(convolutions=convolutions), batch()
+    critic, e = model.critic, model.embed(y)
+    channels, height, width = critic.map
+    assert (height, width) == ((4, 4) if convolutions else (1, 1))
+    maps = critic.critic.features(x).view(6, channels, height, width)
+    code = critic.compress(e)
+    layer = critic.join[0]
+    found = critic.features(x, e).view(6, channels, height, width)
+    for i, j in ((0, 0), (height - 1, width - 1)):
+        column = torch.cat([maps[:, :, i, j], code], 1)
+        expected = F.leaky_relu(column @ layer.weight[:, :, 0, 0].T + layer.bias, 0.2)
+        assert torch.allclose(found[:, :, i, j], expected, atol=1e-5)
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+
+def test_interpolation_is_refused_where_it_has_no_loss() -> None:
+    with pytest.raises(UserError, match=r"\(loss, model.interpolation\)"):
+        make(loss=losses.relativistic())
+    make(loss=losses.relativistic(), interpolation=None)
+    with pytest.raises(UserError, match="use feature_matching_added"):
+        make(FeatureMatching())
+    make(FeatureMatching(), interpolation=None)
+    make(FeatureMatching(adversarial=True))
+
+
+def test_a_batch_of_one_has_no_other_caption() -> None:
+    model = make()
+    data = partial(Noise, name="noise", shape=(1, 8, 8), classes=WORDS, label_kind=Captions(3))
+    with pytest.raises(UserError, match=r"\(data.batch_size\); give 2 or more"):
+        model.check_data(data(batch_size=1))
+    model.check_data(data(batch_size=2))
+
+
+# --- scores ---------------------------------------------------------------------------------------
+
+
+def test_agreement_counts_what_is_said() -> None:
+    said = torch.tensor([[3, 1, -1], [3, -1, 0], [2, 1, 1]])
+    shown = torch.tensor([[3, 0, 1], [3, 1, 0], [2, 1, 0]])
+    found = agreements(shown, said, ["digit", "colour", "size"])
+    assert found == {"digit": 1.0, "colour": 0.5, "size": 0.5, "caption": pytest.approx(1 / 3)}
