@@ -15,9 +15,14 @@
 - `importance_weights`: the best proposal is proportional to p |f|
 - `inverse_autoregressive_flows`: one pass or D passes, and a student of the other kind
 - `label_smoothing`: one-sided label smoothing, and what is wrong with both sides
+- `latent_arithmetic`: codes added up, joined by paths, cut off
+- `latent_completion`: holes of digits completed through the code of a VAE
 - `markov_chains`: chains that reach their target, and chains that do not
+- `mode_collapse`: modes that a GAN drops, and four remedies
 - `optimal_plan`: the cheapest plan on the corners of a square
+- `penalty_robustness`: six architectures by two losses
 - `planar_flow`: a determinant in D steps, and what few planar maps cannot bend
+- `posterior_collapse`: codes that fall silent, and what a warm-up does
 - `rate_distortion`: what beta moves
 - `receptive_fields`: what masks hide, and the blind spot
 - `saturation`: the better the critic, the less the saturating loss teaches
