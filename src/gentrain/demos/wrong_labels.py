@@ -16,7 +16,7 @@ from gentrain.commands.demo.base import Demo, Finding, Row, Shown, colour, figur
 from gentrain.commands.demo.training import duel, rows_of
 from gentrain.config.types import Count
 from gentrain.data.gaussians import GaussianRing
-from gentrain.models.gan.cgan import ConditionalGAN, wrong_labels
+from gentrain.models.gan.cgan import ConditionalGAN
 from gentrain.networks import mlp
 from gentrain.networks.base import Backbone
 from gentrain.networks.conditional import ConcatCritic, Conditioning, ProjectionCritic
@@ -61,7 +61,7 @@ class WrongLabels(Demo):
         "Reed et al., Generative Adversarial Text to Image Synthesis, 2016",
         "Miyato & Koyama, cGANs with Projection Discriminator, 2018",
     )
-    code: ClassVar = (ConditionalGAN, wrong_labels, ConcatCritic, ProjectionCritic)
+    code: ClassVar = (ConditionalGAN, ConditionalGAN.wrong_labels, ConcatCritic, ProjectionCritic)
     notes = (
         "A point agrees with its label if the label's mode is the nearest. The critic's share is "
         "that of real points whose label scores above a wrong one. Lines are means over the seeds, "
@@ -133,7 +133,7 @@ class WrongLabels(Demo):
                 conditioning=conditioning,
                 matching_aware=aware,
             )
-            z, wrong = model.noise(POINTS, "cpu"), wrong_labels(y[:POINTS], CLASSES)
+            z, wrong = model.noise(POINTS, "cpu"), model.wrong_labels(y[:POINTS])
 
             @torch.no_grad()
             def look(step: int) -> None:
