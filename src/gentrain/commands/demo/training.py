@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gentrain.data.arrays import to_float
 from gentrain.data.mnist_5k import MNIST5k
-from gentrain.models.base import SingleObjectiveModel
+from gentrain.models.base import Batch, SingleObjectiveModel
 from gentrain.models.gan.base import AdversarialModel
 
 
@@ -31,6 +31,13 @@ def batches(x: Tensor, size: int) -> Iterator[Tensor]:
     """Endless random batches (size, ...) of x."""
     while True:
         yield x[torch.randint(len(x), (size,))]
+
+
+def rows_of(size: int, *tensors: Tensor) -> Iterator[Batch]:
+    """Endless random batches of rows that belong together, such as images and their labels."""
+    while True:
+        rows = torch.randint(len(tensors[0]), (size,))
+        yield tuple(each[rows] for each in tensors)
 
 
 def fit(
@@ -80,7 +87,26 @@ def play(
         look: called with the number of updates after each of them.
         critic_steps: updates of the critic before each of the generator.
     """
-    model.init_from_batch((next(data),))
+    duel(model, ((x,) for x in data), steps, rate, look)
+
+
+def duel(
+    model: AdversarialModel,
+    data: Iterator[Batch],
+    steps: int,
+    rate: float = 2e-4,
+    look: Callable[[int], None] = lambda step: None,
+) -> None:
+    """As `play`, for a model whose batches hold more than images: labels, or sources.
+
+    Args:
+        model: the generator and its critic.
+        data: batches.
+        steps: updates of the generator.
+        rate: learning rate of both.
+        look: called with the number of updates after each of them.
+    """
+    model.init_from_batch(next(data))
     critic, generator = (
         torch.optim.Adam(model.player(name).parameters(), lr=rate, betas=(0.5, 0.99))
         for name in ("critic", "generator")
@@ -90,10 +116,10 @@ def play(
         regularizer.check_optimizer("generator", generator)
     for step in range(1, steps + 1):
         for _ in range(critic_steps):
-            terms = model.critic_loss((next(data),))
+            terms = model.critic_loss(next(data))
             descend(critic, terms.losses)
             model.after_critic_step(terms.losses)
-        descend(generator, model.generator_loss((next(data),)).losses)
+        descend(generator, model.generator_loss(next(data)).losses)
         model.after_generator_step()
         look(step)
 
