@@ -87,7 +87,7 @@ def play(
         look: called with the number of updates after each of them.
         critic_steps: updates of the critic before each of the generator.
     """
-    duel(model, ((x,) for x in data), steps, rate, look)
+    duel(model, ((x,) for x in data), steps, rate, look, critic_steps)
 
 
 def duel(
@@ -96,6 +96,7 @@ def duel(
     steps: int,
     rate: float = 2e-4,
     look: Callable[[int], None] = lambda step: None,
+    critic_steps: int = 1,
 ) -> None:
     """As `play`, for a model whose batches hold more than images: labels, or sources.
 
@@ -105,6 +106,7 @@ def duel(
         steps: updates of the generator.
         rate: learning rate of both.
         look: called with the number of updates after each of them.
+        critic_steps: updates of the critic before each of the generator.
     """
     model.init_from_batch(next(data))
     critic, generator = (
