@@ -1,0 +1,104 @@
+"""What the scripts that write tables of finished runs share: their records, and the pages.
+
+Nothing of a table is typed: a page is written from run directories, by one command that it names.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+import statistics
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gentrain.protocols import short_hash
+
+ROOT = Path(__file__).parents[1]
+
+
+class Record:
+    """A run as its summary tells it.
+
+    Args:
+        path: the run directory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.summary: dict[str, Any] = json.loads((path / "summary.json").read_text("utf-8"))
+        typed = yaml.safe_load((path / ".hydra" / "overrides.yaml").read_text("utf-8"))
+        self.typed: list[str] = list(typed)
+
+    def word(self, key: str, default: str = "") -> str:
+        """The value of an override that was typed."""
+        found = [word.partition("=")[2] for word in self.typed if word.startswith(f"{key}=")]
+        return found[-1] if found else default
+
+    @property
+    def status(self) -> str:
+        return str(self.summary["status"])
+
+    @property
+    def collapsed(self) -> bool:
+        return any("collapse" in str(verdict) for verdict in self.summary.get("verdicts", []))
+
+    @property
+    def minutes(self) -> float:
+        return float(self.summary.get("wall_seconds", math.nan)) / 60
+
+    def score(self, name: str) -> float:
+        """A score of the end of the training, not a number where there is none."""
+        return float(self.summary.get("metrics", {}).get(name, math.nan))
+
+    @property
+    def protocol(self) -> str:
+        return short_hash(self.summary["protocols"]["quality"])
+
+
+def records(folder: Path) -> list[Record]:
+    """The runs below a folder that have a summary."""
+    return [Record(file.parent) for file in sorted(folder.rglob("summary.json"))]
+
+
+def mean_and_spread(values: Iterable[float], digits: int = 1, percent: bool = False) -> str:
+    """Mean and standard deviation, such as "7.3 ± 0.6"; the value alone where there is one."""
+    found = [value * (100 if percent else 1) for value in values if math.isfinite(value)]
+    if not found:
+        return ""
+    unit = " %" if percent else ""
+    if len(found) == 1:
+        return f"{found[0]:.{digits}f}{unit}"
+    return f"{statistics.fmean(found):.{digits}f} ± {statistics.stdev(found):.{digits}f}{unit}"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def command_line() -> str:
+    """The command that runs now, with paths as they were typed."""
+    script = Path(sys.argv[0]).resolve()
+    return shlex.join(["python", str(script.relative_to(ROOT)), *sys.argv[1:]])
+
+
+def protocols(runs: Iterable[Record]) -> str:
+    """The protocols of the scores of some runs."""
+    return ", ".join(sorted({f"`{run.protocol}`" for run in runs}))
+
+
+def devices(runs: Iterable[Record]) -> str:
+    return ", ".join(sorted({str(run.summary["device"]) for run in runs}))
+
+
+def write_page(file: Path, *parts: str) -> None:
+    """Write a page of paragraphs, and say so."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("\n\n".join(parts) + "\n", "utf-8")
+    print(file)
