@@ -23,10 +23,12 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 from run_tables import (
+    ROOT,
     Record,
     command_line,
     devices,
     mean_and_spread,
+    paragraph,
     protocols,
     records,
     table,
@@ -125,7 +127,7 @@ def draw(found: dict[str, list[Record]], file: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("runs", type=Path, help="the directory of the sweep")
-    parser.add_argument("--out", type=Path, default=Path("docs/results/ablation.md"))
+    parser.add_argument("--out", type=Path, default=ROOT / "docs/results/ablation.md")
     args = parser.parse_args()
     runs = records(args.runs)
     found = groups(runs)
@@ -137,16 +139,22 @@ def main() -> None:
     write_page(
         args.out,
         "# Ablation of improved_gan",
-        f"Written by `{command_line()}` from the runs of\n"
-        f"`gentrain -m sweep=ablate {words}`\nwith all five tricks named and several seeds.",
+        paragraph(
+            f"Written by `{command_line()}` from the runs of `gentrain -m sweep=ablate {words}`",
+            "with all five tricks named, and several seeds.",
+        ),
         table(head, rows(found)),
-        "Scores of the test split, mean and standard deviation over seeds; the paired difference\n"
-        "has a 95 % interval (Student's). Above zero, the score is worse without the technique.\n"
-        f"Floor {floor}; protocol {protocols(runs)}; {devices(runs)}.",
+        paragraph(
+            "Scores of the test split, mean and standard deviation over seeds; the paired",
+            "difference has a 95 % interval (Student's). Above zero, the score is worse without",
+            f"the technique. Floor {floor}; protocol {protocols(runs)}; {devices(runs)}.",
+        ),
         f"![Paired differences]({picture.name})",
         "## What the paper has",
-        "Salimans et al. (2016), Table 3: Inception scores on CIFAR-10, where more is better\n"
-        "(remembered, not read again).",
+        paragraph(
+            "Salimans et al. (2016), Table 3: Inception scores on CIFAR-10, where more is better",
+            "(remembered, not read again).",
+        ),
         table(("", "Inception score"), PAPER),
     )
 

@@ -21,10 +21,12 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import torch
 from run_tables import (
+    ROOT,
     Record,
     command_line,
     devices,
     mean_and_spread,
+    paragraph,
     protocols,
     records,
     table,
@@ -61,6 +63,16 @@ PUBLISHED_STACKED = (
     ("PacDCGAN3", "PacGAN, Table 2", "1000.0 ± 0.00", "0.06 ± 0.003"),
     ("PacDCGAN4", "PacGAN, Table 2", "1000.0 ± 0.00", "0.07 ± 0.005"),
 )
+LEFT_OUT = (
+    "hydra.",
+    "sweep",
+    "cluster",
+    "logger=",
+    "trainer=",
+    "quality",
+    "checkpoint",
+    "data.root",
+)
 HEAD = ("method", "seeds", "steps", "ring: modes of 8", "within 3 sd", "grid: modes of 25")
 HEAD = (*HEAD, "within 3 sd", "minutes a run")
 
@@ -78,6 +90,15 @@ def steps(runs: Sequence[Record]) -> str:
     return ", ".join(sorted({f"{run.summary['steps']:,}" for run in runs}))
 
 
+def label(runs: Sequence[Record], model: str, data: Sequence[str]) -> str:
+    """A model with the options that its runs alone have."""
+    found = [run for name in data for run in of(runs, model, name)]
+    same = options([run for name in data for run in runs if run.word("data") == name]).split()
+    swept = ("model=", "data=", "seed=", "network=")
+    own = [word for word in found[0].typed if not word.startswith((*LEFT_OUT, *swept))]
+    return " ".join(f"`{word}`" for word in (model, *(word for word in own if word not in same)))
+
+
 def plane_row(runs: Sequence[Record], model: str) -> list[str]:
     """The row of a model on the two mixtures."""
     ring, grid = (of(runs, model, data) for data in MIXTURES)
@@ -88,7 +109,7 @@ def plane_row(runs: Sequence[Record], model: str) -> list[str]:
         cells.append(mean_and_spread(shares, percent=True))
     seeds = " and ".join(str(len(found)) for found in (ring, grid))
     minutes = mean_and_spread(run.minutes for run in (*ring, *grid))
-    return [f"`{model}`", seeds, steps([*ring, *grid]), *cells, minutes]
+    return [label(runs, model, list(MIXTURES)), seeds, steps([*ring, *grid]), *cells, minutes]
 
 
 def stacked_row(runs: Sequence[Record], name: str) -> list[str]:
@@ -97,7 +118,13 @@ def stacked_row(runs: Sequence[Record], name: str) -> list[str]:
     modes = mean_and_spread(run.score("test/modes_found") for run in found)
     kl = mean_and_spread((run.score("test/kl_to_uniform") for run in found), 2)
     minutes = mean_and_spread(run.minutes for run in found)
-    return [f"`{name}`", str(len(found)), steps(found), modes, kl, minutes]
+    return [label(runs, name, [STACKED]), str(len(found)), steps(found), modes, kl, minutes]
+
+
+def options(runs: Sequence[Record]) -> str:
+    """What was typed for all of these runs, but for where they lie."""
+    common = [word for word in runs[0].typed if all(word in run.typed for run in runs)]
+    return " ".join(word for word in common if not word.startswith(LEFT_OUT))
 
 
 def draw(runs: Sequence[Record], models: Sequence[str], file: Path) -> None:
@@ -142,14 +169,18 @@ def stacked_part(runs: Sequence[Record]) -> list[str]:
     return [
         "## Stacked MNIST",
         table(head, [stacked_row(runs, name) for name in names]),
-        f"26,000 samples, named by a classifier of digits. Protocol {protocols(of_stacked)}.",
+        paragraph(
+            "26,000 samples, whose digits a classifier names.",
+            f"All have `{options(of_stacked)}`.",
+            f"Protocol {protocols(of_stacked)}; {devices(of_stacked)}.",
+        ),
     ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("runs", type=Path, nargs="+", help="directories of the sweeps")
-    parser.add_argument("--out", type=Path, default=Path("docs/results/coverage.md"))
+    parser.add_argument("--out", type=Path, default=ROOT / "docs/results/coverage.md")
     parser.add_argument("--notes", default="", help="a sentence below the first table")
     args = parser.parse_args()
     runs = [run for folder in args.runs for run in records(folder)]
@@ -161,17 +192,23 @@ def main() -> None:
     write_page(
         args.out,
         "# Modes found",
-        f"Written by `{command_line()}`\nfrom runs of `gentrain -m sweep=mode_coverage`.",
+        paragraph(f"Written by `{command_line()}` from runs of `gentrain -m sweep=mode_coverage`."),
         table(HEAD, [plane_row(runs, model) for model in models]),
-        "Mean and standard deviation over seeds, of 2,500 samples of the last weights. A mode is\n"
-        "found with one sample within three standard deviations of it (VEEGAN's rule).\n"
-        f"Protocol {protocols(plane)}; {devices(plane)}. {args.notes}".rstrip(),
+        paragraph(
+            "Mean and standard deviation over seeds, of 2,500 samples of the last weights. A mode",
+            "is found with one sample within three standard deviations of it (VEEGAN's rule).",
+            f"All have `{options(plane)}`. {args.notes}",
+            f"Protocol {protocols(plane)}; {devices(plane)}.",
+        ),
         f"![Samples of each method on both mixtures]({picture.name})",
         *stacked_part(runs),
         "## What the papers have",
-        "Read on the pictures of the tables in the authors' repositories. PacGAN's errors are\n"
-        "standard errors of 10 trials. Its networks are 400 units wide, and its runs 400 epochs\n"
-        "of 100,000 points in batches of 100: 400,000 updates (config.py, read).",
+        paragraph(
+            "Read on the pictures of the tables in the authors' repositories. PacGAN's errors are",
+            "standard errors of 10 trials. Its networks are 400 units wide, with 2 numbers of",
+            "noise, and its runs 400 epochs of 100,000 points in batches of 100: 400,000 updates",
+            "(config.py, read).",
+        ),
         in_plane,
         stacked,
     )

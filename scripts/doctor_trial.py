@@ -268,8 +268,8 @@ def page(trials: list[Trial], rows: list[tuple[bool, str]], command: str, minute
     lines = [
         "# What the doctor sees",
         "",
-        f"Written by `{command}`, {minutes:.0f} minutes of a core. {len(done)} of {len(trials)} "
-        "runs were made.",
+        f"Written by `{command}`.",
+        f"{len(done)} of {len(trials)} runs were made, {minutes:.0f} minutes of a core.",
         "",
         "| | a finding | none |",
         "|---|---|---|",

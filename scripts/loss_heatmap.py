@@ -22,10 +22,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import LogNorm
 from run_tables import (
+    ROOT,
     Record,
     command_line,
     devices,
     mean_and_spread,
+    paragraph,
     protocols,
     records,
     table,
@@ -136,7 +138,7 @@ def row(runs: Sequence[Record], loss: str) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("runs", type=Path, help="the folder of the runs")
-    parser.add_argument("--out", type=Path, default=Path("docs/results/losses.md"))
+    parser.add_argument("--out", type=Path, default=ROOT / "docs/results/losses.md")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=500)
     args = parser.parse_args()
@@ -150,22 +152,25 @@ def main() -> None:
     write_page(
         args.out,
         "# Losses and Lipschitz methods",
-        f"Written by `{command_line()}`,\nwhich trains what is missing.",
+        f"Written by `{command_line()}`, which trains what is missing.",
         f"![Heat maps of FID and of failed runs]({picture.name})",
         table(
             ("", *(f"`lipschitz={method}`" for method in METHODS)),
             [row(runs, loss) for loss in LOSSES],
         ),
-        f"Classifier-FID of 1,000 samples on the test split (floor {floor}), mean and standard\n"
-        f"deviation of {args.seeds} seeds after {steps} steps. A run failed if it diverged, or if "
-        "the doctor\nsaw a collapse at its end. "
-        f"{len(runs)} runs, {minutes:.0f} minutes, {devices(runs)}. Protocol {protocols(runs)}.",
-        "Every run is",
-        "    gentrain " + " ".join(COMMON),
-        "with `steps=`, `loss=`, `lipschitz=` and `seed=`. A Wasserstein loss without a bound has\n"
-        "no minimum: gentrain refuses it.",
-        "One rate, and one critic update for each of the generator: this compares what the parts\n"
-        "do under equal conditions, not the papers' best settings.",
+        paragraph(
+            f"Classifier-FID of 1,000 samples on the test split (floor {floor}), mean and standard",
+            f"deviation of {args.seeds} seeds after {steps} steps. A run failed if it diverged,",
+            "or if the doctor saw a collapse at its end.",
+            f"{len(runs)} runs, {minutes:.0f} minutes, {devices(runs)}.",
+            f"Protocol {protocols(runs)}.",
+        ),
+        paragraph(
+            f"Every run is `gentrain {' '.join(COMMON)}` with `steps=`, `loss=`,",
+            "`lipschitz=` and `seed=`. A Wasserstein loss without a bound has no minimum: gentrain",
+            "refuses it. All runs have one rate, and one critic update for each of the generator:",
+            "this compares the parts under equal conditions, not each paper's best setting.",
+        ),
     )
 
 

@@ -10,6 +10,7 @@ import math
 import shlex
 import statistics
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,12 @@ def protocols(runs: Iterable[Record]) -> str:
 
 def devices(runs: Iterable[Record]) -> str:
     return ", ".join(sorted({str(run.summary["device"]) for run in runs}))
+
+
+def paragraph(*sentences: str) -> str:
+    """Sentences in lines that are no longer than those of other texts."""
+    text = " ".join(sentence for sentence in sentences if sentence)
+    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
 
 
 def write_page(file: Path, *parts: str) -> None:

@@ -8,10 +8,24 @@ import pytest
 import torch
 from torch import Tensor
 
-from gentrain.quality.decoder_ais import Annealing, Observation, bounds, to_noise, tuned
+from gentrain.data.mnist_5k import MNIST5k
+from gentrain.errors import UserError
+from gentrain.quality.decoder_ais import (
+    Annealing,
+    DecoderLikelihood,
+    Observation,
+    bounds,
+    to_noise,
+    tuned,
+)
+from tests.support.compose import build_model
 
 HOW = Annealing(chains=12, temperatures=150, leaps=5)
 LATENT, SIZE, DEVIATION = 3, 10, 0.3
+DIGITS = {
+    "name": "mnist_5k", "shape": (1, 8, 8), "batch_size": 8, "classes": 10, "validation": 0,
+    "size": 8,
+}  # fmt: skip
 
 
 def linear() -> tuple[Tensor, Tensor]:
@@ -70,3 +84,22 @@ def test_temperatures_and_noise() -> None:
     cdf = torch.distributions.Normal(0, 1).cdf(u)
     assert torch.allclose(to_noise(u, "uniform"), 2 * cdf - 1, atol=1e-6)
     assert math.isclose(to_noise(torch.tensor(0.0), "uniform").item(), 0.0)
+
+
+def test_an_exact_likelihood_is_not_estimated_along_gradients_that_are_zero() -> None:
+    """Pixels of a flow are rounded, so that chains of noise would follow no image at all."""
+    narrow = ("model.flow.layers=1", "model.flow.width=64")
+    model = build_model("model=maf", *narrow, "data=mnist_5k", "data.size=8")
+    z = model.noise(2, "cpu").requires_grad_()
+    (slope,) = torch.autograd.grad(model.images_of(z, (torch.zeros(2, 1, 8, 8),)).sum(), z)
+    assert slope.abs().max() == 0
+    with pytest.raises(UserError, match=r"exact.*quality=nats, or leave ais=true out"):
+        DecoderLikelihood().check(MNIST5k(**DIGITS), model)
+
+
+def test_a_decoder_of_noise_has_gradients_and_is_accepted() -> None:
+    model = build_model("model=vae", "data=mnist_5k", "data.size=8")
+    z = model.noise(2, "cpu").requires_grad_()
+    image = model.images_of(z, (torch.zeros(2, 1, 8, 8),))
+    assert torch.autograd.grad(image.sum(), z)[0].abs().max() > 0
+    DecoderLikelihood().check(MNIST5k(**DIGITS), model)

@@ -15,10 +15,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from gentrain.capability import supports
 from gentrain.config.types import Count, Positive, Whole
 from gentrain.data.base import Data
 from gentrain.errors import UserError
-from gentrain.models.base import Batch, MakesImagesOfNoise, eval_mode
+from gentrain.models.base import Batch, Encodes, MakesImagesOfNoise, eval_mode
 from gentrain.quality.base import HELD_OUT, HeldOutMetric, Score
 from gentrain.quality.likelihood import held_out_protocol, mean_and_error
 from gentrain.samplers.hamiltonian import HMC
@@ -210,6 +211,12 @@ class DecoderLikelihood(HeldOutMetric):
             raise UserError(
                 f"quality=decoder_ais is for images, and data={data.name} has none (quality); "
                 "choose quality=modes|none"
+            )
+        if supports(model, Encodes) and model.exact:
+            raise UserError(
+                f"the likelihood of {type(model).__name__} is exact, and quality=decoder_ais is an "
+                "estimate along gradients, which its rounded pixels have not (quality); choose "
+                "quality=nats, or leave ais=true out"
             )
         if model.prior not in ("normal", "uniform"):
             raise UserError(
