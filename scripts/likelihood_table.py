@@ -2,10 +2,10 @@
 
     python scripts/likelihood_table.py outputs/likelihood [--models vae gan]
 
-It trains and scores what is missing in the folder, one small run after the other. A decoder of noise
-is scored by annealed importance sampling with Gaussian pixels (Wu, Burda, Salakhutdinov & Grosse,
-2017), and an exact density of 8-bit pixels by itself: log P(x) + D log 256 is that of pixels in
-[0, 1], with the noise of a level.
+It trains and scores what is missing in the folder, one small run after the other. A decoder of
+noise is scored by annealed importance sampling with Gaussian pixels (Wu, Burda, Salakhutdinov &
+Grosse, 2017), and an exact density of 8-bit pixels by itself: log P(x) + D log 256 is that of
+pixels in [0, 1] with the noise of a level.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from run_tables import (
     Record,
     command_line,
     devices,
+    has_ended,
     paragraph,
     table,
     write_page,
@@ -67,8 +68,8 @@ class Scored(NamedTuple):
 def made(folder: Path, name: str, images: int) -> Scored:
     """A run and its scores, trained and scored where they are missing."""
     place = folder / name
-    if not (place / "summary.json").exists():
-        words = (f"model={name}", *MODELS[name], *COMMON, f"hydra.run.dir={place}")
+    if not has_ended(place):
+        words = (f"model={name}", *MODELS[name], *COMMON, f"hydra.run.dir={place}", "resume=auto")
         gentrain.train(*words)
     evals = {}
     for split in SPLITS:
@@ -132,8 +133,9 @@ def main() -> None:
             f"Protocols {', '.join(f'`{name}`' for name in sorted(hashes))}.",
         ),
         paragraph(
-            "`ais=true` is refused for flows, whose likelihood is exact; for autoregressive models,",
-            "which have no decoder of noise; and for Boltzmann machines, which `quality=ais` scores.",
+            "`ais=true` is refused for flows, whose likelihood is exact, for autoregressive",
+            "models, which have no decoder of noise, and for Boltzmann machines, which",
+            "`quality=ais` scores.",
         ),
     )
 

@@ -26,6 +26,7 @@ from run_tables import (
     Record,
     command_line,
     devices,
+    has_ended,
     mean_and_spread,
     paragraph,
     protocols,
@@ -68,10 +69,10 @@ def train(folder: Path, seeds: int, steps: int) -> None:
     for seed in range(seeds):
         for loss, method in cells():
             place = folder / f"{loss}-{method}-{seed}"
-            if (place / "summary.json").exists():
+            if has_ended(place):
                 continue
             words = (f"loss={loss}", f"lipschitz={method}", f"seed={seed}", f"steps={steps}")
-            end = (f"quality.every={steps}", f"hydra.run.dir={place}")
+            end = (f"quality.every={steps}", f"hydra.run.dir={place}", "resume=auto")
             try:
                 gentrain.train(*COMMON, *words, *end)
             except (Diverged, UserError) as error:

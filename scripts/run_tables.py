@@ -66,6 +66,12 @@ def records(folder: Path) -> list[Record]:
     return [Record(file.parent) for file in sorted(folder.rglob("summary.json"))]
 
 
+def has_ended(place: Path) -> bool:
+    """Whether a run came to its end, or diverged; one that was interrupted goes on."""
+    file = place / "summary.json"
+    return file.exists() and Record(place).status in ("completed", "diverged")
+
+
 def mean_and_spread(values: Iterable[float], digits: int = 1, percent: bool = False) -> str:
     """Mean and standard deviation, such as "7.3 ± 0.6"; the value alone where there is one."""
     found = [value * (100 if percent else 1) for value in values if math.isfinite(value)]
