@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: help setup train test lint test-slow torture test-cluster test-gpu bench results docs \
+.PHONY: help setup train test lint test-slow torture test-cluster test-gpu bench results tables docs \
 	site notebooks demos gpu clean
 help:
 	@echo "make train         set up, train WGAN-GP on real digits (some minutes on two cores)"
@@ -16,6 +16,8 @@ help:
 	@echo "                   (as root; apt-get install slurm-wlm munge)"
 	@echo "make bench         all benchmarks, 15 minutes on two quiet cores, and a page of them"
 	@echo "make results       write the table of docs/results.md from the runs in outputs/results"
+	@echo "make tables        train what is missing for the pages of docs/results and docs/doctor.md"
+	@echo "                   in outputs/ (hours of two cores), and write them"
 	@echo "make site          build the documentation in build/site, with warnings as errors"
 	@echo "make docs          write docs/departures.md from the first lines of conf/model, and the"
 	@echo "                   tables of docs/scaling.md by counting a step of each preset (minutes);"
@@ -78,6 +80,19 @@ bench: setup
 
 results: setup
 	$(BIN)/python scripts/results.py outputs/results --out docs/results.md
+
+ABLATED := label_smoothing,minibatch_discrimination,feature_matching_added
+ABLATED := [$(ABLATED),historical_averaging,virtual_batch_norm]
+tables: setup
+	$(BIN)/gentrain -m sweep=mode_coverage steps=1500 sweep.name=mode_coverage
+	$(BIN)/python scripts/coverage_table.py outputs/sweeps/mode_coverage
+	$(BIN)/gentrain -m sweep=ablate model=improved_gan data=mnist_5k data.batch_size=64 \
+		model.generator.width=16 model.critic.width=16 steps=400 quality.samples=1000 \
+		quality.every=400 samples.every=0 'tricks=$(ABLATED)' seed=0,1,2 sweep.name=ablate
+	$(BIN)/python scripts/ablation_table.py outputs/sweeps/ablate
+	$(BIN)/python scripts/loss_heatmap.py outputs/losses
+	$(BIN)/python scripts/likelihood_table.py outputs/likelihood
+	$(BIN)/python scripts/doctor_trial.py --out docs/doctor.md
 
 docs: setup
 	$(BIN)/python scripts/departures.py

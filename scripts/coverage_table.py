@@ -192,12 +192,15 @@ def main() -> None:
     write_page(
         args.out,
         "# Modes found",
-        paragraph(f"Written by `{command_line()}` from runs of `gentrain -m sweep=mode_coverage`."),
+        paragraph(
+            f"Written by `{command_line()}` from the runs of `gentrain -m sweep=mode_coverage",
+            f"{options(plane)}`, one after the other.",
+        ),
         table(HEAD, [plane_row(runs, model) for model in models]),
         paragraph(
             "Mean and standard deviation over seeds, of 2,500 samples of the last weights. A mode",
             "is found with one sample within three standard deviations of it (VEEGAN's rule).",
-            f"All have `{options(plane)}`. {args.notes}",
+            args.notes,
             f"Protocol {protocols(plane)}; {devices(plane)}.",
         ),
         f"![Samples of each method on both mixtures]({picture.name})",

@@ -90,9 +90,9 @@ def mean_score(runs: Sequence[Record]) -> float:
     return float(np.mean(found)) if found else math.nan
 
 
-def failures(runs: Sequence[Record]) -> int:
-    """How many runs diverged or collapsed."""
-    return sum(run.status == "diverged" or run.collapsed for run in runs)
+def failures(runs: Sequence[Record]) -> float:
+    """How many runs diverged or collapsed; not a number where there is none."""
+    return math.nan if not runs else sum(run.status == "diverged" or run.collapsed for run in runs)
 
 
 def grid(runs: Sequence[Record], value: Value) -> np.ndarray:
@@ -113,12 +113,14 @@ def draw(runs: Sequence[Record], seeds: int, file: Path) -> None:
         axis.set_xticks(range(len(METHODS)), METHODS.values(), rotation=20, ha="right")
         axis.set_xlabel("how the critic is kept Lipschitz")
         for place, value in np.ndenumerate(values):
-            text = form.format(value) if math.isfinite(value) else "refused,\nor none ended"
+            missing = "none ended" if math.isfinite(failed[place]) else "refused"
+            text = form.format(value) if math.isfinite(value) else missing
             box = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 2}
             axis.text(place[1], place[0], text, ha="center", va="center", fontsize=11, bbox=box)
     left.set_yticks(range(len(LOSSES)), LOSSES.values())
     left.set_ylabel("loss")
-    left.set_title(f"FID after training, mean of {seeds} seeds")
+    steps = ", ".join(sorted({run.word("steps") for run in runs}))
+    left.set_title(f"FID after {steps} steps, mean of {seeds} seeds")
     right.set_title(f"Diverged or collapsed, of {seeds} seeds")
     fig.tight_layout()
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -131,7 +133,7 @@ def row(runs: Sequence[Record], loss: str) -> list[str]:
     texts = []
     for group in found:
         ended = [run for run in group if run.status == "completed"]
-        failed = f" ({failures(group)} failed)" if failures(group) else ""
+        failed = f" ({failures(group):.0f} failed)" if failures(group) > 0 else ""
         texts.append(mean_and_spread((run.score(SCORE) for run in ended), 0) + failed)
     return [f"`loss={loss}`", *texts]
 
@@ -141,7 +143,7 @@ def main() -> None:
     parser.add_argument("runs", type=Path, help="the folder of the runs")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/results/losses.md")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--steps", type=int, default=400)
     args = parser.parse_args()
     train(args.runs, args.seeds, args.steps)
     runs = records(args.runs)
@@ -161,7 +163,8 @@ def main() -> None:
         ),
         paragraph(
             f"Classifier-FID of 1,000 samples on the test split (floor {floor}), mean and standard",
-            f"deviation of {args.seeds} seeds after {steps} steps. A run failed if it diverged,",
+            f"deviation of {args.seeds} seeds after {steps} steps, early in a training. A run",
+            "failed if it diverged,",
             "or if the doctor saw a collapse at its end.",
             f"{len(runs)} runs, {minutes:.0f} minutes, {devices(runs)}.",
             f"Protocol {protocols(runs)}.",

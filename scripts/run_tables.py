@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from gentrain.protocols import short_hash
+from gentrain.runs.directory import COLLAPSE
 
 ROOT = Path(__file__).parents[1]
 
@@ -46,7 +47,7 @@ class Record:
 
     @property
     def collapsed(self) -> bool:
-        return any("collapse" in str(verdict) for verdict in self.summary.get("verdicts", []))
+        return any(verdict in COLLAPSE for verdict in self.summary.get("verdicts", []))
 
     @property
     def minutes(self) -> float:

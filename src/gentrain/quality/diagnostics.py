@@ -20,6 +20,7 @@ from gentrain.layers.coupling import batch_coupled_layers
 from gentrain.models.base import GenerativeModel, HasCritic, HasLikelihood
 
 DIRECTIONS = 8  # principal directions along which copies are looked for
+NEIGHBOURS = 9  # of copies, whose mean has little of their noise; the image itself is one
 ENOUGH = 64  # samples below which the nearest neighbour says little
 
 
@@ -135,6 +136,9 @@ def copies(fakes: Tensor, reals: Tensor, remedy: str) -> Finding | None:
     Noise keeps copies apart, so that `collapsed` does not see them. It is spread over all
     directions, and the differences of real images are mostly along a few of them. So distances to
     the nearest neighbour are taken along the leading principal directions of the real images.
+
+    The fakes of a young generator are near to each other too: they are noise around grey. The mean
+    of a fake and its neighbours shows what they are copies of, and it must have contrast.
     """
     if min(len(fakes), len(reals)) < ENOUGH or reals[0].numel() < 16 * DIRECTIONS:
         return None
@@ -145,6 +149,8 @@ def copies(fakes: Tensor, reals: Tensor, remedy: str) -> Finding | None:
     fake, real = to_nearest(x[:n] @ axes), to_nearest(y[:n] @ axes)
     ratio = fake / max(real, 1e-12)
     if ratio > 0.2 or spread(fakes) < 0.05 * spread(reals):  # `collapsed` has these
+        return None
+    if contrast(without_noise(fakes[:n], x[:n] @ axes)) < 0.5 * contrast(reals):
         return None
     evidence = (
         f"along the {DIRECTIONS} main directions of real images, a fake is {ratio:.1%} as far "
@@ -236,6 +242,17 @@ def memorising(measured: DensityMeasurements) -> Finding | None:
         f"those of the training {float(train.mean()):.4g}"
     )
     return Finding("overfitting", evidence, "fewer steps=; checkpoint=best is the best of this run")
+
+
+def without_noise(images: Tensor, places: Tensor) -> Tensor:
+    """The mean of each image (B, ...) and of its nearest ones, by their places (B, D)."""
+    near = torch.cdist(places, places).topk(NEIGHBOURS, largest=False).indices  # with itself
+    return images.float()[near].mean(1)
+
+
+def contrast(x: Tensor) -> float:
+    """The median standard deviation of the values of an image (B, ...)."""
+    return float(x.flatten(1).float().std(1).median())
 
 
 def to_nearest(x: Tensor) -> float:
