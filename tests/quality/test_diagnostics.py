@@ -16,6 +16,7 @@ from gentrain.quality.diagnostics import (
     Finding,
     Measurements,
     auc,
+    copies,
     examine,
     measure,
 )
@@ -201,6 +202,21 @@ def test_verdicts_on_a_density(changed: dict[str, Any], name: str | None) -> Non
     }
     found = {verdict.name for verdict in examine(DensityMeasurements(**(healthy | changed)))}
     assert found == ({name} if name else set())
+
+
+def test_noisy_copies_have_contrast_and_the_noise_of_a_young_generator_has_none() -> None:
+    torch.manual_seed(0)
+    waves = torch.nn.functional.interpolate(torch.randn(12, 1, 4, 4), 16, mode="bilinear")
+    reals = torch.tanh(torch.einsum("nk,kchw->nchw", torch.randn(128, 12), waves))
+    for kinds, deviation in ((1, 0.1), (1, 0.5), (3, 0.1), (3, 0.5)):
+        chosen = reals[torch.randint(kinds, (128,))]
+        found = copies(chosen + deviation * torch.randn_like(chosen), reals, "a remedy")
+        assert found is not None and found.name == "noisy copies", (kinds, deviation)
+    for deviation in (0.05, 0.3):  # around grey, and around the mean of the data
+        noise = deviation * torch.randn_like(reals)
+        assert copies(noise, reals, "a remedy") is None
+        assert copies(reals.mean(0) + noise, reals, "a remedy") is None
+    assert copies(reals, reals, "a remedy") is None
 
 
 def test_silent_on_a_young_vae() -> None:
