@@ -11,6 +11,7 @@ synthetic_data_experiments/results, and Table2.png of stacked_MNIST_experiments/
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -127,9 +128,21 @@ def options(runs: Sequence[Record]) -> str:
     return " ".join(word for word in common if not word.startswith(LEFT_OUT))
 
 
+def by_chance(run: Record) -> str:
+    """The share of the square [-1, 1]^2 within three standard deviations of a mode."""
+    about = run.summary["protocols"]["quality"]
+    return f"{about['modes'] * math.pi * (3 * about['sd']) ** 2 / 4:.1%}".replace("%", " %")
+
+
+def chances(runs: Sequence[Record]) -> str:
+    """What samples spread evenly over the square would have on each mixture."""
+    found = {run.word("data"): by_chance(run) for run in runs}
+    return " and ".join(f"{found[name]} ({name})" for name in MIXTURES if name in found)
+
+
 def draw(runs: Sequence[Record], models: Sequence[str], file: Path) -> None:
     """A row for each mixture, a column for each model: samples of its first seed."""
-    size = (1.9 * len(models), 4.5)
+    size = (1.9 * len(models), 5.4)
     fig, axes = plt.subplots(len(MIXTURES), len(models), figsize=size, squeeze=False)
     for row, (data, modes) in zip(axes, MIXTURES.items(), strict=True):
         row[0].set_ylabel(f"{data.removeprefix('gaussian_')} of {modes}")
@@ -147,7 +160,7 @@ def draw(runs: Sequence[Record], models: Sequence[str], file: Path) -> None:
             good = found[0].score("test/high_quality")
             axis.set_title(f"{model}\n{count:.0f} modes, {good:.0%} near one", fontsize=8)
     fig.suptitle("2,500 samples of one seed (blue), and the modes of the data (grey)", fontsize=10)
-    fig.tight_layout()
+    fig.tight_layout(h_pad=2)
     file.parent.mkdir(parents=True, exist_ok=True)
     fig.savefig(file, dpi=110)
 
@@ -181,7 +194,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("runs", type=Path, nargs="+", help="directories of the sweeps")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/results/coverage.md")
-    parser.add_argument("--notes", default="", help="a sentence below the first table")
     args = parser.parse_args()
     runs = [run for folder in args.runs for run in records(folder)]
     plane = [run for run in runs if run.word("data") in MIXTURES]
@@ -200,7 +212,9 @@ def main() -> None:
         paragraph(
             "Mean and standard deviation over seeds, of 2,500 samples of the last weights. A mode",
             "is found with one sample within three standard deviations of it (VEEGAN's rule).",
-            args.notes,
+            f"Samples spread evenly over the square would have {chances(plane)} near a mode, so",
+            "that a share near this says that nothing of the modes has been learned, however many",
+            "are found: longer runs are needed.",
             f"Protocol {protocols(plane)}; {devices(plane)}.",
         ),
         f"![Samples of each method on both mixtures]({picture.name})",
