@@ -3,8 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: help setup train test lint test-slow torture test-cluster test-gpu bench results tables docs \
-	site notebooks demos gpu clean
+.PHONY: help setup train test lint test-slow torture test-cluster test-gpu bench results \
+	tables docs site notebooks demos gpu clean
 help:
 	@echo "make train         set up, train WGAN-GP on real digits (some minutes on two cores)"
 	@echo "make test          set up, lint, run the tests that fit in 6 minutes on two cores"
