@@ -41,7 +41,7 @@ from gentrain.layers.resample import Downsample, Upsample
 from gentrain.models.gan.bigan import pair_critic
 from gentrain.models.gan.bigbigan import ThreeScoreCritic
 from gentrain.models.gan.cyclegan import TwoCritics
-from gentrain.models.gan.gan_cls import CaptionCritic
+from gentrain.models.gan.gan_cls import CaptionCritic, CaptionProjectionCritic
 from gentrain.networks import ali, dcgan, mlp, patchgan, resnet
 from gentrain.networks.base import Backbone
 from gentrain.networks.classifier import ClassifierCritic, LogitCritic
@@ -202,6 +202,7 @@ WRAPPED = {
     "concat": (partial(ConcatCritic, classes=CLASSES), PLAIN),
     "projection": (partial(ProjectionCritic, classes=CLASSES), JOINED),
     "captions": (partial(CaptionCritic, size=TEXT, code=3), JOINED),
+    "caption projection": (partial(CaptionProjectionCritic, size=TEXT), JOINED),
     "classifier": (partial(ClassifierCritic, classes=CLASSES), PLAIN),
     "logits": (partial(LogitCritic, classes=CLASSES), JOINED),
     "two": (partial(TwoCritics, shapes=(SHAPE, SHAPE)), PLAIN),
