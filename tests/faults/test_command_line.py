@@ -206,6 +206,7 @@ def test_23_a_forced_resume_takes_the_new_rate(
     assert [o["param_groups"][0]["lr"] for o in (critic, generator)] == [1e-5, 2e-4]
 
 
+@pytest.mark.slow
 def test_23_a_checkpoint_of_another_model(
     halfway: Path, env: dict[str, str], tmp_path: Path
 ) -> None:

@@ -524,7 +524,7 @@ def test_the_scheme_lays_convolutions_out_channels_last() -> None:
 # --- half precision -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("compile", [False, True])
+@pytest.mark.parametrize("compile", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", every(["dcgan", "mlp", "resnet"]))
 def test_bf16_is_near_and_its_penalty_in_float32(
     name: str, compile: bool, draws: Draws, backend: Callable[[str], None]
