@@ -71,7 +71,7 @@ def stargan(*chosen: Regularizer, **options: Any) -> StarGAN:
 # --- networks -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("depth", "patch"), [(1, 16), (2, 34), (3, 70)])
+@pytest.mark.parametrize(("depth", "patch"), [(0, 1), (1, 16), (2, 34), (3, 70)])
 def test_the_receptive_field_is_what_moves_one_score(depth: int, patch: int) -> None:
     """By the formula, and by asking which pixels have a gradient: 70 at the paper's depth."""
     critic = patchgan.Critic([1, 160, 160], width=2, depth=depth, norm="none")
