@@ -160,9 +160,7 @@ class PatchHead(nn.Module, LipschitzBounded):
     def lipschitz_bound(self, limits: WeightLimits) -> float:
         """K of the mean over patches: of P of them, the convolution's K / sqrt(P)."""
         kernel = int(self.conv.kernel_size[0])
-        patches = math.prod(
-            side + 2 * self.padding + 1 - kernel for side in self.shape[1:]
-        )
+        patches = math.prod(side + 2 * self.padding + 1 - kernel for side in self.shape[1:])
         return lipschitz_bound(self.conv, limits) / math.sqrt(patches)
 
 
