@@ -29,7 +29,7 @@ SHAPE = [1, SIDE, SIDE]
 PERIOD = 4  # pixels from stripe to stripe
 LEVEL, AMPLITUDE = 0.4, 0.4  # of stripes around their mean, which is -LEVEL outside of a digit
 ENDS = ("least", "most")
-DRAWN = 3  # images of a kind in the figure
+DRAWN = 2  # images of a kind in the figure
 LABELS = {
     "sharpness": "gradient, of the real one's",
     "values off": "distance of the values",
@@ -105,10 +105,10 @@ class SharpTranslations(Demo):
         self,
         steps: Count = 150,
         width: Count = 16,
-        batch_size: Count = 6,
+        batch_size: Count = 4,
         rate: Positive = 1e-3,
         weight: Positive = 10.0,
-        images: Count = 200,
+        images: Count = 100,
         seeds: Count = 3,
         seed: int = 0,
     ) -> None:
@@ -126,10 +126,13 @@ class SharpTranslations(Demo):
             scores[kind.name] = torch.tensor([[*measured(y, real).values()] for y in runs])
         names = [*measured(real, real)]
         rows = [row(kind, names, each) for kind, each in scores.items()]
-        made, axes = figure(self.title, columns=4, size=3.7)
-        draw_pictures(axes[0, 0], drawn)
-        for axis, name in zip(axes[0, 1:], ("sharpness", "values off", "shape"), strict=True):
+        made, axes = figure(self.title, rows=2, columns=3, size=3.2)
+        for axis in axes[0]:
+            axis.remove()
+        draw_pictures(made.add_subplot(axes[0, 0].get_gridspec()[0, :]), drawn)
+        for axis, name in zip(axes[1], LABELS, strict=True):
             draw_bars(axis, rows, name)
+        axes[1, 0].set(ylabel="critic", yticks=range(len(KINDS)), yticklabels=[*scores])
         return Shown(made, rows, findings(rows, self.seeds))
 
     def translated(self, kind: Kind, source: Tensor, seed: int) -> Tensor:
@@ -207,13 +210,14 @@ def row(kind: str, names: list[str], scores: Tensor) -> Row:
 
 
 def draw_pictures(axes: Any, drawn: dict[str, Tensor]) -> None:
-    """A row of images for each kind."""
-    framed = {name: nn.functional.pad(x, (1, 1, 1, 1), value=1.0) for name, x in drawn.items()}
-    table = torch.cat([torch.cat([*each[:, 0]], 1) for each in framed.values()])
+    """A column of images for each kind."""
+    framed = [nn.functional.pad(x[:, 0], (1, 1, 1, 1), value=1.0) for x in drawn.values()]
+    table = torch.cat([torch.cat([*each]) for each in framed], 1)
     axes.imshow(table.numpy(), cmap="gray", vmin=-1, vmax=1)
     ticks = [(SIDE + 2) * (k + 0.5) for k in range(len(drawn))]
-    axes.set(xticks=[], yticks=ticks, yticklabels=[*drawn], title="translations")
-    axes.set(xlabel="images", ylabel="")
+    names = [name.replace(", ", ",\n") for name in drawn]
+    axes.set(yticks=[], xticks=ticks, xticklabels=names, title="translations")
+    axes.set(xlabel="critic", ylabel="images")
 
 
 def draw_bars(axes: Any, rows: list[Row], name: str) -> None:
@@ -227,7 +231,7 @@ def draw_bars(axes: Any, rows: list[Row], name: str) -> None:
     axes.invert_yaxis()
     if name != "values off":
         axes.axvline(1, color="grey", linestyle="--")
-    axes.set(xlabel=LABELS[name], ylabel="critic", title=name, yticks=[])
+    axes.set(xlabel=LABELS[name], title=name, ylabel="critic", yticks=[])
 
 
 def findings(rows: list[Row], seeds: int) -> list[Finding]:
