@@ -154,6 +154,17 @@ def test_sizes_that_do_not_work_are_refused() -> None:
             partial(patchgan.Critic, shape=SHAPE, depth=1),
             criterion(loss=losses.ls()),
         )
+    with pytest.raises(UserError, match=r"share of the cycle's.*write model\.identity=0"):
+        cyclegan(cycle=0.0)
+
+
+def test_without_its_weight_the_cycle_is_no_loss() -> None:
+    batch = (images(), images())
+    losses_with, losses_without = (
+        cyclegan(cycle=cycle, identity=0.0).generator_loss(batch).losses
+        for cycle in (10.0, 0.0)
+    )
+    assert {*losses_with} - {*losses_without} == {"target_cycle", "source_cycle"}
 
 
 def test_a_penalty_is_of_the_mean_score_of_an_images_patches() -> None:
