@@ -161,8 +161,7 @@ def test_sizes_that_do_not_work_are_refused() -> None:
 def test_without_its_weight_the_cycle_is_no_loss() -> None:
     batch = (images(), images())
     losses_with, losses_without = (
-        cyclegan(cycle=cycle, identity=0.0).generator_loss(batch).losses
-        for cycle in (10.0, 0.0)
+        cyclegan(cycle=cycle, identity=0.0).generator_loss(batch).losses for cycle in (10.0, 0.0)
     )
     assert {*losses_with} - {*losses_without} == {"target_cycle", "source_cycle"}
 
