@@ -290,6 +290,7 @@ def test_the_bound_is_reached() -> None:
         Downsample(),
         Upsample(),
         patchgan.PatchHead((2, 8, 8), 4),
+        patchgan.PatchHead((2, 8, 8), 1),
         resnet.PixelPool("sum", 64),
         resnet.PixelPool("mean", 64),
         mlp.Maxout(8, 4, 3),
