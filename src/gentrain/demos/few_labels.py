@@ -105,7 +105,7 @@ class FewLabels(Demo):
     exercise = (
         "Give ten or a thousand labels, demo.labels. From how many on is the generator of no use?"
     )
-    tiny: ClassVar = {"steps": 2, "width": 8, "batch_size": 4, "updates": 1, "seeds": 2}
+    tiny: ClassVar = {"steps": 2, "width": 8, "updates": 1, "seeds": 2}
 
     def __init__(
         self,

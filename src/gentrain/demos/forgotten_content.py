@@ -182,9 +182,10 @@ def draw_bars(axes: Any, rows: list[Row], score: str) -> None:
             torch.tensor([row[f"{score}{end}"] for row in some])
             for end in ("", ", least", ", most")
         )
-        place = torch.arange(len(some)) + 0.4 * number
+        places = [k + 0.4 * number for k in range(len(some))]
+        ink = colour(number)
         spans = torch.stack([mean - least, most - mean]).numpy()
-        axes.bar(place, mean, 0.38, yerr=spans, capsize=3, color=colour(number), label=cycle)
+        axes.bar(places, mean.tolist(), 0.38, yerr=spans, capsize=3, color=ink, label=cycle)
     axes.set(xticks=[k + 0.2 for k in range(len(NETWORKS))], xticklabels=[*NETWORKS])
     axes.set(xlabel="translator", ylabel="share of images", ylim=(0, 1.05), title=SCORES[score])
     if score != "domain_accuracy":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -157,6 +158,7 @@ class SharpTranslations(Demo):
             return model.translate(source)
 
 
+@cache
 def shapes(split: str) -> Tensor:
     """Shapes of digits (N, *SHAPE): 1 inside, -1 outside."""
     return (digits(SIDE, split)[0] > 0).float() * 2 - 1
@@ -227,7 +229,7 @@ def draw_bars(axes: Any, rows: list[Row], name: str) -> None:
     )
     mean, least, most = values.T
     spans = torch.stack([mean - least, most - mean]).numpy()
-    axes.barh([row["critic"] for row in rows], mean, xerr=spans, capsize=3)
+    axes.barh([row["critic"] for row in rows], mean.tolist(), xerr=spans, capsize=3)
     axes.invert_yaxis()
     if name != "values off":
         axes.axvline(1, color="grey", linestyle="--")
