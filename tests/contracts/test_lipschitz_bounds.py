@@ -175,7 +175,10 @@ def refused(backbone: Backbone[Any], method: str) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method",
+    [m if m == "spectral_norm" else pytest.param(m, marks=pytest.mark.slow) for m in METHODS],
+)
 def test_every_backbone_is_bounded_or_refused(method: str) -> None:
     torch.manual_seed(0)
     assert len(backbones()) > 35
