@@ -14,7 +14,7 @@ from gentrain.adversarial.lipschitz import Unconstrained
 from gentrain.adversarial.losses import ls
 from gentrain.adversarial.tricks import Replay
 from gentrain.commands.demo.base import Demo, Finding, Row, Shown, colour, figure, seeded
-from gentrain.commands.demo.training import duel
+from gentrain.commands.demo.training import play_batches
 from gentrain.config.types import Count, Positive
 from gentrain.data.arrays import to_float
 from gentrain.data.coloured_digits import DigitDomains
@@ -141,7 +141,7 @@ class ForgottenContent(Demo):
                 cycle=cycle,
                 identity=0.0,
             )
-            duel(model, self.batches(), self.steps, self.rate)
+            play_batches(model, self.batches(), self.steps, self.rate)
         return model
 
     def batches(self) -> Iterator[Batch]:
@@ -155,7 +155,7 @@ class ForgottenContent(Demo):
 
 def summary(found: list[dict[str, float]]) -> dict[str, float]:
     """Means over the seeds, and the least and the most."""
-    row = {}
+    row: dict[str, float] = {}
     for score in SCORES:
         values = torch.tensor([each[score] for each in found])
         row |= {score: values.mean().item(), f"{score}, least": values.min().item()}

@@ -139,7 +139,7 @@ class SharpTranslations(Demo):
     def translated(self, kind: Kind, source: Tensor, seed: int) -> Tensor:
         """Train once, and translate sources (N, *SHAPE)."""
         options: dict[str, Any] = {"shape": SHAPE, "source_shape": SHAPE, "width": self.width}
-        network = Backbone(unet.Translator, depth=4, skips=kind.skips, **options)
+        network: Backbone[Any] = Backbone(unet.Translator, depth=4, skips=kind.skips, **options)
         with seeded(seed):
             data = pairs(self.batch_size)
             if kind.depth is None:
