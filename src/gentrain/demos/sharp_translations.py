@@ -16,7 +16,7 @@ from gentrain.adversarial.criterion import AdversarialCriterion
 from gentrain.adversarial.lipschitz import Unconstrained
 from gentrain.adversarial.losses import js
 from gentrain.commands.demo.base import Demo, Finding, Row, Shown, figure, seeded
-from gentrain.commands.demo.training import digits, duel, minimise
+from gentrain.commands.demo.training import digits, minimise, play_batches
 from gentrain.config.types import Count, Positive
 from gentrain.models.base import Batch
 from gentrain.models.content_loss import l1
@@ -154,7 +154,7 @@ class SharpTranslations(Demo):
                 content_weight=self.weight,
                 critic_weight=0.5,
             )
-            duel(model, data, self.steps, self.rate)
+            play_batches(model, data, self.steps, self.rate)
             return model.translate(source)
 
 
