@@ -115,12 +115,7 @@ class Denoise(Mode):
     def draw(self, session: SampleSession, out: Output) -> dict[str, Any]:
         (clean, *_), split = held_out(session, self.n)
         clean = clean.cpu()
-        with session.streams(range(len(clean))):
-            hidden = uniform(clean) < self.share
-            noisy = torch.where(hidden, uniform(clean).round() * 2 - 1, clean)
-            chains = self.chains or (1 if session.model.deterministic else 10)
-            denoised = session.model.denoise(noisy.to(session.device), self.steps, chains)
-        denoised = denoised.float().cpu()
+        noisy, denoised = self.denoised(session, clean)
         images = torch.cat([clean, noisy, denoised])
         out.images(iter([(images, None)]), len(images))
         out.picture(self.name, table(images, len(clean)))
@@ -134,6 +129,15 @@ class Denoise(Mode):
             f"the median, denoised ones {result['median']:.2f} {UNIT}"
         )
         return result
+
+    def denoised(self, session: SampleSession, clean: Tensor) -> tuple[Tensor, Tensor]:
+        """Images (B, C, H, W) on the CPU with noise, and what the model makes of these."""
+        with session.streams(range(len(clean))):
+            hidden = uniform(clean) < self.share
+            noisy = torch.where(hidden, uniform(clean).round() * 2 - 1, clean)
+            chains = self.chains or (1 if session.model.deterministic else 10)
+            made = session.model.denoise(noisy.to(session.device), self.steps, chains)
+        return noisy, made.float().cpu()
 
 
 class Reconstruct(Mode):
