@@ -1,6 +1,6 @@
 """gentrain explore run=PATH: a page on this machine, with sliders over what a run can draw.
 
-The page is drawn by Streamlit (the extra `explore`), which serves it to this machine alone.
+Streamlit (the extra `explore`) draws the page, and serves it to this machine alone.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ def explore(config: dict[str, Any]) -> None:
     """
     from gentrain.commands.explore import server
     from gentrain.commands.explore.explorer import Explorer
+    from gentrain.commands.explore.panels import PANELS
     from gentrain.commands.sample import device
     from gentrain.patience import say_if_slow
     from gentrain.runs.reopen import reopen
@@ -36,4 +37,4 @@ def explore(config: dict[str, Any]) -> None:
     port, run_dir = server.free_port(config["port"]), Path(config["run"])
     with say_if_slow(f"opening {run_dir}"):
         run = reopen(run_dir, config["checkpoint"].name, device(config["device"].name))
-    server.serve(Explorer(run, config["averaged"]), port, config["browser"])
+    server.serve(Explorer(run, PANELS, config["averaged"]), port, config["browser"])

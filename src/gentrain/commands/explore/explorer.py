@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Lock
 from typing import Any, ClassVar, NamedTuple
@@ -60,21 +60,22 @@ class Explorer:
 
     Args:
         run: a run that was opened.
+        kinds: of panels.
         averaged: draw with the averaged generator, where the run keeps one.
 
     Raises:
         UserError: for a run that keeps no average.
     """
 
-    def __init__(self, run: OpenedRun, averaged: bool | None = None) -> None:
-        from gentrain.commands.explore.panels import PANELS
-
+    def __init__(
+        self, run: OpenedRun, kinds: Sequence[type[Panel]], averaged: bool | None = None
+    ) -> None:
         self.run, self.averaged = run, averaged
         self.lock = Lock()  # the tabs of a browser share one model and its random numbers
         self.kept: dict[Any, Tensor] = {}  # what takes long and does not change
         self.first = SampleSession(run, averaged)
         self.mean = bool(supports(run.model, DrawsPixels) and run.model.mean)
-        self.panels = [panel for panel in (kind() for kind in PANELS) if panel.fits(self.first)]
+        self.panels = [panel for panel in (kind() for kind in kinds) if panel.fits(self.first)]
 
     @property
     def title(self) -> str:

@@ -25,11 +25,11 @@ def show(page: Any, explorer: Any) -> None:
     chosen = page.segmented_control("What to look at", titles, default=titles[0])
     panel = explorer.panels[titles.index(chosen or titles[0])]
     page.write(panel.about)
-    left, right = page.columns([1, 2])
-    with left:
+    left, right = page.columns([2, 1])  # a phone shows the pictures above the controls
+    with right:
         # widgets of equal names keep their values from panel to panel
         values = {key: each.ask(page) for key, each in panel.controls(explorer).items()}
-    with right:
+    with left:
         try:
             shown = explorer.draw(panel, values)
         except (UserError, Diverged) as error:

@@ -36,6 +36,7 @@ from gentrain.commands.sample.user_pictures import UserPictures
 from gentrain.data.arrays import random_rows, to_bytes, to_float
 from gentrain.data.grids import annotated, as_picture, scatter
 from gentrain.data.pictures import EXTENSIONS
+from gentrain.errors import UserError
 from gentrain.models.base import HasCodes, MakesImagesOfNoise, TranslatesBack
 
 WIDTH = 640  # pixels of a picture, about: small images are enlarged
@@ -66,8 +67,9 @@ class Samples(Panel):
         if session.points:
             picture = scatter(samples, session.data.frame)
         else:
-            picture = table(session.data.as_images(samples), math.ceil(math.sqrt(n)))
-        return Shown([(f"{n} samples of seed {session.seed}", readable(picture))])
+            across = math.ceil(math.sqrt(n))
+            picture = table(enlarged(session.data.as_images(samples), across), across)
+        return Shown([(f"{n} samples of seed {session.seed}", picture)])
 
 
 class Directions(Panel):
@@ -80,7 +82,8 @@ class Directions(Panel):
     )
 
     def fits(self, session: SampleSession) -> bool:
-        return offers(session, Interpolate(path="linear"))
+        makes = supports(session.model, MakesImagesOfNoise)
+        return makes and offers(session, Interpolate(path="linear"))
 
     def controls(self, explorer: Explorer) -> dict[str, Control]:
         model, found = explorer.run.model, explorer.controls_of_samples()
@@ -116,13 +119,13 @@ class Directions(Panel):
             points[1 + i * STEPS : 1 + (i + 1) * STEPS, i] = line
         moved = torch.cat([z, self.moved(explorer, session, z, points, values)])
         images = session.data.as_images(session.images(moved, repeat_labels(label, len(moved))))
-        pair = annotated(images[:2], [], ["start", "moved"])
-        shown = [("the sample, and where the sliders move it", readable(pair, WIDTH // 2))]
+        pair = annotated(enlarged(images[:2], 2, WIDTH // 2), [], ["start", "moved"])
+        shown = [("the sample, and where the sliders move it", pair)]
         if count:
             names = [f"{'code' if coded else 'direction'} {i + 1}" for i in range(count)]
             heads = [f"{value:g}" for value in line.tolist()]
-            rows = annotated(images[2:], names, heads)
-            shown.append(("each slider alone, through the moved sample", readable(rows)))
+            rows = annotated(enlarged(images[2:], STEPS), names, heads)
+            shown.append(("each slider alone, through the moved sample", rows))
         return Shown(shown)
 
     def moved(
@@ -139,7 +142,7 @@ class Directions(Panel):
             first = explorer.session({**values, "seed": 0})
             explorer.kept[key] = principal_directions(first, len(points.T))
         moved = z + (points @ explorer.kept[key]).view(-1, *z.shape[1:])
-        return model.nearest_noise(moved) if supports(model, MakesImagesOfNoise) else moved
+        return model.nearest_noise(moved)
 
 
 class Neighbours(Panel):
@@ -168,7 +171,7 @@ class Neighbours(Panel):
         shown = torch.cat([samples[:, None], found], 1).flatten(0, 1)
         heads = ["sample", *(f"{i + 1}." for i in range(k))]
         names = [f"{distance:.1f}" for distance in distances[:, 0].tolist()]
-        picture = annotated(to_float(shown), names, heads)
+        picture = annotated(enlarged(to_float(shown), k + 1), names, heads)
         median = float(distances[:, 0].median())
         text = f"The nearest training image is {median:.1f} away in the median"
         if (test := session.data.held_out()) is not None:
@@ -177,7 +180,7 @@ class Neighbours(Panel):
                 explorer.kept["of_held_out"] = nearest(some, train, 1)[0].median()
             text += f", that of a held-out image {float(explorer.kept['of_held_out']):.1f}"
         return Shown(
-            [("left of each row: the distance of its nearest", readable(picture))],
+            [("left of each row: the distance of its nearest", picture)],
             f"{text} {UNIT}.",
         )
 
@@ -195,7 +198,8 @@ class OfPicture(Panel):
 
     def controls(self, explorer: Explorer) -> dict[str, Control]:
         found = explorer.controls_of_samples()
-        found.pop("truncation", None)
+        for key in {"truncation", "mean", "temperature"} - {*self.mode.reads}:
+            found.pop(key, None)
         if "label" in found:
             found["label"] = Choice(found["label"].label, explorer.names_of_classes())
         return {
@@ -214,7 +218,7 @@ class OfPicture(Panel):
             at = min(int(values["number"]), len(batch[0]) - 1)
             return tuple(part[at : at + 1] for part in batch)
         files = TargetPictures("", session.data, "source", False, session.seed)
-        x = files.parts(values["picture"], "that was uploaded")[0][None].to(session.device)
+        x = read(files, values["picture"])[0][None].to(session.device)
         label = session.labels(1)
         return (x,) if label is None else (x, label.to(session.device))
 
@@ -223,8 +227,8 @@ class OfPicture(Panel):
         columns, text = self.columns(session, values)
         size = tuple(max(x.shape[i] for x in columns.values()) for i in (2, 3))
         images = torch.cat([resized(as_picture(x), size) for x in columns.values()])
-        picture = annotated(images, [], list(columns))
-        return Shown([(self.about, readable(picture))], text)
+        picture = annotated(enlarged(images, len(images)), [], list(columns))
+        return Shown([(self.about, picture)], text)
 
     @abstractmethod
     def columns(self, session: SampleSession, values: Values) -> tuple[dict[str, Tensor], str]:
@@ -309,11 +313,22 @@ class Translation(OfPicture):
         """What is translated (C, H, W), and what it should become, where that is known."""
         if values.get("picture") is not None:
             files = UserPictures("", session.data, "source", False, session.seed)
-            return files.parts(values["picture"], "that was uploaded")
+            return read(files, values["picture"])
         for_all = SampleSession(session.run)
         _, stream = Translate(n=int(values["number"]) + 1).pictures(for_all)
         *_, last = stream
         return last.source, last.target
+
+
+def read(files: UserPictures, content: bytes) -> tuple[Tensor, Tensor | None]:
+    """What is made of an uploaded picture, and what it should become, where that is known."""
+    try:
+        return files.parts(content, "that you uploaded")
+    except UserError:
+        raise
+    except Exception as error:  # a broken file makes Pillow raise almost anything
+        why = " ".join(str(error).split())[:120] or type(error).__name__
+        raise UserError(f"cannot read the picture: {why}; upload another") from error
 
 
 PANELS: tuple[type[Panel], ...] = (
@@ -321,7 +336,7 @@ PANELS: tuple[type[Panel], ...] = (
 )  # fmt: skip
 
 
-def readable(picture: Tensor, width: int = WIDTH) -> Tensor:
-    """A picture (3, H, W), each pixel repeated until it is about `width` wide."""
-    times = max(1, round(width / picture.shape[2]))
-    return picture.repeat_interleave(times, 1).repeat_interleave(times, 2)
+def enlarged(images: Tensor, columns: int, width: int = WIDTH) -> Tensor:
+    """Images (..., H, W), each pixel repeated until so many side by side are about `width` wide."""
+    times = max(1, width // (columns * images.shape[-1]))
+    return images.repeat_interleave(times, -2).repeat_interleave(times, -1)
