@@ -60,6 +60,16 @@ def test_the_readme_is_short_and_its_scores_are_measured() -> None:
         assert score in results and minutes in results, command
 
 
+def test_the_gallery_is_of_its_pictures_and_small() -> None:
+    text = (ROOT / "docs" / "gallery.md").read_text("utf-8")
+    files = sorted((ROOT / "docs" / "gallery").iterdir())
+    assert {f"gallery/{file.name}" for file in files} == set(re.findall(r"gallery/[\w.-]+", text))
+    assert sum(file.stat().st_size for file in files) < 1_000_000
+    kinds = {file.stem.partition("-")[2] for file in files}
+    assert kinds >= {"training", "curves", "interpolate", "translate", "complete", "chains"}
+    assert any(file.suffix == ".wav" for file in files)
+
+
 def test_curves_that_pages_name_are_logged() -> None:
     source = "\n".join(file.read_text("utf-8") for file in (ROOT / "src").rglob("*.py"))
     words = set(re.findall(r"\w+", source))
