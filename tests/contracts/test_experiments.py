@@ -21,7 +21,7 @@ from tests.support.paths import ROOT
 
 sys.path.append(str(ROOT / "scripts"))
 
-from scaling import stand_in
+from scaling import quick_initialisation, stand_in
 
 EXPERIMENTS = options("experiment")
 # what a step does without on a CPU
@@ -55,16 +55,17 @@ def test_it_composes(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # of pictures of 128 and 256 pixels, on a busy core
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if "_" in name])
 def test_a_step(name: str, tmp_path: Path) -> None:
     words = (f"experiment={name}",)
     found = configuration(*words)
     small = [word for word in FEW if known(found, word.split("=")[0])]
-    job = Job(
-        configuration(*words, *stand_in(found, tmp_path), *small),
-        {"model": name, "data": name},
-        tmp_path / "run",
-    )
+    if found["data"]["batch_size"] == 1:
+        small.append("data.batch_size=1")
+    config = configuration(*words, *stand_in(found, tmp_path), *small)
+    with quick_initialisation():  # an orthogonal one takes minutes, and has tests of its own
+        job = Job(config, {"model": name, "data": name}, tmp_path / "run")
     job.fit()
     assert job.scheme.global_step >= 1
 

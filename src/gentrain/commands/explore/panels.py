@@ -38,6 +38,7 @@ from gentrain.data.grids import annotated, as_picture, scatter
 from gentrain.data.pictures import EXTENSIONS
 from gentrain.errors import UserError
 from gentrain.models.base import HasCodes, MakesImagesOfNoise, TranslatesBack
+from gentrain.tables import quantity
 
 WIDTH = 640  # pixels of a picture, about: small images are enlarged
 DIRECTIONS = 6
@@ -69,7 +70,7 @@ class Samples(Panel):
         else:
             across = math.ceil(math.sqrt(n))
             picture = table(enlarged(session.data.as_images(samples), across), across)
-        return Shown([(f"{n} samples of seed {session.seed}", picture)])
+        return Shown([(f"{quantity(n, 'sample')} of seed {session.seed}", picture)])
 
 
 class Directions(Panel):

@@ -19,6 +19,7 @@ from gentrain.data.batches import as_batch
 from gentrain.errors import UserError
 from gentrain.models.base import Completes, Denoises, Memorises, Reconstructs
 from gentrain.streams import uniform
+from gentrain.tables import quantity
 
 UNIT = "(root mean square of pixels in 0..255)"
 
@@ -125,8 +126,9 @@ class Denoise(Mode):
             "median": median_rms(clean, denoised),
         }
         print(
-            f"{len(clean)} {split} images: noisy ones are {result['median_of_noisy']:.2f} away in "
-            f"the median, denoised ones {result['median']:.2f} {UNIT}"
+            f"{quantity(len(clean), f'{split} image')}: noisy ones are "
+            f"{result['median_of_noisy']:.2f} away in the median, denoised ones "
+            f"{result['median']:.2f} {UNIT}"
         )
         return result
 
@@ -166,8 +168,9 @@ class Reconstruct(Mode):
             "median_of_random_noise": median_rms(x, session.images(session.noise(count), labels)),
         }
         print(
-            f"reconstructions of {count} {split} images: {result['median']:.2f} away in the "
-            f"median, images of random noise {result['median_of_random_noise']:.2f} {UNIT}"
+            f"reconstructions of {quantity(count, f'{split} image')}: "
+            f"{result['median']:.2f} away in the median, images of random noise "
+            f"{result['median_of_random_noise']:.2f} {UNIT}"
         )
         return result
 
@@ -225,7 +228,8 @@ class Complete(Mode):
             "rms_of_mean_image": rms(x, mean, hidden),
         }
         print(
-            f"the hidden part of {len(x)} {split} images: the mean of {self.times} completions is "
+            f"the hidden part of {quantity(len(x), f'{split} image')}: the mean of "
+            f"{quantity(self.times, 'completion')} is "
             f"{result['rms']:.2f} away, the training images' mean "
             f"{result['rms_of_mean_image']:.2f} {UNIT}"
         )

@@ -15,6 +15,7 @@ from gentrain.data.arrays import to_float
 from gentrain.errors import UserError
 from gentrain.models.base import TranslatesBack
 from gentrain.quality.translation import starting_images
+from gentrain.tables import quantity
 
 
 class Cycle(Mode):
@@ -43,7 +44,7 @@ class Cycle(Mode):
         out.picture(self.name, table(rows, len(x)))
         error = float((back - x).abs().mean())
         print(
-            f"{len(x)} held-out images there and back: {error:.4f} away in the mean "
+            f"{quantity(len(x), 'held-out image')} there and back: {error:.4f} away in the mean "
             "(of pixels in -1..1)"
         )
         result: dict[str, Any] = {"cycle_error": error}
