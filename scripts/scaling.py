@@ -22,6 +22,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
+from unittest.mock import patch
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "scaling.md"
@@ -345,12 +346,8 @@ def quick_initialisation() -> Iterator[None]:
     def normal(weight: Any, gain: float = 1.0, generator: Any = None) -> Any:
         return torch.nn.init.normal_(weight, 0.0, 0.02)
 
-    orthogonal = torch.nn.init.orthogonal_
-    torch.nn.init.orthogonal_ = normal
-    try:
+    with patch.object(torch.nn.init, "orthogonal_", normal):
         yield
-    finally:
-        torch.nn.init.orthogonal_ = orthogonal
 
 
 class Saved:

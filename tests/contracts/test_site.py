@@ -132,6 +132,22 @@ def test_the_navigation_has_every_page_of_docs() -> None:
         assert f"- {page.as_posix()}" in text or f"- {page.parent.as_posix()}/*" in text, page
 
 
+def test_every_score_is_in_the_list_of_rows() -> None:
+    text = (ROOT / "docs" / "concepts.md").read_text("utf-8").partition("### Rows of eval")[2]
+    listed = {word.rstrip("_*") for word in re.findall(r"`([\w*]+)`", text)}
+    source = "".join(
+        file.read_text("utf-8") for file in (ROOT / "src/gentrain/quality").glob("*.py")
+    )
+    names = {
+        name.replace("*", "").rstrip("_")
+        for name in re.findall(r'^ +"([\w*]+)": Score\(', source, re.MULTILINE)
+    }
+    parts = re.compile(r"_(error|std|sd|mean|permuted|floor|pooled)$")
+    assert len(names) > 40
+    for name in names:
+        assert {name, parts.sub("", name), re.sub("__sd$", "", name)} & listed, name
+
+
 def test_workflows_and_forms_are_yaml() -> None:
     files = [*ROOT.glob(".github/**/*.yml")]
     assert len(files) >= 4
