@@ -6,7 +6,7 @@ WORKERS ?= 2
 .PHONY: help setup train test lint test-slow torture test-cluster test-gpu bench results docs \
 	site gallery notebooks demos gpu clean
 help:
-	@echo "make train         set up, train WGAN-GP on real digits (some minutes on two cores)"
+	@echo "make train         set up, train a conditional GAN on real digits (minutes on two cores)"
 	@echo "make test          set up, lint, run the tests that fit in 6 minutes on two cores"
 	@echo "make lint          ruff and mypy"
 	@echo "make test-slow     the whole matrix, and the other long tests"
@@ -41,9 +41,12 @@ setup: .venv/.stamp
 	fi
 	@touch $@
 
+# chosen on the validation digits: classifier-FID 47.7 after 3,000 steps, 42 after 4,000
+TRAINED := outputs/first-$(shell date +%Y%m%d-%H%M%S)
 train: setup
-	$(BIN)/gentrain model=wgan_gp data=mnist_5k steps=1200 'tricks=[ema]' \
-		quality.every=600 samples.every=200
+	$(BIN)/gentrain model=cgan model.matching_aware=true data=mnist_5k 'tricks=[ema]' steps=4000 \
+		quality.every=1000 samples.every=500 hydra.run.dir=$(TRAINED)
+	$(BIN)/gentrain sample run=$(TRAINED) mode=class_grid out=$(TRAINED)/digits
 	@echo
 	@echo "Next:  source .venv/bin/activate"
 	@echo "       gentrain model=wgan_gp data=mnist         # all of MNIST; data.root=DIR finds it"

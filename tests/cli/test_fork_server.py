@@ -26,6 +26,7 @@ print(random.random(), numpy.random.rand(), torch.rand(()).item(), os.getpid())
 """
 
 
+@pytest.mark.slow
 def test_it_finds_what_a_cold_one_finds(tmp_path: Path) -> None:
     env = plain() | {"MINE": "yes", "CUDA_VISIBLE_DEVICES": ""}
     found = [
