@@ -276,9 +276,17 @@ class Experiment:
 
 
 def experiments() -> list[str]:
-    """The experiments with a paper's settings; the others are settings of any model."""
+    """The experiments with a paper's settings, small images first.
+
+    The others are settings of any model.
+    """
     files = sorted((ROOT / "conf" / "experiment").glob("*.yaml"))
-    return [file.stem for file in files if GENERATIVE.fullmatch(file.stem)]
+    names = [file.stem for file in files if GENERATIVE.fullmatch(file.stem)]
+
+    def pixels(name: str) -> int:
+        return int(math.prod(composed(f"experiment={name}")["data"]["shape"]))
+
+    return sorted(names, key=pixels)
 
 
 def pictures(folder: Path, side: int, width: int) -> Path:
@@ -324,6 +332,7 @@ def counted_experiment(name: str) -> Experiment:
         with quick_initialisation(), tempfile.TemporaryDirectory() as folder:
             data = stand_in(own, Path(folder))
             more = (f"data.batch_size={images}", "steps=1", "scheme.accumulate=1", *growing)
+            more += ("samples.n=1",)  # of the picture at the end
             config = composed(*words, *data, *more)
             job = Job(config, {"model": name, "data": "any"}, Path(folder) / "run")
             meter = meter_of_last_step(steps=1)
@@ -437,7 +446,8 @@ def with_experiments(page: str) -> Iterator[str]:
         lines.append(row(counted_experiment(name).cells()))
         print(lines[-1], file=sys.stderr, flush=True)
         text = "\n".join(("", *lines, "", ""))
-        yield between("experiments").sub(lambda _, text=text: text, page, count=1)  # type: ignore[misc]
+        head, _, rest = page.partition("<!-- experiments -->\n")
+        yield f"{head}<!-- experiments -->\n{text}<!-- end -->{rest.partition('<!-- end -->')[2]}"
 
 
 def stale(page: str, counts: list[Count]) -> list[str]:

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from gentrain.capability import supports
-from gentrain.commands.sample.mode import Mode, table
+from gentrain.commands.sample.mode import Mode
 from gentrain.commands.sample.session import SampleSession
 from gentrain.commands.sample.writer import Output
 from gentrain.config.types import Count, Share
 from gentrain.data.arrays import CHUNK, random_rows, to_bytes, to_float
 from gentrain.data.batches import as_batch
+from gentrain.data.grids import annotated
 from gentrain.errors import UserError
 from gentrain.models.base import Completes, Denoises, Memorises, Reconstructs
 from gentrain.streams import uniform
@@ -43,7 +44,9 @@ class Nearest(Mode):
         distances, rows = nearest(samples, train, k)
         found = train[rows.flatten().to(train.device)].cpu().unflatten(0, (self.n, k))
         shown = torch.cat([samples[:, None], found], 1).flatten(0, 1)
-        out.picture(self.name, table(to_float(shown), k + 1))
+        heads = ["sample", *(str(i + 1) for i in range(k))]
+        rows_named = [f"{distance:.1f}" for distance in distances[:, 0].tolist()]
+        out.picture(self.name, annotated(to_float(shown), rows_named, heads))
         result = {
             "distances": distances.tolist(),
             "rows": rows.tolist(),
@@ -119,7 +122,8 @@ class Denoise(Mode):
         noisy, denoised = self.denoised(session, clean)
         images = torch.cat([clean, noisy, denoised])
         out.images(iter([(images, None)]), len(images))
-        out.picture(self.name, table(images, len(clean)))
+        rows = ["clean", "noisy", "denoised"]
+        out.picture(self.name, annotated(images, rows, [""] * len(clean)))
         result = {
             "split": split,
             "median_of_noisy": median_rms(clean, noisy),
@@ -161,7 +165,8 @@ class Reconstruct(Mode):
             made = session.model.reconstruct(*batch).cpu()
         x, labels, count = batch[0].cpu(), labels_of(batch), len(batch[0])
         out.images(iter([(made, labels)]), count)
-        out.picture(self.name, table(torch.cat([x, made]), count))
+        rows = [split, "again"]
+        out.picture(self.name, annotated(torch.cat([x, made]), rows, [""] * count))
         result = {
             "split": split,
             "median": median_rms(x, made),
@@ -220,7 +225,8 @@ class Complete(Mode):
         out.images(iter([(images, labels) for images in found]), len(x) * self.times)
         columns = [x, torch.where(known, x, 0.0), *found]
         shown = torch.stack([images[: self.shown] for images in columns], 1)
-        out.picture(self.name, table(shown.flatten(0, 1), len(columns)))
+        heads = [split, "known", *(str(i + 1) for i in range(self.times))]
+        out.picture(self.name, annotated(shown.flatten(0, 1), [], heads))
         hidden = ~known.expand_as(x)
         mean = mean_image(session.data.load("train").images)
         result = {
