@@ -24,7 +24,7 @@ from gentrain.commands.demo.base import Demo, Shown, refuse_missing_matplotlib  
 from gentrain.commands.demo.page import markdown, notebook  # noqa: E402
 
 PRESETS, PAGES, NOTEBOOKS = ROOT / "conf/demo", ROOT / "docs/demos", ROOT / "examples/demos"
-BOUNDS = (30, 60, 120)  # seconds that a page may name
+MOST = 120  # seconds that one of them may take
 
 
 def main() -> None:
@@ -44,11 +44,11 @@ def main() -> None:
 def write_page(name: str, demo: Demo, shown: Shown, seconds: float) -> None:
     """The page, figure and notebook of a demonstration.
 
-    The page has a bound of the time, not the time, which is another one at each run.
+    The page does not have the time itself, which is another one at each run.
     """
     shown.figure.savefig(PAGES / f"{name}.png", dpi=110)
-    bound = next((f"less than {each} s" for each in BOUNDS if seconds < each), "minutes")
-    said = f"Seed 0; {bound} of one processor, {platform.machine()}."
+    length = "less" if seconds < MOST else "more"
+    said = f"Seed 0; {length} than two minutes of one processor, {platform.machine()}."
     page = f"{markdown(name, demo, shown, f'{name}.png')}\n{said}\n"
     (PAGES / f"{name}.md").write_text(page, "utf-8")
     (NOTEBOOKS / f"{name}.ipynb").write_text(notebook(name, demo) + "\n", "utf-8")

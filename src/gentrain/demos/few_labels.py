@@ -25,7 +25,7 @@ from gentrain.commands.demo.base import (
     generator,
     seeded,
 )
-from gentrain.commands.demo.training import descend, digits, duel
+from gentrain.commands.demo.training import descend, digits, play_batches
 from gentrain.config.types import Count, NonNegative, Positive
 from gentrain.data.arrays import to_bytes
 from gentrain.data.mnist_5k import MNIST5k
@@ -105,7 +105,7 @@ class FewLabels(Demo):
     exercise = (
         "Give ten or a thousand labels, demo.labels. From how many on is the generator of no use?"
     )
-    tiny: ClassVar = {"steps": 2, "width": 8, "batch_size": 4, "updates": 1, "seeds": 2}
+    tiny: ClassVar = {"steps": 2, "width": 8, "updates": 1, "seeds": 2}
 
     def __init__(
         self,
@@ -191,7 +191,7 @@ class FewLabels(Demo):
                         made = self.moments(features, model.generator(model.noise(SAMPLES, "cpu")))
                     distances.append(frechet_distance(made, real))
 
-            duel(model, self.batches(seed), self.steps, self.rate, look)
+            play_batches(model, self.batches(seed), self.steps, self.rate, look)
             with eval_mode(model):
                 samples = model.generator(model.noise(DRAWN, "cpu"))
         return Watched(errors, distances, samples)

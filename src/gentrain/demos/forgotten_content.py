@@ -14,7 +14,7 @@ from gentrain.adversarial.lipschitz import Unconstrained
 from gentrain.adversarial.losses import ls
 from gentrain.adversarial.tricks import Replay
 from gentrain.commands.demo.base import Demo, Finding, Row, Shown, colour, figure, seeded
-from gentrain.commands.demo.training import duel
+from gentrain.commands.demo.training import play_batches
 from gentrain.config.types import Count, Positive
 from gentrain.data.arrays import to_float
 from gentrain.data.coloured_digits import DigitDomains
@@ -141,7 +141,7 @@ class ForgottenContent(Demo):
                 cycle=cycle,
                 identity=0.0,
             )
-            duel(model, self.batches(), self.steps, self.rate)
+            play_batches(model, self.batches(), self.steps, self.rate)
         return model
 
     def batches(self) -> Iterator[Batch]:
@@ -155,7 +155,7 @@ class ForgottenContent(Demo):
 
 def summary(found: list[dict[str, float]]) -> dict[str, float]:
     """Means over the seeds, and the least and the most."""
-    row = {}
+    row: dict[str, float] = {}
     for score in SCORES:
         values = torch.tensor([each[score] for each in found])
         row |= {score: values.mean().item(), f"{score}, least": values.min().item()}
@@ -182,9 +182,10 @@ def draw_bars(axes: Any, rows: list[Row], score: str) -> None:
             torch.tensor([row[f"{score}{end}"] for row in some])
             for end in ("", ", least", ", most")
         )
-        place = torch.arange(len(some)) + 0.4 * number
+        places = [k + 0.4 * number for k in range(len(some))]
+        ink = colour(number)
         spans = torch.stack([mean - least, most - mean]).numpy()
-        axes.bar(place, mean, 0.38, yerr=spans, capsize=3, color=colour(number), label=cycle)
+        axes.bar(places, mean.tolist(), 0.38, yerr=spans, capsize=3, color=ink, label=cycle)
     axes.set(xticks=[k + 0.2 for k in range(len(NETWORKS))], xticklabels=[*NETWORKS])
     axes.set(xlabel="translator", ylabel="share of images", ylim=(0, 1.05), title=SCORES[score])
     if score != "domain_accuracy":

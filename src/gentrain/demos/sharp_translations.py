@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -15,7 +16,7 @@ from gentrain.adversarial.criterion import AdversarialCriterion
 from gentrain.adversarial.lipschitz import Unconstrained
 from gentrain.adversarial.losses import js
 from gentrain.commands.demo.base import Demo, Finding, Row, Shown, figure, seeded
-from gentrain.commands.demo.training import digits, duel, minimise
+from gentrain.commands.demo.training import digits, minimise, play_batches
 from gentrain.config.types import Count, Positive
 from gentrain.models.base import Batch
 from gentrain.models.content_loss import l1
@@ -138,7 +139,7 @@ class SharpTranslations(Demo):
     def translated(self, kind: Kind, source: Tensor, seed: int) -> Tensor:
         """Train once, and translate sources (N, *SHAPE)."""
         options: dict[str, Any] = {"shape": SHAPE, "source_shape": SHAPE, "width": self.width}
-        network = Backbone(unet.Translator, depth=4, skips=kind.skips, **options)
+        network: Backbone[Any] = Backbone(unet.Translator, depth=4, skips=kind.skips, **options)
         with seeded(seed):
             data = pairs(self.batch_size)
             if kind.depth is None:
@@ -153,10 +154,11 @@ class SharpTranslations(Demo):
                 content_weight=self.weight,
                 critic_weight=0.5,
             )
-            duel(model, data, self.steps, self.rate)
+            play_batches(model, data, self.steps, self.rate)
             return model.translate(source)
 
 
+@cache
 def shapes(split: str) -> Tensor:
     """Shapes of digits (N, *SHAPE): 1 inside, -1 outside."""
     return (digits(SIDE, split)[0] > 0).float() * 2 - 1
@@ -227,7 +229,7 @@ def draw_bars(axes: Any, rows: list[Row], name: str) -> None:
     )
     mean, least, most = values.T
     spans = torch.stack([mean - least, most - mean]).numpy()
-    axes.barh([row["critic"] for row in rows], mean, xerr=spans, capsize=3)
+    axes.barh([row["critic"] for row in rows], mean.tolist(), xerr=spans, capsize=3)
     axes.invert_yaxis()
     if name != "values off":
         axes.axvline(1, color="grey", linestyle="--")

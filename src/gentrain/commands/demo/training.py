@@ -103,10 +103,10 @@ def play(
         look: called with the number of updates after each of them.
         critic_steps: updates of the critic before each of the generator.
     """
-    duel(model, ((x,) for x in data), steps, rate, look, critic_steps)
+    play_batches(model, ((x,) for x in data), steps, rate, look, critic_steps)
 
 
-def duel(
+def play_batches(
     model: AdversarialModel,
     data: Iterator[Batch],
     steps: int,
