@@ -4,7 +4,7 @@ BIN := .venv/bin
 WORKERS ?= 2
 
 .PHONY: help setup train test lint test-slow torture test-cluster test-gpu bench results docs \
-	site notebooks demos gpu clean
+	site gallery notebooks demos gpu clean
 help:
 	@echo "make train         set up, train a conditional GAN on real digits (minutes on two cores)"
 	@echo "make test          set up, lint, run the tests that fit in 6 minutes on two cores"
@@ -20,6 +20,7 @@ help:
 	@echo "make docs          write docs/departures.md from the first lines of conf/model, and the"
 	@echo "                   tables of docs/scaling.md by counting a step of each preset (minutes);"
 	@echo "                   then make site"
+	@echo "make gallery       write docs/gallery.md from the runs in outputs/gallery"
 	@echo "make notebooks     run the notebooks of examples/, and keep their outputs in them"
 	@echo "make demos         make the demonstrations, and write their pages (docs/demos)"
 	@echo "make gpu           tests, benchmark and a training on a GPU"
@@ -99,6 +100,9 @@ site: setup .venv/.docs
 			-c constraints.txt -e '.[docs]'; \
 	fi
 	@touch $@
+
+gallery: setup
+	$(BIN)/python scripts/gallery.py outputs/gallery
 
 notebooks: setup
 	$(BIN)/python scripts/notebooks.py

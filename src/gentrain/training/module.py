@@ -87,6 +87,7 @@ class TrainingModule(L.LightningModule, ABC):
         self.stepped = False  # the last training step updated the weights of `step_counts_player`
         self.scored_at: int | None = None  # the step of the latest scores, on every process
         self.latest: dict[str, float] = {}  # the newest value of everything logged
+        self.logged_at: dict[str, int] = {}  # its step, where this process has logged it
         self.protocols: dict[str, Any] = {}  # how each score was measured
         self.origin: dict[str, Any] = {}  # what a checkpoint says of its configuration
         self.curves, self.clock = Curves(), Clock()
@@ -109,6 +110,7 @@ class TrainingModule(L.LightningModule, ABC):
     def record(self, scalars: dict[str, float]) -> None:
         """Log scalars at the current step, and keep them for the summary."""
         self.latest |= scalars
+        self.logged_at |= dict.fromkeys(scalars, self.global_step)
         for logger in self.loggers:
             logger.log_metrics(scalars, step=self.global_step)
 
