@@ -478,6 +478,7 @@ def many(cwd: Path, env: dict[str, str], count: int) -> None:
     assert len(made) == count and all(summary(run_dir)["status"] == "completed" for run_dir in made)
 
 
+@pytest.mark.slow
 def test_f14_started_at_once(env: dict[str, str], tmp_path: Path) -> None:
     many(tmp_path, env, 4)
 
