@@ -4,9 +4,9 @@ BIN := .venv/bin
 WORKERS ?= 2
 
 .PHONY: help setup train test lint test-slow torture test-cluster test-gpu bench results \
-	tables docs site notebooks demos gpu clean
+	tables docs site gallery notebooks demos gpu clean
 help:
-	@echo "make train         set up, train WGAN-GP on real digits (some minutes on two cores)"
+	@echo "make train         set up, train a conditional GAN on real digits (minutes on two cores)"
 	@echo "make test          set up, lint, run the tests that fit in 6 minutes on two cores"
 	@echo "make lint          ruff and mypy"
 	@echo "make test-slow     the whole matrix, and the other long tests"
@@ -22,6 +22,7 @@ help:
 	@echo "make docs          write docs/departures.md from the first lines of conf/model, and the"
 	@echo "                   tables of docs/scaling.md by counting a step of each preset (minutes);"
 	@echo "                   then make site"
+	@echo "make gallery       write docs/gallery.md from the runs in outputs/gallery"
 	@echo "make notebooks     run the notebooks of examples/, and keep their outputs in them"
 	@echo "make demos         make the demonstrations, and write their pages (docs/demos)"
 	@echo "make gpu           tests, benchmark and a training on a GPU"
@@ -42,9 +43,12 @@ setup: .venv/.stamp
 	fi
 	@touch $@
 
+# chosen on the validation digits: classifier-FID 47.7 after 3,000 steps, 42 after 4,000
+TRAINED := outputs/first-$(shell date +%Y%m%d-%H%M%S)
 train: setup
-	$(BIN)/gentrain model=wgan_gp data=mnist_5k steps=1200 'tricks=[ema]' \
-		quality.every=600 samples.every=200
+	$(BIN)/gentrain model=cgan model.matching_aware=true data=mnist_5k 'tricks=[ema]' steps=4000 \
+		quality.every=1000 samples.every=500 hydra.run.dir=$(TRAINED)
+	$(BIN)/gentrain sample run=$(TRAINED) mode=class_grid out=$(TRAINED)/digits
 	@echo
 	@echo "Next:  source .venv/bin/activate"
 	@echo "       gentrain model=wgan_gp data=mnist         # all of MNIST; data.root=DIR finds it"
@@ -111,6 +115,9 @@ site: setup .venv/.docs
 			-c constraints.txt -e '.[docs]'; \
 	fi
 	@touch $@
+
+gallery: setup
+	$(BIN)/python scripts/gallery.py outputs/gallery
 
 notebooks: setup
 	$(BIN)/python scripts/notebooks.py

@@ -219,7 +219,7 @@ HEALTHY = (
 WHAT = (
     "The doctor is right about a sick run if it has the expected finding, and about a healthy one",
     "if it has none. Runs are short, of narrow networks, on the 5,000 embedded digits.",
-    "`gentrain doctor run=DIR` examines any run in the same way. The runs are younger than a user's:",
+    "`gentrain doctor run=DIR` examines any run in the same way. The runs are young:",
     "fakes of a generator after 60 to 200 steps may lie as close to each other as noisy copies do.",
 )
 

@@ -1,23 +1,13 @@
-"""Draw densities in the plane: a row for each data set, the data first, then each model.
+"""Write docs/gallery.md: what run directories have to show, run by run.
 
-The density of a flow is exact. That of an energy is normalised by its sum over a grid.
+    gentrain model=vae data=mnist_5k samples.every=300 hydra.run.dir=outputs/gallery/vae
+    gentrain model=rbm data=mnist_5k samples.every=200 hydra.run.dir=outputs/gallery/rbm
+    python scripts/gallery.py outputs/gallery
 
-    options='pixels=real steps=3000 data.batch_size=256 schedule=cosine samples.every=0'
-    for data in two_moons checkerboard rings; do for model in planar realnvp_points maf iaf; do
-        gentrain model=$model data=$data $options scheme.optimizers.model.lr=2e-3 \
-            hydra.run.dir=outputs/gallery/$model-$data
-    done; done   # and for maf: model.flow.width=64 model.flow.batch_norm=false
-    python scripts/gallery.py outputs/gallery --out docs/gallery-flows.png
-
-    for data in two_moons checkerboard rings; do
-        gentrain model=ebm experiment=plane data=$data hydra.run.dir=outputs/gallery/ebm-$data
-    done
-    for data in gaussian_ring gaussian_grid; do
-        gentrain model=ebm experiment=plane data=$data model.k=50 \
-            scheme.optimizers.model.lr=3e-4 hydra.run.dir=outputs/gallery/ebm-$data
-    done
-    python scripts/gallery.py outputs/gallery --models ebm --out docs/gallery-energies.png \
-        --data two_moons checkerboard rings gaussian_ring gaussian_grid
+Each run has its command, its samples through training, its curves, a sound where it makes sounds,
+and the sample modes that fit it: interpolations, translations, completions, chains and others. All
+of it is read from the run directory, and a mode says itself whether it fits. The pictures go to
+docs/gallery, and may have a megabyte together, so that the page opens at once.
 
 matplotlib comes with mlxtend.
 """
@@ -25,84 +15,229 @@ matplotlib comes with mlxtend.
 from __future__ import annotations
 
 import argparse
+import csv
+import shlex
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
 import matplotlib
+import yaml
 
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
-import torch
-from hydra.core.utils import setup_globals
-from torch import Tensor
+from PIL import Image, ImageDraw
 
-from gentrain.commands.sample.energy_modes import density_on_grid
+from gentrain.commands.explore.explorer import offers
+from gentrain.commands.list import title
+from gentrain.commands.sample import build_mode
+from gentrain.commands.sample.session import SampleSession
+from gentrain.commands.sample.writer import Output
 from gentrain.runs.reopen import OpenedRun, reopen
 
-FLOWS = ("planar", "realnvp_points", "maf", "iaf")
-SQUARE = (-1.0, 1.0, -1.0, 1.0)
+ROOT = Path(__file__).parents[1]
+PAGE, PICTURES = ROOT / "docs" / "gallery.md", ROOT / "docs" / "gallery"
+MAX_BYTES = 1_000_000
+STEPS = 5  # pictures through training
+WIDTH = 900  # pixels of a picture, at most
+PLOTS = 4  # curves of a run
+NOT_SHOWN = ("trainer=", "logger=", "hydra.", "plugins=")  # of a command
+NOT_DRAWN = ("images_per_second", "gradient_norm", "doctor/", "floor", "epoch")  # of the curves
+# sample modes, in order, and how much of each is shown
+MODES = {
+    "class_grid": ("n=8",),
+    "interpolate": ("n=4",),
+    "traverse": ("n=5",),
+    "reconstruct": (),
+    "complete": ("n=6",),
+    "denoise": (),
+    "chains": ("n=5", "mode.columns=11"),
+    "filters": ("n=36",),
+    "translate": ("n=8",),
+    "cycle": ("n=8",),
+    "domains": ("n=4",),
+    "density": (),
+}
 
 
-def figure(runs: Path, datasets: list[str], models: list[str], out: Path) -> None:
-    """Draw the table of densities to a file."""
-    size = (2.2 * (1 + len(models)), 2.35 * len(datasets))
-    fig, axes = plt.subplots(len(datasets), 1 + len(models), figsize=size, squeeze=False)
-    for axis in axes.flat:
-        axis.set_xticks([])
-        axis.set_yticks([])
-    for row, name in zip(axes, datasets, strict=True):
-        row[0].set_ylabel(name.replace("_", " "))
-        for axis, model in zip(row[1:], models, strict=True):
-            run = reopen(runs / f"{model}-{name}")
-            nats = draw_density(axis, run)
-            print(f"{model} {name}: {nats:.3f} nats on the test points, step {run.step}")
-        points = run.data.load("train").images
-        counts = torch.histogramdd(points, bins=[128, 128], range=list(SQUARE)).hist
-        show(row[0], counts)
-    for axis, title in zip(axes[0], ("truth", *models), strict=True):
-        axis.set_title(title, fontsize=10)
-    fig.tight_layout(pad=0.4)
-    fig.savefig(out, dpi=110)
-
-
-def draw_density(axis: Any, run: OpenedRun) -> float:
-    """Draw the density of a run's model, and write its test score below.
-
-    Returns:
-        The mean of -log p over the test points, in nats.
-    """
-    model = run.model.eval()
-    p, _, log_z = density_on_grid(model, torch.device("cpu"))
-    show(axis, p)
-    test = run.data.load("test").images
-    with torch.no_grad():
-        if log_z is None:
-            minus_log_p = -model.log_likelihood((test,), 1)
-        else:
-            minus_log_p = model.energy(model.values(test)) + log_z
-    nats = minus_log_p.double().mean().item()
-    axis.set_xlabel(f"{nats:.2f} nats, {run.step:,} steps", fontsize=8, labelpad=2)
-    return nats
-
-
-def show(axis: Any, density: Tensor) -> None:
-    """Draw the square root of a density, so that faint parts can be seen."""
-    axis.imshow(density.sqrt().T.flip(0), cmap="magma", extent=SQUARE)
-
-
-def main() -> None:
+def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("runs", type=Path, help="a directory of run directories, MODEL-DATA")
-    parser.add_argument("--data", nargs="+", default=["two_moons", "checkerboard", "rings"])
-    parser.add_argument("--models", nargs="+", default=list(FLOWS))
-    parser.add_argument("--out", type=Path, default=Path("docs/gallery-flows.png"))
-    args = parser.parse_args()
-    setup_globals()  # the resolvers in a run's configuration
-    figure(args.runs, args.data, args.models, args.out)
+    parser.add_argument("runs", type=Path, help="a folder of run directories")
+    parser.add_argument("--page", type=Path, default=PAGE)
+    args = parser.parse_args(words)
+    found = sorted(file.parents[1] for file in args.runs.glob("*/.hydra/config.yaml"))
+    if not found:
+        print(f"no run directories in {args.runs}", file=sys.stderr)
+        return 2
+    pictures = args.page.with_suffix("")
+    shutil.rmtree(pictures, ignore_errors=True)
+    pictures.mkdir(parents=True)
+    sections = [section(run, pictures) for run in found]
+    text = "\n\n".join([HEAD, *sections])
+    args.page.write_text(f"{text}\n", encoding="utf-8")
+    size = sum(file.stat().st_size for file in pictures.iterdir())
+    print(f"{len(found)} runs, {size / 1e6:.2f} MB of pictures; see {args.page}")
+    if size > MAX_BYTES:
+        print(f"more than {MAX_BYTES / 1e6:g} MB; give fewer runs", file=sys.stderr)
+    return int(size > MAX_BYTES)
+
+
+HEAD = """\
+# Gallery
+
+Written by `python scripts/gallery.py RUNS` from run directories: the command of each run, its
+samples through training, and what `gentrain sample` draws of it. The trainings are short, some
+minutes of one core together; [results](results.md) has longer ones, with scores. Nothing is
+chosen: all pictures are of seed 0."""
+
+
+def section(run_dir: Path, pictures: Path) -> str:
+    """What the page says of a run; its pictures are written beside."""
+    run, name = reopen(run_dir), run_dir.name
+    title = " on ".join(run.choices.get(group, "?") for group in ("model", "data"))
+    parts = [f"## {title}", f"    {command(run_dir)}"]
+    for key, about, picture in (*of_training(run_dir), *of_curves(run_dir), *of_modes(run)):
+        file = pictures / f"{name}-{key}.png"
+        small(picture).convert("P", palette=Image.Palette.ADAPTIVE, colors=64).save(
+            file, optimize=True
+        )
+        parts.append(f"{about}:\n\n![{name}, {key}]({pictures.name}/{file.name})")
+    parts += of_sounds(run_dir, pictures)
+    return "\n\n".join(parts)
+
+
+def command(run_dir: Path) -> str:
+    """The command of a run, in lines that fit a page."""
+    words = yaml.safe_load((run_dir / ".hydra" / "overrides.yaml").read_text("utf-8"))
+    shown = [shlex.quote(word) for word in words if not word.startswith(NOT_SHOWN)]
+    lines = ["gentrain"]
+    for word in shown:
+        if len(lines[-1]) + len(word) > 84:
+            lines[-1] += " \\"
+            lines.append("   ")
+        lines[-1] += f" {word}"
+    return "\n    ".join(lines)
+
+
+Shown = Iterator[tuple[str, str, Image.Image]]  # a name, a sentence, a picture
+
+
+def of_training(run_dir: Path) -> Shown:
+    """Samples of equal noise at some steps, side by side, the last step among them."""
+    files = sorted((run_dir / "samples").glob("step-*.png"))
+    if len(files) < 2:
+        return
+    places = {round(i * (len(files) - 1) / (STEPS - 1)) for i in range(STEPS)}
+    chosen = [files[place] for place in sorted(places)]
+    names = [f"step {int(file.stem.removeprefix('step-')):,}" for file in chosen]
+    yield (
+        "training",
+        "Samples through training, always of the same noise or the same sources",
+        beside(chosen, names),
+    )
+
+
+def beside(files: list[Path], names: list[str]) -> Image.Image:
+    """Pictures side by side, each below its name."""
+    opened = [Image.open(file).convert("RGB") for file in files]
+    width = min(WIDTH // len(opened) - 6, opened[0].width)
+    parts = [part.resize((width, part.height * width // part.width)) for part in opened]
+    height = 14 + max(part.height for part in parts)
+    picture = Image.new("RGB", ((width + 6) * len(parts), height), "white")
+    pen = ImageDraw.Draw(picture)
+    for i, (part, name) in enumerate(zip(parts, names, strict=True)):
+        pen.text((i * (width + 6), 0), name, fill="black")
+        picture.paste(part, (i * (width + 6), 14))
+    return picture
+
+
+def of_curves(run_dir: Path) -> Shown:
+    """The losses and scores of metrics.csv, each against the step."""
+    with (run_dir / "metrics.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        for name, value in row.items():
+            if value and name != "step" and not any(word in name for word in NOT_DRAWN):
+                curves.setdefault(name, []).append((float(row["step"]), float(value)))
+    long = {name: points for name, points in curves.items() if len(points) > 2}
+    if not long:
+        return
+    figure, axes = plt.subplots(1, PLOTS, figsize=(9, 1.9))
+    for axis in axes:
+        axis.set_visible(False)
+    for axis, (name, points) in zip(axes, long.items(), strict=False):
+        axis.set_visible(True)
+        axis.plot(*zip(*points, strict=True), color="teal")
+        axis.set_title(name, fontsize=8)
+        axis.tick_params(labelsize=6)
+        axis.set_xlabel("step", fontsize=7)
+    figure.tight_layout(pad=0.4)
+    drawn = BytesIO()
+    figure.savefig(drawn, format="png")
+    picture = Image.open(drawn).convert("RGB")
+    plt.close(figure)
+    yield "curves", "Curves of the training", picture
+
+
+def of_modes(run: OpenedRun) -> Shown:
+    """What each sample mode that fits the run draws."""
+    for name, words in MODES.items():
+        config = configuration(f"run='{run.run_dir}'", f"mode={name}", "save=none", *words)
+        mode, session = build_mode(config), SampleSession(run)
+        if not offers(session, mode):
+            continue
+        with tempfile.TemporaryDirectory() as place, redirect_stdout(StringIO()):
+            out = Output(Path(place), "none", run.data)
+            mode.draw(session, out)
+            picture = Image.open(out.pictures[0]).convert("RGB")
+        yield name, f"{title('mode', name).split(';')[0]} (`mode={name}`)", picture
+
+
+def configuration(*words: str) -> dict[str, Any]:
+    """The keys of conf/sample.yaml."""
+    from hydra import compose, initialize_config_dir
+    from omegaconf import open_dict
+
+    from gentrain.cli.compose import register
+    from gentrain.config import paths, schema
+
+    register()
+    with initialize_config_dir(str(paths.conf_dir()), version_base="1.3"):
+        found = compose("sample", overrides=list(words))
+    with open_dict(found):
+        found.out = None
+    return schema.resolved(found)
+
+
+def of_sounds(run_dir: Path, pictures: Path) -> list[str]:
+    """The last sounds of a run, to hear."""
+    files = sorted((run_dir / "samples").glob("*.wav"))
+    last = [file for file in files if file.stem != "real"][-1:]
+    found = []
+    for file in last:
+        copy = pictures / f"{run_dir.name}-{file.name}"
+        shutil.copy(file, copy)
+        link = f"{pictures.name}/{copy.name}"
+        found.append(f'<audio controls src="{link}"></audio>\n\n[The sounds]({link}) as a file.')
+    return found
+
+
+def small(picture: Image.Image) -> Image.Image:
+    """A picture at most WIDTH wide, and enlarged where it is tiny."""
+    if picture.width > WIDTH:
+        return picture.resize((WIDTH, picture.height * WIDTH // picture.width))
+    times = max(1, WIDTH // 2 // picture.width)
+    return picture.resize((picture.width * times, picture.height * times), Image.Resampling.NEAREST)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

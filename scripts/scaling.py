@@ -3,6 +3,7 @@
     python scripts/scaling.py                # count every preset, and write the page (minutes)
     python scripts/scaling.py --check        # exit status 1 where a count is not up to date
     python scripts/scaling.py --check vae    # of these presets alone
+    python scripts/scaling.py --experiments  # count those of conf/experiment, and write their table
 
 One training step of each preset in conf/model is made on a CPU, with few images, and its arithmetic
 is counted where torch dispatches it, by the formulas of torch.utils.flop_counter. Nothing is timed.
@@ -16,11 +17,12 @@ import math
 import re
 import sys
 import tempfile
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
+from unittest.mock import patch
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "scaling.md"
@@ -134,6 +136,11 @@ def count(preset: str) -> Count:
 
 
 def configuration(preset: str, *overrides: str) -> dict[str, Any]:
+    return composed(f"model={preset}", *STEADY.get(preset, ()), *overrides)
+
+
+def composed(*overrides: str) -> dict[str, Any]:
+    """The configuration of a training that writes nothing beside its curves."""
     from hydra import compose, initialize_config_dir
     from omegaconf import open_dict
 
@@ -141,7 +148,7 @@ def configuration(preset: str, *overrides: str) -> dict[str, Any]:
     from gentrain.config import paths, schema
 
     register()
-    words = [f"model={preset}", *QUIET, *STEADY.get(preset, ()), *overrides]
+    words = [*QUIET, *overrides]
     with initialize_config_dir(str(paths.conf_dir()), version_base="1.3"):
         found = compose("train", overrides=words)
     with open_dict(found):
@@ -162,7 +169,7 @@ def counted(preset: str, images: int) -> tuple[int, int, int, int]:
     return meter.found
 
 
-def meter_of_last_step() -> Any:
+def meter_of_last_step(steps: int = STEPS) -> Any:
     """A callback that counts the last step of a training."""
     import lightning as L
     from torch.optim import Optimizer
@@ -188,8 +195,9 @@ def meter_of_last_step() -> Any:
         stack: ExitStack | None = None
 
         def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
-            if trainer.global_step == STEPS - 1 and self.stack is None:
-                self.stack, self.updated = ExitStack(), 0
+            if trainer.global_step == steps - 1 and self.stack is None:
+                self.stack, self.updated, self.saved = ExitStack(), 0, Saved()
+                self.stack.enter_context(self.saved.hooks())
                 self.operations = self.stack.enter_context(Operations())
                 for optimizer in trainer.optimizers:
                     optimizer.register_step_post_hook(self.count_update)
@@ -198,7 +206,7 @@ def meter_of_last_step() -> Any:
             self.updated += weights_of(optimizer)
 
         def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-            if self.stack is None or trainer.global_step < STEPS:
+            if self.stack is None or trainer.global_step < steps:
                 return
             self.stack.close()
             weights = sum(map(weights_of, trainer.optimizers))
@@ -211,6 +219,184 @@ def weights_of(optimizer: Any) -> int:
     """The weights with a gradient."""
     groups = optimizer.param_groups
     return sum(p.numel() for group in groups for p in group["params"] if p.grad is not None)
+
+
+# --- experiments --------------------------------------------------------------------------------
+
+BYTES = 16  # of a weight: itself, its gradient, and two moments
+FEW = (2, 3)  # images of two counted batches; the models are large
+GENERATIVE = re.compile(r"\w+_\w+")  # experiments with a paper's settings have two words
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What an experiment takes on one GPU.
+
+    Args:
+        count: an update of all players, of batches that are not split.
+        steps: of the whole training.
+        accumulate: batches of an update.
+        saved: bytes that the passes of one batch keep for the gradients, at most.
+    """
+
+    count: Count
+    steps: int
+    accumulate: int
+    saved: float
+
+    columns: ClassVar = (
+        "experiment", "steps", "images a step", "TFLOP a step", "weights", "GB", "hours, fp32",
+        "hours, bf16", "bound by",
+    )  # fmt: skip
+
+    def cells(self) -> list[str]:
+        count = self.count
+        whole = Count(
+            count.preset,
+            count.images,
+            count.flop * self.accumulate,
+            count.operations * self.accumulate,
+            count.weights,
+            count.updated,
+        )
+        floors = whole.floors
+        bound = max(floors, key=lambda reason: floors[reason])
+        slow = max(whole.flop / FP32, floors["memory"], floors["the host"])
+        hours = (self.steps * seconds / 3600 for seconds in (slow, floors[bound]))
+        return [
+            count.preset,
+            f"{self.steps:,}",
+            f"{count.images * self.accumulate:,}",
+            short(whole.flop / 1e12),
+            f"{count.weights:,}",
+            short((self.saved + BYTES * count.weights) / 1e9),
+            *map(short, hours),
+            bound,
+        ]
+
+
+def experiments() -> list[str]:
+    """The experiments with a paper's settings, small images first.
+
+    The others are settings of any model.
+    """
+    files = sorted((ROOT / "conf" / "experiment").glob("*.yaml"))
+    names = [file.stem for file in files if GENERATIVE.fullmatch(file.stem)]
+
+    def pixels(name: str) -> int:
+        return int(math.prod(composed(f"experiment={name}")["data"]["shape"]))
+
+    return sorted(names, key=pixels)
+
+
+def pictures(folder: Path, side: int, width: int) -> Path:
+    """40 random pictures, which are enough for a training split and a test split."""
+    import numpy as np
+    from PIL import Image
+
+    folder.mkdir(parents=True)
+    draw = np.random.default_rng(0)
+    for number in range(40):
+        pixels = draw.integers(256, size=(side, width, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return folder
+
+
+def stand_in(found: dict[str, Any], folder: Path) -> tuple[str, ...]:
+    """Overrides that put random pictures in the place of the data of an experiment."""
+    side = found["data"]["shape"][-1]
+    match found["data"]["name"]:
+        case "unpaired":
+            a, b = (pictures(folder / name, side, side) for name in "ab")
+            return (f"data.a={a}", f"data.b={b}")
+        case "facades":
+            return (f"data.root={pictures(folder / 'both', side, 2 * side)}",)
+        case _:
+            for label in range(2):
+                pictures(folder / "all" / str(label), side, side)
+            classes = "2" if found["data"]["classes"] else "null"
+            root = f"data.root={folder / 'all'}"
+            return ("data=image_folder", root, f"data.size={side}", f"data.classes={classes}")
+
+
+def counted_experiment(name: str) -> Experiment:
+    """Count the first step of an experiment, with random pictures."""
+    from gentrain.training.job import Job
+
+    words = (f"experiment={name}",)
+    own, results = composed(*words), []
+    accumulate = own["scheme"]["accumulate"]
+    growing = ("model.growth.fade=1", "model.growth.stable=1") * ("growth" in own["model"])
+    few = (1, 2) if own["data"]["batch_size"] == 1 else FEW
+    for images in few:
+        with quick_initialisation(), tempfile.TemporaryDirectory() as folder:
+            data = stand_in(own, Path(folder))
+            more = (f"data.batch_size={images}", "steps=1", "scheme.accumulate=1", *growing)
+            more += ("samples.n=1",)  # of the picture at the end
+            config = composed(*words, *data, *more)
+            job = Job(config, {"model": name, "data": "any"}, Path(folder) / "run")
+            meter = meter_of_last_step(steps=1)
+            job.trainer.callbacks.append(meter)  # type: ignore[attr-defined]
+            job.fit()
+        results.append((*meter.found, meter.saved.most))
+    (small, *same, least), (large, *_, most) = results
+    batch, critic_steps = own["data"]["batch_size"], own["scheme"].get("critic_steps", 1)
+    more_images = (batch - few[0]) / (few[1] - few[0])
+    flop, saved = small + more_images * (large - small), least + more_images * (most - least)
+    count = Count(name, batch * critic_steps, flop, *same)
+    return Experiment(count, own["steps"], accumulate, saved)
+
+
+@contextmanager
+def quick_initialisation() -> Iterator[None]:
+    """Normal weights in place of orthogonal ones, whose QR takes minutes and no part of a step."""
+    import torch
+
+    def normal(weight: Any, gain: float = 1.0, generator: Any = None) -> Any:
+        return torch.nn.init.normal_(weight, 0.0, 0.02)
+
+    with patch.object(torch.nn.init, "orthogonal_", normal):
+        yield
+
+
+class Saved:
+    """Bytes that autograd keeps between the passes, as hooks of its saved tensors.
+
+    A storage that several operations keep counts once.
+    """
+
+    def __init__(self) -> None:
+        self.kept: dict[int, tuple[int, int]] = {}  # by address: bytes, and how many keep it
+        self.now, self.most = 0, 0
+
+    def hooks(self) -> Any:
+        import torch
+
+        return torch.autograd.graph.saved_tensors_hooks(self.pack, lambda kept: kept.tensor)
+
+    def pack(self, tensor: Any) -> Any:
+        return Kept(self, tensor)
+
+
+class Kept:
+    """One saved tensor; its bytes are free once autograd lets it go."""
+
+    def __init__(self, saved: Saved, tensor: Any) -> None:
+        storage = tensor.untyped_storage()
+        own = 0 if tensor.requires_grad and tensor.is_leaf else storage.nbytes()  # of no weight
+        self.saved, self.tensor, self.address = saved, tensor, storage.data_ptr()
+        size, number = saved.kept.get(self.address, (own, 0))
+        saved.kept[self.address] = size, number + 1
+        saved.now += 0 if number else size
+        saved.most = max(saved.most, saved.now)
+
+    def __del__(self) -> None:
+        size, number = self.saved.kept[self.address]
+        if number == 1:
+            self.saved.now -= size
+            del self.saved.kept[self.address]
+        else:
+            self.saved.kept[self.address] = size, number - 1
 
 
 # --- the page -----------------------------------------------------------------------------------
@@ -253,15 +439,26 @@ def written(page: str, counts: list[Count]) -> str:
     return page
 
 
+def with_experiments(page: str) -> Iterator[str]:
+    """The page with the table of experiments, again after each: a count takes minutes."""
+    lines = [row(Experiment.columns), row("---" for _ in Experiment.columns)]
+    for name in experiments():
+        lines.append(row(counted_experiment(name).cells()))
+        print(lines[-1], file=sys.stderr, flush=True)
+        text = "\n".join(("", *lines, "", ""))
+        head, _, rest = page.partition("<!-- experiments -->\n")
+        yield f"{head}<!-- experiments -->\n{text}<!-- end -->{rest.partition('<!-- end -->')[2]}"
+
+
 def stale(page: str, counts: list[Count]) -> list[str]:
     """The rows that the page has not."""
     lines = page.splitlines()
     return [line for each in tables(counts).values() for line in each if line not in lines]
 
 
-def rows_of(page: str) -> list[str]:
-    """The presets that the page has, in the first table."""
-    found = between("floors").search(page)
+def rows_of(page: str, table: str = "floors") -> list[str]:
+    """The presets or experiments that a table of the page has."""
+    found = between(table).search(page)
     assert found is not None
     return [line.split("|")[1].strip() for line in found[0].strip().splitlines()[2:]]
 
@@ -269,10 +466,15 @@ def rows_of(page: str) -> list[str]:
 def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Count the arithmetic of every preset.")
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--experiments", action="store_true")
     parser.add_argument("presets", nargs="*", help="with --check: these alone")
     args = parser.parse_args(words)
     logging.getLogger("gentrain").setLevel(logging.ERROR)
     page = PAGE.read_text(encoding="utf-8")
+    if args.experiments:
+        for whole in with_experiments(page):
+            PAGE.write_text(whole, encoding="utf-8")
+        return 0
     counts = []
     for preset in args.presets or presets():
         counts.append(count(preset))

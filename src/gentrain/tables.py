@@ -13,6 +13,15 @@ NARROW = 24  # of a column that folds, before optional columns are left out
 AROUND = 3  # columns of space that a cell takes beside its text
 
 
+def quantity(n: float, thing: str) -> str:
+    """A number of things, the word in the singular for one of them.
+
+    >>> quantity(1, "step"), quantity(1200, "cell")
+    ('1 step', '1,200 cells')
+    """
+    return f"{n:,.0f} {thing}{'' if n == 1 else 's'}"
+
+
 def text_table(
     head: Sequence[str],
     rows: Sequence[Sequence[str]],

@@ -226,6 +226,7 @@ def test_the_preset_has_the_papers_numbers() -> None:
     config = composed("model=bigbigan")
     rates = {player: (o["lr"], o["betas"]) for player, o in config["scheme"]["optimizers"].items()}
     assert rates == {"critic": (2e-4, [0.0, 0.999]), "generator": (5e-5, [0.0, 0.999])}
+    assert config["scheme"]["rates"] == {"encoder": 10.0}
     assert config["scheme"]["critic_steps"] == 2 and config["lipschitz"]["players"] == [
         "critic",
         "generator",

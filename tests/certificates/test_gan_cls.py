@@ -22,6 +22,7 @@ from gentrain.models.gan.gan_cls import (
     TextEncoder,
     joint_embedding_loss,
     retrieval,
+    scaled,
 )
 from gentrain.networks import dcgan, mlp
 from gentrain.networks.base import Backbone
@@ -183,13 +184,40 @@ def test_the_text_joins_the_last_map_at_every_place(convolutions: bool) -> None:
     channels, height, width = critic.map
     assert (height, width) == ((4, 4) if convolutions else (1, 1))
     maps = critic.critic.features(x).view(6, channels, height, width)
-    code = critic.compress(e)
+    code = critic.compress(scaled(e))
     layer = critic.join[0]
     found = critic.features(x, e).view(6, channels, height, width)
     for i, j in ((0, 0), (height - 1, width - 1)):
         column = torch.cat([maps[:, :, i, j], code], 1)
         expected = F.leaky_relu(column @ layer.weight[:, :, 0, 0].T + layer.bias, 0.2)
         assert torch.allclose(found[:, :, i, j], expected, atol=1e-5)
+
+
+def test_projection_is_a_product_of_features_and_text() -> None:
+    model, (x, y) = make(convolutions=True, conditioning="projection"), batch()
+    critic, e = model.critic, model.embed(y)
+    assert scaled(e).square().mean(1) == pytest.approx(torch.ones(6), rel=1e-5)
+    h = critic.critic.features(x)
+    expected = critic.critic.head(h)[:, 0] + torch.einsum(
+        "bf,fe,be->b", h, critic.project.weight, scaled(e)
+    )
+    assert torch.allclose(critic(x, e), expected, atol=1e-5)
+    assert torch.equal(critic.features(x, e), h)
+
+
+@pytest.mark.parametrize("near", [0.0, 0.5, 1.0])
+def test_so_many_wrong_captions_are_nearly_right(near: float) -> None:
+    model = make(near=near)
+    y = torch.randint(1, WORDS, (64, LENGTH), generator=torch.Generator().manual_seed(2))
+    torch.manual_seed(0)
+    wrong = torch.stack([model.wrong_labels(y) for _ in range(50)])
+    off = (wrong != y).sum(2)
+    assert off.min() == 1
+    # of random captions of three words, few differ in one word alone
+    plain = torch.stack([make().wrong_labels(y) for _ in range(50)])
+    chance = ((plain != y).sum(2) == 1).double().mean().item()
+    expected = near + (1 - near) * chance
+    assert (off == 1).double().mean().item() == pytest.approx(expected, abs=0.03)
 
 
 # --- what is refused ------------------------------------------------------------------------------
@@ -203,6 +231,11 @@ def test_interpolation_is_refused_where_it_has_no_loss() -> None:
         make(FeatureMatching())
     make(FeatureMatching(), interpolation=None)
     make(FeatureMatching(adversarial=True))
+
+
+def test_wrong_captions_that_no_one_sees_are_refused() -> None:
+    with pytest.raises(UserError, match=r"\(model.near, model.matching_aware\)"):
+        make(matching_aware=False, near=0.5)
 
 
 def test_a_batch_of_one_has_no_other_caption() -> None:

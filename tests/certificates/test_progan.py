@@ -314,7 +314,8 @@ def test_growth_counts_images_and_resets_the_optimizers(tmp_path: Path) -> None:
     } < scheme.latest.keys()
 
 
-@pytest.mark.parametrize("stopped", [4, 6])  # in mid-fade, and in the step before a new level
+# in mid-fade, and in the step before a new level
+@pytest.mark.parametrize("stopped", [4, pytest.param(6, marks=pytest.mark.slow)])
 def test_resumed_in_mid_fade(tmp_path: Path, stopped: int) -> None:
     whole, _ = run(tmp_path / "whole", 9)
     run(tmp_path / "parts", stopped)

@@ -71,7 +71,7 @@ def stargan(*chosen: Regularizer, **options: Any) -> StarGAN:
 # --- networks -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("depth", "patch"), [(1, 16), (2, 34), (3, 70)])
+@pytest.mark.parametrize(("depth", "patch"), [(0, 1), (1, 16), (2, 34), (3, 70)])
 def test_the_receptive_field_is_what_moves_one_score(depth: int, patch: int) -> None:
     """By the formula, and by asking which pixels have a gradient: 70 at the paper's depth."""
     critic = patchgan.Critic([1, 160, 160], width=2, depth=depth, norm="none")
@@ -154,6 +154,16 @@ def test_sizes_that_do_not_work_are_refused() -> None:
             partial(patchgan.Critic, shape=SHAPE, depth=1),
             criterion(loss=losses.ls()),
         )
+    with pytest.raises(UserError, match=r"share of the cycle's.*write model\.identity=0"):
+        cyclegan(cycle=0.0)
+
+
+def test_without_its_weight_the_cycle_is_no_loss() -> None:
+    batch = (images(), images())
+    losses_with, losses_without = (
+        cyclegan(cycle=cycle, identity=0.0).generator_loss(batch).losses for cycle in (10.0, 0.0)
+    )
+    assert {*losses_with} - {*losses_without} == {"target_cycle", "source_cycle"}
 
 
 def test_a_penalty_is_of_the_mean_score_of_an_images_patches() -> None:

@@ -26,6 +26,7 @@ print(random.random(), numpy.random.rand(), torch.rand(()).item(), os.getpid())
 """
 
 
+@pytest.mark.slow
 def test_it_finds_what_a_cold_one_finds(tmp_path: Path) -> None:
     env = plain() | {"MINE": "yes", "CUDA_VISIBLE_DEVICES": ""}
     found = [
@@ -71,6 +72,7 @@ def test_signals_and_children(tmp_path: Path) -> None:
         assert not Path(f"/proc/{other.pid}").exists(), "its status was taken"
 
 
+@pytest.mark.slow
 def test_without_torch(tmp_path: Path) -> None:
     done = python(tmp_path, without_torch(plain()), "-c", "import torch")
     assert done.returncode == 99 and "torch was imported" in done.stderr

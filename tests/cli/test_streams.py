@@ -34,7 +34,9 @@ main()
 """
 
 
-@pytest.mark.parametrize("closed", ["1", "2", "12"])
+@pytest.mark.parametrize(
+    "closed", ["12", *(pytest.param(n, marks=pytest.mark.slow) for n in ("1", "2"))]
+)
 def test_closed_streams(closed: str, env: dict[str, str], tmp_path: Path) -> None:
     done = python(tmp_path, env, "-c", CLOSED, *TRAIN, "hydra.run.dir=run", closed)
     assert done.returncode == 0 and (tmp_path / "run" / "summary.json").exists()

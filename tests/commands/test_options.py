@@ -48,7 +48,13 @@ def test_all_options_are_known() -> None:
 
 
 @pytest.mark.parametrize("option", VALUES)
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("gan", "vae", "rbm") else pytest.param(name, marks=pytest.mark.slow)
+        for name in QUICK
+    ],
+)
 def test_an_option_changes_the_scores_or_is_refused(
     name: str, option: str, zoo: Zoo, tmp_path: Path, gentrain: Program
 ) -> None:

@@ -14,9 +14,14 @@ import pytest
 from gentrain.config import validate
 from gentrain.layers.normalization import layers_before_norms
 from tests.support.commands import everything, trainings
-from tests.support.compose import build_model, composed
+from tests.support.compose import build_model, composed, options
+from tests.support.paths import CONF
 
 CASES = trainings()
+GROUPS = {folder.relative_to(CONF).as_posix() for folder in CONF.rglob("*") if folder.is_dir()} - {
+    "hydra"
+}
+CHOSEN = {*GROUPS, "callbacks", "hydra", "logger", "checkpoint", "samples", "quality", "trainer"}
 
 
 def merged(cases: dict[str, list[str]]) -> dict[str, list[str]]:
@@ -61,11 +66,34 @@ def test_merged_commands_have_every_word() -> None:
     }
 
 
-@pytest.mark.parametrize("name", merged(CASES))
+FIRST_READ = ("README", "help", "docs/quick", "docs/how-to", "loss", "lipschitz")
+MERGED = merged(CASES)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name.startswith(FIRST_READ) else pytest.param(name, marks=pytest.mark.slow)
+        for name in MERGED
+    ],
+)
 def test_documented_commands_compose(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert_composes(merged(CASES)[name], tmp_path, monkeypatch)
+    assert_composes(MERGED[name], tmp_path, monkeypatch)
+
+
+def test_documented_choices_are_there() -> None:
+    """Names of options and first parts of keys, which takes no composition."""
+    known = composed("model=gan").keys() | CHOSEN
+    for name, words in CASES.items():
+        for word in words:
+            key, _, value = word.lstrip("+~").partition("=")
+            group = key.partition("@")[0].replace(".", "/")
+            assert key.partition(".")[0].partition("/")[0] in known, (name, word)
+            if group in GROUPS and "=" in word and not re.search(r"[/.{]", value):
+                for option in re.findall(r"[^\[\],' ]+", value):
+                    assert option in options(group) or option == "null", (name, word)
 
 
 @pytest.mark.slow

@@ -209,6 +209,8 @@ def test_a_command_of_a_finished_run(
 ) -> None:
     if (reason := needs(command)) or command.verb == "check" or "[OPTION=VALUE" in command.words:
         pytest.skip(f"needs {reason or 'code of the reader (test_how_to.py)'}")
+    if command.verb == "explore":
+        pytest.skip("serves until it is stopped (tests/commands/explore)")
     name = RUNS.get(mode_of(command), "gan")
     if command.verb == "eval":
         bounded = any(word.startswith("importance=") for word in command.words)

@@ -6,18 +6,22 @@ Experiments are found by themselves. Their data are not here: random pictures ta
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
-from PIL import Image
 
 from gentrain.cli.compose import register
 from gentrain.config import paths, schema, validate
 from gentrain.training.job import Job
 from tests.support.compose import options
+from tests.support.paths import ROOT
+
+sys.path.append(str(ROOT / "scripts"))
+
+from scaling import quick_initialisation, stand_in
 
 EXPERIMENTS = options("experiment")
 # what a step does without on a CPU
@@ -50,44 +54,18 @@ def test_it_composes(name: str) -> None:
     assert validate.check(configuration(*words))["steps"] >= 1
 
 
-def pictures(folder: Path, side: int, width: int) -> Path:
-    """40 random pictures, which are enough for a training split and a test split."""
-    folder.mkdir(parents=True)
-    draw = np.random.default_rng(0)
-    for number in range(40):
-        pixels = draw.integers(256, size=(side, width, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"{number}.png")
-    return folder
-
-
-def stand_in(found: dict[str, Any], folder: Path) -> tuple[str, ...]:
-    """Overrides that put random pictures in the place of the data of an experiment."""
-    side = found["data"]["shape"][-1]
-    match found["data"]["name"]:
-        case "unpaired":
-            a, b = (pictures(folder / name, side, side) for name in "ab")
-            return (f"data.a={a}", f"data.b={b}")
-        case "facades":
-            return (f"data.root={pictures(folder / 'both', side, 2 * side)}",)
-        case _:
-            for label in range(2):
-                pictures(folder / "all" / str(label), side, side)
-            classes = "2" if found["data"]["classes"] else "null"
-            root = f"data.root={folder / 'all'}"
-            return ("data=image_folder", root, f"data.size={side}", f"data.classes={classes}")
-
-
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # of pictures of 128 and 256 pixels, on a busy core
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if "_" in name])
 def test_a_step(name: str, tmp_path: Path) -> None:
     words = (f"experiment={name}",)
     found = configuration(*words)
     small = [word for word in FEW if known(found, word.split("=")[0])]
-    job = Job(
-        configuration(*words, *stand_in(found, tmp_path), *small),
-        {"model": name, "data": name},
-        tmp_path / "run",
-    )
+    if found["data"]["batch_size"] == 1:
+        small.append("data.batch_size=1")
+    config = configuration(*words, *stand_in(found, tmp_path), *small)
+    with quick_initialisation():  # an orthogonal one takes minutes, and has tests of its own
+        job = Job(config, {"model": name, "data": name}, tmp_path / "run")
     job.fit()
     assert job.scheme.global_step >= 1
 

@@ -121,6 +121,7 @@ def test_a_heading_says_the_wish_and_a_few_lines_fulfil_it(wish: str) -> None:
     assert len(shell) <= 2 and all(len(block.splitlines()) <= 5 for block in code)
 
 
+@pytest.mark.slow
 def test_commands_that_look_at_runs_and_the_composition_of_the_others(
     place: Path,
     env: dict[str, str],

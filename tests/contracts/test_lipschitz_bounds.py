@@ -41,7 +41,7 @@ from gentrain.layers.resample import Downsample, Upsample
 from gentrain.models.gan.bigan import pair_critic
 from gentrain.models.gan.bigbigan import ThreeScoreCritic
 from gentrain.models.gan.cyclegan import TwoCritics
-from gentrain.models.gan.gan_cls import CaptionCritic
+from gentrain.models.gan.gan_cls import CaptionCritic, CaptionProjectionCritic
 from gentrain.networks import ali, dcgan, mlp, patchgan, resnet
 from gentrain.networks.base import Backbone
 from gentrain.networks.classifier import ClassifierCritic, LogitCritic
@@ -175,7 +175,10 @@ def refused(backbone: Backbone[Any], method: str) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method",
+    [m if m == "spectral_norm" else pytest.param(m, marks=pytest.mark.slow) for m in METHODS],
+)
 def test_every_backbone_is_bounded_or_refused(method: str) -> None:
     torch.manual_seed(0)
     assert len(backbones()) > 35
@@ -202,6 +205,7 @@ WRAPPED = {
     "concat": (partial(ConcatCritic, classes=CLASSES), PLAIN),
     "projection": (partial(ProjectionCritic, classes=CLASSES), JOINED),
     "captions": (partial(CaptionCritic, size=TEXT, code=3), JOINED),
+    "caption projection": (partial(CaptionProjectionCritic, size=TEXT), JOINED),
     "classifier": (partial(ClassifierCritic, classes=CLASSES), PLAIN),
     "logits": (partial(LogitCritic, classes=CLASSES), JOINED),
     "two": (partial(TwoCritics, shapes=(SHAPE, SHAPE)), PLAIN),
@@ -287,6 +291,7 @@ def test_the_bound_is_reached() -> None:
         Downsample(),
         Upsample(),
         patchgan.PatchHead((2, 8, 8), 4),
+        patchgan.PatchHead((2, 8, 8), 1),
         resnet.PixelPool("sum", 64),
         resnet.PixelPool("mean", 64),
         mlp.Maxout(8, 4, 3),

@@ -255,10 +255,12 @@ def refused(error: UserError, key: str) -> None:
     assert len(text) < 400 and key, text
 
 
-# that of tones has the same network and data
+LONG = ("SoundQuality", "ToneQuality")  # each trains a classifier of sounds
+
+
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=pytest.mark.slow) if n == "SoundQuality" else n for n in SCORED],
+    [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in SCORED],
 )
 def test_it_scores_what_it_is_for(name: str, env: dict[str, str]) -> None:
     preset, quality = SCORED[name]
@@ -271,7 +273,7 @@ def test_it_scores_what_it_is_for(name: str, env: dict[str, str]) -> None:
     assert_contract(metric, model, data)
 
 
-QUICK = ("rbm", "cvae", "planar")
+QUICK = ("rbm", "cvae")
 EVERY = [p if p in QUICK else pytest.param(p, marks=pytest.mark.slow) for p in PRESETS]
 
 

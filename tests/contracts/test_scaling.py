@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import pytest
+import torch
 
 from tests.support.paths import ROOT
 
@@ -25,6 +26,26 @@ scaling = script()
 
 def test_every_preset_has_a_row() -> None:
     assert scaling.rows_of(scaling.PAGE.read_text()) == scaling.presets()
+
+
+def test_experiments_have_rows() -> None:
+    """Those of small images; a count of larger ones takes minutes, and may not be made yet."""
+    names, rows = scaling.experiments(), scaling.rows_of(scaling.PAGE.read_text(), "experiments")
+    assert len(names) == 10 and names[: len(rows)] == rows
+    assert {name for name in names if name.endswith("cifar10")} <= set(rows)
+
+
+def test_what_is_saved_for_gradients_counts_once() -> None:
+    """x is kept by two products, w is a weight, and nothing is left after the backward pass."""
+    saved, x, w = scaling.Saved(), torch.randn(10, 4), torch.randn(4, 3, requires_grad=True)
+    with saved.hooks():
+        y = (x @ w).exp() + (x @ w.detach()[:, :1] + (x @ w)).sum()
+        loss = y.sum()
+    exp = 10 * 3
+    assert saved.most == saved.now == 4 * (x.numel() + exp)
+    loss.backward()
+    del y, loss
+    assert saved.now == 0 and saved.most > 0
 
 
 @pytest.mark.slow

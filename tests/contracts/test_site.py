@@ -60,6 +60,16 @@ def test_the_readme_is_short_and_its_scores_are_measured() -> None:
         assert score in results and minutes in results, command
 
 
+def test_the_gallery_is_of_its_pictures_and_small() -> None:
+    text = (ROOT / "docs" / "gallery.md").read_text("utf-8")
+    files = sorted((ROOT / "docs" / "gallery").iterdir())
+    assert {f"gallery/{file.name}" for file in files} == set(re.findall(r"gallery/[\w.-]+", text))
+    assert sum(file.stat().st_size for file in files) < 1_000_000
+    kinds = {file.stem.partition("-")[2] for file in files}
+    assert kinds >= {"training", "curves", "interpolate", "translate", "complete", "chains"}
+    assert any(file.suffix == ".wav" for file in files)
+
+
 def test_curves_that_pages_name_are_logged() -> None:
     source = "\n".join(file.read_text("utf-8") for file in (ROOT / "src").rglob("*.py"))
     words = set(re.findall(r"\w+", source))
@@ -120,6 +130,22 @@ def test_the_navigation_has_every_page_of_docs() -> None:
     for file in (ROOT / "docs").glob("**/*.md"):
         page = file.relative_to(ROOT / "docs")
         assert f"- {page.as_posix()}" in text or f"- {page.parent.as_posix()}/*" in text, page
+
+
+def test_every_score_is_in_the_list_of_rows() -> None:
+    text = (ROOT / "docs" / "concepts.md").read_text("utf-8").partition("### Rows of eval")[2]
+    listed = {word.rstrip("_*") for word in re.findall(r"`([\w*]+)`", text)}
+    source = "".join(
+        file.read_text("utf-8") for file in (ROOT / "src/gentrain/quality").glob("*.py")
+    )
+    names = {
+        name.replace("*", "").rstrip("_")
+        for name in re.findall(r'^ +"([\w*]+)": Score\(', source, re.MULTILINE)
+    }
+    parts = re.compile(r"_(error|std|sd|mean|permuted|floor|pooled)$")
+    assert len(names) > 40
+    for name in names:
+        assert {name, parts.sub("", name), re.sub("__sd$", "", name)} & listed, name
 
 
 def test_workflows_and_forms_are_yaml() -> None:

@@ -13,7 +13,7 @@ import torch
 
 from gentrain.data.arrays import to_float
 from gentrain.data.captioned_digits import FACTS, VALUES, WORDS, CaptionedDigits
-from gentrain.data.labels import Attributes, Captions, Exclusive, words_of
+from gentrain.data.labels import Attributes, Captions, Exclusive, one_word_off, words_of
 from gentrain.errors import UserError
 
 Make = Callable[..., Any]
@@ -72,6 +72,22 @@ def test_wrong_captions_are_others_of_the_batch() -> None:
         assert counts.min() > 300 / choices * 0.7
     same = y[:2]
     assert torch.equal(kind.others(same, 6), same)
+
+
+def test_one_word_of_a_caption_is_exchanged() -> None:
+    y = torch.tensor([[1, 2, 3], [1, 5, 6], [1, 5, 0], [4, 0, 0], [1, 2, 0]])
+    torch.manual_seed(0)
+    drawn = torch.stack([one_word_off(y) for _ in range(200)])
+    assert (drawn != y).any(2).all()
+    pairs = {0: {(1, 5, 3), (1, 2, 6)}, 1: {(1, 2, 6), (1, 5, 3)}, 2: {(1, 2, 0)}, 4: {(1, 5, 0)}}
+    for row, expected in pairs.items():
+        assert {tuple(each) for each in drawn[:, row].tolist()} == expected
+    # the only caption of one word gets a whole other one
+    assert {tuple(each) for each in drawn[:, 3].tolist()} == {
+        tuple(r) for r in y[[0, 1, 2, 4]].tolist()
+    }
+    same = y[:1].repeat(3, 1)
+    assert torch.equal(one_word_off(same), same)
 
 
 def test_the_words_of_a_caption_as_a_vector() -> None:

@@ -73,8 +73,18 @@ def test_keys_of_the_yaml_are_those_of_the_constructor(name: str, config: Make) 
     assert keys["name"] == name
 
 
-@pytest.mark.parametrize("name", SETS)
-@pytest.mark.parametrize("check", [samples, digest, batches, ranks])
+# data in memory, files, sounds, points: the others share the code of one of these
+EACH_KIND = ("mnist", "image_folder", "tones", "gaussian_ring", "captioned_digits", "pairs")
+CHECKED = [
+    pytest.param(
+        check, name, marks=[] if check is samples or name in EACH_KIND else pytest.mark.slow
+    )
+    for check in (samples, digest, batches, ranks)
+    for name in SETS
+]
+
+
+@pytest.mark.parametrize(("check", "name"), CHECKED)
 def test_contract(check: Callable[..., str], name: str, sets: Make) -> None:
     """What `gentrain check` checks of a data set."""
 

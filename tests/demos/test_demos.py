@@ -69,6 +69,9 @@ def test_the_pages_and_notebooks_are_there(name: str) -> None:
     page, demo = (PAGES / f"{name}.md").read_text("utf-8"), build(name)
     assert page.startswith(f"# {demo.title}\n")
     assert all(words in " ".join(page.split()) for words in (demo.claim, demo.exercise))
+    last = page.strip().splitlines()[-1]
+    assert re.fullmatch(r"Seed 0; less than two minutes of one processor, \w+\.", last)
+    assert not re.search(r"/(work|root|home|tmp)/", page)  # no path of whoever made it
     assert (PAGES / f"{name}.png").stat().st_size < 300_000
     kept = PAGES.parents[1] / "examples/demos" / f"{name}.ipynb"
     assert kept.read_text("utf-8").strip() == notebook(name, demo)

@@ -178,9 +178,8 @@ WORKERS, DASHBOARD, LOG = (
 )
 
 
-@pytest.mark.parametrize(
-    "words", [WORKERS, pytest.param([*DASHBOARD, *LOG], marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [WORKERS, [*DASHBOARD, *LOG]])
 def test_f20_another_logger_or_other_workers(
     finished: Path, halfway: Path, env: dict[str, str], tmp_path: Path, words: list[str]
 ) -> None:
@@ -188,6 +187,7 @@ def test_f20_another_logger_or_other_workers(
     assert_same_run(tmp_path / "run", finished, rows=words == WORKERS)
 
 
+@pytest.mark.slow
 def test_23_a_forced_resume_takes_the_new_rate(
     halfway: Path, env: dict[str, str], tmp_path: Path
 ) -> None:
@@ -206,6 +206,7 @@ def test_23_a_forced_resume_takes_the_new_rate(
     assert [o["param_groups"][0]["lr"] for o in (critic, generator)] == [1e-5, 2e-4]
 
 
+@pytest.mark.slow
 def test_23_a_checkpoint_of_another_model(
     halfway: Path, env: dict[str, str], tmp_path: Path
 ) -> None:
@@ -426,6 +427,7 @@ def command(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_text()
 
 
+@pytest.mark.slow
 def test_f11_a_killed_worker(finished: Path, env: dict[str, str], tmp_path: Path) -> None:
     fetched = ("data.resident=false", "data.workers=1", "hydra.run.dir=run")
     with started(tmp_path, env, *ENDLESS, *fetched) as process:
@@ -476,6 +478,7 @@ def many(cwd: Path, env: dict[str, str], count: int) -> None:
     assert len(made) == count and all(summary(run_dir)["status"] == "completed" for run_dir in made)
 
 
+@pytest.mark.slow
 def test_f14_started_at_once(env: dict[str, str], tmp_path: Path) -> None:
     many(tmp_path, env, 4)
 
@@ -485,6 +488,7 @@ def test_f14_twenty_started_at_once(env: dict[str, str], tmp_path: Path) -> None
     many(tmp_path, env, 20)
 
 
+@pytest.mark.slow
 def test_f17_a_killed_sweep(finished: Path, env: dict[str, str], tmp_path: Path) -> None:
     """What was done is not done again, what was half done goes on, what was missing is made; all
     end as if nothing had been.
@@ -637,6 +641,7 @@ def assert_little_lost(run_dir: Path) -> None:
     assert reached - saved <= EVERY, f"{reached} reached, {saved} saved"
 
 
+@pytest.mark.slow
 def test_f1_two_kills(env: dict[str, str], tmp_path: Path) -> None:
     torture(tmp_path, env, 2, TORTURED["dcgan"], 0)
 

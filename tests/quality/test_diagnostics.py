@@ -109,6 +109,7 @@ def test_a_collapsed_generator() -> None:
         assert trick in told
 
 
+@pytest.mark.slow
 def test_one_label() -> None:
     scheme, data = trained(
         "model=cgan",

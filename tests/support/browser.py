@@ -109,14 +109,14 @@ class Page:
 
     def open(
         self,
-        file: Path,
+        file: Path | str,
         width: int = 1280,
         height: int = 900,
         dark: bool = False,
         ready: str = "document.documentElement?.dataset.ready",
     ) -> Any:
-        """Show a page; what `ready` is then. By default that is the page's own account of the
-        milliseconds from the start of loading until all was drawn.
+        """Show a file or an address; what `ready` is then. By default that is the page's own
+        account of the milliseconds from the start of loading until all was drawn.
         """
         self.ask(
             "Emulation.setDeviceMetricsOverride",
@@ -129,9 +129,9 @@ class Page:
             "Emulation.setEmulatedMedia",
             features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}],
         )
-        self.ask("Page.navigate", url=file.resolve().as_uri())
+        url = file if isinstance(file, str) else file.resolve().as_uri()
+        self.ask("Page.navigate", url=url)
         deadline = time.monotonic() + 60
-        url = file.resolve().as_uri()
         while not (found := self.run(f"location.href === {url!r} && ({ready})")):
             assert time.monotonic() < deadline, self.complaints
             time.sleep(0.02)

@@ -223,6 +223,7 @@ def test_f17_a_driver_of_workers_killed(
         )
 
 
+@pytest.mark.slow
 def test_a_study_without_any_score_ends_in_its_table(run: Run, tmp_path: Path) -> None:
     pytest.importorskip("optuna")
     words = ("model=dcgan", "sweep=tpe", "sweep.trials=1", "sweep.name=t", "steps=1", *TINY)

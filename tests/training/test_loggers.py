@@ -194,6 +194,7 @@ def test_only_finite_numbers_are_logged(run_dir: Path, monkeypatch: pytest.Monke
     assert logged == [{"a": 1.0}]
 
 
+@pytest.mark.slow
 def test_no_step_is_sent_twice(run_dir: Path) -> None:
     """A run that was killed after step 4 goes on from its checkpoint of step 2."""
     run(run_dir, Loggers("offline"))
@@ -325,6 +326,7 @@ def test_a_doctors_verdict_is_an_alert(run_dir: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_two_runs_in_one_process_are_two(tmp_path: Path) -> None:
     run(tmp_path / "a", Loggers("offline"))
     run(tmp_path / "b", Loggers("offline"))
@@ -356,7 +358,8 @@ def test_an_online_run_arrives(
     assert_nothing_left()
 
 
-@pytest.mark.parametrize("answer", ["refuses", pytest.param("is silent", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("answer", ["refuses", "is silent"])
 def test_a_server_that_is_not_there(
     run_dir: Path,
     monkeypatch: pytest.MonkeyPatch,

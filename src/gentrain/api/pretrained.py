@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gentrain.errors import Unavailable, UserError
 from gentrain.files import report_disk_errors, write_text
+from gentrain.tables import quantity
 
 if TYPE_CHECKING:
     from gentrain.runs.reopen import OpenedRun
@@ -60,7 +61,7 @@ def card(run: OpenedRun, about: dict[str, Any]) -> str:
     return (
         f"---\nlibrary_name: gentrain\ntags: [gentrain, {model}]\n---\n\n"
         f"# {model} on {data}\n\n"
-        f"Trained with gentrain {about['version']} for {run.step} steps, seed "
+        f"Trained with gentrain {about['version']} for {quantity(run.step, 'step')}, seed "
         f"{about['seed']}.\n\n"
         f"    import gentrain\n    run = gentrain.from_pretrained(PATH)\n"
         f"    images = run.sample(64, seed=0)\n\n"

@@ -19,7 +19,10 @@ from gentrain.errors import UserError
 
 PLAIN = re.compile(r"[\w.,/:+-]*", re.ASCII)  # values that Hydra can read
 TABLE = Path(__file__).with_name("aliases.yaml")
-POSITIONAL = {"eval": "run", "sample": "run", "export": "run", "doctor": "run", "compare": "runs"}
+POSITIONAL = {
+    "eval": "run", "sample": "run", "explore": "run", "export": "run", "doctor": "run",
+    "compare": "runs",
+}  # fmt: skip
 CHOICE = {"demo": "demo", "verify": "model"}  # of a group, by the first word
 # keys whose values are paths; a path may have characters that Hydra's grammar has not
 PATHS = re.compile(

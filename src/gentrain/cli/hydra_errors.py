@@ -22,7 +22,9 @@ from gentrain.config.validate import nearest
 # plugins of Hydra, and the extra of gentrain that brings each
 EXTRAS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray", "optuna": "optuna"}
 
-VERBS = ("sample", "eval", "export", "compare", "doctor", "check", "verify", "list", "help")
+VERBS = (
+    "sample", "eval", "explore", "export", "compare", "doctor", "check", "verify", "list", "help"
+)  # fmt: skip
 
 # what chooses nothing, in groups without an option `none`
 NONE = {

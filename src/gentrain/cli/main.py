@@ -1,4 +1,4 @@
-"""gentrain [train|eval|sample|export|compare|doctor|check|verify|demo|list] key=value ...
+"""gentrain [train|eval|sample|explore|export|compare|doctor|check|verify|demo|list] key=value ...
 
 torch is imported only when a run is built or opened, so help and refusals come at once.
 """
@@ -48,7 +48,8 @@ if TYPE_CHECKING:
     from gentrain.training.job import Job
 
 VERBS = (
-    "train", "eval", "sample", "export", "compare", "doctor", "check", "verify", "demo", "list"
+    "train", "eval", "sample", "explore", "export", "compare", "doctor", "check", "verify", "demo",
+    "list",
 )  # fmt: skip
 
 # what a disk that is full, read-only or gone answers; any other OSError is a fault of ours
@@ -334,6 +335,16 @@ def sample(cfg: DictConfig) -> None:
     sample(resolved(cfg), HydraConfig.get().runtime.choices["mode"])
 
 
+def explore(cfg: DictConfig) -> None:
+    """gentrain explore run=PATH"""
+    from gentrain.commands.explore import explore, refuse_missing_streamlit
+    from gentrain.config.schema import resolved
+
+    refuse_missing_streamlit()
+    prepare_to_open(cfg, cfg.checkpoint.name)
+    explore(resolved(cfg))
+
+
 def evaluate(cfg: DictConfig) -> None:
     """gentrain eval run=PATH, or images=PATH against=PATH"""
     from hydra.core.hydra_config import HydraConfig
@@ -424,6 +435,7 @@ TASKS: dict[str, Callable[[DictConfig], Any]] = {
     "train": train_cell,
     "eval": evaluate,
     "sample": sample,
+    "explore": explore,
     "export": export,
     "compare": compare,
     "doctor": doctor,

@@ -8,6 +8,7 @@ from gentrain.errors import UserError
 from gentrain.patience import say_if_slow
 from gentrain.quality.diagnostics import Finding, can_be_examined, examine, measure
 from gentrain.runs.reopen import reopen
+from gentrain.tables import quantity
 
 
 def diagnose(run_dir: Path, samples: int) -> list[Finding]:
@@ -28,7 +29,7 @@ def diagnose(run_dir: Path, samples: int) -> list[Finding]:
             "this model has neither a critic nor a likelihood to examine (run); "
             "see its scores, with gentrain eval"
         )
-    with say_if_slow(f"examining {samples} samples"):
+    with say_if_slow(f"examining {quantity(samples, 'sample')}"):
         findings = examine(measure(run.model, run.data, run.device, run.latest, samples))
     count = f"{len(findings)} found" if findings else "nothing found"
     print(f"{run_dir} at step {run.step}: {count}")

@@ -31,6 +31,7 @@ from gentrain.quality.test_error import TestError
 from gentrain.runs import directory
 from gentrain.runs.reopen import OpenedRun, reopen
 from gentrain.runs.resolvers import NO_SCORES
+from gentrain.tables import quantity
 
 BATCH = 100  # images at a time, of a model with a likelihood
 IMPORTANCE = 100  # samples of its bound
@@ -308,7 +309,7 @@ def chain_lines(scores: dict[str, float], about: dict[str, Any]) -> list[str]:
 def decoder_lines(scores: dict[str, float], about: dict[str, Any]) -> list[str]:
     """The nats of a decoder, what they may be wrong by, and how the chains moved."""
     nats = f"{scores['nats_gaussian']:.2f} +- {scores['nats_gaussian_error']:.2f} nats"
-    images = f"{about['images']} images of {about['data']}, {about['split']}"
+    images = f"{quantity(about['images'], 'image')} of {about['data']}, {about['split']}"
     given = ", given the label" if about["given_labels"] else ""
     pixels = f"Gaussian pixels of deviation {scores['deviation']:.3g}"
     return [
@@ -324,7 +325,8 @@ def likelihood_lines(scores: dict[str, float], about: dict[str, Any]) -> list[st
 
     A conditional model has two kinds of nats, each with its name.
     """
-    images = f"{about['images']} images of {about['data']}, {about['split']}, {about['pixels']}"
+    images = f"{quantity(about['images'], 'image')} of {about['data']}, {about['split']}"
+    images += f", {about['pixels']}"
     nats = f"{scores['nats']:.2f} +- {scores['nats_error']:.2f} nats"
     lines = [f"-log p(x)   {nats}; {about['likelihood']}; {images}"]
     if GIVEN_LABEL in scores:

@@ -31,6 +31,7 @@ from gentrain.protocols import lines
 from gentrain.quality.base import Metric, measure, metrics_of, prepare_metric
 from gentrain.quality.classifier import Classifier
 from gentrain.runs import directory
+from gentrain.tables import quantity
 
 # composes the configuration of a command: its name and overrides -> values, not resolved
 Compose = Callable[[str, list[str]], Any]
@@ -104,7 +105,9 @@ def evaluate_images(config: dict[str, Any], compose: Compose) -> Path:
     with report_disk_errors(file.parent, "out"):
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, record)
-    print(f"{path}, {len(model.images)} images, against {data.name}; all of it in {file}")
+    print(
+        f"{path}, {quantity(len(model.images), 'image')}, against {data.name}; all of it in {file}"
+    )
     print_table(scores, {"quality": protocol})
     return file
 

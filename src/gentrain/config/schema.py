@@ -136,6 +136,20 @@ class Doctor:
     debug: bool = False
 
 
+@dataclass
+class Explore:
+    """`gentrain explore run=DIR`: a page with sliders over what a run can draw."""
+
+    run: str = MISSING
+    checkpoint: Saved = Saved.last
+    averaged: bool | None = None  # null: where the run keeps an average of its weights
+    port: int | None = None  # null: the first that is free
+    browser: bool = True
+    device: Device = Device.auto
+    plugins: list[str] = field(default_factory=list)
+    debug: bool = False
+
+
 class Compiler(Enum):
     """How far compiled objectives are checked."""
 
@@ -250,6 +264,7 @@ SCHEMAS = {
     "eval_schema": Evaluate,
     "compare_schema": Compare,
     "doctor_schema": Doctor,
+    "explore_schema": Explore,
     "check_schema": Check,
     "verify_schema": Verify,
     "demo_schema": Demonstrate,

@@ -57,18 +57,19 @@ def annotated(images: Tensor, rows: list[str], columns: list[str]) -> Tensor:
     Args:
         images: (B, C, H, W) in [-1, 1]; small ones are enlarged, so that the words fit.
         rows: a word for each row; empty for none.
-        columns: a word for each column.
+        columns: a word for each column, or "" for none.
 
     Returns:
         (3, H', W') in [0, 1].
     """
-    zoom = math.ceil(READABLE / images.shape[3])
+    pen = ImageDraw.Draw(Image.new("L", (1, 1)))
+    widest = max([math.ceil(pen.textlength(word)) + GAP for word in columns], default=0)
+    zoom = math.ceil(max(READABLE, widest) / images.shape[3])
     images = unit(images).repeat_interleave(zoom, 2).repeat_interleave(zoom, 3)
     height, width = images.shape[2] + GAP, images.shape[3] + GAP
     cells = tile(images, len(columns)) if len(images) > 1 else F.pad(images[0], [GAP] * 4)
-    pen = ImageDraw.Draw(Image.new("L", (1, 1)))
     left = max([math.ceil(pen.textlength(row)) + 2 * GAP for row in rows], default=0)
-    above = 12
+    above = 12 if any(columns) else 0
     picture = Image.new("RGB", (left + cells.shape[2], above + cells.shape[1]), "white")
     picture.paste(as_image(cells.expand(3, -1, -1)), (left, above))
     pen = ImageDraw.Draw(picture)

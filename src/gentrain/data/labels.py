@@ -270,6 +270,25 @@ def other_captions(y: Tensor) -> Tensor:
     return y[torch.multinomial(differs.float() + alone, 1)[:, 0]]
 
 
+def one_word_off(y: Tensor) -> Tensor:
+    """Each caption of a batch (B, L) with one word exchanged, drawn.
+
+    The word at a place comes from the same place of another caption of as many words. A caption of
+    which all others are the same, or of other lengths, gets another one as in `other_captions`.
+    """
+    length = (y > 0).sum(1)
+    fits = (y[:, None] != y[None]).any(2) & (length[:, None] == length[None])
+    alone = ~fits.any(1)
+    row = torch.arange(len(y), device=y.device)
+    other = y[torch.multinomial((fits | torch.diag(alone)).float(), 1)[:, 0]]
+    differs = (other != y).float()
+    differs[alone] = 1
+    place = torch.multinomial(differs, 1)[:, 0]
+    found = y.clone()
+    found[row, place] = other[row, place]
+    return torch.where(alone[:, None], other_captions(y), found)
+
+
 def words_of(text: str) -> list[str]:
     """The words of a text, in lower case and without punctuation.
 

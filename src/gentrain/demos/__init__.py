@@ -9,6 +9,8 @@
 - `coupling_layers`: triangular Jacobians, and images between the latents of four
 - `disjoint_supports`: between supports that do not meet JSD is flat, and the distance is not
 - `elbo`: the bound is log p - KL, and importance samples close the gap
+- `few_labels`: a critic with a class more learns from 100 labels; two generators
+- `forgotten_content`: what a translation keeps without the cycle
 - `growing`: a level that fades in against one that is there at once
 - `historical_averaging`: a game that circles converges to the mean of its past
 - `hopfield_capacity`: a Hopfield network recalls 0.138 N patterns
@@ -18,7 +20,7 @@
 - `latent_arithmetic`: codes added up, joined by paths, cut off
 - `latent_completion`: holes of digits completed through the code of a VAE
 - `markov_chains`: chains that reach their target, and chains that do not
-- `mode_collapse`: modes that a GAN drops, and four remedies
+- `mode_collapse`: modes of a ring and a grid that a GAN drops, and four remedies
 - `optimal_plan`: the cheapest plan on the corners of a square
 - `penalty_robustness`: six architectures by two losses
 - `planar_flow`: a determinant in D steps, and what few planar maps cannot bend
@@ -26,7 +28,9 @@
 - `rate_distortion`: what beta moves
 - `receptive_fields`: what masks hide, and the blind spot
 - `saturation`: the better the critic, the less the saturating loss teaches
+- `sharp_translations`: L1 alone blurs, critics of patches sharpen
 - `two_divergences`: the inclusive KL covers, the exclusive one chooses
 - `two_scores`: what the Inception Score and the Frechet distance see
 - `virtual_batch_norm`: what a sample owes to its batch
+- `wrong_labels`: pairs with wrong labels, and two ways to give labels
 """

@@ -18,6 +18,7 @@ from gentrain.models.energy.rbm import RBM
 from gentrain.models.energy.visible import BinaryUnits
 
 SIDE = 14
+TIMES = 7  # that a transition is timed
 DRAWS = 10  # completions of each digit, whose mean is the answer
 
 
@@ -108,12 +109,12 @@ def row_of(name: str, found: Tensor, test: Tensor, known: Tensor) -> Row:
 
 
 def timed(side: int) -> tuple[int, float, float]:
-    """Units, and the processor seconds of one transition of both machines, the least of three."""
+    """Units, and the processor seconds of one transition of both machines, the least of several."""
     shape, hidden = [1, side, side], side**2
     each = []
     for model in (Boltzmann(shape, hidden=hidden), RBM(BinaryUnits(), shape, hidden=hidden)):
         x, found = model.noise(100, "cpu"), []
-        for _ in range(4):
+        for _ in range(TIMES + 1):
             began = time.process_time()
             model.run_chain(x, 1)
             found.append(time.process_time() - began)

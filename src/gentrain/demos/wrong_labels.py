@@ -13,7 +13,7 @@ from gentrain.adversarial.criterion import AdversarialCriterion
 from gentrain.adversarial.lipschitz import Unconstrained
 from gentrain.adversarial.losses import js
 from gentrain.commands.demo.base import Demo, Finding, Row, Shown, colour, figure, seeded
-from gentrain.commands.demo.training import duel, rows_of
+from gentrain.commands.demo.training import play_batches, rows_of
 from gentrain.config.types import Count
 from gentrain.data.gaussians import GaussianRing
 from gentrain.models.gan.cgan import ConditionalGAN
@@ -100,7 +100,12 @@ class WrongLabels(Demo):
             name = f"{conditioning}, {'with' if aware else 'without'} pair"
             agreement = torch.stack([run.agreement for run in runs])
             ranked = torch.stack([run.ranked for run in runs])
-            style = {"color": colour(number), "linestyle": "-" if aware else "--", "label": name}
+            style = {
+                "color": colour(number // 2),
+                "linestyle": "-" if aware else "--",
+                "marker": "os^v"[number],
+                "label": name,
+            }
             for each, curves in ((axes[0, 0], agreement), (axes[0, 1], ranked)):
                 self.draw(each, curves, style)
             if conditioning == "concat":
@@ -147,13 +152,13 @@ class WrongLabels(Demo):
                 ranked.append(above.float().mean())
                 early = points if step == self.early else early
 
-            duel(model, rows_of(self.batch_size, x, y), self.steps, 1e-3, look)
+            play_batches(model, rows_of(self.batch_size, x, y), self.steps, 1e-3, look)
         return Watched(torch.stack(agreement), torch.stack(ranked), early)
 
     def draw(self, axes: Any, curves: Tensor, style: dict[str, Any]) -> None:
         """The mean of curves (seeds, looks), and a band from the least to the most."""
         updates = self.every * torch.arange(1, curves.shape[1] + 1)
-        axes.plot(updates, curves.mean(0), **style)
+        axes.plot(updates, curves.mean(0), markevery=3, markersize=5, **style)
         low, high = curves.amin(0).numpy(), curves.amax(0).numpy()
         axes.fill_between(updates, low, high, alpha=0.2, color=style["color"])
 

@@ -6,8 +6,10 @@ patch is the receptive field of a score: from the last layer back to the first,
 r <- (r - 1) stride + kernel. `depth` halving layers of 4x4, one more of stride 1, and the layer of
 the scores make
 
-    depth     1    2    3    4
-    patch    16   34   70  142 pixels
+    depth     0    1    2    3    4
+    patch     1   16   34   70  142 pixels
+
+The critic of single pixels, of depth 0, has layers of 1x1 alone.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from gentrain.config.types import Count
+from gentrain.config.types import Count, Whole
 from gentrain.errors import UserError
 from gentrain.layers.activation import LeakyReLU
 from gentrain.layers.lipschitz_bound import LipschitzBounded, WeightLimits, lipschitz_bound
@@ -39,7 +41,7 @@ class Critic(base.Critic):
         source_shape: shape of the source that it sees beside each image, joined on channels;
             None for images alone.
         width: channels after the first layer.
-        depth: halving layers.
+        depth: halving layers; 0 for a critic of single pixels.
         norm: after every layer but the first.
 
     Raises:
@@ -53,7 +55,7 @@ class Critic(base.Critic):
         shape: list[int],
         source_shape: list[int] | None = None,
         width: Count = 64,
-        depth: Count = 3,
+        depth: Whole = 3,
         norm: Norm = "instance_plain",
     ) -> None:
         base.require_image(shape)
@@ -63,17 +65,18 @@ class Critic(base.Critic):
                 f"sources of {source_shape[1:]} cannot be joined to images of {shape[1:]} "
                 "(model.critic.source_shape, data); write model.critic.source_shape=null"
             )
-        strides = [2] * depth + [1]
-        height, breadth = map_size(shape, strides)
+        strides = [2] * depth + [1] if depth else [1, 1]
+        kernel, padding = (KERNEL, 1) if depth else (1, 0)
+        height, breadth = map_size(shape, strides) if depth else shape[1:]
         layers: list[nn.Module] = []
         for i, stride in enumerate(strides):
             outputs = width * min(2**i, MAX_FACTOR)
             bias = norm != "batch" or i == 0
-            layers.append(nn.Conv2d(inputs, outputs, KERNEL, stride, 1, bias=bias))
+            layers.append(nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=bias))
             layers += [norm2d(norm, outputs)] if i else []
             layers.append(LeakyReLU(0.2))
             inputs = outputs
-        head = PatchHead((inputs, height, breadth), KERNEL)
+        head = PatchHead((inputs, height, breadth), kernel)
         super().__init__(nn.Sequential(*layers, nn.Flatten()), inputs * height * breadth, head=head)
         self.source_shape = source_shape
         base.gaussian_init(self)
@@ -136,13 +139,14 @@ class PatchHead(nn.Module, LipschitzBounded):
 
     Args:
         shape: (C, H, W) of the map.
-        kernel: side of the convolution's kernel.
+        kernel: side of the convolution's kernel. A pixel of zeros is put around the map, but for
+            one of 1x1.
     """
 
     def __init__(self, shape: tuple[int, int, int], kernel: int) -> None:
         super().__init__()
-        self.shape = shape
-        self.conv = nn.Conv2d(shape[0], 1, kernel, padding=1)
+        self.shape, self.padding = shape, int(kernel > 1)
+        self.conv = nn.Conv2d(shape[0], 1, kernel, padding=self.padding)
 
     @property
     def weight(self) -> Tensor:
@@ -156,7 +160,7 @@ class PatchHead(nn.Module, LipschitzBounded):
     def lipschitz_bound(self, limits: WeightLimits) -> float:
         """K of the mean over patches: of P of them, the convolution's K / sqrt(P)."""
         kernel = int(self.conv.kernel_size[0])
-        patches = math.prod(side + 3 - kernel for side in self.shape[1:])
+        patches = math.prod(side + 2 * self.padding + 1 - kernel for side in self.shape[1:])
         return lipschitz_bound(self.conv, limits) / math.sqrt(patches)
 
 

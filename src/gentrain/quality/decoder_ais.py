@@ -84,7 +84,9 @@ class Observation:
         return -(x - self.decoder(u)).square().sum(1) / (2 * self.deviation**2) - constant
 
     @torch.no_grad()
-    def anneal(self, u: Tensor, how: Annealing, back: bool = False) -> Annealed:
+    def anneal(
+        self, u: Tensor, how: Annealing, back: bool = False, what: str = "annealing"
+    ) -> Annealed:
         """Lead noise from the prior to the posterior, p_beta = p(u) p(x | u)^beta, or back.
 
         Transitions are of Hamiltonian Monte Carlo. As in the paper, a chain takes longer steps
@@ -94,6 +96,7 @@ class Observation:
             u: (N C, L) draws of the prior; of the posterior for the way back.
             how: chains, temperatures and leaps.
             back: from beta = 1 to 0.
+            what: this is of the work, for the lines of a long annealing.
         """
         kernel = HMC(0.1, how.leaps)
         lengths = torch.full((len(u), 1), 0.1, device=u.device, dtype=u.dtype)
@@ -112,7 +115,7 @@ class Observation:
             return gain, state.x
 
         betas = how.betas()[::-1] if back else how.betas()
-        found = annealed(transition, u, betas)
+        found = annealed(transition, u, betas, f"{what}, temperatures")
         shape = (len(self.x), how.chains)
         acceptance = torch.stack(kept).mean().item()
         return Annealed(found.log_w.view(shape), found.x.unflatten(0, shape), acceptance)
@@ -129,8 +132,9 @@ def bounds(
     means = decoder(u)
     model = Observation(decoder, means + deviation * torch.randn_like(means), deviation)
     prior = torch.randn(len(u) * how.chains, u.shape[1], device=u.device, dtype=u.dtype)
-    forward = model.anneal(prior, how)
-    return forward, model.anneal(u.repeat_interleave(how.chains, 0), how, back=True)
+    forward = model.anneal(prior, how, what="simulated images, there")
+    posterior = u.repeat_interleave(how.chains, 0)
+    return forward, model.anneal(posterior, how, back=True, what="simulated images, back")
 
 
 def tuned(decoder: Decoder, x: Tensor, latent: int, how: Annealing) -> float:
@@ -139,9 +143,10 @@ def tuned(decoder: Decoder, x: Tensor, latent: int, how: Annealing) -> float:
     The M step is deviation^2 = E |x - G(u)|^2 / D over draws of the posterior.
     """
     deviation = FIRST
-    for _ in range(ROUNDS):
+    for number in range(ROUNDS):
         prior = torch.randn(len(x) * how.chains, latent, device=x.device)
-        found = Observation(decoder, x, deviation).anneal(prior, how)
+        what = f"tuning the deviation, round {number + 1} of {ROUNDS}"
+        found = Observation(decoder, x, deviation).anneal(prior, how, what=what)
         shares = found.log_w.softmax(1).float()
         with torch.no_grad():
             far = x[:, None] - decoder(found.noise.flatten(0, 1)).view(*shares.shape, -1)
@@ -247,7 +252,8 @@ class DecoderLikelihood(HeldOutMetric):
                 with self.stream("chains", device, number):
                     u = torch.randn(len(batch[0]) * self.how.chains, latent, device=device)
                     observed = Observation(self.decoder(model, batch), pixels(batch), deviation)
-                    found = observed.anneal(u, self.how)
+                    what = f"annealing, batch {number + 1}"
+                    found = observed.anneal(u, self.how, what=what)
                 log_p.append(found.log_mean())
                 acceptance.append(found.acceptance)
             with self.stream("simulated", device):

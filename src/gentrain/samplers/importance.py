@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from gentrain.patience import counted
 from gentrain.samplers.kernel import Kernel, LogDensity
 
 
@@ -78,6 +79,7 @@ def annealed(
     transition: Callable[[Tensor, float, float], tuple[Tensor, Tensor]],
     x: Tensor,
     betas: Sequence[float],
+    what: str = "annealing, temperatures",
 ) -> Weighted:
     """Lead draws of p_0 through p_beta, beta from 0 to 1, so that E[w] = Z_1 / Z_0.
 
@@ -88,9 +90,10 @@ def annealed(
             leaves p_(beta_k) invariant.
         x: (N, ...) draws of p_0.
         betas: rising from 0 to 1.
+        what: what the lines of a long annealing count.
     """
     log_w = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-    for lower, upper in pairwise(betas):
+    for lower, upper in counted(pairwise(betas), len(betas) - 1, what):
         gain, x = transition(x, lower, upper)
         log_w += gain
     return Weighted(x, log_w)

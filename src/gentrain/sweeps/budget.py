@@ -12,6 +12,7 @@ from gentrain.config.overrides import key_of
 from gentrain.runs.directory import LAST, summary
 from gentrain.sweeps.cell_process import run_command
 from gentrain.sweeps.ledger import Ledger
+from gentrain.tables import quantity
 
 log = logging.getLogger("gentrain")
 
@@ -49,8 +50,10 @@ def announce(
     counts = (
         f"{len(asked) - len(todo)} done, {len(half)} half done, {len(todo) - len(half)} to train"
     )
-    what = f"{len(asked)} cells ({counts})" if trials is None else f"{trials} trials"
-    text = f"sweep {ledger.name}: {what}, {steps:,.0f} steps"
+    what = f"{quantity(len(asked), 'cell')} ({counts})"
+    if trials is not None:
+        what = quantity(trials, "trial")
+    text = f"sweep {ledger.name}: {what}, {quantity(steps, 'step')}"
     if todo and config.probe:
         text += measure(ledger, todo, config, factor)
     elif todo:

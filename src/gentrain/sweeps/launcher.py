@@ -38,6 +38,7 @@ from gentrain.sweeps.budget import announce
 from gentrain.sweeps.cell_process import LAUNCHER, STOP, wants_more_steps
 from gentrain.sweeps.ledger import Ledger, Status, alive
 from gentrain.sweeps.table import print_sweep
+from gentrain.tables import quantity
 
 log = logging.getLogger("gentrain")
 
@@ -376,7 +377,7 @@ class SweepLauncher:
         else:
             remedy = f"see {self.dir / first['cell'] / first['log']}"
         return (
-            f"{len(bad)} of {count} cells of {self.dir} have not completed (sweep.name), "
+            f"{len(bad)} of {quantity(count, 'cell')} of {self.dir} not completed (sweep.name), "
             f"first {first['cell']}: {first['reason']}; {remedy}"
         )
 

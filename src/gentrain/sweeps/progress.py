@@ -13,6 +13,7 @@ from pathlib import Path
 
 from gentrain.patience import SECONDS, patience
 from gentrain.sweeps.ledger import LOG, Ledger, Status
+from gentrain.tables import quantity
 
 log = logging.getLogger("gentrain")
 
@@ -64,7 +65,7 @@ def tally(ledger: Ledger) -> str:
     found = [ledger.read_status(name)["status"] for name in ledger.cells]
     bad = sum(status in ("failed", "diverged") for status in found)
     failed = f", {bad} failed" if bad else ""
-    return f"{found.count('completed')} of {len(found)} cells done{failed}"
+    return f"{found.count('completed')} of {quantity(len(found), 'cell')} done{failed}"
 
 
 def last_line(file: Path) -> str:

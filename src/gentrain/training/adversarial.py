@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from torch import Tensor
+from torch import Tensor, nn
 
-from gentrain.config.types import Count, Whole
+from gentrain.config.types import Count, Positive, Whole
 from gentrain.errors import UserError
 from gentrain.models.gan.base import AdversarialModel
 from gentrain.training.divergence import OnDivergence
@@ -71,6 +71,8 @@ class AdversarialModule(TrainingModule):
             acts as one batch of n times the size in the memory of one (BigGAN). What looks at a
             batch as a whole (batch norm, feature matching, a mean in the loss) still sees each of
             the n alone, as in BigGAN.
+        rates: factors of the learning rate of parts of the generator's player, by the names that
+            the model gives them, such as `{encoder: 10}` (BigBiGAN).
         The other arguments are those of `TrainingModule`.
     """
 
@@ -91,16 +93,19 @@ class AdversarialModule(TrainingModule):
         critic_warmup: CriticWarmup | None = None,
         generator_batch: Count = 1,
         pretraining: Whole = 0,
+        rates: dict[str, Positive] | None = None,
     ) -> None:
         super().__init__(
             model, optimizers, schedule, log_every, compile, on_divergence, divergence_budget
         )
         self.critic_steps, self.accumulate = critic_steps, accumulate
         self.critic_warmup, self.generator_batch = critic_warmup, generator_batch
+        self.rates = rates or {}
         self.pretraining, self.pretrained = pretraining, 0  # updates wanted, and made
         self.critic_updates = 0  # since the last update of the generator
         refuse_rounds(critic_steps, critic_warmup, generator_batch)
         refuse_pretraining(model, pretraining)
+        refuse_rates(model, self.rates)
         self.objectives = {"critic": model.critic_loss, "generator": model.generator_loss}
         if compile is True:
             refuse_uncompilable(model)
@@ -117,6 +122,12 @@ class AdversarialModule(TrainingModule):
             for regularizer in self.model.each_regularizer():
                 regularizer.check_optimizer(player, optimizer)
         return self.with_schedules(optimizers)
+
+    def rated_parts(self, player: str) -> list[tuple[nn.Module, float]]:
+        if player != "generator":
+            return []
+        parts = self.model.generator_parts()
+        return [(parts[name], factor) for name, factor in self.rates.items()]
 
     def on_train_start(self) -> None:
         super().on_train_start()
@@ -194,6 +205,7 @@ class AdversarialModule(TrainingModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
         self.pretrained, self.critic_updates = checkpoint["critic_rounds"]
+        refuse_other_groups(checkpoint, 1 + len(self.rates))
 
     def update_player(
         self, player: str, optimizer: LightningOptimizer, batches: list[Batch]
@@ -245,6 +257,28 @@ def refuse_pretraining(model: AdversarialModel, updates: int) -> None:
         raise UserError(
             "only a critic that is an autoencoder can be pre-trained (scheme.pretraining); "
             "choose model=ebgan, or write scheme.pretraining=0"
+        )
+
+
+def refuse_rates(model: AdversarialModel, rates: dict[str, float]) -> None:
+    """Raise UserError for the rate of a part that the model does not have."""
+    parts = sorted(model.generator_parts())
+    for name in rates:
+        if name not in parts:
+            known = f"rates are of {', '.join(parts)}" if parts else "leave the rates out"
+            raise UserError(
+                f"{type(model).__name__} has no part {name} with a rate of its own "
+                f"(scheme.rates.{name}); {known}"
+            )
+
+
+def refuse_other_groups(checkpoint: dict[str, Any], groups: int) -> None:
+    """Raise UserError where a checkpoint's optimizer has other parts than the configuration."""
+    saved = len(checkpoint["optimizer_states"][1]["param_groups"])
+    if saved != groups:
+        raise UserError(
+            f"the checkpoint has rates of {saved - 1} parts of the generator, and the "
+            f"configuration of {groups - 1} (scheme.rates); resume with the rates of the run"
         )
 
 

@@ -36,6 +36,7 @@ from gentrain.runs.checkpoints import (
     threads_of,
 )
 from gentrain.runs.reopen import saved_weights
+from gentrain.tables import quantity
 from gentrain.training.callbacks.evaluation import Evaluation
 from gentrain.training.callbacks.signals import ignore_sigchld, interruptible, requeue
 from gentrain.training.callbacks.summary import SummaryCallback
@@ -296,7 +297,9 @@ class Job:
             score = f", best {best['metric']} {best['value']:.4g} at step {best['step']}"
             score += f" (protocol {protocol_of(end, best['metric'])})"
         rate = f"{end['images_per_second'] or 0:,.0f} images/s"
-        done = f"done: {end['steps']} steps in {end['wall_seconds']:.0f} s, {rate}{score}"
+        done = (
+            f"done: {quantity(end['steps'], 'step')} in {end['wall_seconds']:.0f} s, {rate}{score}"
+        )
         pictures = self.run_dir / "samples"
         look = [f"pictures in {pictures}"] if pictures.is_dir() else []
         curves = f"curves by `gentrain compare {shlex.quote(str(self.run_dir))}`"

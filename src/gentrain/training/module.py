@@ -6,7 +6,7 @@ import functools
 import logging
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
 from typing import Any, ClassVar
@@ -80,12 +80,14 @@ class TrainingModule(L.LightningModule, ABC):
         self.optimizer_factories, self.make_schedule = optimizers, schedule
         self.log_every, self.guard = log_every, DivergenceGuard(on_divergence, divergence_budget)
         self.compile_when = compile
+        self.rate_factors: dict[str, list[float]] = {}  # of each group of a player's weights
         self.chosen: dict[str, bool] = {}  # whether each player's update is compiled
         self.steps: dict[str, GradientStep] = {}  # of each player, from its first update on
         self.resumed = False
         self.stepped = False  # the last training step updated the weights of `step_counts_player`
         self.scored_at: int | None = None  # the step of the latest scores, on every process
         self.latest: dict[str, float] = {}  # the newest value of everything logged
+        self.logged_at: dict[str, int] = {}  # its step, where this process has logged it
         self.protocols: dict[str, Any] = {}  # how each score was measured
         self.origin: dict[str, Any] = {}  # what a checkpoint says of its configuration
         self.curves, self.clock = Curves(), Clock()
@@ -108,6 +110,7 @@ class TrainingModule(L.LightningModule, ABC):
     def record(self, scalars: dict[str, float]) -> None:
         """Log scalars at the current step, and keep them for the summary."""
         self.latest |= scalars
+        self.logged_at |= dict.fromkeys(scalars, self.global_step)
         for logger in self.loggers:
             logger.log_metrics(scalars, step=self.global_step)
 
@@ -120,9 +123,26 @@ class TrainingModule(L.LightningModule, ABC):
             for player, network in networks.items()
         }
         return {
-            player: self.optimizer_factories[player](network.parameters())
-            for player, network in networks.items()
+            player: self.make_optimizer(player, network) for player, network in networks.items()
         }
+
+    def make_optimizer(self, player: str, network: nn.Module) -> Optimizer:
+        """Make a player's optimizer, with a group for each part that has its own rate."""
+        parts = self.rated_parts(player)
+        self.rate_factors[player] = [1.0, *(factor for _, factor in parts)]
+        if not parts:
+            return self.optimizer_factories[player](network.parameters())
+        each = [list(part.parameters()) for part, _ in parts]
+        apart = {id(p) for some in each for p in some}
+        rest = [p for p in network.parameters() if id(p) not in apart]
+        optimizer = self.optimizer_factories[player]([{"params": some} for some in (rest, *each)])
+        for group, factor in zip(optimizer.param_groups, self.rate_factors[player], strict=True):
+            group["lr"] *= factor
+        return optimizer
+
+    def rated_parts(self, player: str) -> list[tuple[nn.Module, float]]:
+        """Parts of a player that learn at another rate, and by what factor; none here."""
+        return []
 
     def with_schedules(self, optimizers: dict[str, Optimizer]) -> Any:
         """What Lightning wants of `configure_optimizers`."""
@@ -153,7 +173,7 @@ class TrainingModule(L.LightningModule, ABC):
         for player, optimizer in zip(self.players, self.trainer.optimizers, strict=True):
             own = [schedule for schedule in self.schedules if schedule.optimizer is optimizer]
             wanted = keywords_of(self.optimizer_factories[player])
-            apply_hyperparameters(optimizer, own, wanted)
+            apply_hyperparameters(optimizer, own, wanted, self.rate_factors[player])
             if self.resumed and self.make_schedule:
                 self.follow_schedule(player, optimizer, own[0])
 
@@ -171,8 +191,10 @@ class TrainingModule(L.LightningModule, ABC):
         if math.isclose(rate, old, rel_tol=1e-6, abs_tol=1e-12 * base):
             return
         schedule.load_state_dict(state)
-        for group in optimizer.param_groups:
-            group["lr"], group["initial_lr"] = rate, base
+        factors = self.rate_factors[player]
+        schedule.base_lrs = [base * factor for factor in factors]
+        for group, factor in zip(optimizer.param_groups, factors, strict=True):
+            group["lr"], group["initial_lr"] = rate * factor, base * factor
         log.warning(
             f"learning rate of the {player} at step {step}: {old:.3g} -> {rate:.3g}, that of the "
             "configured schedule and steps (schedule, steps)"
@@ -419,7 +441,10 @@ def keywords_of(factory: OptimizerFactory) -> dict[str, Any]:
 
 
 def apply_hyperparameters(
-    optimizer: Optimizer, schedules: list[LRScheduler], wanted: dict[str, Any]
+    optimizer: Optimizer,
+    schedules: list[LRScheduler],
+    wanted: dict[str, Any],
+    factors: Sequence[float],
 ) -> None:
     """Give an optimizer the configured numbers, where a checkpoint has brought it others.
 
@@ -429,16 +454,18 @@ def apply_hyperparameters(
         optimizer: as the checkpoint has restored it.
         schedules: schedules of this optimizer.
         wanted: the configured options.
+        factors: of the rate, of each group of weights.
     """
-    for group in optimizer.param_groups:
+    for i, (group, factor) in enumerate(zip(optimizer.param_groups, factors, strict=True)):
         initial = group.get("initial_lr", group["lr"])
         group.update({key: value for key, value in wanted.items() if key in group and key != "lr"})
-        if (rate := wanted.get("lr", initial)) == initial:
+        rate = wanted["lr"] * factor if "lr" in wanted else initial
+        if rate == initial:
             continue
         group["lr"] *= rate / initial
         for schedule in schedules:
             group["initial_lr"] = rate
-            schedule.base_lrs = [rate for _ in schedule.base_lrs]
+            schedule.base_lrs[i] = rate
 
 
 def rate_at(make_schedule: ScheduleFactory, base: float, step: int) -> tuple[float, dict[str, Any]]:

@@ -449,6 +449,7 @@ def test_where_runs_are_and_how_to_draw_from_them(tab: Page, file: Path) -> None
         assert text(tab, "#copied") == ["Copied the command of a0."]
 
 
+@pytest.mark.slow
 def test_more_than_twenty_groups_have_pages(tab: Page, file: Path, tmp_path: Path) -> None:
     place = made.many(tmp_path / "r", groups=23, seeds=1, rows=20, values=4, pictures=1, pixels=30)
     (place / "compare.html").write_text(page_of(place))

@@ -336,7 +336,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "ali": ("data.size=28",), "iaf": (), "planar": (), "realnvp_points": (),
 }  # fmt: skip
 STARTS_OF = {"infogan": 10, "gan": 8, "ebgan": 8}  # eight rectifiers have many local minima
-QUICK = ("dcgan", "infogan", "bigan", "vae", "realnvp")
+QUICK = ("dcgan", "bigan", "vae", "realnvp")
 MADE_OF_NOISE = [
     name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
     for name in (*PRESETS, *DENSITIES)

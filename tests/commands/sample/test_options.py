@@ -130,8 +130,9 @@ RUNS = {
 }
 MODES = sorted(path.stem for path in (CONF / "mode").glob("*.yaml"))
 # in the plane everything is drawn on a fine grid; test_editing.py has small cases of edit
+LONG = ("density", "edit", "domains", "cycle", "project", "captions")
 CASES = [
-    pytest.param(mode, run, marks=[pytest.mark.slow] if i or mode in ("density", "edit") else [])
+    pytest.param(mode, run, marks=[pytest.mark.slow] if i or mode in LONG else [])
     for mode in MODES
     for i, run in enumerate(RUNS[mode])
 ]

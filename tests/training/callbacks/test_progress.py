@@ -5,6 +5,7 @@ import logging
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -61,7 +62,18 @@ def test_headlines_are_the_first_of_each_group() -> None:
         "quality/n": 500.0,
         "quality/fid": 12.0,
     }
-    assert headlines(latest) == ["critic/adversarial -3.21", "quality/fid 12"]
+    module = SimpleNamespace(latest=latest, log_every=50, global_step=100)
+    module.logged_at = dict.fromkeys(latest, 100)
+    assert headlines(module) == ["critic/adversarial -3.21", "quality/fid 12"]
+
+
+def test_an_old_score_has_its_step() -> None:
+    latest = {"critic/adversarial": 1.0, "quality/fid": 12.0, "test/fid": 13.0}
+    module = SimpleNamespace(latest=latest, log_every=50, global_step=750)
+    module.logged_at = {"critic/adversarial": 700, "quality/fid": 500}  # test/fid: before a resume
+    assert headlines(module) == [
+        "critic/adversarial 1", "quality/fid 12 (step 500)", "test/fid 13 (earlier)",
+    ]  # fmt: skip
 
 
 def test_a_log_file_has_lines_beside_a_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

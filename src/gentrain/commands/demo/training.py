@@ -56,14 +56,30 @@ def fit(
         rate: learning rate at the start.
         look: called with the number of updates after each of them.
     """
-    model.init_from_batch((next(data),))
+    minimise(model, ((x,) for x in data), steps, rate, look)
+
+
+def minimise(
+    model: SingleObjectiveModel,
+    data: Iterator[Batch],
+    steps: int,
+    rate: float = 1e-3,
+    look: Callable[[int], None] = lambda step: None,
+) -> None:
+    """As `fit`, for a model whose batches hold more than images, such as their sources.
+
+    Args:
+        model: minimises `objective`.
+        data: batches.
+        steps: updates.
+        rate: learning rate at the start.
+        look: called with the number of updates after each of them.
+    """
+    model.init_from_batch(next(data))
     optimizer = torch.optim.Adam(model.parameters(), lr=rate)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for step in range(1, steps + 1):
-        total = torch.stack([*model.objective((next(data),)).losses.values()]).sum()
-        optimizer.zero_grad()
-        total.backward()
-        optimizer.step()
+        descend(optimizer, model.objective(next(data)).losses)
         decay.step()
         model.after_step()
         look(step)
@@ -87,10 +103,10 @@ def play(
         look: called with the number of updates after each of them.
         critic_steps: updates of the critic before each of the generator.
     """
-    duel(model, ((x,) for x in data), steps, rate, look, critic_steps)
+    play_batches(model, ((x,) for x in data), steps, rate, look, critic_steps)
 
 
-def duel(
+def play_batches(
     model: AdversarialModel,
     data: Iterator[Batch],
     steps: int,

@@ -10,15 +10,17 @@ import torch
 from torch import Tensor
 
 from gentrain.capability import supports
-from gentrain.commands.sample.mode import Mode, table
+from gentrain.commands.sample.mode import Mode
 from gentrain.commands.sample.session import SampleSession
 from gentrain.commands.sample.writer import Output
 from gentrain.config.types import Count, Share
 from gentrain.data.arrays import CHUNK, random_rows, to_bytes, to_float
 from gentrain.data.batches import as_batch
+from gentrain.data.grids import annotated
 from gentrain.errors import UserError
 from gentrain.models.base import Completes, Denoises, Memorises, Reconstructs
 from gentrain.streams import uniform
+from gentrain.tables import quantity
 
 UNIT = "(root mean square of pixels in 0..255)"
 
@@ -42,7 +44,9 @@ class Nearest(Mode):
         distances, rows = nearest(samples, train, k)
         found = train[rows.flatten().to(train.device)].cpu().unflatten(0, (self.n, k))
         shown = torch.cat([samples[:, None], found], 1).flatten(0, 1)
-        out.picture(self.name, table(to_float(shown), k + 1))
+        heads = ["sample", *(str(i + 1) for i in range(k))]
+        rows_named = [f"{distance:.1f}" for distance in distances[:, 0].tolist()]
+        out.picture(self.name, annotated(to_float(shown), rows_named, heads))
         result = {
             "distances": distances.tolist(),
             "rows": rows.tolist(),
@@ -115,25 +119,31 @@ class Denoise(Mode):
     def draw(self, session: SampleSession, out: Output) -> dict[str, Any]:
         (clean, *_), split = held_out(session, self.n)
         clean = clean.cpu()
-        with session.streams(range(len(clean))):
-            hidden = uniform(clean) < self.share
-            noisy = torch.where(hidden, uniform(clean).round() * 2 - 1, clean)
-            chains = self.chains or (1 if session.model.deterministic else 10)
-            denoised = session.model.denoise(noisy.to(session.device), self.steps, chains)
-        denoised = denoised.float().cpu()
+        noisy, denoised = self.denoised(session, clean)
         images = torch.cat([clean, noisy, denoised])
         out.images(iter([(images, None)]), len(images))
-        out.picture(self.name, table(images, len(clean)))
+        rows = ["clean", "noisy", "denoised"]
+        out.picture(self.name, annotated(images, rows, [""] * len(clean)))
         result = {
             "split": split,
             "median_of_noisy": median_rms(clean, noisy),
             "median": median_rms(clean, denoised),
         }
         print(
-            f"{len(clean)} {split} images: noisy ones are {result['median_of_noisy']:.2f} away in "
-            f"the median, denoised ones {result['median']:.2f} {UNIT}"
+            f"{quantity(len(clean), f'{split} image')}: noisy ones are "
+            f"{result['median_of_noisy']:.2f} away in the median, denoised ones "
+            f"{result['median']:.2f} {UNIT}"
         )
         return result
+
+    def denoised(self, session: SampleSession, clean: Tensor) -> tuple[Tensor, Tensor]:
+        """Images (B, C, H, W) on the CPU with noise, and what the model makes of these."""
+        with session.streams(range(len(clean))):
+            hidden = uniform(clean) < self.share
+            noisy = torch.where(hidden, uniform(clean).round() * 2 - 1, clean)
+            chains = self.chains or (1 if session.model.deterministic else 10)
+            made = session.model.denoise(noisy.to(session.device), self.steps, chains)
+        return noisy, made.float().cpu()
 
 
 class Reconstruct(Mode):
@@ -155,15 +165,17 @@ class Reconstruct(Mode):
             made = session.model.reconstruct(*batch).cpu()
         x, labels, count = batch[0].cpu(), labels_of(batch), len(batch[0])
         out.images(iter([(made, labels)]), count)
-        out.picture(self.name, table(torch.cat([x, made]), count))
+        rows = [split, "again"]
+        out.picture(self.name, annotated(torch.cat([x, made]), rows, [""] * count))
         result = {
             "split": split,
             "median": median_rms(x, made),
             "median_of_random_noise": median_rms(x, session.images(session.noise(count), labels)),
         }
         print(
-            f"reconstructions of {count} {split} images: {result['median']:.2f} away in the "
-            f"median, images of random noise {result['median_of_random_noise']:.2f} {UNIT}"
+            f"reconstructions of {quantity(count, f'{split} image')}: "
+            f"{result['median']:.2f} away in the median, images of random noise "
+            f"{result['median_of_random_noise']:.2f} {UNIT}"
         )
         return result
 
@@ -213,7 +225,8 @@ class Complete(Mode):
         out.images(iter([(images, labels) for images in found]), len(x) * self.times)
         columns = [x, torch.where(known, x, 0.0), *found]
         shown = torch.stack([images[: self.shown] for images in columns], 1)
-        out.picture(self.name, table(shown.flatten(0, 1), len(columns)))
+        heads = [split, "known", *(str(i + 1) for i in range(self.times))]
+        out.picture(self.name, annotated(shown.flatten(0, 1), [], heads))
         hidden = ~known.expand_as(x)
         mean = mean_image(session.data.load("train").images)
         result = {
@@ -221,7 +234,8 @@ class Complete(Mode):
             "rms_of_mean_image": rms(x, mean, hidden),
         }
         print(
-            f"the hidden part of {len(x)} {split} images: the mean of {self.times} completions is "
+            f"the hidden part of {quantity(len(x), f'{split} image')}: the mean of "
+            f"{quantity(self.times, 'completion')} is "
             f"{result['rms']:.2f} away, the training images' mean "
             f"{result['rms_of_mean_image']:.2f} {UNIT}"
         )

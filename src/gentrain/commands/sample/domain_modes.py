@@ -7,14 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gentrain.commands.sample.mode import Mode, table
+from gentrain.commands.sample.mode import Mode
 from gentrain.commands.sample.session import SampleSession
 from gentrain.commands.sample.writer import Output
 from gentrain.config.types import Count
 from gentrain.data.arrays import to_float
+from gentrain.data.grids import annotated
 from gentrain.errors import UserError
 from gentrain.models.base import TranslatesBack
 from gentrain.quality.translation import starting_images
+from gentrain.tables import quantity
 
 
 class Cycle(Mode):
@@ -40,10 +42,11 @@ class Cycle(Mode):
         back = session.model.translate_back(there, domains.to(session.device))
         rows = torch.cat([x, there, back]).float().cpu()
         out.images(iter([(rows, None)]), len(rows))
-        out.picture(self.name, table(rows, len(x)))
+        names = ["source", "there", "back"]
+        out.picture(self.name, annotated(rows, names, [""] * len(x)))
         error = float((back - x).abs().mean())
         print(
-            f"{len(x)} held-out images there and back: {error:.4f} away in the mean "
+            f"{quantity(len(x), 'held-out image')} there and back: {error:.4f} away in the mean "
             "(of pixels in -1..1)"
         )
         result: dict[str, Any] = {"cycle_error": error}
@@ -81,7 +84,8 @@ class Domains(Mode):
         ).unflatten(0, (len(x), len(columns)))
         rows = torch.cat([x[:, None], made], 1).flatten(0, 1).float().cpu()
         out.images(iter([(rows, None)]), len(rows))
-        out.picture(self.name, table(rows, 1 + len(columns)))
+        heads = ["source", *(session.domain_names[i] for i in columns.tolist())]
+        out.picture(self.name, annotated(rows, [], heads))
         return {"from": domains.tolist(), "domains": session.classes}
 
 

@@ -14,7 +14,7 @@ from gentrain.commands.sample.session import SampleSession
 from gentrain.commands.sample.writer import Output
 from gentrain.config.types import Count
 from gentrain.data.arrays import Frame, drawn
-from gentrain.data.grids import BINS, ZOOM, inked, scatter
+from gentrain.data.grids import BINS, ZOOM, annotated, inked, scatter
 from gentrain.errors import UserError
 from gentrain.models.base import HasChains, HasEnergy, HasFilters, HasLogProb
 from gentrain.quality.plane import on_grid
@@ -56,7 +56,8 @@ class Density(Mode):
         samples = out.images(session.stream(self.n), self.n, self.n)
         real = drawn(session.data.load("train").images, self.n)
         panels = [inked(p), scatter(samples, frame), scatter(real, frame)]
-        out.picture(self.name, torch.cat(panels, 2))
+        names = ["density of the model", f"{self.n:,} samples", f"{len(real):,} points of the data"]
+        out.picture(self.name, annotated(torch.stack(panels) * 2 - 1, [], names))
         return {"mass": float(p.sum()) * cell} if log_z is None else {"log_z": log_z}
 
 
@@ -85,7 +86,7 @@ def density_on_grid(
 class Chains(Mode):
     """`n` Markov chains through time, a row each: their noise, and 1, 2, 4 ... transitions later.
 
-    A row has `columns` images.
+    A row has `columns` images, below the numbers of transitions.
     """
 
     requires = (HasChains,)
@@ -104,7 +105,8 @@ class Chains(Mode):
                 strip.append(model.show(x))
         images = torch.stack([part.float().cpu() for part in strip], 1).flatten(0, 1)
         out.images(iter([(images, None)]), len(images))
-        out.picture(self.name, table(images, self.columns))
+        heads = [f"{time}" for time in times]
+        out.picture(self.name, annotated(images, [], heads))
         return {"transitions": times}
 
 

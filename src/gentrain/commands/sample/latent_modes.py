@@ -77,7 +77,11 @@ class ClassGrid(Mode):
     def draw(self, session: SampleSession, out: Output) -> dict[str, Any]:
         classes = torch.tensor(session.classes)
         z = session.noise(self.n).repeat(len(classes), 1)
-        draw_table(session, out, self.name, z, classes.repeat_interleave(self.n), self.n)
+        images = keep(session, out, z, classes.repeat_interleave(self.n))
+        names = session.class_names or [str(i) for i in range(session.data.classes or 0)]
+        rows = [names[i] for i in classes.tolist()]
+        shown = session.data.as_images(images)
+        out.picture(self.name, annotated(shown, rows, [""] * self.n))
         return {}
 
 

@@ -27,6 +27,7 @@ from gentrain.data.grids import annotated
 from gentrain.data.pictures import opened
 from gentrain.errors import UserError
 from gentrain.models.base import Encodes, HasCodes, MakesImagesOfNoise
+from gentrain.tables import quantity
 
 HELD_OUT = 8  # images without a source, where the user names no number
 STARTS, STEPS, RATE = 4, 200, 0.1  # where the user names no numbers
@@ -125,8 +126,8 @@ class Project(Mode):
         ends = {kind: found.levels(rms) for kind, rms in found.ends.items()}
         medians = [f"{FROM[kind]} {median(values):.2f}" for kind, values in ends.items()]
         print(
-            f"nearest images of {len(x)} pictures: {median(found.levels(found.rms)):.2f} away in "
-            f"the median, {', '.join(medians)} {UNIT}"
+            f"nearest images of {quantity(len(x), 'picture')}: "
+            f"{median(found.levels(found.rms)):.2f} away in the median, {', '.join(medians)} {UNIT}"
         )
         return {
             "pictures": names,

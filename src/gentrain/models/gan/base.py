@@ -145,6 +145,10 @@ class AdversarialModel(GenerativeModel, HasCritic, MakesImagesOfNoise, ABC):
         if cls.grows and not critic.grows:
             yield "critic", "does not grow, as this model does"
 
+    def generator_parts(self) -> dict[str, nn.Module]:
+        """Parts of the generator's player that may learn at a rate of their own, by name."""
+        return {}
+
     # --- samples ----------------------------------------------------------------------------------
 
     @property

@@ -268,6 +268,9 @@ class BidirectionalModel(AdversarialModel, Encodes, Reconstructs, ABC):
         """Every network with a body, the encoder as well."""
         return [*super().generators(), self.generator.encoder]
 
+    def generator_parts(self) -> dict[str, nn.Module]:
+        return {"encoder": self.generator.encoder}
+
     @torch.no_grad()
     def init_from_batch(self, batch: Batch) -> None:
         self.generator.encoder(batch[0])

@@ -108,7 +108,7 @@ class CycleGAN(AdversarialModel, TranslatesBack):
         generator: a backbone from images to images.
         critic: a backbone from images to scores.
         criterion: loss, Lipschitz method and tricks.
-        cycle: weight of the cycle loss.
+        cycle: weight of the cycle loss; 0 leaves it out, and then `identity` must be 0, too.
         identity: weight of the identity loss, as a share of `cycle`.
         adversarial: weight of the generators' adversarial losses. The paper's least squares are
             (D(G) - 1)^2, without the 1/2 of loss=ls.
@@ -123,7 +123,7 @@ class CycleGAN(AdversarialModel, TranslatesBack):
         generator: Backbone[Generator | Translator],
         critic: Backbone[Critic],
         criterion: AdversarialCriterion,
-        cycle: Positive = 10.0,
+        cycle: NonNegative = 10.0,
         identity: NonNegative = 0.5,
         adversarial: Positive = 1.0,
         critic_weight: Positive = 0.5,
@@ -133,6 +133,11 @@ class CycleGAN(AdversarialModel, TranslatesBack):
         super().__init__(translators, TwoCritics(critic, both_shapes(generator)), criterion)
         self.cycle, self.identity = cycle, identity
         self.adversarial, self.critic_weight = adversarial, critic_weight
+        if identity and not cycle:
+            raise UserError(
+                "the identity's weight is a share of the cycle's, which is 0 (model.identity); "
+                "write model.identity=0"
+            )
         if identity and not translators.same_shape:
             raise UserError(
                 "no image is of both domains where their shapes differ (model.identity); "
@@ -170,9 +175,9 @@ class CycleGAN(AdversarialModel, TranslatesBack):
         for terms in domains.values():
             self.weigh(terms, self.adversarial)
         objective = self.merge_domains(domains)
-        cycles = {"target": l1(G(fake_a), b), "source": l1(F(fake_b), a)}
-        for domain, error in cycles.items():
-            objective.losses[f"{domain}_cycle"] = self.cycle * error
+        if self.cycle:
+            for domain, error in {"target": l1(G(fake_a), b), "source": l1(F(fake_b), a)}.items():
+                objective.losses[f"{domain}_cycle"] = self.cycle * error
         if self.identity:
             weight = self.cycle * self.identity
             for domain, error in {"target": l1(G(b), b), "source": l1(F(a), a)}.items():

@@ -1,9 +1,14 @@
 """GAN-CLS and GAN-INT-CLS, text to image (Reed, Akata, Yan, Logeswaran, Schiele & Lee, "Generative
 adversarial text to image synthesis", 2016).
 
-A text encoder phi makes a vector of a caption t. A linear layer compresses it, once for each
-player; it joins the noise of the generator, and the last map of the critic at every place. The
-critic sees real images with wrong captions as further fakes (`ConditionedGAN`). The generator also
+A text encoder phi makes a vector of a caption t. Both players see it with a mean square of one. A
+linear layer compresses it, once for each player; it joins the noise of the generator, and the last
+map of the critic at every place. With `conditioning="projection"` the critic's score is instead
+
+    D(x, e) = head(h) + <h, V e>,   h = features(x)
+
+(Miyato & Koyama, "cGANs with projection discriminator", 2018), as in `ProjectionCritic`. The critic
+sees real images with wrong captions as further fakes (`ConditionedGAN`). The generator also
 has to please it with captions in between (GAN-INT),
 
     E[-log D(G(z, e), e)],   e = beta phi(t1) + (1 - beta) phi(t2).
@@ -19,6 +24,7 @@ phi learns of this loss alone: no other gradient reaches it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Annotated, Any
 
@@ -28,9 +34,9 @@ from torch import Tensor, nn
 
 from gentrain.adversarial.criterion import AdversarialCriterion
 from gentrain.adversarial.regularizer import Player
-from gentrain.config.types import Count, Positive
+from gentrain.config.types import Count, Positive, Share
 from gentrain.data.base import Data
-from gentrain.data.labels import Captions, other_captions
+from gentrain.data.labels import Captions, one_word_off, other_captions
 from gentrain.errors import UserError
 from gentrain.layers.activation import LeakyReLU
 from gentrain.layers.lipschitz_bound import LipschitzBounded, WeightLimits, lipschitz_bound
@@ -40,7 +46,7 @@ from gentrain.models.gan.cgan import ConditionedGAN
 from gentrain.models.objective import Objective
 from gentrain.networks import base
 from gentrain.networks.classifier import Classifier
-from gentrain.networks.conditional import JoinedGenerator, append_vectors
+from gentrain.networks.conditional import Conditioning, JoinedGenerator, append_vectors
 
 Between = Annotated[float, Field(gt=0, lt=1)]
 
@@ -99,6 +105,11 @@ class TextEncoder(nn.Module):
         return self.head(x.amax(2))
 
 
+def scaled(e: Tensor) -> Tensor:
+    """Texts (B, E), each with a mean square of one."""
+    return e * (e.shape[1] / e.square().sum(1, keepdim=True).clamp(min=1e-12)).sqrt()
+
+
 # --- the players ----------------------------------------------------------------------------------
 
 
@@ -126,7 +137,7 @@ class CaptionGenerator(JoinedGenerator):
 
     def of_text(self, z: Tensor, e: Tensor) -> Tensor:
         """(B, latent), texts (B, E) -> (B, *shape)."""
-        return self.generator(torch.cat([z, self.compress(e)], 1))
+        return self.generator(torch.cat([z, self.compress(scaled(e))], 1))
 
 
 class CaptionCritic(nn.Module, LipschitzBounded):
@@ -155,7 +166,7 @@ class CaptionCritic(nn.Module, LipschitzBounded):
     def features(self, x: Tensor, e: Tensor) -> Tensor:
         """(B, *shape), texts (B, E) -> (B, F)."""
         maps = (self.critic.features(x) / self.critic.summed).unflatten(1, self.map)
-        return self.join(append_vectors(maps, self.compress(e))).flatten(1)
+        return self.join(append_vectors(maps, self.compress(scaled(e)))).flatten(1)
 
     def forward(self, x: Tensor, e: Tensor) -> Tensor:
         """(B, *shape), texts (B, E) -> scores (B,)."""
@@ -164,6 +175,40 @@ class CaptionCritic(nn.Module, LipschitzBounded):
     def lipschitz_bound(self, limits: WeightLimits) -> float:
         """K for a fixed text."""
         return lipschitz_bound(self.critic, limits) * lipschitz_bound(self.join, limits)
+
+
+class CaptionProjectionCritic(nn.Module, LipschitzBounded):
+    """D(x, e) = head(h) + <h, V e>: the text is projected on the features of the image.
+
+    Args:
+        backbone: a critic.
+        size: length of a text.
+    """
+
+    def __init__(self, backbone: base.Backbone[Any], size: int) -> None:
+        super().__init__()
+        self.critic = backbone()
+        self.project = nn.Linear(size, self.critic.head.in_features, bias=False)
+        base.divide_weights(self.project, self.critic.summed)
+
+    def backbones(self) -> list[nn.Module]:
+        """The networks with a body."""
+        return self.critic.backbones()
+
+    def features(self, x: Tensor, e: Tensor) -> Tensor:
+        """(B, *shape), texts (B, E) -> (B, F)."""
+        return self.critic.features(x)
+
+    def forward(self, x: Tensor, e: Tensor) -> Tensor:
+        """(B, *shape), texts (B, E) -> scores (B,)."""
+        h = self.critic.features(x)
+        return self.critic.score(h) + (h * self.project(scaled(e))).sum(1)
+
+    def lipschitz_bound(self, limits: WeightLimits) -> float:
+        """K for a fixed text, whose length is sqrt(E)."""
+        text = math.sqrt(self.project.in_features) * lipschitz_bound(self.project, limits)
+        head = lipschitz_bound(self.critic.head, limits) + text
+        return lipschitz_bound(self.critic.body, limits) * head
 
 
 # --- the model ------------------------------------------------------------------------------------
@@ -179,9 +224,14 @@ class GANCLS(ConditionedGAN, ReadsCaptions):
         classes: size of the vocabulary.
         text: length of phi and theta, E.
         text_width: length of a word in phi.
-        code: length of the compressed text, in each player.
+        code: length of the compressed text, in each player that has one.
+        conditioning: how the critic sees the text: in its last map ("concat"), or by the product
+            of the features and a projection of the text ("projection").
         margin: m.
         matching_aware: also show the critic real images with wrong captions.
+        near: the share of wrong captions that are the image's own but for one word, which comes
+            from another caption of as many words. Only such captions tell apart what is hard to
+            see; the others nearly always differ in the easiest fact as well.
         interpolation: beta, for captions between two; None for none.
     """
 
@@ -197,8 +247,10 @@ class GANCLS(ConditionedGAN, ReadsCaptions):
         text: Count = 256,
         text_width: Count = 64,
         code: Count = 128,
+        conditioning: Conditioning = "concat",
         margin: Positive = 1.0,
         matching_aware: bool = True,
+        near: Share = 0.0,
         interpolation: Between | None = 0.5,
     ) -> None:
         self.check_backbones(generator, critic, criterion)
@@ -206,11 +258,19 @@ class GANCLS(ConditionedGAN, ReadsCaptions):
         phi = TextEncoder(classes, text, text_width)
         super().__init__(
             CaptionGenerator(generator, phi, theta, text, code),
-            CaptionCritic(critic, text, code),
+            CaptionProjectionCritic(critic, text)
+            if conditioning == "projection"
+            else CaptionCritic(critic, text, code),
             criterion,
         )
         self.matching_aware, self.margin, self.interpolation = matching_aware, margin, interpolation
+        self.near = near
         self.refuse_interpolation()
+        if near and not matching_aware:
+            raise UserError(
+                "the critic sees no wrong captions, and so none that are nearly right (model.near, "
+                "model.matching_aware); write model.near=0"
+            )
 
     @classmethod
     def misfits(cls, generator: Any, critic: Any, energy: bool) -> Iterable[tuple[Player, str]]:
@@ -253,7 +313,11 @@ class GANCLS(ConditionedGAN, ReadsCaptions):
             return self.generator.text(y)
 
     def wrong_labels(self, y: Tensor) -> Tensor:
-        return other_captions(y)
+        others = other_captions(y)
+        if not self.near:
+            return others
+        chosen = torch.rand(len(y), 1, device=y.device) < self.near
+        return torch.where(chosen, one_word_off(y), others)
 
     def condition(self, y: Tensor) -> Tensor:
         return self.embed(y)

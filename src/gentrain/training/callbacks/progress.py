@@ -77,7 +77,7 @@ class Bar(TQDMProgressBar):
     ) -> None:
         if pl_module.stepped and self.train_progress_bar.update(1):  # True when it was redrawn
             rate = f"{self.meter.images_per_second(pl_module):,.0f} images/s"
-            postfix = "  ".join([rate, *headlines(pl_module.latest)])
+            postfix = "  ".join([rate, *headlines(pl_module)])
             self.train_progress_bar.set_postfix_str(postfix, refresh=False)
         self.lines.on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
@@ -140,7 +140,7 @@ class Lines(ProgressBar):
         left = (trainer.max_steps - step) * (now - self.began) / max(1, step - self.first)
         parts = [
             f"step {step}/{trainer.max_steps}",
-            *headlines(pl_module.latest),
+            *headlines(pl_module),
             f"{rate:,.0f} images/s",
             f"{Tqdm.format_interval(left)} left",
         ]
@@ -175,11 +175,17 @@ class Meter:
         return self.rate
 
 
-def headlines(latest: dict[str, float]) -> list[str]:
-    """The first scalar of each player and of the metrics: "critic/adversarial -3.21"."""
+def headlines(pl_module: Any) -> list[str]:
+    """The first scalar of each player and of the metrics: "critic/adversarial -3.21".
+
+    A value that is older than the curves has its step beside it: "quality/fid 12 (step 500)".
+    """
     first: dict[str, str] = {}
-    for name, value in latest.items():
+    oldest = pl_module.global_step - pl_module.log_every
+    for name, value in pl_module.latest.items():
         group, _, rest = name.partition("/")
         if rest and rest != "n":  # the number of samples never changes
-            first.setdefault(group, f"{name} {value:.3g}")
+            at = pl_module.logged_at.get(name)  # None for what a checkpoint brought
+            age = " (earlier)" if at is None else f" (step {at})" if at < oldest else ""
+            first.setdefault(group, f"{name} {value:.3g}{age}")
     return list(first.values())

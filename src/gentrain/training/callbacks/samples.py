@@ -17,6 +17,7 @@ from gentrain.data.grids import POINTS, grid, save, scatter, sheet
 from gentrain.models.base import fork_rng, warn_of_few_chains
 from gentrain.patience import say_if_slow
 from gentrain.streams import image_streams
+from gentrain.tables import quantity
 from gentrain.training.loggers import dashboards
 
 
@@ -74,7 +75,7 @@ class SampleGrids(L.Callback):
         """Draw one grid into a file, and send it to the loggers."""
         path = directory(trainer) / name
         streams = image_streams(self.seed, range(len(self.batch[0])))
-        slow = say_if_slow(f"drawing {len(self.batch[0]):,} samples for {path.name}")
+        slow = say_if_slow(f"drawing {quantity(len(self.batch[0]), 'sample')} for {path.name}")
         with fork_rng(self.seed, pl_module.device), streams, slow:
             images = pl_module.sample(self.batch)
         if self.translates:
