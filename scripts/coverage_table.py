@@ -74,8 +74,16 @@ LEFT_OUT = (
     "checkpoint",
     "data.root",
 )
-HEAD = ("method", "seeds", "steps", "ring: modes of 8", "within 3 sd", "grid: modes of 25")
-HEAD = (*HEAD, "within 3 sd", "minutes a run")
+HEAD = (
+    "method",
+    "seeds",
+    "steps",
+    "ring: modes of 8",
+    "within 3 sd",
+    "grid: modes of 25",
+    "within 3 sd",
+    "minutes a run",
+)
 
 
 def of(runs: Sequence[Record], model: str, data: str) -> list[Record]:

@@ -173,8 +173,9 @@ def sick_densities(few: Path) -> Iterator[Trial]:
         words = (*wide, *few_images, "data.classes=10", "scheme.optimizers.model.lr=1e-3")
         yield Trial("overfitting", (f"model={model}", *words, f"steps={steps}"))
     yield Trial("overfitting", ("model=maf", *few_images, "model.flow.width=784", "steps=300"))
-    wide = ("model.encoder.width=256", "model.decoder.width=256", "data.classes=10")
-    yield Trial("overfitting", ("model=vae_planar", *wide, *few_images, "steps=2000"))
+    wide = ("model.encoder.width=256", "model.decoder.width=256")
+    words = ("model=vae_planar", *wide, "data.classes=10", *few_images, "steps=2000")
+    yield Trial("overfitting", words)
 
 
 def of_few(few: Path) -> tuple[str, ...]:

@@ -13,6 +13,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,12 +30,16 @@ from run_tables import (
 )
 
 import gentrain
-from gentrain.cli.main import main as gentrain_command
 
 COMMON = ("data=mnist_5k", "quality=none", "samples.every=0", "trainer=cpu", "logger=csv", "seed=0")
 SPLITS = ("train", "test")
-GAN = ("network=mlp", "model.generator.norm=batch", "model.generator.width=256")
-GAN = (*GAN, "model.critic.width=256", "model.generator.latent=32")
+GAN = (
+    "network=mlp",
+    "model.generator.norm=batch",
+    "model.generator.width=256",
+    "model.critic.width=256",
+    "model.generator.latent=32",
+)
 VAE = ("model.encoder.width=256", "model.decoder.width=256", "model.decoder.latent=32")
 MODELS = {
     "vae": (*VAE, "steps=3000"),
@@ -77,7 +83,7 @@ def made(folder: Path, name: str, images: int) -> Scored:
         how = () if name in EXACT else ("ais=true",)
         if not file.exists():
             words = (f"run={place}", f"split={split}", f"n={images}", f"out={file}", *how)
-            assert gentrain_command(["eval", *words]) == 0
+            subprocess.run([sys.executable, "-m", "gentrain", "eval", *words], check=True)
         evals[split] = json.loads(file.read_text("utf-8"))
     return Scored(Record(place), evals)
 
