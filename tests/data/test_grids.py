@@ -28,10 +28,10 @@ def test_words_make_images_large_enough() -> None:
     """Images of 8 pixels below a long word are enlarged by whole pixels; no words, no margin."""
     images = torch.rand(4, 1, 8, 8) * 2 - 1
     plain = grids.annotated(images, [], ["", ""])
-    assert plain.shape == (3, 2 * 34 + 2, 2 * 34 + 2)  # 32 pixels, and 2 between
-    assert torch.equal(plain[:, 2:34:4, 2:34:4][0], plain[:, 3:35:4, 3:35:4][0])
+    assert plain.shape == (3, 2 * 58 + 2, 2 * 58 + 2)  # 56 pixels, and 2 between
+    assert torch.equal(plain[:, 2:58:7, 2:58:7][0], plain[:, 3:59:7, 3:59:7][0])
     words = ["a long word of many letters", "b"]
     wide = grids.annotated(images, ["a"], words)
     times, rest = divmod((wide.shape[1] - 12 - 2) // 2 - 2, 8)
-    assert rest == 0 and times > 4
+    assert rest == 0 and times > 7
     assert wide.shape[2] > 2 * plain.shape[2] and (wide[:, :12] < 1).any()

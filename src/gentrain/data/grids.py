@@ -18,7 +18,7 @@ BINS = 64  # of a density picture, a side
 ZOOM = 4  # pixels of a bin, a side
 COORDINATES = 6  # of points that a picture shows, where they are not two
 GAP = 2  # black pixels around the images of a grid
-READABLE = 28  # pixels of an image that has a word above it
+READABLE = 56  # pixels, at least, of an image that has a word above it or before it
 
 
 def tile(images: Tensor, columns: int) -> Tensor:

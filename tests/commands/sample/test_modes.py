@@ -586,7 +586,7 @@ def test_codes_of_one_kind(tmp_path: Path) -> None:
 def test_words_beside_a_table_are_drawn_in_its_margins() -> None:
     images = torch.rand(6, 1, 8, 8) * 2 - 1
     plain, named = (annotated(images, rows, ["-2", "0", "2"]) for rows in ([], ["a", "long word"]))
-    cells = tile(unit(images).repeat_interleave(4, 2).repeat_interleave(4, 3), 3)
+    cells = tile(unit(images).repeat_interleave(7, 2).repeat_interleave(7, 3), 3)
     for picture in (plain, named):
         height, width = cells.shape[1:]
         torch.testing.assert_close(picture[:, -height:, -width:], cells, atol=1 / 255, rtol=0)

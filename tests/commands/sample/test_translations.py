@@ -30,7 +30,7 @@ def test_a_cycle_is_three_rows(gentrain: Program, run: Path, tmp_path: Path) -> 
     done = gentrain("sample", f"run={run}", "mode=cycle", "n=5", "out=made")
     fine(done)
     height, width, _ = picture(tmp_path / "made", "cycle").shape
-    assert height == 3 * 30 + 2 and width > 5 * 30 + 2  # words before the rows
+    assert height == 3 * 58 + 2 and width > 5 * 58 + 2  # words before the rows
     results = json.loads((tmp_path / "made" / "sample.json").read_text())["results"]
     images = np.load(tmp_path / "made" / "images.npz")["images"].astype(float) / 127.5 - 1
     assert images.shape == (15, 28, 28, 3)
