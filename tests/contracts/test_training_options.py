@@ -71,7 +71,10 @@ WORDS: dict[str, tuple[str, ...]] = {
         "scheme.critic_warmup.every=2",
     ),
     **dict.fromkeys(
-        ("acgan", "dcgan", "gan_cls", "hinge_gan", "infogan", "inpainting", "lsgan", "wgan_gp"),
+        (
+            "acgan", "dcgan", "gan_cls", "hinge_gan", "infogan", "inpainting", "lsgan", "pacgan",
+            "wgan_gp",
+        ),
         CONVOLUTIONS,
     ),
 }  # fmt: skip
