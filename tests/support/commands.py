@@ -68,7 +68,7 @@ def head_commands(file: Path) -> list[str]:
             found.append(line.partition("gentrain ")[2])
             goes_on = True
         elif goes_on:
-            found[-1] += f" {line.removeprefix('#').strip()}"
+            found[-1] = " ".join((found[-1].rstrip("\\ "), line.removeprefix("#").strip()))
     return found
 
 
