@@ -31,10 +31,11 @@ from run_tables import (
     paragraph,
     protocols,
     records,
-    table,
     write_page,
 )
 from scipy.stats import t
+
+from gentrain.tables import markdown_table
 
 SCORE = "test/fid_classifier"
 LEFT_OUT = ("hydra.", "sweep.", "cluster.", "logger=", "trainer=", "tricks=", "seed=", "data.root=")
@@ -143,7 +144,7 @@ def main() -> None:
             f"Written by `{command_line()}` from the runs of `gentrain -m sweep=ablate {words}`",
             "with all five tricks named, and several seeds.",
         ),
-        table(head, rows(found)),
+        markdown_table(head, rows(found)),
         paragraph(
             "Scores of the test split, mean and standard deviation over seeds; the paired",
             "difference has a 95 % interval (Student's). Above zero, the score is worse without",
@@ -155,7 +156,7 @@ def main() -> None:
             "Salimans et al. (2016), Table 3: Inception scores on CIFAR-10, where more is better",
             "(remembered, not read again).",
         ),
-        table(("", "Inception score"), PAPER),
+        markdown_table(("", "Inception score"), PAPER),
     )
 
 

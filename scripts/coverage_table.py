@@ -30,11 +30,11 @@ from run_tables import (
     paragraph,
     protocols,
     records,
-    table,
     write_page,
 )
 
 import gentrain
+from gentrain.tables import markdown_table
 
 MODELS = ("gan", "improved_gan", "pacgan", "wgan", "wgan_gp", "sngan", "r3gan")
 MIXTURES = {"gaussian_ring": 8, "gaussian_grid": 25}
@@ -177,7 +177,9 @@ def published() -> tuple[str, str]:
     """The papers' tables."""
     head = ("method", "from", "ring: modes of 8", "of high quality", "grid: modes of 25")
     stacked = ("method", "from", "modes of 1,000", "KL")
-    return table((*head, "of high quality"), PUBLISHED), table(stacked, PUBLISHED_STACKED)
+    return markdown_table((*head, "of high quality"), PUBLISHED), markdown_table(
+        stacked, PUBLISHED_STACKED
+    )
 
 
 def stacked_part(runs: Sequence[Record]) -> list[str]:
@@ -189,7 +191,7 @@ def stacked_part(runs: Sequence[Record]) -> list[str]:
     of_stacked = [run for run in runs if run.word("data") == STACKED]
     return [
         "## Stacked MNIST",
-        table(head, [stacked_row(runs, name) for name in names]),
+        markdown_table(head, [stacked_row(runs, name) for name in names]),
         paragraph(
             "26,000 samples, whose digits a classifier names.",
             f"All have `{options(of_stacked)}`.",
@@ -216,7 +218,7 @@ def main() -> None:
             f"Written by `{command_line()}` from the runs of `gentrain -m sweep=mode_coverage",
             f"{options(plane)}`, one after the other.",
         ),
-        table(HEAD, [plane_row(runs, model) for model in models]),
+        markdown_table(HEAD, [plane_row(runs, model) for model in models]),
         paragraph(
             "Mean and standard deviation over seeds, of 2,500 samples of the last weights. A mode",
             "is found with one sample within three standard deviations of it (VEEGAN's rule).",

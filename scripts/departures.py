@@ -19,6 +19,7 @@ from pathlib import Path
 from gentrain.certificates.departures import SOURCE, Preset, System, read
 from gentrain.cli.compose import compose_command, register
 from gentrain.errors import UserError
+from gentrain.tables import markdown_row
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "departures.md"
@@ -90,7 +91,7 @@ def section(preset: Preset) -> str:
                 "remove the row"
             )
         cells = (subject, row.paper, ours, row.why)
-        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+        lines.append(markdown_row(cells))
     return "\n".join((*lines, ""))
 
 

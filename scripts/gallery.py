@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-import yaml
 
 matplotlib.use("Agg")
 
@@ -39,6 +38,7 @@ from gentrain.commands.list import title
 from gentrain.commands.sample import build_mode
 from gentrain.commands.sample.session import SampleSession
 from gentrain.commands.sample.writer import Output
+from gentrain.runs.directory import typed_words
 from gentrain.runs.reopen import OpenedRun, reopen
 
 ROOT = Path(__file__).parents[1]
@@ -116,8 +116,7 @@ def section(run_dir: Path, pictures: Path) -> str:
 
 def command(run_dir: Path) -> str:
     """The command of a run, in lines that fit a page."""
-    words = yaml.safe_load((run_dir / ".hydra" / "overrides.yaml").read_text("utf-8"))
-    shown = [shlex.quote(word) for word in words if not word.startswith(NOT_SHOWN)]
+    shown = [shlex.quote(word) for word in typed_words(run_dir) if not word.startswith(NOT_SHOWN)]
     lines = ["gentrain"]
     for word in shown:
         if len(lines[-1]) + len(word) > 84:

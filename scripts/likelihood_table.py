@@ -25,11 +25,11 @@ from run_tables import (
     devices,
     has_ended,
     paragraph,
-    table,
     write_page,
 )
 
 import gentrain
+from gentrain.tables import markdown_table
 
 COMMON = ("data=mnist_5k", "quality=none", "samples.every=0", "trainer=cpu", "logger=csv", "seed=0")
 SPLITS = ("train", "test")
@@ -126,7 +126,7 @@ def main() -> None:
         args.out,
         "# Log-likelihoods of decoders and densities",
         f"Written by `{command_line()}`, which trains and scores what is missing.",
-        table((*head, "minutes of training"), [row(each) for each in found]),
+        markdown_table((*head, "minutes of training"), [row(each) for each in found]),
         paragraph(
             f"Nats an image, mean and standard error of {args.images} images of each split of the",
             "5,000 digits: log p of pixels in [0, 1]; more is better. A decoder of noise has",

@@ -31,18 +31,26 @@ from run_tables import (
     paragraph,
     protocols,
     records,
-    table,
     write_page,
 )
 
 import gentrain
 from gentrain.errors import UserError
+from gentrain.tables import markdown_table
 from gentrain.training.divergence import Diverged
 
-LOSSES = {"js": "non-saturating", "ls": "least squares", "wasserstein": "Wasserstein"}
-LOSSES["hinge"] = "hinge"
-METHODS = {"none": "none", "clip": "clipped weights", "gp": "gradient penalty"}
-METHODS["spectral_norm"] = "spectral norm"
+LOSSES = {
+    "js": "non-saturating",
+    "ls": "least squares",
+    "wasserstein": "Wasserstein",
+    "hinge": "hinge",
+}
+METHODS = {
+    "none": "none",
+    "clip": "clipped weights",
+    "gp": "gradient penalty",
+    "spectral_norm": "spectral norm",
+}
 SCORE = "test/fid_classifier"
 COMMON = (
     "model=gan",
@@ -157,7 +165,7 @@ def main() -> None:
         "# Losses and Lipschitz methods",
         f"Written by `{command_line()}`, which trains what is missing.",
         f"![Heat maps of FID and of failed runs]({picture.name})",
-        table(
+        markdown_table(
             ("", *(f"`lipschitz={method}`" for method in METHODS)),
             [row(runs, loss) for loss in LOSSES],
         ),

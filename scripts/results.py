@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import shlex
 from pathlib import Path
 from typing import Any
 
-import yaml
 from PIL import Image
 
 from gentrain.protocols import short_hash
+from gentrain.runs.directory import summary, typed_words
+from gentrain.tables import markdown_row
 
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 COLUMNS = (
@@ -43,25 +43,21 @@ def metric_rows(run: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def summary_of(run: Path) -> dict[str, Any]:
-    return json.loads((run / "summary.json").read_text())
-
-
-def has_result(summary: dict[str, Any]) -> bool:
+def has_result(end: dict[str, Any]) -> bool:
     """Whether a run has come to its end, and has the score of the table."""
-    return summary["status"] == "completed" and "quality/fid_classifier" in summary["metrics"]
+    return end["status"] == "completed" and "quality/fid_classifier" in end["metrics"]
 
 
 def command(run: Path) -> str:
     """The command as typed, without LEFT_OUT."""
-    typed = yaml.safe_load((run / ".hydra" / "overrides.yaml").read_text())
-    return shlex.join(["gentrain", *(word for word in typed if not word.startswith(LEFT_OUT))])
+    words = (word for word in typed_words(run) if not word.startswith(LEFT_OUT))
+    return shlex.join(["gentrain", *words])
 
 
 def table_row(run: Path, pictures: Path) -> str:
     """The row of one run; its last grid is copied to `pictures`."""
-    summary = summary_of(run)
-    metrics = summary["metrics"]
+    end = summary(run)
+    metrics = end["metrics"]
     scored = [row for row in metric_rows(run) if row.get("quality/fid_classifier")]
     start = next(float(row["quality/fid_classifier"]) for row in scored if row["step"] == "0")
     picture = pictures / f"{run.name}.png"
@@ -69,17 +65,17 @@ def table_row(run: Path, pictures: Path) -> str:
     Image.open(run / "samples" / "final.png").save(picture, optimize=True)
     cells = [
         f"`{command(run)}`",
-        summary["device"],
-        f"{summary['images_per_second']:,.0f}",
-        f"{summary['wall_seconds'] / 60:.1f}",
+        end["device"],
+        f"{end['images_per_second']:,.0f}",
+        f"{end['wall_seconds'] / 60:.1f}",
         f"{start:,.0f}",
         f"{metrics['quality/fid_classifier']:.1f}",
         f"{metrics['quality/fid_classifier_floor']:.1f}",
         f"{metrics['quality/classes_covered']:.0f}",
-        short_hash(summary["protocols"]["quality"]),
+        short_hash(end["protocols"]["quality"]),
         f"[picture]({picture.relative_to(pictures.parent)})",
     ]
-    return "| " + " | ".join(cells) + " |"
+    return markdown_row(cells)
 
 
 def picture_of(row: str) -> str:
@@ -109,7 +105,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/results.md"))
     args = parser.parse_args()
     runs = sorted(path.parent for path in args.runs.glob("*/summary.json"))
-    finished = [run for run in runs if has_result(summary_of(run))]
+    finished = [run for run in runs if has_result(summary(run))]
     text = args.out.read_text() if args.out.exists() else f"{BEGIN}\n{END}\n"
     new = [table_row(run, args.out.parent / "grids") for run in finished]
     text, table = with_rows(text, new)

@@ -5,20 +5,16 @@ Nothing of a table is typed: a page is written from run directories, by one comm
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 import statistics
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from gentrain.protocols import short_hash
-from gentrain.runs.directory import COLLAPSE
+from gentrain.runs.directory import COLLAPSE, summary, typed_words
 
 ROOT = Path(__file__).parents[1]
 
@@ -32,9 +28,7 @@ class Record:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.summary: dict[str, Any] = json.loads((path / "summary.json").read_text("utf-8"))
-        typed = yaml.safe_load((path / ".hydra" / "overrides.yaml").read_text("utf-8"))
-        self.typed: list[str] = list(typed)
+        self.summary, self.typed = summary(path), typed_words(path)
 
     def word(self, key: str, default: str = "") -> str:
         """The value of an override that was typed."""
@@ -69,8 +63,7 @@ def records(folder: Path) -> list[Record]:
 
 def has_ended(place: Path) -> bool:
     """Whether a run came to its end, or diverged; one that was interrupted goes on."""
-    file = place / "summary.json"
-    return file.exists() and Record(place).status in ("completed", "diverged")
+    return summary(place).get("status") in ("completed", "diverged")
 
 
 def mean_and_spread(values: Iterable[float], digits: int = 1, percent: bool = False) -> str:
@@ -82,12 +75,6 @@ def mean_and_spread(values: Iterable[float], digits: int = 1, percent: bool = Fa
     if len(found) == 1:
         return f"{found[0]:.{digits}f}{unit}"
     return f"{statistics.fmean(found):.{digits}f} ± {statistics.stdev(found):.{digits}f}{unit}"
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
 def command_line() -> str:

@@ -17,12 +17,14 @@ import math
 import re
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 from unittest.mock import patch
+
+from gentrain.tables import markdown_row
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "scaling.md"
@@ -410,21 +412,17 @@ def reduction(count: Count, gpus: int) -> float:
 
 def tables(counts: list[Count]) -> dict[str, list[str]]:
     """The tables of the page, by their names."""
-    floors = [row(Count.columns), row("---" for _ in Count.columns)]
-    floors += [row(count.cells()) for count in counts]
+    floors = [markdown_row(Count.columns), markdown_row("---" for _ in Count.columns)]
+    floors += [markdown_row(count.cells()) for count in counts]
     heads = ("preset", "MB a step", "step ms", *(f"ms, {n} GPUs" for n in GPUS), "share, 512")
-    traffic = [row(heads), row("---" for _ in heads)]
+    traffic = [markdown_row(heads), markdown_row("---" for _ in heads)]
     for count in counts:
         step = max(count.floors.values())
         each = [reduction(count, gpus) for gpus in GPUS]
         ms = (short(1e3 * seconds) for seconds in (step, *each))
         share = f"{each[-1] / (each[-1] + step):.0%}"
-        traffic.append(row((count.preset, short(count.reduced / 1e6), *ms, share)))
+        traffic.append(markdown_row((count.preset, short(count.reduced / 1e6), *ms, share)))
     return {"floors": floors, "traffic": traffic}
-
-
-def row(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def between(name: str) -> re.Pattern[str]:
@@ -441,9 +439,9 @@ def written(page: str, counts: list[Count]) -> str:
 
 def with_experiments(page: str) -> Iterator[str]:
     """The page with the table of experiments, again after each: a count takes minutes."""
-    lines = [row(Experiment.columns), row("---" for _ in Experiment.columns)]
+    lines = [markdown_row(Experiment.columns), markdown_row("---" for _ in Experiment.columns)]
     for name in experiments():
-        lines.append(row(counted_experiment(name).cells()))
+        lines.append(markdown_row(counted_experiment(name).cells()))
         print(lines[-1], file=sys.stderr, flush=True)
         text = "\n".join(("", *lines, "", ""))
         head, _, rest = page.partition("<!-- experiments -->\n")

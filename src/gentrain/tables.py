@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TextIO
 
 EMPTY = ("", "-")
@@ -20,6 +20,20 @@ def quantity(n: float, thing: str) -> str:
     ('1 step', '1,200 cells')
     """
     return f"{n:,.0f} {thing}{'' if n == 1 else 's'}"
+
+
+def markdown_row(cells: Iterable[str]) -> str:
+    """A row of a table in Markdown.
+
+    >>> print(markdown_row(["a", "b|c"]))
+    | a | b\\|c |
+    """
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table in Markdown."""
+    return "\n".join(map(markdown_row, (head, ["---"] * len(head), *rows)))
 
 
 def text_table(

@@ -68,7 +68,7 @@ def test_a_forced_resume_keeps_the_factors() -> None:
     """A checkpoint's rates give way to the configured ones, also under a schedule."""
     scheme = made(rates={"encoder": 4.0})
     optimizer = scheme.make_optimizers(players(scheme))["generator"]
-    factors = scheme.rate_factors["generator"]
+    factors = scheme.rate_factors("generator")
     schedule = LambdaLR(optimizer, lambda step: 1 / (1 + step))
     apply_hyperparameters(optimizer, [schedule], {"lr": 0.1}, factors)
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.1, 0.4])

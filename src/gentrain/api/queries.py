@@ -87,7 +87,7 @@ class Queries(Samples):
                 domain_of_each = session.domain.expand(len(x), *session.domain.shape)
                 return model.translate(x, domain_of_each.to(self.opened.device)).cpu()
             if session.is_multi_domain:
-                names = ", ".join(session.domain_names)
+                names = ", ".join(session.label_names)
                 raise UserError(
                     f"this model translates to several domains (domain); give one of {names}"
                 )

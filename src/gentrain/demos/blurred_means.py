@@ -69,12 +69,12 @@ class BlurredMeans(Demo):
         drawn = {"data": digits(SHAPE[1], "test")[0][:IMAGES]}
         with seeded(self.seed):
             vae = self.vae()
-            fit(vae, batches(images, 64), self.steps, 2e-3)
+            fit(vae, batches(64, images), self.steps, 2e-3)
             drawn["VAE, reconstructions"] = vae.reconstruct(drawn["data"])
             drawn["VAE, means"] = vae.sample((drawn["data"],))
         with seeded(self.seed):
             gan = self.gan()
-            play(gan, batches(images, 64), self.steps, 1e-3)
+            play(gan, batches(64, images), self.steps, 1e-3)
             drawn["GAN"] = gan.sample((drawn["data"],))
         rows: list[Row] = [{"images": name} | measured(x) for name, x in drawn.items()]
         made, axes = figure(self.title, columns=2, size=3.8)

@@ -77,7 +77,7 @@ class BoltzmannMends(Demo):
         with seeded(self.seed):
             for name, model in self.machines().items():
                 model.init_from_data((images,))
-                fit(model, batches(images, 100), self.steps, 3e-3)
+                fit(model, batches(100, images), self.steps, 3e-3)
                 many = test.repeat(DRAWS, 1, 1, 1)
                 means = model.complete((many,), known).unflatten(0, (DRAWS, -1)).mean(0)
                 mended[name] = torch.where(known, test, means)

@@ -100,7 +100,7 @@ class CouplingLayers(Demo):
         flow = partial(RealNVP, width=16, blocks=1, scales=1)
         model = FlowDensity(flow, Logit(), [1, PIXELS, PIXELS])
         before = -model.log_likelihood((test,), 1).mean().item()
-        fit(model, batches(digits(PIXELS)[0], 64), self.steps, 2e-3)
+        fit(model, batches(64, digits(PIXELS)[0]), self.steps, 2e-3)
         after = -model.eval().log_likelihood((test,), 1).mean().item()
         return model, (before, after)
 

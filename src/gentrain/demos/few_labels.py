@@ -25,7 +25,7 @@ from gentrain.commands.demo.base import (
     generator,
     seeded,
 )
-from gentrain.commands.demo.training import descend, digits, play_batches
+from gentrain.commands.demo.training import descend, digits, play
 from gentrain.config.types import Count, NonNegative, Positive
 from gentrain.data.arrays import to_bytes
 from gentrain.data.mnist_5k import MNIST5k
@@ -191,7 +191,7 @@ class FewLabels(Demo):
                         made = self.moments(features, model.generator(model.noise(SAMPLES, "cpu")))
                     distances.append(frechet_distance(made, real))
 
-            play_batches(model, self.batches(seed), self.steps, self.rate, look)
+            play(model, self.batches(seed), self.steps, self.rate, look)
             with eval_mode(model):
                 samples = model.generator(model.noise(DRAWN, "cpu"))
         return Watched(errors, distances, samples)

@@ -14,7 +14,7 @@ from gentrain.adversarial.lipschitz import Unconstrained
 from gentrain.adversarial.losses import ls
 from gentrain.adversarial.tricks import Replay
 from gentrain.commands.demo.base import Demo, Finding, Row, Shown, colour, figure, seeded
-from gentrain.commands.demo.training import play_batches
+from gentrain.commands.demo.training import play
 from gentrain.config.types import Count, Positive
 from gentrain.data.arrays import to_float
 from gentrain.data.coloured_digits import DigitDomains
@@ -141,7 +141,7 @@ class ForgottenContent(Demo):
                 cycle=cycle,
                 identity=0.0,
             )
-            play_batches(model, self.batches(), self.steps, self.rate)
+            play(model, self.batches(), self.steps, self.rate)
         return model
 
     def batches(self) -> Iterator[Batch]:

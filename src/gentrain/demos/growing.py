@@ -124,7 +124,7 @@ class Growing(Demo):
                     made = moments(model.generator(many).flatten(1))
                     looks.append((step, frechet_distance(made, real)))
 
-            play(model, batches(images, self.batch_size), 3 * self.steps, 1e-3, look)
+            play(model, batches(self.batch_size, images), 3 * self.steps, 1e-3, look)
         return Watched(torch.stack(changes), looks)
 
     def summary(self, changes: Tensor, steps: Tensor, away: Tensor) -> dict[str, float]:

@@ -118,8 +118,8 @@ class InverseAutoregressiveFlows(Demo):
                     cross, entropy = model.entropies(5000, torch.device("cpu"))
                 looks.append((step, (cross - entropy).item()))
 
-        fit(model, batches(points, 256), self.teacher_steps)
-        fit(model, batches(points, 256), self.student_steps, 4e-3, look)
+        fit(model, batches(256, points), self.teacher_steps)
+        fit(model, batches(256, points), self.student_steps, 4e-3, look)
         return model.eval(), looks
 
 

@@ -88,7 +88,7 @@ class LatentArithmetic(Demo):
         with seeded(self.seed), torch.no_grad():
             with torch.enable_grad():
                 model = self.model()
-                play(model, batches(real, 64), self.steps, 1e-3)
+                play(model, batches(64, real), self.steps, 1e-3)
             generator = model.generator.eval()
             sums = self.sums(generator)
             paths = self.paths(generator, real)

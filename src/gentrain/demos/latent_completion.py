@@ -92,7 +92,7 @@ class LatentCompletion(Demo):
         pictures = [test[:SHOWN]]
         with seeded(self.seed):
             model = self.model()
-            fit(model, batches(images, 100), self.steps, 2e-3)
+            fit(model, batches(100, images), self.steps, 2e-3)
             for name, known in masks().items():
                 draws = torch.stack([model.complete((test,), known) for _ in range(DRAWS)])
                 pictures += [torch.where(known, test, 0.0)[:SHOWN], *draws[:2, :SHOWN]]

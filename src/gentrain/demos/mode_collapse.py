@@ -128,8 +128,8 @@ class ModeCollapse(Demo):
         for number, (name, remedy) in enumerate(REMEDIES.items()):
             runs = [self.run(remedy(), mixture, self.seed + k) for k in range(self.seeds)]
             steps = [step for step, _ in runs[0].looks]
-            for axis, score in zip(curves, ("modes_found", "high_quality"), strict=True):
-                values = torch.tensor([[getattr(s, score) for _, s in run.looks] for run in runs])
+            looks = [[(s.modes_found, s.high_quality) for _, s in run.looks] for run in runs]
+            for axis, values in zip(curves, torch.tensor(looks).unbind(2), strict=True):
                 low, high = values.amin(0).numpy(), values.amax(0).numpy()
                 axis.plot(steps, values.double().mean(0), color=colour(number), label=name)
                 axis.fill_between(steps, low, high, color=colour(number), alpha=0.15)
@@ -160,7 +160,7 @@ class ModeCollapse(Demo):
                 if step % every == 0:
                     looks.append((step, coverage(model.generator(z), modes, deviation)))
 
-            play(model, batches(data, self.batch_size), self.steps, self.rate, look)
+            play(model, batches(self.batch_size, data), self.steps, self.rate, look)
             return Watched(looks, model.generator(z).detach())
 
 

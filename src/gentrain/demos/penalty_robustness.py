@@ -148,7 +148,7 @@ class PenaltyRobustness(Demo):
         with seeded(seed):
             players = self.tanh() if architecture.tanh else self.perceptrons(architecture)
             model = GAN(*players, recipe.criterion(self.weight))
-            drawn_from = batches(data, self.batch_size)
+            drawn_from = batches(self.batch_size, data)
             play(model, drawn_from, self.steps, self.rate, critic_steps=recipe.critic_steps)
             with torch.no_grad():
                 points = model.sample((data[:POINTS],))

@@ -141,7 +141,7 @@ class PosteriorCollapse(Demo):
 
         with seeded(seed):
             model = self.model(decoder, schedule)
-            fit(model, batches(images, 100), self.steps, 2e-3, look)
+            fit(model, batches(100, images), self.steps, 2e-3, look)
             with torch.no_grad():
                 v = model.pixels(test)[0]
                 distortion, rate = model.bound(v, None, model.posterior(v))

@@ -64,7 +64,7 @@ class RateDistortion(Demo):
         for beta in BETAS:
             with seeded(self.seed):
                 model = self.model(beta)
-                fit(model, batches(images, 100), self.steps, 2e-3)
+                fit(model, batches(100, images), self.steps, 2e-3)
                 rows.append({"beta": beta} | measured(model.eval(), test))
                 pictures[beta] = model.reconstruct(test[:6])
         made, axes = figure(self.title, columns=2)

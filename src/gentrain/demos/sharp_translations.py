@@ -16,7 +16,7 @@ from gentrain.adversarial.criterion import AdversarialCriterion
 from gentrain.adversarial.lipschitz import Unconstrained
 from gentrain.adversarial.losses import js
 from gentrain.commands.demo.base import Demo, Finding, Row, Shown, figure, seeded
-from gentrain.commands.demo.training import digits, minimise, play_batches
+from gentrain.commands.demo.training import digits, fit, play
 from gentrain.config.types import Count, Positive
 from gentrain.models.base import Batch
 from gentrain.models.content_loss import l1
@@ -144,7 +144,7 @@ class SharpTranslations(Demo):
             data = pairs(self.batch_size)
             if kind.depth is None:
                 alone = Regression(network(), l1)
-                minimise(alone, data, self.steps, self.rate)
+                fit(alone, data, self.steps, self.rate)
                 return alone.translate(source)
             model = Pix2Pix(
                 network,
@@ -154,7 +154,7 @@ class SharpTranslations(Demo):
                 content_weight=self.weight,
                 critic_weight=0.5,
             )
-            play_batches(model, data, self.steps, self.rate)
+            play(model, data, self.steps, self.rate)
             return model.translate(source)
 
 

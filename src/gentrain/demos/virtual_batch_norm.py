@@ -90,7 +90,7 @@ class VirtualBatchNorm(Demo):
         for panel, (name, trick) in zip(axes.flat, kinds.items(), strict=True):
             with seeded(self.seed):
                 model = self.model(trick)
-                play(model, batches(images, self.batch_size), self.steps, 1e-3)
+                play(model, batches(self.batch_size, images), self.steps, 1e-3)
                 leaked, drawn = self.same_noise(model)
                 rows.append({"norm": name, "leak": leaked} | self.hues(model))
             draw_batches(panel, name, drawn)

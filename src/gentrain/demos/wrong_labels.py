@@ -13,7 +13,7 @@ from gentrain.adversarial.criterion import AdversarialCriterion
 from gentrain.adversarial.lipschitz import Unconstrained
 from gentrain.adversarial.losses import js
 from gentrain.commands.demo.base import Demo, Finding, Row, Shown, colour, figure, seeded
-from gentrain.commands.demo.training import play_batches, rows_of
+from gentrain.commands.demo.training import batches, play
 from gentrain.config.types import Count
 from gentrain.data.gaussians import GaussianRing
 from gentrain.models.gan.cgan import ConditionalGAN
@@ -152,7 +152,7 @@ class WrongLabels(Demo):
                 ranked.append(above.float().mean())
                 early = points if step == self.early else early
 
-            play_batches(model, rows_of(self.batch_size, x, y), self.steps, 1e-3, look)
+            play(model, batches(self.batch_size, x, y), self.steps, 1e-3, look)
         return Watched(torch.stack(agreement), torch.stack(ranked), early)
 
     def draw(self, axes: Any, curves: Tensor, style: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TextIO
 
+import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from packaging.version import Version
@@ -230,6 +231,15 @@ def summary(run_dir: Path) -> dict[str, Any]:
         return json.loads((run_dir / "summary.json").read_text("utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
         return {}
+
+
+def typed_words(run_dir: Path) -> list[str]:
+    """The words of a run's command, as text, since one may hold an interpolation.
+
+    Empty where nothing has recorded them.
+    """
+    file = run_dir / ".hydra" / "overrides.yaml"
+    return [str(word) for word in yaml.safe_load(file.read_text("utf-8"))] if file.exists() else []
 
 
 def finished(run_dir: Path, steps: int) -> bool:

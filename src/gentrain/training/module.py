@@ -80,7 +80,6 @@ class TrainingModule(L.LightningModule, ABC):
         self.optimizer_factories, self.make_schedule = optimizers, schedule
         self.log_every, self.guard = log_every, DivergenceGuard(on_divergence, divergence_budget)
         self.compile_when = compile
-        self.rate_factors: dict[str, list[float]] = {}  # of each group of a player's weights
         self.chosen: dict[str, bool] = {}  # whether each player's update is compiled
         self.steps: dict[str, GradientStep] = {}  # of each player, from its first update on
         self.resumed = False
@@ -129,20 +128,23 @@ class TrainingModule(L.LightningModule, ABC):
     def make_optimizer(self, player: str, network: nn.Module) -> Optimizer:
         """Make a player's optimizer, with a group for each part that has its own rate."""
         parts = self.rated_parts(player)
-        self.rate_factors[player] = [1.0, *(factor for _, factor in parts)]
         if not parts:
             return self.optimizer_factories[player](network.parameters())
         each = [list(part.parameters()) for part, _ in parts]
         apart = {id(p) for some in each for p in some}
         rest = [p for p in network.parameters() if id(p) not in apart]
         optimizer = self.optimizer_factories[player]([{"params": some} for some in (rest, *each)])
-        for group, factor in zip(optimizer.param_groups, self.rate_factors[player], strict=True):
+        for group, factor in zip(optimizer.param_groups, self.rate_factors(player), strict=True):
             group["lr"] *= factor
         return optimizer
 
     def rated_parts(self, player: str) -> list[tuple[nn.Module, float]]:
         """Parts of a player that learn at another rate, and by what factor; none here."""
         return []
+
+    def rate_factors(self, player: str) -> list[float]:
+        """The factor of each group of a player's weights; the first is of all other parts."""
+        return [1.0, *(factor for _, factor in self.rated_parts(player))]
 
     def with_schedules(self, optimizers: dict[str, Optimizer]) -> Any:
         """What Lightning wants of `configure_optimizers`."""
@@ -173,7 +175,7 @@ class TrainingModule(L.LightningModule, ABC):
         for player, optimizer in zip(self.players, self.trainer.optimizers, strict=True):
             own = [schedule for schedule in self.schedules if schedule.optimizer is optimizer]
             wanted = keywords_of(self.optimizer_factories[player])
-            apply_hyperparameters(optimizer, own, wanted, self.rate_factors[player])
+            apply_hyperparameters(optimizer, own, wanted, self.rate_factors(player))
             if self.resumed and self.make_schedule:
                 self.follow_schedule(player, optimizer, own[0])
 
@@ -191,7 +193,7 @@ class TrainingModule(L.LightningModule, ABC):
         if math.isclose(rate, old, rel_tol=1e-6, abs_tol=1e-12 * base):
             return
         schedule.load_state_dict(state)
-        factors = self.rate_factors[player]
+        factors = self.rate_factors(player)
         schedule.base_lrs = [base * factor for factor in factors]
         for group, factor in zip(optimizer.param_groups, factors, strict=True):
             group["lr"], group["initial_lr"] = rate * factor, base * factor

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gentrain.commands.demo.base import columns_of
+from gentrain.tables import markdown_table
 
 if TYPE_CHECKING:
     from gentrain.commands.demo.base import Demo, Shown
@@ -35,7 +36,7 @@ def markdown(name: str, demo: Demo, shown: Shown, picture: str) -> str:
         f"    gentrain demo {name}",
         f"![{demo.title}]({picture})",
         *([filled(demo.notes)] if demo.notes else []),
-        "\n".join([row(head), row(["---"] * len(head)), *map(row, cells)]),
+        markdown_table(head, cells),
         "\n".join(filled(f"- {finding}", "  ") for finding in shown.findings),
         "**Code.** The experiment and what it uses:\n\n"
         + "\n".join(f"- {link(each)}" for each in (type(demo), *demo.code)),
@@ -54,11 +55,6 @@ def filled(text: str, indent: str = "") -> str:
 def sources(demo: Demo) -> str:
     """The papers."""
     return f"From: {'; '.join(demo.papers)}."
-
-
-def row(cells: list[str]) -> str:
-    """A row of a table in Markdown."""
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 def link(thing: Any) -> str:

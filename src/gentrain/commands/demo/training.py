@@ -27,13 +27,7 @@ def digits(side: int, split: str = "train") -> tuple[Tensor, Tensor]:
     return to_float(images[order]), labels[order]
 
 
-def batches(x: Tensor, size: int) -> Iterator[Tensor]:
-    """Endless random batches (size, ...) of x."""
-    while True:
-        yield x[torch.randint(len(x), (size,))]
-
-
-def rows_of(size: int, *tensors: Tensor) -> Iterator[Batch]:
+def batches(size: int, *tensors: Tensor) -> Iterator[Batch]:
     """Endless random batches of rows that belong together, such as images and their labels."""
     while True:
         rows = torch.randint(len(tensors[0]), (size,))
@@ -42,7 +36,7 @@ def rows_of(size: int, *tensors: Tensor) -> Iterator[Batch]:
 
 def fit(
     model: SingleObjectiveModel,
-    data: Iterator[Tensor],
+    data: Iterator[Batch],
     steps: int,
     rate: float = 1e-3,
     look: Callable[[int], None] = lambda step: None,
@@ -51,26 +45,7 @@ def fit(
 
     Args:
         model: minimises `objective`.
-        data: batches.
-        steps: updates.
-        rate: learning rate at the start.
-        look: called with the number of updates after each of them.
-    """
-    minimise(model, ((x,) for x in data), steps, rate, look)
-
-
-def minimise(
-    model: SingleObjectiveModel,
-    data: Iterator[Batch],
-    steps: int,
-    rate: float = 1e-3,
-    look: Callable[[int], None] = lambda step: None,
-) -> None:
-    """As `fit`, for a model whose batches hold more than images, such as their sources.
-
-    Args:
-        model: minimises `objective`.
-        data: batches.
+        data: batches of images, and of what belongs to them.
         steps: updates.
         rate: learning rate at the start.
         look: called with the number of updates after each of them.
@@ -87,7 +62,7 @@ def minimise(
 
 def play(
     model: AdversarialModel,
-    data: Iterator[Tensor],
+    data: Iterator[Batch],
     steps: int,
     rate: float = 2e-4,
     look: Callable[[int], None] = lambda step: None,
@@ -97,28 +72,7 @@ def play(
 
     Args:
         model: the generator and its critic.
-        data: batches.
-        steps: updates of the generator.
-        rate: learning rate of both.
-        look: called with the number of updates after each of them.
-        critic_steps: updates of the critic before each of the generator.
-    """
-    play_batches(model, ((x,) for x in data), steps, rate, look, critic_steps)
-
-
-def play_batches(
-    model: AdversarialModel,
-    data: Iterator[Batch],
-    steps: int,
-    rate: float = 2e-4,
-    look: Callable[[int], None] = lambda step: None,
-    critic_steps: int = 1,
-) -> None:
-    """As `play`, for a model whose batches hold more than images: labels, or sources.
-
-    Args:
-        model: the generator and its critic.
-        data: batches.
+        data: batches of images, and of what belongs to them.
         steps: updates of the generator.
         rate: learning rate of both.
         look: called with the number of updates after each of them.

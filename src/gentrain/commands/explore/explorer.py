@@ -97,7 +97,7 @@ class Explorer:
         found["seed"] = Number("Seed")
         if session.model.labelled and session.classes is not None:
             word = "Domain" if session.is_multi_domain else "Class"
-            found["label"] = Choice(word, (ALL, *self.names_of_classes()))
+            found["label"] = Choice(word, (ALL, *session.label_names))
         elif session.model.labelled:
             found["text"] = Words("Caption")
         if supports(session.model, HasTemperature):
@@ -109,11 +109,6 @@ class Explorer:
                 f"Truncation: the largest |z| ({WHOLE:g}: none)", 0.1, WHOLE, WHOLE, 0.1
             )
         return found
-
-    def names_of_classes(self) -> list[str]:
-        """The names of the classes, or their numbers."""
-        names = self.first.class_names
-        return list(names) or [str(i) for i in range(self.first.data.classes or 0)]
 
     def session(self, values: Values) -> SampleSession:
         """The run, as these values want it drawn."""

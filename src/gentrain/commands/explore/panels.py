@@ -23,6 +23,7 @@ from gentrain.commands.sample.data_modes import (
     Denoise,
     Nearest,
     Reconstruct,
+    beside,
     held_out,
     median_rms,
     nearest,
@@ -168,16 +169,15 @@ class Neighbours(Panel):
         train = session.data.load("train").images
         k = min(int(values["neighbours"]), len(train))
         distances, rows = nearest(samples, train, k)
-        found = train[rows.flatten().to(train.device)].cpu().unflatten(0, (len(samples), k))
-        shown = torch.cat([samples[:, None], found], 1).flatten(0, 1)
+        shown = beside(samples, train, rows)
         heads = ["sample", *(f"{i + 1}." for i in range(k))]
         names = [f"{distance:.1f}" for distance in distances[:, 0].tolist()]
         picture = annotated(enlarged(to_float(shown), k + 1), names, heads)
         median = float(distances[:, 0].median())
         text = f"The nearest training image is {median:.1f} away in the median"
         if (test := session.data.held_out()) is not None:
-            some = test.images[random_rows(len(test.images), 100, 0)]
             if "of_held_out" not in explorer.kept:
+                some = test.images[random_rows(len(test.images), 100, 0)]
                 explorer.kept["of_held_out"] = nearest(some, train, 1)[0].median()
             text += f", that of a held-out image {float(explorer.kept['of_held_out']):.1f}"
         return Shown(
@@ -202,7 +202,7 @@ class OfPicture(Panel):
         for key in {"truncation", "mean", "temperature"} - {*self.mode.reads}:
             found.pop(key, None)
         if "label" in found:
-            found["label"] = Choice(found["label"].label, explorer.names_of_classes())
+            found["label"] = Choice(found["label"].label, explorer.first.label_names)
         return {
             "picture": Upload("A picture of yours", EXTENSIONS),
             "number": Slider("... or a held-out image", 0, HELD_OUT - 1, 0, 1),

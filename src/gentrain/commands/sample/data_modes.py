@@ -42,8 +42,7 @@ class Nearest(Mode):
         out.images(iter(drawn), self.n)
         samples = to_bytes(torch.cat([images for images, _ in drawn]))
         distances, rows = nearest(samples, train, k)
-        found = train[rows.flatten().to(train.device)].cpu().unflatten(0, (self.n, k))
-        shown = torch.cat([samples[:, None], found], 1).flatten(0, 1)
+        shown = beside(samples, train, rows)
         heads = ["sample", *(str(i + 1) for i in range(k))]
         rows_named = [f"{distance:.1f}" for distance in distances[:, 0].tolist()]
         out.picture(self.name, annotated(to_float(shown), rows_named, heads))
@@ -62,6 +61,21 @@ class Nearest(Mode):
             text += f", of held-out images {of_held_out:.2f}"
         print(f"{text} {UNIT}")
         return result
+
+
+def beside(samples: Tensor, train: Tensor, rows: Tensor) -> Tensor:
+    """Each sample and its training images in turn.
+
+    Args:
+        samples: uint8 (n, ...) on the CPU.
+        train: uint8 (N, ...).
+        rows: (n, k), as `nearest` gives them.
+
+    Returns:
+        uint8 (n (k + 1), ...) on the CPU.
+    """
+    found = train[rows.flatten().to(train.device)].cpu().unflatten(0, tuple(rows.shape))
+    return torch.cat([samples[:, None], found], 1).flatten(0, 1)
 
 
 def nearest(samples: Tensor, train: Tensor, k: int) -> tuple[Tensor, Tensor]:

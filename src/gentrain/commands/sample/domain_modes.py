@@ -84,7 +84,7 @@ class Domains(Mode):
         ).unflatten(0, (len(x), len(columns)))
         rows = torch.cat([x[:, None], made], 1).flatten(0, 1).float().cpu()
         out.images(iter([(rows, None)]), len(rows))
-        heads = ["source", *(session.domain_names[i] for i in columns.tolist())]
+        heads = ["source", *(session.label_names[i] for i in columns.tolist())]
         out.picture(self.name, annotated(rows, [], heads))
         return {"from": domains.tolist(), "domains": session.classes}
 

@@ -108,7 +108,7 @@ class Edit(Mode):
 
     def numbers(self, session: SampleSession) -> list[int]:
         """The numbers of the groups' classes."""
-        names = session.class_names or [str(i) for i in range(session.data.classes or 0)]
+        names = session.label_names
         return [number_of(str(word), names, "class", "mode.groups") for word in self.groups]
 
     def draw(self, session: SampleSession, out: Output) -> dict[str, Any]:

@@ -78,8 +78,7 @@ class ClassGrid(Mode):
         classes = torch.tensor(session.classes)
         z = session.noise(self.n).repeat(len(classes), 1)
         images = keep(session, out, z, classes.repeat_interleave(self.n))
-        names = session.class_names or [str(i) for i in range(session.data.classes or 0)]
-        rows = [names[i] for i in classes.tolist()]
+        rows = [session.label_names[i] for i in classes.tolist()]
         shown = session.data.as_images(images)
         out.picture(self.name, annotated(shown, rows, [""] * self.n))
         return {}

@@ -111,8 +111,8 @@ class SampleSession:
         return self.model.prior
 
     @property
-    def domain_names(self) -> list[str]:
-        """Names of the domains; their numbers where they have no names."""
+    def label_names(self) -> list[str]:
+        """Names of the classes, or domains; their numbers where they have no names."""
         return self.class_names or [str(i) for i in range(self.data.classes or 0)]
 
     @property
@@ -154,7 +154,7 @@ class SampleSession:
             raise UserError(
                 "this model does not translate between several domains (domain); leave it out"
             )
-        return self.data.label_kind.named(domain, self.domain_names)
+        return self.data.label_kind.named(domain, self.label_names)
 
     def turned(self, own: Tensor, domains: Tensor) -> Tensor:
         """Labels of translations, given those of the images and the domains (B,)."""
@@ -211,7 +211,7 @@ class SampleSession:
             )
         if self.classes is None:
             return
-        names = self.class_names or [str(i) for i in range(self.data.classes or 0)]
+        names = self.label_names
         each = [len(range(i, n, count)) for i in range(count)]
         parts = [f"{k} of {names[y]}" for k, y in zip(each, self.classes, strict=True)]
         log.log(

@@ -73,7 +73,7 @@ class Translate(Mode):
         if several and session.domain is None:
             raise UserError(
                 "this model translates to several domains (domain); "
-                f"give {session.data.label_kind.choice} {', '.join(session.domain_names)}"
+                f"give {session.data.label_kind.choice} {', '.join(session.label_names)}"
             )
         if self.back and (several or not supports(session.model, TranslatesBack)):
             raise UserError(

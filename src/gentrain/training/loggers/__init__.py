@@ -13,13 +13,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from lightning.pytorch.loggers import Logger
 
 from gentrain.config.overrides import key_of
 from gentrain.config.types import Positive
 from gentrain.errors import UserError
-from gentrain.runs.directory import flat
+from gentrain.runs.directory import flat, typed_words
 from gentrain.training.loggers.base import Dashboard
 from gentrain.training.loggers.csv_file import RunCSV, last_step
 from gentrain.training.loggers.others import MLflow, TensorBoard
@@ -187,10 +186,7 @@ def run_name(run_dir: Path, config: Mapping[str, Any], choices: Mapping[str, str
     if sweep is not None:
         words = [f"{key.rpartition('/')[2]}={value}" for key, value in swept.items()]
     else:
-        file = run_dir / ".hydra" / "overrides.yaml"
-        # as text: a word may hold an interpolation, lr=${...}
-        typed = yaml.safe_load(file.read_text("utf-8")) if file.exists() else []
-        short = [(key_of(str(word)), str(word).partition("=")[2]) for word in typed]
+        short = [(key_of(word), word.partition("=")[2]) for word in typed_words(run_dir)]
         words = [
             f"{key.rpartition('.')[2]}={value}"
             for key, value in short
