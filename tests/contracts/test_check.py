@@ -27,7 +27,7 @@ from gentrain.commands.check.training import gradients, processes, shapes
 from gentrain.config import paths, plugins
 from gentrain.config.schema import Compiler
 from gentrain.errors import ChecksFailed, Interrupted, Unavailable
-from tests.contracts.test_samples import opened
+from tests.contracts.test_samples import made
 from tests.support.paths import ROOT
 from tests.support.presets import DENSITIES, ENERGIES, REGRESSIONS, first_of_each_class
 from tests.support.shell import assert_refused, gentrain
@@ -200,8 +200,9 @@ ONE_PLAYER = first_of_each_class((*DENSITIES, *ENERGIES, *REGRESSIONS))
 )
 def test_models_of_one_player(preset: str) -> None:
     """Those of two players are in test_backbones.py."""
-    model: Any = opened(preset).model
-    data = opened(preset).data
+    run = made(preset)
+    model: Any = run.model
+    data = run.data
     batch = next(iter(data.batches()))
     batch = tuple(each[:8] for each in batch)
     start(model, batch)

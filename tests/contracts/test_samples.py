@@ -52,6 +52,11 @@ def configuration(preset: str) -> dict[str, Any]:
 
 @cache
 def opened(preset: str) -> OpenedRun:
+    """As `made`, once; sessions of samples freeze its weights."""
+    return made(preset)
+
+
+def made(preset: str) -> OpenedRun:
     """A model with random weights, and with chains that differ."""
     torch.manual_seed(0)
     found = {key: validate.checked(node, key) for key, node in configuration(preset).items()}
