@@ -27,9 +27,10 @@ import torch
 from torch import Tensor
 
 import gentrain
+from gentrain.commands.doctor import measure_run
 from gentrain.data.batches import as_batch
 from gentrain.errors import UserError
-from gentrain.quality.diagnostics import examine, measure
+from gentrain.quality.diagnostics import examine
 from gentrain.runs.reopen import reopen
 from gentrain.training.divergence import Diverged
 
@@ -220,8 +221,9 @@ HEALTHY = (
 WHAT = (
     "The doctor is right about a sick run if it has the expected finding, and about a healthy one",
     "if it has none. Runs are short, of narrow networks, on the 5,000 embedded digits.",
-    "`gentrain doctor run=DIR` examines any run in the same way. The runs are young:",
-    "fakes of a generator after 60 to 200 steps may lie as close to each other as noisy copies do.",
+    "`gentrain doctor run=DIR` examines any run in the same way. The runs are young: fakes of a",
+    "generator after 60 to 200 steps may lie as close to each other as noisy copies do, so that in",
+    "the first 500 steps only copies that are like a real image are a finding.",
 )
 
 # --- the trial ------------------------------------------------------------------------------------
@@ -247,8 +249,7 @@ def findings(trial: Trial, place: Path) -> set[str]:
         first = torch.arange(min(64, len(train.images), len(test.images)))
         both = (as_batch(split, first, opened.device)[0] for split in (train, test))
         trial.edit(opened.model, *both)
-    measured = measure(opened.model, opened.data, opened.device, opened.latest)
-    return {finding.name for finding in examine(measured)}
+    return {finding.name for finding in examine(measure_run(opened))}
 
 
 def told(trial: Trial) -> str:
@@ -333,7 +334,8 @@ def main() -> None:
     parser.add_argument("--only", default="", help="a pattern: the runs whose words have it")
     parser.add_argument("--again", help="a pattern: rows made again; others stay as they are")
     args = parser.parse_args()
-    command = f"python scripts/doctor_trial.py --out {args.out}"
+    shift = f" --seed {args.seed}" if args.seed else ""
+    command = f"python scripts/doctor_trial.py --out {args.out}{shift}"
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         few, one_class = digits(folder)
