@@ -5,7 +5,12 @@
 
 The page is written after each run, so that it can be looked at, and stopped. With --seed the same
 runs have other weights, batches and noise: a threshold that is changed after a look at one page is
-checked by another.
+checked by another. Processes may share the runs:
+
+    python scripts/doctor_trial.py --out one.md --seed 100 --part 1/2
+    python scripts/doctor_trial.py --out two.md --seed 100 --part 2/2
+    cat one.md two.md > docs/doctor.md
+    python scripts/doctor_trial.py --out docs/doctor.md --seed 100 --again NONE
 
 Runs are short ones on the 5,000 embedded digits, with narrow networks. They are sick by their
 options or their data where a user could do the same, and by an edit of the generator after the
@@ -332,6 +337,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0, help="added to the seed of every run")
     parser.add_argument("--only", default="", help="a pattern: the runs whose words have it")
+    parser.add_argument("--part", default="1/1", help="K/N: every N-th run, from the K-th on")
     parser.add_argument("--again", help="a pattern: rows made again; others stay as they are")
     args = parser.parse_args()
     shift = f" --seed {args.seed}" if args.seed else ""
@@ -340,6 +346,8 @@ def main() -> None:
         folder = Path(scratch)
         few, one_class = digits(folder)
         trials = [*sick(few, one_class), *(Trial(None, words) for words in HEALTHY)]
+        first, step = map(int, args.part.split("/"))
+        trials = trials[first - 1 :: step]
         trials = [each for each in trials if re.search(args.only, " ".join(each.words))]
         trials = [each._replace(words=with_seed(each.words, args.seed)) for each in trials]
         kept = {}

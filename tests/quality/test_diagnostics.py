@@ -191,6 +191,12 @@ def test_verdicts_by_their_signs(changed: dict[str, Any], name: str | None) -> N
         ({}, None),
         ({"on_test": None}, None),
         ({"on_test": torch.linspace(125, 145, 64)}, "overfitting"),
+        # one image alone makes the mean, and its error, large
+        (
+            {"on_test": torch.cat([torch.linspace(125, 145, 63), torch.tensor([4e7])])},
+            "overfitting",
+        ),
+        ({"on_test": torch.cat([torch.linspace(96, 116, 63), torch.tensor([4e7])])}, None),
         ({"on_test": torch.linspace(0, 250, 64)}, None),  # a difference that chance explains
         ({"fakes": torch.full((16, 1, 8, 8), 0.3)}, "mode collapse"),
         ({"scalars": {"model/kl_nats": 0.01}}, "posterior collapse"),
