@@ -202,6 +202,29 @@ def dropping(scalars: dict[str, float]) -> Finding | None:
     return Finding("mode dropping", evidence, "'tricks=[packing]'")
 
 
+def overfitting(measured: Measurements) -> Finding | None:
+    """r = (D(train) - D(test)) / (D(train) - D(fake)) near 1 (Karras et al., 2020).
+
+    Such a critic has memorised its training images. So has one that ranks nearly all of them above
+    held-out images, however far below them fakes are: those of a bad generator say little of r.
+    """
+    if measured.on_test is None:
+        return None
+    train, test, fake = (
+        scores.mean() for scores in (measured.on_train, measured.on_test, measured.on_fake)
+    )
+    gap = train - fake
+    r = float((train - test) / gap) if gap > 1e-6 else 0.0
+    right = auc(measured.on_train, measured.on_test)
+    if right < (0.85 if r >= 0.4 else 0.98):
+        return None
+    evidence = (
+        f"it ranks {right:.1%} of training images above held-out ones, which score {r:.0%} of the "
+        "way from training images to fakes"
+    )
+    return Finding("critic overfitting", evidence, "'tricks=[diff_augment]'")
+
+
 def saturated(measured: Measurements) -> Finding | None:
     """A critic that tells every pair apart, with logits at which the loss is flat.
 
@@ -224,29 +247,6 @@ def vanished(measured: Measurements) -> Finding | None:
         return None
     remedy = "loss=js" if measured.bounded else "lipschitz=gp"
     return Finding("generator gradient vanished", f"its norm is {norm:.2g}", remedy)
-
-
-def overfitting(measured: Measurements) -> Finding | None:
-    """r = (D(train) - D(test)) / (D(train) - D(fake)) near 1 (Karras et al., 2020).
-
-    Such a critic has memorised its training images. So has one that ranks nearly all of them above
-    held-out images, however far below them fakes are: those of a bad generator say little of r.
-    """
-    if measured.on_test is None:
-        return None
-    train, test, fake = (
-        scores.mean() for scores in (measured.on_train, measured.on_test, measured.on_fake)
-    )
-    gap = train - fake
-    r = float((train - test) / gap) if gap > 1e-6 else 0.0
-    right = auc(measured.on_train, measured.on_test)
-    if right < (0.85 if r >= 0.4 else 0.98):
-        return None
-    evidence = (
-        f"it ranks {right:.1%} of training images above held-out ones, which score {r:.0%} of the "
-        "way from training images to fakes"
-    )
-    return Finding("critic overfitting", evidence, "'tricks=[diff_augment]'")
 
 
 def posterior_collapse(scalars: dict[str, float]) -> Finding | None:
