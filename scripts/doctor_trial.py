@@ -299,7 +299,9 @@ def digits(folder: Path) -> tuple[Path, Path]:
     return few, one_class
 
 
-def page(trials: list[Trial], rows: list[tuple[bool, str]], command: str, minutes: float) -> str:
+def page(
+    trials: list[Trial], rows: list[tuple[bool, str]], command: str, minutes: float, note: str
+) -> str:
     """The page, with the confusion table of the runs that have been made.
 
     Args:
@@ -307,6 +309,7 @@ def page(trials: list[Trial], rows: list[tuple[bool, str]], command: str, minute
         rows: whether the doctor was right, and the row, of those that have been made.
         command: that makes this page.
         minutes: of a core; 0 where some rows were made before.
+        note: a remark of whoever made it; may be empty.
     """
     done = list(zip(trials, rows, strict=False))
     sick = [right for trial, (right, _) in done if trial.expected]
@@ -323,6 +326,7 @@ def page(trials: list[Trial], rows: list[tuple[bool, str]], command: str, minute
         f"| {len(sick)} sick runs | **{sum(sick)}** (the right one) | {sick.count(False)} |",
         f"| {len(healthy)} healthy runs | {healthy.count(False)} | **{sum(healthy)}** |",
         "",
+        *([note, ""] if note else []),
         *WHAT,
         "",
         "| run | what it is | found | right |",
@@ -339,6 +343,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="a pattern: the runs whose words have it")
     parser.add_argument("--part", default="1/1", help="K/N: every N-th run, from the K-th on")
     parser.add_argument("--again", help="a pattern: rows made again; others stay as they are")
+    parser.add_argument("--note", default="", help="a remark for the page")
     args = parser.parse_args()
     shift = f" --seed {args.seed}" if args.seed else ""
     command = f"python scripts/doctor_trial.py --out {args.out}{shift}"
@@ -360,7 +365,7 @@ def main() -> None:
             place = folder / f"run{number}"
             rows.append(kept.get(told(trial)) or row(trial, place))
             minutes = 0 if kept else time.process_time() / 60
-            args.out.write_text(page(trials, rows, command, minutes))
+            args.out.write_text(page(trials, rows, command, minutes, args.note))
             print(f"{number + 1} of {len(trials)}: {rows[-1][1]}", flush=True)
 
 
