@@ -90,7 +90,7 @@ results: setup
 ABLATED := label_smoothing,minibatch_discrimination,feature_matching_added
 ABLATED := [$(ABLATED),historical_averaging,virtual_batch_norm]
 tables: setup
-	$(BIN)/gentrain -m sweep=mode_coverage steps=1500 sweep.name=mode_coverage
+	$(BIN)/gentrain -m sweep=mode_coverage sweep.name=mode_coverage
 	$(BIN)/python scripts/coverage_table.py outputs/sweeps/mode_coverage
 	$(BIN)/gentrain -m sweep=ablate model=improved_gan data=mnist_5k data.batch_size=64 \
 		model.generator.width=16 model.critic.width=16 steps=400 quality.samples=1000 \
