@@ -216,7 +216,7 @@ def main() -> None:
         "# Modes found",
         paragraph(
             f"Written by `{command_line()}` from the runs of `gentrain -m sweep=mode_coverage",
-            f"{options(plane)}`, one after the other.",
+            f"{options(plane)}`.",
         ),
         markdown_table(HEAD, [plane_row(runs, model) for model in models]),
         paragraph(
