@@ -325,22 +325,23 @@ def stand_in(found: dict[str, Any], folder: Path) -> tuple[str, ...]:
 
 
 def counted_experiment(name: str) -> Experiment:
-    """Count the first step of an experiment, with random pictures."""
+    """Count a step of an experiment with all its layers, of random pictures."""
     from gentrain.training.job import Job
 
     words = (f"experiment={name}",)
     own, results = composed(*words), []
     accumulate = own["scheme"]["accumulate"]
-    growing = ("model.growth.fade=1", "model.growth.stable=1") * ("growth" in own["model"])
     few = (1, 2) if own["data"]["batch_size"] == 1 else FEW
     for images in few:
+        steps = whole_at(own, images)
         with quick_initialisation(), tempfile.TemporaryDirectory() as folder:
             data = stand_in(own, Path(folder))
-            more = (f"data.batch_size={images}", "steps=1", "scheme.accumulate=1", *growing)
+            more = (f"data.batch_size={images}", f"steps={steps}", "scheme.accumulate=1")
             more += ("samples.n=1",)  # of the picture at the end
+            more += GROWN * ("growth" in own["model"])
             config = composed(*words, *data, *more)
             job = Job(config, {"model": name, "data": "any"}, Path(folder) / "run")
-            meter = meter_of_last_step(steps=1)
+            meter = meter_of_last_step(steps)
             job.trainer.callbacks.append(meter)  # type: ignore[attr-defined]
             job.fit()
         results.append((*meter.found, meter.saved.most))
@@ -350,6 +351,22 @@ def counted_experiment(name: str) -> Experiment:
     flop, saved = small + more_images * (large - small), least + more_images * (most - least)
     count = Count(name, batch * critic_steps, flop, *same)
     return Experiment(count, own["steps"], accumulate, saved)
+
+
+GROWN = ("model.growth.fade=1", "model.growth.stable=1")  # a phase is one image
+
+
+def whole_at(config: dict[str, Any], images: int) -> int:
+    """The first step with all layers: of a network that grows from 4 px, after its last phase.
+
+    Args:
+        config: of the experiment.
+        images: of a step.
+    """
+    if "growth" not in config["model"]:
+        return 1
+    phases = 2 * math.log2(config["data"]["shape"][-1] / 4)
+    return 1 + math.ceil(phases / images)
 
 
 @contextmanager

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from gentrain.models.gan.progan import Growth
 from tests.support.paths import ROOT
 
 
@@ -55,6 +57,18 @@ def test_chosen_experiments_are_counted_alone(monkeypatch: pytest.MonkeyPatch) -
     )
     with pytest.raises(SystemExit, match="no such experiment: pix2pix; one of"):
         next(scaling.with_experiments(page, ["pix2pix"]))
+
+
+@pytest.mark.parametrize("images", [2, 3])
+def test_a_growing_experiment_is_counted_when_it_has_grown(images: int) -> None:
+    """Its first step is of 4 pixels, and took a 400th of the arithmetic."""
+    config = scaling.composed("experiment=progan_faces", *scaling.GROWN)
+    step, growth = scaling.whole_at(config, images), Growth(fade=1, stable=1)
+    sides = [4 * 2**level for level in range(7)]
+    assert config["data"]["shape"][-1] == sides[-1]
+    growth.critic = [SimpleNamespace(sides=sides)]
+    assert growth.phase((step - 1) * images) == (6, 1.0)
+    assert scaling.whole_at({"model": {}}, images) == 1
 
 
 def test_what_is_saved_for_gradients_counts_once() -> None:
