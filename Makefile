@@ -54,7 +54,7 @@ train: setup
 	@echo "Next:  source .venv/bin/activate"
 	@echo "       gentrain model=wgan_gp data=mnist         # all of MNIST; data.root=DIR finds it"
 	@echo "       gentrain model=sngan                      # another model; gentrain list models"
-	@echo "       gentrain -m model=wgan_gp,sngan seed=0,1  # several runs"
+	@echo "       gentrain -m model=gan,dcgan seed=0,1 experiment=quick     # four runs"
 
 test: setup lint
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q
