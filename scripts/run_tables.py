@@ -10,9 +10,12 @@ import shlex
 import statistics
 import sys
 import textwrap
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from gentrain.commands.compare.find import Run, find, read_run
+from gentrain.config.overrides import last_value
 from gentrain.protocols import short_hash
 from gentrain.runs.directory import COLLAPSE, summary, typed_words
 
@@ -20,24 +23,20 @@ ROOT = Path(__file__).parents[1]
 
 
 class Record:
-    """A run as its summary tells it.
+    """A run as its files tell it, or a cell of a sweep that never began.
 
     Args:
-        path: the run directory.
+        run: as `compare` reads it.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.summary, self.typed = summary(path), typed_words(path)
+    def __init__(self, run: Run) -> None:
+        self.run, self.path, self.status, self.summary = run, run.path, run.status, run.end
+        swept = [f"{key}={value}" for key, value in run.swept.items()]
+        self.typed = typed_words(run.path) or swept
 
     def word(self, key: str, default: str = "") -> str:
         """The value of an override that was typed."""
-        found = [word.partition("=")[2] for word in self.typed if word.startswith(f"{key}=")]
-        return found[-1] if found else default
-
-    @property
-    def status(self) -> str:
-        return str(self.summary["status"])
+        return last_value(self.typed, key) or default
 
     @property
     def collapsed(self) -> bool:
@@ -57,8 +56,13 @@ class Record:
 
 
 def records(folder: Path) -> list[Record]:
-    """The runs below a folder that have a summary."""
-    return [Record(file.parent) for file in sorted(folder.rglob("summary.json"))]
+    """The runs below a folder, and the cells of its sweeps, whatever became of them."""
+    return [Record(run) for run in find([folder])]
+
+
+def record(place: Path) -> Record:
+    """The run in a directory."""
+    return Record(read_run(place, place.name))
 
 
 def has_ended(place: Path) -> bool:
@@ -85,11 +89,17 @@ def command_line() -> str:
 
 def protocols(runs: Iterable[Record]) -> str:
     """The protocols of the scores of some runs."""
-    return ", ".join(sorted({f"`{run.protocol}`" for run in runs}))
+    return ", ".join(sorted({f"`{run.protocol}`" for run in runs if run.summary}))
 
 
 def devices(runs: Iterable[Record]) -> str:
-    return ", ".join(sorted({str(run.summary["device"]) for run in runs}))
+    return ", ".join(sorted({str(run.summary["device"]) for run in runs if run.summary}))
+
+
+def failures(runs: Iterable[Record]) -> str:
+    """The runs that have not completed, by their status, such as "1 diverged"."""
+    counts = Counter(run.status for run in runs if run.status != "completed")
+    return ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))
 
 
 def paragraph(*sentences: str) -> str:
