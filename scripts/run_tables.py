@@ -15,11 +15,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from gentrain.commands.compare.find import Run, find, read_run
-from gentrain.config.overrides import last_value
+from gentrain.config.overrides import is_of_sweep, last_value
 from gentrain.protocols import short_hash
 from gentrain.runs.directory import COLLAPSE, summary, typed_words
 
 ROOT = Path(__file__).parents[1]
+# words that only say where a run is, or how it is watched
+HIDDEN = ("hydra.", "logger=", "trainer=", "resume=", "plugins=")
 
 
 class Record:
@@ -82,9 +84,10 @@ def mean_and_spread(values: Iterable[float], digits: int = 1, percent: bool = Fa
 
 
 def command_line() -> str:
-    """The command that runs now, with paths as they were typed."""
-    script = Path(sys.argv[0]).resolve()
-    return shlex.join(["python", str(script.relative_to(ROOT)), *sys.argv[1:]])
+    """The command that runs now; a path from the root of the machine is its last part."""
+    script = Path(sys.argv[0]).name
+    words = (Path(word).name if word.startswith("/") else word for word in sys.argv[1:])
+    return shlex.join(["python", f"scripts/{script}", *words])
 
 
 def protocols(runs: Iterable[Record]) -> str:
@@ -100,6 +103,27 @@ def failures(runs: Iterable[Record]) -> str:
     """The runs that have not completed, by their status, such as "1 diverged"."""
     counts = Counter(run.status for run in runs if run.status != "completed")
     return ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))
+
+
+def shown_words(typed: Iterable[str], *left_out: str) -> list[str]:
+    """The words of a command, for a page: without where and how it was run, and paths of a machine.
+
+    Args:
+        typed: the words.
+        left_out: beginnings of other words that are left out.
+
+    >>> shown_words(["model=vae", "data.root=/home/me/data", "sweep.name=a", "trainer=cpu"])
+    ['model=vae', 'data.root=DATA']
+    """
+    words: dict[str, str] = {}  # of a key that was typed twice, the last word counts
+    for word in typed:
+        key, _, value = word.partition("=")
+        if is_of_sweep(word) or word.startswith((*HIDDEN, *left_out)):
+            continue
+        is_path = value.strip("'\"").startswith(("/", "~", "./", "../"))
+        place = "DATA" if key.startswith("data.") else "PATH"
+        words[key] = f"{key}={place}" if is_path else word
+    return list(words.values())
 
 
 def paragraph(*sentences: str) -> str:
