@@ -112,7 +112,7 @@ def shown_words(typed: Iterable[str], *left_out: str) -> list[str]:
         typed: the words.
         left_out: beginnings of other words that are left out.
 
-    >>> shown_words(["model=vae", "data.root=/home/me/data", "sweep.name=a", "trainer=cpu"])
+    >>> shown_words(["model=vae", "data.root=/my/data", "sweep.name=a", "trainer=cpu"])
     ['model=vae', 'data.root=DATA']
     """
     words: dict[str, str] = {}  # of a key that was typed twice, the last word counts

@@ -32,7 +32,7 @@ def test_a_row_for_each_configuration(results: ModuleType, tmp_path: Path) -> No
         twin = {"test/fid_classifier": [90.0, 80.0, 70.0, 60.0 + seed]}
         made.run(runs / f"a{seed}", seed=seed, fid=(300.0, last), columns=twin, pictures=1)
     made.run(runs / "a3", seed=3, fid=(300.0, 900.0), status="diverged")
-    other = {"data.root": "/home/someone/data", "sweep.name": "first"}
+    other = {"data.root": str(tmp_path / "data"), "sweep.name": "first"}
     made.run(runs / "b", model="vae", fid=None, protocol=None, more=other)
     assert results.main([str(runs), "--out", str(page)]) == 0
 
@@ -48,7 +48,7 @@ def test_a_row_for_each_configuration(results: ModuleType, tmp_path: Path) -> No
     assert vae[3:5] == ["1", "not scored"] and vae[7] == ""
     (shown,) = re.findall(r"\((runs/.*?\.png)\)", gan[7])
     assert [str(file.relative_to(page.parent)) for file in page.parent.glob("*/*")] == [shown]
-    assert "/home" not in text and str(tmp_path) not in text
+    assert str(tmp_path) not in text
 
 
 def test_no_runs_are_one_line(
