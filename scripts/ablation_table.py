@@ -20,11 +20,6 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 from run_tables import (
     ROOT,
     Record,
@@ -38,7 +33,7 @@ from run_tables import (
     shown_words,
     write_page,
 )
-from scipy.stats import t
+from scipy.special import stdtrit
 
 from gentrain.tables import markdown_table
 
@@ -81,7 +76,7 @@ def interval(differences: Sequence[float], share: float = 0.95) -> float:
     if n < 2:
         return math.nan
     error = statistics.stdev(differences) / math.sqrt(n)
-    return float(t.ppf((1 + share) / 2, n - 1)) * error
+    return float(stdtrit(n - 1, (1 + share) / 2)) * error
 
 
 def differences(all_of_them: Sequence[Record], without: Sequence[Record]) -> list[float]:
@@ -139,6 +134,11 @@ def rows(found: dict[str, list[Record]]) -> list[list[str]]:
 
 def draw(found: dict[str, list[Record]], file: Path) -> None:
     """The differences of each seed, their mean and its interval."""
+    import matplotlib  # here, so that the rows can be had without it
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
     names = [name for name in found if name != ALL]
     fig, axis = plt.subplots(figsize=(8, 3.4))
     for place, name in enumerate(names):

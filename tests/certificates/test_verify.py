@@ -63,9 +63,7 @@ def test_every_property_holds(preset: str) -> None:
     "preset", [n if n in STARTS else pytest.param(n, marks=pytest.mark.slow) for n in NAMES]
 )
 def test_the_first_steps_lie_where_they_lay(preset: str) -> None:
-    band = bands.stored().get(preset)
-    if band is None:
-        pytest.skip("no band of it is stored")
+    band = bands.stored()[preset]
     assert not bands.compared(tiny(values(preset), band.steps), band)
 
 
@@ -278,6 +276,15 @@ def test_the_file_of_bands_is_small_and_says_its_rules() -> None:
     assert head["seeds"] == list(bands.SEEDS) and not set(bands.NEW) & set(bands.SEEDS)
     assert (head["factor"], head["floor"]) == (bands.FACTOR, bands.FLOOR)
     assert bands.as_json(bands.stored()) == bands.FILE.read_text("utf-8")
+
+
+def test_each_preset_has_a_band() -> None:
+    """`python scripts/bands.py NAME` makes that of a new one, and of one that was changed."""
+    assert sorted(bands.stored()) == NAMES
+    for name, band in bands.stored().items():
+        assert band.terms, name
+        # a term is measured in each window, or it has no value there in any seed
+        assert all(len(found) == len(band.windows) for found in band.terms.values()), name
 
 
 def test_a_curve_inside_and_outside_of_a_band() -> None:

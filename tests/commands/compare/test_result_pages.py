@@ -1,8 +1,10 @@
-"""scripts/results.py: the page of runs, from run directories that were made by hand."""
+"""Pages of docs/results, from run directories that were made by hand."""
 
 from __future__ import annotations
 
 import importlib
+import json
+import math
 import re
 from pathlib import Path
 from types import ModuleType
@@ -14,9 +16,13 @@ from tests.support import made_runs as made
 from tests.support.paths import ROOT
 
 
-@pytest.fixture
-def results(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+@pytest.fixture(autouse=True)
+def _scripts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "scripts")
+
+
+@pytest.fixture
+def results() -> ModuleType:
     return importlib.import_module("results")
 
 
@@ -58,3 +64,39 @@ def test_no_runs_are_one_line(
     assert results.main([str(tmp_path / "none"), "--out", str(page)]) == 2
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1 and "does not exist" in said[0] and not page.exists()
+
+
+def test_the_ablation_pairs_seeds_and_counts_failures(tmp_path: Path) -> None:
+    """Of three pairs 1, 2 and 3 apart, Student's half width is 4.303 / sqrt(3)."""
+    ablation = importlib.import_module("ablation_table")
+    for seed in range(4):
+        for number, names in enumerate(("[a,b]", "[b]", "[a]", "[]")):
+            score = 50.0 + 10 * seed + (number == 1) * (1 + seed)
+            made.run(
+                tmp_path / f"{number}{seed}",
+                seed=seed,
+                more={"tricks": names},
+                status="failed" if (number, seed) == (1, 3) else "completed",
+            )
+            file = tmp_path / f"{number}{seed}" / "summary.json"
+            end = json.loads(file.read_text("utf-8"))
+            file.write_text(json.dumps(end | {"metrics": {ablation.SCORE: score}}))
+    rows = {row[0]: row[1:] for row in ablation.rows(ablation.groups(ablation.records(tmp_path)))}
+    assert list(rows) == ["all five", "without `a`", "without `b`", "none of them"]
+    assert rows["without `a`"][:2] == ["3", "1 failed"] and rows["without `b`"][:2] == ["4", "0"]
+    assert rows["without `a`"][3] == f"+2.0 ± {4.3027 / math.sqrt(3):.1f}"
+    assert rows["without `b`"][3] == "+0.0 ± 0.0" and rows["all five"][3] == ""
+
+
+def test_log_densities_of_all_kinds_have_one_unit() -> None:
+    """A model that finds all levels equally probable has the density 1 on [0, 1]^784."""
+    likelihood = importlib.import_module("likelihood_table")
+
+    def log_p(scores: dict[str, float]) -> tuple[float, float]:
+        record = {"scores": scores, "protocols": {"quality": {"dimensions": 784}}}
+        return likelihood.Scored(None, {"test": record}).log_p("test")
+
+    even = {"quality/nats": 784 * math.log(256), "quality/nats_error": 2.0}
+    assert log_p(even) == (pytest.approx(0.0, abs=1e-9), 2.0)
+    decoder = {"quality/nats_gaussian": -500.0, "quality/nats_gaussian_error": 3.0}
+    assert log_p(decoder) == (500.0, 3.0)
