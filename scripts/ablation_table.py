@@ -132,6 +132,17 @@ def rows(found: dict[str, list[Record]]) -> list[list[str]]:
     return lines
 
 
+def finding(found: dict[str, list[Record]]) -> str:
+    """The techniques whose interval leaves out zero, in one sentence."""
+    clear, unclear = [], []
+    for name in found.keys() - {ALL, NONE}:
+        pairs = differences(completed(found[ALL]), completed(found[name]))
+        apart = len(pairs) > 1 and abs(statistics.fmean(pairs)) > interval(pairs)
+        (clear if apart else unclear).append(f"`{name}`")
+    texts = [", ".join(sorted(names)) or "none" for names in (clear, unclear)]
+    return f"The interval leaves out zero for {texts[0]}, and has it for {texts[1]}."
+
+
 def draw(found: dict[str, list[Record]], file: Path) -> None:
     """The differences of each seed, their mean and its interval."""
     import matplotlib  # here, so that the rows can be had without it
@@ -188,7 +199,9 @@ def main() -> None:
             "difference to all five has a 95 % interval (Student's). Above zero, the score is",
             "worse without the technique. These are early runs, and say what a technique does to",
             "the first steps of narrow networks. With six such intervals, one misses the truth in",
-            f"one table of four. Floor {floor}; protocol {protocols(runs)}; {devices(runs)};",
+            "one table of four.",
+            finding(found),
+            f"Floor {floor}; protocol {protocols(runs)}; {devices(runs)};",
             f"{minutes:.0f} minutes in all, beside other work.",
         ),
         f"![Paired differences]({picture.name})",

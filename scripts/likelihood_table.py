@@ -84,7 +84,7 @@ MODELS = {
     "wgan_gp": Entry((*GAN, "steps=1000"), DECODER),
     "dcgan": Entry((*DCGAN, "steps=1500"), DECODER),
     "realnvp": Entry(("model.flow.width=8", "steps=200"), DENSITY),
-    "maf": Entry((*MAF, "steps=800"), DENSITY),
+    "maf": Entry((*MAF, "steps=500"), DENSITY),
     "gated_pixelcnn": Entry((*PIXELCNN, "steps=250"), DENSITY),
     "rbm": Entry(
         ("visible=gaussian", "scheme.optimizers.model.lr=1e-3", "steps=3000"),

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from gentrain.commands.compare.find import Run, find, read_run
 from gentrain.config.overrides import is_of_sweep, last_value
-from gentrain.protocols import short_hash
+from gentrain.protocols import TEST, short_hash
 from gentrain.runs.directory import COLLAPSE, summary, typed_words
 
 ROOT = Path(__file__).parents[1]
@@ -54,7 +54,9 @@ class Record:
 
     @property
     def protocol(self) -> str:
-        return short_hash(self.summary["protocols"]["quality"])
+        """The hash of the protocol of its scores of the test split."""
+        protocols = self.summary["protocols"]
+        return short_hash(protocols.get(f"{TEST}quality", protocols["quality"]))
 
 
 def records(folder: Path) -> list[Record]:

@@ -14,6 +14,7 @@ from gentrain.certificates.base import Call, Certificate, error, largest, record
 from gentrain.models.gan.base import AdversarialModel
 from gentrain.models.gan.bigan import BiGAN
 from gentrain.models.gan.bigbigan import BigBiGAN
+from gentrain.models.gan.cgan import ConditionedGAN
 from gentrain.models.gan.cyclegan import CycleGAN
 from gentrain.models.gan.pix2pix import Pix2Pix
 from gentrain.models.gan.semi_supervised import SemiSupervisedGAN
@@ -192,6 +193,7 @@ class Terms(Certificate):
     of: ClassVar[tuple[Any, ...]] = (AdversarialModel,)
     property = "each player's adversarial term is its loss, by its weight"
     source = "the paper of the model"
+    adversarial: ClassVar[tuple[str, ...]] = ("adversarial", "inference")  # the ends of their names
 
     def weights(self) -> tuple[float, float]:
         """Of the critic's and of the generator's loss."""
@@ -203,17 +205,21 @@ class Terms(Certificate):
             critic = model.critic_loss(batch)
         with recorded(model.loss, "generator") as of_generator:
             generator = model.generator_loss(batch)
-        players = zip((critic, generator), (of_critic, of_generator), self.weights(), strict=True)
+        losses = (self.critic_losses(of_critic), [call.result for call in of_generator])
+        players = zip((critic, generator), losses, self.weights(), strict=True)
         return largest(*(self.error(*player) for player in players))
 
-    def error(self, objective: Any, calls: list[Call], weight: float) -> float:
+    def critic_losses(self, calls: list[Call]) -> list[Tensor]:
+        """The losses of which each is a term of the critic's objective."""
+        return [call.result for call in calls]
+
+    def error(self, objective: Any, losses: list[Tensor], weight: float) -> float:
         """How far a player's adversarial terms are from the weighted losses."""
-        names = ("adversarial", "inference")
-        terms = [t for name, t in objective.losses.items() if name.rpartition("_")[2] in names]
-        if len(terms) != len(calls):
+        named = ((name.rpartition("_")[2], term) for name, term in objective.losses.items())
+        terms = [term for name, term in named if name in self.adversarial]
+        if len(terms) != len(losses):
             return float("inf")
-        expected = [weight * call.result for call in calls]
-        return largest(*map(error, terms, expected))
+        return largest(*map(error, terms, [weight * loss for loss in losses]))
 
     def unhalved(self) -> float:
         """2 for least squares, which the paper of the model writes without its 1/2."""
@@ -229,6 +235,23 @@ class WeightedTerms(Terms):
         model = self.subject.config["model"]
         unhalved = self.unhalved()
         return unhalved * model["critic_weight"], unhalved * model["adversarial"]
+
+
+class ConditionedTerms(Terms):
+    """With wrong labels the critic's loss is the mean of the losses on fakes and on these pairs.
+
+    The generator of captions in between has a second term.
+    """
+
+    of = (ConditionedGAN,)
+    source = "Mirza & Osindero, 2014, eq. 2; Reed et al., 2016, eq. 5 and algorithm 1"
+    adversarial = (*Terms.adversarial, "interpolation")
+
+    def critic_losses(self, calls: list[Call]) -> list[Tensor]:
+        found = super().critic_losses(calls)
+        if self.subject.option("model.matching_aware", False) and len(found) == 2:
+            return [(found[0] + found[1]) / 2]
+        return found
 
 
 class HalvedTerms(Terms):
