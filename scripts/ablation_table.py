@@ -134,7 +134,8 @@ def rows(found: dict[str, list[Record]]) -> list[list[str]]:
 
 def finding(found: dict[str, list[Record]]) -> str:
     """The techniques whose interval leaves out zero, in one sentence."""
-    clear, unclear = [], []
+    clear: list[str] = []
+    unclear: list[str] = []
     for name in found.keys() - {ALL, NONE}:
         pairs = differences(completed(found[ALL]), completed(found[name]))
         apart = len(pairs) > 1 and abs(statistics.fmean(pairs)) > interval(pairs)

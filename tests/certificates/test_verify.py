@@ -64,7 +64,7 @@ def test_every_property_holds(preset: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        (ConditionedTerms, ["model=gan_cls"]),
+        pytest.param(ConditionedTerms, ["model=gan_cls"], marks=pytest.mark.slow),
         (ConditionedTerms, ["model=cgan", "model.matching_aware=true"]),
         (LabelsAreSeen, ["model=cgan", "model.matching_aware=true"]),
     ],
