@@ -18,6 +18,7 @@ from gentrain.models.gan.cgan import ConditionedGAN
 from gentrain.models.gan.cyclegan import CycleGAN
 from gentrain.models.gan.pix2pix import Pix2Pix
 from gentrain.models.gan.semi_supervised import SemiSupervisedGAN
+from gentrain.models.objective import Objective
 
 Scores = Any  # numbers of numpy, (B,)
 STEP = 1e-6  # of a numeric derivative
@@ -193,7 +194,6 @@ class Terms(Certificate):
     of: ClassVar[tuple[Any, ...]] = (AdversarialModel,)
     property = "each player's adversarial term is its loss, by its weight"
     source = "the paper of the model"
-    adversarial: ClassVar[tuple[str, ...]] = ("adversarial", "inference")  # the ends of their names
 
     def weights(self) -> tuple[float, float]:
         """Of the critic's and of the generator's loss."""
@@ -205,21 +205,17 @@ class Terms(Certificate):
             critic = model.critic_loss(batch)
         with recorded(model.loss, "generator") as of_generator:
             generator = model.generator_loss(batch)
-        losses = (self.critic_losses(of_critic), [call.result for call in of_generator])
-        players = zip((critic, generator), losses, self.weights(), strict=True)
+        players = zip((critic, generator), (of_critic, of_generator), self.weights(), strict=True)
         return largest(*(self.error(*player) for player in players))
 
-    def critic_losses(self, calls: list[Call]) -> list[Tensor]:
-        """The losses of which each is a term of the critic's objective."""
-        return [call.result for call in calls]
-
-    def error(self, objective: Any, losses: list[Tensor], weight: float) -> float:
+    def error(self, objective: Any, calls: list[Call], weight: float) -> float:
         """How far a player's adversarial terms are from the weighted losses."""
-        named = ((name.rpartition("_")[2], term) for name, term in objective.losses.items())
-        terms = [term for name, term in named if name in self.adversarial]
-        if len(terms) != len(losses):
+        names = ("adversarial", "inference")
+        terms = [t for name, t in objective.losses.items() if name.rpartition("_")[2] in names]
+        if len(terms) != len(calls):
             return float("inf")
-        return largest(*map(error, terms, [weight * loss for loss in losses]))
+        expected = [weight * call.result for call in calls]
+        return largest(*map(error, terms, expected))
 
     def unhalved(self) -> float:
         """2 for least squares, which the paper of the model writes without its 1/2."""
@@ -240,18 +236,22 @@ class WeightedTerms(Terms):
 class ConditionedTerms(Terms):
     """With wrong labels the critic's loss is the mean of the losses on fakes and on these pairs.
 
-    The generator of captions in between has a second term.
+    The generator of captions in between has a second adversarial term.
     """
 
     of = (ConditionedGAN,)
     source = "Mirza & Osindero, 2014, eq. 2; Reed et al., 2016, eq. 5 and algorithm 1"
-    adversarial = (*Terms.adversarial, "interpolation")
 
-    def critic_losses(self, calls: list[Call]) -> list[Tensor]:
-        found = super().critic_losses(calls)
-        if self.subject.option("model.matching_aware", False) and len(found) == 2:
-            return [(found[0] + found[1]) / 2]
-        return found
+    def error(self, objective: Any, calls: list[Call], *rest: Any, **named: Any) -> float:
+        in_between = "interpolation" in objective.losses
+        if in_between:
+            losses = dict(objective.losses)
+            losses["in_between_adversarial"] = losses.pop("interpolation")
+            objective = Objective(losses)
+        elif self.subject.option("model.matching_aware", False) and len(calls) == 2:
+            of_fakes, of_wrong = calls
+            calls = [of_fakes._replace(result=(of_fakes.result + of_wrong.result) / 2)]
+        return super().error(objective, calls, *rest, **named)
 
 
 class HalvedTerms(Terms):
