@@ -180,9 +180,8 @@ class Arithmetic(Mode):
         z = torch.stack([z1, z2, z3, z1 - z2 + z3])
         named = [f"z{k} = {noise_named(rows)}" for k, rows in enumerate(self.pick, 1)]
         label = session.labels(1)
-        words = Words(
-            *row_names(session, label, [", ".join(named)]), [], ["z1", "z2", "z3", "z1 - z2 + z3"]
-        )
+        (title,) = row_names(session, label, [", ".join(named)])
+        words = Words(title, [], ["z1", "z2", "z3", "z1 - z2 + z3"])
         draw_table(session, out, self.name, z, repeat_labels(label, 4), words)
         return {}
 
