@@ -316,6 +316,8 @@ def stand_in(found: dict[str, Any], folder: Path) -> tuple[str, ...]:
             return (f"data.a={a}", f"data.b={b}")
         case "facades":
             return (f"data.root={pictures(folder / 'both', side, 2 * side)}",)
+        case "captioned_digits":
+            return ("data.digits=mnist_5k", "data.n=100")
         case _:
             for label in range(2):
                 pictures(folder / "all" / str(label), side, side)

@@ -23,17 +23,22 @@ TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
 
 
 def run(directory: Path, *overrides: str, status: int = 0, **env: str) -> Done:
-    """The program with a probe. Processes that a run starts itself are cold."""
+    """The program with a probe, for small runs on images."""
     words = [
         *(() if any(word.startswith("data=") for word in overrides) else ("data=mnist_5k",)),
         *SMALL,
         *(NARROW if network(overrides) else ()),
         *overrides,
-        f"hydra.run.dir={directory}",
     ]
+    return probed(directory, *words, status=status, **env)
+
+
+def probed(directory: Path, *words: str, status: int = 0, **env: str) -> Done:
+    """The program with a probe. Processes that a run starts itself are cold."""
     own = plain() | {"PYTHONPATH": str(ROOT)} | env
-    cold = "trainer=gpu" in overrides  # a device would not survive a fork
-    done = python(ROOT, own, "-m", "tests.support.probe", *words, cold=cold)
+    cold = "trainer=gpu" in words  # a device would not survive a fork
+    command = ("-m", "tests.support.probe", *words, f"hydra.run.dir={directory}")
+    done = python(ROOT, own, *command, cold=cold)
     assert done.returncode == status, done.stderr[-4000:]
     return done
 
