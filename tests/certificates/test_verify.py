@@ -28,6 +28,7 @@ from gentrain.models.gan import acgan, cyclegan
 from gentrain.models.gan.base import AdversarialModel
 from gentrain.models.vae import vae
 from gentrain.models.vae.vae import VAE
+from tests.support.paths import CONF
 from tests.support.presets import NAMES
 from tests.support.program import Program, refused
 
@@ -59,6 +60,32 @@ def test_every_property_holds(preset: str) -> None:
     found = measured(Subject(tiny(values(preset))))
     assert len({type(each.certificate) for each in found}) >= 3  # one is of the optimizers
     assert not [(each.certificate.property, each) for each in found if not each.holds]
+
+
+# a trick, a preset that takes it, and the certificate of the trick itself, if it has one
+OF_TRICKS = {
+    "top_k": (["model=gan"], "BestFakes"),
+    # of which the weight was not that of the loss in whose place it is
+    "unrolled": (["model=cyclegan", "model.adversarial=3"], "ForeseenCritic"),
+    "replay": (["model=gan"], "OldFakes"),
+    "pulling_away": (["model=gan"], "Cosines"),  # whose critic has dropout
+    "diff_augment": (["model=dcgan"], ""),
+}
+
+
+@pytest.mark.parametrize(
+    "trick",
+    [
+        trick if trick in ("top_k", "unrolled") else pytest.param(trick, marks=pytest.mark.slow)
+        for trick in sorted(file.stem for file in (CONF / "tricks").glob("*.yaml"))
+    ],
+)
+def test_every_property_holds_with_a_trick(trick: str) -> None:
+    words, own = OF_TRICKS.get(trick, (["model=gan"], ""))
+    words = [*words, f"tricks=[{trick}]"]
+    found = measured(Subject(tiny(composed("train", words).values)))
+    assert not [(each.certificate.property, each) for each in found if not each.holds]
+    assert not own or own in {type(each.certificate).__name__ for each in found}
 
 
 @pytest.mark.parametrize(
