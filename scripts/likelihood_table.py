@@ -162,7 +162,7 @@ def row(scored: Scored) -> list[str]:
     return [
         f"`model={run.word('model')}` {options}",
         *texts,
-        f"{pairs[0][0] - pairs[1][0]:+.0f}",
+        f"{pairs[0][0] - pairs[1][0]:+.0f} ± {math.hypot(pairs[0][1], pairs[1][1]):.0f}",
         scored.protocol("test")["likelihood"].split(", Gaussian")[0],
         deviation,
         gap,
@@ -218,7 +218,7 @@ def main() -> None:
     write_page(
         args.out,
         "# Log-likelihoods of all families",
-        f"Written by `{command_line()}`, which trains and scores what is missing.",
+        paragraph(f"Written by `{command_line()}`, which trains and scores what is missing."),
         markdown_table(HEAD, [row(each) for each in found]),
         text(found, args.images),
         "## What the paper has",

@@ -139,7 +139,7 @@ def main(words: Sequence[str] | None = None) -> int:
     write_page(
         args.out,
         "# Runs",
-        f"Written by `{command_line()}` from the records of runs.",
+        paragraph(f"Written by `{command_line()}` from the records of runs."),
         about(groups),
         markdown_table(HEAD, rows),
     )
