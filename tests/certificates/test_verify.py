@@ -14,7 +14,9 @@ from torch import Tensor
 from gentrain.adversarial.lipschitz import GradientPenalty, WeightClip
 from gentrain.adversarial.losses import AdversarialLoss
 from gentrain.certificates import FAMILIES, Certificate, Subject, bands, measured
+from gentrain.certificates.adversarial import ConditionedTerms
 from gentrain.certificates.base import ENROLLED, chosen
+from gentrain.certificates.gans import LabelsAreSeen
 from gentrain.certificates.tiny import tiny
 from gentrain.cli.compose import composed
 from gentrain.data import arrays
@@ -90,9 +92,7 @@ def test_every_property_holds_with_a_trick(trick: str) -> None:
     "preset", [n if n in STARTS else pytest.param(n, marks=pytest.mark.slow) for n in NAMES]
 )
 def test_the_first_steps_lie_where_they_lay(preset: str) -> None:
-    band = bands.stored().get(preset)
-    if band is None:
-        pytest.skip("no band of it is stored")
+    band = bands.stored()[preset]
     assert not bands.compared(tiny(values(preset), band.steps), band)
 
 
@@ -101,6 +101,20 @@ def test_every_certificate_says_what_it_is_of() -> None:
     for kind in kinds:
         assert kind.property and kind.source and kind.of, kind
     assert len(kinds) > 50 and len(FAMILIES) == 10
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        pytest.param(ConditionedTerms, ["model=gan_cls"], marks=pytest.mark.slow),
+        (ConditionedTerms, ["model=cgan", "model.matching_aware=true"]),
+        (LabelsAreSeen, ["model=cgan", "model.matching_aware=true"]),
+    ],
+)
+def test_critics_that_are_shown_wrong_labels(kind: type[Certificate], words: list[str]) -> None:
+    """Their loss is the mean of two, and only the pairs that shall be wrong are so."""
+    subject = Subject(tiny(composed("train", words).values))
+    assert kind(subject, subject.config["model"]).measure() == 0.0
 
 
 def test_a_certificate_of_a_subclass_takes_the_place_of_one_of_its_base() -> None:
@@ -305,6 +319,15 @@ def test_the_file_of_bands_is_small_and_says_its_rules() -> None:
     assert head["seeds"] == list(bands.SEEDS) and not set(bands.NEW) & set(bands.SEEDS)
     assert (head["factor"], head["floor"]) == (bands.FACTOR, bands.FLOOR)
     assert bands.as_json(bands.stored()) == bands.FILE.read_text("utf-8")
+
+
+def test_each_preset_has_a_band() -> None:
+    """`python scripts/bands.py NAME` makes that of a new one, and of one that was changed."""
+    assert bands.stored().keys() == set(NAMES)
+    for name, band in bands.stored().items():
+        assert band.terms, name
+        # a term is measured in each window, or it has no value there in any seed
+        assert all(len(found) == len(band.windows) for found in band.terms.values()), name
 
 
 def test_a_curve_inside_and_outside_of_a_band() -> None:

@@ -24,6 +24,7 @@ sys.path.append(str(ROOT / "scripts"))
 from scaling import quick_initialisation, stand_in
 
 EXPERIMENTS = options("experiment")
+STEPPED = [name for name in EXPERIMENTS if "_" in name] + ["captions"]  # those of a whole command
 # what a step does without on a CPU
 FEW = (
     "trainer=cpu", "logger=csv", "quality=none", "samples.every=0", "samples.n=1", "steps=1",
@@ -65,7 +66,7 @@ def test_categories_are_the_command_that_was_measured() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # of pictures of 128 and 256 pixels, on a busy core
-@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if "_" in name])
+@pytest.mark.parametrize("name", STEPPED)
 def test_a_step(name: str, tmp_path: Path) -> None:
     words = (f"experiment={name}",)
     found = configuration(*words)

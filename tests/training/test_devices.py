@@ -9,7 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import DictConfig, OmegaConf
 
+from gentrain.layers import precision
+from gentrain.runs.directory import CONFIG, LAST
+from gentrain.training.devices import settle_precision
 from tests.support.paths import ROOT
 from tests.support.shell import Done, curves, plain, python
 
@@ -296,6 +300,70 @@ def test_fp16_on_a_cpu_is_refused(tmp_path: Path) -> None:
     done = run(tmp_path, "trainer=cpu", "trainer.precision=16-mixed", "steps=1", status=2)
     assert "trainer.precision" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "cuda", "sets", "chosen"),
+    [
+        ("auto", None, {"avx512_bf16": True, "amx_bf16": False}, "bf16-mixed"),
+        ("cpu", None, {"amx_bf16": True}, "bf16-mixed"),
+        ("cpu", None, {"avx512_bf16": False, "avx512_f": True, "bf16": True}, "32-true"),
+        ("auto", None, {}, "32-true"),  # a torch that does not say
+        ("gpu", None, {"avx512_bf16": True}, "32-true"),  # there is none, and that is refused later
+        ("auto", True, {}, "bf16-mixed"),
+        ("gpu", False, {"avx512_bf16": True}, "32-true"),  # it would emulate bfloat16
+        ("cpu", True, {}, "32-true"),
+    ],
+)
+def test_precision_is_chosen_by_the_device(
+    monkeypatch: pytest.MonkeyPatch,
+    accelerator: str,
+    cuda: bool | None,
+    sets: dict[str, bool],
+    chosen: str,
+) -> None:
+    def supported(including_emulation: bool = True) -> bool:
+        return including_emulation or bool(cuda)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda is not None)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(precision, "cpu_capabilities", lambda: sets)
+    assert precision.fast_precision(accelerator) == chosen
+    node = {"accelerator": accelerator, "precision": "auto"}
+    settle_precision(node)
+    assert node["precision"] == chosen
+
+
+def test_a_torch_that_does_not_say_what_the_cpu_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert precision.cpu_capabilities() == {}
+
+
+def test_the_chosen_precision_is_recorded_and_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """In the configuration, and as a word, so that processes of DDP do not choose again."""
+    from gentrain.cli.compose import choose_precision
+
+    def command(asked: str) -> DictConfig:
+        task = ["model=gan", f"trainer.precision={asked}"]
+        node = {"accelerator": "auto", "precision": asked}
+        return OmegaConf.create({"trainer": node, "hydra": {"overrides": {"task": task}}})
+
+    (tmp_path / CONFIG).parent.mkdir()
+    monkeypatch.setattr(precision, "fast_precision", lambda accelerator: "bf16-mixed")
+    for asked, before, kept in (
+        ("auto", None, "bf16-mixed"),
+        ("auto", "32-true", "32-true"),
+        ("64-true", "32-true", "64-true"),
+    ):
+        cfg = command(asked)
+        saved = {"model": {}, "trainer": {"precision": before}}
+        OmegaConf.save(saved, tmp_path / CONFIG)
+        choose_precision(cfg, tmp_path / LAST if before else None)
+        assert cfg.trainer.precision == kept
+        assert cfg.hydra.overrides.task == ["model=gan", f"trainer.precision={kept}"]
 
 
 # --- a GPU ----------------------------------------------------------------------------------------

@@ -14,9 +14,11 @@ from gentrain.certificates.base import Call, Certificate, error, largest, record
 from gentrain.models.gan.base import AdversarialModel
 from gentrain.models.gan.bigan import BiGAN
 from gentrain.models.gan.bigbigan import BigBiGAN
+from gentrain.models.gan.cgan import ConditionedGAN
 from gentrain.models.gan.cyclegan import CycleGAN
 from gentrain.models.gan.pix2pix import Pix2Pix
 from gentrain.models.gan.semi_supervised import SemiSupervisedGAN
+from gentrain.models.objective import Objective
 
 Scores = Any  # numbers of numpy, (B,)
 STEP = 1e-6  # of a numeric derivative
@@ -241,6 +243,27 @@ class WeightedTerms(Terms):
         model = self.subject.config["model"]
         unhalved = self.unhalved()
         return unhalved * model["critic_weight"], unhalved * model["adversarial"]
+
+
+class ConditionedTerms(Terms):
+    """With wrong labels the critic's loss is the mean of the losses on fakes and on these pairs.
+
+    The generator of captions in between has a second adversarial term.
+    """
+
+    of = (ConditionedGAN,)
+    source = "Mirza & Osindero, 2014, eq. 2; Reed et al., 2016, eq. 5 and algorithm 1"
+
+    def error(self, objective: Any, calls: list[Call], *rest: Any, **named: Any) -> float:
+        in_between = "interpolation" in objective.losses
+        if in_between:
+            losses = dict(objective.losses)
+            losses["in_between_adversarial"] = losses.pop("interpolation")
+            objective = Objective(losses)
+        elif self.subject.option("model.matching_aware", False) and len(calls) == 2:
+            of_fakes, of_wrong = calls
+            calls = [of_fakes._replace(result=(of_fakes.result + of_wrong.result) / 2)]
+        return super().error(objective, calls, *rest, **named)
 
 
 class HalvedTerms(Terms):
