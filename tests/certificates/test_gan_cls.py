@@ -4,6 +4,7 @@ captions in between, and that a caption's text encoder learns of its own loss al
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -20,11 +21,12 @@ from gentrain.errors import UserError
 from gentrain.models.gan.gan_cls import (
     GANCLS,
     TextEncoder,
+    contrastive_loss,
     joint_embedding_loss,
     retrieval,
     scaled,
 )
-from gentrain.networks import dcgan, mlp
+from gentrain.networks import autoencoder, dcgan, mlp
 from gentrain.networks.base import Backbone
 from gentrain.quality.captions import agreements
 from tests.support.backbones import criterion
@@ -96,6 +98,29 @@ def test_the_joint_embedding_in_closed_form() -> None:
     assert joint_embedding_loss(apart, apart.flip(0), torch.ones(2, 2).bool(), 1.0) == 0
 
 
+@pytest.mark.parametrize("further", [0, 2])
+def test_the_contrastive_loss_against_brute_force(further: int) -> None:
+    draw = torch.Generator().manual_seed(0)
+    v, t = (torch.randn(5, 4, generator=draw, dtype=torch.float64) for _ in range(2))
+    wrong = torch.randn(further, 5, 4, generator=draw, dtype=torch.float64)
+    of = [0, 1, 0, 2, 3]  # which captions are the same
+
+    def score(image: torch.Tensor, text: torch.Tensor) -> float:
+        return math.exp(float(image @ text / image.norm() / text.norm()) / 0.1)
+
+    total = 0.0
+    for i in range(5):
+        rivals = [j for j in range(5) if of[j] != of[i]]
+        own = score(v[i], t[i])
+        texts = [score(v[i], t[j]) for j in rivals] + [score(v[i], each[i]) for each in wrong]
+        images = [score(v[j], t[i]) for j in rivals]
+        total -= math.log(own / (own + sum(texts))) + math.log(own / (own + sum(images)))
+    same = torch.tensor([[a == b for b in of] for a in of])
+    assert float(contrastive_loss(v, t, same, wrong)) == pytest.approx(total / 5)
+    scales = torch.rand(5, 1, generator=draw) + 0.5
+    assert contrastive_loss(scales * v, t * 3, same, wrong * 2) == pytest.approx(total / 5)
+
+
 def test_what_fills_up_a_caption_changes_nothing() -> None:
     torch.manual_seed(0)
     phi, y = TextEncoder(9, 5, 4), torch.tensor([[3, 8, 1], [2, 5, 0]])
@@ -161,11 +186,59 @@ def test_the_generators_loss_is_that_of_the_paper(
     assert "interpolation" not in plain and "embedding" in plain
 
 
+@pytest.mark.parametrize("conditioning", ["concat", "projection"])
+def test_both_players_minimise_the_weighted_contrastive_loss(
+    conditioning: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make(convolutions=True, conditioning=conditioning, contrast=0.3, negatives=2)
+    (x, y), phi = batch(), model.generator.text
+    z = model.generator.noise(9, "cpu")
+    monkeypatch.setattr(type(model.generator), "noise", lambda self, n, device: z[:n])
+    monkeypatch.setattr("gentrain.models.gan.gan_cls.one_word_off", lambda y: y.roll(1, 1))
+    head, same = model.critic.contrast, (y[:, None] == y[None]).all(2)
+    texts = head.texts(scaled(phi(y)))
+    wrong = head.texts(scaled(phi(y.roll(1, 1)))).expand(2, -1, -1)
+
+    def expected(images: torch.Tensor) -> float:
+        h = head.images(model.critic.critic.features(images))
+        return 0.3 * float(contrastive_loss(h, texts, same, wrong))
+
+    of_critic = model.critic_loss((x, y)).losses
+    assert float(of_critic["contrast"]) == pytest.approx(expected(x), rel=1e-4)
+    with torch.no_grad():  # a batch of captions in between makes the same statistics
+        half = torch.lerp(phi(y)[3:6], phi(y)[:3], 0.5)
+        fake = model.generator.of_text(z, torch.cat([phi(y), half]))[:6]
+    of_generator = model.generator_loss((x, y)).losses
+    assert float(of_generator["contrast"]) == pytest.approx(expected(fake), rel=1e-4)
+    assert not {"contrast"} & {*make().critic_loss((x, y)).losses}
+
+
+def test_the_embedding_without_a_margin_is_contrastive(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, (x, y) = make(margin=None, negatives=1), batch()
+    monkeypatch.setattr("gentrain.models.gan.gan_cls.one_word_off", lambda y: y.roll(1, 1))
+    phi, same = model.generator.text, (y[:, None] == y[None]).all(2)
+    found = model.generator_loss((x, y))
+    wrong = phi(y.roll(1, 1))[None]
+    expected = contrastive_loss(model.generator.images(x), phi(y), same, wrong)
+    assert float(found.losses["embedding"]) == pytest.approx(float(expected), rel=1e-5)
+    cosines = F.normalize(phi(y), dim=1)
+    best = retrieval(model.generator.images(x), cosines, same)
+    assert found.metrics["retrieval"] == best
+
+
+def test_the_image_encoder_may_have_a_network_of_its_own() -> None:
+    of_maps = Backbone(dcgan.Critic, shape=SHAPE, width=4)
+    for images, convolves in ((None, False), (of_maps, True)):
+        theta = make(images=images).generator.images  # the players are perceptrons
+        assert theta(batch()[0]).shape == (6, 6)
+        assert any(isinstance(m, torch.nn.Conv2d) for m in theta.modules()) == convolves
+
+
 def test_the_text_encoder_learns_of_its_own_loss_alone() -> None:
-    model, pair = make(), batch()
+    model, pair = make(contrast=1.0, negatives=1), batch()
     objective = model.generator_loss(pair)
     phi = list(model.generator.text.parameters())
-    others = [objective.losses[name] for name in ("adversarial", "interpolation")]
+    others = [objective.losses[name] for name in ("adversarial", "interpolation", "contrast")]
     gradients = torch.autograd.grad(sum(others), phi, allow_unused=True, retain_graph=True)
     assert all(gradient is None for gradient in gradients)
     own = torch.autograd.grad(objective.losses["embedding"], phi, retain_graph=True)
@@ -236,6 +309,18 @@ def test_interpolation_is_refused_where_it_has_no_loss() -> None:
 def test_wrong_captions_that_no_one_sees_are_refused() -> None:
     with pytest.raises(UserError, match=r"\(model.near, model.matching_aware\)"):
         make(matching_aware=False, near=0.5)
+
+
+def test_further_captions_that_no_loss_looks_at_are_refused() -> None:
+    with pytest.raises(UserError, match=r"\(model.negatives, model.margin, model.contrast\)"):
+        make(negatives=2)
+    make(negatives=2, margin=None)
+    make(negatives=2, contrast=0.5)
+
+
+def test_an_image_encoder_without_features_is_refused() -> None:
+    with pytest.raises(UserError, match=r"\(model.images\); write model.images=null"):
+        make(images=Backbone(autoencoder.MLP, shape=SHAPE))
 
 
 def test_a_batch_of_one_has_no_other_caption() -> None:
