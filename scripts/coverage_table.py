@@ -74,6 +74,7 @@ LEFT_OUT = (
     "quality",
     "checkpoint",
     "data.root",
+    "resume=",
 )
 HEAD = (
     "method",
@@ -207,6 +208,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "docs/results/coverage.md")
     args = parser.parse_args()
     runs = [run for folder in args.runs for run in records(folder)]
+    runs = [run for run in runs if run.status == "completed"]
     plane = [run for run in runs if run.word("data") in MIXTURES]
     models = [model for model in MODELS if any(of(runs, model, data) for data in MIXTURES)]
     picture = args.out.with_suffix(".png")
