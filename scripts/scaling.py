@@ -338,8 +338,8 @@ def counted_experiment(name: str) -> Experiment:
         steps = whole_at(own, images)
         with quick_initialisation(), tempfile.TemporaryDirectory() as folder:
             data = stand_in(own, Path(folder))
-            more = (f"data.batch_size={images}", f"steps={steps}", "scheme.accumulate=1")
-            more += ("samples.n=1",)  # of the picture at the end
+            more = [f"data.batch_size={images}", f"steps={steps}", "scheme.accumulate=1"]
+            more += ["samples.n=1"]  # of the picture at the end
             more += GROWN * ("growth" in own["model"])
             config = composed(*words, *data, *more)
             job = Job(config, {"model": name, "data": "any"}, Path(folder) / "run")
