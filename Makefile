@@ -15,9 +15,9 @@ help:
 	@echo "make test-cluster  sweeps on a real SLURM of one node, and on Ray where it is installed"
 	@echo "                   (as root; apt-get install slurm-wlm munge)"
 	@echo "make bench         all benchmarks, 15 minutes on two quiet cores, and a page of them"
-	@echo "make results       write the table of docs/results.md from the runs in outputs/results"
+	@echo "make results       write docs/results/runs.md from all runs in outputs"
 	@echo "make tables        train what is missing for the pages of docs/results and docs/doctor.md"
-	@echo "                   in outputs/ (hours of two cores), and write them"
+	@echo "                   in outputs/ (hours of two cores), and write them; DATA=DIR has MNIST"
 	@echo "make site          build the documentation in build/site, with warnings as errors"
 	@echo "make docs          write docs/departures.md from the first lines of conf/model, and the"
 	@echo "                   tables of docs/scaling.md by counting a step of each preset (minutes);"
@@ -44,18 +44,17 @@ setup: .venv/.stamp
 	@touch $@
 
 # Chosen on the validation digits: classifier-FID 48 after 3,000 steps, 40 to 42 after 4,000. Half
-# precision takes half of the time where the processor has it, with the same scores.
-HALF := $(shell grep -Eqs 'avx512_bf16|amx_bf16' /proc/cpuinfo && echo trainer.precision=bf16-mixed)
+# precision takes half of the time where the device is fast at it, with the same scores.
 TRAINED := outputs/first-$(shell date +%Y%m%d-%H%M%S)
 train: setup
 	$(BIN)/gentrain model=cgan model.matching_aware=true data=mnist_5k 'tricks=[ema]' steps=4000 \
-		quality.every=1000 samples.every=500 hydra.run.dir=$(TRAINED) $(HALF)
+		quality.every=1000 samples.every=500 hydra.run.dir=$(TRAINED) trainer.precision=auto
 	$(BIN)/gentrain sample run=$(TRAINED) mode=class_grid out=$(TRAINED)/digits
 	@echo
 	@echo "Next:  source .venv/bin/activate"
 	@echo "       gentrain model=wgan_gp data=mnist         # all of MNIST; data.root=DIR finds it"
 	@echo "       gentrain model=sngan                      # another model; gentrain list models"
-	@echo "       gentrain -m model=wgan_gp,sngan seed=0,1  # several runs"
+	@echo "       gentrain -m model=gan,dcgan seed=0,1 experiment=quick     # four runs"
 
 test: setup lint
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q
@@ -85,16 +84,18 @@ bench: setup
 	$(BIN)/python benchmarks/all.py
 
 results: setup
-	$(BIN)/python scripts/results.py outputs/results --out docs/results.md
+	$(BIN)/python scripts/results.py outputs
 
 ABLATED := label_smoothing,minibatch_discrimination,feature_matching_added
 ABLATED := [$(ABLATED),historical_averaging,virtual_batch_norm]
+ABLATION := model=improved_gan data=mnist $(DATA:%=data.root=%) data.batch_size=32 \
+	model.generator.width=16 model.critic.width=16 steps=400 quality.samples=1000 \
+	quality.every=400 samples.every=0 seed=0,1,2,3,4 sweep.name=ablate
 tables: setup
 	$(BIN)/gentrain -m sweep=mode_coverage steps=1500 sweep.name=mode_coverage
 	$(BIN)/python scripts/coverage_table.py outputs/sweeps/mode_coverage
-	$(BIN)/gentrain -m sweep=ablate model=improved_gan data=mnist_5k data.batch_size=64 \
-		model.generator.width=16 model.critic.width=16 steps=400 quality.samples=1000 \
-		quality.every=400 samples.every=0 'tricks=$(ABLATED)' seed=0,1,2 sweep.name=ablate
+	$(BIN)/gentrain -m sweep=ablate $(ABLATION) 'tricks=$(ABLATED)'
+	$(BIN)/gentrain -m $(ABLATION) 'tricks=[]'
 	$(BIN)/python scripts/ablation_table.py outputs/sweeps/ablate
 	$(BIN)/python scripts/loss_heatmap.py outputs/losses
 	$(BIN)/python scripts/likelihood_table.py outputs/likelihood

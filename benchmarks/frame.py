@@ -171,9 +171,20 @@ def parser(about: str | None, rounds: int, **defaults: Any) -> argparse.Argument
     return made
 
 
+def with_work(title: str, work: str | list[str] | None) -> str:
+    """The title of a report: pages of one benchmark differ in what was trained.
+
+    >>> with_work("Flows", ["maf", "nice"]), with_work("Scores", None)
+    ('Flows: maf, nice', 'Scores')
+    """
+    named = [work] if isinstance(work, str) else work or []
+    return ": ".join([title, *filter(None, [", ".join(named)])])
+
+
 def publish(title: str, report: Iterator[str | Table], args: argparse.Namespace) -> None:
     """Print a report while it is measured, and write it to files as well."""
     began, where = time.monotonic(), environment(args)
+    title = with_work(title, vars(args).get("work"))
     lines, records = [], []
 
     def say(text: str) -> None:

@@ -30,6 +30,7 @@ from run_tables import (
     paragraph,
     protocols,
     records,
+    shown_words,
     write_page,
 )
 
@@ -133,7 +134,7 @@ def stacked_row(runs: Sequence[Record], name: str) -> list[str]:
 def options(runs: Sequence[Record]) -> str:
     """What was typed for all of these runs, but for where they lie."""
     common = [word for word in runs[0].typed if all(word in run.typed for run in runs)]
-    return " ".join(word for word in common if not word.startswith(LEFT_OUT))
+    return " ".join(shown_words(common, *LEFT_OUT))
 
 
 def by_chance(run: Record) -> str:
@@ -144,7 +145,7 @@ def by_chance(run: Record) -> str:
 
 def chances(runs: Sequence[Record]) -> str:
     """What samples spread evenly over the square would have on each mixture."""
-    found = {run.word("data"): by_chance(run) for run in runs}
+    found = {run.word("data"): by_chance(run) for run in runs if run.status == "completed"}
     return " and ".join(f"{found[name]} ({name})" for name in MIXTURES if name in found)
 
 

@@ -5,7 +5,12 @@
 
 The page is written after each run, so that it can be looked at, and stopped. With --seed the same
 runs have other weights, batches and noise: a threshold that is changed after a look at one page is
-checked by another.
+checked by another. Processes may share the runs:
+
+    python scripts/doctor_trial.py --out one.md --seed 100 --part 1/2
+    python scripts/doctor_trial.py --out two.md --seed 100 --part 2/2
+    cat one.md two.md > docs/doctor.md
+    python scripts/doctor_trial.py --out docs/doctor.md --seed 100 --again NONE
 
 Runs are short ones on the 5,000 embedded digits, with narrow networks. They are sick by their
 options or their data where a user could do the same, and by an edit of the generator after the
@@ -27,9 +32,10 @@ import torch
 from torch import Tensor
 
 import gentrain
+from gentrain.commands.doctor import measure_run
 from gentrain.data.batches import as_batch
 from gentrain.errors import UserError
-from gentrain.quality.diagnostics import examine, measure
+from gentrain.quality.diagnostics import examine
 from gentrain.runs.reopen import reopen
 from gentrain.training.divergence import Diverged
 
@@ -220,8 +226,9 @@ HEALTHY = (
 WHAT = (
     "The doctor is right about a sick run if it has the expected finding, and about a healthy one",
     "if it has none. Runs are short, of narrow networks, on the 5,000 embedded digits.",
-    "`gentrain doctor run=DIR` examines any run in the same way. The runs are young:",
-    "fakes of a generator after 60 to 200 steps may lie as close to each other as noisy copies do.",
+    "`gentrain doctor run=DIR` examines any run in the same way. The runs are young: fakes of a",
+    "generator after 60 to 200 steps may lie as close to each other as noisy copies do, so that in",
+    "the first 500 steps only copies that are like a real image are a finding.",
 )
 
 # --- the trial ------------------------------------------------------------------------------------
@@ -247,8 +254,7 @@ def findings(trial: Trial, place: Path) -> set[str]:
         first = torch.arange(min(64, len(train.images), len(test.images)))
         both = (as_batch(split, first, opened.device)[0] for split in (train, test))
         trial.edit(opened.model, *both)
-    measured = measure(opened.model, opened.data, opened.device, opened.latest)
-    return {finding.name for finding in examine(measured)}
+    return {finding.name for finding in examine(measure_run(opened))}
 
 
 def told(trial: Trial) -> str:
@@ -293,7 +299,9 @@ def digits(folder: Path) -> tuple[Path, Path]:
     return few, one_class
 
 
-def page(trials: list[Trial], rows: list[tuple[bool, str]], command: str, minutes: float) -> str:
+def page(
+    trials: list[Trial], rows: list[tuple[bool, str]], command: str, minutes: float, note: str
+) -> str:
     """The page, with the confusion table of the runs that have been made.
 
     Args:
@@ -301,6 +309,7 @@ def page(trials: list[Trial], rows: list[tuple[bool, str]], command: str, minute
         rows: whether the doctor was right, and the row, of those that have been made.
         command: that makes this page.
         minutes: of a core; 0 where some rows were made before.
+        note: a remark of whoever made it; may be empty.
     """
     done = list(zip(trials, rows, strict=False))
     sick = [right for trial, (right, _) in done if trial.expected]
@@ -317,6 +326,7 @@ def page(trials: list[Trial], rows: list[tuple[bool, str]], command: str, minute
         f"| {len(sick)} sick runs | **{sum(sick)}** (the right one) | {sick.count(False)} |",
         f"| {len(healthy)} healthy runs | {healthy.count(False)} | **{sum(healthy)}** |",
         "",
+        *([note, ""] if note else []),
         *WHAT,
         "",
         "| run | what it is | found | right |",
@@ -331,13 +341,18 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0, help="added to the seed of every run")
     parser.add_argument("--only", default="", help="a pattern: the runs whose words have it")
+    parser.add_argument("--part", default="1/1", help="K/N: every N-th run, from the K-th on")
     parser.add_argument("--again", help="a pattern: rows made again; others stay as they are")
+    parser.add_argument("--note", default="", help="a remark for the page")
     args = parser.parse_args()
-    command = f"python scripts/doctor_trial.py --out {args.out}"
+    shift = f" --seed {args.seed}" if args.seed else ""
+    command = f"python scripts/doctor_trial.py --out {args.out}{shift}"
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         few, one_class = digits(folder)
         trials = [*sick(few, one_class), *(Trial(None, words) for words in HEALTHY)]
+        first, step = map(int, args.part.split("/"))
+        trials = trials[first - 1 :: step]
         trials = [each for each in trials if re.search(args.only, " ".join(each.words))]
         trials = [each._replace(words=with_seed(each.words, args.seed)) for each in trials]
         kept = {}
@@ -350,7 +365,7 @@ def main() -> None:
             place = folder / f"run{number}"
             rows.append(kept.get(told(trial)) or row(trial, place))
             minutes = 0 if kept else time.process_time() / 60
-            args.out.write_text(page(trials, rows, command, minutes))
+            args.out.write_text(page(trials, rows, command, minutes, args.note))
             print(f"{number + 1} of {len(trials)}: {rows[-1][1]}", flush=True)
 
 

@@ -32,6 +32,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 from PIL import Image, ImageDraw
+from run_tables import shown_words
 
 from gentrain.commands.explore.explorer import offers
 from gentrain.commands.list import title
@@ -47,7 +48,6 @@ MAX_BYTES = 1_000_000
 STEPS = 5  # pictures through training
 WIDTH = 900  # pixels of a picture, at most
 PLOTS = 4  # curves of a run
-NOT_SHOWN = ("trainer=", "logger=", "hydra.", "plugins=")  # of a command
 NOT_DRAWN = ("images_per_second", "gradient_norm", "doctor/", "floor", "epoch")  # of the curves
 # sample modes, in order, and how much of each is shown
 MODES = {
@@ -116,7 +116,7 @@ def section(run_dir: Path, pictures: Path) -> str:
 
 def command(run_dir: Path) -> str:
     """The command of a run, in lines that fit a page."""
-    shown = [shlex.quote(word) for word in typed_words(run_dir) if not word.startswith(NOT_SHOWN)]
+    shown = [shlex.quote(word) for word in shown_words(typed_words(run_dir))]
     lines = ["gentrain"]
     for word in shown:
         if len(lines[-1]) + len(word) > 84:

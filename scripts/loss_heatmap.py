@@ -159,7 +159,7 @@ def main() -> None:
     draw(runs, args.seeds, picture)
     steps = ", ".join(sorted({str(run.word("steps")) for run in runs}))
     floor = mean_and_spread((run.score(f"{SCORE}_floor") for run in runs), 1)
-    minutes = sum(run.minutes for run in runs)
+    minutes = sum(run.minutes for run in runs if run.summary)
     write_page(
         args.out,
         "# Losses and Lipschitz methods",

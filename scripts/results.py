@@ -1,117 +1,153 @@
-"""Write a Markdown table of finished runs from their own records, and copy their last grids.
+"""Write docs/results/runs.md: a row for each configuration that was trained, from its runs.
 
-    python scripts/results.py DIR --out docs/results.md
+    python scripts/results.py outputs [MORE ...]
 
-DIR holds run directories; those without a classifier-FID are left out. The table is between two
-markers of the file: rows of these runs are added, or replaced, and all others stay.
+The runs below the directories are found and grouped as `gentrain compare` does it: those of a group
+differ by the seed alone, and were scored in one way. Nothing of a row is typed. Its scores are the
+one that chose the best checkpoint, and the same of the test split, of the last weights. The
+pictures lie in a folder beside the page, which is written anew.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
+import hashlib
 import shlex
+import shutil
+import statistics
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
+from run_tables import ROOT, command_line, paragraph, shown_words, write_page
 
-from gentrain.protocols import short_hash
-from gentrain.runs.directory import summary, typed_words
-from gentrain.tables import markdown_row
+from gentrain.commands.compare.find import find
+from gentrain.commands.compare.groups import Group, configuration, grouped
+from gentrain.errors import UserError
+from gentrain.protocols import TEST, of_score, short_hash
+from gentrain.runs.directory import typed_words
+from gentrain.tables import markdown_table, quantity
 
-BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
-COLUMNS = (
-    "command",
-    "device",
-    "images/s",
-    "minutes",
-    "classifier-FID at step 0",
-    "at the end",
-    "floor",
-    "classes of confident fakes",
-    "protocol",
-    "grid",
-)
-HEAD = "\n".join(("| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"))
-# options that only say where things are, or how a run is watched
-LEFT_OUT = ("hydra.run.dir", "logger=", "trainer=", "resume=", "data.root=", "samples.")
+PAGE = ROOT / "docs/results/runs.md"
+SIDE, COLOURS = 112, 32  # of a picture
+MAX_BYTES = 1_000_000  # of the page's pictures
+LEFT_OUT = ("seed=", "data.seed=", "samples.", "steps=")  # of a command; steps have a column
+HEAD = ("command", "data", "steps", "seeds", "scores", "minutes", "device", "picture")
 
 
-def metric_rows(run: Path) -> list[dict[str, str]]:
-    with open(run / "metrics.csv", encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+def command(group: Group) -> str:
+    """The command that makes the runs of a group."""
+    typed = next(filter(None, (typed_words(run.path) for run in group.runs)), [])
+    words = shown_words(typed, *LEFT_OUT)
+    numbers = sorted({str(run.seed) for run in group.runs}, key=lambda seed: (len(seed), seed))
+    many = ["-m"] if len(numbers) > 1 else []
+    lengths = [word for word in typed if word.startswith("steps=")][-1:]
+    return shlex.join(["gentrain", *many, *words, *lengths, f"seed={','.join(numbers)}"])
 
 
-def has_result(end: dict[str, Any]) -> bool:
-    """Whether a run has come to its end, and has the score of the table."""
-    return end["status"] == "completed" and "quality/fid_classifier" in end["metrics"]
+def seeds(group: Group) -> str:
+    """How many seeds have completed, and what became of the others."""
+    failed = {status: n for status, n in group.statuses.items() if status != "completed"}
+    parts = [f"{n} {status}" for status, n in sorted(failed.items())]
+    done = len(group.counted) if group.settled else 0
+    return ", ".join([str(done), *parts])
 
 
-def command(run: Path) -> str:
-    """The command as typed, without LEFT_OUT."""
-    words = (word for word in typed_words(run) if not word.startswith(LEFT_OUT))
-    return shlex.join(["gentrain", *words])
+def score_names(group: Group) -> list[str]:
+    """The score that chose the best checkpoint, and its twin of the test split."""
+    main = group.main_score
+    twins = [f"{TEST}{main.partition('/')[2]}"] if main else []
+    return [name for name in (main, *twins) if name in group.final]
 
 
-def table_row(run: Path, pictures: Path) -> str:
-    """The row of one run; its last grid is copied to `pictures`."""
-    end = summary(run)
-    metrics = end["metrics"]
-    scored = [row for row in metric_rows(run) if row.get("quality/fid_classifier")]
-    start = next(float(row["quality/fid_classifier"]) for row in scored if row["step"] == "0")
-    picture = pictures / f"{run.name}.png"
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    Image.open(run / "samples" / "final.png").save(picture, optimize=True)
-    cells = [
-        f"`{command(run)}`",
-        end["device"],
-        f"{end['images_per_second']:,.0f}",
-        f"{end['wall_seconds'] / 60:.1f}",
-        f"{start:,.0f}",
-        f"{metrics['quality/fid_classifier']:.1f}",
-        f"{metrics['quality/fid_classifier_floor']:.1f}",
-        f"{metrics['quality/classes_covered']:.0f}",
-        short_hash(end["protocols"]["quality"]),
-        f"[picture]({picture.relative_to(pictures.parent)})",
+def score(group: Group, name: str) -> str:
+    """A score with its spread over seeds, the floor, and the hash of its protocol."""
+    found, floor = group.final[name], group.final.get(f"{name}_floor")
+    spread = f" ± {found.sd:.2g}" if found.sd is not None else ""
+    least = f", floor {floor.mean:.1f}" if floor else ""
+    protocol = short_hash(of_score(group.protocol or {}, name))
+    return f"{name} {found.mean:.4g}{spread}{least} (`{protocol}`)"
+
+
+def minutes(group: Group) -> str:
+    """The mean of the minutes of its runs."""
+    seconds = group.mean_of("wall_seconds")
+    return "" if seconds is None else f"{seconds / 60:.1f}"
+
+
+def picture(group: Group, folder: Path) -> str:
+    """A link to the last samples of its first run that has some, small; empty where none has."""
+    files = [run.pictures[-1][1] for run in group.counted if run.pictures]
+    if not files:
+        return ""
+    number = hashlib.sha256(configuration(group.runs[0]).encode()).hexdigest()[:8]
+    file = folder / f"{group.runs[0].choices.get('model', 'run')}-{number}.png"
+    folder.mkdir(parents=True, exist_ok=True)
+    shown = Image.open(files[0]).convert("RGB")
+    shown.thumbnail((SIDE, SIDE))
+    shown.convert("P", palette=Image.Palette.ADAPTIVE, colors=COLOURS).save(file, optimize=True)
+    return f"![samples]({folder.name}/{file.name})"
+
+
+def row(group: Group, folder: Path) -> list[str]:
+    """The row of a group."""
+    steps = sorted({run.step for run in group.counted})
+    devices = sorted({str(run.end["device"]) for run in group.counted if "device" in run.end})
+    return [
+        f"`{command(group)}`",
+        group.runs[0].choices.get("data", ""),
+        ", ".join(f"{n:,}" for n in steps),
+        seeds(group),
+        "<br>".join(score(group, name) for name in score_names(group)) or "not scored",
+        minutes(group),
+        ", ".join(devices),
+        picture(group, folder),
     ]
-    return markdown_row(cells)
 
 
-def picture_of(row: str) -> str:
-    """The picture that a row links to: it tells which run the row is of."""
-    return row.rpartition("](")[2]
-
-
-def with_rows(text: str, new: list[str]) -> tuple[str, str]:
-    """Put rows into the table between the markers of a text.
-
-    Returns:
-        The new text, and its table.
-    """
-    before, _, rest = text.partition(BEGIN)
-    old, _, after = rest.partition(END)
-    rows = {picture_of(row): row for row in old.splitlines() if "[picture]" in row}
-    rows |= {picture_of(row): row for row in new}
-    table = "\n".join([HEAD, *rows.values()])
-    return f"{before}{BEGIN}\n{table}\n{END}{after}", table
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def about(groups: Sequence[Group]) -> str:
+    """What the page's table shows."""
+    runs = sum(len(group.runs) for group in groups)
+    ended = [run for group in groups for run in group.runs if "wall_seconds" in run.end]
+    total = sum(run.end["wall_seconds"] for run in ended) / 60
+    each = statistics.median(run.end["wall_seconds"] for run in ended) / 60 if ended else 0
+    return paragraph(
+        f"{quantity(len(groups), 'configuration')}, {quantity(runs, 'run')}; {total:,.0f} minutes",
+        f"in all, {each:.1f} in the median, of a machine that did other work as well. Scores are",
+        "of the last weights, mean and standard deviation over seeds; quality/ is of the split by",
+        "which checkpoints are chosen, test/ of the test split at the end. Behind each is the hash",
+        "of its protocol: only scores of one hash compare. `data.root=DATA` stands for a folder of",
+        "data. [results](../results.md) has older, longer runs.",
     )
-    parser.add_argument("runs", type=Path, help="a directory of run directories")
-    parser.add_argument("--out", type=Path, default=Path("docs/results.md"))
-    args = parser.parse_args()
-    runs = sorted(path.parent for path in args.runs.glob("*/summary.json"))
-    finished = [run for run in runs if has_result(summary(run))]
-    text = args.out.read_text() if args.out.exists() else f"{BEGIN}\n{END}\n"
-    new = [table_row(run, args.out.parent / "grids") for run in finished]
-    text, table = with_rows(text, new)
-    args.out.write_text(text)
-    print(table)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("runs", nargs="+", type=Path, help="directories of runs")
+    parser.add_argument("--out", type=Path, default=PAGE)
+    args = parser.parse_args(words)
+    try:
+        groups = grouped(find(args.runs))
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    groups.sort(key=lambda group: (group.runs[0].choices.get("data", ""), command(group)))
+    folder = args.out.with_suffix("")
+    shutil.rmtree(folder, ignore_errors=True)
+    rows = [row(group, folder) for group in groups]
+    write_page(
+        args.out,
+        "# Runs",
+        paragraph(f"Written by `{command_line()}` from the records of runs."),
+        about(groups),
+        markdown_table(HEAD, rows),
+    )
+    size = sum(file.stat().st_size for file in folder.glob("*.png"))
+    if size > MAX_BYTES:
+        print(f"{size / 1e6:.1f} MB of pictures; give fewer runs", file=sys.stderr)
+    return int(size > MAX_BYTES)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

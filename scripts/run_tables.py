@@ -10,34 +10,35 @@ import shlex
 import statistics
 import sys
 import textwrap
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from gentrain.protocols import short_hash
+from gentrain.commands.compare.find import Run, find, read_run
+from gentrain.config.overrides import is_of_sweep, last_value
+from gentrain.protocols import TEST, short_hash
 from gentrain.runs.directory import COLLAPSE, summary, typed_words
 
 ROOT = Path(__file__).parents[1]
+# words that only say where a run is, or how it is watched
+HIDDEN = ("hydra.", "logger=", "trainer=", "resume=", "plugins=")
 
 
 class Record:
-    """A run as its summary tells it.
+    """A run as its files tell it, or a cell of a sweep that never began.
 
     Args:
-        path: the run directory.
+        run: as `compare` reads it.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.summary, self.typed = summary(path), typed_words(path)
+    def __init__(self, run: Run) -> None:
+        self.run, self.path, self.status, self.summary = run, run.path, run.status, run.end
+        swept = [f"{key}={value}" for key, value in run.swept.items()]
+        self.typed = typed_words(run.path) or swept
 
     def word(self, key: str, default: str = "") -> str:
         """The value of an override that was typed."""
-        found = [word.partition("=")[2] for word in self.typed if word.startswith(f"{key}=")]
-        return found[-1] if found else default
-
-    @property
-    def status(self) -> str:
-        return str(self.summary["status"])
+        return last_value(self.typed, key) or default
 
     @property
     def collapsed(self) -> bool:
@@ -53,12 +54,19 @@ class Record:
 
     @property
     def protocol(self) -> str:
-        return short_hash(self.summary["protocols"]["quality"])
+        """The hash of the protocol of its scores of the test split."""
+        protocols = self.summary["protocols"]
+        return short_hash(protocols.get(f"{TEST}quality", protocols["quality"]))
 
 
 def records(folder: Path) -> list[Record]:
-    """The runs below a folder that have a summary."""
-    return [Record(file.parent) for file in sorted(folder.rglob("summary.json"))]
+    """The runs below a folder, and the cells of its sweeps, whatever became of them."""
+    return [Record(run) for run in find([folder])]
+
+
+def record(place: Path) -> Record:
+    """The run in a directory."""
+    return Record(read_run(place, place.name))
 
 
 def has_ended(place: Path) -> bool:
@@ -78,18 +86,46 @@ def mean_and_spread(values: Iterable[float], digits: int = 1, percent: bool = Fa
 
 
 def command_line() -> str:
-    """The command that runs now, with paths as they were typed."""
-    script = Path(sys.argv[0]).resolve()
-    return shlex.join(["python", str(script.relative_to(ROOT)), *sys.argv[1:]])
+    """The command that runs now; a path from the root of the machine is its last part."""
+    script = Path(sys.argv[0]).name
+    words = (Path(word).name if word.startswith("/") else word for word in sys.argv[1:])
+    return shlex.join(["python", f"scripts/{script}", *words])
 
 
 def protocols(runs: Iterable[Record]) -> str:
     """The protocols of the scores of some runs."""
-    return ", ".join(sorted({f"`{run.protocol}`" for run in runs}))
+    return ", ".join(sorted({f"`{run.protocol}`" for run in runs if run.summary}))
 
 
 def devices(runs: Iterable[Record]) -> str:
-    return ", ".join(sorted({str(run.summary["device"]) for run in runs}))
+    return ", ".join(sorted({str(run.summary["device"]) for run in runs if run.summary}))
+
+
+def failures(runs: Iterable[Record]) -> str:
+    """The runs that have not completed, by their status, such as "1 diverged"."""
+    counts = Counter(run.status for run in runs if run.status != "completed")
+    return ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))
+
+
+def shown_words(typed: Iterable[str], *left_out: str) -> list[str]:
+    """The words of a command, for a page: without where and how it was run, and paths of a machine.
+
+    Args:
+        typed: the words.
+        left_out: beginnings of other words that are left out.
+
+    >>> shown_words(["model=vae", "data.root=/my/data", "sweep.name=a", "trainer=cpu"])
+    ['model=vae', 'data.root=DATA']
+    """
+    words: dict[str, str] = {}  # of a key that was typed twice, the last word counts
+    for word in typed:
+        key, _, value = word.partition("=")
+        if is_of_sweep(word) or word.startswith((*HIDDEN, *left_out)):
+            continue
+        is_path = value.strip("'\"").startswith(("/", "~", "./", "../"))
+        place = "DATA" if key.startswith("data.") else "PATH"
+        words[key] = f"{key}={place}" if is_path else word
+    return list(words.values())
 
 
 def paragraph(*sentences: str) -> str:

@@ -4,6 +4,7 @@
     python scripts/scaling.py --check        # exit status 1 where a count is not up to date
     python scripts/scaling.py --check vae    # of these presets alone
     python scripts/scaling.py --experiments  # count those of conf/experiment, and write their table
+    python scripts/scaling.py --experiments pix2pix_facades  # these alone; other rows stay
 
 One training step of each preset in conf/model is made on a CPU, with few images, and its arithmetic
 is counted where torch dispatches it, by the formulas of torch.utils.flop_counter. Nothing is timed.
@@ -12,12 +13,13 @@ is counted where torch dispatches it, by the formulas of torch.utils.flop_counte
 from __future__ import annotations
 
 import argparse
+import functools
 import logging
 import math
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -277,6 +279,7 @@ class Experiment:
         ]
 
 
+@functools.cache
 def experiments() -> list[str]:
     """The experiments with a paper's settings, small images first.
 
@@ -324,22 +327,23 @@ def stand_in(found: dict[str, Any], folder: Path) -> tuple[str, ...]:
 
 
 def counted_experiment(name: str) -> Experiment:
-    """Count the first step of an experiment, with random pictures."""
+    """Count a step of an experiment with all its layers, of random pictures."""
     from gentrain.training.job import Job
 
     words = (f"experiment={name}",)
     own, results = composed(*words), []
     accumulate = own["scheme"]["accumulate"]
-    growing = ("model.growth.fade=1", "model.growth.stable=1") * ("growth" in own["model"])
     few = (1, 2) if own["data"]["batch_size"] == 1 else FEW
     for images in few:
+        steps = whole_at(own, images)
         with quick_initialisation(), tempfile.TemporaryDirectory() as folder:
             data = stand_in(own, Path(folder))
-            more = (f"data.batch_size={images}", "steps=1", "scheme.accumulate=1", *growing)
+            more = (f"data.batch_size={images}", f"steps={steps}", "scheme.accumulate=1")
             more += ("samples.n=1",)  # of the picture at the end
+            more += GROWN * ("growth" in own["model"])
             config = composed(*words, *data, *more)
             job = Job(config, {"model": name, "data": "any"}, Path(folder) / "run")
-            meter = meter_of_last_step(steps=1)
+            meter = meter_of_last_step(steps)
             job.trainer.callbacks.append(meter)  # type: ignore[attr-defined]
             job.fit()
         results.append((*meter.found, meter.saved.most))
@@ -349,6 +353,22 @@ def counted_experiment(name: str) -> Experiment:
     flop, saved = small + more_images * (large - small), least + more_images * (most - least)
     count = Count(name, batch * critic_steps, flop, *same)
     return Experiment(count, own["steps"], accumulate, saved)
+
+
+GROWN = ("model.growth.fade=1", "model.growth.stable=1")  # a phase is one image
+
+
+def whole_at(config: dict[str, Any], images: int) -> int:
+    """The first step with all layers: of a network that grows from 4 px, after its last phase.
+
+    Args:
+        config: of the experiment.
+        images: of a step.
+    """
+    if "growth" not in config["model"]:
+        return 1
+    phases = 2 * math.log2(config["data"]["shape"][-1] / 4)
+    return 1 + math.ceil(phases / images)
 
 
 @contextmanager
@@ -439,12 +459,22 @@ def written(page: str, counts: list[Count]) -> str:
     return page
 
 
-def with_experiments(page: str) -> Iterator[str]:
-    """The page with the table of experiments, again after each: a count takes minutes."""
-    lines = [markdown_row(Experiment.columns), markdown_row("---" for _ in Experiment.columns)]
-    for name in experiments():
-        lines.append(markdown_row(counted_experiment(name).cells()))
-        print(lines[-1], file=sys.stderr, flush=True)
+def with_experiments(page: str, chosen: Iterable[str] = ()) -> Iterator[str]:
+    """The page with the table of experiments, again after each: a count takes minutes.
+
+    Args:
+        page: its text.
+        chosen: experiments that are counted, all if there are none; other rows stay.
+    """
+    names, rows = experiments(), table_rows(page, "experiments")
+    if unknown := sorted(set(chosen) - set(names)):
+        raise SystemExit(f"no such experiment: {unknown[0]}; one of {', '.join(names)}")
+    rows = {name: row for name, row in rows.items() if name in names}
+    heads = [markdown_row(Experiment.columns), markdown_row("---" for _ in Experiment.columns)]
+    for name in chosen or names:
+        rows[name] = markdown_row(counted_experiment(name).cells())
+        print(rows[name], file=sys.stderr, flush=True)
+        lines = (*heads, *(rows[each] for each in names if each in rows))
         text = "\n".join(("", *lines, "", ""))
         head, _, rest = page.partition("<!-- experiments -->\n")
         yield f"{head}<!-- experiments -->\n{text}<!-- end -->{rest.partition('<!-- end -->')[2]}"
@@ -456,23 +486,28 @@ def stale(page: str, counts: list[Count]) -> list[str]:
     return [line for each in tables(counts).values() for line in each if line not in lines]
 
 
-def rows_of(page: str, table: str = "floors") -> list[str]:
-    """The presets or experiments that a table of the page has."""
+def table_rows(page: str, table: str) -> dict[str, str]:
+    """The rows of a table of the page, by their presets or experiments."""
     found = between(table).search(page)
     assert found is not None
-    return [line.split("|")[1].strip() for line in found[0].strip().splitlines()[2:]]
+    return {line.split("|")[1].strip(): line for line in found[0].strip().splitlines()[2:]}
+
+
+def rows_of(page: str, table: str = "floors") -> list[str]:
+    """The presets or experiments that a table of the page has."""
+    return list(table_rows(page, table))
 
 
 def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Count the arithmetic of every preset.")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--experiments", action="store_true")
-    parser.add_argument("presets", nargs="*", help="with --check: these alone")
+    parser.add_argument("presets", nargs="*", help="with --check or --experiments: these alone")
     args = parser.parse_args(words)
     logging.getLogger("gentrain").setLevel(logging.ERROR)
     page = PAGE.read_text(encoding="utf-8")
     if args.experiments:
-        for whole in with_experiments(page):
+        for whole in with_experiments(page, args.presets):
             PAGE.write_text(whole, encoding="utf-8")
         return 0
     counts = []

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import MISSING
 from enum import Enum
 from pathlib import Path
-from typing import Any, get_args
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
 from site_links import ROOT
@@ -199,7 +200,25 @@ def kind(signature: dict[str, inspect.Parameter], name: str) -> str:
     if name not in signature or signature[name].annotation is inspect.Parameter.empty:
         return ""
     found = signature[name].annotation
-    return code_cell(found if isinstance(found, str) else getattr(found, "__name__", found))
+    return code_cell(found if isinstance(found, str) else words_of(found))
+
+
+def words_of(kind: Any) -> str:
+    """A type as Python writes it today: `int | str` for a union of any spelling.
+
+    >>> words_of(Union[int, str, list[int], None])
+    'int | str | list[int] | null'
+    """
+    match get_origin(kind):
+        case origin if origin in (Union, UnionType):
+            return " | ".join(dict.fromkeys(map(words_of, get_args(kind))))
+        case origin if origin is Literal:  # the YAML says which of them gentrain takes
+            return " | ".join(sorted({type(value).__name__ for value in get_args(kind)}))
+        case None:
+            return "null" if kind is NoneType else getattr(kind, "__name__", str(kind))
+        case origin:
+            inner = ", ".join(map(words_of, get_args(kind)))
+            return f"{getattr(origin, '__name__', origin)}[{inner}]"
 
 
 def written(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from argparse import Namespace
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from gentrain.commands.list import defaults_of, head, options
 from gentrain.config.validate import locate
 from gentrain.data.sounds import Sounds
 
-RESULTS = ROOT / "docs" / "results.md"
+RESULTS = ("docs/results.md", "docs/results/runs.md")
 PICTURE = re.compile(r"\]\((grids/[^)]+\.png)\)")
 
 
@@ -72,9 +73,9 @@ def section(preset: str, page: str, links: Links) -> str:
     rows = results(preset)
     parts = [f"### {preset}", head_text(head("model", preset))]
     parts += [picture(preset, rows), formula(preset), choices(preset), differences(preset)]
-    for title, lines in rows.items():
+    for source, title, lines in rows:
         text = "\n".join((title, *lines))
-        parts.append(links.rewritten(text, "docs/results.md", page))
+        parts.append(links.rewritten(text, source, page))
     command = Composed(preset)
     text = "\n".join(defaults_of(preset, lambda *_: command)).strip()
     parts.append(
@@ -145,32 +146,32 @@ def differences(preset: str) -> str:
     return f"{count} from the paper: [the list](../departures.md#{preset})."
 
 
+Table = tuple[str, str, list[str]]  # its page, two lines of head, and rows
+
+
 @cache
-def tables() -> list[tuple[str, list[str]]]:
-    """The tables of docs/results.md: two lines of head, and rows."""
-    found: list[tuple[str, list[str]]] = []
-    lines = RESULTS.read_text("utf-8").splitlines()
-    for i, line in enumerate(lines):
-        if re.match(r"\|[-| ]+\|$", line):
-            rows = []
-            for row in lines[i + 1 :]:
-                if not row.startswith("|"):
-                    break
-                rows.append(row)
-            found.append((f"{lines[i - 1]}\n{line}", rows))
+def tables() -> list[Table]:
+    """The tables of measured rows, by page."""
+    found: list[Table] = []
+    for page in RESULTS:
+        lines = (ROOT / page).read_text("utf-8").splitlines()
+        for i, line in enumerate(lines):
+            if re.match(r"\|[-| ]+\|$", line):
+                rows = itertools.takewhile(lambda row: row.startswith("|"), lines[i + 1 :])
+                found.append((page, f"{lines[i - 1]}\n{line}", list(rows)))
     return found
 
 
-def results(preset: str) -> dict[str, list[str]]:
-    """The measured rows of a preset, by the heads of their tables."""
+def results(preset: str) -> list[Table]:
+    """The measured rows of a preset, with the page and the head of their tables."""
     named = re.compile(rf"\| *(`[^`]*\bmodel={preset}(?![\w])|{preset} \|)")
-    found = {title: [row for row in rows if named.match(row)] for title, rows in tables()}
-    return {title: rows for title, rows in found.items() if rows}
+    found = ((page, title, list(filter(named.match, rows))) for page, title, rows in tables())
+    return [each for each in found if each[2]]
 
 
-def picture(preset: str, rows: dict[str, list[str]]) -> str:
+def picture(preset: str, found_rows: list[Table]) -> str:
     """The newest picture of a preset in its results, with the command that made it."""
-    shown = [(row, PICTURE.search(row)) for lines in rows.values() for row in lines]
+    shown = [(row, PICTURE.search(row)) for _, _, rows in found_rows for row in rows]
     found = [(row, match[1]) for row, match in shown if match]
     if not found:
         return ""

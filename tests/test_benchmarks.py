@@ -47,7 +47,7 @@ def test_rounds_turn_round() -> None:
 
 
 def test_a_report_has_ratios_in_json_and_all_in_markdown(tmp_path: Path) -> None:
-    args = Namespace(device="cpu", threads=1, rounds=3, out=tmp_path / "x-cpu")
+    args = Namespace(device="cpu", threads=1, rounds=3, out=tmp_path / "x-cpu", work=["w", "v"])
     frame.publish("Title", iter(["a line", frame.Table("t", VALUES, ("a",))]), args)
     found = json.loads((tmp_path / "x-cpu.json").read_text())
     assert found["environment"]["versions"]["torch"]
@@ -56,7 +56,17 @@ def test_a_report_has_ratios_in_json_and_all_in_markdown(tmp_path: Path) -> None
     assert "3000.000 [2000.000-4000.000]" in (tmp_path / "x-cpu.md").read_text()
     page = every.page(tmp_path)
     assert page.count("<svg") == 1
-    assert "Title" in page and "ratio to: a" in page
+    assert "Title: w, v" in page and "ratio to: a" in page
+
+
+def test_pages_of_results_have_names_of_their_own() -> None:
+    """They stand under each other in the navigation of the site."""
+    files = sorted((ROOT / "benchmarks" / "results").glob("*.md"))
+    titles = [file.read_text("utf-8").partition("\n")[0] for file in files]
+    assert len(titles) > 10 and len(set(titles)) == len(titles)
+    for file, title in zip(files, titles, strict=True):
+        found = json.loads(file.with_suffix(".json").read_text("utf-8"))
+        assert title == f"# {found['title']}"
 
 
 def test_a_part_that_fails_stops_no_other(

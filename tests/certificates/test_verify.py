@@ -14,7 +14,9 @@ from torch import Tensor
 from gentrain.adversarial.lipschitz import GradientPenalty, WeightClip
 from gentrain.adversarial.losses import AdversarialLoss
 from gentrain.certificates import FAMILIES, Certificate, Subject, bands, measured
+from gentrain.certificates.adversarial import ConditionedTerms
 from gentrain.certificates.base import ENROLLED, chosen
+from gentrain.certificates.gans import LabelsAreSeen
 from gentrain.certificates.tiny import tiny
 from gentrain.cli.compose import composed
 from gentrain.data import arrays
@@ -26,6 +28,7 @@ from gentrain.models.gan import acgan, cyclegan
 from gentrain.models.gan.base import AdversarialModel
 from gentrain.models.vae import vae
 from gentrain.models.vae.vae import VAE
+from tests.support.paths import CONF
 from tests.support.presets import NAMES
 from tests.support.program import Program, refused
 
@@ -59,13 +62,37 @@ def test_every_property_holds(preset: str) -> None:
     assert not [(each.certificate.property, each) for each in found if not each.holds]
 
 
+# a trick, a preset that takes it, and the certificate of the trick itself, if it has one
+OF_TRICKS = {
+    "top_k": (["model=gan"], "BestFakes"),
+    # of which the weight was not that of the loss in whose place it is
+    "unrolled": (["model=cyclegan", "model.adversarial=3"], "ForeseenCritic"),
+    "replay": (["model=gan"], "OldFakes"),
+    "pulling_away": (["model=gan"], "Cosines"),  # whose critic has dropout
+    "diff_augment": (["model=dcgan"], ""),
+}
+
+
+@pytest.mark.parametrize(
+    "trick",
+    [
+        trick if trick in ("top_k", "unrolled") else pytest.param(trick, marks=pytest.mark.slow)
+        for trick in sorted(file.stem for file in (CONF / "tricks").glob("*.yaml"))
+    ],
+)
+def test_every_property_holds_with_a_trick(trick: str) -> None:
+    words, own = OF_TRICKS.get(trick, (["model=gan"], ""))
+    words = [*words, f"tricks=[{trick}]"]
+    found = measured(Subject(tiny(composed("train", words).values)))
+    assert not [(each.certificate.property, each) for each in found if not each.holds]
+    assert not own or own in {type(each.certificate).__name__ for each in found}
+
+
 @pytest.mark.parametrize(
     "preset", [n if n in STARTS else pytest.param(n, marks=pytest.mark.slow) for n in NAMES]
 )
 def test_the_first_steps_lie_where_they_lay(preset: str) -> None:
-    band = bands.stored().get(preset)
-    if band is None:
-        pytest.skip("no band of it is stored")
+    band = bands.stored()[preset]
     assert not bands.compared(tiny(values(preset), band.steps), band)
 
 
@@ -74,6 +101,20 @@ def test_every_certificate_says_what_it_is_of() -> None:
     for kind in kinds:
         assert kind.property and kind.source and kind.of, kind
     assert len(kinds) > 50 and len(FAMILIES) == 10
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        pytest.param(ConditionedTerms, ["model=gan_cls"], marks=pytest.mark.slow),
+        (ConditionedTerms, ["model=cgan", "model.matching_aware=true"]),
+        (LabelsAreSeen, ["model=cgan", "model.matching_aware=true"]),
+    ],
+)
+def test_critics_that_are_shown_wrong_labels(kind: type[Certificate], words: list[str]) -> None:
+    """Their loss is the mean of two, and only the pairs that shall be wrong are so."""
+    subject = Subject(tiny(composed("train", words).values))
+    assert kind(subject, subject.config["model"]).measure() == 0.0
 
 
 def test_a_certificate_of_a_subclass_takes_the_place_of_one_of_its_base() -> None:
@@ -278,6 +319,15 @@ def test_the_file_of_bands_is_small_and_says_its_rules() -> None:
     assert head["seeds"] == list(bands.SEEDS) and not set(bands.NEW) & set(bands.SEEDS)
     assert (head["factor"], head["floor"]) == (bands.FACTOR, bands.FLOOR)
     assert bands.as_json(bands.stored()) == bands.FILE.read_text("utf-8")
+
+
+def test_each_preset_has_a_band() -> None:
+    """`python scripts/bands.py NAME` makes that of a new one, and of one that was changed."""
+    assert bands.stored().keys() == set(NAMES)
+    for name, band in bands.stored().items():
+        assert band.terms, name
+        # a term is measured in each window, or it has no value there in any seed
+        assert all(len(found) == len(band.windows) for found in band.terms.values()), name
 
 
 def test_a_curve_inside_and_outside_of_a_band() -> None:

@@ -13,12 +13,8 @@ import pytest
 
 from gentrain.cli.hydra_errors import unknown_option
 from gentrain.cli.option_lists import refuse_lists
-from gentrain.cli.overrides import (
-    normalize_overrides,
-    refuse_keys_of_sweeps,
-    refuse_new_keys,
-    refuse_typed,
-)
+from gentrain.cli.overrides import normalize_overrides
+from gentrain.cli.refusals import refuse_keys_of_sweeps, refuse_new_keys, refuse_typed
 from gentrain.config.validate import argument_types, coerced
 from gentrain.data.image_folder import ImageFolder
 from gentrain.data.images import Images
@@ -159,16 +155,19 @@ def test_what_only_a_sweep_reads_is_refused_without_m(word: str) -> None:
         "model.generator.shape.0=3",
         "~model.shape",
         "model.shape=null",
+        "model.classes=5",
+        "++model.encoder.classes=30",
     ],
 )
 def test_shapes_of_the_data(word: str) -> None:
     key = word.lstrip("+~").partition("=")[0].removesuffix(".0")
-    told = f"{key} comes from the data ({key}); leave it out, and set data.size"
+    told = f"{key} comes from the data ({key}); leave it out"
     assert told in refusal(lambda: refuse_typed("train", ["model=gan", word]))
 
 
 def test_shapes_that_are_no_shapes_of_the_data() -> None:
-    refuse_typed("train", ["model.critic.source_shape=null", "model.x.shapes=3", "data.shape=[3]"])
+    fine = ["model.critic.source_shape=null", "model.x.shapes=3", "data.shape=[3]"]
+    refuse_typed("train", [*fine, "model.classes=null", "model.classes=0", "data.classes=5"])
 
 
 @pytest.mark.parametrize(

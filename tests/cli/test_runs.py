@@ -233,7 +233,7 @@ def test_a_multirun_with_a_mistake(run: Run, tmp_path: Path, seeds: int) -> None
 )
 def test_a_key_that_only_the_jobs_of_a_multirun_have(word: str, becomes: str) -> None:
     from gentrain.cli.compose import register
-    from gentrain.cli.overrides import defer_job_keys
+    from gentrain.cli.multirun import defer_job_keys
 
     register()
     overrides = ["model=vae,maf", word, "seed=0,1"]

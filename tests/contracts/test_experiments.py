@@ -55,6 +55,15 @@ def test_it_composes(name: str) -> None:
     assert validate.check(configuration(*words))["steps"] >= 1
 
 
+def test_categories_are_the_command_that_was_measured() -> None:
+    """The one of docs/results.md, but for its length, its split and its scores."""
+    text = (ROOT / "docs" / "results.md").read_text().replace("\\\n", " ")
+    (found,) = re.findall(r"gentrain (model=infogan .*model.consistency=2 .*)", text)
+    ends = ("steps=4500", "seed=0", "data.validation=0.1", "quality=none", "sweep.name=x")
+    measured = configuration(*found.replace("'", "").split(), *ends)
+    assert configuration("model=infogan", "experiment=categories", "data=mnist", *ends) == measured
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # of pictures of 128 and 256 pixels, on a busy core
 @pytest.mark.parametrize("name", STEPPED)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from gentrain.models.gan.progan import Growth
 from tests.support.paths import ROOT
 
 
@@ -31,8 +34,41 @@ def test_every_preset_has_a_row() -> None:
 def test_experiments_have_rows() -> None:
     """Those of small images; a count of larger ones takes minutes, and may not be made yet."""
     names, rows = scaling.experiments(), scaling.rows_of(scaling.PAGE.read_text(), "experiments")
-    assert len(names) == 10 and names[: len(rows)] == rows
+    assert len(names) == 10 and [name for name in names if name in rows] == rows
     assert {name for name in names if name.endswith("cifar10")} <= set(rows)
+
+
+def test_chosen_experiments_are_counted_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their rows are new and in their places, and all else of the page stays."""
+    page, count = scaling.PAGE.read_text(), scaling.Count("", 1, 1e12, 1, 1, 1)
+
+    def counted(name: str) -> Any:
+        return scaling.Experiment(dataclasses.replace(count, preset=name), 1, 1, 1.0)
+
+    monkeypatch.setattr(scaling, "counted_experiment", counted)
+    *_, whole = scaling.with_experiments(page, ["pix2pix_facades", "pixelcnn_cifar10"])
+    before = scaling.table_rows(page, "experiments")
+    after = scaling.table_rows(whole, "experiments")
+    changed = {name for name, row in after.items() if row != before.get(name)}
+    assert changed == {"pix2pix_facades", "pixelcnn_cifar10"}
+    assert list(after) == [name for name in scaling.experiments() if name in after]
+    assert scaling.between("experiments").sub("", page) == scaling.between("experiments").sub(
+        "", whole
+    )
+    with pytest.raises(SystemExit, match="no such experiment: pix2pix; one of"):
+        next(scaling.with_experiments(page, ["pix2pix"]))
+
+
+@pytest.mark.parametrize("images", [2, 3])
+def test_a_growing_experiment_is_counted_when_it_has_grown(images: int) -> None:
+    """Its first step is of 4 pixels, and took a 400th of the arithmetic."""
+    config = scaling.composed("experiment=progan_faces", *scaling.GROWN)
+    step, growth = scaling.whole_at(config, images), Growth(fade=1, stable=1)
+    sides = [4 * 2**level for level in range(7)]
+    assert config["data"]["shape"][-1] == sides[-1]
+    growth.critic = [SimpleNamespace(sides=sides)]
+    assert growth.phase((step - 1) * images) == (6, 1.0)
+    assert scaling.whole_at({"model": {}}, images) == 1
 
 
 def test_what_is_saved_for_gradients_counts_once() -> None:

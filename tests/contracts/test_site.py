@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal, Optional, Union
 from urllib.parse import unquote
 
 import pytest
@@ -25,6 +26,7 @@ sys.path.append(str(ROOT / "scripts"))
 
 from site_doctor import findings
 from site_links import Links, origin_of, page_of
+from site_options import words_of
 from site_text import comments, doc_of, escaped, prose
 
 TEXTS = sorted(
@@ -160,6 +162,14 @@ def test_workflows_and_forms_are_yaml() -> None:
 
 
 # --- the site -------------------------------------------------------------------------------------
+
+
+def test_types_of_options_are_in_words() -> None:
+    """Of any spelling: `Union` alone says nothing."""
+    asked = Optional[Union[int, str, list[Union[int, str]]]]  # noqa: UP007, UP045
+    assert words_of(asked) == "int | str | list[int | str] | null"
+    assert words_of(Optional[Literal["a", "b", 3]]) == "int | str | null"  # noqa: UP045
+    assert words_of(int | None) == "int | null"
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from gentrain.errors import UserError
+from gentrain.layers.lipschitz_bound import WeightLimits, lipschitz_bound
 from gentrain.layers.resample import Downsample, Upsample
 from gentrain.models.gan.base import ConditionedCritic
 from gentrain.models.gan.cgan import ConditionalGAN
@@ -170,3 +171,17 @@ def test_a_conditioned_critic_repeats_its_labels_over_a_joint_forward() -> None:
         conditioned(torch.cat([x, x + 1])), torch.cat([critic(x, y), critic(x + 1, y)])
     )
     assert ConditionalGAN.labelled
+
+
+@pytest.mark.parametrize("packed", [1, 2])
+def test_an_input_scale_is_a_factor_of_the_samples(packed: int) -> None:
+    plain, scaled = (mlp.Critic([2], width=8, input_scale=scale) for scale in (1.0, 20.0))
+    for critic in (plain, scaled):
+        critic.widen(packed)
+    with torch.no_grad():
+        for source, target in zip(plain.parameters(), scaled.parameters(), strict=True):
+            target.copy_(source)
+    x = torch.randn(5, 2 * packed)
+    torch.testing.assert_close(scaled(x), plain(20 * x))
+    limits = WeightLimits(entry=0.1)
+    assert lipschitz_bound(scaled, limits) == pytest.approx(20 * lipschitz_bound(plain, limits))

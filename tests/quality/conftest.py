@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from gentrain.data.arrays import ArrayDataset
-from gentrain.data.base import Data, HasModes
+from gentrain.data.base import Data
+from gentrain.data.capabilities import HasModes
 from gentrain.models.base import GenerativeModel
 from gentrain.quality.base import Metric, measure, prepare_metric
 

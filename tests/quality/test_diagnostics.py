@@ -173,6 +173,11 @@ def signs(**changed: Any) -> Measurements:
             {"on_train": torch.randn(64) + 50, "on_test": torch.randn(64) + 50, "bounded": False},
             None,
         ),
+        # by heart: held-out images a little below the training's, and fakes far below both
+        ({"on_train": torch.rand(64) + 60, "on_test": torch.rand(64) + 55}, "critic overfitting"),
+        ({"on_train": torch.rand(64) + 60, "on_test": torch.rand(64) + 60}, "critic saturated"),
+        # most of the way, but chance might rank as many right
+        ({"on_train": torch.randn(64) + 1, "on_test": torch.randn(64) + 0.2}, None),
     ],
 )
 def test_verdicts_by_their_signs(changed: dict[str, Any], name: str | None) -> None:
@@ -186,10 +191,19 @@ def test_verdicts_by_their_signs(changed: dict[str, Any], name: str | None) -> N
         ({}, None),
         ({"on_test": None}, None),
         ({"on_test": torch.linspace(125, 145, 64)}, "overfitting"),
+        # one image alone makes the mean, and its error, large
+        (
+            {"on_test": torch.cat([torch.linspace(125, 145, 63), torch.tensor([4e7])])},
+            "overfitting",
+        ),
+        ({"on_test": torch.cat([torch.linspace(96, 116, 63), torch.tensor([4e7])])}, None),
         ({"on_test": torch.linspace(0, 250, 64)}, None),  # a difference that chance explains
         ({"fakes": torch.full((16, 1, 8, 8), 0.3)}, "mode collapse"),
         ({"scalars": {"model/kl_nats": 0.01}}, "posterior collapse"),
         ({"scalars": {"model/reconstruction": 3e8}}, "near infinity"),
+        ({"untrained": torch.linspace(60, 80, 64)}, "exploded loss"),
+        ({"untrained": torch.linspace(500, 550, 64)}, None),
+        ({"untrained": torch.linspace(95, 115, 64)}, None),  # nothing was learned, or too briefly
     ],
 )
 def test_verdicts_on_a_density(changed: dict[str, Any], name: str | None) -> None:
@@ -218,6 +232,34 @@ def test_noisy_copies_have_contrast_and_the_noise_of_a_young_generator_has_none(
         assert copies(noise, reals, "a remedy") is None
         assert copies(reals.mean(0) + noise, reals, "a remedy") is None
     assert copies(reals, reals, "a remedy") is None
+
+
+def test_copies_of_a_young_generator_are_like_a_real_image() -> None:
+    """A young generator's fakes may be one shape with some noise: later that is a collapse."""
+    torch.manual_seed(0)
+    waves = torch.nn.functional.interpolate(torch.randn(12, 1, 4, 4), 16, mode="bilinear")
+    reals = torch.tanh(torch.einsum("nk,kchw->nchw", torch.randn(128, 12), waves))
+    board = 0.6 * (-1) ** torch.arange(256).view(1, 1, 16, 16)
+    shape = reals.mean(0) + board + 0.2 * torch.randn_like(reals)
+    real = reals[:1] + 0.2 * torch.randn_like(reals)
+    found = {
+        (name, step): {f.name for f in examine(signs(fakes=fakes, reals=reals, step=step))}
+        for name, fakes in (("shape", shape), ("real", real))
+        for step in (100, 10000)
+    }
+    assert found[("shape", 100)] == set()
+    assert all("noisy copies" in found[key] for key in found if key != ("shape", 100))
+
+
+def test_a_model_before_its_training_is_that_of_its_seed(zoo: Zoo) -> None:
+    from gentrain.runs.reopen import reopen
+
+    run = reopen(zoo("vae"))
+    state = torch.get_rng_state()
+    one, two = run.untrained().state_dict(), run.untrained().state_dict()
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert any(not torch.equal(one[name], run.model.state_dict()[name]) for name in one)
 
 
 def test_silent_on_a_young_vae() -> None:

@@ -37,6 +37,8 @@ SETTINGS = {
     "heavy": {"OMP_NUM_THREADS": "1"},
     "light": {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(LIGHT)},
 }
+# pandas imports pyarrow where an extra has brought it, and its allocator starts a thread
+ONE_THREAD = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
 TESTS = {"PYTHONPATH": str(ROOT)}  # what `-m tests...` needs, and no import is changed by
 AVAILABLE = hasattr(os, "pidfd_open")  # Linux
 
@@ -108,7 +110,7 @@ class Server:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(AT_START)}
         self.process = subprocess.Popen(
             [sys.executable, "-c", code],
-            env=kept | SETTINGS[name] | {"CUDA_VISIBLE_DEVICES": ""},
+            env=kept | SETTINGS[name] | ONE_THREAD | {"CUDA_VISIBLE_DEVICES": ""},
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

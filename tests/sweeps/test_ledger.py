@@ -17,7 +17,7 @@ from hydra import initialize_config_dir
 from hydra.errors import HydraException
 
 from gentrain.cli import compose
-from gentrain.cli.overrides import expand_seeds, sweep_overrides
+from gentrain.cli.multirun import expand_seeds, sweep_overrides
 from gentrain.config.paths import conf_dir
 from gentrain.errors import UserError
 from gentrain.files import exclusive, write_json

@@ -9,7 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import DictConfig, OmegaConf
 
+from gentrain.layers import precision
+from gentrain.runs.directory import CONFIG, LAST
+from gentrain.training.devices import settle_precision
 from tests.support.paths import ROOT
 from tests.support.shell import Done, curves, plain, python
 
@@ -19,17 +23,22 @@ TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
 
 
 def run(directory: Path, *overrides: str, status: int = 0, **env: str) -> Done:
-    """The program with a probe. Processes that a run starts itself are cold."""
+    """The program with a probe, for small runs on images."""
     words = [
         *(() if any(word.startswith("data=") for word in overrides) else ("data=mnist_5k",)),
         *SMALL,
         *(NARROW if network(overrides) else ()),
         *overrides,
-        f"hydra.run.dir={directory}",
     ]
+    return probed(directory, *words, status=status, **env)
+
+
+def probed(directory: Path, *words: str, status: int = 0, **env: str) -> Done:
+    """The program with a probe. Processes that a run starts itself are cold."""
     own = plain() | {"PYTHONPATH": str(ROOT)} | env
-    cold = "trainer=gpu" in overrides  # a device would not survive a fork
-    done = python(ROOT, own, "-m", "tests.support.probe", *words, cold=cold)
+    cold = "trainer=gpu" in words  # a device would not survive a fork
+    command = ("-m", "tests.support.probe", *words, f"hydra.run.dir={directory}")
+    done = python(ROOT, own, *command, cold=cold)
     assert done.returncode == status, done.stderr[-4000:]
     return done
 
@@ -291,6 +300,70 @@ def test_fp16_on_a_cpu_is_refused(tmp_path: Path) -> None:
     done = run(tmp_path, "trainer=cpu", "trainer.precision=16-mixed", "steps=1", status=2)
     assert "trainer.precision" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "cuda", "sets", "chosen"),
+    [
+        ("auto", None, {"avx512_bf16": True, "amx_bf16": False}, "bf16-mixed"),
+        ("cpu", None, {"amx_bf16": True}, "bf16-mixed"),
+        ("cpu", None, {"avx512_bf16": False, "avx512_f": True, "bf16": True}, "32-true"),
+        ("auto", None, {}, "32-true"),  # a torch that does not say
+        ("gpu", None, {"avx512_bf16": True}, "32-true"),  # there is none, and that is refused later
+        ("auto", True, {}, "bf16-mixed"),
+        ("gpu", False, {"avx512_bf16": True}, "32-true"),  # it would emulate bfloat16
+        ("cpu", True, {}, "32-true"),
+    ],
+)
+def test_precision_is_chosen_by_the_device(
+    monkeypatch: pytest.MonkeyPatch,
+    accelerator: str,
+    cuda: bool | None,
+    sets: dict[str, bool],
+    chosen: str,
+) -> None:
+    def supported(including_emulation: bool = True) -> bool:
+        return including_emulation or bool(cuda)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda is not None)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(precision, "cpu_capabilities", lambda: sets)
+    assert precision.fast_precision(accelerator) == chosen
+    node = {"accelerator": accelerator, "precision": "auto"}
+    settle_precision(node)
+    assert node["precision"] == chosen
+
+
+def test_a_torch_that_does_not_say_what_the_cpu_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert precision.cpu_capabilities() == {}
+
+
+def test_the_chosen_precision_is_recorded_and_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """In the configuration, and as a word, so that processes of DDP do not choose again."""
+    from gentrain.cli.compose import choose_precision
+
+    def command(asked: str) -> DictConfig:
+        task = ["model=gan", f"trainer.precision={asked}"]
+        node = {"accelerator": "auto", "precision": asked}
+        return OmegaConf.create({"trainer": node, "hydra": {"overrides": {"task": task}}})
+
+    (tmp_path / CONFIG).parent.mkdir()
+    monkeypatch.setattr(precision, "fast_precision", lambda accelerator: "bf16-mixed")
+    for asked, before, kept in (
+        ("auto", None, "bf16-mixed"),
+        ("auto", "32-true", "32-true"),
+        ("64-true", "32-true", "64-true"),
+    ):
+        cfg = command(asked)
+        saved = {"model": {}, "trainer": {"precision": before}}
+        OmegaConf.save(saved, tmp_path / CONFIG)
+        choose_precision(cfg, tmp_path / LAST if before else None)
+        assert cfg.trainer.precision == kept
+        assert cfg.hydra.overrides.task == ["model=gan", f"trainer.precision={kept}"]
 
 
 # --- a GPU ----------------------------------------------------------------------------------------

@@ -76,6 +76,8 @@ class Regularizer(nn.Module):
     of_weights: ClassVar[bool] = False  # its losses depend on weights alone, not on a domain
     compiles: ClassVar[bool] = True  # its hooks inside an objective can be compiled
     of_gradients: ClassVar[bool] = False  # its terms are of gradients of the critic
+    is_adversarial: ClassVar[bool] = False  # its generator term is an adversarial loss, in place of
+    # the model's, and has the weight of that
 
     @classmethod
     def slot(cls) -> str:

@@ -38,7 +38,7 @@ def train(*words: str) -> Run:
     their own: use the command for them.
     """
     from gentrain.cli import compose, embedded, main, overlay
-    from gentrain.cli.overrides import refuse_typed
+    from gentrain.cli.refusals import refuse_typed
 
     args = embedded.parse(words)
     with embedded.restored():

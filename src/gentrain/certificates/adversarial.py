@@ -14,9 +14,11 @@ from gentrain.certificates.base import Call, Certificate, error, largest, record
 from gentrain.models.gan.base import AdversarialModel
 from gentrain.models.gan.bigan import BiGAN
 from gentrain.models.gan.bigbigan import BigBiGAN
+from gentrain.models.gan.cgan import ConditionedGAN
 from gentrain.models.gan.cyclegan import CycleGAN
 from gentrain.models.gan.pix2pix import Pix2Pix
 from gentrain.models.gan.semi_supervised import SemiSupervisedGAN
+from gentrain.models.objective import Objective
 
 Scores = Any  # numbers of numpy, (B,)
 STEP = 1e-6  # of a numeric derivative
@@ -49,33 +51,37 @@ class LossValue(Certificate):
             model.critic_loss(batch)
         with recorded(model.loss, "generator") as of_generator:
             model.generator_loss(batch)
-        errors = [self.error(call, self.critic) for call in of_critic]
-        errors += [self.error(call, self.generator) for call in of_generator]
+        errors = [self.error(call, model.loss.critic, self.critic) for call in of_critic]
+        errors += [self.error(call, model.loss.generator, self.generator) for call in of_generator]
         return largest(*errors) if of_critic else float("inf")
 
-    def error(self, call: Call, formula: Any) -> float:
-        """How far a recorded loss, and its gradients, are from a formula."""
+    def error(self, call: Call, loss: Any, formula: Any) -> float:
+        """How far a recorded loss, and its gradients in its scores alone, are from a formula.
+
+        The scores of fakes may be some of the first argument, and fewer (top-k).
+        """
         real, fake = (scores.detach().numpy() for scores in call.args)
         value = error(call.result, formula(real, fake))
         same = call.args[0] is call.args[1]
         places = [(True, True)] if same else [(True, False), (False, True)]
+        leaves = [scores.detach().clone().requires_grad_() for scores in call.args]
+        leaves = leaves[:1] * 2 if same else leaves
         found = torch.autograd.grad(
-            call.result, call.args[:1] if same else call.args, allow_unused=True, retain_graph=True
+            loss(*leaves), leaves[:1] if same else leaves, allow_unused=True
         )
         slopes = []
-        for each, place in zip(found, places, strict=True):
-            given = torch.zeros(len(real)) if each is None else each
+        for leaf, each, place in zip(leaves, found, places, strict=False):
+            given = torch.zeros(len(leaf)) if each is None else each
             slopes.append(error(given, self.slope(formula, real, fake, place)))
         return largest(value, *slopes)
 
     def slope(self, formula: Any, real: Scores, fake: Scores, place: tuple[bool, bool]) -> Tensor:
         """The gradient of a formula by differences, in the scores at some places."""
-        unit = np.eye(len(real)) * STEP
-        moved = [unit * where for where in place]
-        found = [
-            (formula(real + a, fake + b) - formula(real - a, fake - b)) / (2 * STEP)
-            for a, b in zip(*moved, strict=True)
-        ]
+        found = []
+        for unit in np.eye(len(real if place[0] else fake)) * STEP:
+            a, b = (unit if moved else 0.0 for moved in place)
+            rise = formula(real + a, fake + b) - formula(real - a, fake - b)
+            found.append(rise / (2 * STEP))
         return torch.tensor(np.array(found))
 
     def target(self) -> float:
@@ -204,11 +210,19 @@ class Terms(Certificate):
         with recorded(model.loss, "generator") as of_generator:
             generator = model.generator_loss(batch)
         players = zip((critic, generator), (of_critic, of_generator), self.weights(), strict=True)
-        return largest(*(self.error(*player) for player in players))
+        in_place = [name for name, r in model.named_regularizers() if r.is_adversarial]
+        return largest(*(self.error(*player, in_place) for player in players))
 
-    def error(self, objective: Any, calls: list[Call], weight: float) -> float:
-        """How far a player's adversarial terms are from the weighted losses."""
-        names = ("adversarial", "inference")
+    def error(self, objective: Any, calls: list[Call], weight: float, in_place: list[str]) -> float:
+        """How far a player's adversarial terms are from the weighted losses.
+
+        Args:
+            objective: of the player.
+            calls: of its loss.
+            weight: of each.
+            in_place: names of tricks whose terms are adversarial losses, too.
+        """
+        names = ("adversarial", "inference", *in_place)
         terms = [t for name, t in objective.losses.items() if name.rpartition("_")[2] in names]
         if len(terms) != len(calls):
             return float("inf")
@@ -229,6 +243,27 @@ class WeightedTerms(Terms):
         model = self.subject.config["model"]
         unhalved = self.unhalved()
         return unhalved * model["critic_weight"], unhalved * model["adversarial"]
+
+
+class ConditionedTerms(Terms):
+    """With wrong labels the critic's loss is the mean of the losses on fakes and on these pairs.
+
+    The generator of captions in between has a second adversarial term.
+    """
+
+    of = (ConditionedGAN,)
+    source = "Mirza & Osindero, 2014, eq. 2; Reed et al., 2016, eq. 5 and algorithm 1"
+
+    def error(self, objective: Any, calls: list[Call], *rest: Any, **named: Any) -> float:
+        in_between = "interpolation" in objective.losses
+        if in_between:
+            losses = dict(objective.losses)
+            losses["in_between_adversarial"] = losses.pop("interpolation")
+            objective = Objective(losses)
+        elif self.subject.option("model.matching_aware", False) and len(calls) == 2:
+            of_fakes, of_wrong = calls
+            calls = [of_fakes._replace(result=(of_fakes.result + of_wrong.result) / 2)]
+        return super().error(objective, calls, *rest, **named)
 
 
 class HalvedTerms(Terms):

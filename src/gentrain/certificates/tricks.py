@@ -84,12 +84,15 @@ class Cosines(Trick):
         model, trick = self.parts(tricks.PullingAway)
         with recorded(trick, "generator_term") as calls:
             model.generator_loss(self.subject.batch)
-        critic, _, fake = calls[0].args
+        critic, real, fake = calls[0].args
+        torch.manual_seed(self.subject.seed)  # of a critic with dropout
+        found = trick.generator_term(critic, real, fake)
+        torch.manual_seed(self.subject.seed)
         S = critic.features(fake)
         pairs = [(i, j) for i in range(len(S)) for j in range(len(S)) if i != j]
         cosines = [S[i] @ S[j] / (S[i].norm() * S[j].norm()) for i, j in pairs]
         mean = torch.stack(cosines).square().mean()
-        return error(calls[0].result, float(self.node["weight"]) * mean)
+        return error(found, float(self.node["weight"]) * mean)
 
 
 class DistanceToThePast(Trick):
@@ -182,14 +185,68 @@ class OldFakes(Trick):
 
     def measure(self) -> float:
         model, trick = self.parts(tricks.Replay)
-        domain = model.domains[0]
+        domain, shape = model.domains[0], (3, *self.subject.batch[0].shape[1:])
         past: list[Tensor] = []
         wrong = 0
         for t in range(4):
-            real, fake = torch.full((3, 1, 2, 2), -1.0), t + torch.rand(3, 1, 2, 2)
+            real, fake = torch.full(shape, -1.0), t + torch.rand(shape)
             past += list(fake)
             seen_real, seen = trick.transform_batch(real, fake, True, domain)
             again = trick.transform_batch(real, fake, False, domain)[1]
             known = all(any(torch.equal(x, old) for old in past) for x in seen)
             wrong += not (known and torch.equal(seen_real, real) and torch.equal(again, fake))
         return float(wrong)
+
+
+class BestFakes(Trick):
+    of = (tricks.TopK,)
+    property = "the generator's loss is of the max(gamma^n, nu) B highest scores, the critic's of B"
+    source = "Sinha et al., 2020, section 3"
+    bound = 0.0
+
+    def measure(self) -> float:
+        model, trick = self.parts(tricks.TopK)
+        wrong = 0
+        for decays in (0, 7, 1000):
+            trick.updates = decays * int(self.node["every"])
+            share = max(float(self.node["gamma"]) ** decays, float(self.node["nu"]))
+            with recorded(trick, "transform_scores") as calls:
+                model.critic_loss(self.subject.batch)
+                model.generator_loss(self.subject.batch)
+            for call in calls:
+                *_, scores, critics_turn = call.args
+                k = len(scores) if critics_turn else max(1, round(share * len(scores)))
+                best = sorted(scores.tolist())[-k:]
+                wrong += sorted(call.result[1].tolist()) != best
+            wrong += not calls
+        return float(wrong)
+
+
+class ForeseenCritic(Trick):
+    of = (tricks.Unrolled,)
+    property = "the term is the generator's loss of the critic after K real steps of descent"
+    source = "Metz et al., 2017, eq. 5 to 7"
+
+    def measure(self) -> float:
+        model, trick = self.parts(tricks.Unrolled)
+        with recorded(trick, "generator_term") as calls:
+            model.generator_loss(self.subject.batch)
+        critic, real, fake = (
+            each.detach() if isinstance(each, Tensor) else each for each in calls[0].args
+        )
+        buffers = {name: b.clone() for name, b in model.critic.named_buffers()}
+        torch.manual_seed(self.subject.seed)
+        found = trick.generator_term(critic, real, fake)
+        for name, buffer in model.critic.named_buffers():
+            buffer.copy_(buffers[name])
+        torch.manual_seed(self.subject.seed)
+        for _ in range(int(self.node["inner_steps"])):
+            weights = [p for p in model.critic.parameters() if p.requires_grad]
+            slopes = torch.autograd.grad(
+                model.critic_objective(critic, real, fake), weights, allow_unused=True
+            )
+            with torch.no_grad():
+                for p, slope in zip(weights, slopes, strict=True):
+                    if slope is not None:
+                        p -= float(self.node["rate"]) * slope
+        return error(found, model.generator_objective(critic, real, fake))

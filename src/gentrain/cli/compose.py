@@ -233,7 +233,8 @@ def prepare(args: Namespace) -> tuple[Command, Job]:
             keep_settings(
                 command.cfg, directory.settings_kept(checkpoint.parents[1], config, typed)
             )
-            config = command.plain()
+    choose_precision(command.cfg, checkpoint)
+    config = command.plain()
     if (run_dir / directory.CONFIG.parent).is_dir():
         directory.lock(run_dir)  # before Hydra overwrites what is there
     fix_run_directory(command.cfg, run_dir)
@@ -324,14 +325,19 @@ def say_new_run(place: Path) -> None:
 
 def keep_settings(cfg: DictConfig, kept: dict[str, Any]) -> None:
     """Give a command the settings that the run keeps which it resumes; the log says which."""
-    from omegaconf import OmegaConf, open_dict, read_write
-
     for key, value in kept.items():
         log.warning("the run was made with %s=%s, and goes on with it", key, value)
-        OmegaConf.update(cfg, key, value)
-        with read_write(cfg.hydra), open_dict(cfg.hydra):
-            task = cfg.hydra.overrides.task
-            cfg.hydra.overrides.task = [*without(task, key), f"{key}={value}"]
+        record(cfg, key, value)
+
+
+def record(cfg: DictConfig, key: str, value: Any) -> None:
+    """Put a value into a command and into the record of the run, as if it had been typed."""
+    from omegaconf import OmegaConf, open_dict, read_write
+
+    OmegaConf.update(cfg, key, value)
+    with read_write(cfg.hydra), open_dict(cfg.hydra):
+        task = cfg.hydra.overrides.task
+        cfg.hydra.overrides.task = [*without(task, key), f"{key}={value}"]
 
 
 def activate_plugins(cfg: DictConfig) -> None:
@@ -345,14 +351,31 @@ def activate_plugins(cfg: DictConfig) -> None:
 
 def draw_seed(cfg: DictConfig) -> None:
     """Draw a seed for `seed=null`, and put it into the record of the run."""
-    if cfg.seed is not None:
-        return
-    from omegaconf import open_dict, read_write
+    if cfg.seed is None:
+        record(cfg, "seed", secrets.randbelow(2**32))
 
-    cfg.seed = secrets.randbelow(2**32)
-    with read_write(cfg.hydra), open_dict(cfg.hydra):
-        task = cfg.hydra.overrides.task
-        cfg.hydra.overrides.task = [*without(task, "seed"), f"seed={cfg.seed}"]
+
+def choose_precision(cfg: DictConfig, checkpoint: Path | None) -> None:
+    """Choose for `trainer.precision=auto`, and put it into the record of the run.
+
+    Args:
+        cfg: the command.
+        checkpoint: from which it goes on, with the precision of that run; None for a new run.
+    """
+    if cfg.trainer.get("precision") != "auto":
+        return
+    if checkpoint:
+        from gentrain.runs import directory
+
+        saved = directory.saved_config(checkpoint.parents[1])
+        chosen, why = saved["trainer"]["precision"], "as before"
+    else:
+        announce_torch()
+        from gentrain.layers.precision import fast_precision
+
+        chosen, why = fast_precision(cfg.trainer.accelerator), "by the device"
+    log.info("trainer.precision=auto: %s, %s", chosen, why)
+    record(cfg, "trainer.precision", chosen)
 
 
 def fix_run_directory(cfg: DictConfig, run_dir: Path) -> None:

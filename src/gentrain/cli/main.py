@@ -18,15 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from gentrain import cores
 from gentrain.cli import completion, compose, help, overlay, terminal
-from gentrain.cli.overrides import (
-    defer_job_keys,
-    expand_seeds,
-    normalize_overrides,
-    refuse_keys_of_sweeps,
-    refuse_option,
-    refuse_typed,
-    sweep_overrides,
-)
+from gentrain.cli.multirun import defer_job_keys, expand_seeds, sweep_overrides
+from gentrain.cli.overrides import normalize_overrides
+from gentrain.cli.refusals import refuse_keys_of_sweeps, refuse_option, refuse_typed
 from gentrain.commands.list import PLURALS
 from gentrain.config import plugins
 from gentrain.config.overrides import key_of

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gentrain.capability import supports
 from gentrain.errors import UserError
+from gentrain.models.base import HasLikelihood
 from gentrain.patience import say_if_slow
-from gentrain.quality.diagnostics import Finding, can_be_examined, examine, measure
-from gentrain.runs.reopen import reopen
+from gentrain.quality.diagnostics import (
+    DensityMeasurements,
+    Finding,
+    Measurements,
+    can_be_examined,
+    examine,
+    measure,
+)
+from gentrain.runs.reopen import OpenedRun, reopen
 from gentrain.tables import quantity
 
 
@@ -30,9 +39,17 @@ def diagnose(run_dir: Path, samples: int) -> list[Finding]:
             "see its scores, with gentrain eval"
         )
     with say_if_slow(f"examining {quantity(samples, 'sample')}"):
-        findings = examine(measure(run.model, run.data, run.device, run.latest, samples))
+        findings = examine(measure_run(run, samples))
     count = f"{len(findings)} found" if findings else "nothing found"
     print(f"{run_dir} at step {run.step}: {count}")
     for finding in findings:
         print(f"  {finding}")
     return findings
+
+
+def measure_run(run: OpenedRun, samples: int = 256) -> Measurements | DensityMeasurements:
+    """Measure a finished run: its model as it is, and a density as it was before the training."""
+    untrained = run.untrained() if supports(run.model, HasLikelihood) else None
+    return measure(
+        run.model, run.data, run.device, run.latest, samples, "test", run.step, untrained
+    )

@@ -51,10 +51,17 @@ class ExportedGenerator(nn.Module):
         super().__init__()
         # the model itself would be a submodule, with more than the generator's weights
         self.generate, self.generator = model.generate, generator
+        self.register_state_dict_post_hook(keep_tensors)
 
     def forward(self, z: Tensor, *y: Tensor) -> Tensor:
         """Noise (B, latent), and labels (B,) if any, to images (B, C, H, W) in [-1, 1]."""
         return self.generate(self.generator, (z, *y), z)
+
+
+def keep_tensors(module: nn.Module, state: dict[str, Any], *_: Any) -> None:
+    """Take numbers out of a state, such as a growing network's level: the tracer reads none."""
+    for name in [name for name, value in state.items() if not isinstance(value, Tensor)]:
+        del state[name]
 
 
 def export(config: dict[str, Any]) -> Path:

@@ -34,7 +34,7 @@ KINDS = {
 # than torch.
 OF_LIGHTNING = {"scheme", "trainer", "callbacks", "samples", "checkpoint", "logger"}
 
-PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
+PRECISIONS = ("auto", "32-true", "64-true", "bf16-mixed", "16-mixed")
 
 # arguments that training.job passes, and that no configuration gives
 PASSED_BY_JOB = {"scheme.model"}

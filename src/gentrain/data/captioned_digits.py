@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from gentrain.data.arrays import ArrayDataset, resized
-from gentrain.data.base import HasCaptionRules
 from gentrain.data.batches import generator
+from gentrain.data.capabilities import HasCaptionRules
 from gentrain.data.captions import Captioned
 from gentrain.data.checks import ensure, is_count
 from gentrain.data.digits import OfDigits

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from gentrain.data.arrays import ArrayDataset, with_labels
-from gentrain.data.base import HasContent, HasDomainRule
 from gentrain.data.batches import generator
+from gentrain.data.capabilities import HasContent, HasDomainRule
 from gentrain.data.checks import ensure
 from gentrain.data.digits import OfDigits
 

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from gentrain.data.arrays import ArrayDataset
-from gentrain.data.base import Data, HasModes
+from gentrain.data.base import Data
 from gentrain.data.batches import generator
+from gentrain.data.capabilities import HasModes
 from gentrain.data.checks import ensure, is_count
 from gentrain.data.validation import samples_of
 

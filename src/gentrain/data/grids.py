@@ -19,6 +19,7 @@ ZOOM = 4  # pixels of a bin, a side
 COORDINATES = 6  # of points that a picture shows, where they are not two
 GAP = 2  # black pixels around the images of a grid
 READABLE = 56  # pixels, at least, of an image that has a word above it or before it
+LINE = 12  # pixels of a line of words
 
 
 def tile(images: Tensor, columns: int) -> Tensor:
@@ -51,16 +52,17 @@ def tile(images: Tensor, columns: int) -> Tensor:
     return picture
 
 
-def annotated(images: Tensor, rows: list[str], columns: list[str]) -> Tensor:
+def annotated(images: Tensor, rows: list[str], columns: list[str], title: str = "") -> Tensor:
     """Lay images side by side, with words before the rows and above the columns.
 
     Args:
         images: (B, C, H, W) in [-1, 1]; small ones are enlarged, so that the words fit.
         rows: a word for each row; empty for none.
         columns: a word for each column, or "" for none.
+        title: a line above all of it, or "" for none.
 
     Returns:
-        (3, H', W') in [0, 1].
+        (3, H', W') in [0, 1]; the images are at the bottom.
     """
     pen = ImageDraw.Draw(Image.new("L", (1, 1)))
     widest = max([math.ceil(pen.textlength(word)) + GAP for word in columns], default=0)
@@ -69,13 +71,16 @@ def annotated(images: Tensor, rows: list[str], columns: list[str]) -> Tensor:
     height, width = images.shape[2] + GAP, images.shape[3] + GAP
     cells = tile(images, len(columns)) if len(images) > 1 else F.pad(images[0], [GAP] * 4)
     left = max([math.ceil(pen.textlength(row)) + 2 * GAP for row in rows], default=0)
-    above = 12 if any(columns) else 0
-    picture = Image.new("RGB", (left + cells.shape[2], above + cells.shape[1]), "white")
+    heads = LINE if title else 0  # where the words above columns begin
+    above = heads + (LINE if any(columns) else 0)
+    across = max(left + cells.shape[2], math.ceil(pen.textlength(title)) + 2 * GAP)
+    picture = Image.new("RGB", (across, above + cells.shape[1]), "white")
     picture.paste(as_image(cells.expand(3, -1, -1)), (left, above))
     pen = ImageDraw.Draw(picture)
+    pen.text((GAP, 0), title, fill="black")
     for i, word in enumerate(columns):
         middle = left + GAP + i * width + (width - GAP) // 2
-        pen.text((middle - pen.textlength(word) / 2, 0), word, fill="black")
+        pen.text((middle - pen.textlength(word) / 2, heads), word, fill="black")
     for i, word in enumerate(rows):
         pen.text((GAP, above + GAP + i * height + (height - 14) // 2), word, fill="black")
     pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
@@ -101,12 +106,22 @@ def sheet(
     Returns:
         (3, H'', W'') in [0, 1].
     """
-    size = tuple(max(part.shape[-2:] for part in (sources, images)))
-    parts = [
-        enlarged(as_picture(part), size) for part in (sources, images, targets) if part is not None
-    ]
+    parts = [part for part in (sources, images, targets) if part is not None]
     across = across or max(1, math.ceil(math.sqrt(len(images) / len(parts))))
-    return tile(unit(torch.stack(parts, 1).flatten(0, 1)), across * len(parts))
+    return tile(unit(in_turn(*parts)), across * len(parts))
+
+
+def in_turn(*parts: Tensor) -> Tensor:
+    """The first image of each part, then the second of each, ...; all of them in one size.
+
+    Args:
+        parts: (B, C, H, W) in [-1, 1] each; a mask as the last channel is left out.
+
+    Returns:
+        (B P, 3, H', W') in [-1, 1].
+    """
+    size = tuple(max(part.shape[-2:] for part in parts))
+    return torch.stack([enlarged(as_picture(part), size) for part in parts], 1).flatten(0, 1)
 
 
 def as_picture(part: Tensor) -> Tensor:

@@ -61,6 +61,15 @@ class LabelKind(ABC):
             UserError: for a name that there is not.
         """
 
+    @abstractmethod
+    def text(self, label: Tensor, names: Sequence[str]) -> str:
+        """A label (...) in words, as `named` reads them.
+
+        Args:
+            label: of one image.
+            names: those of the classes.
+        """
+
     # --- labels of which each is a class, a domain or an attribute --------------------------------
 
     def no_classes(self) -> UserError:
@@ -140,6 +149,9 @@ class Exclusive(LabelKind):
     def named(self, words: str, names: Sequence[str], key: str = "domain") -> Tensor:
         return torch.tensor(number_of(words, names))
 
+    def text(self, label: Tensor, names: Sequence[str]) -> str:
+        return names[int(label)]
+
 
 class Attributes(LabelKind):
     """Each image has any of K attributes; labels are (B, K), 1 for one that it has, else 0.
@@ -212,6 +224,10 @@ class Attributes(LabelKind):
         for word in words.split("+"):
             label[number_of(word, names)] = 1
         return label
+
+    def text(self, label: Tensor, names: Sequence[str]) -> str:
+        """The attributes that it has, with + between them; "none" without any."""
+        return "+".join(names[k] for k in label.nonzero().flatten().tolist()) or "none"
 
 
 class Captions(LabelKind):

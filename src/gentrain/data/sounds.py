@@ -11,7 +11,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from gentrain.data.base import Data, HasSound
+from gentrain.data.base import Data
+from gentrain.data.capabilities import HasSound
 from gentrain.data.checks import ensure, is_count
 from gentrain.data.spectra import mel_pictures, write_wav
 

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from gentrain.data.arrays import ArrayDataset
-from gentrain.data.base import HasTones, Heard
 from gentrain.data.batches import generator
+from gentrain.data.capabilities import HasTones, Heard
 from gentrain.data.checks import ensure, is_count
 from gentrain.data.sounds import Sounds
 from gentrain.data.spectra import to_pcm

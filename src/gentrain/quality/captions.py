@@ -12,7 +12,8 @@ from torch import Tensor
 from gentrain.capability import supports
 from gentrain.config.types import Count, Whole
 from gentrain.data.arrays import ArrayDataset
-from gentrain.data.base import Data, HasCaptionRules
+from gentrain.data.base import Data
+from gentrain.data.capabilities import HasCaptionRules
 from gentrain.data.labels import Exclusive, LabelKind
 from gentrain.errors import UserError
 from gentrain.models.base import GenerativeModel, ReadsCaptions

@@ -16,7 +16,8 @@ from torch import Tensor
 from gentrain.capability import supports
 from gentrain.config.types import Count, Whole
 from gentrain.data.arrays import ArrayDataset
-from gentrain.data.base import Data, HasModes
+from gentrain.data.base import Data
+from gentrain.data.capabilities import HasModes
 from gentrain.data.labels import Exclusive, LabelKind
 from gentrain.errors import UserError
 from gentrain.models.base import GenerativeModel

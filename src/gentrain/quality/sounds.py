@@ -11,7 +11,8 @@ from torch import Tensor
 
 from gentrain.capability import supports
 from gentrain.data.arrays import ArrayDataset, to_bytes, to_float
-from gentrain.data.base import Data, HasSound, HasTones
+from gentrain.data.base import Data
+from gentrain.data.capabilities import HasSound, HasTones
 from gentrain.errors import UserError
 from gentrain.models.base import GenerativeModel
 from gentrain.quality.base import BINOMIAL, COUNT, Score

@@ -14,7 +14,8 @@ from torch import Tensor
 from gentrain.capability import supports
 from gentrain.config.types import Count, Whole
 from gentrain.data.arrays import ArrayDataset, to_bytes, to_float
-from gentrain.data.base import Data, HasContent, HasDomainRule
+from gentrain.data.base import Data
+from gentrain.data.capabilities import HasContent, HasDomainRule
 from gentrain.data.labels import Exclusive
 from gentrain.errors import UserError
 from gentrain.models.base import GenerativeModel, TranslatesBack

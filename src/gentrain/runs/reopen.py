@@ -41,6 +41,12 @@ class OpenedRun:
     protocols: dict[str, Any]  # how each score was measured, by the key of its metric
     class_names: list[str] = field(default_factory=list)  # by number; empty where not recorded
 
+    def untrained(self) -> Any:
+        """The model as it was before the training: built once more from the run's seed."""
+        with torch.random.fork_rng([]):
+            torch.manual_seed(self.config["seed"])
+            return build(self.config["model"], "model").to(self.device)
+
 
 def reopen(run_dir: Path, checkpoint: str = "last", device: str = "cpu") -> OpenedRun:
     """Open a run with the weights of its checkpoint `last` or `best`; nothing is altered.

@@ -14,6 +14,7 @@ from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.profilers import PassThroughProfiler
 
 from gentrain.errors import UserError
+from gentrain.layers.precision import fast_precision
 from gentrain.training.checkpoint_io import AtomicIO
 
 
@@ -40,6 +41,12 @@ def check_devices(node: dict[str, Any]) -> None:
             f"{node['devices']} devices on a machine with {most} {kind} (trainer.devices); "
             f"give 1 to {most}"
         )
+
+
+def settle_precision(node: dict[str, Any]) -> None:
+    """Replace `trainer.precision=auto` where no command has done it, in a Job that code builds."""
+    if node["precision"] == "auto":
+        node["precision"] = fast_precision(node["accelerator"])
 
 
 def check_precision(node: dict[str, Any]) -> None:

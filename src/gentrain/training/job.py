@@ -50,6 +50,7 @@ from gentrain.training.devices import (
     mallopt,
     plugins,
     quiet,
+    settle_precision,
     working_dtype,
 )
 from gentrain.training.environment import environment_error
@@ -81,6 +82,7 @@ class Job:
         checkpoint: Path | None = None,
     ) -> None:
         self.config, self.run_dir = check(config), run_dir
+        settle_precision(self.config["trainer"])
         self.checkpoint = checkpoint and newest_valid(checkpoint)
         self.choices = choices | {"tricks": " ".join(config["tricks"])}
         quiet()

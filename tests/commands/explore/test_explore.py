@@ -395,12 +395,17 @@ def drive(tab: Any, address: str, width: int) -> None:
     for title in ("Directions", "Reconstruct"):
         tab.run(f"{titles} {title!r})[0].click()")
         second = until_changed(tab, second)
-    assert tab.run("document.querySelectorAll('[data-testid=stFileUploader]').length") == 1
+    # its script is fetched after the pictures, which takes a moment on a busy machine
+    until(tab, "document.querySelectorAll('[data-testid=stFileUploader]').length === 1")
+
+
+def until(tab: Any, condition: str) -> None:
+    deadline = time.monotonic() + 30
+    while not tab.run(condition):
+        assert time.monotonic() < deadline, condition
+        time.sleep(0.1)
 
 
 def until_changed(tab: Any, former: str) -> str:
-    deadline = time.monotonic() + 30
-    while (now := tab.run(IMAGES)) in ("", former):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    return now
+    until(tab, f"![{''!r}, {former!r}].includes({IMAGES})")
+    return tab.run(IMAGES)

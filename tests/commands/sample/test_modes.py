@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
 from gentrain.adversarial.criterion import AdversarialCriterion
@@ -581,6 +581,98 @@ def test_codes_of_one_kind(tmp_path: Path) -> None:
     result = latent_modes.Traverse(steps=4).draw(numbers, Output(tmp_path / "n", "npz"))
     assert result == {"codes": [0, 1], "categories": 0}
     assert (tmp_path / "n" / "traverse-1.png").exists()
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The words that are drawn into pictures, in order."""
+    words: list[str] = []
+    draw = ImageDraw.ImageDraw.text
+
+    def noted(pen: Any, place: Any, text: str, *args: Any, **options: Any) -> None:
+        words.append(text)
+        draw(pen, place, text, *args, **options)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", noted)
+    return words
+
+
+@pytest.mark.parametrize(
+    ("drawn", "opened", "words"),
+    [
+        pytest.param(
+            latent_modes.Interpolate(n=2, steps=3),
+            lambda: session(),
+            "from one noise to another along a great circle|0|0.5|1|noise 0 to 1|noise 2 to 3",
+            id="interpolate",
+        ),
+        pytest.param(
+            latent_modes.Interpolate(n=2, steps=3, path="linear"),
+            lambda: session(labelled()),
+            "from one noise to another along a straight line|0|0.5|1|class 0: noise 0 to 1"
+            "|class 1: noise 2 to 3",
+            id="interpolate of classes",
+        ),
+        pytest.param(
+            latent_modes.Sphere(steps=3),
+            lambda: session(labelled(), labels=[2]),
+            "class 2: four noises in the corners, angles in degrees|0|45|90|0|45|90",
+            id="sphere",
+        ),
+        pytest.param(
+            latent_modes.Arithmetic(pick=[3, [1, 2], 0]),
+            lambda: session(),
+            "z1 = noise 3, z2 = mean of noise 1, 2, z3 = noise 0|z1|z2|z3|z1 - z2 + z3",
+            id="arithmetic",
+        ),
+        pytest.param(
+            latent_modes.Traverse(latents=[4, 1], steps=3, reach=2.5),
+            lambda: session(),
+            "one latent variable a row, from -2.5 to 2.5|-2.5|0|2.5|latent 4|latent 1",
+            id="traverse",
+        ),
+        pytest.param(
+            latent_modes.Traverse(latents=[1], steps=3),
+            lambda: session(coded([2], 2)),
+            "continuous code 1; one category a row|-2|0|2|c=0|c=1",
+            id="traverse of codes",
+        ),
+        pytest.param(
+            latent_modes.ClassGrid(n=2),
+            lambda: session(labelled(), labels=[3, 0]),
+            "one noise a column|||3|0",
+            id="class_grid",
+        ),
+        pytest.param(
+            translate_files.Translate(n=4),
+            lambda: faces(domain="blond+male"),
+            "to blond+male|source|made",
+            id="translate",
+        ),
+        pytest.param(
+            energy_modes.Chains(n=2, columns=3),
+            lambda: session(trained_rbm()),
+            "one chain a row, after so many transitions|0|1|2",
+            id="chains",
+        ),
+    ],
+)
+def test_pictures_say_what_they_show(
+    drawn: Any, opened: Any, words: str, written: list[str], tmp_path: Path
+) -> None:
+    here = opened()
+    drawn.check(here)
+    drawn.draw(here, Output(tmp_path, "none"))
+    assert written == words.split("|")
+
+
+def test_a_title_is_above_all_and_widens_a_narrow_picture() -> None:
+    images = torch.rand(2, 1, 8, 8) * 2 - 1
+    plain, titled = (annotated(images, [], ["a", "b"], title) for title in ("", "w" * 60))
+    height, width = plain.shape[1:]
+    assert titled.shape[1] > height and titled.shape[2] > 2 * width
+    assert torch.equal(titled[:, -height:, :width], plain)
+    assert (titled[:, -height:, width:] == 1).all() and titled[:, :-height].min() < 0.5
 
 
 def test_words_beside_a_table_are_drawn_in_its_margins() -> None:

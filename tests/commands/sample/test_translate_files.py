@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gentrain.data.grids import LINE
 from tests.support.program import Program, fine, refused
 from tests.support.zoo import Zoo
 
@@ -137,7 +138,7 @@ def test_held_out_pairs_stand_beside_their_targets(
     fine(sample(name, "mode=translate", "n=3"))
     assert len(made(tmp_path / "out")) == 3
     width = Image.open(tmp_path / "out" / "translate.png").size[0]
-    assert width == 3 * 30 + 2  # source | made | target
+    assert width == 3 * 58 + 2  # source | made | target, at twice their size for the words
     fine(sample(name, "n=5"))  # the plain grid is of held-out sources as well
     with np.load(tmp_path / "out" / "images.npz") as kept:
         assert (
@@ -150,7 +151,7 @@ def test_two_pictures_side_by_side_bring_their_target(
     sample: Program, pictures: Path, tmp_path: Path
 ) -> None:
     fine(sample("edges", f"source={pictures / 'a.png'}", "mode.given=pair"))
-    assert Image.open(tmp_path / "out" / "translate.png").size == (3 * 30 + 2, 32)
+    assert Image.open(tmp_path / "out" / "translate.png").size == (3 * 58 + 2, 60 + LINE)
 
 
 def test_completion_of_held_out_images(sample: Program, tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ class Unrolled(Regularizer):
 
     order = Regularizer.TERMS + 4
     compiles = False  # a gradient inside of the objective
+    is_adversarial = True
 
     def __init__(self, inner_steps: Count = 5, rate: Positive = 1e-2) -> None:
         super().__init__()

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from gentrain.commands.sample.mode import Mode, draw_table
+from gentrain.commands.sample.mode import Mode, Words, draw_table
 from gentrain.commands.sample.session import SampleSession
 from gentrain.commands.sample.writer import Output
 from gentrain.config.types import Count
@@ -45,5 +45,6 @@ class Captions(Mode):
     def draw(self, session: SampleSession, out: Output) -> dict[str, Any]:
         z = session.noise(self.n).repeat(len(self.texts), 1)
         labels = torch.stack(self.labels).repeat_interleave(self.n, 0)
-        draw_table(session, out, self.name, z, labels, self.n)
+        words = Words("one noise a column", self.texts, [""] * self.n)
+        draw_table(session, out, self.name, z, labels, words)
         return {"captions": self.texts}

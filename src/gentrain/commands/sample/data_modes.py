@@ -45,7 +45,8 @@ class Nearest(Mode):
         shown = beside(samples, train, rows)
         heads = ["sample", *(str(i + 1) for i in range(k))]
         rows_named = [f"{distance:.1f}" for distance in distances[:, 0].tolist()]
-        out.picture(self.name, annotated(to_float(shown), rows_named, heads))
+        title = "samples and their nearest training images; before a row, how far the first is"
+        out.picture(self.name, annotated(to_float(shown), rows_named, heads, title))
         result = {
             "distances": distances.tolist(),
             "rows": rows.tolist(),

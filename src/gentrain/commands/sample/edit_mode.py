@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from gentrain.commands.sample.mode import Mode, Steps, keep
+from gentrain.commands.sample.mode import Mode, Steps, keep, number
 from gentrain.commands.sample.projection import (
     Search,
     encoded,
@@ -120,8 +120,8 @@ class Edit(Mode):
         along = t.view(-1, *[1] * (middle.ndim - 1)) * direction.view(middle.shape[1:])
         z = session.model.nearest_noise((middle[:, None] + along).flatten(0, 1))
         images = keep(session, out, z, None)
-        heads = [f"{round(value, 2) + 0.0:g}" for value in t.tolist()]
-        out.picture(self.name, annotated(images, [], heads))
+        heads = [number(value) for value in t.tolist()]
+        out.picture(self.name, annotated(images, [], heads, self.title(session)))
         named = self.members(session, probe.labels(images))[-1].float()
         shares = named.unflatten(0, (-1, self.steps)).mean(0)
         print(
@@ -137,6 +137,12 @@ class Edit(Mode):
             "shares_of_last_group": shares.tolist(),
             "accuracy_of_pixels": probe.accuracy,
         }
+
+    def title(self, session: SampleSession) -> str:
+        """What the numbers above the images are of."""
+        names = [session.label_names[number] for number in self.numbers(session)]
+        ends = " to ".join(names) if len(names) == 2 else f"others to {names[0]}"
+        return f"steps of the way from {ends}"
 
     def middles(self, session: SampleSession) -> tuple[list[str] | None, Tensor]:
         """Names of the pictures, if any, and the noise (n, ...) in the middle of each strip."""

@@ -106,7 +106,8 @@ class Chains(Mode):
         images = torch.stack([part.float().cpu() for part in strip], 1).flatten(0, 1)
         out.images(iter([(images, None)]), len(images))
         heads = [f"{time}" for time in times]
-        out.picture(self.name, annotated(images, [], heads))
+        title = "one chain a row, after so many transitions"
+        out.picture(self.name, annotated(images, [], heads, title))
         return {"transitions": times}
 
 

@@ -17,9 +17,12 @@ from gentrain.commands.sample.mode import (
     Index,
     Mode,
     Steps,
+    Words,
     draw_table,
     keep,
+    number,
     repeat_labels,
+    row_names,
     table,
 )
 from gentrain.commands.sample.session import SampleSession
@@ -80,7 +83,7 @@ class ClassGrid(Mode):
         images = keep(session, out, z, classes.repeat_interleave(self.n))
         rows = [session.label_names[i] for i in classes.tolist()]
         shown = session.data.as_images(images)
-        out.picture(self.name, annotated(shown, rows, [""] * self.n))
+        out.picture(self.name, annotated(shown, rows, [""] * self.n, "one noise a column"))
         return {}
 
 
@@ -98,6 +101,7 @@ class Interpolate(Mode):
         "slerp": slerp,
         "linear": linear,
     }
+    ways: ClassVar[dict[str, str]] = {"slerp": "a great circle", "linear": "a straight line"}
 
     def __init__(
         self, n: Count = 8, steps: Steps = 9, path: Literal["slerp", "linear"] = "slerp"
@@ -110,8 +114,13 @@ class Interpolate(Mode):
         t = torch.linspace(0, 1, self.steps)
         z = torch.cat([self.paths[self.path](z0, z1, t) for z0, z1 in ends])
         session.take_turns(self.n)
-        labels = repeat_labels(session.labels(self.n), self.steps)
-        draw_table(session, out, self.name, z, labels, self.steps)
+        labels = session.labels(self.n)
+        words = Words(
+            f"from one noise to another along {self.ways[self.path]}",
+            row_names(session, labels, [f"noise {2 * i} to {2 * i + 1}" for i in range(self.n)]),
+            [number(value) for value in t.tolist()],
+        )
+        draw_table(session, out, self.name, z, repeat_labels(labels, self.steps), words)
         return {}
 
 
@@ -130,10 +139,15 @@ class Sphere(Mode):
         corners = session.noise(4 * self.n).unflatten(0, (self.n, 4))
         z = torch.cat([octant(four, self.steps) for four in corners])
         session.take_turns(self.n)
-        images = keep(session, out, z, repeat_labels(session.labels(self.n), self.steps**2))
+        labels = session.labels(self.n)
+        images = keep(session, out, z, repeat_labels(labels, self.steps**2))
+        angles = [number(value) for value in torch.linspace(0, 90, self.steps).tolist()]
+        titles = row_names(
+            session, labels, ["four noises in the corners, angles in degrees"] * self.n
+        )
         for i, picture in enumerate(images.split(self.steps**2)):
             name = self.name if self.n == 1 else f"{self.name}-{i}"
-            out.picture(name, table(picture, self.steps))
+            out.picture(name, annotated(picture, angles, angles, titles[i]))
         return {}
 
 
@@ -164,8 +178,22 @@ class Arithmetic(Mode):
         noise = session.noise(1 + max(i for rows in self.pick for i in rows))
         z1, z2, z3 = (noise[rows].mean(0) for rows in self.pick)
         z = torch.stack([z1, z2, z3, z1 - z2 + z3])
-        draw_table(session, out, self.name, z, repeat_labels(session.labels(1), 4), 4)
+        named = [f"z{k} = {noise_named(rows)}" for k, rows in enumerate(self.pick, 1)]
+        label = session.labels(1)
+        (title,) = row_names(session, label, [", ".join(named)])
+        words = Words(title, [], ["z1", "z2", "z3", "z1 - z2 + z3"])
+        draw_table(session, out, self.name, z, repeat_labels(label, 4), words)
         return {}
+
+
+def noise_named(rows: list[int]) -> str:
+    """A row of the noise, or the mean of several, in words.
+
+    >>> noise_named([4]), noise_named([1, 2])
+    ('noise 4', 'mean of noise 1, 2')
+    """
+    numbers = ", ".join(map(str, rows))
+    return f"noise {numbers}" if len(rows) == 1 else f"mean of noise {numbers}"
 
 
 def rows_of(pick: int | list[int]) -> list[int]:
@@ -229,8 +257,12 @@ class Traverse(Mode):
         values = torch.linspace(-reach, reach, self.steps).repeat(len(latents))
         columns = torch.tensor(latents).repeat_interleave(self.steps)
         z.flatten(1)[torch.arange(len(z)), columns] = values
-        labels = repeat_labels(session.labels(1), len(z))
-        draw_table(session, out, self.name, z, labels, self.steps)
+        label, rows = session.labels(1), [f"latent {i}" for i in latents]
+        (title,) = row_names(
+            session, label, [f"one latent variable a row, from {-reach:g} to {reach:g}"]
+        )
+        words = Words(title, rows, [number(value) for value in values[: self.steps].tolist()])
+        draw_table(session, out, self.name, z, repeat_labels(label, len(z)), words)
         return {"latents": latents}
 
     def draw_codes(self, session: SampleSession, out: Output) -> dict[str, Any]:
@@ -247,7 +279,9 @@ class Traverse(Mode):
         names = [] if rows == [None] else [f"c={row}" for row in rows]
         for code, part, (_, _, heads) in zip(codes, images, pictures, strict=True):
             name = self.name if code is None else f"{self.name}-{code}"
-            out.picture(name, annotated(part, names, heads))
+            what = "one noise a column" if code is None else f"continuous code {code}"
+            title = f"{what}; one category a row" if names else what
+            out.picture(name, annotated(part, names, heads, title))
         return {"codes": [code for code in codes if code is not None], "categories": len(names)}
 
     def columns(
@@ -265,7 +299,7 @@ class Traverse(Mode):
         steps = torch.linspace(-reach, reach, self.steps)
         values = {i: torch.zeros(self.steps) for i in range(session.model.continuous)}
         z = session.noise(1).expand(self.steps, -1)
-        return z, values | {code: steps}, [f"{round(value, 2) + 0.0:g}" for value in steps.tolist()]
+        return z, values | {code: steps}, [number(value) for value in steps.tolist()]
 
     def active(self, session: SampleSession) -> list[int]:
         """The latent variables whose codes vary most, those that vary more first."""

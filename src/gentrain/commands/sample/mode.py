@@ -9,7 +9,7 @@ import itertools
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 from torch import Tensor
@@ -17,7 +17,7 @@ from torch import Tensor
 from gentrain.capability import Capability, require
 from gentrain.commands.sample.session import BLOCK, SampleSession
 from gentrain.commands.sample.writer import Output
-from gentrain.data.grids import tile, unit
+from gentrain.data.grids import annotated, tile, unit
 from gentrain.errors import UserError
 
 Steps = Annotated[int, Field(ge=2)]
@@ -101,11 +101,49 @@ class Mode(ABC):
         """Draw, write pictures and images, and return what the record shall say."""
 
 
+class Words(NamedTuple):
+    """What a picture says of its images.
+
+    Args:
+        title: the line above.
+        rows: a word for each row; empty for none.
+        heads: a word for each column.
+    """
+
+    title: str
+    rows: list[str]
+    heads: list[str]
+
+
 def draw_table(
-    session: SampleSession, out: Output, name: str, z: Tensor, labels: Tensor | None, columns: int
+    session: SampleSession,
+    out: Output,
+    name: str,
+    z: Tensor,
+    labels: Tensor | None,
+    words: Words,
 ) -> None:
-    """Draw the images of z (n, ...), keep them, and show them in rows of `columns`."""
-    out.picture(name, table(session.data.as_images(keep(session, out, z, labels)), columns))
+    """Draw the images of z (n, ...), keep them, and show them in a table with words."""
+    images = session.data.as_images(keep(session, out, z, labels))
+    out.picture(name, annotated(images, words.rows, words.heads, words.title))
+
+
+def row_names(session: SampleSession, labels: Tensor | None, names: list[str]) -> list[str]:
+    """The names of rows, each with the name of its class where there are labels (n, ...)."""
+    if labels is None:
+        return names
+    kind = session.data.label_kind
+    classes = session.class_names or [f"class {name}" for name in session.label_names]
+    return [f"{kind.text(y, classes)}: {name}" for y, name in zip(labels, names, strict=True)]
+
+
+def number(value: float) -> str:
+    """A number above an image, of at most two decimals.
+
+    >>> [number(value) for value in (-2.0, 0.125, -0.001)]
+    ['-2', '0.12', '0']
+    """
+    return f"{round(value, 2) + 0.0:g}"
 
 
 def keep(session: SampleSession, out: Output, z: Tensor, labels: Tensor | None) -> Tensor:

@@ -122,7 +122,9 @@ class Project(Mode):
             code = encoded(session, x, found.labels)
             rows["encoder"] = images_of(session, code, found.labels)
         heads = [f"{value:.1f}" for value in found.levels(found.rms)]
-        out.picture(self.name, annotated(torch.cat(list(rows.values())), list(rows), heads))
+        title = "above an image: how far the nearest is (of pixels in 0..255)"
+        shown = torch.cat(list(rows.values()))
+        out.picture(self.name, annotated(shown, list(rows), heads, title))
         ends = {kind: found.levels(rms) for kind, rms in found.ends.items()}
         medians = [f"{FROM[kind]} {median(values):.2f}" for kind, values in ends.items()]
         print(

@@ -19,7 +19,7 @@ from gentrain.commands.sample.user_pictures import Given, Picture, UserPictures
 from gentrain.commands.sample.writer import Output, progress
 from gentrain.config.types import Count
 from gentrain.data.batches import as_batch
-from gentrain.data.grids import sheet, write_png
+from gentrain.data.grids import annotated, in_turn, write_png
 from gentrain.errors import UserError
 from gentrain.files import atomic_write
 from gentrain.models.base import Translates, TranslatesBack
@@ -117,10 +117,18 @@ class Translate(Mode):
                     shown.append(self.row(session, picture, made))
         out.kept = (total, place)
         columns = [torch.cat(parts) for parts in zip(*shown, strict=True)]
-        third = columns[2] if len(columns) == 3 else None
+        heads = ["source", "made", "back" if self.back else "target"][: len(columns)]
         across = max(1, round(math.sqrt(len(shown) / len(columns))))
-        out.picture(self.name, sheet(columns[0], columns[1], third, across=across))
+        out.picture(
+            self.name, annotated(in_turn(*columns), [], heads * across, self.title(session))
+        )
         return {"pictures": total, "given": self.given if self.source is not None else "held-out"}
+
+    def title(self, session: SampleSession) -> str:
+        """The domain that pictures are translated to, where there are several."""
+        if session.domain is None:
+            return ""
+        return f"to {session.data.label_kind.text(session.domain, session.label_names)}"
 
     def pictures(self, session: SampleSession) -> tuple[int, Iterator[Picture]]:
         """How many pictures there are, and the pictures one by one."""

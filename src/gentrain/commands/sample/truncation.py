@@ -16,10 +16,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from gentrain.commands.sample.mode import Mode, table
+from gentrain.commands.sample.mode import Mode
 from gentrain.commands.sample.session import BLOCK, SampleSession
 from gentrain.commands.sample.writer import Output
 from gentrain.config.types import Count, Whole
+from gentrain.data.grids import annotated
 from gentrain.errors import UserError
 from gentrain.models.base import GenerativeModel
 from gentrain.quality.base import Metric, measure, metrics_of, prepare_metric
@@ -91,7 +92,9 @@ class Truncation(Mode):
             with self.statistics(session, tau):
                 images = session.images(z if tau is None else truncated(z, tau), labels)
                 name = "whole" if tau is None else f"tau-{tau:g}"
-                out.picture(name, table(images, math.ceil(math.sqrt(self.n))))
+                title = "whole noise" if tau is None else f"noise below tau = {tau:g}"
+                across = [""] * math.ceil(math.sqrt(self.n))
+                out.picture(name, annotated(images, [], across, title))
                 scores = {}
                 if metric is not None:
                     scores = measure(metric, session.data, truncated_model, session.device)

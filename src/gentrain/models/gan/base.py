@@ -266,11 +266,12 @@ class AdversarialModel(GenerativeModel, HasCritic, MakesImagesOfNoise, ABC):
     def weigh(self, objective: Objective, weight: float) -> None:
         """Weigh a player's adversarial loss, where it has one, as a paper that writes no 1/2.
 
-        So a weight of the paper holds for any loss, with or without a 1/2.
+        So a weight of the paper holds for any loss, with or without a 1/2. It is of the term of a
+        trick, too, that is an adversarial loss in place of the model's.
         """
-        if "adversarial" in objective.losses:
-            scale = weight * self.loss.unhalved
-            objective.losses["adversarial"] = scale * objective.losses["adversarial"]
+        in_place = {name for name, r in self.named_regularizers() if r.is_adversarial}
+        for name in objective.losses.keys() & ({"adversarial"} | in_place):
+            objective.losses[name] = weight * self.loss.unhalved * objective.losses[name]
 
     def generator_scores(
         self, critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor

@@ -43,7 +43,13 @@ class Doctor(SummaryCallback):
             return
         data = trainer.datamodule.data  # type: ignore[attr-defined]
         measured = measure(
-            model, data, pl_module.device, pl_module.latest, self.samples, data.held_out_split
+            model,
+            data,
+            pl_module.device,
+            pl_module.latest,
+            self.samples,
+            data.held_out_split,
+            trainer.global_step,
         )
         findings = examine(measured)
         is_collapsed = any(finding.name in COLLAPSE for finding in findings)
