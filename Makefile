@@ -92,7 +92,7 @@ ABLATION := model=improved_gan data=mnist $(DATA:%=data.root=%) data.batch_size=
 	model.generator.width=16 model.critic.width=16 steps=400 quality.samples=1000 \
 	quality.every=400 samples.every=0 seed=0,1,2,3,4 sweep.name=ablate
 tables: setup
-	$(BIN)/gentrain -m sweep=mode_coverage steps=1500 sweep.name=mode_coverage
+	$(BIN)/gentrain -m sweep=mode_coverage sweep.name=mode_coverage
 	$(BIN)/python scripts/coverage_table.py outputs/sweeps/mode_coverage
 	$(BIN)/gentrain -m sweep=ablate $(ABLATION) 'tricks=$(ABLATED)'
 	$(BIN)/gentrain -m $(ABLATION) 'tricks=[]'
