@@ -74,6 +74,7 @@ LEFT_OUT = (
     "quality",
     "checkpoint",
     "data.root",
+    "resume=",
 )
 HEAD = (
     "method",
@@ -207,6 +208,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "docs/results/coverage.md")
     args = parser.parse_args()
     runs = [run for folder in args.runs for run in records(folder)]
+    runs = [run for run in runs if run.status == "completed"]
     plane = [run for run in runs if run.word("data") in MIXTURES]
     models = [model for model in MODELS if any(of(runs, model, data) for data in MIXTURES)]
     picture = args.out.with_suffix(".png")
@@ -217,7 +219,7 @@ def main() -> None:
         "# Modes found",
         paragraph(
             f"Written by `{command_line()}` from the runs of `gentrain -m sweep=mode_coverage",
-            f"{options(plane)}`, one after the other.",
+            f"{options(plane)}`.",
         ),
         markdown_table(HEAD, [plane_row(runs, model) for model in models]),
         paragraph(
@@ -225,8 +227,8 @@ def main() -> None:
             "is found with one sample within three standard deviations of it (VEEGAN's rule).",
             f"Samples spread evenly over the square would have {chances(plane)} near a mode, so",
             "that a share near this says that nothing of the modes has been learned, however many",
-            "are found. All make one critic update to one of the generator; the Wasserstein critics",
-            "of the papers have five, and R3GAN's penalty is not tuned to the plane.",
+            "are found. All make one critic update to one of the generator. The Wasserstein",
+            "critics of the papers have five, and R3GAN's penalty is not tuned to the plane.",
             f"Protocol {protocols(plane)}; {devices(plane)}.",
         ),
         f"![Samples of each method on both mixtures]({picture.name})",
