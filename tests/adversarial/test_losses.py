@@ -53,7 +53,7 @@ def test_equal_to_the_formula(kind: type[certificates.LossValue], options: dict[
         (loss.generator, certificate.generator),
     ):
         call = Call((one, other), function(one, other))
-        assert certificate.error(call, formula) < 1e-8
+        assert certificate.error(call, function, formula) < 1e-8
 
 
 def test_js_at_the_optimal_critic_is_the_divergence() -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
+from itertools import product
 from typing import Any
 
 import pytest
@@ -77,14 +78,14 @@ def backbones() -> dict[str, Backbone[Any]]:
         if kind.conditional:
             options["classes"] = CLASSES
         parameters = inspect.signature(kind).parameters
-        for norm in kind.norms if "norm" in parameters else (None,):
-            for attention in (0, 8) if "attention" in parameters else (None,):
-                chosen = {"norm": norm, "attention": attention}
-                options |= {k: v for k, v in chosen.items() if v is not None}
-                name = f"{kind.__module__.rpartition('.')[2]}.{kind.__name__}"
-                told = {k: v for k, v in options.items() if k not in known}
-                label = f"{name} {told}"
-                found[label] = Backbone(kind, **options)
+        varied = {"norm": kind.norms, "attention": (0, 8), "input_scale": (1.0, 2.0)}
+        varied = {key: values for key, values in varied.items() if key in parameters}
+        for values in product(*varied.values()):
+            options |= dict(zip(varied, values, strict=True))
+            name = f"{kind.__module__.rpartition('.')[2]}.{kind.__name__}"
+            told = {k: v for k, v in options.items() if k not in known}
+            label = f"{name} {told}"
+            found[label] = Backbone(kind, **options)
     return found
 
 

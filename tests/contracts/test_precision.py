@@ -143,7 +143,7 @@ def test_float64_is_not_float32() -> None:
 def test_which_precisions_there_are(precision: str) -> None:
     node = {"precision": precision, "accelerator": "cpu"}
     config = {"steps": 1, "seed": 0, "trainer": node}
-    if precision in ("32-true", "64-true", "bf16-mixed"):
+    if precision in ("auto", "32-true", "64-true", "bf16-mixed"):
         check_run(config)
         check_precision(node)
         return
