@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gentrain.certificates.adversarial import GeneratorDescends
 from gentrain.certificates.base import Call, Certificate, error, largest, recorded
 from gentrain.models.gan.gan_cls import GANCLS
 
@@ -153,12 +154,12 @@ class Contrast(Certificate):
             place: of its images, in the pair that tricks change before the critic sees it.
             images: gives them, once the objective is computed.
         """
-        head, y = model.critic.contrast, self.subject.batch[1]
+        critic, y = model.critic, self.subject.batch[1]
         with (
-            recorded(head.images, "forward") as of_images,
-            recorded(head.texts, "forward") as of_texts,
+            recorded(critic.contrast.images, "forward") as of_images,
+            recorded(critic.contrast.texts, "forward") as of_texts,
             recorded(model.generator.text, "forward") as phi,
-            recorded(model.critic.critic, "features") as features,
+            recorded(critic.critic, "features") as features,
             recorded(model, "transform_batch") as changed,
         ):
             losses = objective(self.subject.batch).losses
@@ -178,6 +179,27 @@ class Contrast(Certificate):
         e, y = numbers(phi.result), self.subject.batch[1]
         scaled = e / np.sqrt(np.mean(e**2, 1, keepdims=True))
         return error(given, scaled), wrong_captions(phi.args[0], y, self.node["negatives"])
+
+
+class CaptionsDescend(GeneratorDescends):
+    """The same, where phi learns of its own loss alone: the others would say too little of it."""
+
+    of = (GANCLS,)
+    property = "small steps, of phi down its own loss alone, lower the losses as far as they say"
+    source = "Reed et al., 2016, section 4.1, and algorithm 1"
+
+    def measure(self) -> float:
+        model, other = self.subject.model(), self.subject.model()
+        phi = {id(p) for p in model.generator.text.parameters()}
+        rest = [p for p in model.generator.parameters() if id(p) not in phi]
+        of_phi = self.off(other, other.generator.text.parameters(), self.embedding)
+        return largest(self.off(model, rest, self.loss), of_phi)
+
+    def embedding(self, model: Any, batch: Any) -> Tensor:
+        """The text encoder's loss."""
+        torch.manual_seed(self.subject.seed)
+        loss: Tensor = model.generator_loss(batch).losses["embedding"]
+        return loss
 
 
 # --- help -----------------------------------------------------------------------------------------
