@@ -4,8 +4,8 @@ captions in between, and that a caption's text encoder learns of its own loss al
 
 from __future__ import annotations
 
-import math
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 import pytest
@@ -16,8 +16,21 @@ from gentrain.adversarial import losses
 from gentrain.adversarial.losses import AdversarialLoss
 from gentrain.adversarial.regularizer import Regularizer
 from gentrain.adversarial.tricks.terms import FeatureMatching
+from gentrain.certificates import Certificate, Subject
+from gentrain.certificates.base import defaults, finding
+from gentrain.certificates.captions import (
+    CaptionsBetween,
+    CaptionsDescend,
+    Contrast,
+    JointEmbedding,
+    contrastive,
+    joint_embedding,
+)
+from gentrain.certificates.tiny import tiny
+from gentrain.cli.compose import composed
 from gentrain.data.labels import Captions
 from gentrain.errors import UserError
+from gentrain.models.gan import gan_cls
 from gentrain.models.gan.gan_cls import (
     GANCLS,
     TextEncoder,
@@ -69,18 +82,9 @@ def batch(n: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
 def test_the_joint_embedding_against_brute_force() -> None:
     draw = torch.Generator().manual_seed(0)
     v, t = (torch.randn(7, 4, generator=draw, dtype=torch.float64) for _ in range(2))
-    of = [0, 1, 0, 2, 3, 3, 4]  # which captions are the same
-    total, count = 0.0, 0
-    for i in range(7):
-        for j in range(7):
-            if of[i] == of[j]:
-                continue
-            own = float(v[i] @ t[i])
-            total += max(0.0, 0.7 + float(v[i] @ t[j]) - own)  # a wrong caption of the image
-            total += max(0.0, 0.7 + float(v[j] @ t[i]) - float(v[i] @ t[i]))  # a wrong image
-            count += 1
-    same = torch.tensor([[a == b for b in of] for a in of])
-    assert float(joint_embedding_loss(v, t, same, 0.7)) == pytest.approx(total / count)
+    of = torch.tensor([[0], [1], [0], [2], [3], [3], [4]])  # which captions are the same
+    expected = joint_embedding(v.numpy(), t.numpy(), of.numpy(), 0.7)
+    assert float(joint_embedding_loss(v, t, of == of.T, 0.7)) == pytest.approx(expected)
 
 
 def test_the_joint_embedding_in_closed_form() -> None:
@@ -103,22 +107,12 @@ def test_the_contrastive_loss_against_brute_force(further: int) -> None:
     draw = torch.Generator().manual_seed(0)
     v, t = (torch.randn(5, 4, generator=draw, dtype=torch.float64) for _ in range(2))
     wrong = torch.randn(further, 5, 4, generator=draw, dtype=torch.float64)
-    of = [0, 1, 0, 2, 3]  # which captions are the same
-
-    def score(image: torch.Tensor, text: torch.Tensor) -> float:
-        return math.exp(float(image @ text / image.norm() / text.norm()) / 0.1)
-
-    total = 0.0
-    for i in range(5):
-        rivals = [j for j in range(5) if of[j] != of[i]]
-        own = score(v[i], t[i])
-        texts = [score(v[i], t[j]) for j in rivals] + [score(v[i], each[i]) for each in wrong]
-        images = [score(v[j], t[i]) for j in rivals]
-        total -= math.log(own / (own + sum(texts))) + math.log(own / (own + sum(images)))
-    same = torch.tensor([[a == b for b in of] for a in of])
-    assert float(contrastive_loss(v, t, same, wrong)) == pytest.approx(total / 5)
+    of = torch.tensor([[0], [1], [0], [2], [3]])  # which captions are the same
+    same = of == of.T
+    expected = contrastive(*(each.numpy() for each in (v, t, of, wrong)))
+    assert float(contrastive_loss(v, t, same, wrong)) == pytest.approx(expected)
     scales = torch.rand(5, 1, generator=draw) + 0.5
-    assert contrastive_loss(scales * v, t * 3, same, wrong * 2) == pytest.approx(total / 5)
+    assert contrastive_loss(scales * v, t * 3, same, wrong * 2) == pytest.approx(expected)
 
 
 def test_what_fills_up_a_caption_changes_nothing() -> None:
@@ -339,3 +333,131 @@ def test_agreement_counts_what_is_said() -> None:
     shown = torch.tensor([[3, 0, 1], [3, 1, 0], [2, 1, 0]])
     found = agreements(shown, said, ["digit", "colour", "size"])
     assert found == {"digit": 1.0, "colour": 0.5, "size": 0.5, "caption": pytest.approx(1 / 3)}
+
+
+# --- certificates ---------------------------------------------------------------------------------
+
+
+@cache
+def subject(*words: str) -> Subject:
+    made = Subject(tiny(composed("train", ["model=gan_cls", "data.size=16", *words]).values))
+    if words:
+        made.batch = subject().batch  # the data take a second to make
+    return made
+
+
+def holds(kind: type[Certificate], *words: str) -> bool:
+    system = subject(*words)
+    found = finding(kind(system, defaults(GANCLS) | system.config["model"]))
+    assert found is not None and not found.reason
+    return found.holds
+
+
+def wrong_sign(patch: pytest.MonkeyPatch) -> None:
+    def swapped(v: Any, t: Any, same: Any, m: float) -> Any:
+        return joint_embedding_loss(v, -t, same, m)
+
+    patch.setattr(gan_cls, "joint_embedding_loss", swapped)
+
+
+def same_captions_count(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(gan_cls, "same_captions", lambda y: y[:, None, 0] == y[None, :, 0])
+
+
+def forgotten_negatives(patch: pytest.MonkeyPatch) -> None:
+    def without(v: Any, t: Any, same: Any, further: Any) -> Any:
+        return contrastive_loss(v, t, same, further[:0])
+
+    patch.setattr(gan_cls, "contrastive_loss", without)
+
+
+def warmer(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(gan_cls, "TEMPERATURE", 0.2)
+
+
+def right_negatives(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(gan_cls, "one_word_off", lambda y: y)
+
+
+def texts_as_they_are(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(gan_cls, "scaled", lambda e: e)
+
+
+def other_players_images(patch: pytest.MonkeyPatch) -> None:
+    """The generator's contrast is of real images."""
+    loss = GANCLS.contrast_loss
+
+    def of_data(self: Any, x: Any, *rest: Any) -> Any:
+        return loss(self, subject(*CONTRAST).batch[0], *rest)
+
+    patch.setattr(GANCLS, "contrast_loss", of_data)
+
+
+def forgotten_weight(patch: pytest.MonkeyPatch) -> None:
+    loss = GANCLS.contrast_loss
+    patch.setattr(GANCLS, "contrast_loss", lambda self, *args: loss(self, *args) / self.contrast)
+
+
+def not_between(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(GANCLS, "between", lambda self, e: e[: len(e) // 2])
+
+
+def always_halfway(patch: pytest.MonkeyPatch) -> None:
+    half = len(subject().batch[1]) // 2
+    patch.setattr(GANCLS, "between", lambda self, e: (e[:half] + e[half : 2 * half]) / 2)
+
+
+def scored_by_others(patch: pytest.MonkeyPatch) -> None:
+    """The critic sees the first captions beside images of captions in between."""
+    loss = GANCLS.interpolation_loss
+
+    def of_first(self: Any, real: Any, fake: Any, e: Any) -> Any:
+        return loss(self, real, fake, self.embed(subject().batch[1])[: len(e)])
+
+    patch.setattr(GANCLS, "interpolation_loss", of_first)
+
+
+def detached_texts(patch: pytest.MonkeyPatch) -> None:
+    """phi does not learn."""
+    texts = GANCLS.texts
+    patch.setattr(GANCLS, "texts", lambda self, y: tuple(e.detach() for e in texts(self, y)))
+
+
+CONTRAST = ("model.contrast=0.5", "model.negatives=2", "model.critic.norm=none")
+NO_MARGIN = ("model.margin=null", "model.negatives=1")
+BETA = ("model.interpolation=0.2",)
+BUGS: list[tuple[Callable[[pytest.MonkeyPatch], None], type[Certificate], tuple[str, ...]]] = [
+    (wrong_sign, JointEmbedding, ()),
+    (same_captions_count, JointEmbedding, ()),
+    (forgotten_negatives, JointEmbedding, NO_MARGIN),
+    (not_between, CaptionsBetween, ()),
+    (always_halfway, CaptionsBetween, BETA),
+    (scored_by_others, CaptionsBetween, ()),
+    (forgotten_negatives, Contrast, CONTRAST),
+    (right_negatives, Contrast, CONTRAST),
+    (same_captions_count, Contrast, CONTRAST),
+    (warmer, Contrast, CONTRAST),
+    (texts_as_they_are, Contrast, CONTRAST),
+    (other_players_images, Contrast, CONTRAST),
+    (forgotten_weight, Contrast, CONTRAST),
+    (detached_texts, CaptionsDescend, ()),
+]
+
+
+@pytest.mark.parametrize(
+    ("bug", "kind", "words"), BUGS, ids=[f"{kind.__name__}-{bug.__name__}" for bug, kind, _ in BUGS]
+)
+def test_a_certificate_sees_a_bug(
+    bug: Callable[[pytest.MonkeyPatch], None],
+    kind: type[Certificate],
+    words: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert holds(kind, *words)
+    bug(monkeypatch)
+    assert not holds(kind, *words)
+
+
+def test_steps_are_certified_where_texts_count() -> None:
+    """Without norms the contrast hangs on phi, which does not learn of it."""
+    assert holds(CaptionsDescend, *CONTRAST)

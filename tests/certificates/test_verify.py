@@ -15,10 +15,11 @@ from gentrain.adversarial.lipschitz import GradientPenalty, WeightClip
 from gentrain.adversarial.losses import AdversarialLoss
 from gentrain.certificates import FAMILIES, Certificate, Subject, bands, measured
 from gentrain.certificates.adversarial import ConditionedTerms
-from gentrain.certificates.base import ENROLLED, chosen
-from gentrain.certificates.gans import LabelsAreSeen
+from gentrain.certificates.base import ENROLLED, chosen, defaults, finding
+from gentrain.certificates.gans import Information, LabelsAreSeen
 from gentrain.certificates.tiny import tiny
 from gentrain.cli.compose import composed
+from gentrain.commands.verify import of_experiment
 from gentrain.data import arrays
 from gentrain.layers import causal
 from gentrain.models.density import DensityModel
@@ -26,6 +27,7 @@ from gentrain.models.energy import rbm
 from gentrain.models.flow.autoregressive import BatchNorm
 from gentrain.models.gan import acgan, cyclegan
 from gentrain.models.gan.base import AdversarialModel
+from gentrain.models.gan.infogan import InfoGAN
 from gentrain.models.vae import vae
 from gentrain.models.vae.vae import VAE
 from tests.support.paths import CONF
@@ -100,7 +102,7 @@ def test_every_certificate_says_what_it_is_of() -> None:
     kinds = {kind for each in ENROLLED.values() for kind in each}
     for kind in kinds:
         assert kind.property and kind.source and kind.of, kind
-    assert len(kinds) > 50 and len(FAMILIES) == 10
+    assert len(kinds) > 50 and len(FAMILIES) == 11
 
 
 @pytest.mark.parametrize(
@@ -115,6 +117,27 @@ def test_critics_that_are_shown_wrong_labels(kind: type[Certificate], words: lis
     """Their loss is the mean of two, and only the pairs that shall be wrong are so."""
     subject = Subject(tiny(composed("train", words).values))
     assert kind(subject, subject.config["model"]).measure() == 0.0
+
+
+@pytest.mark.parametrize(
+    "words", [["experiment=categories"], ["model.augment=[affine]", "model.consistency=1"]]
+)
+def test_the_codes_are_those_of_the_fakes(
+    words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where Q reads real images as well."""
+    subject = Subject(tiny(composed("train", ["model=infogan", *words]).values))
+    certificate = Information(subject, defaults(InfoGAN) | subject.config["model"])
+    before = finding(certificate)
+    assert before and before.holds
+    add = InfoGAN.add_information
+
+    def of_real(self: InfoGAN, objective: Any, h: Tensor, z: Tensor) -> None:
+        add(self, objective, self.critic.features(subject.batch[0]), z)
+
+    monkeypatch.setattr(InfoGAN, "add_information", of_real)
+    after = finding(certificate)
+    assert after and not after.holds
 
 
 def test_a_certificate_of_a_subclass_takes_the_place_of_one_of_its_base() -> None:
@@ -167,11 +190,19 @@ def test_what_does_not_hold_is_status_1(program: Program, monkeypatch: pytest.Mo
     assert "the gradient is <v h>" in done.stdout
 
 
+def test_an_experiment_may_choose_the_preset() -> None:
+    for experiment, preset in (("captions", "gan_cls"), ("[captions]", "gan_cls")):
+        assert of_experiment([f"experiment={experiment}"], composed) == preset
+    for word in ("experiment=categories", "experiment=null"):
+        assert of_experiment([word], composed) is None
+
+
 def test_words_that_change_nothing_are_refused(program: Program) -> None:
     refused(program("verify", "model=gan", "steps=3"), "steps changes nothing")
     refused(program("verify", "model=nothing"), "nothing")
     refused(program("verify", "modle=gan"), "modle", "did you mean model?")
     refused(program("verify"), "give model=NAME, or all")
+    refused(program("verify", "experiment=categories"), "give model=NAME, or all")
     wrong = program("verify", "model=dcgan", "model.generator.widht=3")
     refused(wrong, "did you mean model.generator.width?")
 

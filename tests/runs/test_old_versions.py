@@ -111,6 +111,7 @@ def run_without_validation(place: Path, **data: Any) -> Path:
         "model": {"_target_": "gentrain.models.gan.gan.GAN"},
         "data": {"name": "mnist_5k", **data},
         "quality": {"split": "test", "images": 3},
+        "trainer": {"precision": "32-true"},
         "callbacks": {"paired": {"split": "test"}},
     }
     (place / ".hydra" / "config.yaml").write_text(json.dumps(config))
@@ -194,3 +195,11 @@ def test_a_resume_without_scores_keeps_the_rows_that_were_held_out(tmp_path: Pat
     asked = saved | {"data": {"name": "mnist_5k", "validation": 0.0}, "quality": quality}
     assert directory.settings_kept(run_dir, asked) == {"data.validation": 0.1}
     assert directory.settings_kept(run_dir, asked, {"data.validation"}) == {}
+
+
+def test_a_resume_keeps_the_precision(tmp_path: Path) -> None:
+    run_dir = run_without_validation(tmp_path / "run", validation=0.1)
+    saved = directory.saved_config(run_dir)
+    asked = saved | {"trainer": {"precision": "bf16-mixed"}}
+    assert directory.settings_kept(run_dir, asked) == {"trainer.precision": "32-true"}
+    assert directory.settings_kept(run_dir, asked, {"trainer.precision"}) == {}

@@ -7,12 +7,13 @@
 - `departures`: where a preset, or a command, differs from the paper
 
 The certificates are in a file for each family: `adversarial`, `lipschitz`, `tricks`, `gans`,
-`vaes`, `flows`, `autoregressive`, `energies`, `regression` and `training`.
+`captions`, `vaes`, `flows`, `autoregressive`, `energies`, `regression` and `training`.
 """
 
 from gentrain.certificates import (
     adversarial,
     autoregressive,
+    captions,
     energies,
     flows,
     gans,
@@ -28,6 +29,7 @@ from gentrain.certificates.subject import Subject
 FAMILIES = (
     adversarial,
     autoregressive,
+    captions,
     energies,
     flows,
     gans,

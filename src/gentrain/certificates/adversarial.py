@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gentrain.adversarial import losses
 from gentrain.certificates.base import Call, Certificate, error, largest, recorded
@@ -356,26 +357,41 @@ class PlayersApart(Certificate):
 class GeneratorDescends(Certificate):
     """A small step of the generator down its loss makes that loss smaller: noise is the same."""
 
-    of = (AdversarialModel,)
+    of: ClassVar[tuple[Any, ...]] = (AdversarialModel,)
     property = "a small step down the generator's gradient lowers its objective as far as it says"
     source = "Goodfellow et al., 2014, algorithm 1"
     bound = 0.05
 
     def measure(self) -> float | None:
-        model, batch = self.subject.model(), self.subject.batch
+        model = self.subject.model()
+        return self.off(model, model.generator.parameters(), self.loss)
+
+    def off(
+        self, model: Any, moved: Iterable[nn.Parameter], loss: Callable[[Any, Any], Tensor]
+    ) -> float:
+        """How far the fall of a loss is from what its gradient says, as a share of that.
+
+        Args:
+            model: the system; it makes a small step.
+            moved: the parameters that do.
+            loss: of the model and a batch.
+        """
+        batch = self.subject.batch
         state = {name: buffer.clone() for name, buffer in model.named_buffers()}
-        before = self.loss(model, batch)
-        parameters = [p for p in model.generator.parameters() if p.requires_grad]
+        before = loss(model, batch)
+        parameters = [p for p in moved if p.requires_grad]
         slopes = torch.autograd.grad(before, parameters, allow_unused=True)
         square = sum(float(s.square().sum()) for s in slopes if s is not None)
+        if not square:
+            return float("inf")
         step = 1e-6 / square**0.5
         with torch.no_grad():
             for p, slope in zip(parameters, slopes, strict=True):
                 if slope is not None:
-                    p -= step * slope
+                    p.sub_(step * slope)
             for name, buffer in model.named_buffers():  # a power iteration goes on
                 buffer.copy_(state[name])
-        fallen = float((before - self.loss(model, batch)).detach())
+        fallen = float((before - loss(model, batch)).detach())
         return abs(fallen / (step * square) - 1)
 
     def loss(self, model: Any, batch: Any) -> Tensor:

@@ -177,4 +177,4 @@ def departures(words: Iterable[str], ours: System, preset: System) -> Iterator[s
     for key in dict.fromkeys(key_of(word.lstrip("+~")) for word in words):
         now, before = ours.value(key), preset.value(key)
         if now != before:
-            yield f"{key} = {now} (preset: {before})"
+            yield f"{key} = {now or 'none'} (preset: {before or 'none'})"

@@ -152,12 +152,18 @@ class Information(Certificate):
         errors = []
         for objective in (model.critic_loss, model.generator_loss):
             with (
+                recorded(model, "scores") as of_both,
+                recorded(model, "generator_scores") as of_fakes,
                 recorded(model.critic, "classify") as read,
                 recorded(model.generator, "noise") as drawn,
             ):
                 losses = objective(batch).losses
-            z, outputs = drawn[0].result, read[-1].result
-            errors.append(compared(losses, {"information": -self.bound_of(z, outputs)}))
+            _, fakes = [*of_fakes, *of_both][0].result  # Q may also read other images
+            outputs = [call.result for call in read if call.args[0] is fakes]
+            if len(outputs) != 1:
+                return float("inf")
+            bound = self.bound_of(drawn[0].result, outputs[0])
+            errors.append(compared(losses, {"information": -bound}))
         return largest(*errors)
 
     def bound_of(self, z: Tensor, outputs: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from gentrain.certificates.bands import SEEDS, compared, stored
 from gentrain.certificates.departures import System, departures, read, says
 from gentrain.certificates.tiny import tiny
 from gentrain.config import paths
-from gentrain.config.overrides import key_of
+from gentrain.config.overrides import key_of, last_value
 from gentrain.config.schema import resolved
 from gentrain.config.validate import nearest
 from gentrain.errors import ChecksFailed, UserError
@@ -44,13 +45,14 @@ def verify(config: dict[str, Any], compose: Compose) -> None:
             those that the words do not fit are named, and the others are verified.
         ChecksFailed: where a property does not hold.
     """
-    if config["preset"] is None:
+    preset = config["preset"] or of_experiment(config["words"], compose)
+    if preset is None:
         bad = next((key_of(word) for word in config["words"]), "")
         hint = nearest(bad, ["model"]) if bad else ""
         remedy = hint if "did you mean" in hint else "; give model=NAME, or all"
         raise UserError(f"nothing to verify ({bad or 'model'}){remedy}")
     refuse_outside(config["words"])
-    names = presets() if config["preset"] == ALL else [config["preset"]]
+    names = presets() if preset == ALL else [preset]
     broken, refused, began = 0, list[str](), time.monotonic()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the networks are tiny: a second thread costs more than it gives
@@ -78,6 +80,21 @@ def verify(config: dict[str, Any], compose: Compose) -> None:
 def presets() -> list[str]:
     """The names of all presets."""
     return list(paths.option_files("model"))
+
+
+def of_experiment(words: list[str], compose: Compose) -> str | None:
+    """The preset that the experiment of a command chooses; None where none does.
+
+    Raises:
+        UserError: for an experiment that there is not, or cannot be read.
+    """
+    names = re.findall(r"[^\[\],'\" ]+", last_value(words, "experiment") or "")
+    if names in ([], ["null"]):
+        return None
+    model, files = compose("train", words).choices["model"], paths.option_files("experiment")
+    texts = [files[name].read_text("utf-8") for name in names if name in files]
+    chooses = any(re.search(r"^ *- *override +/model *:", text, re.MULTILINE) for text in texts)
+    return model if chooses else None
 
 
 def refuse_outside(words: list[str]) -> None:

@@ -273,8 +273,10 @@ def require_image(shape: list[int], instead: str = "mlp") -> None:
 
 def init_like(layer: Any, model: Any) -> nn.Module:
     """Draw weights with the standard deviation of another layer's weights; biases are zero."""
+    weight = model.weight.detach()
+    spread = weight.std() if weight.numel() > 1 else weight.abs().mean()  # one has no deviation
     with torch.no_grad():
-        layer.weight.normal_(0, model.weight.std().item())
+        layer.weight.normal_(0, spread.item())
         if layer.bias is not None:
             layer.bias.zero_()
     return layer

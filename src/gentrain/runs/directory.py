@@ -194,7 +194,7 @@ def settings_kept(
     """What a run that is resumed keeps: keys that came later, where the command has the default.
 
     The default of `data.validation` depends on `quality`, which a resume may change. The rows that
-    are held out stay those of the run.
+    are held out stay those of the run, and so does the precision.
 
     Args:
         run_dir: the run.
@@ -217,6 +217,9 @@ def settings_kept(
         and asked.get("quality._target_") == resolvers.NO_SCORES
     ):
         kept["data.validation"] = held_out
+    precision = saved.get("trainer.precision")
+    if precision and precision != asked.get("trainer.precision"):
+        kept["trainer.precision"] = precision
     return {key: value for key, value in kept.items() if key not in typed}
 
 
