@@ -151,7 +151,10 @@ def test_two_pictures_side_by_side_bring_their_target(
     sample: Program, pictures: Path, tmp_path: Path
 ) -> None:
     fine(sample("edges", f"source={pictures / 'a.png'}", "mode.given=pair"))
-    assert Image.open(tmp_path / "out" / "translate.png").size == (3 * 58 + 2, 60 + 2 * LINE)  # title, heads
+    assert Image.open(tmp_path / "out" / "translate.png").size == (
+        3 * 58 + 2,
+        60 + 2 * LINE,
+    )  # title, heads
 
 
 def test_completion_of_held_out_images(sample: Program, tmp_path: Path) -> None:
