@@ -17,6 +17,7 @@ import argparse
 import math
 import re
 import statistics
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,16 +26,19 @@ from run_tables import (
     Record,
     command_line,
     devices,
+    exit_code,
     failures,
     mean_and_spread,
     paragraph,
     protocols,
     records,
     shown_words,
+    with_scores,
     write_page,
 )
 from scipy.special import stdtrit
 
+from gentrain.errors import UserError
 from gentrain.tables import markdown_table
 
 SCORE = "test/fid_classifier"
@@ -104,7 +108,10 @@ def groups(runs: Sequence[Record]) -> dict[str, list[Record]]:
             case _ if missing == names:
                 found[NONE].append(run)
             case _:
-                raise SystemExit(f"{run.path} leaves out {', '.join(missing)}: no such row")
+                raise UserError(
+                    f"{run.path} leaves out {', '.join(missing)} (tricks); "
+                    "give runs that leave out one trick, all, or none"
+                )
     return found
 
 
@@ -133,15 +140,27 @@ def rows(found: dict[str, list[Record]]) -> list[list[str]]:
 
 
 def finding(found: dict[str, list[Record]]) -> str:
-    """The techniques whose interval leaves out zero, in one sentence."""
+    """The rows whose interval leaves out zero, and the others, in one sentence."""
     clear: list[str] = []
     unclear: list[str] = []
-    for name in found.keys() - {ALL, NONE}:
-        pairs = differences(completed(found[ALL]), completed(found[name]))
-        apart = len(pairs) > 1 and abs(statistics.fmean(pairs)) > interval(pairs)
-        (clear if apart else unclear).append(f"`{name}`")
-    texts = [", ".join(sorted(names)) or "none" for names in (clear, unclear)]
-    return f"The interval leaves out zero for {texts[0]}, and has it for {texts[1]}."
+    for name, runs in found.items():
+        pairs = [] if name == ALL else differences(completed(found[ALL]), completed(runs))
+        if len(pairs) > 1:  # one alone has no interval
+            apart = abs(statistics.fmean(pairs)) > interval(pairs)
+            (clear if apart else unclear).append(
+                "with none of them" if name == NONE else label(name)
+            )
+    outside, inside = (listed(names) or "in no row" for names in (clear, unclear))
+    return f"Zero is outside the interval {outside}; it is inside {inside}."
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence.
+
+    >>> listed(["a", "b", "c"])
+    'a, b and c'
+    """
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def draw(found: dict[str, list[Record]], file: Path) -> None:
@@ -178,6 +197,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "docs/results/ablation.md")
     args = parser.parse_args()
     runs = records(args.runs)
+    with_scores(runs, SCORE)
     found = groups(runs)
     picture = args.out.with_suffix(".png")
     draw(found, picture)
@@ -218,4 +238,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

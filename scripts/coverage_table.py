@@ -12,8 +12,11 @@ from __future__ import annotations
 
 import argparse
 import math
+import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -21,20 +24,25 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import torch
+import yaml
+from omegaconf import OmegaConf
 from run_tables import (
     ROOT,
     Record,
     command_line,
     devices,
+    exit_code,
     mean_and_spread,
     paragraph,
     protocols,
     records,
     shown_words,
+    with_scores,
     write_page,
 )
 
 import gentrain
+from gentrain.errors import UserError
 from gentrain.tables import markdown_table
 
 MODELS = ("gan", "improved_gan", "pacgan", "wgan", "wgan_gp", "sngan", "r3gan")
@@ -65,17 +73,8 @@ PUBLISHED_STACKED = (
     ("PacDCGAN3", "PacGAN, Table 2", "1000.0 ± 0.00", "0.06 ± 0.003"),
     ("PacDCGAN4", "PacGAN, Table 2", "1000.0 ± 0.00", "0.07 ± 0.005"),
 )
-LEFT_OUT = (
-    "hydra.",
-    "sweep",
-    "cluster",
-    "logger=",
-    "trainer=",
-    "quality",
-    "checkpoint",
-    "data.root",
-    "resume=",
-)
+LEFT_OUT = ("quality", "checkpoint", "data.root")  # of a command, beside what a page never has
+SWEEP = ROOT / "conf/sweep/mode_coverage.yaml"
 HEAD = (
     "method",
     "seeds",
@@ -104,9 +103,9 @@ def steps(runs: Sequence[Record]) -> str:
 def label(runs: Sequence[Record], model: str, data: Sequence[str]) -> str:
     """A model with the options that its runs alone have."""
     found = [run for name in data for run in of(runs, model, name)]
-    same = options([run for name in data for run in runs if run.word("data") == name]).split()
+    same = common([run for name in data for run in runs if run.word("data") == name])
     swept = ("model=", "data=", "seed=", "network=")
-    own = [word for word in found[0].typed if not word.startswith((*LEFT_OUT, *swept))]
+    own = shown_words(found[0].typed, *LEFT_OUT, *swept)
     return " ".join(f"`{word}`" for word in (model, *(word for word in own if word not in same)))
 
 
@@ -132,10 +131,36 @@ def stacked_row(runs: Sequence[Record], name: str) -> list[str]:
     return [label(runs, name, [STACKED]), str(len(found)), steps(found), modes, kl, minutes]
 
 
-def options(runs: Sequence[Record]) -> str:
+def common(runs: Sequence[Record]) -> list[str]:
     """What was typed for all of these runs, but for where they lie."""
-    common = [word for word in runs[0].typed if all(word in run.typed for run in runs)]
-    return " ".join(shown_words(common, *LEFT_OUT))
+    same = [word for word in runs[0].typed if all(word in run.typed for run in runs)]
+    return shown_words(same, *LEFT_OUT)
+
+
+def of_the_sweep() -> dict[str, str]:
+    """The values that the sweep itself gives to keys."""
+    params = yaml.safe_load(SWEEP.read_text("utf-8"))["hydra"]["sweeper"]["params"]
+    return {key: str(value) for key, value in params.items()}
+
+
+def parsed(value: str) -> Any:
+    """A value as a command line has it: a number for 2e-3 as well."""
+    return OmegaConf.from_dotlist([f"value={value}"]).value
+
+
+def beside_the_sweep(words: Sequence[str]) -> list[str]:
+    """The words that say something else than the sweep does.
+
+    >>> beside_the_sweep(["steps=6000", "scheme.optimizers.critic.lr=2e-3", "samples.every=0"])
+    ['samples.every=0']
+    """
+    own = of_the_sweep()
+    pairs = [word.partition("=") for word in words]
+    return [
+        f"{key}={value}"
+        for key, _, value in pairs
+        if key not in own or parsed(own[key]) != parsed(value)
+    ]
 
 
 def by_chance(run: Record) -> str:
@@ -196,7 +221,7 @@ def stacked_part(runs: Sequence[Record]) -> list[str]:
         markdown_table(head, [stacked_row(runs, name) for name in names]),
         paragraph(
             "26,000 samples, whose digits a classifier names.",
-            f"All have `{options(of_stacked)}`.",
+            f"All have `{shlex.join(common(of_stacked))}`.",
             f"Protocol {protocols(of_stacked)}; {devices(of_stacked)}.",
         ),
     ]
@@ -208,18 +233,23 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "docs/results/coverage.md")
     args = parser.parse_args()
     runs = [run for folder in args.runs for run in records(folder)]
-    runs = [run for run in runs if run.status == "completed"]
-    plane = [run for run in runs if run.word("data") in MIXTURES]
+    runs = with_scores(runs, "test/modes_found")
+    plane = [run for run in runs if run.word("data") in MIXTURES and run.word("model") in MODELS]
+    if not plane:
+        raise UserError(
+            f"no run is of {' or '.join(MIXTURES)} (runs); give those of sweep=mode_coverage"
+        )
     models = [model for model in MODELS if any(of(runs, model, data) for data in MIXTURES)]
     picture = args.out.with_suffix(".png")
     draw(plane, models, picture)
     in_plane, stacked = published()
+    beside = beside_the_sweep(common(plane))
     write_page(
         args.out,
         "# Modes found",
         paragraph(
-            f"Written by `{command_line()}` from the runs of `gentrain -m sweep=mode_coverage",
-            f"{options(plane)}`.",
+            f"Written by `{command_line()}` from the runs of",
+            f"`{shlex.join(['gentrain', '-m', 'sweep=mode_coverage', *beside])}`.",
         ),
         markdown_table(HEAD, [plane_row(runs, model) for model in models]),
         paragraph(
@@ -246,4 +276,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

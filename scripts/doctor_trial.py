@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -259,7 +260,7 @@ def findings(trial: Trial, place: Path) -> set[str]:
 
 def told(trial: Trial) -> str:
     """The first two cells of the row of a run: what it is, and what is expected."""
-    words = " ".join(w if "/" not in w else w.split("=")[0] + "=FILE" for w in trial.words)
+    words = shlex.join(w if "/" not in w else w.split("=")[0] + "=FILE" for w in trial.words)
     how = f", {trial.how}" if trial.how else ""
     return f"| `{words}`{how} | {trial.expected or 'healthy'} |"
 

@@ -24,6 +24,7 @@ from run_tables import (
     Record,
     command_line,
     devices,
+    exit_code,
     has_ended,
     paragraph,
     record,
@@ -233,4 +234,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

@@ -4,8 +4,8 @@
 
 The runs below the directories are found and grouped as `gentrain compare` does it: those of a group
 differ by the seed alone, and were scored in one way. Nothing of a row is typed. Its scores are the
-one that chose the best checkpoint, and the same of the test split, of the last weights. The
-pictures lie in a folder beside the page, which is written anew.
+one that chose the best checkpoint, and the same of the test split, at the last step; a score of an
+earlier step has it beside it. The pictures lie in a folder beside the page, which is written anew.
 """
 
 from __future__ import annotations
@@ -20,12 +20,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
-from run_tables import ROOT, command_line, paragraph, shown_words, write_page
+from run_tables import ROOT, command_line, exit_code, paragraph, shown_words, write_page
 
 from gentrain.commands.compare.find import find
 from gentrain.commands.compare.groups import Group, configuration, grouped
-from gentrain.errors import UserError
-from gentrain.protocols import TEST, of_score, short_hash
+from gentrain.protocols import NOT_KNOWN, TEST, of_score, short_hash
 from gentrain.runs.directory import typed_words
 from gentrain.tables import markdown_table, quantity
 
@@ -62,12 +61,13 @@ def score_names(group: Group) -> list[str]:
 
 
 def score(group: Group, name: str) -> str:
-    """A score with its spread over seeds, the floor, and the hash of its protocol."""
+    """A score with its spread over seeds, its step if old, the floor, and its protocol's hash."""
     found, floor = group.final[name], group.final.get(f"{name}_floor")
     spread = f" ± {found.sd:.2g}" if found.sd is not None else ""
     least = f", floor {floor.mean:.1f}" if floor else ""
     protocol = short_hash(of_score(group.protocol or {}, name))
-    return f"{name} {found.mean:.4g}{spread}{least} (`{protocol}`)"
+    how = "protocol not known" if protocol == NOT_KNOWN else f"`{protocol}`"
+    return f"{name} {found.mean:.4g}{spread}{group.told_step(name)}{least} ({how})"
 
 
 def minutes(group: Group) -> str:
@@ -115,10 +115,11 @@ def about(groups: Sequence[Group]) -> str:
     return paragraph(
         f"{quantity(len(groups), 'configuration')}, {quantity(runs, 'run')}; {total:,.0f} minutes",
         f"in all, {each:.1f} in the median, of a machine that did other work as well. Scores are",
-        "of the last weights, mean and standard deviation over seeds; quality/ is of the split by",
-        "which checkpoints are chosen, test/ of the test split at the end. Behind each is the hash",
-        "of its protocol: only scores of one hash compare. `data.root=DATA` stands for a folder of",
-        "data. [results](../results.md) has older, longer runs.",
+        "of the last step, or of the one beside them, mean and standard deviation over seeds;",
+        "quality/ is of the split by which checkpoints are chosen, test/ of the test split at the",
+        "end. Behind each is the hash of its protocol: only scores of one hash compare.",
+        "`data.root=DATA` stands for a folder of data. [results](../results.md) has older, longer",
+        "runs.",
     )
 
 
@@ -127,11 +128,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("runs", nargs="+", type=Path, help="directories of runs")
     parser.add_argument("--out", type=Path, default=PAGE)
     args = parser.parse_args(words)
-    try:
-        groups = grouped(find(args.runs))
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
+    groups = grouped(find(args.runs))
     groups.sort(key=lambda group: (group.runs[0].choices.get("data", ""), command(group)))
     folder = args.out.with_suffix("")
     shutil.rmtree(folder, ignore_errors=True)
@@ -150,4 +147,4 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

@@ -11,12 +11,14 @@ import statistics
 import sys
 import textwrap
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from gentrain.commands.compare.find import Run, find, read_run
 from gentrain.config.overrides import is_of_sweep, last_value
-from gentrain.protocols import TEST, short_hash
+from gentrain.errors import UserError
+from gentrain.protocols import NOT_KNOWN, TEST, short_hash
 from gentrain.runs.directory import COLLAPSE, summary, typed_words
 
 ROOT = Path(__file__).parents[1]
@@ -54,9 +56,9 @@ class Record:
 
     @property
     def protocol(self) -> str:
-        """The hash of the protocol of its scores of the test split."""
+        """The hash of the protocol of its scores of the test split; "not known" without one."""
         protocols = self.summary["protocols"]
-        return short_hash(protocols.get(f"{TEST}quality", protocols["quality"]))
+        return short_hash(protocols.get(f"{TEST}quality", protocols.get("quality")))
 
 
 def records(folder: Path) -> list[Record]:
@@ -67,6 +69,23 @@ def records(folder: Path) -> list[Record]:
 def record(place: Path) -> Record:
     """The run in a directory."""
     return Record(read_run(place, place.name))
+
+
+def with_scores(runs: Iterable[Record], name: str) -> list[Record]:
+    """The completed runs, each of which must have a score.
+
+    Raises:
+        UserError: where there is none, or one has no such score.
+    """
+    found = [run for run in runs if run.status == "completed"]
+    without = next((run for run in found if name not in run.summary["metrics"]), None)
+    if without is not None:
+        raise UserError(f"{without.path} has no {name} (runs); give runs that were scored")
+    if not found:
+        raise UserError(
+            f"no run has completed, and {name} is of the end (runs); give finished runs"
+        )
+    return found
 
 
 def has_ended(place: Path) -> bool:
@@ -94,7 +113,8 @@ def command_line() -> str:
 
 def protocols(runs: Iterable[Record]) -> str:
     """The protocols of the scores of some runs."""
-    return ", ".join(sorted({f"`{run.protocol}`" for run in runs if run.summary}))
+    found = sorted({run.protocol for run in runs if run.summary})
+    return ", ".join(each if each == NOT_KNOWN else f"`{each}`" for each in found)
 
 
 def devices(runs: Iterable[Record]) -> str:
@@ -139,3 +159,12 @@ def write_page(file: Path, *parts: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("\n\n".join(parts) + "\n", "utf-8")
     print(file)
+
+
+def exit_code(main: Callable[[], Any]) -> int:
+    """Run the main function of a script: what a user can mend ends it in one line and status 2."""
+    try:
+        return int(main() or 0)
+    except UserError as error:
+        print(" ".join(str(error).split()), file=sys.stderr)
+        return 2

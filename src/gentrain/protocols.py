@@ -13,6 +13,7 @@ from typing import Any
 
 TEST = "test/"  # begins the names of scores of the test split at the end of a training
 DIGITS = 8  # of a hash
+NOT_KNOWN = "not known"  # in the place of a hash
 # keys of a protocol that say how something is measured
 METHODS = ("likelihood", "protocol", "mixing", "matching", "probe")
 
@@ -45,9 +46,15 @@ def comparable(protocol: Any, across: Sequence[str] = ()) -> str:
 def short_hash(protocol: Any, across: Sequence[str] = ()) -> str:
     """Eight digits that are equal for protocols whose scores may be ranked.
 
+    Without a protocol there are none: scores that nobody knows the protocol of are not alike.
+
     >>> short_hash({"samples": 5000, "floor": 1.23456789}), short_hash({"samples": 500})
     ('04b81338', '368ec1b8')
+    >>> short_hash(None)
+    'not known'
     """
+    if not protocol:
+        return NOT_KNOWN
     return hashlib.sha256(comparable(protocol, across).encode()).hexdigest()[:DIGITS]
 
 

@@ -202,6 +202,10 @@ def test_verdicts_by_their_signs(changed: dict[str, Any], name: str | None) -> N
         ({"scalars": {"model/kl_nats": 0.01}}, "posterior collapse"),
         ({"scalars": {"model/reconstruction": 3e8}}, "near infinity"),
         ({"untrained": torch.linspace(60, 80, 64)}, "exploded loss"),
+        (
+            {"untrained": torch.linspace(60, 80, 64), "scalars": {"model/elbo": 3e8}},
+            "near infinity",
+        ),
         ({"untrained": torch.linspace(500, 550, 64)}, None),
         ({"untrained": torch.linspace(95, 115, 64)}, None),  # nothing was learned, or too briefly
     ],
@@ -217,6 +221,13 @@ def test_verdicts_on_a_density(changed: dict[str, Any], name: str | None) -> Non
     }
     found = {verdict.name for verdict in examine(DensityMeasurements(**(healthy | changed)))}
     assert found == ({name} if name else set())
+
+
+def test_one_option_gets_one_advice() -> None:
+    """A loss near infinity explains scores that are far apart, and asks for the least rate."""
+    apart = {"on_train": torch.rand(64) + 60, "on_test": torch.rand(64) + 60}
+    found = examine(signs(scalars={"critic/adversarial": 3e7}, **apart))
+    assert [finding.name for finding in found] == ["near infinity"]
 
 
 def test_noisy_copies_have_contrast_and_the_noise_of_a_young_generator_has_none() -> None:

@@ -35,6 +35,7 @@ from gentrain.tables import quantity
 
 BATCH = 100  # images at a time, of a model with a likelihood
 IMPORTANCE = 100  # samples of its bound
+COLUMN = 27  # characters of the names of scores, at least
 OPTIONS = {"n": Count, "importance": Count, "batch_size": Count, "seed": Whole, "split": str}
 GIVEN_LABEL = "nats_given_label"
 # scores with lines of their own
@@ -280,11 +281,10 @@ def table(scores: dict[str, float], protocols: dict[str, Any]) -> list[str]:
 def with_errors(scores: dict[str, float]) -> list[str]:
     """A line for each score, with its error or its standard deviation where it has one."""
     errors = {name: error_of(name, scores) for name in scores}
-    lines = []
-    for name, value in scores.items():
-        if name in errors.values():  # it is in the line of its score
-            continue
-        line, error = f"{name:<27} {value:.5g}", errors[name]
+    own = [name for name in scores if name not in errors.values()]  # others are in these lines
+    width, lines = max([COLUMN, *map(len, own)]), []
+    for name in own:
+        line, error = f"{name:<{width}} {scores[name]:.5g}", errors[name]
         if error is not None:
             sign = "+-" if error.endswith("_error") else "sd"
             line += f" {sign} {scores[error]:.2g}"

@@ -56,14 +56,15 @@ class Measurements:
         """The result of every check, the gravest first."""
         # a loss without a minimum refuses minibatch discrimination
         trick = "minibatch_discrimination" if self.bounded else "packing"
+        infinite = nearly_infinite(self.scalars, "critic")
         return [
-            nearly_infinite(self.scalars, "critic"),
+            infinite,
             one_label(self),
             collapsed(self.fakes, self.reals, f"'tricks=[{trick}]'"),
             copies(self.fakes, self.reals, f"'tricks=[{trick}]'", self.step < YOUNG),
             dropping(self.scalars),
             overfitting(self),
-            saturated(self),
+            saturated(self) if infinite is None else None,  # the same, with another rate
             vanished(self),
         ]
 
@@ -81,11 +82,13 @@ class DensityMeasurements:
 
     def findings(self) -> list[Finding | None]:
         """The result of every check, the gravest first."""
+        infinite = nearly_infinite(self.scalars, "model")
+        slower = infinite.remedy if infinite else "scheme.optimizers.model.lr=1e-4"
         return [
-            nearly_infinite(self.scalars, "model"),
-            exploded(self),
-            collapsed(self.fakes, self.reals, "scheme.optimizers.model.lr=1e-4"),
-            copies(self.fakes, self.reals, "scheme.optimizers.model.lr=1e-4"),
+            infinite,
+            exploded(self) if infinite is None else None,  # the same, with another rate
+            collapsed(self.fakes, self.reals, slower),
+            copies(self.fakes, self.reals, slower),
             posterior_collapse(self.scalars),
             memorising(self),
         ]

@@ -161,7 +161,7 @@ def test_the_best_run_and_its_command(
         ("a2", "gan", 1, 12.0, 0.09),
         ("b", "wgan", 0, 50.0, 0.9),
     ):
-        columns = {"quality/recall_classifier": [0.5, recall]}
+        columns = {"quality/recall_classifier": [0.5, 0.5, 0.5, recall]}
         run = made.run(tmp_path / "r" / name, model, seed, fid=(300.0, fid), columns=columns)
         (run / "checkpoints").mkdir()
         (run / "checkpoints" / "last.ckpt").touch()

@@ -60,8 +60,8 @@ def test_a_row_for_each_configuration(results: ModuleType, tmp_path: Path) -> No
 def test_no_runs_are_one_line(
     results: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    page = tmp_path / "runs.md"
-    assert results.main([str(tmp_path / "none"), "--out", str(page)]) == 2
+    page, code = tmp_path / "runs.md", importlib.import_module("run_tables").exit_code
+    assert code(lambda: results.main([str(tmp_path / "none"), "--out", str(page)])) == 2
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1 and "does not exist" in said[0] and not page.exists()
 
@@ -86,6 +86,8 @@ def test_the_ablation_pairs_seeds_and_counts_failures(tmp_path: Path) -> None:
     assert rows["without `a`"][:2] == ["3", "1 failed"] and rows["without `b`"][:2] == ["4", "0"]
     assert rows["without `a`"][3] == f"+2.0 ± {4.3027 / math.sqrt(3):.1f}"
     assert rows["without `b`"][3] == "+0.0 ± 0.0" and rows["all five"][3] == ""
+    said = ablation.finding(ablation.groups(ablation.records(tmp_path)))
+    assert said.endswith("it is inside without `a`, without `b` and with none of them.")
 
 
 def test_log_densities_of_all_kinds_have_one_unit() -> None:
@@ -100,3 +102,42 @@ def test_log_densities_of_all_kinds_have_one_unit() -> None:
     assert log_p(even) == (pytest.approx(0.0, abs=1e-9), 2.0)
     decoder = {"quality/nats_gaussian": -500.0, "quality/nats_gaussian_error": 3.0}
     assert log_p(decoder) == (500.0, 3.0)
+
+
+def test_an_old_score_has_its_step_and_no_hash_of_nothing(
+    results: ModuleType, tmp_path: Path
+) -> None:
+    """A run that was scored at step 500 and went on without scores has no protocol any more."""
+    made.run(tmp_path / "a", fid=None, columns={"quality/fid_classifier": [9, 7.0]}, protocol=None)
+    page = tmp_path / "runs.md"
+    assert results.main([str(tmp_path), "--out", str(page)]) == 0
+    ((*_, scores, _, _, _),) = cells(page.read_text("utf-8"))
+    assert scores == "quality/fid_classifier 7 (step 500) (protocol not known)"
+
+
+def test_tables_without_scores_or_runs_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = importlib.import_module("run_tables").exit_code
+    made.run(tmp_path / "unscored" / "a", fid=None, protocol=None, more={"tricks": "[a]"})
+    (tmp_path / "empty").mkdir()
+    for name in ("ablation_table", "coverage_table"):
+        for folder, said in (("unscored", "give runs that were scored"), ("empty", "no run in")):
+            words = [name, str(tmp_path / folder), "--out", str(tmp_path / "page.md")]
+            monkeypatch.setattr("sys.argv", words)
+            assert code(importlib.import_module(name).main) == 2
+            (line,) = capsys.readouterr().err.splitlines()
+            assert said in line and not (tmp_path / "page.md").exists()
+
+
+def test_coverage_names_what_the_sweep_does_not(tmp_path: Path) -> None:
+    coverage = importlib.import_module("coverage_table")
+    betas = "scheme.optimizers.critic.betas=[0.0,0.99]"
+    words = [betas, "scheme.optimizers.critic.lr=2e-3", "steps=50", "samples.every=0"]
+    assert coverage.beside_the_sweep(words) == ["steps=50", "samples.every=0"]
+    for seed, resumed in enumerate((False, True)):
+        more = {"data": "gaussian_ring"} | ({"resume": "auto"} if resumed else {})
+        made.run(tmp_path / str(seed), seed=seed, more={"tricks": "[ema]"})
+        typed = [f"{key}={value}" for key, value in ({"model": "gan"} | more).items()]
+        (tmp_path / str(seed) / ".hydra/overrides.yaml").write_text(json.dumps(typed))
+    assert coverage.label(coverage.records(tmp_path), "gan", ["gaussian_ring"]) == "`gan`"

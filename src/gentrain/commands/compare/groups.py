@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gentrain.commands.compare.directions import best, is_score
+from gentrain.commands.compare.directions import PREFIXES, best, is_score
 from gentrain.commands.compare.find import SEEDS, Run, is_compared
 from gentrain.protocols import canonical, comparable
 from gentrain.runs import directory
@@ -41,6 +41,8 @@ class Group:
     # by the name of what is logged
     final: dict[str, Spread] = field(default_factory=dict)
     best: dict[str, Spread] = field(default_factory=dict)
+    # the steps of final scores, of those that are older than the weights
+    older: dict[str, list[int]] = field(default_factory=dict)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -84,6 +86,12 @@ class Group:
         scores = [name for name in self.final if is_score(name)]
         first = scores[0] if scores else None
         return next((name for name in directory.MONITOR if name in scores), first)
+
+    def told_step(self, name: str | None) -> str:
+        """What follows a final score that is older than the weights, its step in brackets."""
+        steps = self.older.get(name or "", [])
+        word = "step" if len(steps) == 1 else "steps"
+        return f" ({word} {', '.join(f'{n:,}' for n in steps)})" if steps else ""
 
     def mean_of(self, key: str) -> float | None:
         """The mean of a number in the summaries; None without any."""
@@ -207,6 +215,9 @@ def summarise(group: Group) -> None:
         values = [run.curves[name][1] for run in counted if name in run.curves]
         group.final[name] = spread([curve[-1] for curve in values])
         group.best[name] = spread([best(name)(curve) for curve in values])
+        last = {(run.curves[name][0][-1], run.step) for run in counted if name in run.curves}
+        if name.startswith(PREFIXES) and any(at < end for at, end in last):
+            group.older[name] = sorted({at for at, _ in last})
     for run in counted if not group.final else ():  # no metrics.csv
         for name, value in (run.end.get("metrics") or {}).items():
             group.final.setdefault(name, spread([value]))

@@ -111,7 +111,7 @@ function header() {
 const COLUMNS = [
   { head: "rank", of: (row) => row.rank, text: (value) => value ?? "–" },
   { head: "group", of: (row) => row.group.label, name: true },
-  { head: "final", of: (row) => row.group.final[row.score]?.[0], cell: (row) => spread(row.group.final[row.score]) },
+  { head: "final", of: (row) => row.group.final[row.score]?.[0], cell: (row) => spread(row.group.final[row.score]) + (row.group.older[row.score] ?? "") },
   { head: "best", of: (row) => row.group.best[row.score]?.[0], cell: (row) => spread(row.group.best[row.score]) },
   { head: "seeds", of: (row) => row.group.counted },
   { head: "collapsed", of: (row) => row.group.collapsed, text: (value) => value ?? "–", grave: true },

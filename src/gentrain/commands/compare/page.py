@@ -151,6 +151,7 @@ def group_content(group: Group) -> dict[str, Any]:
         "collapsed": group.collapsed,
         "final": final,
         "best": best,
+        "older": {name: group.told_step(name) for name in group.older if is_score(name)},
         "steps": max(run.step for run in group.runs),
         "rate": rounded(group.mean_of("images_per_second")),
         "seconds": rounded(group.mean_of("wall_seconds")),

@@ -32,6 +32,7 @@ def group_rows(shown: list[Table]) -> Iterator[dict[str, Any]]:
                 **{status: group.statuses[status] for status in STATUSES},
                 "collapsed": group.collapsed,
                 **spreads(table.score, group),
+                "scored_at": steps_of(table.score, group.counted),
                 "steps": max(run.step for run in group.runs),
                 "images_per_second": group.mean_of("images_per_second"),
                 "wall_seconds": group.mean_of("wall_seconds"),
@@ -42,6 +43,12 @@ def group_rows(shown: list[Table]) -> Iterator[dict[str, Any]]:
                 },
                 **{key: values[groups.index(group)] for key, values in config.items()},
             }
+
+
+def steps_of(name: str | None, runs: Iterable[Run]) -> str:
+    """The steps of the final values of a score, such as "500" or "500 1000"."""
+    found = {run.curves[name][0][-1] for run in runs if name in run.curves}
+    return " ".join(map(str, sorted(found)))
 
 
 def spreads(name: str | None, group: Group) -> dict[str, Any]:
@@ -60,10 +67,10 @@ def run_rows(shown: list[Table]) -> Iterator[dict[str, Any]]:
     for table in shown:
         for _, group in table.rows:
             for run in group.runs:
-                yield run_row(run, group, readable(table.protocol), scores)
+                yield run_row(run, group, table, scores)
 
 
-def run_row(run: Run, group: Group, protocol: str, scores: list[str]) -> dict[str, Any]:
+def run_row(run: Run, group: Group, table: Table, scores: list[str]) -> dict[str, Any]:
     """The row of one run."""
     curves = {name: run.curves[name][1] for name in scores if name in run.curves}
     final = {name: curve[-1] for name, curve in curves.items()}
@@ -74,8 +81,9 @@ def run_row(run: Run, group: Group, protocol: str, scores: list[str]) -> dict[st
         "seed": run.seed,
         "status": run.status,
         "reason": run.reason,
-        "protocol": protocol,
+        "protocol": readable(table.protocol),
         "steps": run.step,
+        "scored_at": steps_of(table.score, [run]),
         "images_per_second": run.end.get("images_per_second"),
         "wall_seconds": run.end.get("wall_seconds"),
         **{f"final:{name}": final.get(name) for name in scores},

@@ -49,7 +49,7 @@ def row(table: Table, rank: int | None, group: Group) -> list[str]:
     return [
         str(rank or "-"),
         group.label,
-        str(final or "-"),
+        f"{final}{group.told_step(table.score)}" if final else "-",
         str(best or "-"),
         "-" if group.collapsed is None else str(group.collapsed),
         progress(group),
@@ -108,6 +108,8 @@ def best_run(table: Table) -> Iterator[str]:
     if not runs:
         return
     run = choose(runs, key=lambda run: run.curves[score][1][-1])
-    yield f"best run: {run.path} ({run.curves[score][1][-1]:.4g})"
+    steps, values = run.curves[score]
+    old = f", step {steps[-1]}" if steps[-1] < run.step else ""
+    yield f"best run: {run.path} ({values[-1]:.4g}{old})"
     if run.has_weights:
         yield f"  {command('sample', run.path)}"
