@@ -64,6 +64,7 @@ def annotated(images: Tensor, rows: list[str], columns: list[str], title: str = 
     Returns:
         (3, H', W') in [0, 1]; the images are at the bottom.
     """
+    title, rows, columns = spaced(title), [*map(spaced, rows)], [*map(spaced, columns)]
     pen = ImageDraw.Draw(Image.new("L", (1, 1)))
     widest = max([math.ceil(pen.textlength(word)) + GAP for word in columns], default=0)
     zoom = math.ceil(max(READABLE, widest) / images.shape[3])
@@ -85,6 +86,11 @@ def annotated(images: Tensor, rows: list[str], columns: list[str], title: str = 
         pen.text((GAP, above + GAP + i * height + (height - 14) // 2), word, fill="black")
     pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
     return pixels.view(picture.height, picture.width, 3).permute(2, 0, 1) / 255
+
+
+def spaced(words: str) -> str:
+    """Words with two spaces between them: one is 2 pixels wide in this font, and hardly seen."""
+    return words.replace(" ", "  ")
 
 
 def grid(images: Tensor) -> Tensor:

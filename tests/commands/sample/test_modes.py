@@ -614,6 +614,13 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             id="interpolate of classes",
         ),
         pytest.param(
+            latent_modes.Interpolate(n=1, steps=9),
+            lambda: session(),
+            "from one noise to another along a great circle|0|0.125|0.25|0.375|0.5|0.625|0.75|0.875"
+            "|1|noise 0 to 1",
+            id="interpolate in eighths",
+        ),
+        pytest.param(
             latent_modes.Sphere(steps=3),
             lambda: session(labelled(), labels=[2]),
             "class 2: four noises in the corners, angles in degrees|0|45|90|0|45|90",
@@ -663,7 +670,24 @@ def test_pictures_say_what_they_show(
     here = opened()
     drawn.check(here)
     drawn.draw(here, Output(tmp_path, "none"))
-    assert written == words.split("|")
+    assert written == [word.replace(" ", "  ") for word in words.split("|")]  # gaps that show
+
+
+def test_the_title_of_a_traverse_says_its_order(written: list[str], tmp_path: Path) -> None:
+    model = Invertible(partial(Orthonormal), backbones(SHAPE)[1], criterion())
+    drawn, here = latent_modes.Traverse(n=2, steps=3), session(model)
+    drawn.check(here)
+    drawn.draw(here, Output(tmp_path, "none"))
+    title = "one latent variable a row, from -3 to 3; first those whose codes vary most"
+    assert written[0].replace("  ", " ") == title and len(written) == 6
+
+
+def test_a_translation_to_the_only_domain_has_a_title() -> None:
+    told = [
+        translate_files.Translate(source=source).title(SimpleNamespace(domain=None))
+        for source in (None, "folder")
+    ]
+    assert told == ["held-out images, translated", "pictures, translated"]
 
 
 def test_a_title_is_above_all_and_widens_a_narrow_picture() -> None:

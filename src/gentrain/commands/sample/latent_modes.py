@@ -258,9 +258,10 @@ class Traverse(Mode):
         columns = torch.tensor(latents).repeat_interleave(self.steps)
         z.flatten(1)[torch.arange(len(z)), columns] = values
         label, rows = session.labels(1), [f"latent {i}" for i in latents]
-        (title,) = row_names(
-            session, label, [f"one latent variable a row, from {-reach:g} to {reach:g}"]
-        )
+        what = f"one latent variable a row, from {-reach:g} to {reach:g}"
+        if self.is_sorted(session):
+            what += "; first those whose codes vary most"
+        (title,) = row_names(session, label, [what])
         words = Words(title, rows, [number(value) for value in values[: self.steps].tolist()])
         draw_table(session, out, self.name, z, repeat_labels(label, len(z)), words)
         return {"latents": latents}
@@ -300,6 +301,10 @@ class Traverse(Mode):
         values = {i: torch.zeros(self.steps) for i in range(session.model.continuous)}
         z = session.noise(1).expand(self.steps, -1)
         return z, values | {code: steps}, [number(value) for value in steps.tolist()]
+
+    def is_sorted(self, session: SampleSession) -> bool:
+        """Whether the rows are in the order of how much codes vary."""
+        return not self.latents and supports(session.model, Encodes)
 
     def active(self, session: SampleSession) -> list[int]:
         """The latent variables whose codes vary most, those that vary more first."""

@@ -138,12 +138,12 @@ def row_names(session: SampleSession, labels: Tensor | None, names: list[str]) -
 
 
 def number(value: float) -> str:
-    """A number above an image, of at most two decimals.
+    """A number above an image, of at most three decimals.
 
-    >>> [number(value) for value in (-2.0, 0.125, -0.001)]
-    ['-2', '0.12', '0']
+    >>> [number(value) for value in (-2.0, 0.125, 11.25, -0.0001)]
+    ['-2', '0.125', '11.25', '0']
     """
-    return f"{round(value, 2) + 0.0:g}"
+    return f"{round(value, 3) + 0.0:.6g}"
 
 
 def keep(session: SampleSession, out: Output, z: Tensor, labels: Tensor | None) -> Tensor:

@@ -125,9 +125,9 @@ class Translate(Mode):
         return {"pictures": total, "given": self.given if self.source is not None else "held-out"}
 
     def title(self, session: SampleSession) -> str:
-        """The domain that pictures are translated to, where there are several."""
+        """What is shown: where several domains are, which; else what was translated."""
         if session.domain is None:
-            return ""
+            return "held-out images, translated" if self.source is None else "pictures, translated"
         return f"to {session.data.label_kind.text(session.domain, session.label_names)}"
 
     def pictures(self, session: SampleSession) -> tuple[int, Iterator[Picture]]:
