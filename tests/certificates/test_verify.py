@@ -191,9 +191,9 @@ def test_what_does_not_hold_is_status_1(program: Program, monkeypatch: pytest.Mo
 
 
 def test_an_experiment_may_choose_the_preset() -> None:
-    for experiment, preset in (("captions", "gan_cls"), ("[captions]", "gan_cls")):
+    for experiment, preset in (("categories", "infogan"), ("[captions]", "gan_cls")):
         assert of_experiment([f"experiment={experiment}"], composed) == preset
-    for word in ("experiment=categories", "experiment=null"):
+    for word in ("experiment=quick", "experiment=null"):
         assert of_experiment([word], composed) is None
 
 
@@ -202,7 +202,7 @@ def test_words_that_change_nothing_are_refused(program: Program) -> None:
     refused(program("verify", "model=nothing"), "nothing")
     refused(program("verify", "modle=gan"), "modle", "did you mean model?")
     refused(program("verify"), "give model=NAME, or all")
-    refused(program("verify", "experiment=categories"), "give model=NAME, or all")
+    refused(program("verify", "experiment=quick"), "give model=NAME, or all")
     wrong = program("verify", "model=dcgan", "model.generator.widht=3")
     refused(wrong, "did you mean model.generator.width?")
 

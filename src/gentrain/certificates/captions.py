@@ -71,7 +71,7 @@ class JointEmbedding(Certificate):
 
     of = (GANCLS,)
     property = "phi's loss is the mean margin of wrong pairs; without a margin, that of contrast"
-    source = "Reed, Akata, Lee & Schiele, 2016, deep structured joint embedding"
+    source = "Reed et al., 2016, section 3.2; the margins: Reed, Akata, Lee & Schiele, 2016"
 
     def measure(self) -> float:
         model, (x, y) = self.subject.model(), self.subject.batch
@@ -88,8 +88,8 @@ class JointEmbedding(Certificate):
             else joint_embedding(theta, t, numbers(y), margin)
         )
         captions = wrong_captions(of_texts[0].args[0], y, self.node["negatives"])
-        shown = error(of_images[0].args[0], x)
-        return largest(shown, captions, error(losses["embedding"], expected))
+        images = error(of_images[0].args[0], x)
+        return largest(images, captions, error(losses["embedding"], expected))
 
 
 class CaptionsBetween(Certificate):
@@ -186,7 +186,7 @@ class CaptionsDescend(GeneratorDescends):
 
     of = (GANCLS,)
     property = "small steps, of phi down its own loss alone, lower the losses as far as they say"
-    source = "Reed et al., 2016, section 4.1, and algorithm 1"
+    source = "Reed et al., 2016, section 3.2, and algorithm 1"
 
     def measure(self) -> float:
         model, other = self.subject.model(), self.subject.model()
