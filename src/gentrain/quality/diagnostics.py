@@ -83,7 +83,8 @@ class DensityMeasurements:
     def findings(self) -> list[Finding | None]:
         """The result of every check, the gravest first."""
         infinite = nearly_infinite(self.scalars, "model")
-        slower = infinite.remedy if infinite else "scheme.optimizers.model.lr=1e-4"
+        rate = "1e-5" if infinite else "1e-4"  # as near infinity says
+        slower = f"scheme.optimizers.model.lr={rate}"
         return [
             infinite,
             exploded(self) if infinite is None else None,  # the same, with another rate
