@@ -203,3 +203,9 @@ def test_a_resume_keeps_the_precision(tmp_path: Path) -> None:
     asked = saved | {"trainer": {"precision": "bf16-mixed"}}
     assert directory.settings_kept(run_dir, asked) == {"trainer.precision": "32-true"}
     assert directory.settings_kept(run_dir, asked, {"trainer.precision"}) == {}
+    auto = saved | {"trainer": {"precision": "auto"}}
+    kept = directory.settings_kept(run_dir, auto, {"trainer.precision"})
+    assert kept == {"trainer.precision": "32-true"}
+    for command in (asked, auto, saved):  # it is no other run
+        assert directory.newest_unfinished(tmp_path, command | {"steps": 20}) == run_dir
+        directory.refuse_other_config(run_dir, command, {"model": "gan", "data": "mnist_5k"})

@@ -12,7 +12,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from gentrain.layers import precision
-from gentrain.runs.directory import CONFIG, LAST
+from gentrain.runs.directory import CONFIG
 from gentrain.training.devices import settle_precision
 from tests.support.paths import ROOT
 from tests.support.shell import Done, curves, plain, python
@@ -344,7 +344,8 @@ def test_the_chosen_precision_is_recorded_and_kept(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """In the configuration, and as a word, so that processes of DDP do not choose again."""
-    from gentrain.cli.compose import choose_precision
+    from gentrain.cli.compose import choose_precision, keep_settings
+    from gentrain.runs.directory import settings_kept
 
     def command(asked: str) -> DictConfig:
         task = ["model=gan", f"trainer.precision={asked}"]
@@ -361,7 +362,10 @@ def test_the_chosen_precision_is_recorded_and_kept(
         cfg = command(asked)
         saved = {"model": {}, "trainer": {"precision": before}}
         OmegaConf.save(saved, tmp_path / CONFIG)
-        choose_precision(cfg, tmp_path / LAST if before else None)
+        if before:
+            node = OmegaConf.to_container(cfg.trainer)
+            keep_settings(cfg, settings_kept(tmp_path, {"trainer": node}, {"trainer.precision"}))
+        choose_precision(cfg)
         assert cfg.trainer.precision == kept
         assert cfg.hydra.overrides.task == ["model=gan", f"trainer.precision={kept}"]
 

@@ -233,7 +233,7 @@ def prepare(args: Namespace) -> tuple[Command, Job]:
             keep_settings(
                 command.cfg, directory.settings_kept(checkpoint.parents[1], config, typed)
             )
-    choose_precision(command.cfg, checkpoint)
+    choose_precision(command.cfg)
     config = command.plain()
     if (run_dir / directory.CONFIG.parent).is_dir():
         directory.lock(run_dir)  # before Hydra overwrites what is there
@@ -355,26 +355,15 @@ def draw_seed(cfg: DictConfig) -> None:
         record(cfg, "seed", secrets.randbelow(2**32))
 
 
-def choose_precision(cfg: DictConfig, checkpoint: Path | None) -> None:
-    """Choose for `trainer.precision=auto`, and put it into the record of the run.
-
-    Args:
-        cfg: the command.
-        checkpoint: from which it goes on, with the precision of that run; None for a new run.
-    """
+def choose_precision(cfg: DictConfig) -> None:
+    """Choose for `trainer.precision=auto` of a new run, and put it into the record of the run."""
     if cfg.trainer.get("precision") != "auto":
         return
-    if checkpoint:
-        from gentrain.runs import directory
+    announce_torch()
+    from gentrain.layers.precision import fast_precision
 
-        saved = directory.saved_config(checkpoint.parents[1])
-        chosen, why = saved["trainer"]["precision"], "as before"
-    else:
-        announce_torch()
-        from gentrain.layers.precision import fast_precision
-
-        chosen, why = fast_precision(cfg.trainer.accelerator), "by the device"
-    log.info("trainer.precision=auto: %s, %s", chosen, why)
+    chosen = fast_precision(cfg.trainer.accelerator)
+    log.info("trainer.precision=auto: %s, by the device", chosen)
     record(cfg, "trainer.precision", chosen)
 
 

@@ -194,12 +194,12 @@ def settings_kept(
     """What a run that is resumed keeps: keys that came later, where the command has the default.
 
     The default of `data.validation` depends on `quality`, which a resume may change. The rows that
-    are held out stay those of the run, and so does the precision.
+    are held out stay those of the run. So does the precision, of which "auto" leaves the choice.
 
     Args:
         run_dir: the run.
         config: the configuration of the command.
-        typed: the keys of its overrides. What the user typed is never replaced.
+        typed: the keys of its overrides. What the user typed is never replaced, but for "auto".
 
     Returns:
         The values of the run, by dotted keys.
@@ -217,10 +217,11 @@ def settings_kept(
         and asked.get("quality._target_") == resolvers.NO_SCORES
     ):
         kept["data.validation"] = held_out
-    precision = saved.get("trainer.precision")
-    if precision and precision != asked.get("trainer.precision"):
+    precision, wanted = saved.get("trainer.precision"), asked.get("trainer.precision")
+    if precision and precision != wanted:
         kept["trainer.precision"] = precision
-    return {key: value for key, value in kept.items() if key not in typed}
+    chosen = set(typed) - ({"trainer.precision"} if wanted == "auto" else set())
+    return {key: value for key, value in kept.items() if key not in chosen}
 
 
 def saved_choices(run_dir: Path) -> dict[str, str]:
@@ -488,7 +489,7 @@ def identity_config(config: dict[str, Any]) -> dict[str, Any]:
 
 def continued(run_dir: Path, config: dict[str, Any], typed: Collection[str] = ()) -> dict[str, Any]:
     """`identity_config` of a command that goes on with a run, with the settings that it keeps."""
-    return identity_config(config) | settings_kept(run_dir, config, typed)
+    return identity_config(flat(config) | settings_kept(run_dir, config, typed))
 
 
 def fingerprint(config: dict[str, Any]) -> str:
