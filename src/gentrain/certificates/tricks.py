@@ -231,9 +231,8 @@ class ForeseenCritic(Trick):
         model, trick = self.parts(tricks.Unrolled)
         with recorded(trick, "generator_term") as calls:
             model.generator_loss(self.subject.batch)
-        critic, real, fake = (
-            each.detach() if isinstance(each, Tensor) else each for each in calls[0].args
-        )
+        critic, *images = calls[0].args
+        real, fake = (x.detach() for x in images)
         buffers = {name: b.clone() for name, b in model.critic.named_buffers()}
         torch.manual_seed(self.subject.seed)
         found = trick.generator_term(critic, real, fake)
