@@ -15,7 +15,8 @@ help:
 	@echo "make test-cluster  sweeps on a real SLURM of one node, and on Ray where it is installed"
 	@echo "                   (as root; apt-get install slurm-wlm munge)"
 	@echo "make bench         all benchmarks, 15 minutes on two quiet cores, and a page of them"
-	@echo "make results       write docs/results/runs.md from all runs in outputs"
+	@echo "make results       keep records of the runs in outputs, and write docs/results.md from"
+	@echo "                   all records that are kept; RUNS='DIR DIR' takes other runs"
 	@echo "make tables        train what is missing for the pages of docs/results and docs/doctor.md"
 	@echo "                   in outputs/ (hours of two cores), and write them; DATA=DIR has MNIST"
 	@echo "make site          build the documentation in build/site, with warnings as errors"
@@ -83,8 +84,9 @@ test-gpu: setup
 bench: setup
 	$(BIN)/python benchmarks/all.py
 
+RUNS ?= outputs
 results: setup
-	$(BIN)/python scripts/results.py outputs
+	$(BIN)/python scripts/results.py $(RUNS)
 
 ABLATED := label_smoothing,minibatch_discrimination,feature_matching_added
 ABLATED := [$(ABLATED),historical_averaging,virtual_batch_norm]

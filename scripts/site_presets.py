@@ -19,8 +19,8 @@ from gentrain.commands.list import defaults_of, head, options
 from gentrain.config.validate import locate
 from gentrain.data.sounds import Sounds
 
-RESULTS = ("docs/results.md", "docs/results/runs.md")
-PICTURE = re.compile(r"\]\((grids/[^)]+\.png)\)")
+RESULTS = ("docs/results/earlier.md", "docs/results/earlier_runs.md", "docs/results.md")
+PICTURE = re.compile(r"\]\(\.\./(grids/[^)]+\.png)\)")
 
 
 @cache
