@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from gentrain.commands.compare.directions import PREFIXES, best, is_score
 from gentrain.commands.compare.find import SEEDS, Run, is_compared
-from gentrain.protocols import canonical, comparable
+from gentrain.protocols import TEST, canonical, comparable
 from gentrain.runs import directory
 
 
@@ -134,8 +134,7 @@ def grouped(found: list[Run], across: Sequence[str] = ()) -> list[Group]:
             protocol = next(
                 (group.protocol for (key, _), group in members.items() if key == same), None
             )
-        in_training = {key: one for key, one in (protocol or {}).items() if key[:5] != "test/"}
-        way = (same, comparable(in_training, across))  # a run that failed has no test scores
+        way = (same, in_training(protocol or {}, across))
         group = members.setdefault(way, Group([], protocol))
         group.protocol = (protocol or {}) | (group.protocol or {}) or None
         group.runs.append(run)
@@ -179,6 +178,17 @@ def digests_of(found: list[Run]) -> dict[str, set[str]]:
         if run.config and digest(run):
             known.setdefault(configuration(run), set()).add(digest(run))
     return known
+
+
+def in_training(protocols: Mapping[str, Any], across: Sequence[str] = ()) -> str:
+    """A key of how runs were scored in training: one that failed has no scores of the test split.
+
+    Args:
+        protocols: of a run.
+        across: keys of a protocol that may differ.
+    """
+    found = {key: one for key, one in protocols.items() if not key.startswith(TEST)}
+    return comparable(found, across)
 
 
 def swept(run: Run) -> str:

@@ -1,0 +1,198 @@
+"""What the tables of docs/results.md say of a group of kept runs."""
+
+from __future__ import annotations
+
+import shlex
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from result_records import device_kind, evals
+from run_tables import shown_words
+
+from gentrain.commands.compare.directions import best
+from gentrain.commands.compare.find import Run
+from gentrain.commands.compare.groups import Group, Spread, grouped, spread
+from gentrain.protocols import NOT_KNOWN, TEST, of_score, short_hash
+from gentrain.runs.directory import typed_words
+
+VALIDATION = "quality/"  # begins the names of scores by which checkpoints are chosen
+LEFT_OUT = ("seed=", "data.seed=", "samples.", "steps=")  # of a command; steps have a column
+
+
+def groups_of(runs: Sequence[Run]) -> list[Group]:
+    """Groups as `compare` makes them, each of one kind of device."""
+    kinds = sorted({device_kind(run) for run in runs})
+    parts = [[run for run in runs if device_kind(run) == kind] for kind in kinds]
+    return [group for part in parts for group in grouped(part)]
+
+
+# --- what was run ---------------------------------------------------------------------------------
+
+
+def command(group: Group) -> str:
+    """The command that makes the runs of a group."""
+    typed = next(filter(None, (typed_words(run.path) for run in group.runs)), [])
+    words = shown_words(typed, *LEFT_OUT)
+    numbers = sorted({str(run.seed) for run in group.runs}, key=lambda seed: (len(seed), seed))
+    many = ["-m"] if len(numbers) > 1 else []
+    lengths = [word for word in typed if word.startswith("steps=")][-1:]
+    return shlex.join(["gentrain", *many, *words, *lengths, f"seed={','.join(numbers)}"])
+
+
+def seeds(group: Group) -> str:
+    """How many seeds have completed, and what became of the others."""
+    failed = {status: n for status, n in group.statuses.items() if status != "completed"}
+    parts = [f"{n} {status}" for status, n in sorted(failed.items())]
+    done = len(group.counted) if group.settled else 0
+    return ", ".join([str(done), *parts])
+
+
+def steps_made(group: Group) -> str:
+    """The lengths of the runs that count."""
+    return numbers(run.step for run in group.counted)
+
+
+def numbers(found: Iterable[int]) -> str:
+    """Different whole numbers in their order.
+
+    >>> numbers([2000, 1000, 2000])
+    '1,000, 2,000'
+    """
+    return ", ".join(f"{n:,}" for n in sorted(set(found)))
+
+
+def minutes(group: Group) -> str:
+    """The mean of the minutes of its runs.
+
+    A run that was resumed knows the time of its last part alone. Its training took longer: by the
+    images a second that it logged.
+    """
+    ends = [run.end for run in group.counted]
+    walls = [float(end.get("wall_seconds") or 0) for end in ends]
+    training = [float(end.get("training_seconds") or 0) for end in ends]
+    longer = [max(pair) for pair in zip(walls, training, strict=True)]
+    if not any(longer):
+        return ""
+    resumed = " (resumed; training alone)" if longer != walls else ""
+    return f"{statistics.fmean(longer) / 60:.1f}{resumed}"
+
+
+def devices(group: Group) -> str:
+    """The devices of the runs that count."""
+    return ", ".join(
+        sorted({str(run.end["device"]) for run in group.counted if "device" in run.end})
+    )
+
+
+# --- its scores -----------------------------------------------------------------------------------
+
+
+class Tested(NamedTuple):
+    """A score of the test split.
+
+    Attributes:
+        score: over seeds.
+        weights: whose it is.
+        protocol: its hash.
+        chosen: whether the weights were chosen by a score of the validation split.
+    """
+
+    score: Spread
+    weights: str
+    protocol: str
+    chosen: bool
+
+    def __str__(self) -> str:
+        return f"{shown(self.score)} ({self.weights})"
+
+
+def shown(found: Spread) -> str:
+    """A mean with its standard deviation over seeds."""
+    return plain(found.mean) + (f" ± {plain(found.sd, 2)}" if found.sd is not None else "")
+
+
+def plain(value: float, digits: int = 4) -> str:
+    """A number of so many digits, without an exponent for large ones.
+
+    >>> plain(1324.96), plain(88.5234), plain(213.4, 2), plain(0.00012)
+    ('1325', '88.52', '213', '0.00012')
+    """
+    text = f"{value:.{digits}g}"
+    return f"{value:.0f}" if "e+" in text else text
+
+
+def is_trained(group: Group, name: str) -> bool:
+    """Whether a score was computed after step 0."""
+    return any(name in run.curves and run.curves[name][0][-1] > 0 for run in group.counted)
+
+
+def best_of(group: Group, name: str) -> tuple[Spread, list[int]]:
+    """The best value of a score on the way, over seeds, and its steps."""
+    values, steps = [], []
+    for run in group.counted:
+        if name in run.curves:
+            at, curve = run.curves[name]
+            values.append(best(name)(curve))
+            steps.append(at[curve.index(values[-1])])
+    return spread(values), steps
+
+
+def told_best(group: Group, name: str) -> str:
+    """The best value on the way with its step."""
+    value, steps = best_of(group, name)
+    return f"{shown(value)} (step{'s' if len(set(steps)) > 1 else ''} {numbers(steps)})"
+
+
+def hash_of(group: Group, name: str) -> str:
+    """The hash of a score's protocol."""
+    return short_hash(of_score(group.protocol or {}, name))
+
+
+def tests(group: Group, score: str) -> list[Tested]:
+    """A score of the test split: of the weights at the end, and what `gentrain eval` found later.
+
+    Args:
+        group: of runs.
+        score: such as "nats".
+    """
+    name, found = f"{TEST}{score}", []
+    if name in group.final:
+        averaged = (of_score(group.protocol or {}, name) or {}).get("ema")
+        weights = f"{'averaged' if averaged else 'last'} weights{group.told_step(name)}"
+        found.append(Tested(group.final[name], weights, hash_of(group, name), False))
+    later: dict[tuple[str, bool, str], dict[str, tuple[float, int]]] = {}
+    for run in group.counted:
+        for record in evals(run):
+            protocol = of_score(record["protocols"], f"{VALIDATION}{score}")
+            value = record["scores"].get(f"{VALIDATION}{score}")
+            if value is not None and is_of_test(protocol):
+                way = (record["checkpoint"], record["averaged"], short_hash(protocol))
+                later.setdefault(way, {})[run.path.name] = value, record["step"]
+    return found + [told_eval(way, by_run, group) for way, by_run in sorted(later.items())]
+
+
+def told_eval(
+    way: tuple[str, bool, str], by_run: dict[str, tuple[float, int]], group: Group
+) -> Tested:
+    """What `gentrain eval` found in one way, over seeds."""
+    checkpoint, averaged, protocol = way
+    values, steps = zip(*by_run.values(), strict=True)
+    all_seeds = len(by_run) == len(group.counted)
+    weights = f"{checkpoint} {'averaged ' if averaged else ''}weights, step {numbers(steps)}, eval"
+    weights += "" if all_seeds else f" of {len(by_run)} of {len(group.counted)} seeds"
+    return Tested(spread(list(values)), weights, protocol, checkpoint == "best" and all_seeds)
+
+
+def is_of_test(protocol: Any) -> bool:
+    """Whether a score is of the test split, by its protocol."""
+    about = protocol or {}
+    split = about.get("split") or (about.get("reference") or {}).get("split") or ""
+    return str(split).startswith("test")
+
+
+def told_protocols(group: Group, score: str) -> str:
+    """The hashes of a score's protocols, of validation and of test."""
+    hashes = dict.fromkeys([hash_of(group, f"{VALIDATION}{score}")])
+    hashes |= dict.fromkeys(each.protocol for each in tests(group, score))
+    return "<br>".join(each if each == NOT_KNOWN else f"`{each}`" for each in hashes)
