@@ -290,13 +290,25 @@ def test_an_aim_that_is_typed_wrong_is_one_line(tmp_path: Path, page: Callable[.
         assert script("run_tables").exit_code(lambda: page("--aims", file)) == 2
 
 
-AIMS = ROOT / "docs/results/aims.yaml"
+# --- of this repository ---------------------------------------------------------------------------
+
+
+def test_the_page_of_docs_is_that_of_its_records() -> None:
+    """Nobody has typed in it; `make results RUNS=` writes it again."""
+    results, kept = script("results"), script("result_records")
+    runs, aims = kept.kept(kept.RECORDS), script("result_aims").read_aims()
+    parts = results.page_parts(runs, aims, results.PAGE)
+    assert results.PAGE.read_text("utf-8") == "\n\n".join(parts) + "\n"
+    files = [file for file in kept.RECORDS.rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) < results.MAX_BYTES
+    texts = [file.read_text("utf-8") for file in files if file.suffix != ".png"]
+    assert not any(kept.INNER_PATH.search(text) for text in texts)
 
 
 def test_aims_are_of_presets_and_scores() -> None:
     """Their keys exist, and the preset has their values or a command can give them."""
     register()
-    for aim in script("result_aims").read_aims(AIMS):
+    for aim in script("result_aims").read_aims():
         words = [f"model={aim.model}", f"data={aim.data}"]
         command = compose_command("train", Namespace(overrides=words, config_dir=None))
         choices, config = dict(command.choices()), flat(command.plain())
