@@ -22,10 +22,10 @@ from result_groups import (
     is_trained,
     plain,
     seeds,
-    shown,
     steps_made,
     tests,
     told_best,
+    told_final,
 )
 from result_records import device_kind
 from run_tables import ROOT, paragraph
@@ -219,7 +219,7 @@ def aim_row(group: Group, aim: Aim, runs: Sequence[Run]) -> list[str]:
         f"{aim.paper} ({aim.source})",
         str(test or ""),
         verdict,
-        shown(group.final[name]) + group.told_step(name),
+        told_final(group, name),
         told_best(group, name),
         *hours,
         devices(group),

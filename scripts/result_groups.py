@@ -138,6 +138,13 @@ def best_of(group: Group, name: str) -> tuple[Spread, list[int]]:
     return spread(values), steps
 
 
+def told_final(group: Group, name: str) -> str:
+    """The final value, with its step if that is not the last, and its split if that is test."""
+    of_test = is_of_test(of_score(group.protocol or {}, name))
+    held_out = " (of the test split: no validation)" if of_test else ""
+    return shown(group.final[name]) + group.told_step(name) + held_out
+
+
 def told_best(group: Group, name: str) -> str:
     """The best value on the way with its step."""
     value, steps = best_of(group, name)

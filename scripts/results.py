@@ -27,10 +27,10 @@ from result_groups import (
     is_trained,
     minutes,
     seeds,
-    shown,
     steps_made,
     tests,
     told_best,
+    told_final,
     told_protocols,
 )
 from result_records import POINTS, RECORDS, keep, kept
@@ -78,7 +78,7 @@ def row(group: Group, score: str, page: Path) -> list[str]:
         steps_made(group),
         seeds(group),
         score + (f" (floor {floor.mean:.1f})" if floor else ""),
-        shown(group.final[name]) + group.told_step(name),
+        told_final(group, name),
         told_best(group, name),
         "<br>".join(map(str, tests(group, score))),
         minutes(group),

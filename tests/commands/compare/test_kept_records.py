@@ -27,6 +27,7 @@ AIM = {
     "model": "vae", "data": "mnist", "score": "nats", "aim": 90, "paper": "88", "source": "read",
 }  # fmt: skip
 TEST_PROTOCOL = {"likelihood": "exact", "split": "test of 10000"}
+PROTOCOL = {"likelihood": "exact", "split": "validation of 6000"}
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +67,7 @@ def vae(
     every = 1000 // len(nats)
     ends = [math.nan] * (len(nats) - 1) + [test]
     columns = {"quality/nats": nats, "test/nats": ends}
-    values = {"fid": None, "columns": columns, "every": every, "protocol": TEST_PROTOCOL}
+    values = {"fid": None, "columns": columns, "every": every, "protocol": PROTOCOL}
     made.run(place, model="vae", more=more, **(values | other))
     file = place / "summary.json"
     found = json.loads(file.read_text("utf-8"))
@@ -272,6 +273,15 @@ def test_when_more_steps_bring_nothing(
     vae(tmp_path / "a", nats, more={"scheme.schedule": schedule})
     found = row_of(page(tmp_path / "a", "--aims", file))
     assert said in found["one more hour, same device"]
+
+
+def test_scores_of_the_test_split_are_not_taken_for_validation(
+    tmp_path: Path, page: Callable[..., str]
+) -> None:
+    """As those of data.validation=0 are."""
+    vae(tmp_path / "a", [99.0, 98.0], protocol=TEST_PROTOCOL)
+    found = row_of(page(tmp_path / "a"), -1)
+    assert found["validation"] == "98 (of the test split: no validation)"
 
 
 def test_minutes_of_a_resumed_run_are_those_of_its_training(
