@@ -13,7 +13,7 @@ from run_tables import shown_words
 from gentrain.commands.compare.directions import best
 from gentrain.commands.compare.find import Run
 from gentrain.commands.compare.groups import Group, Spread, grouped, spread
-from gentrain.protocols import NOT_KNOWN, TEST, of_score, short_hash
+from gentrain.protocols import NOT_KNOWN, TEST, of_score, readable, short_hash
 from gentrain.runs.directory import typed_words
 
 VALIDATION = "quality/"  # begins the names of scores by which checkpoints are chosen
@@ -94,17 +94,20 @@ class Tested(NamedTuple):
     Attributes:
         score: over seeds.
         weights: whose it is.
-        protocol: its hash.
+        error: its standard error, by the number of images; None where it has none.
+        protocol: how it was measured.
         chosen: whether the weights were chosen by a score of the validation split.
     """
 
     score: Spread
     weights: str
-    protocol: str
+    error: float | None
+    protocol: Any
     chosen: bool
 
     def __str__(self) -> str:
-        return f"{shown(self.score)} ({self.weights})"
+        error = "" if self.error is None else f"; standard error {plain(self.error, 2)}"
+        return f"{shown(self.score)} ({self.weights}{error})"
 
 
 def shown(found: Spread) -> str:
@@ -151,11 +154,6 @@ def told_best(group: Group, name: str) -> str:
     return f"{shown(value)} (step{'s' if len(set(steps)) > 1 else ''} {numbers(steps)})"
 
 
-def hash_of(group: Group, name: str) -> str:
-    """The hash of a score's protocol."""
-    return short_hash(of_score(group.protocol or {}, name))
-
-
 def tests(group: Group, score: str) -> list[Tested]:
     """A score of the test split: of the weights at the end, and what `gentrain eval` found later.
 
@@ -165,30 +163,37 @@ def tests(group: Group, score: str) -> list[Tested]:
     """
     name, found = f"{TEST}{score}", []
     if name in group.final:
-        averaged = (of_score(group.protocol or {}, name) or {}).get("ema")
+        protocol = of_score(group.protocol or {}, name)
+        averaged = (protocol or {}).get("ema")
         weights = f"{'averaged' if averaged else 'last'} weights{group.told_step(name)}"
-        found.append(Tested(group.final[name], weights, hash_of(group, name), False))
-    later: dict[tuple[str, bool, str], dict[str, tuple[float, int]]] = {}
+        error = group.final.get(f"{name}_error")
+        found.append(Tested(group.final[name], weights, error and error.mean, protocol, False))
+    later: dict[tuple[str, bool, str], list[dict[str, Any]]] = {}
     for run in group.counted:
         for record in evals(run):
             protocol = of_score(record["protocols"], f"{VALIDATION}{score}")
-            value = record["scores"].get(f"{VALIDATION}{score}")
-            if value is not None and is_of_test(protocol):
+            if f"{VALIDATION}{score}" in record["scores"] and is_of_test(protocol):
                 way = (record["checkpoint"], record["averaged"], short_hash(protocol))
-                later.setdefault(way, {})[run.path.name] = value, record["step"]
-    return found + [told_eval(way, by_run, group) for way, by_run in sorted(later.items())]
+                later.setdefault(way, []).append(record)
+    return found + [told_eval(score, same, group) for _, same in sorted(later.items())]
 
 
-def told_eval(
-    way: tuple[str, bool, str], by_run: dict[str, tuple[float, int]], group: Group
-) -> Tested:
+def told_eval(score: str, records: list[dict[str, Any]], group: Group) -> Tested:
     """What `gentrain eval` found in one way, over seeds."""
-    checkpoint, averaged, protocol = way
-    values, steps = zip(*by_run.values(), strict=True)
-    all_seeds = len(by_run) == len(group.counted)
-    weights = f"{checkpoint} {'averaged ' if averaged else ''}weights, step {numbers(steps)}, eval"
-    weights += "" if all_seeds else f" of {len(by_run)} of {len(group.counted)} seeds"
-    return Tested(spread(list(values)), weights, protocol, checkpoint == "best" and all_seeds)
+    name, first = f"{VALIDATION}{score}", records[0]
+    checkpoint, all_seeds = first["checkpoint"], len(records) == len(group.counted)
+    averaged = "averaged " if first["averaged"] else ""
+    steps = numbers(record["step"] for record in records)
+    weights = f"{checkpoint} {averaged}weights, step {steps}, eval"
+    weights += "" if all_seeds else f" of {len(records)} of {len(group.counted)} seeds"
+    errors = [each for record in records if (each := record["scores"].get(f"{name}_error"))]
+    return Tested(
+        spread([record["scores"][name] for record in records]),
+        weights,
+        statistics.fmean(errors) if errors else None,
+        of_score(first["protocols"], name),
+        checkpoint == "best" and all_seeds,
+    )
 
 
 def is_of_test(protocol: Any) -> bool:
@@ -198,8 +203,13 @@ def is_of_test(protocol: Any) -> bool:
     return str(split).startswith("test")
 
 
-def told_protocols(group: Group, score: str) -> str:
-    """The hashes of a score's protocols, of validation and of test."""
-    hashes = dict.fromkeys([hash_of(group, f"{VALIDATION}{score}")])
-    hashes |= dict.fromkeys(each.protocol for each in tests(group, score))
-    return "<br>".join(each if each == NOT_KNOWN else f"`{each}`" for each in hashes)
+def protocols_of(group: Group, score: str) -> dict[str, str]:
+    """The lines of a score's protocols by their hashes: of validation, and of test."""
+    found = [of_score(group.protocol or {}, f"{VALIDATION}{score}")]
+    found += [each.protocol for each in tests(group, score)]
+    return {short_hash(protocol): readable(protocol) for protocol in found}
+
+
+def told_hash(found: str) -> str:
+    """The hash of a protocol as code."""
+    return found if found == NOT_KNOWN else f"`{found}`"

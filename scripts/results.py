@@ -26,18 +26,20 @@ from result_groups import (
     groups_of,
     is_trained,
     minutes,
+    protocols_of,
     seeds,
     steps_made,
     tests,
     told_best,
     told_final,
-    told_protocols,
+    told_hash,
 )
 from result_records import POINTS, RECORDS, keep, kept
 from run_tables import ROOT, exit_code, paragraph, write_page
 
 from gentrain.commands.compare.find import Run, find
 from gentrain.commands.compare.groups import Group
+from gentrain.protocols import NOT_KNOWN
 from gentrain.tables import markdown_table, quantity
 
 PAGE = ROOT / "docs/results.md"
@@ -84,7 +86,7 @@ def row(group: Group, score: str, page: Path) -> list[str]:
         minutes(group),
         devices(group),
         picture(group, page),
-        told_protocols(group, score),
+        "<br>".join(map(told_hash, protocols_of(group, score))),
     ]
 
 
@@ -106,16 +108,18 @@ def about(runs: Sequence[Run], rows: int) -> str:
         "the mean ± standard deviation over seeds, of the last step, or of the one beside them.",
         "Checkpoints are chosen by the score of the validation split. The test split is scored at",
         "the end, with the weights of the last step, and again where somebody has used `gentrain",
-        "eval`. Of each protocol there is the hash, first that of validation: only scores of one",
-        "hash compare. `data.root=DATA` stands for a folder of data. A run without a score after",
-        f"step 0 has no row. Records have at most {POINTS} points of a curve, and its best one.",
+        "eval`; a standard error is that of a mean over its images. Of each protocol there is the",
+        "hash, first that of validation: only scores of one hash compare. `data.root=DATA` stands",
+        "for a folder of data. A run without a score after step 0 has no row. Records have at most",
+        f"{POINTS} points of a curve, and its best one.",
     )
 
 
 def page_parts(runs: Sequence[Run], aims: Sequence[Aim], page: Path) -> list[str]:
     """The paragraphs and the tables of the page."""
     groups = groups_of(runs)
-    rows = [row(group, score, page) for group in groups for score in score_names(group, aims)]
+    shown = [(group, score) for group in groups for score in score_names(group, aims)]
+    rows = [row(group, score, page) for group, score in shown]
     rows.sort(key=lambda cells: (cells[1], cells[4], cells[0], cells[9]))
     parts = [
         "# Results",
@@ -132,7 +136,18 @@ def page_parts(runs: Sequence[Run], aims: Sequence[Aim], page: Path) -> list[str
     for data in dict.fromkeys(cells[1] for cells in rows):
         of_data = [cells for cells in rows if cells[1] == data]
         parts += [f"### {data}", markdown_table(HEAD, of_data)]
-    return parts
+    return [*parts, *protocols_section(shown)]
+
+
+def protocols_section(shown: Sequence[tuple[Group, str]]) -> list[str]:
+    """What each hash on the page stands for."""
+    found: dict[str, str] = {}
+    for group, score in shown:
+        found |= protocols_of(group, score)
+    found.pop(NOT_KNOWN, None)
+    rows = [[told_hash(key), line.removeprefix(f"{key}: ")] for key, line in sorted(found.items())]
+    table = markdown_table(("protocol", "how it was measured"), rows)
+    return ["## Protocols", table] if rows else []
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -86,7 +86,7 @@ def row_of(text: str, part: int = 0) -> dict[str, str]:
     lines = [line for line in text.splitlines() if line.startswith("| ")]
     heads = [i for i, line in enumerate(lines) if line.startswith("| command")]
     head, _, row, *rest = lines[heads[part] :]
-    assert not rest or rest[0].startswith("| command"), "more than one row"
+    assert not rest or not rest[0].startswith("| `gentrain"), "more than one row"
     return dict(zip(*([c.strip() for c in each.strip("|").split(" | ")] for each in (head, row)),
                     strict=True))  # fmt: skip
 
@@ -212,16 +212,19 @@ def test_the_best_is_chosen_on_validation_and_tested_beside(
         run = vae(tmp_path / "runs" / str(seed), [120.0, 80.0 + seed, 85.0, 90.0], 95.0, seed=seed)
         later = {
             "checkpoint": "best", "step": 500, "averaged": False,
-            "scores": {"quality/nats": 84.0 + 2 * seed}, "protocols": {"quality": TEST_PROTOCOL},
+            "scores": {"quality/nats": 84.0 + 2 * seed, "quality/nats_error": 0.5},
+            "protocols": {"quality": TEST_PROTOCOL},
         }  # fmt: skip
         (run / "eval.json").write_text(json.dumps(later))
-    found = row_of(page(tmp_path / "runs"), -1)
+    found = row_of(text := page(tmp_path / "runs"), 1)
     assert found["validation"] == "90 ± 0"
     assert found["best on validation"] == "80.5 ± 0.71 (step 500)"
     last, best = found["test"].split("<br>")
     assert last == "95 ± 0 (last weights)"
-    assert best == "85 ± 1.4 (best weights, step 500, eval)"
-    assert f"`{short_hash(TEST_PROTOCOL)}`" in found["protocol"]
+    assert best == "85 ± 1.4 (best weights, step 500, eval; standard error 0.5)"
+    number = short_hash(TEST_PROTOCOL)
+    assert f"`{number}`" in found["protocol"]
+    assert f"| `{number}` | exact, test of 10000 |" in text
 
     file = tmp_path / "aims.yaml"
     file.write_text(json.dumps([AIM]))  # 90: reached by the best weights, and not by the last
@@ -280,7 +283,7 @@ def test_scores_of_the_test_split_are_not_taken_for_validation(
 ) -> None:
     """As those of data.validation=0 are."""
     vae(tmp_path / "a", [99.0, 98.0], protocol=TEST_PROTOCOL)
-    found = row_of(page(tmp_path / "a"), -1)
+    found = row_of(page(tmp_path / "a"), 1)
     assert found["validation"] == "98 (of the test split: no validation)"
 
 
@@ -290,7 +293,7 @@ def test_minutes_of_a_resumed_run_are_those_of_its_training(
     """4 x 250 steps of 64 images at 100 images/s take 640 s, and the last part took 120 s."""
     vae(tmp_path / "a", [1.0] * 4, columns={"quality/nats": [1.0] * 4,
                                             "images_per_second": [100.0] * 4})  # fmt: skip
-    assert row_of(page(tmp_path / "a"), -1)["minutes"] == "10.7 (resumed; training alone)"
+    assert row_of(page(tmp_path / "a"), 1)["minutes"] == "10.7 (resumed; training alone)"
 
 
 def test_an_aim_that_is_typed_wrong_is_one_line(tmp_path: Path, page: Callable[..., str]) -> None:

@@ -28,7 +28,7 @@ def results() -> ModuleType:
 
 def cells(page: str) -> list[list[str]]:
     """The rows of the page's table."""
-    lines = [line for line in page.splitlines() if line.startswith("| `")]
+    lines = [line for line in page.splitlines() if line.startswith("| `gentrain")]
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
 
 
