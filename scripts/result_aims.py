@@ -71,7 +71,7 @@ class Aim:
     def fits(self, run: Run) -> bool:
         """Whether the aim is one of a run's."""
         asked = {"model": self.model, "data": self.data} | self.having
-        of_run = run.choices | run.config
+        of_run = run.config | run.choices
         return all(of_run.get(key) == value for key, value in asked.items())
 
     def is_reached(self, value: float) -> bool:

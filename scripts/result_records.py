@@ -39,7 +39,7 @@ from gentrain.runs.directory import typed_words
 RECORDS = ROOT / "docs/results/records"
 ENDED = ("completed", "interrupted", "diverged", "failed")
 POINTS = 60  # of a curve; its best one is kept besides
-DIGITS = 6  # of the values of a curve
+DIGITS = 6  # of scores
 SIDE, COLOURS = 80, 16  # of a picture
 SUMMARY = (
     "choices", "seed", "steps", "metrics", "directions", "best", "protocols", "verdicts",
@@ -116,6 +116,7 @@ def thinned(run: Run) -> Run:
     for key in ("metrics", "directions"):
         found = end.get(key) or {}
         end[key] = {name: one for name, one in found.items() if name.startswith(PREFIXES)}
+    end["metrics"] = {name: rounded(value) for name, value in end["metrics"].items()}
     end["best"] = {key: one for key, one in (end.get("best") or {}).items() if key != "path"}
     end["data"] = {"digest": digest(run)}
     # a resumed run has the seconds of its last part in `wall_seconds`
@@ -123,6 +124,11 @@ def thinned(run: Run) -> Run:
     end["training_seconds"] = run.end.get("training_seconds", seconds)
     end["status"] = run.status
     return replace(run, config=config, end=without_paths(end))
+
+
+def rounded(value: float | None) -> float | None:
+    """A score with as many digits as its curve has; None, where it was not finite, stays."""
+    return None if value is None else float(f"{value:.{DIGITS}g}")
 
 
 def without_paths(value: Any) -> Any:
