@@ -106,6 +106,10 @@ class EBM(EnergyModel, HasTrace):
     def units(self) -> int:
         return self.sampler.replicas * self.size
 
+    @property
+    def energy_units(self) -> int:
+        return self.size
+
     def energy(self, x: Tensor) -> Tensor:
         return self.network(x[:, : self.size].unflatten(1, self.shape))
 
