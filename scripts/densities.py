@@ -13,8 +13,7 @@ The density of a flow is exact. That of an energy is normalised by its sum over 
         gentrain model=ebm experiment=plane data=$data hydra.run.dir=outputs/gallery/ebm-$data
     done
     for data in gaussian_ring gaussian_grid; do
-        gentrain model=ebm experiment=plane data=$data model.k=50 \
-            scheme.optimizers.model.lr=3e-4 hydra.run.dir=outputs/gallery/ebm-$data
+        gentrain model=ebm experiment=tempering data=$data hydra.run.dir=outputs/gallery/ebm-$data
     done
     python scripts/densities.py outputs/gallery --models ebm --out docs/gallery-energies.png \
         --data two_moons checkerboard rings gaussian_ring gaussian_grid

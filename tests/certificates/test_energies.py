@@ -25,7 +25,7 @@ from gentrain.models.energy.rbm import RBM
 from gentrain.models.energy.visible import BinaryUnits, GaussianUnits, Visible
 from gentrain.networks.energy import MLP, Conv
 from gentrain.quality.ais import Annealed
-from gentrain.samplers import gibbs, kernel, langevin, metropolis
+from gentrain.samplers import gibbs, kernel, langevin, metropolis, tempering
 from gentrain.training.callbacks.checkpoint import Checkpoint
 from gentrain.training.callbacks.rng import RNG
 from gentrain.training.datamodule import DataModule
@@ -480,7 +480,12 @@ def test_an_energys_gradient_against_the_integral(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize(
     "sampler",
-    [langevin.Langevin(2e-3, bounds=[-1, 1]), langevin.MALA(0.02), metropolis.RandomWalk(0.3)],
+    [
+        langevin.Langevin(2e-3, bounds=[-1, 1]),
+        langevin.MALA(0.02),
+        metropolis.RandomWalk(0.3),
+        tempering.ParallelTempering(metropolis.RandomWalk(0.3), [1.0, 0.5, 0.25], moves=2),
+    ],
 )
 def test_any_sampler_draws_a_deep_energy(sampler: kernel.Kernel) -> None:
     """exp(-E), E a quadratic in the box: means and what is held."""
@@ -490,16 +495,31 @@ def test_any_sampler_draws_a_deep_energy(sampler: kernel.Kernel) -> None:
             return ((x - 0.1) / 0.2).square().sum(1) / 2
 
     model = EBM(Bowl(), sampler, [2], k=5, buffer=10)
-    end = model.run_chain(model.noise(3000, "cpu"), 300)
+    end = model.run_chain(model.noise(3000, "cpu"), 300)[:, :2]
     assert_within(end.mean(0), end.std(0) / math.sqrt(3000), torch.tensor([0.1, 0.1]))
     torch.testing.assert_close(end.std(0), torch.tensor([0.2, 0.2]), atol=0.015, rtol=0)
     values, known = (
         torch.tensor([[0.6, 0.0]]).expand(3000, 2),
         torch.tensor([[True, False]]).expand(3000, 2),
     )
-    end = model.run_chain(values, 300, model.clamp(values, known))
-    assert (end[:, 0] == 0.6).all()
+    end = model.run_chain(model.with_hidden(values), 300, model.clamp(values, known))
+    assert (end[:, ::2] == 0.6).all()
     assert_within(end[:, 1].mean(), end[:, 1].std() / math.sqrt(3000), torch.tensor(0.1))
+
+
+def test_replicas_stay_with_their_temperatures() -> None:
+    """The buffer keeps those of each chain, so that hot ones need not warm up in each update."""
+
+    class Bowl(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return (x / 0.1).square().sum(1) / 2
+
+    sampler = tempering.ParallelTempering(metropolis.RandomWalk(0.3), [1.0, 0.25, 0.04], moves=2)
+    model = EBM(Bowl(), sampler, [2], k=4, buffer=4000, fresh=0.0)
+    for _ in range(20):
+        model.negatives(4000)
+    spread = model.chains.view(-1, 3, 2).std(0).mean(1)
+    torch.testing.assert_close(spread, torch.tensor([0.1, 0.2, 0.5]), rtol=0.04, atol=0)
 
 
 def test_the_density_on_a_grid_is_the_energys_by_the_integral() -> None:
@@ -666,6 +686,9 @@ def energies() -> dict[str, EnergyModel]:
         "unlearning": Hopfield(shape, memories=6, unlearning=0.1),
         "ebm": ebm(shape=(1, 8, 8)),
         "ebm mala": ebm(langevin.MALA(1e-3), shape=(1, 8, 8), alpha=0.1),
+        "ebm tempering": ebm(
+            tempering.ParallelTempering(metropolis.RandomWalk(0.1), [1.0, 0.5]), shape=(1, 8, 8)
+        ),
     }
 
 
@@ -752,6 +775,7 @@ def test_what_cannot_be_compiled_is_refused() -> None:
         ("model=ebm", "sampler=mala", "model.buffer=10"),
         ("model=ebm", "network=energy_mlp", "sampler=hmc", "data=gaussian_ring", "model.buffer=10"),
         ("model=ebm", "experiment=plane", "data=rings"),
+        ("model=ebm", "experiment=tempering", "data=gaussian_ring"),
     ],
     ids=" ".join,
 )

@@ -226,6 +226,7 @@ PLANE = ("model=ebm", "experiment=plane", "data=rings")
         (Annealed(), ("model=realnvp", "data.size=8"), "quality=nats"),
         (Annealed(), ("model=planar",), "quality=nats"),
         (LogLikelihood(), PLANE, "quality=plane"),
+        (LogLikelihood(), (*PLANE[:1], "experiment=tempering", PLANE[2]), "quality=plane"),
         (Annealed(), PLANE, "quality=plane"),
         (PlaneLikelihood(), ("model=rbm", "data.size=8"), "quality=ais, or"),
         (PlaneLikelihood(), ("model=ebm", "data.size=8"), "quality=chains, or"),

@@ -95,6 +95,10 @@ CONTINUOUS: dict[str, tuple[Kernel, int]] = {
     "hmc": (hamiltonian.HMC(0.3, leaps=5), 40),
     "parallel_tempering": (tempering.ParallelTempering(metropolis.RandomWalk(1.0), LADDER), 60),
     "parallel_tempering_mala": (tempering.ParallelTempering(langevin.MALA(0.2), LADDER), 50),
+    "parallel_tempering_moves": (
+        tempering.ParallelTempering(metropolis.RandomWalk(1.0), LADDER, moves=4),
+        15,
+    ),
 }
 DISCRETE: dict[str, tuple[Kernel, int]] = {
     "gibbs": (Gibbs(torch.tensor([-1.0, 1.0])), 12),
@@ -167,6 +171,20 @@ def test_equal_random_numbers_draw_equal_chains_and_a_run_goes_on(
         return torch.cat(found)
 
     assert torch.equal(drawn(6), drawn(6)) and torch.equal(drawn(6), drawn(2, 4))
+
+
+@pytest.mark.parametrize(("continuous", "name"), EVERY)
+def test_chains_go_on_from_their_replicas(continuous: bool, name: str) -> None:
+    """A state is known by its replicas: the first is the draw, and none is lost or made equal."""
+    kernel, _, target, x = case(continuous, name, chains=40)
+    state = run(kernel, target, x, 3).state
+    replicas = kernel.replicas_of(state)
+    assert replicas.shape == (40, kernel.replicas, *x.shape[1:])
+    assert torch.equal(replicas[:, 0], state.x)
+    assert kernel.replicas == 1 or not torch.equal(replicas[:, -1], state.x)
+    resumed = kernel.resume(target, replicas)
+    torch.testing.assert_close((resumed.x, resumed.log_p), (state.x, state.log_p))
+    assert torch.equal(kernel.replicas_of(resumed), replicas)
 
 
 def test_lengths_of_a_random_walk_are_log_uniform() -> None:

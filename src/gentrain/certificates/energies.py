@@ -233,7 +233,7 @@ class ContrastOfEnergies(Certificate):
             expected["regularizer"] = alpha * (data.square().mean() + samples.square().mean())
         off = seen[: len(data)] - model.values(batch[0])
         blurred = float(off.abs().max()) <= 6 * float(self.node["blur"]) + 1e-12
-        apart = error(seen[len(data) :], ends) + float(ends.requires_grad)
+        apart = error(seen[len(data) :], ends[:, : model.size]) + float(ends.requires_grad)
         if found.keys() != expected.keys() or not blurred:
             return float("inf")
         return largest(apart, *(error(found[name], each) for name, each in expected.items()))

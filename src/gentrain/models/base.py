@@ -223,6 +223,11 @@ class HasEnergy(Capability):
     def units(self) -> int:
         """The number of values of a state: those of an image, and hidden ones."""
 
+    @property
+    def energy_units(self) -> int:
+        """The first values of a state of which the energy is a function; all by default."""
+        return self.units
+
     @abstractmethod
     def values(self, images: Tensor) -> Tensor:
         """The visible values (B, D) of images (B, C, H, W) in [-1, 1], or of points (B, D)."""

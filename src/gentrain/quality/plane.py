@@ -103,7 +103,7 @@ class PlaneLikelihood(HeldOutMetric):
     @staticmethod
     def fits(model: Any) -> bool:
         """Whether a model is an energy of two numbers."""
-        return supports(model, HasEnergy) and model.units == 2
+        return supports(model, HasEnergy) and model.energy_units == 2
 
     def check(self, data: Data, model: Any) -> None:
         super().check(data, model)
@@ -112,7 +112,7 @@ class PlaneLikelihood(HeldOutMetric):
             if not others:
                 others = ["quality=chains" if supports(model, HasTrace) else "quality=none"]
             raise UserError(
-                f"a grid is for an energy of two numbers, and this one is of {model.units} "
+                f"a grid is for an energy of two numbers, and this one is of {model.energy_units} "
                 f"({self.key}); choose {' or '.join(others)}, or an energy in the plane "
                 "(experiment=plane)"
             )

@@ -27,6 +27,7 @@ class Kernel(ABC):
     """A transition of many chains at once, which leaves the target invariant."""
 
     rejects: ClassVar[bool] = True  # it may reject a proposal
+    replicas: int = 1  # states that it keeps of each chain; the first one is the draw
     bounds: list[float] | None = None  # [low, high] of a box in which every step ends
 
     def start(self, target: LogDensity, x: Tensor) -> State:
@@ -37,6 +38,14 @@ class Kernel(ABC):
     @abstractmethod
     def step(self, target: LogDensity, state: State) -> State:
         """Move every chain by one step."""
+
+    def resume(self, target: LogDensity, replicas: Tensor) -> State:
+        """The state of chains whose replicas (C, K, ...) are those of an earlier run."""
+        return self.start(target, replicas[:, 0])
+
+    def replicas_of(self, state: State) -> Tensor:
+        """The replicas (C, K, ...) of each chain, from which another run may `resume`."""
+        return state.x[:, None]
 
 
 class Chains(NamedTuple):

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gentrain.config.types import Count
 from gentrain.errors import UserError
 from gentrain.samplers.kernel import Kernel, LogDensity, State
 from gentrain.streams import uniform
@@ -29,23 +30,25 @@ class Ladder(NamedTuple):
 
 
 class ParallelTempering(Kernel):
-    """K chains for each, the k-th of p^beta_k. `kernel` moves all, then neighbours exchange states
-    with probability
+    """K replicas of each chain, the k-th of p^beta_k. `kernel` moves all, then neighbours exchange
+    states with probability
 
         min(1, exp((beta_k - beta_(k+1)) (log p(x_(k+1)) - log p(x_k)))),
 
-    even and odd pairs in turn. Hot chains cross between modes, and pass them on to cold ones. The
-    `State` is that of the cold chain, beta_0 = 1.
+    even and odd pairs in turn. Hot replicas cross between modes, and pass them on to cold ones.
+    The `State` is that of the cold replica, beta_0 = 1.
 
     Args:
-        kernel: moves the chains.
+        kernel: moves the replicas.
         betas: inverse temperatures, falling from 1.
+        moves: steps of `kernel` between exchanges. The target is computed `moves` + 2 times in a
+            step of this kernel, where that of `kernel` computes it once.
 
     Raises:
         UserError: for betas that do not fall from 1.
     """
 
-    def __init__(self, kernel: Kernel, betas: Sequence[float]) -> None:
+    def __init__(self, kernel: Kernel, betas: Sequence[float], moves: Count = 1) -> None:
         if (
             len(betas) < 2
             or betas[0] != 1
@@ -55,13 +58,21 @@ class ParallelTempering(Kernel):
             raise UserError(
                 f"temperatures must fall from 1, not {list(betas)} (betas); e.g. [1, 0.5, 0.25]"
             )
-        self.kernel, self.betas = kernel, betas
+        self.kernel, self.betas, self.moves = kernel, betas, moves
+        self.replicas, self.bounds = len(betas), kernel.bounds
 
     def start(self, target: LogDensity, x: Tensor) -> State:
-        log_p = target(x)
-        swapped = log_p.new_zeros(len(self.betas) - 1, len(x))
-        ladder = Ladder(x.expand(len(self.betas), *x.shape), swapped, 0)
-        return State(x, log_p, torch.ones_like(log_p, dtype=torch.bool), ladder)
+        return self.resume(target, x[:, None].expand(-1, self.replicas, *x.shape[1:]))
+
+    def resume(self, target: LogDensity, replicas: Tensor) -> State:
+        x = replicas.transpose(0, 1)
+        log_p = target(x[0])
+        swapped = log_p.new_zeros(len(x) - 1, x.shape[1])
+        accepted = torch.ones_like(log_p, dtype=torch.bool)
+        return State(x[0], log_p, accepted, Ladder(x, swapped, 0))
+
+    def replicas_of(self, state: State) -> Tensor:
+        return state.carry.x.transpose(0, 1)
 
     def step(self, target: LogDensity, state: State) -> State:
         x = state.carry.x
@@ -72,7 +83,9 @@ class ParallelTempering(Kernel):
         def tempered(x: Tensor) -> Tensor:
             return each * target(x)
 
-        moved = self.kernel.step(tempered, self.kernel.start(tempered, x.flatten(0, 1)))
+        moved = self.kernel.start(tempered, x.flatten(0, 1))
+        for _ in range(self.moves):
+            moved = self.kernel.step(tempered, moved)
         x, accepted = moved.x.view_as(x), moved.accepted.view(k, c)
         x, log_p, swapped = self.exchange(x, target(moved.x).view(k, c), beta, state.carry.turn)
         return State(x[0], log_p[0], accepted[0], Ladder(x, swapped, 1 - state.carry.turn))

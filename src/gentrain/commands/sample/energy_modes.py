@@ -43,7 +43,7 @@ class Density(Mode):
             )
         model = session.model
         if not supports(model, HasLogProb) and not (
-            supports(model, HasEnergy) and model.units == 2
+            supports(model, HasEnergy) and model.energy_units == 2
         ):
             raise UserError(
                 "mode=density draws a density, and this model has none (mode); choose mode=grid, "

@@ -28,7 +28,7 @@ from gentrain.models.energy.base import Clamped, EnergyModel, contrast
 from gentrain.models.objective import Objective
 from gentrain.models.pixels import Unchanged, shown
 from gentrain.samplers.diagnostics import mixing
-from gentrain.samplers.kernel import Kernel, State
+from gentrain.samplers.kernel import Kernel
 from gentrain.streams import uniform
 
 TRANSITIONS = 4  # the fewest of which R-hat and the effective sample size are defined
@@ -44,7 +44,8 @@ class EBM(EnergyModel, HasTrace):
 
     Args:
         network: (B, *shape) -> energies (B,); no layer may couple samples.
-        sampler: a kernel of `gentrain.samplers`, applied to -E.
+        sampler: a kernel of `gentrain.samplers`, applied to -E. Of a kernel that keeps several
+            replicas of each chain, those beyond the first are the hidden units of a state.
         shape: (C, H, W) of images, or (D,) of points.
         k: transitions of the negative samples in each update.
         buffer: earlier samples from which these start (persistent contrastive divergence; Tieleman,
@@ -101,14 +102,23 @@ class EBM(EnergyModel, HasTrace):
         bounds = self.sampler.bounds
         return None if bounds is None else (bounds[0], bounds[1])
 
+    @property
+    def units(self) -> int:
+        return self.sampler.replicas * self.size
+
+    @property
+    def energy_units(self) -> int:
+        return self.size
+
     def energy(self, x: Tensor) -> Tensor:
-        return self.network(x.view(-1, *self.shape))
+        return self.network(x[:, : self.size].unflatten(1, self.shape))
 
     def objective(self, batch: Batch) -> Objective:
         x = self.values(batch[0])
         x = x + self.blur * torch.randn_like(x)
         trace = self.negatives(len(x))
-        data, model = self.energy(torch.cat([x, trace.x])).split(len(x))
+        states = torch.cat([x, trace.x[:, : self.size]])
+        data, model = self.energy(states).split(len(x))
         found = contrast(data, model)
         if self.k >= TRANSITIONS:
             found.metrics |= mixing(trace.energies, trace.accepted)
@@ -134,7 +144,14 @@ class EBM(EnergyModel, HasTrace):
 
     def noise(self, n: int, device: torch.device | str) -> Tensor:
         """Uniform in [-1, 1]."""
-        return uniform(torch.empty(n, self.size, device=device)) * 2 - 1
+        return uniform(torch.empty(n, self.units, device=device)) * 2 - 1
+
+    def with_hidden(self, v: Tensor) -> Tensor:
+        return v.repeat(1, self.sampler.replicas)
+
+    def clamp(self, v: Tensor, known: Tensor) -> Clamped:
+        """Clamp the known values (n, D) in every replica."""
+        return Clamped(self.with_hidden(known), self.with_hidden(v))
 
     def run_chain(self, x: Tensor, steps: int, clamped: Clamped | None = None) -> Tensor:
         """States after `steps` transitions of the sampler.
@@ -143,30 +160,33 @@ class EBM(EnergyModel, HasTrace):
         and once more at the end.
         """
 
-        state, _ = self.transitions(x, steps, clamped)
-        return state.x if clamped is None else clamped.apply(state.x)
+        end, _ = self.transitions(x, steps, clamped)
+        return end if clamped is None else clamped.apply(end)
 
     def trace(self, x: Tensor, steps: int) -> Trace:
-        state, seen = self.transitions(x, steps)
+        end, seen = self.transitions(x, steps)
         log_p, accepted = (torch.stack(each) for each in zip(*seen, strict=True))
-        return Trace(state.x, -log_p, accepted if self.sampler.rejects else None)
+        return Trace(end, -log_p, accepted if self.sampler.rejects else None)
 
     def transitions(
         self, x: Tensor, steps: int, clamped: Clamped | None = None
-    ) -> tuple[State, list[tuple[Tensor, Tensor]]]:
-        """The state after `steps` transitions, and log p (C,) and the acceptance of each one."""
+    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """States (C, units) after `steps` transitions, and log p (C,) and acceptance of each."""
 
-        def target(x: Tensor) -> Tensor:
-            return -at_least_single(self.energy(x if clamped is None else clamped.apply(x)))
+        def target(x: Tensor) -> Tensor:  # of (C, D), or of (K C, D) for K replicas at once
+            if clamped is not None:
+                times = len(x) // len(clamped.known)
+                x = Clamped(*(each[:, : self.size].repeat(times, 1) for each in clamped)).apply(x)
+            return -at_least_single(self.energy(x))
 
         seen = []
         # spectral norm computes its weights once a chain, not at each transition
         with frozen(self.network), torch.no_grad(), parametrize.cached():
-            state = self.sampler.start(target, x)
+            state = self.sampler.resume(target, x.unflatten(1, (-1, self.size)))
             for _ in range(steps):
                 state = self.sampler.step(target, state)
                 seen.append((state.log_p, state.accepted))
-        return state, seen
+        return self.sampler.replicas_of(state).flatten(1), seen
 
 
 @contextmanager
