@@ -54,7 +54,8 @@ OTHERS = (
     "[losses by Lipschitz methods](results/losses.md),",
     "[the ablation of improved_gan](results/ablation.md),",
     "[log-likelihoods of all families](results/likelihood.md),",
-    "[modes found](results/coverage.md) and [what the doctor sees](doctor.md).",
+    "[modes found](results/coverage.md), [those of Stacked MNIST](results/stacked_mnist.md)",
+    "and [what the doctor sees](doctor.md).",
 )
 
 
