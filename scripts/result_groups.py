@@ -63,19 +63,9 @@ def numbers(found: Iterable[int]) -> str:
 
 
 def minutes(group: Group) -> str:
-    """The mean of the minutes of its runs.
-
-    A run that was resumed knows the time of its last part alone. Its training took longer: by the
-    images a second that it logged.
-    """
-    ends = [run.end for run in group.counted]
-    walls = [float(end.get("wall_seconds") or 0) for end in ends]
-    training = [float(end.get("training_seconds") or 0) for end in ends]
-    longer = [max(pair) for pair in zip(walls, training, strict=True)]
-    if not any(longer):
-        return ""
-    resumed = " (resumed; training alone)" if longer != walls else ""
-    return f"{statistics.fmean(longer) / 60:.1f}{resumed}"
+    """The mean of the minutes of its runs."""
+    seconds = group.mean_of("wall_seconds")
+    return "" if seconds is None else f"{seconds / 60:.1f}"
 
 
 def devices(group: Group) -> str:

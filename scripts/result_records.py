@@ -119,9 +119,6 @@ def thinned(run: Run) -> Run:
     end["metrics"] = {name: rounded(value) for name, value in end["metrics"].items()}
     end["best"] = {key: one for key, one in (end.get("best") or {}).items() if key != "path"}
     end["data"] = {"digest": digest(run)}
-    # a resumed run has the seconds of its last part in `wall_seconds`
-    seconds = run.clock[1][-1] * 3600
-    end["training_seconds"] = run.end.get("training_seconds", seconds)
     end["status"] = run.status
     return replace(run, config=config, end=without_paths(end))
 

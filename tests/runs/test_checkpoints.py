@@ -4,6 +4,7 @@ import csv
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import lightning as L
@@ -105,6 +106,22 @@ def test_a_resumed_run_equals_the_uninterrupted(tmp_path: Path, log_every: int) 
     assert rows(whole) == rows(parts)
     for name in ("step-000004.png", "step-000008.png", "final.png"):
         assert (whole / "samples" / name).read_bytes() == (parts / "samples" / name).read_bytes()
+
+
+def test_the_time_of_a_resumed_run_is_that_of_all_its_parts(tmp_path: Path) -> None:
+    """Up to the checkpoint: what was done after it is done again, and counts once."""
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    before = time.time()
+    train(tmp_path, 2, [Checkpoint()])
+    first = loaded(last)["wall_seconds"]
+    assert 0 < first <= time.time() - before
+    saved = loaded(last)
+    torch.save(saved | {"wall_seconds": 1000.0}, last)
+    resumed = train(tmp_path, 4, [Checkpoint()], resume=last)
+    assert 1000 < loaded(last)["wall_seconds"] <= resumed.clock.wall_seconds < 1000 + 600
+    old = {key: value for key, value in saved.items() if key != "wall_seconds"}
+    torch.save(old, last)  # of 0.1
+    assert 0 < train(tmp_path, 4, [Checkpoint()], resume=last).clock.wall_seconds < 600
 
 
 def test_a_finished_run_can_be_made_longer(tmp_path: Path) -> None:

@@ -42,16 +42,25 @@ class Curves:
 
 
 class Clock:
-    """Real images and seconds since the start of this process.
+    """Real images and seconds since the start of this process, and the time of the whole run.
 
     It runs while batches are fetched and training steps are made, and stands while callbacks draw,
     score and save.
+
+    Attributes:
+        earlier: wall seconds of the run before this process, up to the checkpoint that it resumes.
     """
 
     def __init__(self) -> None:
         self.images, self.seconds, self.steps = 0, 0.0, 0
+        self.earlier, self._began = 0.0, time.time()
         self._since: float | None = None
         self._reported = (0, 0.0)  # images and seconds at the last `throughput`
+
+    @property
+    def wall_seconds(self) -> float:
+        """Seconds of the run, with those of the processes that it was resumed from."""
+        return self.earlier + time.time() - self._began
 
     def start(self) -> None:
         """Run from now on."""

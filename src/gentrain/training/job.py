@@ -6,7 +6,6 @@ import functools
 import logging
 import os
 import shlex
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -237,7 +236,7 @@ class Job:
         Yields:
             The summary, which is empty until the end.
         """
-        started, end = time.time(), dict[str, Any]()
+        end: dict[str, Any] = {}
         status, stopped_by, kept = "failed", None, True
         try:
             yield end
@@ -260,7 +259,7 @@ class Job:
             raise
         finally:
             with ignore_sigchld():
-                end |= self.summary(status, started)
+                end |= self.summary(status)
                 if self.trainer.is_global_zero:
                     self.write_summary(end)
                 with say_if_slow("closing the dashboards (logger)"):
@@ -307,7 +306,7 @@ class Job:
         curves = f"curves by `gentrain compare {shlex.quote(str(self.run_dir))}`"
         return f"{done}; {', '.join([*look, curves])}"
 
-    def summary(self, status: str, started: float) -> dict[str, Any]:
+    def summary(self, status: str) -> dict[str, Any]:
         """What summary.json holds; callbacks fill in `best` and `verdicts`."""
         scheme, clock = self.scheme, self.scheme.clock
         end: dict[str, Any] = {
@@ -323,7 +322,7 @@ class Job:
             "verdicts": [],
             "images_per_second": clock.images / clock.seconds if clock.seconds else None,
             "seconds_per_step": clock.seconds / clock.steps if clock.steps else None,
-            "wall_seconds": time.time() - started,
+            "wall_seconds": clock.wall_seconds,
             "device": device_name(self.trainer),
             "versions": directory.versions(),
             "plugins": dict(active),

@@ -377,6 +377,7 @@ class TrainingModule(L.LightningModule, ABC):
         checkpoint["origin"], checkpoint["divergences"] = self.origin, self.guard.used
         chosen = {player: self.steps[player].compiled for player in self.chosen}
         checkpoint["threads"] = torch.get_num_threads()
+        checkpoint["wall_seconds"] = self.clock.wall_seconds
         checkpoint["compiled"] = {"asked": self.compile_when, "chosen": chosen}
         # the buffers of a single process are in its state_dict
         if self.trainer.world_size > 1 and (own := self.rank_local()):
@@ -387,6 +388,7 @@ class TrainingModule(L.LightningModule, ABC):
         self.curves.load_state_dict(checkpoint["window"])
         self.latest, self.protocols = checkpoint["latest"], checkpoint["protocols"]
         self.resumed, self.guard.used = True, checkpoint["divergences"]
+        self.clock.earlier = checkpoint.get("wall_seconds", 0.0)  # 0.1 did not save it
         before = checkpoint.get("compiled", {})
         if before.get("asked") == self.compile_when:
             self.chosen = before["chosen"]

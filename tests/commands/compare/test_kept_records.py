@@ -287,15 +287,6 @@ def test_scores_of_the_test_split_are_not_taken_for_validation(
     assert found["validation"] == "98 (of the test split: no validation)"
 
 
-def test_minutes_of_a_resumed_run_are_those_of_its_training(
-    tmp_path: Path, page: Callable[..., str]
-) -> None:
-    """4 x 250 steps of 64 images at 100 images/s take 640 s, and the last part took 120 s."""
-    vae(tmp_path / "a", [1.0] * 4, columns={"quality/nats": [1.0] * 4,
-                                            "images_per_second": [100.0] * 4})  # fmt: skip
-    assert row_of(page(tmp_path / "a"), 1)["minutes"] == "10.7 (resumed; training alone)"
-
-
 def test_an_aim_that_is_typed_wrong_is_one_line(tmp_path: Path, page: Callable[..., str]) -> None:
     file = tmp_path / "aims.yaml"
     for node in ({"modle": "vae"}, {"source": "heard"}):
