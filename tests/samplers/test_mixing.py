@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gentrain.data.gaussians import GaussianRing
 from gentrain.data.plane import TwoMoons
 from gentrain.errors import UserError
 from gentrain.models.base import HasTrace
@@ -152,3 +153,27 @@ def test_log_z_in_the_plane_is_the_closed_form(caplog: pytest.LogCaptureFixture)
 def test_the_mass_at_the_border_is_that_of_the_outermost_squares() -> None:
     grid = on_grid(ebm(RandomWalk(0.3), sd=1e6), CPU, 10)
     assert grid.border == pytest.approx(36 / 100) and grid.cell == pytest.approx(0.04)
+
+
+def test_the_weights_of_modes_are_those_of_the_density() -> None:
+    """Modes of 2, 1 and 1/2 of their true weight, the last with half of its mass elsewhere."""
+    data = GaussianRing(
+        name="gaussian_ring", shape=(2,), classes=4, radius=2.0, std=0.1, n=100, draw_seed=0
+    )
+    modes, sd = data.modes(), data.sd
+    centres = torch.cat([modes, modes[3:] / 2])
+    shares = torch.tensor([2.0, 1.0, 0.5, 0.25, 0.25])
+
+    class Mixture(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            off = torch.cdist(x, centres).square() / (2 * sd**2)
+            return -torch.logsumexp(shares.log() - off, 1)
+
+    model = EBM(Mixture(), RandomWalk(0.3), [2], k=40, buffer=50)
+    metric = PlaneLikelihood(box=1.5, side=400)
+    metric.check(data, model)
+    scores = metric.compute(data, model, CPU)
+    assert scores["most_weight"] == pytest.approx(2.0, abs=1e-3)
+    assert scores["least_weight"] == pytest.approx(0.5, abs=1e-3)
+    inside = 1 - math.exp(-(3**2) / 2)  # of a normal in the plane, within 3 sd
+    assert scores["near_modes"] == pytest.approx(inside * 3.75 / 4, abs=3e-3)

@@ -16,15 +16,20 @@ from gentrain.capability import supports
 from gentrain.config.types import Count, Positive, Share, Whole
 from gentrain.data.arrays import Frame
 from gentrain.data.base import Data
+from gentrain.data.capabilities import HasModes
 from gentrain.errors import UserError
 from gentrain.models.base import HasEnergy, HasTrace, eval_mode
 from gentrain.quality.base import HELD_OUT, HeldOutMetric, Score
+from gentrain.quality.coverage import REACH
 from gentrain.quality.likelihood import held_out_protocol, mean_and_error
+
+SUM = "none: a sum over a grid"  # in the place of a score's error
 
 
 class OnGrid(NamedTuple):
     """exp(-E) at the middles of side x side squares that fill a box."""
 
+    places: Tensor  # (side^2, 2) the middles
     log_p: Tensor  # (side, side) log p by x and y, in float64
     log_z: float
     cell: float  # area of a square
@@ -47,15 +52,39 @@ def on_grid(
     """
     line = low + (torch.arange(side) + 0.5) * (high - low) / side
     frame = frame or Frame(torch.zeros(2), torch.ones(2))
-    places = frame.places(torch.cartesian_prod(line, line)).split(4096)
+    places = frame.places(torch.cartesian_prod(line, line))
     with torch.no_grad():
-        energies = [model.energy(part.to(device)).cpu().double() for part in places]
+        energies = [model.energy(part.to(device)).cpu().double() for part in places.split(4096)]
     log_p = -torch.cat(energies).view(side, side)
     cell = ((high - low) / side) ** 2 * frame.half.prod().item()
     log_z = log_p.flatten().logsumexp(0) + math.log(cell)
     log_p = log_p - log_z
     inner = log_p[1:-1, 1:-1].flatten().logsumexp(0).exp().item() * cell
-    return OnGrid(log_p, log_z.item(), cell, max(0.0, 1 - inner))
+    return OnGrid(places, log_p, log_z.item(), cell, max(0.0, 1 - inner))
+
+
+def weights_of_modes(grid: OnGrid, modes: Tensor, sd: float) -> dict[str, float]:
+    """The mass of a density at the modes of a mixture.
+
+    Args:
+        grid: the density.
+        modes: (K, 2) the centres of modes of equal weight.
+        sd: their standard deviation.
+
+    Returns:
+        `least_weight` and `most_weight`: K times the mass of the points that are nearest to the
+        mode with the least and the most of it, 1 for equal weights; `near_modes`: the share of the
+        mass within 3 sd of a mode.
+    """
+    mass = grid.log_p.flatten().exp() * grid.cell
+    distance, nearest = torch.cdist(grid.places.double(), modes.double()).min(1)
+    weights = torch.zeros(len(modes), dtype=mass.dtype).index_add_(0, nearest, mass) * len(modes)
+    near = mass[distance <= REACH * sd].sum()
+    return {
+        "least_weight": weights.min().item(),
+        "most_weight": weights.max().item(),
+        "near_modes": near.item(),
+    }
 
 
 class PlaneLikelihood(HeldOutMetric):
@@ -63,7 +92,8 @@ class PlaneLikelihood(HeldOutMetric):
 
     The box is that of the sampler, where it has one, and otherwise [-box, box]^2. There the mass in
     the outermost squares says whether the box holds all of it: where it is more than
-    `most_at_border`, neither log Z nor the nats are given.
+    `most_at_border`, neither log Z nor the nats are given. Of a mixture of Gaussians there are the
+    weights that the density gives to the modes, too.
 
     Args:
         every: generator steps between two scores.
@@ -84,6 +114,9 @@ class PlaneLikelihood(HeldOutMetric):
         "nats_error": Score("nats per image", None),
         "log_z": Score("nats", None),
         "log_z_border": Score("share of the mass", None),
+        "least_weight": Score("true weights", True, SUM),
+        "most_weight": Score("true weights", False, SUM),
+        "near_modes": Score("share of the mass", True, SUM),
     }
 
     def __init__(
@@ -132,7 +165,7 @@ class PlaneLikelihood(HeldOutMetric):
             "side": self.side,
         } | held_out_protocol(self, data)
 
-    def compute(self, data: Data, model: Any, device: torch.device) -> dict[str, float]:
+    def compute(self, data: Any, model: Any, device: torch.device) -> dict[str, float]:
         with eval_mode(model):
             grid = on_grid(model, device, self.side, *self.ends(model))
             scores = {"log_z_border": grid.border}
@@ -143,6 +176,8 @@ class PlaneLikelihood(HeldOutMetric):
                     "larger one, quality=plane quality.box=SIDE (quality.box)",
                 )
                 return scores
+            if supports(data, HasModes):
+                scores |= weights_of_modes(grid, data.modes(), data.sd)
             points = [model.values(batch[0]) for batch in self.batches(data, device)]
             energies = torch.cat([model.energy(part).double() for part in points])
         return (
