@@ -297,7 +297,7 @@ class Job:
         best, score = end["best"], ""
         if best:
             score = f", best {best['metric']} {best['value']:.4g} at step {best['step']}"
-            score += f" (protocol {protocol_of(end, best['metric'])})"
+            score += f" (protocol {best.get('protocol', protocols.NOT_KNOWN)})"
         rate = f"{end['images_per_second'] or 0:,.0f} images/s"
         done = (
             f"done: {quantity(end['steps'], 'step')} in {end['wall_seconds']:.0f} s, {rate}{score}"
@@ -319,6 +319,7 @@ class Job:
             "directions": directions(scheme.latest),
             "best": {},
             "protocols": scheme.protocols,
+            "measured_by": scheme.measured_by,
             "protocol_lines": protocols.lines(scheme.protocols),
             "verdicts": [],
             "images_per_second": clock.images / clock.seconds if clock.seconds else None,
@@ -348,11 +349,6 @@ class Job:
 def torchs_own_threads() -> int:
     """The number of threads before the first run of this process: one for each physical core."""
     return torch.get_num_threads()
-
-
-def protocol_of(end: dict[str, Any], score: str) -> str:
-    """The line of a score's protocol, of a summary."""
-    return protocols.of_score(end["protocol_lines"], score, "not known")
 
 
 def scores(end: dict[str, Any]) -> dict[str, float | str]:
