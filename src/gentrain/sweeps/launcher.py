@@ -28,6 +28,7 @@ from hydra.core.override_parser.types import QuotedString
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from gentrain.config.experiments import refuse_other_model
 from gentrain.config.overrides import as_typed, last_value, without
 from gentrain.config.schema import resolved
 from gentrain.config.validate import check_run
@@ -269,6 +270,7 @@ class SweepLauncher:
     def composed(self, overrides: tuple[str, ...]) -> directory.Composed:
         """The configuration of a job without its seed; kept, as Hydra takes 0.12 s for each."""
         if overrides not in self.known:
+            refuse_other_model(overrides)
             cfg = self.loader.load_sweep_config(self.config, list(overrides))
             choices = {str(group): str(name) for group, name in cfg.hydra.runtime.choices.items()}
             seed = cfg.seed
