@@ -35,6 +35,7 @@ log = logging.getLogger("gentrain")
 VERSION_BASE = "1.3"  # of Hydra's behaviour
 DEFAULT_QUALITY = "classifier"  # of conf/train.yaml, which needs labels
 PARENT = "GENTRAIN_CELL_PARENT"  # set in the process of a sweep's cell
+CHECK = "GENTRAIN_CHECK_ONLY"  # set where a training is checked, and does not begin
 
 
 def register() -> None:

@@ -34,9 +34,11 @@ from gentrain.config.schema import resolved
 from gentrain.config.validate import check_run
 from gentrain.errors import Stopped, UserError
 from gentrain.files import exclusive
+from gentrain.patience import say_if_slow
 from gentrain.runs import directory
+from gentrain.runs.process import Process
 from gentrain.sweeps.budget import announce
-from gentrain.sweeps.cell_process import LAUNCHER, STOP, wants_more_steps
+from gentrain.sweeps.cell_process import LAUNCHER, STOP, refusal, wants_more_steps
 from gentrain.sweeps.ledger import Ledger, Status, alive
 from gentrain.sweeps.table import print_sweep
 from gentrain.tables import quantity
@@ -117,6 +119,8 @@ class SweepLauncher:
             Stopped: by a signal, after the cells have saved.
         """
         names = [self.add_cell([override for override in job if override]) for job in job_overrides]
+        if not self.asked:
+            self.refuse_shared_mistake(names)
         self.asked = list(dict.fromkeys([*self.asked, *names]))
         self.ledger.write(self.swept)
         todo = [name for name in dict.fromkeys(names) if self.needs_training(name)]
@@ -130,6 +134,33 @@ class SweepLauncher:
             log.warning("stopped; go on with: %s", self.command_to_go_on())
             raise Stopped(128 + self.stopped_by)
         return [self.returned(job, name) for job, name in zip(job_overrides, names, strict=True)]
+
+    def refuse_shared_mistake(self, names: list[str]) -> None:
+        """End a sweep of which no cell can begin, before anything of it is written.
+
+        Cells are built and checked in their order, until one can begin: most often the first. Cells
+        that differ in their seed alone are alike. Another machine may have other data, and a
+        study other trials, so these find out by themselves.
+
+        Raises:
+            UserError: with the mistake of the first cell, where each has one.
+        """
+        begun = any(self.ledger.status(name)["status"] != "missing" for name in names)
+        if begun or self.jobs.outlive_sweep or self.trials is not None:
+            return
+        commands = [self.ledger.cells[name]["command"] for name in names]
+        kinds = {tuple(without(command, "seed")): command for command in reversed(commands)}
+        main = Process.main if self.config.cluster.warm else None
+        reasons: list[str] = []
+        with say_if_slow("checking whether the cells can begin"):
+            for command in reversed(kinds.values()):
+                reason = refusal([*self.overlays(), *command], main)
+                if reason is None:
+                    return
+                reasons.append(reason)
+        if len(set(reasons)) > 1:
+            raise UserError(f"no cell can begin, the first for this reason: {reasons[0]}")
+        raise UserError(reasons[0])
 
     def take_over(self, names: list[str], initial_job_idx: int) -> None:
         """Wait for cells that another process trains, and train what that leaves half done.
@@ -359,16 +390,19 @@ class SweepLauncher:
                 1,
             )
 
-    def command_to_go_on(self) -> str:
-        """The command that trains what is left of the sweep, to be copied into a shell."""
-        typed = self.config.hydra.overrides
-        ours = ("hydra.output_subdir", "hydra/job_logging", "hydra.mode")
-        overlays = [
+    def overlays(self) -> list[str]:
+        """The directories of the user's own YAML files, as they are typed."""
+        return [
             f"--config-dir={source.path}"
             for source in self.config.hydra.runtime.config_sources
             if source.provider == "command-line"
         ]
-        words = [*overlays, *as_typed(typed.task), *without(typed.hydra, *ours)]
+
+    def command_to_go_on(self) -> str:
+        """The command that trains what is left of the sweep, to be copied into a shell."""
+        typed = self.config.hydra.overrides
+        ours = ("hydra.output_subdir", "hydra/job_logging", "hydra.mode")
+        words = [*self.overlays(), *as_typed(typed.task), *without(typed.hydra, *ours)]
         return shlex.join(["gentrain", "-m", *words])
 
     def failure_message(self, bad: list[Status], count: int) -> str:

@@ -196,10 +196,8 @@ class Job:
             The best score, for a sweeper to minimise; None without scores.
         """
         self.prepare_directory()
-        # a mistake in the data or in the choice of a metric is reported before a dashboard opens
-        self.data.load("train")
+        self.check_data()  # before a dashboard opens
         self.scheme.origin["data"] = self.data.identity()
-        self.evaluation.check(self.data, self.scheme.model)
         mallopt()
         if self.trainer.strategy.root_device.type == "cpu":
             # with Lightning's "1", every optimizer step looks for NVIDIA's library
@@ -221,6 +219,11 @@ class Job:
         if self.trainer.is_global_zero:
             log.info("%s", self.conclusion(end))
         return end["best"].get("value")
+
+    def check_data(self) -> None:
+        """Refuse a mistake in the data, or in the choice of a metric; the data are read."""
+        self.data.load("train")
+        self.evaluation.check(self.data, self.scheme.model)
 
     def prepare_directory(self) -> None:
         """Make the run directory this process's own, and remove what dead processes have left."""
