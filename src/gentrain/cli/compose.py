@@ -198,7 +198,7 @@ def run_hydra_app(name: str, args: Namespace, task: Callable[[DictConfig], Any])
     from hydra import version
     from hydra._internal.utils import _run_hydra, get_args_parser
 
-    if name == "train" and not args.multirun:
+    if name == "train" and args.cfg and not args.multirun:  # and not while a line is completed
         refuse_other_model(args.overrides)
     version.setbase(VERSION_BASE)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise errors here, instead of leaving the program
