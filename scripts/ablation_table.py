@@ -222,7 +222,7 @@ def main() -> None:
             "the first steps of narrow networks. With six such intervals, one misses the truth in",
             "one table of four.",
             finding(found),
-            f"Floor {floor}; protocol {protocols(runs)}; {devices(runs)};",
+            f"Floor {floor}; protocol {protocols(runs, SCORE)}; {devices(runs)};",
             f"{minutes:.0f} minutes in all, beside other work.",
         ),
         f"![Paired differences]({picture.name})",

@@ -51,6 +51,7 @@ from gentrain.tables import markdown_table
 MODELS = ("gan", "improved_gan", "pacgan", "wgan", "wgan_gp", "sngan", "r3gan")
 MIXTURES = {"gaussian_ring": 8, "gaussian_grid": 25}
 STACKED = "stacked_mnist"
+FOUND = "test/modes_found"  # the score that all runs have
 PACGAN = "PacGAN, Table 1"
 VEEGAN = "VEEGAN, Table 1"
 # modes and share of high quality on the ring, and on the grid
@@ -117,7 +118,7 @@ def plane_row(runs: Sequence[Record], model: str) -> list[str]:
     ring, grid = (of(runs, model, data) for data in MIXTURES)
     cells = []
     for found in (ring, grid):
-        cells.append(mean_and_spread(run.score("test/modes_found") for run in found))
+        cells.append(mean_and_spread(run.score(FOUND) for run in found))
         shares = [run.score("test/high_quality") for run in found]
         cells.append(mean_and_spread(shares, percent=True))
     seeds = " and ".join(str(len(found)) for found in (ring, grid))
@@ -128,7 +129,7 @@ def plane_row(runs: Sequence[Record], model: str) -> list[str]:
 def stacked_row(runs: Sequence[Record], name: str) -> list[str]:
     """The row of a model on Stacked MNIST."""
     found = of(runs, name, STACKED)
-    modes = mean_and_spread(run.score("test/modes_found") for run in found)
+    modes = mean_and_spread(run.score(FOUND) for run in found)
     kl = mean_and_spread((run.score("test/kl_to_uniform") for run in found), 2)
     minutes = mean_and_spread(run.minutes for run in found)
     return [label(runs, name, [STACKED]), str(len(found)), steps(found), modes, kl, minutes]
@@ -194,7 +195,7 @@ def draw(runs: Sequence[Record], models: Sequence[str], file: Path) -> None:
             points = torch.as_tensor(opened.sample(2500))
             axis.scatter(*centres.T, s=70, facecolors="none", edgecolors="0.6", linewidths=0.8)
             axis.scatter(*points.T, s=1, alpha=0.3, color="tab:blue", linewidths=0)
-            count = found[0].score("test/modes_found")
+            count = found[0].score(FOUND)
             good = found[0].score("test/high_quality")
             axis.set_title(f"{model}\n{count:.0f} modes, {good:.0%} near one", fontsize=8)
     fig.suptitle("2,500 samples of one seed (blue), and the modes of the data (grey)", fontsize=10)
@@ -224,7 +225,7 @@ def write_stacked(runs: Sequence[Record], file: Path) -> None:
             "Mean and standard deviation over seeds, of 26,000 samples. A classifier names their",
             f"digits; it is right for {read_by_classifier(runs)} of the test digits.",
             f"All runs have `{shlex.join(common(runs))}`.",
-            f"Protocol {protocols(runs)}; {devices(runs)}.",
+            f"Protocol {protocols(runs, FOUND)}; {devices(runs)}.",
         ),
         "## What the papers have",
         "Read on the pictures of the tables in the authors' repositories.",
@@ -252,7 +253,7 @@ def write_mixtures(runs: Sequence[Record], file: Path) -> None:
             "is found with one sample within three standard deviations of it (VEEGAN's rule).",
             f"Samples spread evenly over the square would have {chances(runs)} near a mode, so",
             "that a share near this says that nothing of the modes has been learned, however many",
-            f"are found. Protocol {protocols(runs)}; {devices(runs)}.",
+            f"are found. Protocol {protocols(runs, FOUND)}; {devices(runs)}.",
         ),
         f"![Samples of each method on both mixtures]({picture.name})",
         "## What the papers have",
@@ -279,7 +280,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "docs/results/coverage.md")
     args = parser.parse_args()
     runs = [run for folder in args.runs for run in records(folder)]
-    runs = with_scores(runs, "test/modes_found")
+    runs = with_scores(runs, FOUND)
     plane = [run for run in runs if run.word("data") in MIXTURES and run.word("model") in MODELS]
     stacked = [run for run in runs if run.word("data") == STACKED]
     if not plane and not stacked:

@@ -177,7 +177,7 @@ def main() -> None:
             "failed if it diverged,",
             "or if the doctor saw a collapse at its end.",
             f"{len(runs)} runs, {minutes:.0f} minutes, {devices(runs)}.",
-            f"Protocol {protocols(runs)}.",
+            f"Protocol {protocols(runs, SCORE)}.",
         ),
         paragraph(
             f"Every run is `gentrain {' '.join(COMMON)}` with `steps=`, `loss=`,",

@@ -27,13 +27,14 @@ from typing import Any
 from PIL import Image
 from run_tables import ROOT, shown_words
 
+from gentrain.commands.compare import older
 from gentrain.commands.compare.directions import PREFIXES, best, is_score
 from gentrain.commands.compare.find import SEEDS, Run, find, is_compared
 from gentrain.commands.compare.groups import configuration, digest, in_training, seeds_of
 from gentrain.commands.compare.records import Curve, number, read_json
 from gentrain.errors import UserError
 from gentrain.files import atomic_write, to_json, write_text
-from gentrain.protocols import canonical
+from gentrain.protocols import by_score, canonical
 from gentrain.runs.directory import typed_words
 
 RECORDS = ROOT / "docs/results/records"
@@ -42,10 +43,14 @@ POINTS = 60  # of a curve; its best one is kept besides
 DIGITS = 6  # of scores
 SIDE, COLOURS = 80, 16  # of a picture
 SUMMARY = (
-    "choices", "seed", "steps", "metrics", "directions", "best", "protocols", "verdicts",
+    "choices", "seed", "steps", "metrics", "directions", "best", "protocols", "measured_by",
+    "verdicts",
     "images_per_second", "seconds_per_step", "wall_seconds", "device", "versions",
 )  # fmt: skip
-EVAL = ("checkpoint", "step", "averaged", "scores", "protocols", "device", "versions")
+EVAL = (
+    "checkpoint", "step", "averaged", "scores", "protocols", "measured_by", "device",
+    "versions",
+)  # fmt: skip
 INNER_PATH = re.compile(r"(?<![^\s=,\[('\"])~?/\w[^\s,\])'\"]*")
 
 
@@ -276,5 +281,19 @@ def damaged(place: Path, why: str) -> UserError:
 
 
 def evals(run: Run) -> list[dict[str, Any]]:
-    """What `gentrain eval` found of a run of which there is a record."""
-    return [read_json(file) for file in sorted(run.path.glob("eval*.json"))]
+    """What `gentrain eval` found of a run of which there is a record.
+
+    `protocols` are those of its scores, by their names.
+    """
+    found = [read_json(file) for file in sorted(run.path.glob("eval*.json"))]
+    return [one | {"protocols": protocols_of(one, run)} for one in found]
+
+
+def protocols_of(found: dict[str, Any], run: Run) -> dict[str, Any]:
+    """How each score of an evaluation was measured, as far as that is known."""
+    measured_by = found.get("measured_by")
+    if measured_by is None:  # of an older version
+        measured_by = older.measured_by(
+            found["protocols"], {"metrics": found["scores"]}, run.config
+        )
+    return by_score(found["protocols"], measured_by)

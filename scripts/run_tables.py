@@ -18,7 +18,7 @@ from typing import Any
 from gentrain.commands.compare.find import Run, find, read_run
 from gentrain.config.overrides import is_of_sweep, last_value
 from gentrain.errors import UserError
-from gentrain.protocols import NOT_KNOWN, TEST, short_hash
+from gentrain.protocols import NOT_KNOWN, of_score, short_hash
 from gentrain.runs.directory import COLLAPSE, summary, typed_words
 
 ROOT = Path(__file__).parents[1]
@@ -54,11 +54,9 @@ class Record:
         """A score of the end of the training, not a number where there is none."""
         return float(self.summary.get("metrics", {}).get(name, math.nan))
 
-    @property
-    def protocol(self) -> str:
-        """The hash of the protocol of its scores of the test split; "not known" without one."""
-        protocols = self.summary["protocols"]
-        return short_hash(protocols.get(f"{TEST}quality", protocols.get("quality")))
+    def protocol(self, score: str) -> str:
+        """The hash of the protocol of a score; "not known" without one."""
+        return short_hash(of_score(self.run.protocol_of_score, score))
 
 
 def records(folder: Path) -> list[Record]:
@@ -111,9 +109,9 @@ def command_line() -> str:
     return shlex.join(["python", f"scripts/{script}", *words])
 
 
-def protocols(runs: Iterable[Record]) -> str:
-    """The protocols of the scores of some runs."""
-    found = sorted({run.protocol for run in runs if run.summary})
+def protocols(runs: Iterable[Record], score: str) -> str:
+    """The protocols of a score of some runs."""
+    found = sorted({run.protocol(score) for run in runs if run.summary})
     return ", ".join(each if each == NOT_KNOWN else f"`{each}`" for each in found)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gentrain.protocols import comparable, lines, of_score, readable, short_hash
+from gentrain.protocols import by_score, comparable, lines, of_score, readable, short_hash
 from tests.support import made_runs as made
 from tests.support.program import Program
 
@@ -38,9 +38,14 @@ def test_what_is_rounded_and_what_is_left_out() -> None:
 
 def test_a_score_finds_its_protocol() -> None:
     protocols = {"quality": made.PROTOCOL, "test/quality": OTHER, "paired": {"images": 3}}
-    assert of_score(protocols, "quality/fid") == made.PROTOCOL
-    assert of_score(protocols, "test/fid") == OTHER
-    assert of_score(protocols, "quality/paired") == {"images": 3}
+    measured_by = {"quality/fid": "quality", "test/fid": "test/quality", "quality/l1": "paired"}
+    found = by_score(protocols, measured_by | {"quality/gone": "gone"})
+    assert of_score(found, "quality/fid") == made.PROTOCOL
+    assert of_score(found, "test/fid") == OTHER
+    assert of_score(found, "quality/l1") == {"images": 3}
+    # nobody has said which metric these are of: not the one that is called quality
+    for name in ("quality/psnr", "test/l1", "quality/gone", "quality/quality"):
+        assert of_score(found, name) is None
     assert of_score({}, "quality/fid", "unknown") == "unknown"
     assert lines(protocols)["quality"] == readable(made.PROTOCOL)
     assert readable(made.PROTOCOL).startswith(f"{short_hash(made.PROTOCOL)}: classifier 856a")

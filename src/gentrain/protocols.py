@@ -72,11 +72,25 @@ def lines(protocols: Mapping[str, Any]) -> dict[str, str]:
     return {name: readable(protocol) for name, protocol in protocols.items()}
 
 
+def by_score(protocols: Mapping[str, Any], measured_by: Mapping[str, str]) -> dict[str, Any]:
+    """The protocol of each score; a score whose metric left none is missing.
+
+    Args:
+        protocols: by the key of their metric, such as "paired" or "test/quality".
+        measured_by: for each score, such as "quality/l1", the key of the metric that computed it.
+    """
+    return {score: protocols[key] for score, key in measured_by.items() if key in protocols}
+
+
 def of_score(protocols: Mapping[str, Any], score: str, missing: Any = None) -> Any:
-    """The protocol of a score such as "quality/nats" or "test/fid", among those of a run."""
-    prefix, _, name = score.partition("/")
-    of = "" if prefix == "quality" else f"{prefix}/"
-    return protocols.get(f"{of}{name}", protocols.get(f"{of}quality", missing))
+    """The protocol of a score such as "quality/nats" or "test/fid".
+
+    Args:
+        protocols: what `by_score` found.
+        score: its name.
+        missing: what is returned where nothing says how it was measured.
+    """
+    return protocols.get(score, missing)
 
 
 def about(protocol: Any) -> str:

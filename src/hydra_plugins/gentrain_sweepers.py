@@ -44,15 +44,22 @@ def run_sweep(sweeper: Any, arguments: list[str], sweep: Callable[[Any], Any]) -
         sweep: makes the sweep; called with our launcher.
     """
     from gentrain.files import report_disk_errors
+    from gentrain.runs.directory import missing_directories, remove_directories
     from gentrain.sweeps.launcher import DeferredConfigLoader, SweepLauncher
 
     launcher, context = sweeper.launcher, sweeper.hydra_context
     launcher.hydra_context = replace(context, config_loader=DeferredConfigLoader())
     swept = swept_keys(arguments)
     sweeper.launcher = ours = SweepLauncher(launcher, sweeper.config, context.config_loader, swept)
+    made = missing_directories(ours.dir)
     with report_disk_errors(ours.dir, "sweep.name", "give another hydra.sweep.dir=DIR"):
-        with ours.exclusive_driver():
-            sweep(ours)
+        try:
+            with ours.exclusive_driver():
+                sweep(ours)
+        except Exception:
+            if not (ours.dir / "sweep.json").exists():  # refused before there were any cells
+                remove_directories(made)
+            raise
         ours.conclude()
 
 

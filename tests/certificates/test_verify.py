@@ -193,7 +193,8 @@ def test_what_does_not_hold_is_status_1(program: Program, monkeypatch: pytest.Mo
 def test_an_experiment_may_choose_the_preset() -> None:
     for experiment, preset in (("categories", "infogan"), ("[captions]", "gan_cls")):
         assert of_experiment([f"experiment={experiment}"], composed) == preset
-    for word in ("experiment=quick", "experiment=null"):
+    assert of_experiment(["experiment=[quick,plane]"], composed) == "ebm"
+    for word in ("experiment=quick", "experiment=null", "steps=1"):
         assert of_experiment([word], composed) is None
 
 

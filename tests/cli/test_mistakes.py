@@ -43,6 +43,26 @@ COMPOSITION = {
         ["model.generator.wdth=3"],
         ["(model.generator.wdth)", "did you mean model.generator.width"],
     ),
+    "3-unknown-key-of-swept-models": (
+        ["-m", "model=gan,dcgan", "model.generator.wdith=16,32"],
+        ["(model.generator.wdith); did you mean model.generator.width"],
+    ),
+    "3-unknown-key-of-the-second-model": (
+        ["-m", "model=vae,gan", "seed=0,1", "model.generator.wdith=16"],
+        ["did you mean model.generator.width"],
+    ),
+    "3-unknown-key-of-swept-networks": (
+        ["-m", "model=gan", "network=dcgan,mlp", "model.critic.dpeth=3"],
+        ["did you mean model.critic.depth"],
+    ),
+    "experiment-of-another-model": (
+        ["model=dcgan", "experiment=plane", "data=rings"],
+        ["experiment=plane is for model=ebm, not for model=dcgan (experiment, model)"],
+    ),
+    "experiment-of-another-model-swept": (
+        ["-m", "model=bigan,vae", "experiment=codes"],
+        ["experiment=codes is for model=bigan or ali, not for model=vae"],
+    ),
     "7-seed-below-0": (["seed=-1"], ["(seed)", "4294967295"]),
     "7-seed-no-integer": (["seed=1e99"], ["(seed)", "1e+99"]),
     "7-no-steps": (["steps=0"], ["(steps)", "1 or more"]),

@@ -42,6 +42,7 @@ KEYS = {
     "best",
     "protocols",
     "protocol_lines",
+    "measured_by",
     "verdicts",
     "images_per_second",
     "seconds_per_step",

@@ -14,7 +14,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from gentrain.cli.compose import register
-from gentrain.config import paths, schema, validate
+from gentrain.commands.list import listed
+from gentrain.config import experiments, paths, schema, validate
+from gentrain.errors import UserError
 from gentrain.training.job import Job
 from tests.support.compose import options
 from tests.support.paths import ROOT
@@ -53,6 +55,51 @@ def test_it_composes(name: str) -> None:
     words = command(name)
     assert f"experiment={name}" in words
     assert validate.check(configuration(*words))["steps"] >= 1
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_it_says_which_models_it_is_for(name: str) -> None:
+    """A model of another class is refused by name, and not by some key that it lacks."""
+    chosen, fitting = experiments.model_of(name), experiments.models_for(name)
+    assert fitting[:1] in ([chosen], [])
+    for model in [*fitting, None]:
+        words = [f"model={model}"] if model else []
+        experiments.refuse_other_model([*words, f"experiment={name}"])
+    for model in ("dcgan", "vae"):
+        if fitting and model not in fitting:
+            with pytest.raises(UserError, match=f"experiment={name} is for model={chosen}"):
+                experiments.refuse_other_model([f"model={model}", f"experiment=[{name}]"])
+    assert (f"(model={chosen})" in listed_line(name)) is (chosen is not None)
+
+
+def listed_line(name: str) -> str:
+    """What `gentrain list experiments` says of an experiment."""
+    lines = listed("experiments", lambda *_: pytest.fail("nothing is composed"))
+    return next(line for line in lines if line.split()[0] == name)
+
+
+def test_what_sets_nothing_of_a_model_is_for_any() -> None:
+    free = [name for name in EXPERIMENTS if not experiments.models_for(name)]
+    assert free == ["pix2pix_facades", "quick", "stargan_celeba"]
+
+
+def test_a_preset_of_the_user_with_the_same_class_fits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model").mkdir()
+    for model in ("ebm", "vae"):
+        text = f"# @package _global_\ndefaults:\n  - {model}\n  - _self_\nsteps: 5\n"
+        (tmp_path / "model" / f"my_{model}.yaml").write_text(text)
+    monkeypatch.setattr(paths, "overlays", [tmp_path])
+    monkeypatch.setattr(experiments, "overlays", [tmp_path])
+    experiments.refuse_other_model(["model=my_ebm", "experiment=plane"])
+    with pytest.raises(UserError, match="is for model=ebm or my_ebm, not for model=my_vae"):
+        experiments.refuse_other_model(["model=my_vae", "experiment=plane"])
+
+
+def test_plane_chooses_its_model() -> None:
+    words = ("experiment=plane", "data=rings", "sweep.name=x")
+    assert configuration(*words) == configuration("model=ebm", *words)
 
 
 def test_categories_are_the_command_that_was_measured() -> None:

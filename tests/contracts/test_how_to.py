@@ -64,10 +64,11 @@ def place(tmp_path: Path, zoo: Zoo) -> Path:
     np.savetxt(tmp_path / "table.csv", rows, delimiter=",", header="a,b,c", comments="")
     modules = [block.partition("\n") for block in blocks("plugins.md", "python")]
     files = {first.removeprefix("# "): text for first, _, text in modules}
-    page = (ROOT / "docs" / "plugins.md").read_text("utf-8")
-    named = r"^In `(own/\S+)`:\n\n```yaml\n(.*?)^```$"
-    files |= dict(re.findall(named, page, re.MULTILINE | re.DOTALL))
-    assert len(files) == len(modules) + len(blocks("plugins.md", "yaml"))
+    named, pages = r"\bIn `(own/\S+)`:\n\n```yaml\n(.*?)^```$", ("plugins.md", "how-to.md")
+    for page in pages:
+        text = (ROOT / "docs" / page).read_text("utf-8")
+        files |= dict(re.findall(named, text, re.MULTILINE | re.DOTALL))
+    assert len(files) == len(modules) + sum(len(blocks(page, "yaml")) for page in pages)
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text, encoding="utf-8")

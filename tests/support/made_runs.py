@@ -87,6 +87,16 @@ def run(
             if fid
             else {},
             "protocols": {"quality": protocol} if protocol else {},
+            "measured_by": dict.fromkeys(
+                [
+                    name
+                    for name in ("quality/fid_classifier", *(columns or {}))
+                    if name.startswith(("quality/", "test/"))
+                ],
+                "quality",
+            )
+            if protocol
+            else {},
             "images_per_second": 1000.0 + seed,
             "wall_seconds": 120.0,
             "device": "CPU, 2 cores, 1 threads",

@@ -99,7 +99,7 @@ def outcome(done: Done, sweep: Path) -> None:
         "005": "failed"
     }
     assert (
-        "failed 005: a gradient penalty is a statement about one sample" in done.stdout
+        "failed 005: a gradient penalty needs the gradient of one sample's score" in done.stdout
         and f"{sweep.name}/005/cell.log" in done.stdout
     )
     last = done.stderr.splitlines()[-1]

@@ -130,6 +130,23 @@ def test_5_6_7_a_mistake_is_told_before_anything_starts(
     assert all(word in done.stderr for word in told) and not list(tmp_path.rglob("status.json"))
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["model=gan,dcgan", "quality=modes"], "quality=modes needs a mixture with known modes"),
+        (["model=gan", "+model.generator.wdith=16,32"], "did you mean width or depth?"),
+    ],
+)
+def test_a_mistake_of_all_cells_is_told_once(
+    run: Run, tmp_path: Path, words: list[str], told: str
+) -> None:
+    done = run("-m", *words, "data=mnist_5k", "seed=0,1", "trainer=cpu", "logger=csv")
+    line = done.stderr.rstrip("\n").splitlines()[-1]
+    assert done.returncode == 2 and line.startswith("gentrain: error: ") and told in line, done
+    assert done.stderr.count("error") == 1 and done.stdout == ""
+    assert not (tmp_path / "outputs").exists()
+
+
 def test_40_a_shadow_is_told(run_light: Run, tmp_path: Path) -> None:
     (tmp_path / "mine" / "model").mkdir(parents=True)
     (tmp_path / "mine" / "model" / "gan.yaml").write_text("# @package _global_\nsteps: 1\n")

@@ -22,8 +22,17 @@ from gentrain.cli import compose
 from gentrain.config.paths import conf_dir
 from gentrain.errors import Stopped, UserError
 from gentrain.files import exclusive, is_locked, write_json
+from gentrain.sweeps import launcher
 from gentrain.sweeps.launcher import CellsFailed, SweepLauncher
 from gentrain.sweeps.ledger import CELL_LOCK, RUN_LOCK, Ledger
+
+
+@pytest.fixture(autouse=True)
+def checked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The commands that were checked before the first cell; here every cell can begin."""
+    found: list[list[str]] = []
+    monkeypatch.setattr(launcher, "refusal", lambda command, main: found.append(command))
+    return found
 
 
 def composed(*words: str) -> Any:
@@ -111,6 +120,52 @@ def test_only_what_is_missing_or_failed_is_launched(tmp_path: Path) -> None:
     config_of_all.config.sweep.rerun = ["failed", "diverged"]
     config_of_all.launch(words, 0)
     assert third.launched == [["002"]]
+
+
+# --- a mistake that all cells share --------------------------------------------------------------
+
+
+def launched(place: Path, reasons: dict[str, str], *models: str, **options: Any) -> list[list[str]]:
+    """The cells that are launched where some models are refused, for the reasons given."""
+    first = BasicLauncher(place / "s")
+    drive = driver(place, first, "model")
+    for name, value in options.items():
+        setattr(drive, name, value)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(launcher, "refusal", lambda command, main: reasons.get(command[-1]))
+        drive.launch([[f"model={model}"] for model in models], 0)
+    return first.launched
+
+
+def test_the_first_cell_that_can_begin_is_enough(tmp_path: Path, checked: list[list[str]]) -> None:
+    words = [[f"model={model}", f"seed={seed}"] for model in ("gan", "vae") for seed in range(2)]
+    driver(tmp_path, BasicLauncher(tmp_path / "s"), "model", "seed").launch(words, 0)
+    assert checked == [["model=gan", "seed=0"]]
+    driver(tmp_path, BasicLauncher(tmp_path / "s"), "model", "seed").launch(words, 0)
+    assert len(checked) == 1, "of a sweep that has begun, nothing is checked again"
+
+
+def test_a_mistake_of_some_cells_is_theirs(tmp_path: Path) -> None:
+    reasons = {"model=gan": "no (model); another"}
+    assert launched(tmp_path, reasons, "gan", "vae") == [["000", "001"]]
+
+
+def test_a_mistake_of_all_cells_ends_the_sweep(tmp_path: Path) -> None:
+    same = dict.fromkeys(("model=gan", "model=vae"), "no modes (quality); choose another")
+    with pytest.raises(UserError) as error:
+        launched(tmp_path, same, "gan", "vae")
+    assert str(error.value) == "no modes (quality); choose another"
+    with pytest.raises(UserError, match="no cell can begin, the first for this reason: no modes"):
+        launched(tmp_path, same | {"model=vae": "no labels (data); give some"}, "gan", "vae")
+    assert not (tmp_path / "s").exists()
+
+
+def test_trials_and_other_machines_find_out_by_themselves(tmp_path: Path) -> None:
+    """The next trial of a study has other values, and another machine may have other data."""
+    reasons = {"model=gan": "no (model); another"}
+    assert launched(tmp_path / "a", reasons, "gan", trials=3) == [["000"]]
+    remote = launcher.RemoteJobs()
+    assert launched(tmp_path / "b", reasons, "gan", jobs=remote) == [["000"]]
 
 
 def test_a_cell_is_known_by_what_it_is(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gentrain.errors import Unavailable, UserError
 from gentrain.files import report_disk_errors, write_text
+from gentrain.protocols import by_score, of_score, short_hash
 from gentrain.tables import quantity
 
 if TYPE_CHECKING:
@@ -53,8 +54,9 @@ def save(run: OpenedRun, folder: Path) -> Path:
 def card(run: OpenedRun, about: dict[str, Any]) -> str:
     """The model card: what it is, how it was trained, and how it is used."""
     model, data = about["choices"].get("model"), run.data.name
+    protocols = by_score(run.protocols, run.measured_by)
     scores = "\n".join(
-        f"| {name} | {value:.5g} |"
+        f"| {name} | {value:.5g} | {short_hash(of_score(protocols, name))} |"
         for name, value in run.latest.items()
         if name.startswith("quality/")
     )
@@ -65,7 +67,7 @@ def card(run: OpenedRun, about: dict[str, Any]) -> str:
         f"{about['seed']}.\n\n"
         f"    import gentrain\n    run = gentrain.from_pretrained(PATH)\n"
         f"    images = run.sample(64, seed=0)\n\n"
-        f"| score | value |\n|---|---|\n{scores}\n"
+        f"| score | value | protocol |\n|---|---|---|\n{scores}\n"
     )
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gentrain.cli.option_lists import refuse_hidden_options
 from gentrain.config import plugins
+from gentrain.config.experiments import refuse_other_model
 from gentrain.config.overrides import key_of, last_value, quoted, without
 from gentrain.config.paths import add_overlay, conf_dir, overlays
 from gentrain.errors import AlreadyFinished, UserError
@@ -34,6 +35,7 @@ log = logging.getLogger("gentrain")
 VERSION_BASE = "1.3"  # of Hydra's behaviour
 DEFAULT_QUALITY = "classifier"  # of conf/train.yaml, which needs labels
 PARENT = "GENTRAIN_CELL_PARENT"  # set in the process of a sweep's cell
+CHECK = "GENTRAIN_CHECK_ONLY"  # set where a training is checked, and does not begin
 
 
 def register() -> None:
@@ -130,6 +132,8 @@ def compose_command(name: str, args: Namespace) -> Command:
     if args.config_dir:
         overlay = f"file://{Path(args.config_dir).absolute()}"
         places.prepend("command-line", overlay, anchor=SearchPathQuery(provider="schema"))
+    if name == "train":
+        refuse_other_model(args.overrides)
     loader = ConfigLoaderImpl(config_search_path=places)
     refuse_hidden_options(loader.repository, args.overrides)
     cfg = loader.load_configuration(name, args.overrides, RunMode.RUN, from_shell=False)
@@ -162,6 +166,8 @@ def composed(name: str, overrides: list[str]) -> Composed:
     from omegaconf import OmegaConf
 
     register()
+    if name == "train":
+        refuse_other_model(overrides)
     given = [word for word in overrides if "=" in word and not word.startswith("-")]
     words = []
     for word, each in zip(given, OverridesParser.create().parse_overrides(given), strict=True):
@@ -192,6 +198,8 @@ def run_hydra_app(name: str, args: Namespace, task: Callable[[DictConfig], Any])
     from hydra import version
     from hydra._internal.utils import _run_hydra, get_args_parser
 
+    if name == "train" and args.cfg and not args.multirun:  # and not while a line is completed
+        refuse_other_model(args.overrides)
     version.setbase(VERSION_BASE)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise errors here, instead of leaving the program
     _run_hydra(args, get_args_parser(), task, str(conf_dir()), name)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from itertools import takewhile
+from contextlib import suppress
+from itertools import islice, product, takewhile
 from pathlib import Path
 
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.initialize import initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
@@ -50,6 +52,7 @@ HYDRA_KEYS = (
     "hydra.verbose",
     "hydra.searchpath",
 )
+MOST_JOBS = 20  # of a sweep that are composed for a hint
 KINDS = {"Integer": "whole number", "Float": "number", "Boolean": "true or false"}
 
 # how Hydra's parser of overrides complains
@@ -206,18 +209,20 @@ def options_with(group: str, key: str) -> list[str]:
 def similar_keys(argv: list[str], bad: str, conf: Path, verb: str) -> list[str]:
     """The keys that stand where an unknown key was looked for.
 
-    The command is composed without the unknown key. These are the keys under the same parent, or
-    below the nearest one that there is. At the top they are the keys there, and the groups.
+    The command is composed without the unknown key; of a sweep, with each option that it chooses
+    between. These are the keys under the same parent, or below the nearest one that there is. At
+    the top they are the keys there, and the groups.
     """
     if bad.startswith("hydra."):
         return list(HYDRA_KEYS)
     good = [word for word in argv if "=" in word and key_of(word.lstrip("+~")) != bad]
+    found: list[str] = []
     GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(conf), version_base="1.3"):
-            found = flat_keys(compose(verb, overrides=good))
-    except HydraException:
-        found = []
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        for words in jobs(good):
+            with suppress(HydraException):
+                found += flat_keys(compose(verb, overrides=words))
+    found = list(dict.fromkeys(found))
     parent = bad.rpartition(".")[0]
     if parent and (siblings := [key for key in found if key.rpartition(".")[0] == parent]):
         return siblings
@@ -228,6 +233,26 @@ def similar_keys(argv: list[str], bad: str, conf: Path, verb: str) -> list[str]:
     groups = [p.name for p in conf.iterdir() if p.is_dir() and p.name not in ("hydra", "mode")]
     level = [key for key in found if key.count(".") == bad.count(".")]
     return [*groups, *level] if verb == "train" else level
+
+
+def jobs(words: list[str]) -> list[list[str]]:
+    """The words of a command, one value each; a list for each option of a group that is swept.
+
+    >>> jobs(["model=gan,vae", "seed=0,1", "steps=5"])
+    [['model=gan', 'seed=0', 'steps=5'], ['model=vae', 'seed=0', 'steps=5']]
+    """
+    try:
+        parsed = OverridesParser.create().parse_overrides(words)
+    except HydraException:
+        return [words]
+    columns = []
+    for word, each in zip(words, parsed, strict=True):
+        if each.is_sweep_override():
+            values = [f"{key_of(word)}={value}" for value in each.sweep_string_iterator()]
+            columns.append(values if key_of(word) in groups() else values[:1])
+        else:
+            columns.append([word])
+    return [list(job) for job in islice(product(*columns), MOST_JOBS)]
 
 
 def flat_keys(cfg: DictConfig, prefix: str = "") -> list[str]:

@@ -34,6 +34,7 @@ from gentrain.errors import (
     Unavailable,
     UserError,
 )
+from gentrain.runs.process import Process
 from gentrain.version import __version__
 
 if TYPE_CHECKING:
@@ -233,6 +234,7 @@ def execute(verb: str, argv: list[str]) -> None:
         if verb == "train":
             deferred = defer_job_keys(verb, args.overrides)
             args.overrides = [*deferred, *sweep_overrides(args.overrides)]
+        Process.main = run
         compose.run_hydra_app(verb, args, TASKS[verb])
     elif verb == "train":
         if not os.environ.get(compose.PARENT):
@@ -254,6 +256,9 @@ def train(args: Namespace) -> Path:
     from gentrain.runs import directory
 
     command, job = compose.prepare(args)
+    if os.environ.get(compose.CHECK):
+        job.check_data()
+        return job.run_dir
     made = directory.missing_directories(job.run_dir)
     try:
         command.run(lambda cfg: job.fit())

@@ -21,6 +21,7 @@ from gentrain.errors import UserError
 from gentrain.files import report_disk_errors, write_json
 from gentrain.models.base import GenerativeModel, HasLikelihood, HasLogPartition, HasTrace
 from gentrain.patience import say_if_slow
+from gentrain.protocols import by_score
 from gentrain.protocols import lines as lines_of
 from gentrain.quality.base import Metric, error_of, measure, metrics_of, prepare_metric
 from gentrain.quality.chains import ChainMixing
@@ -38,6 +39,7 @@ IMPORTANCE = 100  # samples of its bound
 COLUMN = 27  # characters of the names of scores, at least
 OPTIONS = {"n": Count, "importance": Count, "batch_size": Count, "seed": Whole, "split": str}
 GIVEN_LABEL = "nats_given_label"
+CHAINS = ("acceptance", "ess", "r_hat")  # scores of chains
 # scores with lines of their own
 IN_WORDS = (
     "nats",
@@ -46,9 +48,7 @@ IN_WORDS = (
     f"{GIVEN_LABEL}_error",
     "bits_per_dim",
     "error_rate",
-    "acceptance",
-    "ess",
-    "r_hat",
+    *CHAINS,
     "nats_gaussian",
     "nats_gaussian_error",
     "nats_gap",
@@ -78,17 +78,14 @@ def evaluate(config: dict[str, Any]) -> Path:
     session = SampleSession(run, config["averaged"], given.get("seed", 0))
     scores: dict[str, float] = {}
     protocols: dict[str, Any] = {}
+    measured_by: dict[str, str] = {}
     metrics = chosen_metrics(run.model, run.config, config["quality"], config["ais"])
-    for metric in metrics.values():
-        metric.split = given.get("split", "test")
-        metric.check(run.data, run.model)
-    override(metrics, given, run.data, run.model)
-    override_draws(metrics, config, run)
-    for metric in metrics.values():  # as the options have made them
-        metric.check(run.data, run.model)
+    set_options(metrics, given, config, run)
     for name, metric in metrics.items():
         protocols[name] = prepare_metric(metric, run.data, run.model, run.device, metric.split)
-        scores |= measure(metric, run.data, run.model, run.device)
+        found = measure(metric, run.data, run.model, run.device)
+        measured_by |= dict.fromkeys(found, name)
+        scores |= found
     record = {
         "run": str(run_dir.resolve()),
         "checkpoint": config["checkpoint"].name,
@@ -96,22 +93,49 @@ def evaluate(config: dict[str, Any]) -> Path:
         "averaged": session.averaged,
         "scores": scores,
         "protocols": protocols,
+        "measured_by": measured_by,
         "protocol_lines": lines_of(protocols),
         "device": str(run.device),
         "versions": directory.versions(),
     }
-    with report_disk_errors(file.parent, "out"):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(file, record)
+    write_record(file, record)
     weights = "averaged weights" if session.averaged else "the last weights"
     print(f"{run_dir} at step {run.step}, {weights}; all of it in {file}")
-    print_table(scores, protocols)
+    print_table(scores, protocols, measured_by)
     return file
 
 
-def print_table(scores: dict[str, float], protocols: dict[str, Any]) -> None:
-    """Print the scores, and how they were measured: a line for each metric."""
-    print("\n".join(f"  {line}" for line in table(scores, protocols)))
+def set_options(
+    metrics: dict[str, Metric], given: dict[str, Any], config: dict[str, Any], run: OpenedRun
+) -> None:
+    """Check the metrics, set the options that the user gave, and check them as they are then."""
+    for metric in metrics.values():
+        metric.split = given.get("split", "test")
+        metric.check(run.data, run.model)
+    override(metrics, given, run.data, run.model)
+    override_draws(metrics, config, run)
+    for metric in metrics.values():
+        metric.check(run.data, run.model)
+
+
+def write_record(file: Path, record: dict[str, Any]) -> None:
+    """Write the record of an evaluation, in a folder that may have to be made."""
+    with report_disk_errors(file.parent, "out"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, record)
+
+
+def print_table(
+    scores: dict[str, float], protocols: dict[str, Any], measured_by: dict[str, str]
+) -> None:
+    """Print the scores, and how they were measured: a line for each metric.
+
+    Args:
+        scores: by their names.
+        protocols: by the keys of their metrics.
+        measured_by: the key of the metric of each score.
+    """
+    print("\n".join(f"  {line}" for line in table(scores, protocols, measured_by)))
     for name, line in lines_of(protocols).items():
         print(f"  protocol of {name}: {line}")
 
@@ -250,30 +274,34 @@ def override_draws(metrics: dict[str, Metric], config: dict[str, Any], run: Open
         )
 
 
-def table(scores: dict[str, float], protocols: dict[str, Any]) -> list[str]:
-    """A line for each score, and the protocol beside the first."""
+def table(
+    scores: dict[str, float], protocols: dict[str, Any], measured_by: dict[str, str]
+) -> list[str]:
+    """A line for each score, and what samples are compared with; see `print_table`."""
     found = {name.removeprefix("quality/"): value for name, value in scores.items()}
+    of = {
+        name.removeprefix("quality/"): protocol
+        for name, protocol in by_score(protocols, measured_by).items()
+    }
     about = protocols.get("quality", {})
     lines = []
     if "nats" in found:
-        of_nats = next(each for each in protocols.values() if "likelihood" in each)
-        lines += likelihood_lines(found, of_nats)
-    if "quality" in protocols and "samples" in about:
+        lines += likelihood_lines(found, of["nats"])
+    if "samples" in about:
         how = about.get("features", about.get("name", "protocol"))
         split = about.get("reference", about).get("split")
-        counted = [f"{about['samples']} fakes"] if "samples" in about else []
         shown = [about["samples_are"]] if "samples_are" in about else []
         against = [f"against {split}"] if split else []
-        lines.append(", ".join([*counted, *shown, how, *against]))
+        lines.append(", ".join([f"{about['samples']} fakes", *shown, how, *against]))
     if "error_rate" in found:
-        about = protocols["error_rate"]
+        about = of["error_rate"]
         labels = f"after {about['labelled']} labels" if about["labelled"] else "after all labels"
         error = f"error rate  {found['error_rate']:.2%} of {about['data']}, {about['split']}"
         lines.append(f"{error}, {labels}")
-    if mixed := next((each for each in protocols.values() if "mixing" in each), None):
-        lines += chain_lines(found, mixed)
+    if mixing := next((name for name in CHAINS if name in found), None):
+        lines += chain_lines(found, of[mixing])
     if "nats_gaussian" in found:
-        lines += decoder_lines(found, about)
+        lines += decoder_lines(found, of["nats_gaussian"])
     others = {name: value for name, value in found.items() if name not in IN_WORDS}
     return lines + with_errors(others)
 

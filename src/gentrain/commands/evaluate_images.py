@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from gentrain.commands.eval_request import is_data, overrides
-from gentrain.commands.evaluate import given_options, override, print_table
+from gentrain.commands.evaluate import given_options, override, print_table, write_record
 from gentrain.commands.sample import device
 from gentrain.config.build import build
 from gentrain.config.overrides import key_of
@@ -25,7 +25,6 @@ from gentrain.data.arrays import ArrayDataset, random_rows, sha256_of, to_float
 from gentrain.data.base import Data
 from gentrain.data.loose_images import LEAST, LooseImages, is_grey, read_images
 from gentrain.errors import UserError
-from gentrain.files import report_disk_errors, write_json
 from gentrain.models.base import Batch, GenerativeModel
 from gentrain.protocols import lines
 from gentrain.quality.base import Metric, measure, metrics_of, prepare_metric
@@ -93,22 +92,22 @@ def evaluate_images(config: dict[str, Any], compose: Compose) -> Path:
     metric.check(data, model)
     protocol = prepare_metric(metric, data, model, place, metric.split)
     scores = measure(metric, data, model, place)
+    measured_by = dict.fromkeys(scores, "quality")
     record = {
         "images": str(path.resolve()),
         "against": config["against"],
         "scores": scores,
         "protocols": {"quality": protocol},
+        "measured_by": measured_by,
         "protocol_lines": lines({"quality": protocol}),
         "device": str(place),
         "versions": directory.versions(),
     }
-    with report_disk_errors(file.parent, "out"):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(file, record)
+    write_record(file, record)
     print(
         f"{path}, {quantity(len(model.images), 'image')}, against {data.name}; all of it in {file}"
     )
-    print_table(scores, {"quality": protocol})
+    print_table(scores, {"quality": protocol}, measured_by)
     return file
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from gentrain.config import paths
+from gentrain.config.experiments import model_of
 from gentrain.config.validate import nearest
 from gentrain.errors import UserError
 
@@ -78,7 +79,10 @@ def listed(word: str, compose: Callable[[str, list[str]], Composed]) -> list[str
         raise UserError(f"no option {option} ({group}){nearest(option, options(group))}")
     if not equals:
         width = max(map(len, options(group))) + 2
-        return [f"  {each:<{width}}{title(group, each)}" for each in options(group)]
+        return [
+            f"  {each:<{width}}{title(group, each)}{of_model(group, each)}"
+            for each in options(group)
+        ]
     about = head(group, option)
     return [*about, *(defaults_of(option, compose) if group == "model" else values(group, option))]
 
@@ -108,6 +112,12 @@ def head(group: str, option: str) -> list[str]:
 def title(group: str, option: str) -> str:
     """The first line of that comment, without the command beside it."""
     return re.split(r"\s{2,}", head(group, option)[0])[0]
+
+
+def of_model(group: str, option: str) -> str:
+    """The model that an experiment chooses, in brackets; empty for any other option."""
+    model = model_of(option) if group == "experiment" else None
+    return f" (model={model})" if model else ""
 
 
 def values(group: str, option: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from gentrain.certificates.bands import SEEDS, compared, stored
 from gentrain.certificates.departures import System, departures, read, says
 from gentrain.certificates.tiny import tiny
 from gentrain.config import paths
+from gentrain.config.experiments import experiments_in, model_of
 from gentrain.config.overrides import key_of, last_value
 from gentrain.config.schema import resolved
 from gentrain.config.validate import nearest
@@ -88,13 +88,10 @@ def of_experiment(words: list[str], compose: Compose) -> str | None:
     Raises:
         UserError: for an experiment that there is not, or cannot be read.
     """
-    names = re.findall(r"[^\[\],'\" ]+", last_value(words, "experiment") or "")
-    if names in ([], ["null"]):
+    if last_value(words, "experiment") in (None, "null"):
         return None
-    model, files = compose("train", words).choices["model"], paths.option_files("experiment")
-    texts = [files[name].read_text("utf-8") for name in names if name in files]
-    chooses = any(re.search(r"^ *- *override +/model *:", text, re.MULTILINE) for text in texts)
-    return model if chooses else None
+    model = compose("train", words).choices["model"]
+    return model if any(map(model_of, experiments_in(words))) else None
 
 
 def refuse_outside(words: list[str]) -> None:

@@ -38,8 +38,10 @@ class OpenedRun:
     step: int  # generator steps made when the checkpoint was saved
     version: str  # of the gentrain that saved it
     latest: dict[str, float]  # the newest value of everything logged
-    protocols: dict[str, Any]  # how each score was measured, by the key of its metric
+    protocols: dict[str, Any]  # how each metric measures, by its key
     class_names: list[str] = field(default_factory=list)  # by number; empty where not recorded
+    # of each score, the key of its metric in `protocols`; empty where not recorded
+    measured_by: dict[str, str] = field(default_factory=dict)
 
     def untrained(self) -> Any:
         """The model as it was before the training: built once more from the run's seed."""
@@ -87,6 +89,7 @@ def reopen(run_dir: Path, checkpoint: str = "last", device: str = "cpu") -> Open
         latest=saved["latest"],
         protocols=saved["protocols"],
         class_names=saved["origin"].get("data", {}).get("classes", []),
+        measured_by=saved.get("measured_by", {}),
     )
 
 

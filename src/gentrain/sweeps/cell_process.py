@@ -22,6 +22,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -52,6 +53,8 @@ FORWARDED = [
 
 # environment variables: the numbers of the sweep's process, and of a cell's parent process
 LAUNCHER, PARENT = "GENTRAIN_SWEEP_LAUNCHER", "GENTRAIN_CELL_PARENT"
+# set where a training is built and checked, and does not begin
+CHECK = "GENTRAIN_CHECK_ONLY"
 
 # a file in the sweep's directory: the sweep was told to stop, and no cell may go on
 STOP = ".stop"
@@ -280,6 +283,33 @@ def run_command(
             look()
             time.sleep(POLL)
     return code, signals.received
+
+
+def refusal(command: list[str], main: Main | None) -> str | None:
+    """Why a cell cannot begin, where that is a mistake of the user; None where it can.
+
+    Its command is run in another directory up to the first step.
+
+    Args:
+        command: the words after `gentrain`.
+        main: what a forked process runs; None starts a new interpreter.
+
+    Raises:
+        Stopped: where this process was told to stop.
+    """
+    os.environ[CHECK] = "1"
+    try:
+        with tempfile.TemporaryDirectory() as place:
+            run_dir = Path(place) / "check"
+            run_dir.mkdir()
+            words = [*without(command, "resume", "probe"), f"hydra.run.dir={quoted(run_dir)}"]
+            code, stopped_by = run_command(words, run_dir, main)
+            reason = last_error(run_dir / LOG)
+    finally:
+        del os.environ[CHECK]
+    if stopped_by is not None:
+        raise Stopped(128 + stopped_by)
+    return reason if code == UserError.status else None
 
 
 def spawn(command: list[str], output: int) -> Child:

@@ -28,14 +28,17 @@ from hydra.core.override_parser.types import QuotedString
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from gentrain.config.experiments import refuse_other_model
 from gentrain.config.overrides import as_typed, last_value, without
 from gentrain.config.schema import resolved
 from gentrain.config.validate import check_run
 from gentrain.errors import Stopped, UserError
 from gentrain.files import exclusive
+from gentrain.patience import say_if_slow
 from gentrain.runs import directory
+from gentrain.runs.process import Process
 from gentrain.sweeps.budget import announce
-from gentrain.sweeps.cell_process import LAUNCHER, STOP, wants_more_steps
+from gentrain.sweeps.cell_process import LAUNCHER, STOP, refusal, wants_more_steps
 from gentrain.sweeps.ledger import Ledger, Status, alive
 from gentrain.sweeps.table import print_sweep
 from gentrain.tables import quantity
@@ -116,6 +119,8 @@ class SweepLauncher:
             Stopped: by a signal, after the cells have saved.
         """
         names = [self.add_cell([override for override in job if override]) for job in job_overrides]
+        if not self.asked:
+            self.refuse_shared_mistake(names)
         self.asked = list(dict.fromkeys([*self.asked, *names]))
         self.ledger.write(self.swept)
         todo = [name for name in dict.fromkeys(names) if self.needs_training(name)]
@@ -129,6 +134,33 @@ class SweepLauncher:
             log.warning("stopped; go on with: %s", self.command_to_go_on())
             raise Stopped(128 + self.stopped_by)
         return [self.returned(job, name) for job, name in zip(job_overrides, names, strict=True)]
+
+    def refuse_shared_mistake(self, names: list[str]) -> None:
+        """End a sweep of which no cell can begin, before anything of it is written.
+
+        Cells are built and checked in their order, until one can begin: most often the first. Cells
+        that differ in their seed alone are alike. Another machine may have other data, and a
+        study other trials, so these find out by themselves.
+
+        Raises:
+            UserError: with the mistake of the first cell, where each has one.
+        """
+        begun = any(self.ledger.status(name)["status"] != "missing" for name in names)
+        if begun or self.jobs.outlive_sweep or self.trials is not None:
+            return
+        commands = [self.ledger.cells[name]["command"] for name in names]
+        kinds = {tuple(without(command, "seed")): command for command in reversed(commands)}
+        main = Process.main if self.config.cluster.warm else None
+        reasons: list[str] = []
+        with say_if_slow("checking whether the cells can begin"):
+            for command in reversed(kinds.values()):
+                reason = refusal([*self.overlays(), *command], main)
+                if reason is None:
+                    return
+                reasons.append(reason)
+        if len(set(reasons)) > 1:
+            raise UserError(f"no cell can begin, the first for this reason: {reasons[0]}")
+        raise UserError(reasons[0])
 
     def take_over(self, names: list[str], initial_job_idx: int) -> None:
         """Wait for cells that another process trains, and train what that leaves half done.
@@ -269,6 +301,7 @@ class SweepLauncher:
     def composed(self, overrides: tuple[str, ...]) -> directory.Composed:
         """The configuration of a job without its seed; kept, as Hydra takes 0.12 s for each."""
         if overrides not in self.known:
+            refuse_other_model(overrides)
             cfg = self.loader.load_sweep_config(self.config, list(overrides))
             choices = {str(group): str(name) for group, name in cfg.hydra.runtime.choices.items()}
             seed = cfg.seed
@@ -357,16 +390,19 @@ class SweepLauncher:
                 1,
             )
 
-    def command_to_go_on(self) -> str:
-        """The command that trains what is left of the sweep, to be copied into a shell."""
-        typed = self.config.hydra.overrides
-        ours = ("hydra.output_subdir", "hydra/job_logging", "hydra.mode")
-        overlays = [
+    def overlays(self) -> list[str]:
+        """The directories of the user's own YAML files, as they are typed."""
+        return [
             f"--config-dir={source.path}"
             for source in self.config.hydra.runtime.config_sources
             if source.provider == "command-line"
         ]
-        words = [*overlays, *as_typed(typed.task), *without(typed.hydra, *ours)]
+
+    def command_to_go_on(self) -> str:
+        """The command that trains what is left of the sweep, to be copied into a shell."""
+        typed = self.config.hydra.overrides
+        ours = ("hydra.output_subdir", "hydra/job_logging", "hydra.mode")
+        words = [*self.overlays(), *as_typed(typed.task), *without(typed.hydra, *ours)]
         return shlex.join(["gentrain", "-m", *words])
 
     def failure_message(self, bad: list[Status], count: int) -> str:

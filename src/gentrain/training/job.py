@@ -195,10 +195,8 @@ class Job:
             The best score, for a sweeper to minimise; None without scores.
         """
         self.prepare_directory()
-        # a mistake in the data or in the choice of a metric is reported before a dashboard opens
-        self.data.load("train")
+        self.check_data()  # before a dashboard opens
         self.scheme.origin["data"] = self.data.identity()
-        self.evaluation.check(self.data, self.scheme.model)
         mallopt()
         if self.trainer.strategy.root_device.type == "cpu":
             # with Lightning's "1", every optimizer step looks for NVIDIA's library
@@ -220,6 +218,11 @@ class Job:
         if self.trainer.is_global_zero:
             log.info("%s", self.conclusion(end))
         return end["best"].get("value")
+
+    def check_data(self) -> None:
+        """Refuse a mistake in the data, or in the choice of a metric; the data are read."""
+        self.data.load("train")
+        self.evaluation.check(self.data, self.scheme.model)
 
     def prepare_directory(self) -> None:
         """Make the run directory this process's own, and remove what dead processes have left."""
@@ -296,7 +299,7 @@ class Job:
         best, score = end["best"], ""
         if best:
             score = f", best {best['metric']} {best['value']:.4g} at step {best['step']}"
-            score += f" (protocol {protocol_of(end, best['metric'])})"
+            score += f" (protocol {best.get('protocol', protocols.NOT_KNOWN)})"
         rate = f"{end['images_per_second'] or 0:,.0f} images/s"
         done = (
             f"done: {quantity(end['steps'], 'step')} in {end['wall_seconds']:.0f} s, {rate}{score}"
@@ -318,6 +321,7 @@ class Job:
             "directions": directions(scheme.latest),
             "best": {},
             "protocols": scheme.protocols,
+            "measured_by": scheme.measured_by,
             "protocol_lines": protocols.lines(scheme.protocols),
             "verdicts": [],
             "images_per_second": clock.images / clock.seconds if clock.seconds else None,
@@ -347,11 +351,6 @@ class Job:
 def torchs_own_threads() -> int:
     """The number of threads before the first run of this process: one for each physical core."""
     return torch.get_num_threads()
-
-
-def protocol_of(end: dict[str, Any], score: str) -> str:
-    """The line of a score's protocol, of a summary."""
-    return protocols.of_score(end["protocol_lines"], score, "not known")
 
 
 def scores(end: dict[str, Any]) -> dict[str, float | str]:

@@ -87,7 +87,8 @@ class TrainingModule(L.LightningModule, ABC):
         self.scored_at: int | None = None  # the step of the latest scores, on every process
         self.latest: dict[str, float] = {}  # the newest value of everything logged
         self.logged_at: dict[str, int] = {}  # its step, where this process has logged it
-        self.protocols: dict[str, Any] = {}  # how each score was measured
+        self.protocols: dict[str, Any] = {}  # how each metric measures, by its key
+        self.measured_by: dict[str, str] = {}  # of each score, the key of its metric in `protocols`
         self.origin: dict[str, Any] = {}  # what a checkpoint says of its configuration
         self.curves, self.clock = Curves(), Clock()
         # the rank-local buffers of all processes, until the first step after a resume
@@ -374,6 +375,7 @@ class TrainingModule(L.LightningModule, ABC):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["window"] = self.curves.state_dict()
         checkpoint["latest"], checkpoint["protocols"] = self.latest, self.protocols
+        checkpoint["measured_by"] = self.measured_by
         checkpoint["origin"], checkpoint["divergences"] = self.origin, self.guard.used
         chosen = {player: self.steps[player].compiled for player in self.chosen}
         checkpoint["threads"] = torch.get_num_threads()
@@ -387,6 +389,7 @@ class TrainingModule(L.LightningModule, ABC):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.curves.load_state_dict(checkpoint["window"])
         self.latest, self.protocols = checkpoint["latest"], checkpoint["protocols"]
+        self.measured_by = checkpoint.get("measured_by", {})  # older ones have none
         self.resumed, self.guard.used = True, checkpoint["divergences"]
         self.clock.earlier = checkpoint.get("wall_seconds", 0.0)  # 0.1 did not save it
         before = checkpoint.get("compiled", {})

@@ -10,11 +10,14 @@ import pytest
 import torch
 
 from gentrain.errors import Diverged, UserError
+from gentrain.protocols import by_score, readable
 from gentrain.quality.base import Metric, Score, split_of
 from gentrain.training.callbacks.checkpoint import Checkpoint
 from gentrain.training.callbacks.evaluation import Evaluation
 from tests.support.tensors import assert_equal
 from tests.support.toy import train
+
+WHILE_TRAINING = {"data": "noise", "split": "validation"}  # the protocol of `Count`
 
 
 class Count(Metric):
@@ -53,6 +56,7 @@ class Module:
     def __init__(self, step: int = 0) -> None:
         self.model = SimpleNamespace(sample=lambda batch: batch[0])
         self.global_step, self.protocols, self.records = step, {}, []
+        self.measured_by: dict[str, str] = {}
 
     def due(self, every: int) -> bool:
         return bool(every) and self.global_step % every == 0
@@ -74,7 +78,7 @@ def trainer(step: int, is_global_zero: bool = True) -> Any:
         global_step=step,
         is_global_zero=is_global_zero,
         loggers=[],
-        strategy=SimpleNamespace(barrier=lambda name=None: None),
+        strategy=SimpleNamespace(barrier=lambda name=None: None, broadcast=lambda value: value),
     )
 
 
@@ -97,11 +101,10 @@ def test_when_it_scores() -> None:
     assert often.computed == 5 and seldom.computed == 2 and often.prepared == seldom.prepared == 2
     assert module.records[1] == (3, {"quality/count": 2.0})
     assert module.records[-1] == (7, {"test/count": 2.0})  # the second metric of that name
-    while_training = {"data": "noise", "split": "validation"}
     at_the_end = {"data": "noise", "split": "test"}
     assert module.protocols == {
-        "quality": while_training,
-        "seldom": while_training,
+        "quality": WHILE_TRAINING,
+        "seldom": WHILE_TRAINING,
         "test/quality": at_the_end,
         "test/seldom": at_the_end,
     }
@@ -193,6 +196,7 @@ def test_the_checkpoint_takes_the_best_score(tmp_path: Path) -> None:
         "best": {
             "metric": "quality/count",
             "value": -4.0,
+            "protocol": readable({"data": "noise", "split": "validation"}),
             "step": 5,
             "path": "checkpoints/best.ckpt",
         }
@@ -243,15 +247,17 @@ def test_test_scores_of_a_run_that_goes_on_are_forgotten() -> None:
     module = Module(6)
     module.latest = {"test/count": 1.0, "quality/count": 2.0}
     module.protocols = {"test/quality": {}}
+    module.measured_by = {"test/count": "test/quality", "quality/count": "quality"}
     Evaluation({}).on_fit_start(trainer(6), module)
     assert module.latest == {"quality/count": 2.0} and module.protocols == {}
+    assert module.measured_by == {"quality/count": "quality"}
 
 
 def test_a_resume_without_a_metric_forgets_its_scores() -> None:
     """They would stand in the last line and in the summary as if they were of the last step."""
     module: Any = Module(step=9)
     module.latest = {"quality/count": 1.0, "quality/kept": 2.0, "critic/adversarial": 3.0}
-    module.protocols = {"quality": {}, "callbacks.other": {}}
+    module.protocols = {"quality": {}, "callbacks.other": WHILE_TRAINING}
     evaluation = Evaluation({"callbacks.other": Count()})
     evaluation.load_state_dict(
         {
@@ -259,7 +265,70 @@ def test_a_resume_without_a_metric_forgets_its_scores() -> None:
             "scored": {"quality": ["quality/count"], "callbacks.other": ["quality/kept"]},
         }
     )
-    evaluation.forget_others(module)
+    evaluation.on_fit_start(trainer(9), module)
     assert module.latest == {"quality/kept": 2.0, "critic/adversarial": 3.0}
-    assert module.protocols == {"callbacks.other": {}}
+    assert module.protocols == {"callbacks.other": WHILE_TRAINING}
+    assert module.measured_by == {"quality/kept": "callbacks.other"}
     assert evaluation.last == {"callbacks.other": 6}
+
+
+class Ones(Count):
+    """Another metric, with a score of its own and one that `Count` has, too."""
+
+    scores: ClassVar = {"ones": Score("ones")}
+
+    def protocol(self, data: Any, model: Any) -> dict[str, Any]:
+        return super().protocol(data, model) | {"method": "ones"}
+
+    def compute(self, data: Any, model: Any, device: torch.device) -> dict[str, float]:
+        return {"ones": 1.0, "n": 1.0}
+
+
+def test_each_score_says_which_metric_measured_it() -> None:
+    module = Module()
+    run(Evaluation({"quality": Count(), "ones": Ones()}), module, last=3)
+    assert module.measured_by == {
+        "quality/count": "quality",
+        "quality/ones": "ones",
+        "quality/n": "ones",
+        "test/count": "test/quality",
+        "test/ones": "test/ones",
+        "test/n": "test/ones",
+    }
+    found = by_score(module.protocols, module.measured_by)
+    assert found["quality/ones"] == WHILE_TRAINING | {"method": "ones"}
+    assert found["test/count"] == {"data": "noise", "split": "test"}
+
+
+@pytest.mark.parametrize(("seed", "kept"), [(0, True), (1, False)])
+def test_a_resume_that_measures_in_another_way_forgets_the_old_values(
+    seed: int, kept: bool
+) -> None:
+    """They would be shown beside the hash of the new protocol."""
+    module: Any = Module(step=9)
+    module.latest = {"quality/count": 1.0, "critic/adversarial": 3.0}
+    module.protocols = {"quality": WHILE_TRAINING | {"method": "ones"}}
+    metric, evaluation = Count() if seed else Ones(), Evaluation({})
+    evaluation.metrics = {"quality": metric}
+    evaluation.load_state_dict({"last": {"quality": 9}, "scored": {"quality": ["quality/count"]}})
+    evaluation.on_fit_start(trainer(9), module)
+    assert ("quality/count" in module.latest) is kept
+    assert module.measured_by == ({"quality/count": "quality"} if kept else {})
+    assert evaluation.last == ({"quality": 9} if kept else {})  # so that it is scored at the end
+
+
+def test_the_best_of_one_protocol_is_not_the_best_of_another() -> None:
+    checkpoint, latest = Checkpoint(monitor=["quality/count"]), {"quality/count": 3.0}
+    old, new = {"quality/count": {"images": 5}}, {"quality/count": {"images": 50}}
+    found = checkpoint.improvement(latest, old)
+    assert found == {"metric": "quality/count", "value": 3.0, "protocol": readable({"images": 5})}
+    checkpoint.best = found
+    worse = {"quality/count": 4.0}
+    assert checkpoint.improvement(worse, old) is None
+    assert checkpoint.improvement(worse, new) == {
+        "metric": "quality/count",
+        "value": 4.0,
+        "protocol": readable({"images": 50}),
+    }
+    del checkpoint.best["protocol"]  # as a checkpoint of an older version has it
+    assert checkpoint.improvement(worse, new) is None

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from gentrain.commands.compare import directions
+from gentrain.commands.compare import directions, older
 from gentrain.commands.compare.records import (
     Curve,
     read_curves,
@@ -21,10 +21,11 @@ from gentrain.commands.compare.records import (
     saved_config,
 )
 from gentrain.errors import UserError
+from gentrain.protocols import by_score
 from gentrain.runs import directory
 from gentrain.sweeps.ledger import effective_status
 
-CONFIG = Path(".hydra", "config.yaml")
+CONFIG, PROTOCOLS = Path(".hydra", "config.yaml"), "protocols.json"
 SEEDS = ("seed", "data.seed")
 # a run may be continued with other values of these, and yet they make two runs different
 COMPARED = ("steps", "compile", "trainer.precision", "data.file", "data.a", "data.b")
@@ -62,8 +63,21 @@ class Run:
 
     @property
     def protocols(self) -> dict[str, Any]:
-        """How its scores were measured; empty before it ends."""
+        """How its metrics measured, by their keys; empty before it ends."""
         return self.end.get("protocols") or {}
+
+    @cached_property
+    def protocol_of_score(self) -> dict[str, Any]:
+        """How each of its scores was measured, as far as that is known; empty before it ends."""
+        measured_by = self.end.get("measured_by")
+        if measured_by is None:  # of an older version
+            measured_by = older.measured_by(self.protocols, self.end, self.config)
+        return by_score(self.protocols, measured_by)
+
+    @cached_property
+    def protocol_lines(self) -> dict[str, str]:
+        """The protocols of its metrics in a line each, as it wrote them when it began."""
+        return {str(key): str(line) for key, line in read_json(self.path / PROTOCOLS).items()}
 
     @property
     def has_weights(self) -> bool:

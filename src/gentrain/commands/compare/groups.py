@@ -17,7 +17,11 @@ from typing import Any, NamedTuple
 from gentrain.commands.compare.directions import PREFIXES, best, is_score
 from gentrain.commands.compare.find import SEEDS, Run, is_compared
 from gentrain.protocols import TEST, canonical, comparable
+from gentrain.protocols import lines as lines_of
 from gentrain.runs import directory
+
+TRAINING = "gentrain.training."  # begins the classes of callbacks that are no metrics
+WHEN = (".every", ".at_start", ".batch_size")  # options that change no score
 
 
 class Spread(NamedTuple):
@@ -36,7 +40,7 @@ class Group:
     """Runs of one configuration and one protocol, a seed each."""
 
     runs: list[Run]
-    protocol: dict[str, Any] | None  # of all its scores
+    protocol: dict[str, Any] | None  # of each of its scores, by name
     label: str = ""
     # by the name of what is logged
     final: dict[str, Spread] = field(default_factory=dict)
@@ -124,25 +128,40 @@ def grouped(found: list[Run], across: Sequence[str] = ()) -> list[Group]:
     """
     known = digests_of(found)
     siblings = {swept(run): identity(run, known) for run in found if run.config and run.swept}
-    protocols = {scoring(run): run.protocols for run in reversed(found) if run.protocols}
+    scored = {scoring(run): run for run in reversed(found) if run.protocols}
     members: dict[tuple[str, str], Group] = {}
     for run in found:
         same = identity(run, known) if run.config else siblings.get(swept(run), swept(run))
-        protocol = run.protocols or protocols.get(scoring(run))
+        ended = run.protocols or run.status == "completed"
+        alike = run if ended else measured_alike(run, scored.get(scoring(run)))
+        protocols = alike.protocols if alike else {}
+        way = (same, in_training(protocols, across))
         if not run.config:
             # a run that never began goes beside its siblings, where there are any
-            protocol = next(
-                (group.protocol for (key, _), group in members.items() if key == same), None
-            )
-        way = (same, in_training(protocol or {}, across))
-        group = members.setdefault(way, Group([], protocol))
-        group.protocol = (protocol or {}) | (group.protocol or {}) or None
+            way = next((other for other in members if other[0] == same), way)
+        group = members.setdefault(way, Group([], None))
+        found_here = alike.protocol_of_score if alike else {}
+        group.protocol = found_here | (group.protocol or {}) or None
         group.runs.append(run)
     groups = list(members.values())
     for group in groups:
         summarise(group)
     label(groups)
     return groups
+
+
+def measured_alike(run: Run, other: Run | None) -> Run | None:
+    """Another run with the same options of scores, unless this run's own lines say otherwise.
+
+    Args:
+        run: a run that has not ended: it has lines of its protocols, and no protocols yet.
+        other: a run that has.
+    """
+    if other is None:
+        return None
+    lines = lines_of(other.protocols)
+    same = all(lines.get(key) == line for key, line in run.protocol_lines.items())
+    return other if same else None
 
 
 def identity(run: Run, known: Mapping[str, set[str]]) -> str:
@@ -212,10 +231,17 @@ def scoring(run: Run) -> str:
         "data.cache",
         "data.labelled",
     )
-    keys = [
-        key for key in run.config if key.startswith(("quality.", "data.")) and key not in excluded
-    ]
-    return canonical({key: run.config[key] for key in keys})
+    found = {
+        key: value
+        for key, value in run.config.items()
+        if key.startswith(("quality.", "data.")) and key not in excluded
+    }
+    for key, target in run.config.items():  # the metrics among its callbacks
+        node, _, last = key.rpartition(".")
+        if key.startswith("callbacks.") and last == "_target_" and TRAINING not in str(target):
+            options = {name: run.config[name] for name in run.config if name.startswith(f"{node}.")}
+            found |= {name: options[name] for name in options if not name.endswith(WHEN)}
+    return canonical(found)
 
 
 def summarise(group: Group) -> None:

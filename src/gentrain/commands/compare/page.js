@@ -305,5 +305,5 @@ function protocols() {
     const rows = Object.entries(table.protocol).map(([key, value]) => el("tr", {}, el("th", { scope: "row" }, key), el("td", {}, value)));
     $("how").append(el("details", {}, el("summary", {}, `${table.score}: ${table.about}`), el("div", { class: "scroll" }, el("table", {}, el("tbody", {}, ...rows)))));
   }
-  if (!$("how").children.length) $("how").append(el("p", { class: "note" }, "No run has come to an end with a score."));
+  if (!$("how").children.length) $("how").append(el("p", { class: "note" }, "No run says how its scores were measured."));
 }

@@ -12,8 +12,13 @@ from gentrain.errors import UserError
 from gentrain.protocols import comparable, of_score
 from gentrain.runs import directory
 
+OVER = ("completed", "diverged", "failed")  # statuses of runs that do not go on
 SUMMARY_KEYS = ("steps", "wall_seconds", "images_per_second")
-UNKNOWN = "not known before a run ends"
+# in the place of a protocol that no run of a group has recorded
+NOT_YET = "not known before a run ends"
+NO_SUMMARY = "not known, since no run has left a summary.json"
+NOT_AT_END = "not known, since no run had this score at its end"
+NOT_RECORDED = "not known, since an older gentrain did not record it"
 
 
 class Table(NamedTuple):
@@ -68,7 +73,7 @@ def tables(
         protocol = protocol_of(group, score)
         parts.setdefault((score, comparable(protocol, across)), (protocol, []))[1].append(group)
     found = [
-        Table(score, protocol, ordered(members, score, sort, descending))
+        Table(score, protocol, ordered(members, score, protocol, sort, descending))
         for (score, _), (protocol, members) in parts.items()
     ]
     return sorted(found, key=lambda table: (table.score is None, -len(table.rows)))
@@ -88,17 +93,27 @@ def protocol_of(group: Group, score: str | None) -> Any:
     """The protocol of one score; None for a value that is no score."""
     if score is None or not score.startswith(PREFIXES):
         return None
-    return of_score(group.protocol or {}, score, UNKNOWN)
+    return of_score(group.protocol or {}, score) or unknown(group)
+
+
+def unknown(group: Group) -> str:
+    """Why the protocol of a score of a group is not known."""
+    ends = [run.end for run in group.runs if run.end]
+    if not ends:
+        over = all(run.status in OVER for run in group.runs)
+        return NO_SUMMARY if over else NOT_YET
+    return NOT_AT_END if any("measured_by" in end for end in ends) else NOT_RECORDED
 
 
 def ordered(
-    groups: list[Group], score: str | None, sort: str, descending: bool | None
+    groups: list[Group], score: str | None, protocol: Any, sort: str, descending: bool | None
 ) -> list[tuple[int | None, Group]]:
     """Rank groups by the score, and put them in the order of `sort`.
 
-    Only settled groups have a rank. Groups without a value come last.
+    Only settled groups have a rank, and none has where nobody knows how the score was measured.
+    Groups without a value come last.
     """
-    rank = ranks(groups, score)
+    rank = ranks(groups, score) if flat_protocol(protocol) else {}
     by = score if sort in ("auto", score) else sort
 
     def key(group: Group) -> Any:

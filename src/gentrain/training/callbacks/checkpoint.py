@@ -12,6 +12,7 @@ import lightning as L
 from lightning.pytorch.loggers import WandbLogger
 
 from gentrain.config.types import Count, Whole
+from gentrain.protocols import NOT_KNOWN, by_score, of_score, readable
 from gentrain.runs.directory import MONITOR
 from gentrain.training.callbacks.signals import Interrupted
 from gentrain.training.callbacks.summary import SummaryCallback
@@ -42,7 +43,8 @@ class Checkpoint(SummaryCallback):
     ) -> None:
         self.every, self.keep = every, keep
         self.monitor, self.sign = tuple(monitor), 1 if mode == "min" else -1
-        self.best: dict[str, Any] = {}  # {metric, value, step, path}; empty until there is a score
+        # {metric, value, protocol, step, path}; empty until there is a score
+        self.best: dict[str, Any] = {}
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if isinstance(trainer.strategy.checkpoint_io, AtomicIO):
@@ -82,21 +84,31 @@ class Checkpoint(SummaryCallback):
         """
         if trainer.world_size > 1 and pl_module.scored_at != trainer.global_step:
             return
-        found = trainer.strategy.broadcast(self.improvement(pl_module.latest))
+        protocols = by_score(pl_module.protocols, pl_module.measured_by)
+        found = trainer.strategy.broadcast(self.improvement(pl_module.latest, protocols))
         if found is not None:
             path = directory(trainer) / "best.ckpt"
             relative = path.relative_to(trainer.default_root_dir)
             self.best = found | {"step": trainer.global_step, "path": str(relative)}
             trainer.save_checkpoint(path)
 
-    def improvement(self, latest: dict[str, float]) -> dict[str, Any] | None:
-        """The metric and its value, if it is better than the best so far."""
+    def improvement(
+        self, latest: dict[str, float], protocols: dict[str, Any]
+    ) -> dict[str, Any] | None:
+        """The metric, its value and the line of its protocol, if it is the best so far.
+
+        Args:
+            latest: the newest value of everything logged.
+            protocols: how each score was measured.
+        """
         metric = next((name for name in self.monitor if name in latest), None)
         if metric is None or not math.isfinite(latest[metric]):
             return None
-        comparable = self.best.get("metric") == metric  # not after a resume with another metric
+        line = readable(of_score(protocols, metric, NOT_KNOWN))
+        # not after a resume with another metric, or with one that measures in another way
+        comparable = (self.best.get("metric"), self.best.get("protocol", line)) == (metric, line)
         better = not comparable or self.sign * latest[metric] < self.sign * self.best["value"]
-        return {"metric": metric, "value": latest[metric]} if better else None
+        return {"metric": metric, "value": latest[metric], "protocol": line} if better else None
 
     def summary(self) -> dict[str, Any]:
         return {"best": self.best}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from gentrain.data.base import Data
 from gentrain.errors import Diverged, UserError
 from gentrain.files import write_json
 from gentrain.models.base import GenerativeModel
-from gentrain.protocols import TEST, lines
+from gentrain.protocols import TEST, comparable, lines
 from gentrain.quality.base import Metric, measure, prepare_metric
 
 log = logging.getLogger("gentrain")
@@ -70,28 +71,44 @@ class Evaluation(L.Callback):
             )
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        for kept in (pl_module.latest, pl_module.protocols):
+        for kept in (pl_module.latest, pl_module.protocols, pl_module.measured_by):
             for name in [name for name in kept if name.startswith(TEST)]:
                 del kept[name]  # of a run that had ended, and now goes on
-        self.forget_others(pl_module)
+        for name, scores in self.scored.items():  # older checkpoints say it here alone
+            pl_module.measured_by |= dict.fromkeys(scores, name)
+        self.forget(self.scored.keys() - self.metrics.keys(), pl_module)
+        if not self.metrics:
+            return
+        changed: list[str] = []
         if trainer.is_global_zero:
             data = trainer.datamodule.data  # type: ignore[attr-defined]
             for name, metric in self.metrics.items():
-                pl_module.protocols[name] = self.prepare(
-                    metric, metric.split_in_training(data), trainer, pl_module
-                )
+                before = pl_module.protocols.get(name)
+                protocol = self.prepare(metric, metric.split_in_training(data), trainer, pl_module)
+                if before is not None and comparable(before) != comparable(protocol):
+                    changed.append(name)
+                pl_module.protocols[name] = protocol
             self.write_protocols(trainer, pl_module)
-        if self.metrics:
-            trainer.strategy.barrier("evaluation: prepared")
+        self.forget(trainer.strategy.broadcast(changed), pl_module)
 
-    def forget_others(self, pl_module: Any) -> None:
-        """Forget scores of a resumed run that nothing computes any more: they would stay as now."""
-        kept = {score for name in self.metrics for score in self.scored.get(name, ())}
-        for name in self.scored.keys() - self.metrics.keys():
-            for score in {*self.scored.pop(name)} - kept:
-                pl_module.latest.pop(score, None)
-            pl_module.protocols.pop(name, None)
+    def forget(self, names: Iterable[str], pl_module: Any) -> None:
+        """Forget the scores of some metrics of a resumed run.
+
+        Nothing computes them any more, or they are measured in another way: the old values would
+        stand beside the new ones as if they were of now.
+        """
+        for name in names:
+            for score in self.scored.pop(name, ()):
+                self.forget_score(score, name, pl_module)
+            if name not in self.metrics:
+                pl_module.protocols.pop(name, None)
             self.last.pop(name, None)
+
+    def forget_score(self, score: str, name: str, pl_module: Any) -> None:
+        """Forget the value of a score, unless another metric has computed it since."""
+        if pl_module.measured_by.get(score) == name:
+            del pl_module.measured_by[score]
+            pl_module.latest.pop(score, None)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         if trainer.global_step == 0:
@@ -121,8 +138,9 @@ class Evaluation(L.Callback):
             for name in names:
                 scores = self.scores(self.metrics[name], "quality/", trainer, pl_module)
                 for undefined in set(self.scored.get(name, ())) - scores.keys():
-                    pl_module.latest.pop(undefined, None)  # the value is of an earlier step
+                    self.forget_score(undefined, name, pl_module)  # it is of an earlier step
                 self.scored[name] = list(scores)
+                pl_module.measured_by |= dict.fromkeys(scores, name)
                 if scores:
                     pl_module.record(scores)
         trainer.strategy.barrier("evaluation: scored")
@@ -132,9 +150,11 @@ class Evaluation(L.Callback):
         if trainer.is_global_zero:
             found: dict[str, float] = {}
             for name, metric in self.metrics.items():
-                protocol = self.prepare(metric, "test", trainer, pl_module)
-                pl_module.protocols[f"{TEST}{name}"] = protocol
-                found |= self.scores(metric, TEST, trainer, pl_module)
+                key = f"{TEST}{name}"
+                pl_module.protocols[key] = self.prepare(metric, "test", trainer, pl_module)
+                scores = self.scores(metric, TEST, trainer, pl_module)
+                pl_module.measured_by |= dict.fromkeys(scores, key)
+                found |= scores
             pl_module.record(found)
             self.write_protocols(trainer, pl_module)
         trainer.strategy.barrier("evaluation: tested")
