@@ -76,7 +76,7 @@ def keep(runs: Iterable[Run], folder: Path) -> list[str]:
         if why := unfit(run, place):
             left_out.append(f"not kept: {run.name} {why}")
         else:
-            write(small, place)
+            write(small, place, run.config)
     return left_out
 
 
@@ -124,8 +124,25 @@ def thinned(run: Run) -> Run:
     end["metrics"] = {name: rounded(value) for name, value in end["metrics"].items()}
     end["best"] = {key: one for key, one in (end.get("best") or {}).items() if key != "path"}
     end["data"] = {"digest": digest(run)}
+    end["measured_by"] = measured_by(run.end, run.end.get("metrics") or {}, run.config)
     end["status"] = run.status
     return replace(run, config=config, end=without_paths(end))
+
+
+def measured_by(
+    found: dict[str, Any], scores: dict[str, float], config: dict[str, Any]
+) -> dict[str, str]:
+    """The key of the metric of each score, which a record must say: it has no metrics' options.
+
+    Args:
+        found: a summary, or what `gentrain eval` wrote.
+        scores: its scores.
+        config: of the run.
+    """
+    if "measured_by" in found:
+        return found["measured_by"]
+    of_an_older_version = {"metrics": scores, "best": found.get("best")}
+    return older.measured_by(found.get("protocols") or {}, of_an_older_version, config)
 
 
 def rounded(value: float | None) -> float | None:
@@ -165,8 +182,14 @@ def device_kind(run: Run) -> str:
     return str(run.end.get("device", "")).partition(",")[0]
 
 
-def write(run: Run, place: Path) -> None:
-    """Write the record of a run, in the place of an earlier one."""
+def write(run: Run, place: Path, config: dict[str, Any]) -> None:
+    """Write the record of a run, in the place of an earlier one.
+
+    Args:
+        run: with what its record says of it.
+        place: of the record.
+        config: the whole configuration of the run.
+    """
     typed = shown_words(typed_words(run.path) or [f"{k}={v}" for k, v in run.swept.items()])
     files = {
         ".hydra/config.yaml": to_json(nested(run.config)),  # JSON is YAML
@@ -176,6 +199,7 @@ def write(run: Run, place: Path) -> None:
     }
     for file in sorted(run.path.glob("eval*.json")):
         found = read_json(file)
+        found["measured_by"] = measured_by(found, found.get("scores") or {}, config)
         kept = {key: without_paths(found[key]) for key in EVAL if key in found}
         files[file.name] = to_json(kept)
     with atomic_write(place) as part:
@@ -286,14 +310,7 @@ def evals(run: Run) -> list[dict[str, Any]]:
     `protocols` are those of its scores, by their names.
     """
     found = [read_json(file) for file in sorted(run.path.glob("eval*.json"))]
-    return [one | {"protocols": protocols_of(one, run)} for one in found]
-
-
-def protocols_of(found: dict[str, Any], run: Run) -> dict[str, Any]:
-    """How each score of an evaluation was measured, as far as that is known."""
-    measured_by = found.get("measured_by")
-    if measured_by is None:  # of an older version
-        measured_by = older.measured_by(
-            found["protocols"], {"metrics": found["scores"]}, run.config
-        )
-    return by_score(found["protocols"], measured_by)
+    return [
+        one | {"protocols": by_score(one["protocols"], one.get("measured_by") or {})}
+        for one in found
+    ]

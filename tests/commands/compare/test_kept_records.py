@@ -214,6 +214,7 @@ def test_the_best_is_chosen_on_validation_and_tested_beside(
             "checkpoint": "best", "step": 500, "averaged": False,
             "scores": {"quality/nats": 84.0 + 2 * seed, "quality/nats_error": 0.5},
             "protocols": {"quality": TEST_PROTOCOL},
+            "measured_by": {"quality/nats": "quality"},
         }  # fmt: skip
         (run / "eval.json").write_text(json.dumps(later))
     found = row_of(text := page(tmp_path / "runs"), 1)

@@ -28,6 +28,8 @@ HIGHER_IS_BETTER = (
     "ssim",
     "modes_found",
     "high_quality",
+    "least_weight",
+    "near_modes",
     "in_tune",
     "of_a_timbre",
 )
