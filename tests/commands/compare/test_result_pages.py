@@ -48,8 +48,7 @@ def test_a_row_for_each_configuration(results: ModuleType, tmp_path: Path) -> No
     # mean and deviation of 50, 54, 58, and of 60, 61, 62; the seed that diverged is not in them
     assert gan[5:8] == ["54 ± 4", "54 ± 4 (step 1,000)", "61 ± 1 (last weights)"]
     assert gan[8:10] == ["2.0", "CPU, 2 cores, 1 threads"]
-    number = short_hash(made.PROTOCOL)  # made runs have no protocol of the test split
-    assert gan[11] == f"`{number}`<br>not known"
+    assert gan[11] == f"`{short_hash(made.PROTOCOL)}`"  # of both splits, in made runs
     (shown,) = re.findall(r"\((runs/.*?\.png)\)", gan[10])
     assert (page.parent / shown).stat().st_size < 4000
     assert str(tmp_path) not in text

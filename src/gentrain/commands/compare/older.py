@@ -37,7 +37,9 @@ SCORES = {
     "MatchedAccuracy": ("matched_accuracy",),
     "ModeCoverage": ("modes_found", "high_quality", "n"),
     "PairedScores": ("l1*", "psnr*", "ssim*"),
-    "PlaneLikelihood": ("nats", "nats_error", "log_z", "log_z_border"),
+    "PlaneLikelihood": (
+        "nats", "nats_error", "log_z", "log_z_border", "least_weight", "most_weight", "near_modes",
+    ),
     "RoundTrip": ("cycle_error*", "domain_accuracy", "class_there", "class_kept", "n"),
     "SoundQuality": IMAGES,
     "StackedCoverage": ("modes_found", "kl_to_uniform", "n"),
