@@ -139,6 +139,16 @@ def rows(found: dict[str, list[Record]]) -> list[list[str]]:
     return lines
 
 
+def caution(count: int) -> str:
+    """How often at least one of so many 95 % intervals misses the truth, if they are independent.
+
+    >>> caution(6)
+    'Of 6 such intervals, at least one misses the truth in 26 % of tables.'
+    """
+    share = f"{1 - 0.95**count:.0%}".replace("%", " %")
+    return f"Of {count} such intervals, at least one misses the truth in {share} of tables."
+
+
 def finding(found: dict[str, list[Record]]) -> str:
     """The rows whose interval leaves out zero, and the others, in one sentence."""
     clear: list[str] = []
@@ -219,8 +229,7 @@ def main() -> None:
             "Scores of the test split, mean and standard deviation over seeds; the paired",
             "difference to all five has a 95 % interval (Student's). Above zero, the score is",
             "worse without the technique. These are early runs, and say what a technique does to",
-            "the first steps of narrow networks. With six such intervals, one misses the truth in",
-            "one table of four.",
+            f"the first steps of narrow networks. {caution(len(found) - 1)}",
             finding(found),
             f"Floor {floor}; protocol {protocols(runs, SCORE)}; {devices(runs)};",
             f"{minutes:.0f} minutes in all, beside other work.",
