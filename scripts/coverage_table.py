@@ -105,12 +105,13 @@ def steps(runs: Sequence[Record]) -> str:
 
 
 def label(runs: Sequence[Record], model: str, data: Sequence[str]) -> str:
-    """A model with the options that its runs alone have."""
+    """A model with the options that its runs have and others, or the sweep itself, do not."""
     found = [run for name in data for run in of(runs, model, name)]
     same = common([run for name in data for run in runs if run.word("data") == name])
     swept = ("model=", "data=", "seed=", "network=")
-    own = shown_words(found[0].typed, *LEFT_OUT, *swept)
-    return " ".join(f"`{word}`" for word in (model, *(word for word in own if word not in same)))
+    own = [word for word in shown_words(found[0].typed, *LEFT_OUT, *swept) if word not in same]
+    shown = own if STACKED in data else beside_the_sweep(own)
+    return " ".join(f"`{word}`" for word in (model, *shown))
 
 
 def plane_row(runs: Sequence[Record], model: str) -> list[str]:
@@ -245,7 +246,7 @@ def write_mixtures(runs: Sequence[Record], file: Path) -> None:
         paragraph(
             f"Written by `{command_line()}` from the runs of",
             f"`{shlex.join(['gentrain', '-m', 'sweep=mode_coverage', *beside])}`. A method is",
-            "named with the options that its runs alone have.",
+            "named with the options in which its runs differ from the sweep's own.",
         ),
         markdown_table(HEAD, [plane_row(runs, model) for model in models]),
         paragraph(

@@ -56,7 +56,7 @@ def run_sweep(sweeper: Any, arguments: list[str], sweep: Callable[[Any], Any]) -
         try:
             with ours.exclusive_driver():
                 sweep(ours)
-        except Exception:
+        except BaseException:  # Ctrl-C as well
             if not (ours.dir / "sweep.json").exists():  # refused before there were any cells
                 remove_directories(made)
             raise

@@ -134,3 +134,12 @@ def known(found: dict[str, Any], key: str) -> bool:
             return False
         found = found[part]
     return True
+
+
+def test_an_experiment_that_includes_another_is_for_its_model() -> None:
+    assert experiments.models_for("tempering") == experiments.models_for("plane") == ["ebm"]
+    experiments.refuse_other_model(["model=ebm", "experiment=tempering"])
+    with pytest.raises(
+        UserError, match=r"experiment=tempering is for model=ebm, not for model=gan"
+    ):
+        experiments.refuse_other_model(["model=gan", "experiment=tempering"])

@@ -404,6 +404,8 @@ def test_tempered_chains_cross_where_one_alone_does_not() -> None:
     assert 0.2 < chains.state.carry.swapped.nanmean() < 0.9
     with pytest.raises(UserError, match="temperatures must fall"):
         tempering.ParallelTempering(walk, [1.0, 0.5, 0.6])
+    with pytest.raises(UserError, match="temperatures must fall"):
+        tempering.ParallelTempering(walk, [1.0, math.nan])
 
 
 def test_the_slope_leaves_weights_alone() -> None:

@@ -68,13 +68,23 @@ def experiments_in(words: Iterable[str]) -> list[str]:
 
 def model_of(experiment: str) -> str | None:
     """The model that an experiment chooses; None where it leaves that open."""
-    return dict(chosen(content(option_files("experiment")[experiment]))).get("model")
+    return dict(choices_of(experiment)).get("model")
+
+
+def choices_of(experiment: str) -> list[tuple[str, str]]:
+    """The group and the option of all that an experiment chooses, itself or by those it includes."""
+    pairs: list[tuple[str, str]] = []
+    for group, name in chosen(content(option_files("experiment")[experiment]), "experiment"):
+        included = group == "experiment" and name in option_files("experiment")
+        pairs += choices_of(name) if included else [(group, name)]
+    return pairs
 
 
 def models_for(experiment: str) -> list[str]:
     """The presets that an experiment is for, that which it chooses first; empty for any preset."""
     model, found = model_of(experiment), content(option_files("experiment")[experiment])
-    sets = {*(key for key in found if key != "model"), *(group for group, _ in chosen(found))}
+    groups = (group for group, _ in choices_of(experiment))
+    sets = {*(key for key in found if key != "model"), *groups}
     if model is None or ("model" not in found and sets <= OF_ANY_MODEL):
         return []
     kind = classes_of(model)
@@ -92,7 +102,7 @@ def classes_of(model: str) -> dict[str, str]:
     file = next((place for place in places if place.is_file()), None)
     found = content(file) if file else {}
     classes: dict[str, str] = {}
-    for group, name in chosen(found):
+    for group, name in chosen(found, "model"):
         classes |= classes_of(name) if group == "model" else {}
     return classes | targets(found.get("model"))
 
@@ -119,12 +129,13 @@ def content(file: Path) -> dict[str, Any]:
             return {}
 
 
-def chosen(found: dict[str, Any]) -> list[tuple[str, str]]:
+def chosen(found: dict[str, Any], folder: str) -> list[tuple[str, str]]:
     """The group and the option of each entry of a file's defaults list.
 
-    An entry without a group is another file of the same folder: of a preset, a model.
+    An entry without a group is another file of the same folder.
 
-    >>> chosen({"defaults": ["_gan", {"override /loss": "hinge"}, {"/tricks": []}, "_self_"]})
+    >>> file = {"defaults": ["_gan", {"override /loss": "hinge"}, {"/tricks": []}, "_self_"]}
+    >>> chosen(file, "model")
     [('model', '_gan'), ('loss', 'hinge')]
     """
     pairs: list[tuple[str, str]] = []
@@ -134,7 +145,7 @@ def chosen(found: dict[str, Any]) -> list[tuple[str, str]]:
                 continue
             case str(path):
                 group, _, name = path.rpartition("/")
-                pairs.append((group.lstrip("/") or "model", name))
+                pairs.append((group.lstrip("/") or folder, name))
             case dict():
                 pairs += [
                     (re.sub(r"^(override|optional)\s+", "", key).lstrip("/"), value)

@@ -52,11 +52,11 @@ class ParallelTempering(Kernel):
         if (
             len(betas) < 2
             or betas[0] != 1
-            or any(hot >= cold for cold, hot in pairwise(betas))
-            or betas[-1] < 0
+            or not all(0 <= hot < cold for cold, hot in pairwise(betas))
         ):
             raise UserError(
-                f"temperatures must fall from 1, not {list(betas)} (betas); e.g. [1, 0.5, 0.25]"
+                f"temperatures must fall from 1, not {list(betas)} (model.sampler.betas); "
+                "e.g. [1, 0.5, 0.25]"
             )
         self.kernel, self.betas, self.moves = kernel, betas, moves
         self.replicas, self.bounds = len(betas), kernel.bounds
