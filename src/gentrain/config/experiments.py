@@ -72,7 +72,7 @@ def model_of(experiment: str) -> str | None:
 
 
 def choices_of(experiment: str) -> list[tuple[str, str]]:
-    """The group and the option of all that an experiment chooses, itself or by those it includes."""
+    """The group and option of all that an experiment chooses, with those that it includes."""
     pairs: list[tuple[str, str]] = []
     for group, name in chosen(content(option_files("experiment")[experiment]), "experiment"):
         included = group == "experiment" and name in option_files("experiment")
