@@ -222,7 +222,7 @@ def similar_keys(argv: list[str], bad: str, conf: Path, verb: str) -> list[str]:
         for words in jobs(good):
             with suppress(HydraException):
                 found += flat_keys(compose(verb, overrides=words))
-    found = list(dict.fromkeys(found))
+    found = list(dict.fromkeys(key for key in found if key != bad))  # some jobs may have it
     parent = bad.rpartition(".")[0]
     if parent and (siblings := [key for key in found if key.rpartition(".")[0] == parent]):
         return siblings
