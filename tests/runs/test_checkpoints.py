@@ -100,7 +100,13 @@ def test_a_resumed_run_equals_the_uninterrupted(tmp_path: Path, log_every: int) 
     assert (
         straight[3].best
         == resumed[3].best
-        == {"metric": "quality/fid", "value": 7.0, "step": 6, "path": "checkpoints/best.ckpt"}
+        == {
+            "metric": "quality/fid",
+            "value": 7.0,
+            "step": 6,
+            "path": "checkpoints/best.ckpt",
+            "protocol": "not known",
+        }
     )
     assert straight[4].seen[5 * 3 :] == resumed[4].seen
     assert rows(whole) == rows(parts)
@@ -142,7 +148,13 @@ def test_best_is_the_first_monitored_score_at_its_best(tmp_path: Path) -> None:
     ]
     keeper = Checkpoint(0, monitor=["a", "b"])
     train(tmp_path, 6, [*scores, keeper], critic_steps=1)
-    assert keeper.best == {"metric": "a", "value": 50.0, "step": 2, "path": "checkpoints/best.ckpt"}
+    assert keeper.best == {
+        "metric": "a",
+        "value": 50.0,
+        "step": 2,
+        "path": "checkpoints/best.ckpt",
+        "protocol": "not known",
+    }
     assert step_of(tmp_path / "checkpoints" / "best.ckpt") == 2
     highest = Checkpoint(0, monitor=["b"], mode="max")
     train(tmp_path / "max", 6, [Score({1: 5.0, 2: 3.0}, "b"), highest], critic_steps=1)

@@ -136,14 +136,15 @@ class SweepLauncher:
         return [self.returned(job, name) for job, name in zip(job_overrides, names, strict=True)]
 
     def refuse_shared_mistake(self, names: list[str]) -> None:
-        """End a sweep of which no cell can begin, before anything of it is written.
+        """End a sweep all of whose cells have one mistake, before anything of it is written.
 
-        Cells are built and checked in their order, until one can begin: most often the first. Cells
-        that differ in their seed alone are alike. Another machine may have other data, and a
-        study other trials, so these find out by themselves.
+        Cells are built and checked in their order, until one can begin, which is most often the
+        first, or has another mistake: then each says its own. Cells that differ in their seed alone
+        are alike. Another machine may have other data, and a study other trials, so these find out
+        by themselves.
 
         Raises:
-            UserError: with the mistake of the first cell, where each has one.
+            UserError: with that mistake.
         """
         begun = any(self.ledger.status(name)["status"] != "missing" for name in names)
         if begun or self.jobs.outlive_sweep or self.trials is not None:
@@ -151,16 +152,15 @@ class SweepLauncher:
         commands = [self.ledger.cells[name]["command"] for name in names]
         kinds = {tuple(without(command, "seed")): command for command in reversed(commands)}
         main = Process.main if self.config.cluster.warm else None
-        reasons: list[str] = []
+        shared: str | None = None
         with say_if_slow("checking whether the cells can begin"):
             for command in reversed(kinds.values()):
                 reason = refusal([*self.overlays(), *command], main)
-                if reason is None:
+                if reason is None or reason != (shared or reason):
                     return
-                reasons.append(reason)
-        if len(set(reasons)) > 1:
-            raise UserError(f"no cell can begin, the first for this reason: {reasons[0]}")
-        raise UserError(reasons[0])
+                shared = reason
+        if shared is not None:
+            raise UserError(shared)
 
     def take_over(self, names: list[str], initial_job_idx: int) -> None:
         """Wait for cells that another process trains, and train what that leaves half done.
