@@ -22,7 +22,7 @@ from gentrain.config.paths import add_overlay, conf_dir, overlays
 from gentrain.errors import AlreadyFinished, UserError
 from gentrain.imports import import_wandb, wandb_is_wanted, without_collection
 from gentrain.patience import announce_torch
-from gentrain.runs.process import Process
+from gentrain.runs.process import PARENT, Process
 
 if TYPE_CHECKING:
     from hydra.types import HydraContext
@@ -34,8 +34,6 @@ log = logging.getLogger("gentrain")
 
 VERSION_BASE = "1.3"  # of Hydra's behaviour
 DEFAULT_QUALITY = "classifier"  # of conf/train.yaml, which needs labels
-PARENT = "GENTRAIN_CELL_PARENT"  # set in the process of a sweep's cell
-CHECK = "GENTRAIN_CHECK_ONLY"  # set where a training is checked, and does not begin
 
 
 def register() -> None:

@@ -34,7 +34,7 @@ from gentrain.errors import (
     Unavailable,
     UserError,
 )
-from gentrain.runs.process import Process
+from gentrain.runs.process import CHECK, PARENT, Process
 from gentrain.version import __version__
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def run(argv: list[str]) -> int:
     """
     typed = argv
     verb, argv = split_verb(argv)
-    if os.environ.get(compose.PARENT):
+    if os.environ.get(PARENT):
         from gentrain.sweeps.cell_process import watch_parent
 
         watch_parent()
@@ -151,7 +151,7 @@ def run(argv: list[str]) -> int:
             raise
         return print_error(*explained)
     except KeyboardInterrupt:
-        if not os.environ.get(compose.PARENT):
+        if not os.environ.get(PARENT):
             say(f"stopped before the end; begin again with: {shlex.join(['gentrain', *typed])}")
         return 128 + signal.SIGINT
     return 0
@@ -237,7 +237,7 @@ def execute(verb: str, argv: list[str]) -> None:
         Process.main = run
         compose.run_hydra_app(verb, args, TASKS[verb])
     elif verb == "train":
-        if not os.environ.get(compose.PARENT):
+        if not os.environ.get(PARENT):
             refuse_keys_of_sweeps(args.overrides)
         train(args)
     else:
@@ -256,7 +256,7 @@ def train(args: Namespace) -> Path:
     from gentrain.runs import directory
 
     command, job = compose.prepare(args)
-    if os.environ.get(compose.CHECK):
+    if os.environ.get(CHECK):
         job.check_data()
         return job.run_dir
     made = directory.missing_directories(job.run_dir)
@@ -267,7 +267,7 @@ def train(args: Namespace) -> Path:
             directory.remove_directories(made)
         raise
     except Interrupted:
-        if (job.run_dir / directory.LAST).exists() and not os.environ.get(compose.PARENT):
+        if (job.run_dir / directory.LAST).exists() and not os.environ.get(PARENT):
             say(f"go on with: {compose.command_to_resume(args, command.cfg, job.run_dir)}")
         raise
     except Exception as error:

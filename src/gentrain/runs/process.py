@@ -4,6 +4,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import ClassVar
 
+# environment variables: the number of a cell's parent process, set in the process of a sweep's
+# cell; and set where a training is built and checked, and does not begin
+PARENT, CHECK = "GENTRAIN_CELL_PARENT", "GENTRAIN_CHECK_ONLY"
+
 
 class Process:
     """The process that trains."""

@@ -36,6 +36,7 @@ from gentrain.config.overrides import last_value, quoted, without
 from gentrain.errors import Stopped, UserError
 from gentrain.files import exclusive, messages_to
 from gentrain.runs import directory
+from gentrain.runs.process import CHECK, PARENT
 from gentrain.sweeps.ledger import CELL_LOCK, LOG, Ledger, Status
 from gentrain.sweeps.progress import CellProgress, tally, title
 
@@ -51,10 +52,7 @@ FORWARDED = [
     if name in signal.Signals.__members__
 ]
 
-# environment variables: the numbers of the sweep's process, and of a cell's parent process
-LAUNCHER, PARENT = "GENTRAIN_SWEEP_LAUNCHER", "GENTRAIN_CELL_PARENT"
-# set where a training is built and checked, and does not begin
-CHECK = "GENTRAIN_CHECK_ONLY"
+LAUNCHER = "GENTRAIN_SWEEP_LAUNCHER"  # an environment variable: the number of the sweep's process
 
 # a file in the sweep's directory: the sweep was told to stop, and no cell may go on
 STOP = ".stop"

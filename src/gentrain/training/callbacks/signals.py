@@ -18,7 +18,7 @@ import torch
 
 from gentrain.config.types import Count
 from gentrain.errors import Interrupted
-from gentrain.runs.process import Process
+from gentrain.runs.process import PARENT, Process
 
 log = logging.getLogger("gentrain")
 # what a user of a cluster asks to be sent as a warning
@@ -135,7 +135,7 @@ def requeue(signum: signal.Signals, resumes: bool) -> None:
     handler, job = signal.getsignal(signum), slurm_job()
     if callable(handler) and handler is not signal.default_int_handler:
         handler(signum, None)
-    elif "GENTRAIN_CELL_PARENT" in os.environ:
+    elif PARENT in os.environ:
         return  # a cell of a sweep: its parent has had the signal too, and requeues the job
     elif job and signum in WARNINGS:
         if not resumes:
