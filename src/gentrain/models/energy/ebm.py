@@ -173,12 +173,13 @@ class EBM(EnergyModel, HasTrace):
     ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """States (C, units) after `steps` transitions, and log p (C,) and acceptance of each."""
 
-        def target(x: Tensor) -> Tensor:  # of (C, D), or of (K C, D) for K replicas at once
+        def target(x: Tensor) -> Tensor:  # of the first replicas (C, D), or of all (K C, D)
             if clamped is not None:
-                times = len(x) // len(clamped.known)
-                x = Clamped(*(each[:, : self.size].repeat(times, 1) for each in clamped)).apply(x)
+                x = Clamped(known[: len(x)], values[: len(x)]).apply(x)
             return -at_least_single(self.energy(x))
 
+        if clamped is not None:  # (C, K D) -> (K C, D), replica by replica
+            known, values = (torch.cat(each.split(self.size, 1)) for each in clamped)
         seen = []
         # spectral norm computes its weights once a chain, not at each transition
         with frozen(self.network), torch.no_grad(), parametrize.cached():
