@@ -149,12 +149,14 @@ class SweepLauncher:
         begun = any(self.ledger.status(name)["status"] != "missing" for name in names)
         if begun or self.jobs.outlive_sweep or self.trials is not None:
             return
-        commands = [self.ledger.cells[name]["command"] for name in names]
-        kinds = {tuple(without(command, "seed")): command for command in reversed(commands)}
+        kinds: dict[tuple[str, ...], list[str]] = {}
+        for name in names:
+            command = self.ledger.cells[name]["command"]
+            kinds.setdefault(tuple(without(command, "seed")), command)
         main = Process.main if self.config.cluster.warm else None
         shared: str | None = None
         with say_if_slow("checking whether the cells can begin"):
-            for command in reversed(kinds.values()):
+            for command in kinds.values():
                 reason = refusal([*self.overlays(), *command], main)
                 if reason is None or reason != (shared or reason):
                     return

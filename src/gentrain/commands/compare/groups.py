@@ -236,11 +236,16 @@ def scoring(run: Run) -> str:
         for key, value in run.config.items()
         if key.startswith(("quality.", "data.")) and key not in excluded
     }
-    for key, target in run.config.items():  # the metrics among its callbacks
-        node, _, last = key.rpartition(".")
-        if key.startswith("callbacks.") and last == "_target_" and TRAINING not in str(target):
-            options = {name: run.config[name] for name in run.config if name.startswith(f"{node}.")}
-            found |= {name: options[name] for name in options if not name.endswith(WHEN)}
+    metrics = tuple(  # among its callbacks
+        key.removesuffix("_target_")
+        for key, target in run.config.items()
+        if key.startswith("callbacks.")
+        and key.endswith("._target_")
+        and TRAINING not in str(target)
+    )
+    for key, value in run.config.items():
+        if key.startswith(metrics) and not key.endswith(WHEN):
+            found[key] = value
     return canonical(found)
 
 
